@@ -1,0 +1,50 @@
+"""Lists of named typed values: the payload of HELLO and DISCONNECT frames, and a message's arguments.
+
+Source: SPOE.txt 3.1 (KV-LIST), 3.2.4 to 3.2.9.
+"""
+
+from spoe_guard.wire import typed_data
+
+
+class Pair:
+    """One name and its value. ``type`` is a constant of ``typed_data``; ``raw`` the bytes of both as they came."""
+
+    __slots__ = ("name", "raw", "type", "value")
+
+    def __init__(self, name: bytes, type_: int, value: typed_data.Value, raw: bytes = b"") -> None:
+        self.name = name
+        self.type = type_
+        self.value = value
+        self.raw = raw or typed_data.encode_string(name) + typed_data.encode_value(type_, value)
+
+    def __repr__(self) -> str:
+        return f"<Pair {self.name!r} {self.type} {self.value!r}>"
+
+
+def skip_pair(buf: bytes, pos: int, end: int) -> int:
+    """Return the position behind the name and value at ``pos``, or a negative fault."""
+    after = typed_data.skip_string(buf, pos, end)
+    return after if after < 0 else typed_data.skip_value(buf, after, end)
+
+
+def parse(buf: bytes, pos: int, end: int) -> tuple[list[Pair], int]:
+    """Return the pairs up to ``end`` and the position where they stop making sense.
+
+    The position equals ``end`` when the list is well-formed; otherwise it is the start of the first
+    pair that cannot be read, and the pairs before it are returned.
+    """
+    pairs: list[Pair] = []
+    while pos < end:
+        after = skip_pair(buf, pos, end)
+        if after < 0:
+            break
+        name, at = typed_data.decode_string(buf, pos, end)
+        value, _ = typed_data.decode_value(buf, at, end)
+        pairs.append(Pair(name, buf[at] & typed_data.TYPE_MASK, value, buf[pos:after]))
+        pos = after
+    return pairs, pos
+
+
+def encode(pairs: list[Pair]) -> bytes:
+    """Return the list's bytes; a pair that was parsed goes out as it came."""
+    return b"".join(pair.raw for pair in pairs)

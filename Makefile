@@ -1,0 +1,48 @@
+# `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: help venv peers test check static coverage demo fmt image clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+venv: .venv/.made ## a virtual environment in .venv with the package and the development tools
+.venv/.made: pyproject.toml .ci/venv
+	@.ci/venv
+
+peers: ## the real programs the tests play against (as root on Debian; elsewhere it says what is missing)
+	@.ci/peers
+
+test: venv peers ## all tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report= --cov-fail-under=0 $(ARGS)
+
+check: static test coverage ## everything that must hold before a change goes in
+
+static: venv ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+coverage: venv ## judge what the last `make test` covered: all branches of wire and core
+	$(BIN)/coverage report
+
+demo: venv ## the whole story in one terminal: a buggy agent and HAProxy, without the guard and with it
+	@.ci/peers haproxy || true
+	@$(BIN)/spoe-guard demo
+
+fmt: venv ## bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+image: ## the container image, spoe-guard:latest (BASE=... another base image)
+	@.ci/peers buildah
+	buildah bud --format docker $(if $(BASE),--build-arg BASE=$(BASE)) --tag spoe-guard:latest .
+
+clean: ## remove everything make made, downloads too
+	rm -rf .venv .cache .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

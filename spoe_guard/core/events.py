@@ -159,7 +159,7 @@ class AgentUnreachable:
 
 @dataclass(slots=True)
 class SessionEnded:
-    """The session is over; at most one per session, its last event. Not sent for a healthcheck's ordinary end."""
+    """The session is over: exactly one per session, and its last event."""
 
     by: EndedBy
     reason: EndReason

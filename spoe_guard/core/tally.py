@@ -12,6 +12,8 @@ from spoe_guard.wire import frame
 # Upper bounds in seconds of spoe_guard_notify_ack_seconds; what is above the last counts as +Inf.
 ACK_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
+UNKNOWN_TYPE: Final = -1  # where frames of a type nobody may send are counted
+
 
 class Tally:
     """What one route has carried. ``bytes_*`` and ``frames_*`` count what was received for that direction, by frame type.
@@ -34,8 +36,8 @@ class Tally:
     def __init__(self) -> None:
         self.bytes_to_agent = 0
         self.bytes_to_haproxy = 0
-        self.frames_to_agent: dict[int, int] = dict.fromkeys(frame.TYPE_NAMES, 0)
-        self.frames_to_haproxy: dict[int, int] = dict.fromkeys(frame.TYPE_NAMES, 0)
+        self.frames_to_agent: dict[int, int] = dict.fromkeys((*frame.TYPE_NAMES, UNKNOWN_TYPE), 0)
+        self.frames_to_haproxy: dict[int, int] = dict.fromkeys((*frame.TYPE_NAMES, UNKNOWN_TYPE), 0)
         self.ack_buckets = [0] * (len(ACK_BUCKETS) + 1)
         self.ack_count = 0
         self.ack_seconds = 0.0

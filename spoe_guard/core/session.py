@@ -1,0 +1,1 @@
+"""One HAProxy connection and the agent link that serves it."""

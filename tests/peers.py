@@ -1,0 +1,31 @@
+"""What a test does about a real peer that this machine lacks: skip and say how to get it, or fail where CI=true promises it."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".cache"  # git-ignored; downloads and images live on between runs
+SEARCH_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # where Debian keeps haproxy
+
+
+def missing(what: str, remedy: str) -> NoReturn:
+    """Skip the test with ``what`` it needs and the ``remedy``; fail it instead with CI=true."""
+    reason = f"{what}: {remedy}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need(program: str) -> str:
+    """Return the path of ``program``, which is also the name of its Debian package."""
+    return shutil.which(program, path=SEARCH_PATH) or missing(f"{program} not found", f"apt-get install {program}")
+
+
+def need_root(why: str) -> None:
+    """Ask for root, ``why`` being what only root can do."""
+    if os.geteuid() != 0:
+        missing("not root", f"run as root to {why}")

@@ -1,0 +1,74 @@
+"""The examples in config/ are taken by the programs they are written for, and agree with one another."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.peers import ROOT, missing, need
+
+CONFIG = ROOT / "config"
+COMPOSE = yaml.safe_load((CONFIG / "docker-compose.yaml").read_text())["services"]
+PROMETHEUS = yaml.safe_load((CONFIG / "prometheus/prometheus.yml").read_text())
+
+
+def haproxy_32() -> str:
+    """HAProxy 3.2: the one SPOE_GUARD_HAPROXY_32 names, or Debian's, fetched into .cache."""
+    if named := os.environ.get("SPOE_GUARD_HAPROXY_32"):
+        return named
+    fetched = subprocess.run([ROOT / ".ci/haproxy"], capture_output=True, text=True, timeout=100, check=False)
+    return fetched.stdout.strip() or missing("HAProxy 3.2 not found", f"set SPOE_GUARD_HAPROXY_32 ({fetched.stderr[-500:]})")
+
+
+def complaints(haproxy: str, config: Path) -> str:
+    """What HAProxy has against a configuration: nothing, if it takes it."""
+    done = subprocess.run([haproxy, "-c", "-f", config], capture_output=True, text=True, timeout=20, check=False)
+    said = re.sub(r"\[NOTICE\].*\n", "", done.stderr)
+    return said if done.returncode == 0 else f"exit code {done.returncode}\n{said}"
+
+
+def test_debians_haproxy_takes_the_configuration_for_3_0_and_earlier():
+    haproxy = need("haproxy")
+    version = subprocess.run([haproxy, "-v"], capture_output=True, text=True, check=True).stdout
+    if not re.search(r"version (2\.|3\.0)", version):
+        pytest.skip(f"not an HAProxy up to 3.0: {version.splitlines()[0]}")
+    assert complaints(haproxy, CONFIG / "haproxy/up-to-3.0/haproxy.cfg") == ""
+
+
+@pytest.mark.timeout(120)
+def test_haproxy_3_2_takes_the_configuration_for_3_1_and_later():
+    haproxy = haproxy_32()
+    assert complaints(haproxy, CONFIG / "haproxy/from-3.1/haproxy.cfg") == ""
+
+
+@pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])
+def test_the_guard_comes_first_and_the_agent_behind_it_is_the_backup(folder):
+    text = (CONFIG / "haproxy" / folder / "haproxy.cfg").read_text()
+    servers = re.findall(r"^ *server (\w+) (\S+)(.*)$", text.partition("backend spoe-agents")[2], re.MULTILINE)
+    command = COMPOSE["guard"]["command"]
+    listen, agent = (command[command.index(flag) + 1] for flag in ("--listen", "--agent"))
+    assert servers == [("guard", listen, ""), ("agent", agent, " backup")]
+
+
+@pytest.mark.parametrize("service", [name for name, said in COMPOSE.items() if "volumes" in said])
+def test_what_compose_mounts_exists(service):
+    for volume in COMPOSE[service]["volumes"]:
+        assert (CONFIG / volume.split(":")[0]).exists(), volume
+
+
+def test_compose_builds_the_guard_from_this_tree():
+    assert (CONFIG / COMPOSE["guard"]["build"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
+
+
+def test_compose_puts_everything_into_one_network():
+    assert {said.get("network_mode") for name, said in COMPOSE.items() if name != "haproxy"} == {"service:haproxy"}
+
+
+@pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])
+def test_prometheus_asks_haproxy_where_it_listens(folder):
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in PROMETHEUS["scrape_configs"]}
+    frontend = (CONFIG / "haproxy" / folder / "haproxy.cfg").read_text().partition("frontend metrics")[2]
+    assert targets["haproxy"] == re.findall(r"bind (\S+)", frontend)

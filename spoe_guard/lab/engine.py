@@ -1,0 +1,111 @@
+"""HAProxy's side of SPOP, by hand: one connection to an agent, or to the guard in front of it."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Final, Self
+
+from spoe_guard.lab import frames, streams
+from spoe_guard.wire import frame
+
+DEADLINE_S: Final = 5.0
+
+
+class Engine:
+    """One SPOP connection as HAProxy opens it: ``async with await Engine.tcp(port) as engine``.
+
+    ``family`` decides the HAPROXY-HELLO and how NOTIFYs are numbered. Every wait ends with TimeoutError after
+    ``deadline_s`` seconds.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        family: frames.Family = frames.Family.APPLET,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._family = family
+        self._deadline_s = deadline_s
+        self._notifies = 0
+
+    @classmethod
+    async def tcp(cls, port: int, family: frames.Family = frames.Family.APPLET, deadline_s: float = DEADLINE_S) -> Self:
+        """Connect to a port of this machine.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        async with asyncio.timeout(deadline_s):
+            return cls(*await asyncio.open_connection(streams.LOCALHOST, port), family, deadline_s)
+
+    @classmethod
+    async def unix(cls, path: str, family: frames.Family = frames.Family.APPLET, deadline_s: float = DEADLINE_S) -> Self:
+        """Connect to a Unix socket.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        async with asyncio.timeout(deadline_s):
+            return cls(*await asyncio.open_unix_connection(path), family, deadline_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def send(self, raw: bytes) -> None:
+        """Write ``raw``, whatever it is."""
+        async with asyncio.timeout(self._deadline_s):
+            self._writer.write(raw)
+            await self._writer.drain()
+
+    async def read(self) -> frame.Frame | None:
+        """Return the next frame, or None when the other side has closed, or reset, the connection."""
+        async with asyncio.timeout(self._deadline_s):
+            try:
+                return await streams.read_frame(self._reader)
+            except ConnectionError:
+                return None
+
+    async def rest(self) -> list[frame.Frame]:
+        """Return the frames up to the end of the stream."""
+        got = []
+        while each := await self.read():
+            got.append(each)
+        return got
+
+    async def hello(self, offer: bytes | None = None) -> frame.Frame | None:
+        """Say HAPROXY-HELLO (``offer`` in its place) and return what comes back: AGENT-HELLO, if all is well."""
+        await self.send(frames.haproxy_hello(self._family) if offer is None else offer)
+        return await self.read()
+
+    async def notify(self, path: bytes) -> frame.Frame:
+        """Send a NOTIFY with the argument ``path``, numbered as the family does, and return it."""
+        self._notifies += 1
+        stream_id = self._notifies if self._family is frames.Family.APPLET else 2 * self._notifies - 1
+        raw = frames.notify(stream_id, 1, path)
+        await self.send(raw)
+        sent = frame.parse(raw)
+        assert sent is not None  # noqa: S101  # it was encoded a moment ago
+        return sent
+
+    async def disconnect(self) -> list[frame.Frame]:
+        """Say HAPROXY-DISCONNECT and return the frames up to the end of the stream."""
+        await self.send(frames.disconnect(frame.HAPROXY_DISCONNECT))
+        return await self.rest()
+
+    def reset(self) -> None:
+        """Break the connection with RST, as HAProxy 3.1 and later does as a matter of course."""
+        streams.reset(self._writer)
+
+    async def close(self) -> None:
+        """Close without a word. Closing twice is no error."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()

@@ -1,0 +1,32 @@
+"""Frames from an asyncio stream, and a reset: what both ends of the lab need."""
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+from spoe_guard.wire import frame
+
+LOCALHOST: Final = "127.0.0.1"
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close() sends RST
+
+
+async def read_frame(reader: asyncio.StreamReader) -> frame.Frame | None:
+    """Return the next frame; None at the end of the stream, also one inside a frame, and for what is no frame.
+
+    Raises:
+        ConnectionError: the connection was reset.
+    """
+    try:
+        prefix = await reader.readexactly(frame.LENGTH_BYTES)
+        body = await reader.readexactly(frame.length_at(prefix, 0))
+    except asyncio.IncompleteReadError:
+        return None
+    return frame.parse(prefix + body) if len(body) >= frame.MIN_LENGTH else None
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close with RST in place of FIN. On a Unix socket there is no such thing; the other side sees the end all the same."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()

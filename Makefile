@@ -18,7 +18,7 @@ peers: ## the real programs the tests play against (as root on Debian; elsewhere
 	@.ci/peers
 
 test: venv peers ## all tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 check: static test coverage ## everything that must hold before a change goes in
 

@@ -1,0 +1,59 @@
+"""The container image, built and run for real: see image.py."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.image import Image, built_image
+from tests.peers import need, need_root
+
+# One group, so that the image is built once however many workers there are.
+pytestmark = [pytest.mark.image, pytest.mark.xdist_group("image"), pytest.mark.timeout(300)]
+
+COMPILER = re.compile(r"(.*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|tcc|as|ld|make|rustc|cargo|pip)(-?[\d.]+)?")
+START = ("run", "--listen", "127.0.0.1:12345", "--agent", "127.0.0.1:9000")  # in a network of its own: no port is anyone else's
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    need_root("build and run a container image")
+    need("buildah")
+    need("debootstrap")
+    with built_image(tmp_path_factory.mktemp("image")) as image:
+        yield image
+
+
+def programs(image: Image) -> set[str]:
+    places = [*dict(entry.split("=", 1) for entry in image.config["Env"])["PATH"].split(":"), "/usr/sbin", "/sbin"]
+    return {file.name for place in places for file in (image.root / place.lstrip("/")).glob("*")}
+
+
+def test_image_holds_python_and_the_guard_but_nothing_to_build_or_install_with(image):
+    found = programs(image)
+    assert {"python3", "spoe-guard"} <= found
+    assert not {name for name in found if COMPILER.fullmatch(name)}
+
+
+def test_pid_1_is_the_guard_not_root_and_on_a_read_only_root(image):
+    with image.run(*START) as container:
+        container.wait_for(container.healthcheck)
+        status = Path(f"/proc/{container.first_process()}/status").read_text()
+        assert re.search(r"^NSpid:\s+\d+\s+1$", status, re.MULTILINE)
+        assert re.search(r"^Uid:\s+10001\s+10001\s+10001\s+10001$", status, re.MULTILINE)
+        assert b"spoe-guard" in Path(f"/proc/{container.first_process()}/cmdline").read_bytes()
+        touched = container.enter("touch", str(image.root / "tmp/written"))
+        assert "Read-only file system" in touched.stderr
+
+
+def test_healthcheck_is_red_where_the_guard_does_not_answer(image):
+    with image.run(*START, "--admin", "127.0.0.1:9465") as elsewhere:
+        serves = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9465/healthz', timeout=2)"
+        elsewhere.wait_for(lambda: elsewhere.run_as_user("python3", "-c", serves))
+        assert elsewhere.healthcheck().returncode != 0
+
+
+def test_sigterm_stops_pid_1_cleanly(image):
+    with image.run(*START) as container:
+        container.wait_for(container.healthcheck)
+        assert container.stop(within_s=3) == 0, container.process.stdout.read()

@@ -55,7 +55,8 @@ def make_base() -> None:
     shutil.rmtree(root, ignore_errors=True)
     try:
         command = ["debootstrap", "--variant=minbase", SUITE, str(root), debian_mirror()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        made = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert made.returncode == 0, made.stdout[-4000:]
         shutil.rmtree(root / "var/cache/apt/archives")
         container = buildah("from", "scratch")
         buildah("add", "--quiet", container, str(root), "/")

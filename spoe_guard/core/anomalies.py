@@ -226,8 +226,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "a NOTIFY with the ids of one that is still open",
         _PASS, (_DROP,), evidence="SPOE.txt 3.2.6"),
     Anomaly.NOTIFY_UNANSWERED: Row(
-        "a NOTIFY the agent did not and will not answer",
-        _PASS, (_ANSWER,), evidence="haproxy #2478"),
+        "a NOTIFY the agent did not and will not answer; `unanswered:` says what HAProxy gets for it",
+        _PASS, evidence="haproxy #2478"),
     Anomaly.FRAGMENT_REFUSED: Row(
         "a fragment towards an agent that did not announce fragmentation",
         _DROP, (_CLOSE,), evidence="SPOE.txt 3.2.1"),

@@ -165,4 +165,13 @@ class SessionEnded:
     reason: EndReason
 
 
-Event = AnomalySeen | FrameAuthored | DisconnectSeen | NotifiesUnanswered | DisconnectHeld | AgentReady | AgentUnreachable | SessionEnded
+Event = (
+    AnomalySeen
+    | FrameAuthored
+    | DisconnectSeen
+    | NotifiesUnanswered
+    | DisconnectHeld
+    | AgentReady
+    | AgentUnreachable
+    | SessionEnded
+)

@@ -26,7 +26,7 @@ TRUE_BYTE: Final = FLAG_TRUE | BOOL  # HAProxy reads true only from exactly this
 
 MALFORMED: Final = -3  # in place of a position: a type nobody defines, or a value beyond the end
 
-Value: TypeAlias = None | bool | int | bytes | ipaddress.IPv4Address | ipaddress.IPv6Address
+Value: TypeAlias = bool | int | bytes | ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
 def skip_string(buf: bytes, pos: int, end: int) -> int:

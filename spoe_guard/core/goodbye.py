@@ -1,0 +1,79 @@
+"""DISCONNECT frames: what is wrong with one, and writing one that every HAProxy and agent takes.
+
+Source: SPOE.txt 3.2.8, 3.2.9, 3.5 (status codes); HAProxy ``spoe_handle_agentdiscon_frame``, ``spop_conn_handle_disconnect``.
+"""
+
+from typing import Final
+
+from spoe_guard.wire import frame, kv, typed_data
+
+STATUS_NORMAL: Final = 0
+STATUS_TIMEOUT: Final = 2
+STATUS_TOO_BIG: Final = 3
+STATUS_INVALID: Final = 4
+STATUS_BAD_VERSION: Final = 8
+STATUS_RESOURCES: Final = 13  # what HAProxy is told when the agent is gone: st=269
+STATUS_UNKNOWN: Final = 99
+MAX_STATUS: Final = 99  # HAProxy uses it as an index into a table of 100 texts (bbef74fb2)
+
+# HAProxy <= 3.0 refuses the frame for a longer text than 255 bytes; 200 leaves room.
+MAX_MESSAGE: Final = 200
+
+MEANINGS: Final[dict[int, str]] = {
+    STATUS_NORMAL: "normal",
+    STATUS_TIMEOUT: "a timeout occurred",
+    STATUS_TOO_BIG: "frame is too big",
+    STATUS_INVALID: "invalid frame received",
+    STATUS_BAD_VERSION: "unsupported version",
+    STATUS_RESOURCES: "the agent is gone",
+}
+
+
+class Goodbye:
+    """A DISCONNECT as it was said. ``status`` is None where it could not be read.
+
+    ``readable``: the payload is a well-formed list (else it may be several frames in one another).
+    ``fit``: the frame can go on as it came, as far as its payload is concerned.
+    """
+
+    __slots__ = ("fit", "frame", "message", "readable", "status")
+
+    def __init__(self, said: frame.Frame) -> None:
+        self.frame = said
+        self.status: int | None = None
+        self.message = ""
+        pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
+        self.readable = stop == len(said.raw)
+        text: bytes | None = None
+        for pair in pairs:
+            if pair.name == b"status-code" and isinstance(pair.value, int) and pair.type in typed_data.INTEGER_TYPES:
+                self.status = pair.value
+            elif pair.name == b"message" and pair.type == typed_data.STR and isinstance(pair.value, bytes):
+                text = pair.value
+        self.message = (text or b"")[:MAX_MESSAGE].decode("utf-8", "replace")
+        known = [pair.name for pair in pairs]
+        self.fit = (
+            self.readable
+            and self.status is not None
+            and text is not None
+            and len(text) <= MAX_MESSAGE
+            and known.count(b"status-code") == known.count(b"message") == 1
+            and not any(_confusable(name) for name in known)
+        )
+
+
+def _confusable(name: bytes) -> bool:
+    """Whether HAProxy, which compares by prefix, may take ``name`` for one of the two keys it looks for."""
+    return name not in (b"status-code", b"message") and name.startswith((b"status-code", b"message"))
+
+
+def clamp(status: int | None) -> int:
+    """Return ``status`` where HAProxy can stand it, else 99 (unknown)."""
+    return status if status is not None and 0 <= status <= MAX_STATUS else STATUS_UNKNOWN
+
+
+def encode(type_: int, status: int, message: str = "") -> bytes:
+    """Return a DISCONNECT of ``type_`` (HAPROXY_DISCONNECT or AGENT_DISCONNECT). No message means the status's own meaning."""
+    text = (message or MEANINGS.get(status, "unknown error")).encode()[:MAX_MESSAGE]
+    pairs = [kv.Pair(b"status-code", typed_data.UINT32, status), kv.Pair(b"message", typed_data.STR, text)]
+    return frame.encode(type_, payload=kv.encode(pairs))

@@ -1,0 +1,188 @@
+"""The handshake: what HAProxy offers, what of it the agent is shown, and an AGENT-HELLO that HAProxy will take.
+
+Source: SPOE.txt 3.2.4, 3.2.5; HAProxy ``spoe_handle_agenthello_frame``, ``spop_conn_handle_hello``.
+"""
+
+from typing import Final
+
+from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.wire import frame, kv, typed_data
+
+MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
+VERSION: Final = "2.0"
+
+_SIZE: Final = b"max-frame-size"
+_CAPABILITIES: Final = b"capabilities"
+_VERSION: Final = b"version"
+_AGENT_KEYS: Final = (_VERSION, _SIZE, _CAPABILITIES)
+
+
+class Fault:
+    """Why a HELLO cannot be used."""
+
+    __slots__ = ("anomaly", "detail")
+
+    def __init__(self, anomaly: Anomaly, detail: str) -> None:
+        self.anomaly = anomaly
+        self.detail = detail
+
+
+class Offer:
+    """What a HAPROXY-HELLO offers, as the agent is shown it.
+
+    ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
+    the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte.
+    """
+
+    __slots__ = ("capabilities", "changes", "haproxy_size", "healthcheck", "max_frame_size", "raw")
+
+    def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
+        self.raw = raw
+        self.haproxy_size = max_frame_size
+        self.max_frame_size = max_frame_size
+        self.capabilities = capabilities
+        self.healthcheck = healthcheck
+        self.changes: list[str] = []
+
+
+def split(capabilities: str) -> list[str]:
+    """Return the capabilities a comma-separated list names."""
+    return [name for name in (part.strip() for part in capabilities.split(",")) if name]
+
+
+def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
+    """Return what ``said`` (a HAPROXY-HELLO) offers, normalised as ``config`` asks, or why it is none.
+
+    In observe mode nothing is changed.
+    """
+    malformed = Anomaly.HELLO_MALFORMED
+    if said.flags != frame.FLAG_FIN or said.stream_id or said.frame_id:
+        return Fault(malformed, "HAPROXY-HELLO needs FIN alone and ids 0")
+    pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
+    if stop != len(said.raw):
+        return Fault(malformed, "its list of keys does not parse to the end")
+    keys = {pair.name: pair for pair in pairs}
+    if len(keys) != len(pairs):
+        return Fault(malformed, "a key is given twice")
+    wanted = (
+        (b"supported-versions", (typed_data.STR,), True),
+        (_SIZE, (typed_data.UINT32,), True),
+        (_CAPABILITIES, (typed_data.STR,), True),
+        (b"healthcheck", (typed_data.BOOL,), False),
+        (b"engine-id", (typed_data.STR,), False),
+    )
+    for name, types, needed in wanted:
+        if name not in keys:
+            if needed:
+                return Fault(malformed, f"the key {name.decode()} is missing")
+        elif keys[name].type not in types:
+            return Fault(malformed, f"the key {name.decode()} is of the wrong type")
+    if VERSION not in split(_text(keys[b"supported-versions"])):
+        return Fault(Anomaly.HELLO_VERSION, f"supported-versions does not name {VERSION}")
+    size = keys[_SIZE].value
+    if not isinstance(size, int) or size < frame.MIN_MAX_FRAME_SIZE:
+        return Fault(malformed, f"max-frame-size is below {frame.MIN_MAX_FRAME_SIZE}")
+    check = b"healthcheck" in keys and keys[b"healthcheck"].value is True
+    offer = Offer(said.raw, size, split(_text(keys[_CAPABILITIES])), healthcheck=check)
+    if not config.observe:
+        _normalise(offer, said, pairs, config, names_engine=b"engine-id" in keys)
+    return offer
+
+
+def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:
+    """Change in ``offer`` what the route's settings ask for, and nothing else."""
+    limit = min(config.max_frame_size or offer.haproxy_size, config.held_bytes - frame.LENGTH_BYTES)
+    fresh: list[kv.Pair] = []
+    for pair in pairs:
+        if pair.name == _SIZE and offer.haproxy_size > limit:
+            offer.max_frame_size = limit
+            offer.changes.append(f"max-frame-size {offer.haproxy_size} -> {limit}")
+            fresh.append(kv.Pair(_SIZE, typed_data.UINT32, limit))
+        elif pair.name == _CAPABILITIES and not config.capabilities.issuperset(offer.capabilities):
+            kept = [name for name in offer.capabilities if name in config.capabilities]
+            offer.changes.append(f"capabilities {','.join(offer.capabilities)} -> {','.join(kept)}")
+            offer.capabilities = kept
+            fresh.append(kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(kept).encode()))
+        else:
+            fresh.append(pair)
+    if config.engine_id and not names_engine and not offer.healthcheck:
+        offer.changes.append(f"engine-id {config.engine_id} added")
+        fresh.append(kv.Pair(b"engine-id", typed_data.STR, config.engine_id.encode()))
+    if offer.changes:
+        offer.raw = frame.with_payload(said, kv.encode(fresh))
+
+
+class AgentHello:
+    """An AGENT-HELLO, what is wrong with it, and what it says when mended.
+
+    ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the
+    capabilities as the agent named them, ``capabilities`` those that were offered among them.
+    """
+
+    __slots__ = ("announced", "capabilities", "hopeless", "max_frame_size", "problems")
+
+    def __init__(self, said: frame.Frame, offer: Offer) -> None:
+        self.problems: list[Fault] = []
+        self.hopeless = ""
+        pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
+        keys = {pair.name: pair for pair in pairs}
+        if stop != len(said.raw):
+            self.hopeless = "its list of keys does not parse to the end"
+            self._malformed(self.hopeless)
+        if said.stream_id or said.frame_id:
+            self._malformed("its ids are not 0")
+        if len(keys) != len(pairs):
+            self._malformed("a key is given twice")
+        for name in keys:
+            if name not in _AGENT_KEYS and name.startswith(_AGENT_KEYS):
+                self._malformed(f"HAProxy takes the key {name[:32].decode('ascii', 'replace')} for another one")
+        self._check_version(keys.get(_VERSION))
+        self.max_frame_size = self._check_size(keys.get(_SIZE), offer.max_frame_size)
+        self.announced = self._check_capabilities(keys.get(_CAPABILITIES))
+        self.capabilities = [name for name in self.announced if name in offer.capabilities]
+        if len(self.capabilities) != len(self.announced):
+            extra = ",".join(name for name in self.announced if name not in offer.capabilities)[:64]
+            self.problems.append(Fault(Anomaly.HELLO_CAPABILITY, f"announces {extra}, which was not offered"))
+
+    def _malformed(self, detail: str) -> None:
+        self.problems.append(Fault(Anomaly.HELLO_MALFORMED, detail))
+
+    def _check_version(self, pair: kv.Pair | None) -> None:
+        if pair is None or pair.type != typed_data.STR:
+            self._malformed("the key version is missing or of the wrong type")
+            return
+        version = _text(pair).strip()
+        if version != VERSION:
+            self.problems.append(Fault(Anomaly.HELLO_VERSION, f"its version is {version[:16]!r}, not {VERSION}"))
+            if version.split(".", maxsplit=1)[0] != "2":
+                self.hopeless = self.hopeless or f"the agent speaks version {version[:16]!r}"
+
+    def _check_size(self, pair: kv.Pair | None, offered: int) -> int:
+        size = pair.value if pair is not None and pair.type in typed_data.INTEGER_TYPES else None
+        if isinstance(size, int) and frame.MIN_MAX_FRAME_SIZE <= size <= offered:
+            return size
+        said = "is absent" if not isinstance(size, int) else f"{size} is not in {frame.MIN_MAX_FRAME_SIZE}..{offered}"
+        self.problems.append(Fault(Anomaly.HELLO_SIZE, f"max-frame-size {said}"))
+        below = isinstance(size, int) and 0 < size < frame.MIN_MAX_FRAME_SIZE
+        return frame.MIN_MAX_FRAME_SIZE if below else offered
+
+    def _check_capabilities(self, pair: kv.Pair | None) -> list[str]:
+        if pair is None or pair.type != typed_data.STR:
+            self._malformed("the key capabilities is missing or of the wrong type")
+            return []
+        return split(_text(pair))
+
+    def encode(self, *, keep_capabilities: bool) -> bytes:
+        """Return the frame mended: the three keys every HAProxy takes, and nothing else."""
+        capabilities = self.announced if keep_capabilities else self.capabilities
+        pairs = [
+            kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),
+            kv.Pair(_SIZE, typed_data.UINT32, self.max_frame_size),
+            kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(capabilities).encode()),
+        ]
+        return frame.encode(frame.AGENT_HELLO, payload=kv.encode(pairs))
+
+
+def _text(pair: kv.Pair) -> str:
+    return pair.value.decode("utf-8", "replace") if isinstance(pair.value, bytes) else ""

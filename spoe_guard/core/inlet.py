@@ -1,0 +1,91 @@
+"""One side's incoming bytes on their way to becoming frames: the incomplete tail, and what is being skipped."""
+
+import math
+from typing import Final
+
+from spoe_guard.wire import frame
+
+# Judging a frame that is too long takes its type, flags and ids: 4 + 1 + 4 + two varints of 10 bytes.
+HEADER_BYTES: Final = 29
+
+
+class Inlet:
+    """Keeps what cannot be judged yet, at most ``max-frame-size`` + 4 bytes of it.
+
+    ``offset`` counts the bytes consumed so far; ``since`` is when the tail began, infinity when there is none.
+    """
+
+    __slots__ = ("_need", "_skip", "_tail", "offset", "since")
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.since = math.inf
+        self._tail = bytearray()
+        self._need = 0
+        self._skip = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes kept."""
+        return len(self._tail)
+
+    @property
+    def inside_frame(self) -> bool:
+        """Whether the stream stands inside a frame."""
+        return bool(self._tail) or self._skip > 0
+
+    def take(self, data: bytes) -> bytes:
+        """Return the bytes to walk now: the tail with ``data`` behind it, or nothing while that is too little."""
+        if not self._tail:
+            return data
+        self._tail += data
+        if len(self._tail) < self._need:
+            return b""
+        return self.release()
+
+    def keep(self, rest: bytes, need: int, now: float) -> None:
+        """Hold ``rest`` until at least ``need`` bytes are there. The frame timeout counts from its first byte."""
+        self._tail += rest
+        self._need = need
+        if self.since == math.inf:
+            self.since = now
+
+    def release(self) -> bytes:
+        """Return what is kept, and keep nothing."""
+        tail = bytes(self._tail)
+        self._tail = bytearray()
+        return tail
+
+    def consumed(self, count: int) -> None:
+        """Note that ``count`` bytes were dealt with; the next frame's time has not begun."""
+        self.offset += count
+        self.since = math.inf
+
+    def skip(self, count: int, now: float) -> None:
+        """Let the next ``count`` bytes pass unread."""
+        self._skip = count
+        if count:
+            self.since = now
+
+    def skipped(self, available: int) -> int:
+        """Return how many of ``available`` bytes belong to what is skipped, and count them off."""
+        count = min(self._skip, available)
+        self._skip -= count
+        self.offset += count
+        if count and not self._skip:
+            self.since = math.inf
+        return count
+
+
+def bytes_needed(buf: bytes, pos: int, end: int, max_length: int, skippable: int) -> int:
+    """Return how many bytes from ``pos`` the frame there needs before it can be judged, at least 1.
+
+    A frame that is too long is judged by its header, one longer than ``skippable`` by its length alone; the body
+    is not awaited.
+    """
+    if end - pos < frame.LENGTH_BYTES:
+        return frame.LENGTH_BYTES
+    length = frame.length_at(buf, pos)
+    if length < frame.MIN_LENGTH or length > skippable:
+        return frame.LENGTH_BYTES
+    return HEADER_BYTES if length > max_length else frame.LENGTH_BYTES + length

@@ -1,0 +1,181 @@
+"""Observe mode: every byte passes as it came, while a session in its shadow says what enforce would have done.
+
+The shadow runs the same code as enforce mode; only its output goes nowhere. So the agent is dialled at once, and
+FIN and RST are passed on as a plain TCP proxy would.
+"""
+
+import math
+from typing import Final
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import (
+    AgentReady,
+    AgentUnreachable,
+    AnomalySeen,
+    DialFailure,
+    DisconnectSeen,
+    EndedBy,
+    EndReason,
+    Event,
+    NotifiesUnanswered,
+    SessionEnded,
+)
+from spoe_guard.core.output import Close, Output
+from spoe_guard.core.session import Session
+from spoe_guard.core.states import State
+from spoe_guard.core.tally import Tally
+
+# What the shadow says about the peers; what it says about its own doings did not happen.
+_OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachable, NotifiesUnanswered)
+
+
+class ObservedSession:
+    """A session that changes nothing. Same calls as ``Session``; see there."""
+
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
+        self._config = config
+        self._shadow = Session(config, tally, now, fast=fast)
+        self._shadow_dials = False
+        self._connected = False
+        self._early = bytearray()  # what HAProxy sent while the agent was dialled
+        self._ended: tuple[EndedBy, EndReason] | None = None
+        self._closed: set[Side] = set()
+        self._over = False
+        self._draining = False
+        self._connect_by = math.inf
+        self._drain_by = math.inf
+        self.deadline = self._shadow.deadline
+
+    @property
+    def held(self) -> int:
+        """Bytes that came and did not go on yet."""
+        return len(self._early)
+
+    @property
+    def open_notifies(self) -> int:
+        """NOTIFYs the agent has and has not answered."""
+        return self._shadow.open_notifies
+
+    @property
+    def state(self) -> State:
+        """Where a session in enforce mode would stand."""
+        return self._shadow.state
+
+    def start(self, now: float) -> Output:
+        """HAProxy's connection was accepted: dial, as a plain proxy does."""
+        self._connect_by = now + self._config.connect_s
+        out = self._watch(self._shadow.start(now), now)
+        out.dial = True
+        return out
+
+    def receive(self, side: Side, data: bytes, now: float) -> Output:
+        """Bytes came from ``side``: they go on as they are."""
+        out = self._watch(self._shadow.receive(side, data, now), now)
+        if side is Side.AGENT:
+            out.to_haproxy = data
+        elif self._connected:
+            out.to_agent = data
+        else:
+            self._early += data
+        return out
+
+    def agent_connected(self, now: float) -> Output:
+        """The agent link is up."""
+        self._connected = True
+        self._connect_by = math.inf
+        early, self._early = bytes(self._early), bytearray()
+        shadow = self._shadow.agent_connected(now) if self._shadow_dials else Output()
+        out = self._watch(shadow, now)
+        out.to_agent = early
+        if Side.HAPROXY in self._closed and not self._over:
+            out.close_agent = Close.HALF
+        return out
+
+    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:
+        """The agent could not be dialled: HAProxy's connection ends, as a plain proxy would end it."""
+        if self._shadow_dials:
+            out = self._watch(self._shadow.agent_failed(reason, detail, now), now)
+        else:
+            out = Output()
+            out.events = [AgentUnreachable(reason, detail)]
+        self._end(EndedBy.AGENT, EndReason.UNREACHABLE)
+        return self._close_both(out, now, Close.FLUSH, Close.ABORT)
+
+    def closed(self, side: Side, now: float, *, reset: bool) -> Output:
+        """``side`` sent FIN, or its connection broke: the other side is told the same way."""
+        if side in self._closed or self._over:
+            return Output()
+        self._closed.add(side)
+        out = self._watch(self._shadow.closed(side, now, reset=reset), now)
+        by = EndedBy.AGENT if side is Side.AGENT else EndedBy.HAPROXY
+        self._end(by, EndReason.RESET if reset else EndReason.CLOSED)
+        if reset:
+            return self._close_both(out, now, Close.ABORT, Close.ABORT)
+        if len(self._closed) == 2 or (not self._connected and not self._early):
+            return self._close_both(out, now, Close.FLUSH, Close.FLUSH if self._connected else Close.ABORT)
+        if side is Side.AGENT:
+            out.close_haproxy = Close.HALF
+        elif self._connected:
+            out.close_agent = Close.HALF
+        return out
+
+    def drain(self, now: float) -> Output:
+        """The guard is stopping: open NOTIFYs may be answered for a while, then both connections close."""
+        self._draining = True
+        self._drain_by = now + self._config.disconnect_hold_s
+        return self._watch(self._shadow.drain(now), now)
+
+    def tick(self, now: float) -> Output:
+        """Time has passed."""
+        if now >= self._connect_by:
+            detail = f"no connection within {self._config.connect_s:g} s"
+            return self.agent_failed(DialFailure.TIMEOUT, detail, now)
+        return self._watch(self._shadow.tick(now), now)
+
+    def release(self) -> tuple[bytes, bytes]:
+        """Return the raw bytes held back (to_agent, to_haproxy)."""
+        return bytes(self._early), b""
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _end(self, by: EndedBy, reason: EndReason) -> None:
+        self._ended = self._ended or (by, reason)
+
+    def _watch(self, shadow: Output, now: float) -> Output:
+        """Return an output with what the shadow observed, and nothing of what it wanted."""
+        out = Output()
+        events: list[Event] = [event for event in shadow.events if isinstance(event, _OBSERVATIONS)]
+        if shadow.dial:
+            self._shadow_dials = True
+            if self._connected:
+                connected = self._shadow.agent_connected(now)
+                events += [event for event in connected.events if isinstance(event, _OBSERVATIONS)]
+        if events:
+            out.events = events
+        if self._draining and not self._over and (now >= self._drain_by or not self._shadow.open_notifies):
+            self._end(EndedBy.GUARD, EndReason.DRAIN)
+            return self._close_both(out, now, Close.FLUSH, Close.FLUSH if self._connected else Close.ABORT)
+        self.deadline = min(self._shadow.deadline, self._connect_by, self._drain_by)
+        return out
+
+    def _close_both(self, out: Output, now: float, haproxy: Close, agent: Close) -> Output:
+        """Close both connections, bring the shadow to its own end, and report ours."""
+        if self._over:
+            return out
+        self._over = True
+        events = list(out.events)
+        for side in (Side.AGENT, Side.HAPROXY):
+            last = self._shadow.closed(side, now, reset=True)
+            events += [event for event in last.events if isinstance(event, NotifiesUnanswered)]
+        self._shadow.tick(math.inf)
+        events.append(SessionEnded(*(self._ended or (EndedBy.GUARD, EndReason.CLOSED))))
+        out.events = events
+        out.close_haproxy, out.close_agent = haproxy, agent
+        self.deadline = self._connect_by = self._drain_by = math.inf
+        return out
+
+
+def open_session(config: SessionConfig, tally: Tally, now: float) -> Session | ObservedSession:
+    """Return a new session of the mode ``config`` names."""
+    return ObservedSession(config, tally, now) if config.observe else Session(config, tally, now)

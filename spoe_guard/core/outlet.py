@@ -1,0 +1,52 @@
+"""The one ordered way out of a session in one direction."""
+
+
+class Outlet:
+    """Collects what one step of a session writes in one direction, and keeps its books.
+
+    ``forwarded`` counts bytes of the peer's that went on as they came, ``dropped`` those that did not,
+    ``authored`` bytes that only the guard wrote. A repaired frame is dropped and authored. Once sealed nothing
+    more goes out: that is what makes a DISCONNECT the last frame (promises H4 and A3).
+    """
+
+    __slots__ = ("_pieces", "authored", "dropped", "forwarded", "sealed")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.forwarded = 0
+        self.authored = 0
+        self.dropped = 0
+        self.sealed = False
+
+    def forward(self, data: bytes) -> None:
+        """Send on bytes as they came."""
+        if self.sealed:
+            self.dropped += len(data)
+            return
+        self._pieces.append(data)
+        self.forwarded += len(data)
+
+    def author(self, data: bytes) -> bool:
+        """Send bytes of the guard's own; False when it is too late for any."""
+        if self.sealed:
+            return False
+        self._pieces.append(data)
+        self.authored += len(data)
+        return True
+
+    def drop(self, count: int) -> None:
+        """Book ``count`` bytes of the peer's that go nowhere."""
+        self.dropped += count
+
+    def seal(self) -> None:
+        """Let nothing more out."""
+        self.sealed = True
+
+    def take(self) -> bytes:
+        """Return what was collected since the last call, in one piece for one write."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        out = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return out

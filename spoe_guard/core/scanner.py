@@ -1,0 +1,74 @@
+"""The fast path: walk a buffer over ordinary frames without building an object per frame.
+
+Each function walks as long as what it meets is ordinary: a whole NOTIFY (or ACK) within the negotiated size,
+FIN set and nothing else, ids and payload that parse to the last byte, a NOTIFY not open yet (or an ACK for one
+that is). It stops in front of the first thing that is not, which the readable path then judges from scratch.
+What was walked over may be forwarded as one slice.
+"""
+
+from typing import Final
+
+from spoe_guard.core.ledger import Fate, Ledger
+from spoe_guard.core.tally import Tally
+from spoe_guard.wire import actions, frame, messages
+
+_ANSWERED: Final = Fate.ANSWERED
+_NOTIFY_HEAD: Final = bytes((frame.NOTIFY, 0, 0, 0, frame.FLAG_FIN))
+_ACK_HEAD: Final = bytes((frame.ACK, 0, 0, 0, frame.FLAG_FIN))
+
+
+def scan_notifies(buf: bytes, pos: int, end: int, max_length: int, most: int, ledger: Ledger, tally: Tally, now: float) -> int:
+    """Open every ordinary NOTIFY from ``pos`` on, at most ``most`` open at a time; return where it stopped."""
+    opened = ledger.open
+    before = len(opened)
+    while end - pos > frame.IDS_AT + 1:
+        length = frame.length_at(buf, pos)
+        after = pos + frame.LENGTH_BYTES + length
+        ids_at = pos + frame.IDS_AT
+        if length > max_length or length < frame.MIN_LENGTH or after > end:
+            break
+        if buf[pos + frame.LENGTH_BYTES : ids_at] != _NOTIFY_HEAD:
+            break
+        payload_at = frame.ids_end(buf, ids_at, after)
+        if payload_at < 0 or payload_at >= after or len(opened) >= most:
+            break
+        ids = buf[ids_at:payload_at]
+        if ids in opened or messages.check(buf, payload_at, after) != messages.OK:
+            break
+        opened[ids] = now
+        pos = after
+    count = len(opened) - before
+    if count:
+        tally.frames_to_agent[frame.NOTIFY] += count
+        tally.open_notifies += count
+    return pos
+
+
+def scan_acks(buf: bytes, pos: int, end: int, max_length: int, ledger: Ledger, tally: Tally, now: float) -> int:
+    """Settle every ordinary ACK from ``pos`` on; return where it stopped."""
+    opened = ledger.open
+    before = len(opened)
+    while end - pos > frame.IDS_AT + 1:
+        length = frame.length_at(buf, pos)
+        after = pos + frame.LENGTH_BYTES + length
+        ids_at = pos + frame.IDS_AT
+        if length > max_length or length < frame.MIN_LENGTH or after > end:
+            break
+        if buf[pos + frame.LENGTH_BYTES : ids_at] != _ACK_HEAD:
+            break
+        payload_at = frame.ids_end(buf, ids_at, after)
+        if payload_at < 0:
+            break
+        ids = buf[ids_at:payload_at]
+        since = opened.get(ids)
+        if since is None or actions.check(buf, payload_at, after) != actions.OK:
+            break
+        del opened[ids]
+        ledger.remember(ids, _ANSWERED)
+        tally.observe_ack(now - since)
+        pos = after
+    count = before - len(opened)
+    if count:
+        tally.frames_to_haproxy[frame.ACK] += count
+        tally.open_notifies -= count
+    return pos

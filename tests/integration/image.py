@@ -1,6 +1,7 @@
 """Makes the container image for real, on a Debian base of our own, and runs it as a container runtime would."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -54,7 +55,8 @@ def make_base() -> None:
     root = HOME / "bootstrap"
     shutil.rmtree(root, ignore_errors=True)
     try:
-        command = ["debootstrap", "--variant=minbase", SUITE, str(root), debian_mirror()]
+        # In a mount namespace of its own, so that a killed debootstrap leaves no /proc mounted in there.
+        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", SUITE, str(root), debian_mirror()]
         made = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert made.returncode == 0, made.stdout[-4000:]
         shutil.rmtree(root / "var/cache/apt/archives")
@@ -164,7 +166,9 @@ class Container:
 def built_image(scratch: Path) -> Iterator[Image]:
     """Build the Dockerfile from the git tree and mount the result; nothing but the base stays in the cache."""
     HOME.mkdir(parents=True, exist_ok=True)
-    make_base()
+    with (HOME / "lock").open("w") as lock:  # another run may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_base()
     (scratch / "tree").mkdir()
     git_tree(scratch / "tree")
     tag = f"localhost/spoe-guard-test:{os.getpid()}"

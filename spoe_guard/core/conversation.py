@@ -87,7 +87,7 @@ class Conversation:
 
     # --- reporting -----------------------------------------------------------------------------------------------
 
-    def judge(
+    def judge(  # noqa: PLR0913 - what is reported has this many sides
         self,
         side: Side,
         anomaly: Anomaly,

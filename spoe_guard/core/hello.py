@@ -15,6 +15,13 @@ VERSION: Final = "2.0"
 _SIZE: Final = b"max-frame-size"
 _CAPABILITIES: Final = b"capabilities"
 _VERSION: Final = b"version"
+_HAPROXY_KEYS: Final = (  # name, type, whether it must be there (SPOE.txt 3.2.4)
+    (b"supported-versions", typed_data.STR, True),
+    (_SIZE, typed_data.UINT32, True),
+    (_CAPABILITIES, typed_data.STR, True),
+    (b"healthcheck", typed_data.BOOL, False),
+    (b"engine-id", typed_data.STR, False),
+)
 _AGENT_KEYS: Final = (_VERSION, _SIZE, _CAPABILITIES)
 
 
@@ -63,21 +70,9 @@ def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
     if stop != len(said.raw):
         return Fault(malformed, "its list of keys does not parse to the end")
     keys = {pair.name: pair for pair in pairs}
-    if len(keys) != len(pairs):
-        return Fault(malformed, "a key is given twice")
-    wanted = (
-        (b"supported-versions", (typed_data.STR,), True),
-        (_SIZE, (typed_data.UINT32,), True),
-        (_CAPABILITIES, (typed_data.STR,), True),
-        (b"healthcheck", (typed_data.BOOL,), False),
-        (b"engine-id", (typed_data.STR,), False),
-    )
-    for name, types, needed in wanted:
-        if name not in keys:
-            if needed:
-                return Fault(malformed, f"the key {name.decode()} is missing")
-        elif keys[name].type not in types:
-            return Fault(malformed, f"the key {name.decode()} is of the wrong type")
+    complaint = "a key is given twice" if len(keys) != len(pairs) else _complaint(keys)
+    if complaint:
+        return Fault(malformed, complaint)
     if VERSION not in split(_text(keys[b"supported-versions"])):
         return Fault(Anomaly.HELLO_VERSION, f"supported-versions does not name {VERSION}")
     size = keys[_SIZE].value
@@ -88,6 +83,17 @@ def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
     if not config.observe:
         _normalise(offer, said, pairs, config, names_engine=b"engine-id" in keys)
     return offer
+
+
+def _complaint(keys: dict[bytes, kv.Pair]) -> str:
+    """Say which key is missing or mistyped, or nothing. A mistyped one ends every process built on negasus/haproxy-spoe-go."""
+    for name, kind, needed in _HAPROXY_KEYS:
+        if name not in keys:
+            if needed:
+                return f"the key {name.decode()} is missing"
+        elif keys[name].type != kind:
+            return f"the key {name.decode()} is of the wrong type"
+    return ""
 
 
 def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:

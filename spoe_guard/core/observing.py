@@ -112,7 +112,7 @@ class ObservedSession:
         self._end(by, EndReason.RESET if reset else EndReason.CLOSED)
         if reset:
             return self._close_both(out, now, Close.ABORT, Close.ABORT)
-        if len(self._closed) == 2 or (not self._connected and not self._early):
+        if len(self._closed) == len(Side) or (not self._connected and not self._early):
             return self._close_both(out, now, Close.FLUSH, Close.FLUSH if self._connected else Close.ABORT)
         if side is Side.AGENT:
             out.close_haproxy = Close.HALF

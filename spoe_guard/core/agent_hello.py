@@ -1,0 +1,65 @@
+"""What becomes of the agent's answer to HAPROXY-HELLO: passed, mended, or a refusal."""
+
+import math
+
+from spoe_guard.core import goodbye
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.events import AgentReady, DisconnectSeen, EndedBy, EndReason
+from spoe_guard.core.hello import AgentHello, Offer
+from spoe_guard.core.states import State
+from spoe_guard.core.walker import Walker
+from spoe_guard.wire import frame
+
+
+def judge_hello(walker: Walker, said: frame.Frame, offer: Offer, now: float) -> None:
+    """Pass an AGENT-HELLO that HAProxy will take (promise H2); the session runs from then on."""
+    conv = walker.conv
+    raw = walker.mend_flags(said, now)
+    if raw is None:
+        walker.pass_on(said, None)
+        return
+    hello = AgentHello(said, offer)
+    keep_capabilities = False
+    rewrite = False
+    for problem in hello.problems:
+        action = walker.judge(problem.anomaly, said, now, problem.detail, Action.CLOSE if hello.hopeless else None)
+        if action is Action.CLOSE:
+            walker.pass_on(said, None)
+            return
+        rewrite = rewrite or action is Action.REPAIR
+        keep_capabilities = keep_capabilities or action is Action.PASS
+    walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities) if rewrite else raw)
+    conv.agent_size = hello.max_frame_size
+    conv.fragments = "fragmentation" in hello.capabilities
+    conv.state = State.RUNNING
+    conv.hello_by = math.inf
+    conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
+
+
+def judge_refusal(walker: Walker, said: frame.Frame, now: float) -> None:
+    """AGENT-DISCONNECT in place of AGENT-HELLO."""
+    conv = walker.conv
+    word = note_goodbye(walker, said)
+    detail = f"status {word.status}: {word.message}"
+    if walker.judge(Anomaly.HELLO_REFUSED, said, now, detail) is Action.PASS:
+        conv.held = word
+        conv.finish(now, EndedBy.AGENT, EndReason.REFUSED)
+        return
+    walker.pass_on(said, None)
+    conv.refuse(now, EndedBy.AGENT, EndReason.REFUSED, goodbye.clamp(word.status), word.message)
+
+
+def judge_trailing(walker: Walker, said: frame.Frame, now: float) -> None:
+    """Anything behind the AGENT-HELLO of a health check; HAProxy 3.1 and later call the agent DOWN for it."""
+    if said.type == frame.AGENT_DISCONNECT:
+        note_goodbye(walker, said)
+    passes = walker.judge(Anomaly.HELLO_TRAILING, said, now) is Action.PASS
+    walker.pass_on(said, said.raw if passes else None)
+
+
+def note_goodbye(walker: Walker, said: frame.Frame) -> goodbye.Goodbye:
+    """Report that the agent said DISCONNECT, and return what it said."""
+    word = goodbye.Goodbye(said)
+    walker.conv.agent_said_goodbye = True
+    walker.conv.events.append(DisconnectSeen(walker.side, word.status, word.message))
+    return word

@@ -1,0 +1,166 @@
+"""Walking one side's bytes: ordinary runs by the fast path, everything else frame by frame.
+
+``FromHAProxy`` and ``FromAgent`` say what a frame of theirs means; how bytes become frames is the same for both
+and stands here once.
+"""
+
+from spoe_guard.core import goodbye
+from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.conversation import Conversation
+from spoe_guard.core.events import AuthoredReason, EndedBy, EndReason
+from spoe_guard.core.inlet import Inlet, bytes_needed
+from spoe_guard.core.outlet import Outlet
+from spoe_guard.core.tally import UNKNOWN_TYPE
+from spoe_guard.wire import frame
+
+
+class Walker:
+    """One side's bytes on their way to the other. ``fast`` False leaves every frame to the readable path."""
+
+    def __init__(self, conversation: Conversation, side: Side, *, fast: bool) -> None:
+        self.conv = conversation
+        self.side = side
+        self.inlet = Inlet()
+        from_agent = side is Side.AGENT
+        self.way: Outlet = conversation.to_haproxy if from_agent else conversation.to_agent
+        self._tell = conversation.tell_haproxy if from_agent else conversation.tell_agent
+        self._frames = conversation.tally.frames_to_haproxy if from_agent else conversation.tally.frames_to_agent
+        self._fast = fast
+
+    # --- what each side decides ------------------------------------------------------------------------------------
+
+    def limit(self) -> int:
+        """Return the longest frame this side may send, bytes behind the length prefix."""
+        raise NotImplementedError
+
+    def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Return how far the fast path goes from ``pos``."""
+        raise NotImplementedError
+
+    def stopped(self) -> bool:
+        """Whether nothing of this side's is cut into frames any more."""
+        raise NotImplementedError
+
+    def behind(self, rest: bytes, now: float) -> None:
+        """Deal with bytes that come while ``stopped``."""
+        raise NotImplementedError
+
+    def whole(self, said: frame.Frame, now: float) -> None:
+        """Deal with a whole frame."""
+        raise NotImplementedError
+
+    def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
+        """Deal with a frame longer than ``limit``; return the bytes used."""
+        raise NotImplementedError
+
+    # --- bytes to frames -------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes as they came off the wire."""
+        inlet = self.inlet
+        buf = inlet.take(data)
+        pos, end = 0, len(buf)
+        if pos < end and inlet.inside_frame:
+            pos = inlet.skipped(end)
+            self.way.drop(pos)
+        while pos < end:
+            if self.stopped():
+                self.behind(buf[pos:end], now)
+                return
+            stop = self.scan(buf, pos, end, now) if self._fast else pos
+            if stop > pos:
+                self.way.forward(buf if stop - pos == end else buf[pos:stop])
+                inlet.consumed(stop - pos)
+                pos = stop
+                continue
+            used = self.one(buf, pos, end, now)
+            if not used:
+                return
+            pos += used
+
+    def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Deal with what stands at ``pos``; return the bytes used, 0 when more are needed."""
+        limit = self.limit()
+        need = bytes_needed(buf, pos, end, limit, self.conv.config.held_bytes)
+        if end - pos < need:
+            self.inlet.keep(buf[pos:end], need, now)
+            return 0
+        length = frame.length_at(buf, pos)
+        if length > limit:
+            return self.too_long(buf, pos, end, length, now)
+        if length < frame.MIN_LENGTH:
+            return self.skip_over(Anomaly.RUNT_FRAME, buf, pos, end, length, now)
+        said = frame.parse(buf[pos : pos + need])
+        if said is None:
+            self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], now, "its ids do not parse")
+            self.discard(need)
+            return need
+        self._frames[said.type if said.type in frame.TYPE_NAMES else UNKNOWN_TYPE] += 1
+        self.whole(said, now)
+        self.inlet.consumed(need)
+        return need
+
+    def skip_over(self, anomaly: Anomaly, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
+        """Report a frame that cannot pass but can be skipped; return how many of its bytes are here."""
+        self.judge_bytes(anomaly, buf[pos:end], now, f"length {length}, at most {self.limit()} negotiated")
+        whole = frame.LENGTH_BYTES + length
+        used = min(whole, end - pos)
+        self.discard(used)
+        self.inlet.skip(whole - used, now)
+        return used
+
+    def truncated(self, detail: str) -> None:
+        """Discard a frame that will not be completed."""
+        part = self.inlet.release()
+        self.conv.judge(self.side, Anomaly.TRUNCATED_FRAME, part, self.inlet.offset, detail=detail)
+        self.discard(len(part))
+
+    # --- what may be done with a frame -----------------------------------------------------------------------------
+
+    def discard(self, count: int) -> None:
+        """Drop ``count`` bytes."""
+        self.way.drop(count)
+        self.inlet.consumed(count)
+
+    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+        """End the session over something this side sent."""
+        self.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
+
+    def judge(self, anomaly: Anomaly, said: frame.Frame, now: float, detail: str = "", action: Action | None = None) -> Action:
+        """Report what is wrong with ``said`` and return what is done about it; CLOSE has then ended the session."""
+        action = self.conv.judge(self.side, anomaly, said.raw, self.inlet.offset, parsed=said, detail=detail, action=action)
+        if action is Action.CLOSE:
+            self.fail(now)
+        return action
+
+    def judge_bytes(self, anomaly: Anomaly, raw: bytes, now: float, detail: str) -> Action:
+        """The same for bytes that are no frame."""
+        action = self.conv.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail)
+        if action is Action.CLOSE:
+            self.fail(now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
+        return action
+
+    def pass_on(self, said: frame.Frame, raw: bytes | None) -> None:
+        """Send ``said`` on: as it came where ``raw`` is the same bytes, else as repaired; None drops it."""
+        if raw is said.raw:
+            self.way.forward(raw)
+            return
+        self.way.drop(len(said.raw))
+        if raw is not None:
+            self._tell(raw, AuthoredReason.REPAIRED)
+
+    def mend_flags(self, said: frame.Frame, now: float) -> bytes | None:
+        """Return the frame with FIN alone, or None when the policy does not let it pass."""
+        raw = said.raw
+        detail = f"flags {said.flags:#010x}"
+        if not said.fin:
+            if self.judge(Anomaly.MISSING_FIN, said, now, detail) is not Action.REPAIR:
+                return None
+            raw = frame.with_flags(raw, said.flags | frame.FLAG_FIN)
+        if said.flags & ~frame.FLAG_FIN:
+            action = self.judge(Anomaly.RESERVED_FLAGS, said, now, detail)
+            if action is Action.DROP:
+                return None
+            if action is Action.REPAIR:
+                raw = frame.with_flags(raw, frame.FLAG_FIN)
+        return raw

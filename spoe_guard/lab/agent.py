@@ -101,9 +101,11 @@ class _Link:
         self._reader = reader
         self._writer = writer
         self._held: list[frame.Frame] = []
+        self._aborted = asyncio.Event()
         self.ended = asyncio.Event()
 
     def abort(self) -> None:
+        self._aborted.set()
         self._writer.transport.abort()
 
     async def converse(self) -> None:
@@ -122,7 +124,7 @@ class _Link:
                 await self._writer.wait_closed()
 
     async def _react(self, got: frame.Frame) -> bool:
-        """Do what ``got`` asks for; False when the connection is to end."""
+        """Do what ``got`` asks for; False when the conversation is over."""
         if got.type == frame.HAPROXY_HELLO:
             self._writer.write(_agent_hello(got) if self._script.hello is None else self._script.hello)
         elif got.type == frame.NOTIFY:
@@ -134,7 +136,10 @@ class _Link:
 
     async def _notified(self, notify: frame.Frame) -> bool:
         if not self._agent.its_turn():
-            asyncio.get_running_loop().call_later(self._script.delay_s, self._answer, notify)
+            if self._script.delay_s:
+                asyncio.get_running_loop().call_later(self._script.delay_s, self._answer, notify)
+            else:
+                self._answer(notify)
             return True
         self._held.append(notify)
         if len(self._held) < self._script.hold:
@@ -163,6 +168,8 @@ class _Link:
             self._agent.wrote_answer(notify)
         if end is End.RESET:
             streams.reset(self._writer)
+        if end is End.LINGER:
+            await self._aborted.wait()
         return end is None
 
 

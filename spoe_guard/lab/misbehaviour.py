@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spoe_guard.lab import frames
-from spoe_guard.wire import frame
+from spoe_guard.wire import actions, frame, varint
 
 
 @enum.unique
@@ -19,6 +19,7 @@ class End(enum.Enum):
 
     CLOSE = "close"  # FIN, behind what was written
     RESET = "reset"  # RST
+    LINGER = "linger"  # not at all: reads no more, and stays when HAProxy closes
 
 
 Step = bytes | End
@@ -26,6 +27,7 @@ Play = Callable[[Sequence[frame.Frame]], Sequence[Step]]
 
 EMPTY_FRAME: Final = bytes(4)
 ONE_BYTE_FRAME: Final = bytes((0, 0, 0, 1, frame.ACK))
+WRAPPING_LENGTH: Final = 2**64 - 2**30  # added to a pointer it leads backwards (haproxy bd03f0500)
 STRAY_OFFSET: Final = 1_000_000  # added to a stream-id, it names a stream that HAProxy has not opened
 
 
@@ -73,6 +75,12 @@ def _stray_first(acks: Sequence[frame.Frame]) -> Sequence[Step]:
     return [stray + _raw(acks)]
 
 
+def _wrapping_length(acks: Sequence[frame.Frame]) -> Sequence[Step]:
+    last = acks[-1]
+    name = varint.encode(WRAPPING_LENGTH) + b"verdict"
+    return [_raw(acks[:-1]), frame.with_payload(last, bytes((actions.SET_VAR, 3, actions.SCOPE_TXN)) + name)]
+
+
 _GOODBYE: Final = frames.disconnect(frame.AGENT_DISCONNECT)
 
 MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
@@ -96,13 +104,15 @@ MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
         Misbehaviour("ack_twice", "answers everything twice", lambda acks: [_raw([copy for ack in acks for copy in (ack, ack)])]),
         Misbehaviour(
             "disconnect_left_open",
-            "says DISCONNECT (normal) while a NOTIFY is open, and keeps the connection",
-            lambda acks: [_raw(acks[:-1]) + _GOODBYE],
+            "says DISCONNECT (normal) while a NOTIFY is open, and does not close, nor when HAProxy does",
+            _break_off(_GOODBYE, End.LINGER),
             1,
         ),
         Misbehaviour("notify_from_agent", "sends a NOTIFY itself", _first(frames.notify(1, 1, b"/agent"))),
         Misbehaviour("unknown_type", "sends a frame of a type that does not exist", _first(frame.encode(42, 1, 1))),
         Misbehaviour("second_hello", "says HELLO again", _first(frames.agent_hello())),
-        Misbehaviour("mute", "leaves a NOTIFY without an answer, and keeps the connection", lambda acks: [_raw(acks[:-1])], 1),
+        Misbehaviour("mute", "leaves a NOTIFY without an answer", lambda acks: [_raw(acks[:-1])], 1),
+        Misbehaviour("hang", "stops in the middle of its work, connection open", _break_off(b"", End.LINGER), 1),
+        Misbehaviour("wrapping_length", "answers with a name whose length wraps a 64-bit pointer", _wrapping_length, 1),
     )
 }

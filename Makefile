@@ -5,7 +5,7 @@ SHELL := bash
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help venv peers test check static coverage demo fmt image clean
+.PHONY: help venv peers test check static coverage demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,9 @@ coverage: venv ## judge what the last `make test` covered: all branches of wire 
 demo: venv ## the whole story in one terminal: a buggy agent and HAProxy, without the guard and with it
 	@.ci/peers haproxy || true
 	@$(BIN)/spoe-guard demo
+
+docs: venv ## write the pages of docs/ that are a view of a table in the code
+	$(BIN)/python -m tests.docs
 
 fmt: venv ## bring the code into shape
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,22 @@
+"""What an operator can set: defaults < YAML file < environment < flags, checked, and each value's origin known."""
+
+from spoe_guard.settings.checks import hello_changes, warnings
+from spoe_guard.settings.layers import FLAGS
+from spoe_guard.settings.load import Loaded, load
+from spoe_guard.settings.model import LOG_LEVELS, Route, Settings
+from spoe_guard.settings.problems import ConfigError, Problem
+from spoe_guard.settings.sessions import session_config
+
+__all__ = [
+    "FLAGS",
+    "LOG_LEVELS",
+    "ConfigError",
+    "Loaded",
+    "Problem",
+    "Route",
+    "Settings",
+    "hello_changes",
+    "load",
+    "session_config",
+    "warnings",
+]

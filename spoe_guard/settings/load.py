@@ -1,0 +1,121 @@
+"""Settings out of what was said, and what is wrong with them in words."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from spoe_guard.settings import checks
+from spoe_guard.settings.layers import Given, add_environment, add_file, add_flags
+from spoe_guard.settings.model import Settings
+from spoe_guard.settings.problems import ConfigError, Key, Problem, dotted
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings in effect, and for each value that is no default where it was said."""
+
+    settings: Settings
+    origins: Mapping[Key, str]
+
+    def origin(self, key: Key) -> str:
+        """Return ``default``, ``FILE:LINE``, ``environment NAME`` or ``flag --x`` for a key."""
+        return self.origins.get(key, "default")
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (key, value as it would be written, origin) for every key, in order; of ``policy`` what was chosen."""
+        leaves = _leaves(self.settings.model_dump(mode="json"), ())
+        return [(dotted(key), _written(value), self.origin(key)) for key, value in leaves]
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Loaded:
+    """Return the settings: defaults < ``file`` (YAML) < ``environ`` < ``flags`` (see ``layers.FLAGS``).
+
+    Raises:
+        ConfigError: anything is wrong with them.
+    """
+    given = Given()
+    if file is not None:
+        add_file(given, file)
+    add_environment(given, environ or {})
+    add_flags(given, flags or {})
+    origins = given.origins
+    try:
+        settings = Settings.model_validate(given.tree)
+    except ValidationError as error:
+        raise ConfigError(*(_problem(detail, origins) for detail in error.errors())) from None
+    found = [Problem(key, value, _origin(key, origins), message) for key, value, message in checks.faults(settings)]
+    if found:
+        raise ConfigError(*found)
+    return Loaded(settings, origins)
+
+
+def _problem(detail: Any, origins: Mapping[Key, str]) -> Problem:  # noqa: ANN401 pydantic's ErrorDetails, whose ctx is Any
+    key: Key = tuple(str(part) for part in detail["loc"])
+    value = detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            message = _unknown_key(key)
+        case "value_error":
+            message = str(detail["ctx"]["error"])
+        case "literal_error":
+            message = f"allowed: {', '.join(_choices(key))}"
+        case "model_type" | "model_attributes_type":
+            message = f"expected keys below it: {', '.join(_model_at((*key, '')).model_fields)}"
+        case _:
+            message = detail["msg"]
+    return Problem(dotted(key), value, _nearest(key, origins), message)
+
+
+def _unknown_key(key: Key) -> str:
+    known = list(_model_at(key).model_fields)
+    close = difflib.get_close_matches(key[-1], known, n=2, cutoff=0.7)
+    if close:
+        return f"unknown key; did you mean {' or '.join(close)}?"
+    what = "unknown anomaly" if key[-2:-1] == ("policy",) else "unknown key"
+    return f"{what}; allowed: {', '.join(known)}"
+
+
+def _model_at(key: Key) -> type[BaseModel]:
+    """Return the section in which the last part of ``key`` stands."""
+    model: type[BaseModel] = Settings
+    for part in key[:-1]:
+        if not part.isdigit():
+            annotation: Any = model.model_fields[part].annotation  # a section, or a list of one
+            model = next(iter(get_args(annotation)), annotation)
+    return model
+
+
+def _choices(key: Key) -> list[str]:
+    annotation = _model_at(key).model_fields[key[-1]].annotation  # a Literal, or one or None
+    literals = [arg for arg in get_args(annotation) if arg is not type(None)]
+    return [str(choice) for literal in literals for choice in (get_args(literal) or (literal,))]
+
+
+def _origin(key: str, origins: Mapping[Key, str]) -> str:
+    return _nearest(tuple(key.replace("[", ".").replace("]", "").split(".")), origins)
+
+
+def _nearest(key: Key, origins: Mapping[Key, str]) -> str:
+    """Return where the value stands, or the section around it; nothing for a default."""
+    while key and key not in origins:
+        key = key[:-1]
+    return origins.get(key, "")
+
+
+def _leaves(node: object, key: Key) -> list[tuple[Key, object]]:
+    if isinstance(node, list) and key == ("routes",):
+        return [leaf for index, child in enumerate(node) for leaf in _leaves(child, (*key, str(index)))]
+    if isinstance(node, dict):
+        children = {name: child for name, child in node.items() if child is not None} if key[2:] == ("policy",) else node
+        return [leaf for name, child in children.items() for leaf in _leaves(child, (*key, name))] or [(key, "{}")]
+    return [(key, node)]
+
+
+def _written(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return "null" if value is None else str(value)

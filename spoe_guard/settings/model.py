@@ -1,0 +1,210 @@
+"""Every key of the settings, its default, its unit and what it may be. The only place where they are said."""
+
+import re
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, create_model, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from spoe_guard.core import address, anomalies
+from spoe_guard.core.config import KNOWN_CAPABILITIES
+from spoe_guard.settings import units
+from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
+
+MAX_UINT32: Final = 2**32 - 1  # max-frame-size travels as one
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+
+
+def _address(value: object) -> address.Address:
+    if not isinstance(value, str):  # a ValueError all the same: pydantic reports no other
+        raise ValueError("expected HOST:PORT, [v6]:PORT or unix:/path")  # noqa: TRY004
+    return address.parse(value)
+
+
+def _peer(value: object) -> address.Address:
+    parsed = _address(value)
+    if parsed.path is None and parsed.port == 0:
+        raise ValueError("port 0 cannot be dialled")
+    return parsed
+
+
+def _matching(pattern: re.Pattern[str], form: str) -> BeforeValidator:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(f"expected {form}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _number(low: int, high: int) -> BeforeValidator:
+    def check(value: object) -> int:
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:  # noqa: PLR2004 as 64 bits hold
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _size(low: int, high: int) -> BeforeValidator:
+    def check(value: object) -> int:
+        parsed = units.size(value)
+        if not low <= parsed <= high:
+            raise ValueError(f"expected {low} to {high} bytes")
+        return parsed
+
+    return BeforeValidator(check)
+
+
+def _capabilities(value: object) -> tuple[str, ...]:
+    """Take a list, or HAProxy's own form: names with commas between them."""
+    names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not set(map(str, names)) <= KNOWN_CAPABILITIES:
+        raise ValueError(f"expected a list of some, or none, of {', '.join(sorted(KNOWN_CAPABILITIES))}")
+    return tuple(dict.fromkeys(names))
+
+
+def _in_order(value: object) -> object:
+    """Turn the index-to-route mapping, in which layers are merged, into the list it stands for."""
+    if not isinstance(value, dict) or not all(str(key).isdigit() for key in value):
+        if isinstance(value, list):
+            return value
+        raise ValueError("expected a list of routes, each with its listen and agent")
+    if not value:
+        raise ValueError("expected at least one route")
+    by_index = {int(key): route for key, route in value.items()}
+    missing = next((index for index in range(max(by_index)) if index not in by_index), None)
+    if missing is not None:
+        raise ValueError(f"routes[{missing}] is missing: they are numbered from 0 without a gap")
+    return [by_index[index] for index in range(len(by_index))]
+
+
+_in_words = PlainSerializer(units.duration_text)
+Duration = Annotated[float, BeforeValidator(units.duration), _in_words]
+Timeout = Annotated[float, BeforeValidator(units.timeout), _in_words]
+ListenAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_address), PlainSerializer(str)]
+AgentAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_peer), PlainSerializer(str)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Section(BaseModel):
+    """Keys that belong together. A section left empty in the file is one with its defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class Hello(Section):
+    """What may be negotiated between HAProxy and this agent."""
+
+    max_frame_size: Annotated[int, _size(MIN_MAX_FRAME_SIZE, MAX_UINT32)] | None = None
+    capabilities: Annotated[tuple[str, ...], BeforeValidator(_capabilities)] = ("pipelining",)
+    engine_id: Annotated[str, _matching(_ENGINE_ID, "1 to 128 printable ASCII characters without a blank")] | None = None
+
+
+class Timeouts(Section):
+    """How long the guard waits for what, in seconds."""
+
+    connect: Timeout = 1.0
+    hello: Timeout = 2.0
+    frame: Timeout = 2.0
+    idle: Timeout = 600.0
+    close: Timeout = 1.0
+
+
+class Limits(Section):
+    """Bounds: connections per route, the others per connection of HAProxy."""
+
+    connections: Annotated[int, _number(1, 1_000_000)] = 4096
+    open_notifies: Annotated[int, _number(1, 16_777_216)] = 65536
+    held_bytes: Annotated[int, _size(1, MAX_UINT32)] = 1048576
+
+
+class Links(Section):
+    """Agent links per session. This version has one per session: see ``checks.not_yet``."""
+
+    max: Annotated[int, _number(1, 1_000_000)] = 1
+    in_flight: Annotated[int, _number(0, 1_000_000)] = 0
+    retire: Timeout | None = None
+    give_up: Timeout = 5.0
+
+
+_ONE_KEY_PER_ANOMALY: Final[dict[str, Any]] = {
+    anomaly.value: (Literal[tuple(action.value for action in anomalies.Action if action in row.allowed)] | None, None)
+    for anomaly, row in anomalies.CATALOGUE.items()
+}
+Policy: type[Section] = create_model("Policy", __base__=Section, **_ONE_KEY_PER_ANOMALY)
+
+
+class Route(Section):
+    """One listening address and the agent behind it."""
+
+    name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
+    listen: ListenAddress = address.Address("127.0.0.1", 12345)
+    agent: AgentAddress = address.Address("127.0.0.1", 9000)
+    hello: Hello = Hello()
+    disconnect_hold: Duration = 0.5
+    unanswered: Literal["leave", "empty-ack"] = "leave"
+    answer_deadline: Timeout | None = None
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    links: Links = Links()
+    redispatch: Literal["off", "unsent", "unanswered"] = "unsent"
+    policy: Policy = Policy()  # type: ignore[valid-type]  # made from the catalogue, so that there is one list of anomalies
+
+    def choices(self) -> dict[anomalies.Anomaly, anomalies.Action]:
+        """Return the actions chosen where they differ from the catalogue's, as ``core.policy.Policy`` takes them."""
+        chosen: dict[str, str] = self.policy.model_dump(exclude_none=True)  # type: ignore[attr-defined]
+        return {anomalies.Anomaly(name): anomalies.Action(action) for name, action in chosen.items()}
+
+
+class Admin(Section):
+    """Where metrics and health are asked for; null: nowhere."""
+
+    listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
+
+
+class Log(Section):
+    """What is written to standard output. ``anomaly_rate`` holds per route and kind of line."""
+
+    format: Literal["json", "console"] = "json"
+    level: LogLevel = "info"
+    anomaly_rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(10, 1.0)
+
+
+class Settings(BaseSettings):
+    """All settings, in the units of the core: seconds and bytes. To be had from ``load``."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, case_sensitive=True)
+
+    mode: Literal["enforce", "observe"] = "enforce"
+    on_internal_error: Literal["close", "splice"] = "close"
+    workers: Annotated[int, _number(0, 1024)] = 1
+    routes: Annotated[list[Route], BeforeValidator(_in_order), Field(min_length=1)] = [Route()]
+    admin: Admin = Admin()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what ``load`` hands over.
+
+        The sources that come with pydantic-settings 2 cannot set one element of a list (ROUTES__0__LISTEN), pass over
+        variables that are no setting, and do not say where a value came from.
+        """
+        return (init_settings,)
+
+
+LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)

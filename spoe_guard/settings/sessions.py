@@ -1,0 +1,26 @@
+"""From settings to what the core is told."""
+
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.policy import Policy
+from spoe_guard.settings.model import Route, Settings
+
+
+def session_config(settings: Settings, route: Route) -> SessionConfig:
+    """Return what the sessions of ``route`` are told."""
+    return SessionConfig(
+        observe=settings.mode == "observe",
+        policy=Policy(route.choices()),
+        max_frame_size=route.hello.max_frame_size,
+        capabilities=frozenset(route.hello.capabilities),
+        engine_id=route.hello.engine_id,
+        disconnect_hold_s=route.disconnect_hold,
+        answer_unanswered=route.unanswered == "empty-ack",
+        answer_deadline_s=route.answer_deadline,
+        connect_s=route.timeouts.connect,
+        hello_s=route.timeouts.hello,
+        frame_s=route.timeouts.frame,
+        idle_s=route.timeouts.idle,
+        close_s=route.timeouts.close,
+        open_notifies=route.limits.open_notifies,
+        held_bytes=route.limits.held_bytes,
+    )

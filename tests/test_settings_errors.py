@@ -1,0 +1,329 @@
+"""What a person is told of settings that cannot be used: one line with the key, the value, its place and what is allowed."""
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly
+from spoe_guard.settings import ConfigError, load
+
+
+@pytest.fixture
+def problems(tmp_path):
+    """What a person is told of a file, line by line, with the file's own name left out."""
+
+    def read(text: str | bytes, environ: dict[str, str] | None = None, flags: dict[str, object] | None = None) -> list[str]:
+        file = tmp_path / "guard.yaml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ConfigError) as error:
+            load(file, environ, flags)
+        return [str(problem).replace(str(file), "FILE") for problem in error.value.problems]
+
+    return read
+
+
+def told_without_a_file(environ: dict[str, str] | None = None, flags: dict[str, object] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        load(None, environ, flags)
+    return [str(problem) for problem in error.value.problems]
+
+
+DURATION = "expected a whole number and a unit, us, ms, s, m, h or d, such as 500ms (no unit: milliseconds, as in HAProxy)"
+
+# name, file, key and value as they are told, what is said of them
+BAD: list[tuple[str, str | bytes, str, str]] = [
+    ("unknown key", "mod: observe", "mod: 'observe' (FILE:1)", "unknown key; did you mean mode?"),
+    (
+        "unknown key in a section",
+        "admin:\n  lisen: 127.0.0.1:1",
+        "admin.lisen: '127.0.0.1:1' (FILE:2)",
+        "unknown key; did you mean listen?",
+    ),
+    (
+        "unknown key like no other",
+        "xyzzy: 1",
+        "xyzzy: 1 (FILE:1)",
+        "unknown key; allowed: mode, on_internal_error, workers, routes, admin, log",
+    ),
+    ("not a choice", "mode: enforced", "mode: 'enforced' (FILE:1)", "allowed: enforce, observe"),
+    ("null where there is none", "mode: null", "mode: null (FILE:1)", "allowed: enforce, observe"),
+    ("wrong unit", "routes:\n- timeouts: {hello: 5sec}", "routes[0].timeouts.hello: '5sec' (FILE:2)", DURATION),
+    ("part of a unit", "routes: [{disconnect_hold: 1.5s}]", "routes[0].disconnect_hold: '1.5s' (FILE:1)", DURATION),
+    ("truth for a time", "routes: [{disconnect_hold: true}]", "routes[0].disconnect_hold: True (FILE:1)", DURATION),
+    ("below nothing", "routes: [{disconnect_hold: -1}]", "routes[0].disconnect_hold: '-1' (FILE:1)", DURATION),
+    ("no time at all", "routes: [{timeouts: {idle: 0}}]", "routes[0].timeouts.idle: 0 (FILE:1)", "expected more than 0"),
+    ("too long", "routes: [{timeouts: {idle: 25d}}]", "routes[0].timeouts.idle: '25d' (FILE:1)", "expected at most 24d"),
+    (
+        "wrong size unit",
+        "routes: [{limits: {held_bytes: 1g}}]",
+        "routes[0].limits.held_bytes: '1g' (FILE:1)",
+        "expected a whole number of bytes, or one with k or m behind it, such as 64k",
+    ),
+    (
+        "frame too small",
+        "routes: [{hello: {max_frame_size: 255}}]",
+        "routes[0].hello.max_frame_size: 255 (FILE:1)",
+        "expected 256 to 4294967295 bytes",
+    ),
+    (
+        "no room for a frame",
+        "routes: [{limits: {held_bytes: 16383}}]",
+        "routes[0].limits.held_bytes: 16383 (FILE:1)",
+        "expected room for one frame: at least 16384",
+    ),
+    (
+        "no room for this route's frame",
+        "routes: [{hello: {max_frame_size: 64k}, limits: {held_bytes: 64k}}]",
+        "routes[0].limits.held_bytes: 65536 (FILE:1)",
+        "expected room for one frame: at least 65540",
+    ),
+    (
+        "no connection",
+        "routes: [{limits: {connections: 0}}]",
+        "routes[0].limits.connections: 0 (FILE:1)",
+        "expected a whole number from 1 to 1000000",
+    ),
+    (
+        "rate",
+        "log: {anomaly_rate: 10}",
+        "log.anomaly_rate: 10 (FILE:1)",
+        "expected a whole number of lines per s, m or h, such as 10/s",
+    ),
+    (
+        "rate of none",
+        "log: {anomaly_rate: 0/s}",
+        "log.anomaly_rate: '0/s' (FILE:1)",
+        "expected at least 1; log.level: error silences them all",
+    ),
+    (
+        "address",
+        "routes: [{listen: localhost}]",
+        "routes[0].listen: 'localhost' (FILE:1)",
+        "expected HOST:PORT, [v6]:PORT or unix:/path",
+    ),
+    ("port", "routes: [{agent: a:65536}]", "routes[0].agent: 'a:65536' (FILE:1)", "the port must be a number from 0 to 65535"),
+    ("port 0 of an agent", "routes: [{agent: a:0}]", "routes[0].agent: 'a:0' (FILE:1)", "port 0 cannot be dialled"),
+    (
+        "a number for an address",
+        "routes: [{listen: 12345}]",
+        "routes[0].listen: 12345 (FILE:1)",
+        "expected HOST:PORT, [v6]:PORT or unix:/path",
+    ),
+    (
+        "capability",
+        "routes: [{hello: {capabilities: [pipelinig]}}]",
+        "routes[0].hello.capabilities: ['pipelinig'] (FILE:1)",
+        "expected a list of some, or none, of async, fragmentation, pipelining",
+    ),
+    (
+        "engine",
+        "routes: [{hello: {engine_id: ''}}]",
+        "routes[0].hello.engine_id: '' (FILE:1)",
+        "expected 1 to 128 printable ASCII characters without a blank",
+    ),
+    ("name", "routes: [{name: a b}]", "routes[0].name: 'a b' (FILE:1)", "expected 1 to 64 letters, digits or one of _ . : -"),
+    (
+        "unknown anomaly",
+        "routes: [{policy: {unmatched_acks: drop}}]",
+        "routes[0].policy.unmatched_acks: 'drop' (FILE:1)",
+        "unknown key; did you mean unmatched_ack?",
+    ),
+    (
+        "action the anomaly does not allow",
+        "routes:\n- policy:\n    duplicate_ack: pass",
+        "routes[0].policy.duplicate_ack: 'pass' (FILE:3)",
+        "allowed: drop",
+    ),
+    (
+        "a value for a section",
+        "routes: [{limits: 5}]",
+        "routes[0].limits: 5 (FILE:1)",
+        "expected keys below it: connections, open_notifies, held_bytes",
+    ),
+    (
+        "a mapping for routes",
+        "routes: {listen: a:1}",
+        "routes: {'listen': 'a:1'} (FILE:1)",
+        "expected a list of routes, each with its listen and agent",
+    ),
+    ("a word for routes", "routes: none", "routes: 'none' (FILE:1)", "expected a list of routes, each with its listen and agent"),
+    ("no route", "routes: []", "routes: {} (FILE:1)", "expected at least one route"),
+    (
+        "two of a name",
+        "routes: [{listen: a:1},\n {listen: a:2}]",
+        "routes[1].name: 'default' (FILE:2)",
+        "expected a name of its own: routes[0] has this one",
+    ),
+    (
+        "two on one address",
+        "routes: [{name: a, listen: a:1},\n {name: b, listen: a:1}]",
+        "routes[1].listen: 'a:1' (FILE:2)",
+        "expected an address of its own: routes[0].listen has this one",
+    ),
+    (
+        "admin on a route's address",
+        "routes: [{listen: a:1}]\nadmin: {listen: a:1}",
+        "admin.listen: 'a:1' (FILE:2)",
+        "expected an address of its own: routes[0].listen has this one",
+    ),
+    (
+        "itself as agent",
+        "routes: [{listen: a:1, agent: a:1}]",
+        "routes[0].agent: 'a:1' (FILE:1)",
+        "expected the agent's address: a:1 is the guard's own",
+    ),
+    (
+        "itself as agent, by another name",
+        "routes: [{listen: 0.0.0.0:1, agent: localhost:1}]",
+        "routes[0].agent: 'localhost:1' (FILE:1)",
+        "expected the agent's address: 0.0.0.0:1 is the guard's own",
+    ),
+    ("more processes", "workers: 0", "workers: 0 (FILE:1)", "this version runs one process only; allowed: 1"),
+    (
+        "more links",
+        "routes: [{links: {max: 2}}]",
+        "routes[0].links.max: 2 (FILE:1)",
+        "this version keeps one agent link per session; allowed: 1",
+    ),
+    (
+        "links that retire",
+        "routes: [{links: {retire: 1h}}]",
+        "routes[0].links.retire: '1h' (FILE:1)",
+        "this version keeps one agent link per session; allowed: null",
+    ),
+    (
+        "redispatch",
+        "routes: [{redispatch: unanswered}]",
+        "routes[0].redispatch: 'unanswered' (FILE:1)",
+        "this version sends no NOTIFY twice; allowed: off, unsent",
+    ),
+    ("a key twice", "mode: observe\nmode: enforce", "--config: 'FILE:2:1'", "mode stands here twice"),
+    (
+        "a key twice, deeper",
+        "routes:\n- timeouts:\n    idle: 1s\n    idle: 2s",
+        "--config: 'FILE:4:5'",
+        "routes[0].timeouts.idle stands here twice",
+    ),
+    ("no mapping", "- mode", "--config: 'FILE:1:1'", "expected keys and values, as in `mode: enforce`"),
+    ("a list as key", "? [a]\n: b", "--config: 'FILE:1:3'", "expected a plain word as key"),
+    (
+        "no YAML",
+        "mode: [observe",
+        "--config: 'FILE:1:15'",
+        "not YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'",
+    ),
+    (
+        "a tab",
+        "log:\n\tlevel: info",
+        "--config: 'FILE:2:1'",
+        "not YAML: while scanning for the next token found character '\\t' that cannot start any token",
+    ),
+    (
+        "a second document",
+        "mode: observe\n---\nmode: enforce",
+        "--config: 'FILE:2:1'",
+        "not YAML: expected a single document in the stream but found another document",
+    ),
+    ("a knot", "log: &a {level: *a}", "--config: 'FILE:1:10'", "nested too deeply"),
+    ("not UTF-8", b"mode: \xff", "--config: 'FILE'", "cannot be read: not UTF-8 at byte 6"),
+    (
+        "not text",
+        b"mode: \x00",
+        "--config: 'FILE'",
+        'not YAML: unacceptable character #x0000: special characters are not allowed in "<unicode string>", position 6',
+    ),
+    ("endless", b"#" * (1024 * 1024 + 1), "--config: 'FILE'", "cannot be read: it is larger than 1048576 bytes"),
+]
+
+
+@pytest.mark.parametrize(("text", "said", "allowed"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_bad_file_is_told_in_one_line(problems, text, said, allowed):
+    assert problems(text) == [f"{said}: {allowed}"]
+
+
+def test_all_that_is_wrong_is_told_in_the_order_of_the_keys(problems):
+    told = problems("log: {level: loud}\nroutes: [{agent: x, timeouts: {hello: 5 s s}}]\nworkers: many")
+    assert [line.split(":")[0] for line in told] == ["workers", "routes[0].agent", "routes[0].timeouts.hello", "log.level"]
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_systems_word(tmp_path):
+    for path, word in ((tmp_path / "no.yaml", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError) as error:
+            load(path)
+        assert [str(problem) for problem in error.value.problems] == [f"--config: {str(path)!r}: cannot be read: {word}"]
+
+
+def test_a_gap_in_the_routes_is_told():
+    told = told_without_a_file({"SPOE_GUARD_ROUTES__2__LISTEN": "a:1"})
+    assert len(told) == 1
+    assert told[0].endswith("routes[0] is missing: they are numbered from 0 without a gap")
+
+
+def test_a_variable_that_is_no_setting_is_told():
+    assert told_without_a_file({"SPOE_GUARD_PORTS": "1"}) == [
+        "ports: '1' (environment SPOE_GUARD_PORTS): unknown key; allowed: mode, on_internal_error, workers, routes, admin, log"
+    ]
+
+
+def test_a_variable_for_a_section_and_for_a_key_in_it_is_told():
+    assert told_without_a_file({"SPOE_GUARD_LOG": "debug", "SPOE_GUARD_LOG__LEVEL": "debug"}) == [
+        "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it, since there is environment SPOE_GUARD_LOG__LEVEL"
+    ]
+    assert told_without_a_file({"SPOE_GUARD_LOG": "debug"}) == [
+        "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it: format, level, anomaly_rate"
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--agent"])
+def test_a_flag_that_could_mean_several_routes_is_refused(problems, flag):
+    text = "routes: [{name: a, listen: a:1}, {name: b, listen: a:2}]"
+    assert problems(text, {}, {flag: "a:3"}) == [f"{flag}: 'a:3': there are 2 routes; set theirs in the file"]
+
+
+def test_a_long_value_is_cut(problems):
+    (line,) = problems(f"mode: {'x' * 1000}")
+    assert len(line) < 150
+
+
+SECTIONS_AND_KEYS = [key for key, _value, _origin in load().rows()] + ["routes", "routes[0]", "log", "routes[0].timeouts"]
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.one_of(st.integers(), st.text(max_size=5)), max_size=2),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2),
+)
+
+
+@given(st.sampled_from(SECTIONS_AND_KEYS), JUNK)
+def test_any_value_anywhere_is_taken_or_told_in_one_line(tmp_path_factory, key, value):
+    node: Any = value
+    for part in reversed(key.replace("[0]", ".0").split(".")):
+        node = [node] if part == "0" else {part: node}
+    file = tmp_path_factory.getbasetemp() / "junk.yaml"
+    file.write_text(yaml.safe_dump(node, allow_unicode=False), encoding="utf-8")
+    try:
+        load(file)
+        told = ["taken"]
+    except ConfigError as error:
+        told = [str(problem) for problem in error.problems]
+    assert told
+    assert all(line.isprintable() and len(line) < 1500 for line in told), told
+
+
+@pytest.mark.parametrize(("anomaly", "action"), [(anomaly, action) for anomaly in Anomaly for action in Action])
+def test_policy_takes_what_the_catalogue_allows_and_nothing_else(tmp_path, problems, anomaly, action):
+    text = f"routes: [{{policy: {{{anomaly.value}: {action.value}}}}}]"
+    allowed = CATALOGUE[anomaly].allowed
+    if action in allowed:
+        file = tmp_path / "guard.yaml"
+        file.write_text(text)
+        assert load(file).settings.routes[0].choices() == {anomaly: action}
+    else:
+        choices = ", ".join(each.value for each in Action if each in allowed)
+        assert problems(text) == [f"routes[0].policy.{anomaly.value}: '{action.value}' (FILE:1): allowed: {choices}"]

@@ -134,7 +134,10 @@ class ObservedSession:
         return self._watch(self._shadow.tick(now), now)
 
     def release(self) -> tuple[bytes, bytes]:
-        """Return the raw bytes held back (to_agent, to_haproxy)."""
+        """Return the raw bytes held back (to_agent, to_haproxy), as ``Session.release`` does."""
+        self._shadow.release()
+        self._over = True
+        self.deadline = math.inf
         return bytes(self._early), b""
 
     # --- inside ------------------------------------------------------------------------------------------------------

@@ -131,8 +131,17 @@ class Session:
         return self._step(now)
 
     def release(self) -> tuple[bytes, bytes]:
-        """Return the raw bytes held back (to_agent, to_haproxy), for a shell that goes on without the session."""
+        """Return the raw bytes held back (to_agent, to_haproxy), for a shell that goes on without the session.
+
+        Takes the session out of the route's gauges; it must not be used afterwards.
+        """
         conv = self._conv
+        conv.tally.held_bytes -= self._held
+        conv.tally.open_notifies -= len(conv.ledger.open)
+        conv.ledger.open.clear()
+        self._held = 0
+        conv.state = State.CLOSED
+        self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
         to_haproxy = said + self._from_agent.inlet.release()
         return conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy

@@ -73,7 +73,6 @@ class Conversation:
         self.haproxy_done = False
         self.agent_done = True
         self.draining = False
-        self.refusing = False
         self.agent_said_goodbye = False
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
         self.held: Goodbye | None = None
@@ -174,8 +173,7 @@ class Conversation:
 
     def refuse(self, now: float, by: EndedBy, reason: EndReason, status: int, message: str) -> None:
         """Hold back the news that there is no agent to talk to."""
-        self.state = State.LEAVING
-        self.refusing = True
+        self.state = State.REFUSING
         self.connect_by = self.hello_by = math.inf
         self.hold_by = now + REFUSAL_HOLD_S
         self._leaving_as = (by, reason, status or goodbye.STATUS_RESOURCES, message)
@@ -203,7 +201,7 @@ class Conversation:
             return
         gone = UnansweredReason.HAPROXY_GONE if by is EndedBy.HAPROXY else UnansweredReason.AGENT_GONE
         self.abandon(gone)
-        if self.state is State.LEAVING and not self.refusing:
+        if self.state is State.LEAVING:
             self.events.append(DisconnectHeld(now - self.held_since))
         if word in (LastWord.SAY, LastWord.ANSWER) and not self.haproxy_done:
             self._say(status, message, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)

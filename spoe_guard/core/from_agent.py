@@ -38,7 +38,7 @@ class FromAgent(Walker):
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self._salvage is not None or self.conv.refusing or self.conv.agent_done
+        return self._salvage is not None or self.conv.state is State.REFUSING or self.conv.agent_done
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they came off the wire."""
@@ -91,7 +91,7 @@ class FromAgent(Walker):
         reason = EndReason.RESET if reset else EndReason.CLOSED
         if self.inlet.inside_frame and conv.state not in ENDING:
             self.truncated("the agent closed inside a frame")
-        if conv.state is State.LEAVING and not conv.refusing:
+        if conv.state is State.LEAVING:
             conv.leave(now)
         elif conv.state is State.RUNNING and conv.offer is not None and conv.offer.healthcheck:
             conv.finish(now, EndedBy.AGENT, reason, word=LastWord.NONE)

@@ -7,7 +7,7 @@ from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.conversation import ENDING, Conversation, LastWord, no_effect_ack
 from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.scanner import scan_notifies
-from spoe_guard.core.states import State, step
+from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame, messages, varint
 
@@ -17,6 +17,7 @@ class FromHAProxy(Walker):
 
     def __init__(self, conversation: Conversation, *, fast: bool) -> None:
         super().__init__(conversation, Side.HAPROXY, fast=fast)
+        self._said_goodbye = False
 
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
@@ -34,8 +35,10 @@ class FromHAProxy(Walker):
         """Nothing is heard once HAProxy's connection was closed."""
         return self.conv.haproxy_done
 
-    def behind(self, rest: bytes, now: float) -> None:  # noqa: ARG002 - the other side needs the time
-        """Discard."""
+    def behind(self, rest: bytes, now: float) -> None:
+        """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
+        if self._said_goodbye:
+            self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
     def receive(self, data: bytes, now: float) -> None:
@@ -67,7 +70,7 @@ class FromHAProxy(Walker):
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame whose header can be believed; else the stream is broken, and nothing of it reaches the agent."""
         kind = buf[pos + frame.LENGTH_BYTES] if length <= self.conv.config.held_bytes else -1
-        if kind not in frame.HAPROXY_TYPES:
+        if kind not in frame.HAPROXY_TYPES or self.conv.state in BEFORE_HELLO:
             self.judge_bytes(Anomaly.GARBLED_STREAM, buf[pos:end], now, f"length {length}")
             self.discard(end - pos)
             return end - pos
@@ -126,6 +129,7 @@ class FromHAProxy(Walker):
         """HAProxy's last word: answered at once, whatever the agent does, and passed on."""
         conv = self.conv
         word = goodbye.Goodbye(said)
+        self._said_goodbye = True
         conv.events.append(DisconnectSeen(self.side, word.status, word.message))
         if conv.state in ENDING:
             conv.to_agent.drop(len(said.raw))

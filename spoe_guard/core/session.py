@@ -192,7 +192,7 @@ class Session:
 
     def _step(self, now: float) -> Output:
         conv = self._conv
-        if not conv.ledger.open and not conv.refusing:
+        if not conv.ledger.open:
             if conv.state is State.LEAVING:
                 conv.leave(now)
             elif conv.draining and conv.state is State.RUNNING:

@@ -15,6 +15,7 @@ class State(enum.Enum):
     HAPROXY_HELLO = "haproxy_hello"  # nothing valid has come from HAProxy yet
     DIALLING = "dialling"  # HAPROXY-HELLO is held until the agent link is up
     AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
+    REFUSING = "refusing"  # there is no agent to talk to; HAProxy is told so in a moment
     RUNNING = "running"
     LEAVING = "leaving"  # the agent's last word is held, or its stream is broken: open NOTIFYs may still be answered
     CLOSING = "closing"  # the last word was said; waiting for the sides to close
@@ -34,6 +35,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[int, State]]] = {
         _T.AGENT_DISCONNECT: _S.CLOSING,
         _T.HAPROXY_DISCONNECT: _S.CLOSING,
     },
+    _S.REFUSING: {_T.HAPROXY_DISCONNECT: _S.CLOSING},
     _S.RUNNING: {
         _T.NOTIFY: _S.RUNNING,
         _T.UNSET: _S.RUNNING,
@@ -57,7 +59,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[int, State]]] = {
     _S.CLOSED: {},
 }
 
-_BEFORE_HELLO: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING, _S.AGENT_HELLO))
+# HAProxy has no AGENT-HELLO yet, so it may not send a NOTIFY, and may not be sent an ACK.
+BEFORE_HELLO: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING, _S.AGENT_HELLO, _S.REFUSING))
 
 
 def step(state: State, side: Side, type_: int) -> tuple[State, Anomaly | None]:
@@ -75,6 +78,6 @@ def step(state: State, side: Side, type_: int) -> tuple[State, Anomaly | None]:
         return after, None
     if type_ in (_T.HAPROXY_HELLO, _T.AGENT_HELLO) and state not in (_S.HAPROXY_HELLO, _S.AGENT_HELLO):
         return state, Anomaly.HELLO_REPEATED
-    if state in _BEFORE_HELLO:
+    if state in BEFORE_HELLO:
         return state, Anomaly.FRAME_BEFORE_HELLO
     return state, Anomaly.DISCONNECT_REPEATED if type_ == _T.AGENT_DISCONNECT else Anomaly.FRAME_AFTER_DISCONNECT

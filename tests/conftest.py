@@ -1,0 +1,22 @@
+"""How Hypothesis searches. ``fast`` plays the same examples each time; SPOE_GUARD_HYPOTHESIS=deep looks for new ones, for minutes."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_ALL = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+
+settings.register_profile("fast", derandomize=True, database=None, max_examples=100, **_ALL)
+settings.register_profile("deep", derandomize=False, max_examples=5000, **_ALL)
+
+PROFILE = os.environ.get("SPOE_GUARD_HYPOTHESIS", "fast")
+settings.load_profile(PROFILE)
+
+DEEP_TIMEOUT_S = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if PROFILE == "deep":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(DEEP_TIMEOUT_S))

@@ -1,0 +1,131 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spoe_guard.wire import actions, typed_data, varint
+from tests.wire.walking import assert_walks
+
+ALLOWED = bytes.fromhex("0103 02 07616c6c6f776564 11")  # what the agents of the captures answer
+SET_NUMBER = actions.set_var(actions.SCOPE_SESS, b"n", typed_data.INT32, -5)
+SET_TEXT = actions.set_var(actions.SCOPE_RES, b"t", typed_data.STR, b"a\x10")  # ends in what would be a bad boolean
+UNSET = actions.unset_var(actions.SCOPE_REQ, b"old")
+SET_NULL = actions.set_var(actions.SCOPE_PROC, b"", typed_data.NULL, None)
+SHORTEST = actions.unset_var(actions.SCOPE_TXN, b"")
+
+GOOD = [
+    ("set-var true", ALLOWED),
+    ("set-var integer", SET_NUMBER),
+    ("set-var text", SET_TEXT),
+    ("set-var null", SET_NULL),
+    ("unset-var", UNSET),
+    ("unset-var of no name", SHORTEST),
+    ("no effect", actions.NO_EFFECT),
+]
+
+
+def told(listed):
+    return [(action.type, action.scope, action.name, action.value, action.raw) for action in listed]
+
+
+@pytest.mark.parametrize("raw", [row[1] for row in GOOD], ids=[row[0] for row in GOOD])
+def test_an_action_is_walked_over(raw):
+    assert_walks(actions.skip_action, raw)
+    assert actions.check(raw, 0, len(raw)) == actions.OK
+
+
+def test_actions_are_written_as_the_spec_says():
+    assert actions.set_var(actions.SCOPE_TXN, b"allowed", typed_data.BOOL, value=True) == ALLOWED
+    assert bytes.fromhex("0202 03 036f6c64") == UNSET
+    assert bytes.fromhex("0202 02 0e") + b"spoe_guard_nop" == actions.NO_EFFECT
+
+
+def test_a_list_of_actions_is_read():
+    listed = ALLOWED + UNSET + SET_NUMBER + SET_NULL
+    read, stop = actions.parse(b"\xff" + listed, 1, len(listed) + 1)
+    assert stop == len(listed) + 1
+    assert told(read) == [
+        (actions.SET_VAR, actions.SCOPE_TXN, b"allowed", True, ALLOWED),
+        (actions.UNSET_VAR, actions.SCOPE_REQ, b"old", None, UNSET),
+        (actions.SET_VAR, actions.SCOPE_SESS, b"n", -5, SET_NUMBER),
+        (actions.SET_VAR, actions.SCOPE_PROC, b"", None, SET_NULL),
+    ]
+    assert actions.check(listed, 0, len(listed)) == actions.OK
+
+
+@pytest.mark.parametrize("cut", range(len(ALLOWED + UNSET)))
+def test_a_list_cut_off_anywhere_gives_the_actions_before_the_cut(cut):
+    listed = ALLOWED + UNSET
+    read, stop = actions.parse(listed, 0, cut)
+    whole = cut >= len(ALLOWED)
+    assert (len(read), stop) == (int(whole), len(ALLOWED) if whole else 0)
+    sound = cut == len(ALLOWED)
+    assert (actions.check(listed, 0, cut) == actions.OK) is sound
+
+
+FAULTS = [
+    ("no action", "", actions.EMPTY),
+    ("three bytes", "020202", typed_data.MALFORMED),
+    ("action of type 0", "00 03 02 0161 11", typed_data.MALFORMED),
+    ("action of type 3", "03 03 02 0161 11", typed_data.MALFORMED),
+    ("set-var with two arguments", "01 02 02 0161 11", typed_data.MALFORMED),
+    ("set-var in a scope nobody has", "01 03 05 0161 11", typed_data.MALFORMED),
+    ("unset-var with three arguments", "02 03 02 0161", typed_data.MALFORMED),
+    ("unset-var in a scope nobody has", "02 02 05 0161", typed_data.MALFORMED),
+    ("name beyond the end", "01 03 02 0961 11", varint.BAD),
+    ("no value", "01 03 02 0161", typed_data.MALFORMED),
+    ("value of no type", "01 03 02 0161 0a", typed_data.MALFORMED),
+    ("a zero byte behind an unset-var", "02 02 02 0161 00", typed_data.MALFORMED),
+    ("0x10 for false", "01 03 02 0161 10", actions.BAD_BOOL),
+    ("0x21 for true", "01 03 02 0161 21", actions.BAD_BOOL),
+    ("a bad boolean before a good action", "01 03 02 0161 10 02 02 02 0161", actions.BAD_BOOL),
+    ("a bad boolean behind a good action", "02 02 02 0161 01 03 02 0161 31", actions.BAD_BOOL),
+]
+
+
+@pytest.mark.parametrize(("hexed", "fault"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
+def test_a_fault_says_which(hexed, fault):
+    listed = bytes.fromhex(hexed)
+    assert actions.check(listed, 0, len(listed)) == fault
+
+
+BOOLS = [
+    ("true", "11", False),
+    ("false", "01", False),
+    ("null", "00", False),
+    ("flag without type", "10", True),
+    ("flag in the wrong bit", "21", True),
+    ("integer that ends like one", "02 21", False),
+    ("text that ends like one", "08 01 10", False),
+]
+
+
+@pytest.mark.parametrize(("hexed", "bad"), [row[1:] for row in BOOLS], ids=[row[0] for row in BOOLS])
+def test_a_boolean_haproxy_would_misread_is_found(hexed, bad):
+    raw = bytes.fromhex("01 03 02 03616263") + bytes.fromhex(hexed)
+    assert actions.bad_bool_at(raw, 0, len(raw)) == (len(raw) - 1 if bad else -1)
+
+
+@given(st.binary(max_size=60), st.integers(0, 5), st.integers(0, 60))
+def test_no_bytes_make_the_reader_raise_or_step_out_of_its_range(junk, pos, end):
+    end = min(end, len(junk))
+    read, stop = actions.parse(junk, pos, end)
+    assert pos <= stop <= max(pos, end)
+    assert b"".join(action.raw for action in read) == junk[pos:stop]
+    verdict = actions.check(junk, pos, end)
+    if verdict == actions.OK:
+        assert stop == end
+        assert read
+    elif verdict == actions.EMPTY:
+        assert pos >= end
+
+
+ACTIONS = st.sampled_from([row[1] for row in GOOD])
+
+
+@given(st.lists(ACTIONS, min_size=1, max_size=5).map(b"".join), st.data())
+def test_a_flipped_bit_never_makes_the_reader_raise(listed, data):
+    at = data.draw(st.integers(0, len(listed) * 8 - 1))
+    flipped = bytearray(listed)
+    flipped[at // 8] ^= 1 << at % 8
+    read, stop = actions.parse(bytes(flipped), 0, len(flipped))
+    assert b"".join(action.raw for action in read) == flipped[:stop]

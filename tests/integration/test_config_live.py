@@ -1,0 +1,106 @@
+"""The HAProxy examples in config/, run for real: losing the guard loses nothing else."""
+
+import http.client
+import http.server
+import socket
+import subprocess
+import threading
+import time
+from contextlib import ExitStack, closing
+
+import pytest
+
+from tests.integration.agent import AgentThread
+from tests.integration.haproxy import wait_until
+from tests.integration.test_config_files import haproxy_32
+from tests.peers import ROOT, need
+
+
+class App(http.server.BaseHTTPRequestHandler):
+    """What HAProxy protects."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args):
+        pass
+
+
+def bound_socket(stack: ExitStack) -> socket.socket:
+    """A port of the kernel's choice that is ours and refuses connections, until someone listens on it."""
+    bound = stack.enter_context(closing(socket.socket()))
+    bound.bind(("127.0.0.1", 0))
+    return bound
+
+
+def status(port: int) -> int:
+    """The status of one HTTP request, 0 if there is no HTTP response."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status
+        except OSError:
+            return 0
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(params=["up-to-3.0", "from-3.1"])
+def example(request):
+    """A folder of config/haproxy and an HAProxy it is for."""
+    return request.param, need("haproxy") if request.param == "up-to-3.0" else haproxy_32()
+
+
+def start(stack, tmp_path, example, *, guard, agent):
+    """Run the example with its fixed addresses exchanged for ours."""
+    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
+    stack.callback(app.server_close)
+    stack.callback(app.shutdown)
+    threading.Thread(target=app.serve_forever, daemon=True).start()
+    www, metrics = bound_socket(stack), bound_socket(stack)
+    exchanged = {
+        "bind :8080": f"bind fd@{www.fileno()}",
+        "bind 127.0.0.1:8405": f"bind fd@{metrics.fileno()}",
+        "127.0.0.1:12345": guard,
+        "127.0.0.1:9000": agent,
+        "127.0.0.1:8000": f"127.0.0.1:{app.server_port}",
+        "txn.guarded.allowed) -m bool }": "txn.guarded.verdict) -m found }",  # what the scripted agent sets
+    }
+    folder, program = example
+    shipped = ROOT / "config/haproxy" / folder
+    text = (shipped / "haproxy.cfg").read_text()
+    for theirs, ours in exchanged.items():
+        assert theirs in text
+        text = text.replace(theirs, ours)
+    (tmp_path / "haproxy.cfg").write_text(text)
+    (tmp_path / "spoe.conf").write_text((shipped / "spoe.conf").read_text())
+    command = [program, "-db", "-f", tmp_path / "haproxy.cfg"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[www.fileno(), metrics.fileno()])
+    stack.callback(process.wait, 10)
+    stack.callback(process.kill)
+    port = metrics.getsockname()[1]
+    wait_until(lambda: status(port), "HAProxy serves", 10)
+    return www.getsockname()[1]
+
+
+def test_requests_go_on_without_a_stumble_when_the_guard_is_lost(stack, tmp_path, example):
+    agent = stack.enter_context(AgentThread())
+    with AgentThread() as guard:  # in its place; it is about HAProxy here
+        port = start(stack, tmp_path, example, guard=guard.address, agent=agent.address)
+        assert [status(port) for _ in range(3)] == [200] * 3
+    began = time.monotonic()
+    assert [status(port) for _ in range(5)] == [200] * 5, (tmp_path / "log").read_text()
+    assert time.monotonic() - began < 1, "less than one timeout processing for all five"
+
+
+def test_requests_are_denied_while_nobody_answers(stack, tmp_path, example):
+    nobody = f"127.0.0.1:{bound_socket(stack).getsockname()[1]}"
+    port = start(stack, tmp_path, example, guard=nobody, agent=nobody)
+    assert status(port) == 403

@@ -1,0 +1,43 @@
+"""What the relay knows of a session: core's ``Session``, the ``Splice`` that may take its place, or a test's."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import DialFailure
+from spoe_guard.core.output import Output
+from spoe_guard.core.tally import Tally
+
+
+class AnySession(Protocol):
+    """Bytes, time and news of connections in; ``Output`` out. Every ``now`` and ``deadline`` is monotonic seconds."""
+
+    deadline: float
+
+    def start(self, now: float) -> Output:
+        """HAProxy is connected."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Output:
+        """``side`` wrote ``data``."""
+
+    def agent_connected(self, now: float) -> Output:
+        """The dial that was asked for worked."""
+
+    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:
+        """It did not."""
+
+    def closed(self, side: Side, now: float, *, reset: bool) -> Output:
+        """``side`` sent FIN, or its connection broke."""
+
+    def tick(self, now: float) -> Output:
+        """``deadline`` has come."""
+
+    def drain(self, now: float) -> Output:
+        """The guard is stopping."""
+
+    def release(self) -> tuple[bytes, bytes]:
+        """Give up: return what is held back, (to_agent, to_haproxy)."""
+
+
+SessionFactory = Callable[[SessionConfig, Tally, float], AnySession]

@@ -1,0 +1,22 @@
+"""From a connected socket to a leg, in the same way for accepted and dialled ones, TCP and Unix, on both event loops."""
+
+import asyncio
+import socket
+from typing import Any
+
+from spoe_guard.net.leg import Leg
+
+
+async def attach(leg: Leg, sock: socket.socket) -> None:
+    """Hand ``sock`` to the event loop with ``leg`` as its protocol; both loops set TCP_NODELAY. Returns when it is made.
+
+    Raises:
+        OSError: the connection broke meanwhile; ``sock`` is closed.
+    """
+    loop = asyncio.get_running_loop()
+    protocol: Any = leg  # has the methods without inheriting from asyncio.Protocol
+    try:
+        await loop.connect_accepted_socket(lambda: protocol, sock)
+    except Exception:
+        sock.close()
+        raise

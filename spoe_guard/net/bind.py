@@ -1,0 +1,121 @@
+"""Taking an address to listen on, or saying in one line for a person why that cannot be."""
+
+import contextlib
+import errno
+import socket
+from pathlib import Path
+from typing import Final
+
+from spoe_guard.core.address import Address
+from spoe_guard.net.dial import Place, resolve
+from spoe_guard.net.route import Route
+
+# A reloading HAProxy opens all its connections at once (haproxy #2868). The kernel caps it at net.core.somaxconn.
+BACKLOG: Final = 4096
+
+_TAKEN: Final = "something listens there already; stop it, or choose another address"
+_REMEDIES: Final = {
+    errno.EADDRINUSE: _TAKEN,
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own, or 0.0.0.0 for all",
+    errno.EAFNOSUPPORT: "this machine does not speak that kind of address",
+}
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. The text is one line that names the route, the address and what to do."""
+
+    def __init__(self, route: Route, what: str) -> None:
+        super().__init__(f"route {route.name}: cannot listen on {route.listen}: {what}")
+
+
+class Bound:
+    """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file."""
+
+    def __init__(self, route: Route, sock: socket.socket) -> None:
+        self.route = route
+        self.sock = sock
+        self.address = route.listen
+        self._made: tuple[int, int] | None = None  # which file a Unix socket is, so that another's is left alone
+        if route.listen.path is not None:
+            self._made = _identity(route.listen.path)
+        else:
+            host, port = sock.getsockname()[:2]
+            self.address = Address(host=host, port=port)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.sock.close()
+        path = self.route.listen.path
+        if path is not None and self._made is not None and _identity(path) == self._made:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        self._made = None
+
+
+async def bind(route: Route) -> Bound:
+    """Listen where ``route`` says: a name at its first IPv4 address, as HAProxy does, ``[::]`` on IPv4 as well.
+
+    Raises:
+        ListenError: why not, and what to do.
+    """
+    try:
+        places = await resolve(route.listen)
+    except OSError:
+        raise ListenError(route, "the name does not resolve; correct it, or use a number") from None
+    family, where = min(places, key=lambda place: place[0] == socket.AF_INET6)
+    if family == socket.AF_UNIX:
+        _make_way(route, str(where))
+    return _listen(route, family, where)
+
+
+def _listen(route: Route, family: int, where: Place) -> Bound:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart must not wait for TIME-WAIT
+        sock.bind(where)
+        sock.listen(BACKLOG)
+        return Bound(route, sock)
+    except OSError as error:
+        sock.close()
+        raise ListenError(route, _remedy(error, route)) from error
+
+
+def _make_way(route: Route, path: str) -> None:
+    """Remove the socket file a dead process left behind; one that somebody still listens on is taken."""
+    try:
+        found = Path(path)
+        if not found.exists():
+            return
+        if not found.is_socket():
+            raise ListenError(route, "there is a file of that name which is no socket; remove it, or choose another path")
+    except OSError:
+        return  # it cannot be looked at: bind will say why
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003  a full queue must not keep us waiting: it is taken, too
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise ListenError(route, _TAKEN)
+    with contextlib.suppress(OSError):  # bind will say why
+        Path(path).unlink()
+
+
+def _remedy(error: OSError, route: Route) -> str:
+    if route.listen.path is None:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"port {route.listen.port} needs a privilege; use one above 1023, or grant CAP_NET_BIND_SERVICE"
+        return _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+    directory = Path(route.listen.path).parent
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"the directory {directory} is not there; create it"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to create a socket in {directory}; grant it, or choose another path"
+    return _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

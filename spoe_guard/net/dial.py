@@ -1,0 +1,140 @@
+"""Reaching an agent: names resolved, every address tried in turn, the failure put into words.
+
+There is no timeout in here: the session has one, and gives the dial up by having the task cancelled.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from typing import Any, Final
+
+from spoe_guard.core.address import Address
+from spoe_guard.core.events import DialFailure
+
+Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port with what IPv6 adds
+
+_REASONS: Final = {
+    errno.ECONNREFUSED: DialFailure.REFUSED,
+    errno.ETIMEDOUT: DialFailure.TIMEOUT,
+    errno.ENETUNREACH: DialFailure.NO_ROUTE,
+    errno.EHOSTUNREACH: DialFailure.NO_ROUTE,
+    errno.ENETDOWN: DialFailure.NO_ROUTE,
+    errno.EHOSTDOWN: DialFailure.NO_ROUTE,
+    errno.EAFNOSUPPORT: DialFailure.NO_ROUTE,
+}
+# For a Unix socket these say that it is not there, is something else, or may not be opened.
+_NO_SOCKET: Final = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOTSOCK, errno.EPROTOTYPE, errno.ELOOP)
+)
+_QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket whose accept queue is full says EAGAIN and cannot be waited for
+
+
+class DialError(Exception):
+    """No address of the agent could be reached. ``detail`` is the system's own word for the last one tried."""
+
+    def __init__(self, reason: DialFailure, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+async def resolve(address: Address) -> list[tuple[int, Place]]:
+    """Return every place ``address`` names, in the system's order of preference.
+
+    Raises:
+        OSError: the name does not resolve (``socket.gaierror``).
+    """
+    if address.path is not None:
+        return [(socket.AF_UNIX, address.path)]
+    try:  # a number needs no resolver, so no thread either
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # a name no resolver would take, such as one with an empty label
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
+    return [(family, where) for family, _type, _protocol, _name, where in found]
+
+
+async def dial(address: Address) -> socket.socket:
+    """Return a non-blocking socket connected to ``address``; the caller owns it. Cancelling leaves nothing open.
+
+    Raises:
+        DialError: why not.
+    """
+    try:
+        places = await resolve(address)
+    except OSError as error:
+        raise DialError(DialFailure.UNRESOLVED, _words(error, address.host)) from error
+    failure = DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
+    for family, where in places:
+        try:
+            return await _connect(family, where)
+        except OSError as error:
+            failure = DialError(_reason(error, family), _words(error, name(where)))
+    raise failure
+
+
+async def _connect(family: int, where: Place) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
+        code = await _outcome(sock, where)
+        if code == 0 and met_itself(sock):
+            code = errno.ECONNREFUSED
+    except BaseException:
+        sock.close()
+        raise
+    if code:
+        sock.close()
+        raise OSError(code, os.strerror(code))
+    return sock
+
+
+async def _outcome(sock: socket.socket, where: Place) -> int:
+    """Connect, and return the errno of it, 0 when it worked."""
+    code = sock.connect_ex(where)
+    while code == errno.EAGAIN:
+        await asyncio.sleep(_QUEUE_FULL_RETRY_S)
+        code = sock.connect_ex(where)
+    if code == errno.EINPROGRESS:
+        await _writable(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return code
+
+
+def met_itself(sock: socket.socket) -> bool:
+    """Whether nobody listens there and the kernel chose that very port for our end: TCP then connects with itself."""
+    return sock.family != socket.AF_UNIX and sock.getsockname() == sock.getpeername()
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock)
+
+
+def _settle(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _reason(error: OSError, family: int) -> DialFailure:
+    if family == socket.AF_UNIX and error.errno in _NO_SOCKET:
+        return DialFailure.NO_SOCKET
+    return _REASONS.get(error.errno or 0, DialFailure.OTHER)
+
+
+def _words(error: OSError, place: str) -> str:
+    return f"{place}: {error.strerror or type(error).__name__}"
+
+
+def name(where: Place) -> str:
+    """Return ``where`` for people."""
+    return str(Address(path=where) if isinstance(where, str) else Address(host=where[0], port=where[1]))

@@ -1,0 +1,129 @@
+"""The guard as a whole: every route's listener and every session, from start to drain."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from spoe_guard.core.address import Address
+from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.core.observer import Observer
+from spoe_guard.core.observing import open_session
+from spoe_guard.net.any_session import SessionFactory
+from spoe_guard.net.attach import attach
+from spoe_guard.net.bind import Bound, bind
+from spoe_guard.net.listener import Listener
+from spoe_guard.net.relay import Relay
+from spoe_guard.net.route import Route
+
+# What is aborted is gone one or two turns of the loop later; this is only there so that nothing can wait for ever.
+_ABORTED_S: Final = 1.0
+
+
+class Guard:
+    """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
+
+    ``addresses``: by route name, where it really listens (with the port the kernel chose), once started.
+    """
+
+    def __init__(self, routes: Sequence[Route], observer: Observer, make_session: SessionFactory = open_session) -> None:
+        self.routes = tuple(routes)
+        self.addresses: dict[str, Address] = {}
+        self._observer = observer
+        self._make_session = make_session
+        self._numbers = itertools.count(1)
+        self._listeners: list[Listener] = []
+        self._relays: set[Relay] = set()
+        self._on_route: Counter[str] = Counter()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def sessions(self) -> int:
+        """How many are alive."""
+        return len(self._relays)
+
+    async def start(self) -> None:
+        """Listen on every route, or on none.
+
+        Raises:
+            ListenError: one line for a person.
+        """
+        taken: list[Bound] = []
+        try:
+            for route in self.routes:
+                taken.append(await bind(route))  # noqa: PERF401  what was taken must be given back on an error
+        except BaseException:
+            for bound in taken:
+                bound.close()
+            raise
+        for bound in taken:
+            self._listeners.append(Listener(bound, partial(self._accepted, bound.route)))
+            self.addresses[bound.route.name] = bound.address
+
+    async def drain(self, bound_s: float | None = None) -> None:
+        """Stop: accept nothing more, let every session end its own way, reset what is left after ``bound_s``.
+
+        None: the longest a session may take by its route's rules (``disconnect_hold`` plus ``timeouts.close``).
+        May be called again, or cut short with ``abort_all``.
+        """
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        if self._opening:
+            await asyncio.wait(self._opening)  # accepted already: a matter of one turn of the loop
+        for relay in tuple(self._relays):
+            relay.drain()
+        if bound_s is None:
+            bound_s = max((r.config.close_s + r.config.disconnect_hold_s for r in self.routes), default=0.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), bound_s)
+        self.abort_all()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), _ABORTED_S)
+
+    def abort_all(self) -> None:
+        """Reset every connection now; a ``drain`` that waits returns."""
+        for relay in tuple(self._relays):
+            relay.abort(EndedBy.GUARD, EndReason.DRAIN)
+
+    def _accepted(self, route: Route, sock: socket.socket, peer: str) -> None:
+        number = next(self._numbers)
+        self._observer.session_opened(route.name, number, peer)
+        if self._on_route[route.name] >= route.connections:
+            self._turn_away(route, number, sock, EndReason.LIMIT)
+            return
+        try:
+            relay = Relay(route, number, self._observer, self._make_session, self._gone)
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received: this session, not the guard
+            self._observer.internal_error(route.name, number, error)
+            self._turn_away(route, number, sock, EndReason.INTERNAL_ERROR)
+            return
+        self._relays.add(relay)
+        self._on_route[route.name] += 1
+        self._empty.clear()
+        task = asyncio.get_running_loop().create_task(self._attach(relay, sock))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _turn_away(self, route: Route, number: int, sock: socket.socket, reason: EndReason) -> None:
+        sock.close()
+        self._observer.seen(route.name, number, [SessionEnded(EndedBy.GUARD, reason)])
+        self._observer.session_closed(route.name, number)
+
+    async def _attach(self, relay: Relay, sock: socket.socket) -> None:
+        try:
+            await attach(relay.haproxy, sock)
+        except OSError:  # gone before the event loop had it
+            relay.abort(EndedBy.HAPROXY, EndReason.RESET)
+
+    def _gone(self, relay: Relay) -> None:
+        self._relays.discard(relay)
+        self._on_route[relay.route.name] -= 1
+        if not self._relays:
+            self._empty.set()

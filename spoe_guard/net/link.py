@@ -1,0 +1,53 @@
+"""One attempt to reach the agent and, once it worked, the connection: the part of a session that can be replaced."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.events import DialFailure
+from spoe_guard.net.attach import attach
+from spoe_guard.net.dial import DialError, dial
+from spoe_guard.net.leg import Leg
+
+if TYPE_CHECKING:
+    from spoe_guard.net.relay import Relay
+
+
+class Link:
+    """Dials the agent of ``relay`` as soon as it is made. ``leg`` carries bytes once the relay was told ``made``."""
+
+    __slots__ = ("_relay", "_task", "leg")
+
+    def __init__(self, relay: "Relay", loop: asyncio.AbstractEventLoop) -> None:
+        self.leg = Leg(relay, Side.AGENT)
+        self._relay = relay
+        self._task: asyncio.Task[None] | None = loop.create_task(self._reach())
+
+    @property
+    def dialling(self) -> bool:
+        """Whether the relay has yet to hear ``made`` or ``unreachable``."""
+        return self._task is not None
+
+    def is_made(self) -> None:
+        """The dial is over. From here on its task must not be cancelled: that would close the transport behind the leg."""
+        self._task = None
+
+    def give_up(self) -> None:
+        """Stop dialling; the relay hears nothing more of it."""
+        self.leg.abort()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _reach(self) -> None:
+        try:
+            await attach(self.leg, await dial(self._relay.route.agent))
+        except DialError as error:
+            self._task = None
+            self._relay.unreachable(error.reason, error.detail)
+        except OSError as error:  # connected, and gone before the event loop had it
+            self._task = None
+            self._relay.unreachable(DialFailure.OTHER, error.strerror or type(error).__name__)
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+            self._task = None
+            self._relay.broke(error)

@@ -1,0 +1,59 @@
+"""Accepting connections on one listening socket, the same way on both event loops.
+
+The loops' own servers differ where it hurts: with no file descriptor left uvloop accepts and drops every connection
+(an old HAProxy then reconnects thousands of times a second), asyncio logs a traceback. Here the connections wait in
+the kernel's queue until there is room.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from spoe_guard.net.bind import Bound
+from spoe_guard.net.dial import name
+
+# No descriptor or memory left: accepting again at once would spin, and would fail again.
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_EXHAUSTED_PAUSE_S: Final = 0.1
+_BATCH: Final = 64  # most connections accepted before the loop turns to others
+
+
+class Listener:
+    """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is for people."""
+
+    def __init__(self, bound: Bound, accepted: Callable[[socket.socket, str], None]) -> None:
+        self._bound = bound
+        self._accepted = accepted
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def close(self) -> None:
+        """Accept no more. Connections the kernel has queued are reset."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        else:
+            self._loop.remove_reader(self._bound.sock)
+        self._bound.close()
+
+    def _listen(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._bound.sock, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                sock, peer = self._bound.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._loop.remove_reader(self._bound.sock)
+                    self._pause = self._loop.call_later(_EXHAUSTED_PAUSE_S, self._listen)
+                    return
+                continue  # that connection broke while it was queued; accept(2) says to go on
+            sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
+            self._accepted(sock, "unix" if sock.family == socket.AF_UNIX else name(peer))

@@ -1,0 +1,21 @@
+"""One line of the guard's business: where HAProxy comes in and which agent stands behind."""
+
+from dataclasses import dataclass, field
+
+from spoe_guard.core.address import Address
+from spoe_guard.core.config import SessionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``name`` is the metric label. ``connections``: most sessions at a time, one more is accepted and closed at once.
+
+    ``splice_on_error``: a bug of ours turns the session into a plain TCP proxy instead of ending it.
+    """
+
+    name: str
+    listen: Address
+    agent: Address
+    connections: int = 4096
+    splice_on_error: bool = False
+    config: SessionConfig = field(default_factory=SessionConfig)

@@ -1,0 +1,129 @@
+"""A plain TCP proxy in the shape of a session: what is left when a bug of ours broke the real one.
+
+``on_internal_error: splice`` puts one of these in the broken session's place. It is asked the same questions and
+answers with the same ``Output``, so back-pressure, timers and closing are the relay's, unchanged.
+"""
+
+import math
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import DialFailure, EndedBy, EndReason, SessionEnded
+from spoe_guard.core.output import Close, Output
+from spoe_guard.core.tally import Tally
+
+
+class Splice:
+    """Passes bytes as they come. ``connected`` and ``dialling`` say how far the agent's side is."""
+
+    __slots__ = ("_closed", "_config", "_connected", "_dialling", "_over", "_tally", "_waiting", "deadline")
+
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, connected: bool, dialling: bool) -> None:
+        self.deadline = now + config.idle_s
+        self._config = config
+        self._tally = tally
+        self._connected = connected
+        self._dialling = dialling
+        self._closed: set[Side] = set()
+        self._waiting = b""  # for the agent, until it is connected
+        self._over = False
+
+    def resume(self, held: tuple[bytes, bytes], closed: tuple[Side, ...]) -> Output:
+        """Go on where the session broke: ``held`` is what it held back (to_agent, to_haproxy), ``closed`` who said FIN."""
+        out = Output()
+        out.to_haproxy = held[1]
+        if self._connected:
+            out.to_agent = held[0]
+        else:
+            self._waiting = held[0]
+            out.dial = not self._dialling
+        for side in closed:
+            self._half(side, out)
+        if len(self._closed) == len(Side):
+            self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.INTERNAL_ERROR)
+        return out
+
+    def start(self, now: float) -> Output:
+        """Nothing to do: a splice begins in mid-session."""
+        self.deadline = now + self._config.idle_s
+        return Output()
+
+    def receive(self, side: Side, data: bytes, now: float) -> Output:
+        """Pass ``data`` on."""
+        out = Output()
+        if self._over:
+            return out
+        self.deadline = now + self._config.idle_s
+        if side is Side.AGENT:
+            self._tally.bytes_to_haproxy += len(data)
+            out.to_haproxy = data
+            return out
+        self._tally.bytes_to_agent += len(data)
+        if self._connected:
+            out.to_agent = data
+            return out
+        self._waiting += data
+        if len(self._waiting) > self._config.held_bytes:
+            self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
+        return out
+
+    def agent_connected(self, now: float) -> Output:
+        """Hand over what came meanwhile."""
+        self.deadline = now + self._config.idle_s
+        out = Output()
+        self._connected = True
+        out.to_agent, self._waiting = self._waiting, b""
+        if Side.HAPROXY in self._closed:
+            out.close_agent = Close.HALF
+        return out
+
+    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:  # noqa: ARG002  a session's signature
+        """Nobody to pass bytes to."""
+        out = Output()
+        self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.UNREACHABLE)
+        return out
+
+    def closed(self, side: Side, now: float, *, reset: bool) -> Output:  # noqa: ARG002  a session's signature
+        """Pass FIN on as FIN and a reset as a reset."""
+        out = Output()
+        if self._over or (side in self._closed and not reset):
+            return out
+        by = EndedBy.HAPROXY if side is Side.HAPROXY else EndedBy.AGENT
+        if reset:
+            self._end(out, Close.ABORT, by, EndReason.RESET)
+            return out
+        self._half(side, out)
+        if len(self._closed) == len(Side):
+            self._end(out, Close.FLUSH, by, EndReason.CLOSED)
+        return out
+
+    def tick(self, now: float) -> Output:
+        """End a session on which nothing moved for ``idle_s``."""
+        out = Output()
+        if now >= self.deadline:
+            self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.IDLE_TIMEOUT)
+        return out
+
+    def drain(self, now: float) -> Output:  # noqa: ARG002  a session's signature
+        """Stop: without a session nobody knows what is still open."""
+        out = Output()
+        if not self._over:
+            self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
+        return out
+
+    def release(self) -> tuple[bytes, bytes]:
+        """Return what waits for the agent."""
+        return self._waiting, b""
+
+    def _half(self, side: Side, out: Output) -> None:
+        self._closed.add(side)
+        if side is Side.AGENT:
+            out.close_haproxy = Close.HALF
+        elif self._connected:
+            out.close_agent = Close.HALF
+
+    def _end(self, out: Output, how: Close, by: EndedBy, reason: EndReason) -> None:
+        self._over = True
+        self.deadline = math.inf
+        out.close_haproxy = out.close_agent = how
+        out.events = [SessionEnded(by, reason)]

@@ -1,0 +1,15 @@
+"""Real peers for a test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.stage import Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Where HAProxy, the guard and the agent of this test are started."""
+    with Stage(tmp_path) as built:
+        yield built

@@ -1,0 +1,119 @@
+"""``spoe-guard run`` as a process of its own, and its books."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.haproxy import cpu_s, wait_until
+
+START_S = 10.0
+STOP_S = 3.0  # timeouts.close and disconnect_hold are 1.5 s together by default; the rest is this machine's
+
+
+class Guard:
+    """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` as on the command line.
+
+    At the end it must stop on SIGTERM with exit code 0, with nothing held, nothing open and no error of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        agent: str,
+        *,
+        mode: str = "enforce",
+        listen: str = "127.0.0.1:0",
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self._log_path = folder / "guard.log"
+        self._error_path = folder / "guard.err"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SPOE_GUARD_")}
+        environment |= {f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()}
+        command = [sys.executable, "-m", "spoe_guard", "run", "--listen", listen, "--agent", agent]
+        command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
+        with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
+            self.process = subprocess.Popen(command, stdout=log, stderr=error, env=environment)
+        try:
+            wait_until(self._listens, "spoe-guard listens", START_S)
+        except AssertionError:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(self.log() + self.errors()) from None
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None
+        places = {line.get("route", "admin"): line["address"] for line in self.lines("listening")}
+        self.address = places.get("default", "").replace("unix:", "unix@")  # in HAProxy's words
+        self.admin = places.get("admin", "")
+        return bool(self.address and self.admin)
+
+    def log(self) -> str:
+        return self._log_path.read_text()
+
+    def errors(self) -> str:
+        return self._error_path.read_text()
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return what was logged of that kind, oldest first."""
+        whole = self.log().rpartition("\n")[0]
+        return [line for line in map(json.loads, whole.splitlines()) if line["event"] == event]
+
+    def metrics(self) -> list[tuple[str, dict[str, str], float]]:
+        """Return every sample of /metrics: name, labels, value."""
+        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=START_S) as page:
+            families = text_string_to_metric_families(page.read().decode())
+            return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of that name with at least those labels."""
+        found = [value for name_, has, value in self.metrics() if name_ == name and labels.items() <= has.items()]
+        assert found or labels, f"no metric {name}"
+        return sum(found)
+
+    def anomalies(self, applied: bool = True) -> Counter[str]:
+        """Return how often each anomaly was counted."""
+        counted: Counter[str] = Counter()
+        for name, labels, value in self.metrics():
+            if name == "spoe_guard_anomalies_total" and value and labels["applied"] == str(applied).lower():
+                counted[labels["anomaly"]] += int(value)
+        return counted
+
+    def cpu_s(self) -> float:
+        return cpu_s(self.process.pid)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait_stopped(self, seconds: float = STOP_S) -> int:
+        """Wait for its end and return its exit code."""
+        return self.process.wait(seconds)
+
+    def _check_books(self) -> None:
+        wait_until(lambda: self.metric("spoe_guard_connections_active") == 0, "every session ended")
+        for name in ("spoe_guard_open_notifies", "spoe_guard_held_bytes", "spoe_guard_internal_errors_total"):
+            assert self.metric(name) == 0, name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            if self.process.poll() is None:
+                self._check_books()
+                self.terminate()
+            assert self.wait_stopped() == 0
+            assert self.errors() == ""
+            assert not self.lines("internal_error")
+        finally:
+            self.process.kill()
+            self.process.wait()
+            print(f"--- spoe-guard ---\n{self.log()}{self.errors()}")  # pytest shows it where the test failed

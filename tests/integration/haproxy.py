@@ -1,0 +1,206 @@
+"""A real HAProxy in the foreground with a SPOE filter, and what its client sees."""
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.peers import SEARCH_PATH, missing, need
+
+START_S = 10.0
+CLIENT_S = 10.0  # no test may wait longer for an HTTP response
+SPOP_MODE_FROM = (3, 1)  # from here on the agents' backend is `mode spop`
+BOGUS_APPCTX = "A bogus APPCTX"
+
+MAIN = """\
+global
+    nbthread 1
+    stats socket {folder}/stats.sock mode 600 level admin
+    log stderr format raw local0
+defaults
+    log global
+    timeout client 10s
+    timeout server 10s
+    timeout connect 1s
+    retries 0
+frontend web
+    mode http
+    bind fd@{web_fd}
+    filter spoe engine guarded config {folder}/spoe.conf
+    http-request return status 200 content-type text/plain hdr verdict "%[var(txn.guarded.verdict)]" \
+hdr error "%[var(txn.guarded.error)]" string "ok"
+backend agents
+    mode {mode}
+    {check}
+    server agent {agent} {server}
+"""
+
+SPOE = """\
+[guarded]
+spoe-agent guarded
+    messages check
+    option var-prefix guarded
+    option set-on-error error
+    {options}
+    timeout hello 1s
+    timeout idle {idle}
+    timeout processing {processing}
+    use-backend agents
+    log global
+spoe-message check
+    args path=path src=src
+    event on-frontend-http-request if !{{ path /ready }}
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section."""
+
+    processing: str = "1s"
+    idle: str = "10s"
+    spoe: tuple[str, ...] = ()
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One HTTP response, or that there was none (``status`` 0). ``verdict`` and ``error`` are "" where they are not set."""
+
+    status: int
+    verdict: str
+    error: str
+    seconds: float
+
+
+def binary() -> str:
+    """Return the HAProxy to test with."""
+    asked = os.environ.get("SPOE_GUARD_HAPROXY")
+    if asked is None:
+        return need("haproxy")
+    return shutil.which(asked, path=SEARCH_PATH) or missing(f"SPOE_GUARD_HAPROXY={asked} is no program", "name a haproxy binary")
+
+
+def version(program: str) -> tuple[int, int]:
+    """Return major and minor version of that HAProxy."""
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=True, timeout=START_S).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    assert found, said
+    return int(found[1]), int(found[2])
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 5.0) -> None:
+    """Wait for ``condition``, at most ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Haproxy:
+    """The process. ``agent`` is an address in HAProxy's words: ``127.0.0.1:9000`` or ``unix@/path``."""
+
+    def __init__(self, folder: Path, agent: str, options: Options | None = None) -> None:
+        options = options or Options()
+        program = binary()
+        self.version = version(program)
+        self._log_path = folder / "haproxy.log"
+        self._stats = folder / "stats.sock"
+        # Bound here and handed over, so that the port is the kernel's choice; HAProxy is the one to listen on it.
+        with socket.socket() as web, self._log_path.open("wb") as log:
+            web.bind(("127.0.0.1", 0))
+            self.port: int = web.getsockname()[1]
+            main = MAIN.format(
+                folder=folder,
+                web_fd=web.fileno(),
+                agent=agent,
+                mode="spop" if self.version >= SPOP_MODE_FROM else "tcp",
+                check="option spop-check" if options.check else "",
+                server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check else "",
+            )
+            spoe = SPOE.format(options="\n    ".join(options.spoe), idle=options.idle, processing=options.processing)
+            (folder / "haproxy.cfg").write_text(main)
+            (folder / "spoe.conf").write_text(spoe)
+            command = [program, "-db", "-f", str(folder / "haproxy.cfg")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[web.fileno()])
+        try:
+            wait_until(self._serves, "haproxy answers", START_S)
+        except AssertionError:
+            self.kill()
+            raise AssertionError(self.log()) from None
+
+    def _serves(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        return self.get("/ready").status == 200
+
+    def get(self, path: str) -> Seen:
+        """Ask for ``path`` on a connection of its own."""
+        began = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CLIENT_S)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            status, verdict, error = answer.status, answer.getheader("verdict", ""), answer.getheader("error", "")
+        except (OSError, http.client.HTTPException):
+            status, verdict, error = 0, "", ""
+        finally:
+            connection.close()
+        return Seen(status, verdict, error, time.monotonic() - began)
+
+    def get_all(self, paths: Sequence[str]) -> list[Seen]:
+        """Ask for all of them at the same time; the answers come in the order of ``paths``."""
+        with ThreadPoolExecutor(len(paths)) as pool:
+            return list(pool.map(self.get, paths))
+
+    def show(self, command: str) -> str:
+        """Ask the stats socket."""
+        with socket.socket(socket.AF_UNIX) as stats:
+            stats.settimeout(CLIENT_S)
+            stats.connect(str(self._stats))
+            stats.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: stats.recv(65536), b"")).decode()
+
+    def cpu_s(self) -> float:
+        return cpu_s(self.process.pid)
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_dead(self, seconds: float) -> int:
+        """Wait for its end and return how it went (negative: the signal)."""
+        return self.process.wait(seconds)
+
+    def soft_stop(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace")
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(START_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.kill()
+        print(f"--- haproxy ---\n{self.log()}")  # pytest shows it where the test failed

@@ -1,0 +1,106 @@
+"""The admin address: GET /metrics, /healthz and /readyz."""
+
+import asyncio
+import socket
+from http import HTTPStatus
+from typing import Final
+
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.metrics import Exposition
+
+MAX_REQUEST_BYTES: Final = 8192  # request line and header lines, to the empty line
+MAX_CONNECTIONS: Final = 32
+REQUEST_S: Final = 5.0  # from connect to the last byte, both ways
+_MAX_LINGER_BYTES: Final = 65536
+_LIMIT: Final = MAX_REQUEST_BYTES - len(b"\r\n\r\n")  # asyncio counts the bytes before the mark
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_Answer = tuple[HTTPStatus, str, bytes]
+
+# Why no HTTP library: one GET per connection, answered and closed, has no corner a library would have to know. wsgiref, which
+# prometheus-client serves from, starts a thread for whoever connects, waits for ever, knows no Unix socket, and its threads
+# would take the interpreter from the loop; here everything is bounded by the five lines that say so.
+
+
+class Admin:
+    """Serves on the running loop between ``start`` and ``stop``."""
+
+    def __init__(self, health: Health, exposition: Exposition) -> None:
+        self._health = health
+        self._exposition = exposition
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def start(self, listening: socket.socket) -> None:
+        """Serve on a socket that listens already, TCP or Unix; its owner closes it after ``stop``."""
+        serve = asyncio.start_unix_server if listening.family == socket.AF_UNIX else asyncio.start_server
+        self._server = await serve(self._connected, sock=listening, limit=_LIMIT)
+
+    async def stop(self) -> None:
+        """Serve no more, and cut whoever is still asking."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._open) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._open.add(task)
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                await self._serve(reader, writer)
+        except (OSError, TimeoutError):
+            pass  # whoever asked is gone, or too slow: nobody to tell
+        finally:
+            writer.transport.abort()
+            self._open.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            return
+        except asyncio.LimitOverrunError:
+            method, answer = "GET", _plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"at most {MAX_REQUEST_BYTES} bytes\n")
+        else:
+            method, answer = await self._answer(head)
+        writer.write(_encode(answer, with_body=method != "HEAD"))
+        await writer.drain()
+        writer.write_eof()
+        # Bytes nobody read would turn this close into a reset, and the reset would take the answer with it.
+        left = _MAX_LINGER_BYTES
+        while left > 0 and (more := await reader.read(left)):
+            left -= len(more)
+
+    async def _answer(self, head: bytes) -> tuple[str, _Answer]:
+        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 method, target, version
+            return "GET", _plain(HTTPStatus.BAD_REQUEST, "not HTTP/1.x\n")
+        method, target, _version = words
+        path = target.split("?", 1)[0]
+        if path not in ("/metrics", "/healthz", "/readyz"):
+            return method, _plain(HTTPStatus.NOT_FOUND, "there is /metrics, /healthz and /readyz\n")
+        if method not in ("GET", "HEAD"):
+            return method, _plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n")
+        if path == "/metrics":
+            return method, (HTTPStatus.OK, Exposition.CONTENT_TYPE, await self._exposition.render())
+        ready, why = (True, "ok\n") if path == "/healthz" else self._health.ready()
+        return method, _plain(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
+
+
+def _plain(status: HTTPStatus, text: str) -> _Answer:
+    return status, _TEXT, text.encode()
+
+
+def _encode(answer: _Answer, *, with_body: bool) -> bytes:
+    status, content_type, body = answer
+    allow = "Allow: GET, HEAD\r\n" if status is HTTPStatus.METHOD_NOT_ALLOWED else ""
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{allow}Connection: close\r\n\r\n"
+    )
+    return head.encode() + (body if with_body else b"")

@@ -1,0 +1,58 @@
+"""A bound on how often the same thing is said."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, TypeVar
+
+Key = TypeVar("Key")
+
+SUMMARY_S: Final = 10.0  # what was left out is summed up no more often than this
+
+
+class _Bucket:
+    __slots__ = ("left_out", "since", "tokens", "updated")
+
+    def __init__(self, tokens: float, now: float) -> None:
+        self.tokens = tokens
+        self.updated = now
+        self.left_out = 0
+        self.since = now
+
+
+class RateLimit(Generic[Key]):
+    """One token bucket per key: ``lines`` at once, refilled at ``lines`` per ``period_s``. Keys must come from a closed set."""
+
+    def __init__(self, lines: int, period_s: float, clock: Callable[[], float]) -> None:
+        self._lines = lines
+        self._per_s = lines / period_s
+        self._clock = clock
+        self._buckets: dict[Key, _Bucket] = {}
+
+    def allows(self, key: Key) -> bool:
+        """Take a token; where there is none, count what is left out."""
+        now = self._clock()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = _Bucket(self._lines, now)
+        bucket.tokens = min(self._lines, bucket.tokens + (now - bucket.updated) * self._per_s)
+        bucket.updated = now
+        if bucket.tokens >= 1:
+            bucket.tokens -= 1
+            return True
+        self.leave_out(key)
+        return False
+
+    def leave_out(self, key: Key, count: int = 1) -> None:
+        """Count what was left out for another reason."""
+        now = self._clock()
+        bucket = self._buckets.setdefault(key, _Bucket(self._lines, now))
+        if not bucket.left_out:
+            bucket.since = now
+        bucket.left_out += count
+
+    def summaries(self, *, all_of_them: bool = False) -> Iterator[tuple[Key, int, float]]:
+        """Yield (key, how many were left out, over how many seconds) for what is due, and start counting anew."""
+        now = self._clock()
+        for key, bucket in self._buckets.items():
+            if bucket.left_out and (all_of_them or now - bucket.since >= SUMMARY_S):
+                count, bucket.left_out = bucket.left_out, 0
+                yield key, count, now - bucket.since

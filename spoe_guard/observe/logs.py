@@ -1,0 +1,88 @@
+"""Log lines: structlog's pipeline into a sink that never blocks."""
+
+import os
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal
+
+import structlog
+
+from spoe_guard.observe.sink import Sink
+
+LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+MAX_TEXT: Final = 400  # characters of one value; a peer may have written it
+MAX_TRACEBACK: Final = 16384  # characters, of its end
+
+Line = MutableMapping[str, Any]
+
+
+class Log:
+    """Says things on one sink at one level."""
+
+    def __init__(self, sink: Sink, form: Literal["json", "console"], level: str, *, colors: bool = False) -> None:
+        self._level = LEVELS[level]
+        render = structlog.processors.JSONRenderer() if form == "json" else _console(colors=colors)
+        self._logger = structlog.wrap_logger(
+            _SinkLogger(sink),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                _clean,
+                _lead,
+                render,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(self._level),
+            context_class=dict,
+        )
+
+    def enabled(self, level: str) -> bool:
+        """Tell whether lines of that level are wanted."""
+        return LEVELS[level] >= self._level
+
+    def say(self, level: str, event: str, **fields: object) -> bool:
+        """Write one line; return False if the sink had no room for it. What the level filters counts as written."""
+        return getattr(self._logger, level)(event, **fields) is not False
+
+
+class _SinkLogger:
+    """What structlog calls with a rendered line, under the name of its level."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.debug = self.info = self.warning = self.error = sink.write
+
+
+def _clean(_logger: object, _method: str, line: Line) -> Line:
+    """Bound every text and take from it what moves a terminal: line ends, escapes, direction marks."""
+    for key, value in line.items():
+        if isinstance(value, str):
+            line[key] = _traceback(value) if key == "exception" else printable(value[:MAX_TEXT])
+    return line
+
+
+def _traceback(text: str) -> str:
+    """Keep the lines: it is ours, but an exception's message may quote a peer."""
+    return "\n".join(map(printable, text[-MAX_TRACEBACK:].split("\n")))
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with everything that is not a visible character or a blank as ``\x1b``, ``\u202e``."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _lead(_logger: object, _method: str, line: Line) -> Line:
+    """Put first what every line has."""
+    return {"timestamp": line["timestamp"], "level": line["level"], "event": line["event"], **line}
+
+
+def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    no_padding = 0  # by place: the parameter has had two names
+    return structlog.dev.ConsoleRenderer(
+        no_padding, colors=colors, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def wants_colors(descriptor: int) -> bool:
+    """Tell whether a person looks at it."""
+    return os.isatty(descriptor) and not os.environ.get("NO_COLOR")

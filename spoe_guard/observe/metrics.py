@@ -1,0 +1,168 @@
+"""The metrics, by the names design.md promises, read from the plain numbers at each scrape."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.observe.stats import HOLD_BUCKETS, LINK_REASON, REDISPATCH_KINDS, Labels, RouteStats
+
+Samples = Iterable[tuple[Labels, float]]
+
+
+def _one(value: float) -> Samples:
+    return [((), value)]
+
+
+# name, help, labels behind `route`, where the numbers are
+_Row = tuple[str, str, Labels, Callable[[RouteStats], Samples]]
+
+COUNTERS: Final[tuple[_Row, ...]] = (
+    ("connections_total", "Connections accepted.", (), lambda s: _one(s.connections)),
+    ("connections_closed_total", "Sessions ended, by whom and why.", ("by", "reason"), lambda s: s.closed.items()),
+    ("frames_total", "Frames received for a direction.", ("direction", "type"), lambda s: s.frames()),
+    (
+        "bytes_total",
+        "Bytes received for a direction.",
+        ("direction",),
+        lambda s: [(("to_agent",), s.tally.bytes_to_agent), (("to_haproxy",), s.tally.bytes_to_haproxy)],
+    ),
+    (
+        "anomalies_total",
+        "Departures from the protocol, by the side that wrote them and what was done (applied=false: would have been done).",
+        ("side", "anomaly", "action", "applied"),
+        lambda s: s.anomalies.items(),
+    ),
+    (
+        "synthesized_frames_total",
+        "Frames the guard wrote itself.",
+        ("direction", "type", "reason"),
+        lambda s: s.authored.items(),
+    ),
+    (
+        "disconnects_total",
+        "DISCONNECT frames received, by their status code.",
+        ("side", "status_code"),
+        lambda s: s.disconnects.items(),
+    ),
+    (
+        "unanswered_notifies_total",
+        "NOTIFYs that got no ACK of the agent, and why.",
+        ("reason",),
+        lambda s: s.unanswered.items(),
+    ),
+    (
+        "agent_connect_failures_total",
+        "Times the agent could not be dialled, or said no HELLO.",
+        ("reason",),
+        lambda s: s.connect_failures.items(),
+    ),
+    ("agent_links_total", "Agent links opened, and why.", ("reason",), lambda s: [((LINK_REASON,), s.links_opened)]),
+    (
+        "redispatched_notifies_total",
+        "NOTIFYs sent again on another agent link; 0 in this version.",
+        ("kind",),
+        lambda _: [((kind,), 0) for kind in REDISPATCH_KINDS],
+    ),
+    (
+        "log_events_suppressed_total",
+        "Log lines left out, by the rate limit or because the log was not read fast enough.",
+        (),
+        lambda s: _one(s.suppressed),
+    ),
+    ("internal_errors_total", "Bugs of the guard, caught.", (), lambda s: _one(s.internal_errors)),
+)
+
+GAUGES: Final[tuple[_Row, ...]] = (
+    ("connections_active", "Connections open.", (), lambda s: _one(s.open)),
+    ("open_notifies", "NOTIFYs that wait for their ACK.", (), lambda s: _one(s.tally.open_notifies)),
+    ("held_bytes", "Bytes held back.", (), lambda s: _one(s.tally.held_bytes)),
+    (
+        "agent_up",
+        "Whether the agent could be dialled, and said HELLO, at the last try; NaN before the first.",
+        (),
+        lambda s: _one(float("nan") if s.agent_up is None else float(s.agent_up)),
+    ),
+    ("agent_links", "Agent links open.", (), lambda s: _one(s.links)),
+    ("parked_notifies", "NOTIFYs that wait for an agent link; 0 in this version.", (), lambda _: _one(0)),
+)
+
+
+class GuardCollector(Collector):
+    """Reads the numbers of all routes. ``build`` are the label values of ``spoe_guard_build_info`` beside the 1."""
+
+    def __init__(self, routes: Mapping[str, RouteStats], build: Mapping[str, str]) -> None:
+        self._routes = routes
+        self._build = build
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family there is, also those without a sample yet."""
+        info = GaugeMetricFamily("spoe_guard_build_info", "What is running; always 1.", labels=list(self._build))
+        info.add_metric(list(self._build.values()), 1)
+        yield info
+        for name, text, labels, read in COUNTERS:
+            yield self._filled(CounterMetricFamily(f"spoe_guard_{name}", text, labels=("route", *labels)), read)
+        for name, text, labels, read in GAUGES:
+            yield self._filled(GaugeMetricFamily(f"spoe_guard_{name}", text, labels=("route", *labels)), read)
+        yield self._notify_ack()
+        yield self._disconnect_hold()
+
+    def _filled(self, family: CounterMetricFamily | GaugeMetricFamily, read: Callable[[RouteStats], Samples]) -> Metric:
+        for route, stats in self._routes.items():
+            for values, number in read(stats):
+                family.add_metric((route, *values), number)
+        return family
+
+    def _notify_ack(self) -> Metric:
+        text = "From a NOTIFY's arrival to its ACK's, in seconds."
+        family = HistogramMetricFamily("spoe_guard_notify_ack_seconds", text, labels=("route",))
+        for route, stats in self._routes.items():
+            family.add_metric((route,), _cumulative(ACK_BUCKETS, stats.tally.ack_buckets), stats.tally.ack_seconds)
+        return family
+
+    def _disconnect_hold(self) -> Metric:
+        text = "How long an AGENT-DISCONNECT was held for ACKs to pass first, in seconds."
+        family = HistogramMetricFamily("spoe_guard_disconnect_hold_seconds", text, labels=("route",))
+        for route, stats in self._routes.items():
+            family.add_metric((route,), _cumulative(HOLD_BUCKETS, stats.hold_buckets), stats.hold_seconds)
+        return family
+
+
+def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
+
+
+class _OneFamily(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+class Exposition:
+    """What a scrape gets: the guard's metrics, and the process's (CPU, memory, open files)."""
+
+    # Not OpenMetrics, which cannot hold a gauge agent_links beside a counter agent_links_total.
+    CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, guard: GuardCollector) -> None:
+        self._collectors: tuple[Collector, ...] = (guard, ProcessCollector(registry=None), PlatformCollector(registry=None))
+
+    async def render(self) -> bytes:
+        """Return the text format. Gives way to traffic after each family: the whole would be milliseconds with many routes."""
+        parts = []
+        for collector in self._collectors:
+            for family in collector.collect():
+                parts.append(generate_latest(_OneFamily(family)))
+                await asyncio.sleep(0)
+        return b"".join(parts)

@@ -1,0 +1,109 @@
+"""The observer the network ring is handed: counts what sessions report, and has it said."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from spoe_guard.core.events import (
+    AgentReady,
+    AgentUnreachable,
+    AnomalySeen,
+    DisconnectHeld,
+    DisconnectSeen,
+    EndedBy,
+    EndReason,
+    Event,
+    FrameAuthored,
+    NotifiesUnanswered,
+    SessionEnded,
+)
+from spoe_guard.core.tally import Tally
+from spoe_guard.observe.journal import Journal, SessionNotes
+from spoe_guard.observe.logs import Log
+from spoe_guard.observe.stats import RouteStats, status_label, type_name
+
+
+class GuardObserver:
+    """An ``Observer`` (core/observer.py) for the given routes. ``lines`` per ``period_s`` bound each kind of log line."""
+
+    def __init__(
+        self,
+        routes: Iterable[str],
+        log: Log,
+        lines: int,
+        period_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.routes: dict[str, RouteStats] = {name: RouteStats() for name in routes}
+        self.journal = Journal(log, self.routes, lines, period_s, clock)
+        self._clock = clock
+        self._sessions: dict[int, SessionNotes] = {}
+
+    def tally(self, route: str) -> Tally:
+        """Return the counters the sessions of ``route`` add to."""
+        return self.routes[route].tally
+
+    def session_opened(self, route: str, session: int, peer: str) -> None:
+        """HAProxy, or whoever, connected."""
+        stats = self.routes[route]
+        stats.connections += 1
+        stats.open += 1
+        self._sessions[session] = SessionNotes(peer, self._clock())
+        self.journal.opened(route, session, peer)
+
+    def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
+        """Count and say what a step of a session reported, in order."""
+        stats = self.routes[route]
+        notes = self._sessions.get(session) or SessionNotes("", self._clock())  # after its end: nothing may be raised here
+        for event in events:
+            self._seen(stats, notes, event)
+            if isinstance(event, AnomalySeen):
+                self.journal.anomaly(route, session, event)
+            elif isinstance(event, AgentUnreachable):
+                self.journal.unreachable(route, session, event)
+
+    def session_closed(self, route: str, session: int) -> None:
+        """Both connections of the session are gone."""
+        stats = self.routes[route]
+        notes = self._sessions.pop(session)
+        stats.open -= 1
+        if notes.ended is None:  # a session always says how it ended, unless a bug of ours broke it
+            stats.closed[EndedBy.GUARD.value, EndReason.INTERNAL_ERROR.value] += 1
+        self.journal.closed(route, session, notes)
+
+    def link_opened(self, route: str) -> None:
+        """Count an agent link that is up."""
+        self.routes[route].links_opened += 1
+        self.routes[route].links += 1
+
+    def link_closed(self, route: str) -> None:
+        """Count an agent link that is gone."""
+        self.routes[route].links -= 1
+
+    def internal_error(self, route: str, session: int, error: BaseException) -> None:
+        """Count and say a bug of ours."""
+        self.routes[route].internal_errors += 1
+        self.journal.internal_error(route, session, error)
+
+    def _seen(self, stats: RouteStats, notes: SessionNotes, event: Event) -> None:
+        match event:
+            case AnomalySeen():
+                applied = "true" if event.applied else "false"
+                stats.anomalies[event.side.value, event.anomaly.value, event.action.value, applied] += 1
+            case FrameAuthored():
+                stats.authored[event.direction.value, type_name(event.type), event.reason.value] += 1
+            case DisconnectSeen():
+                stats.disconnects[event.side.value, status_label(event.status_code)] += 1
+                notes.disconnect = notes.disconnect or event
+            case NotifiesUnanswered():
+                stats.unanswered[event.reason.value,] += event.count
+            case DisconnectHeld():
+                stats.observe_hold(event.seconds)
+            case AgentReady():
+                stats.agent_up, stats.agent_detail = True, ""
+                notes.healthcheck = event.healthcheck
+            case AgentUnreachable():
+                stats.agent_up, stats.agent_detail = False, f"{event.reason.value}: {event.detail}"
+                stats.connect_failures[event.reason.value,] += 1
+            case SessionEnded():
+                stats.closed[event.by.value, event.reason.value] += 1
+                notes.ended = event

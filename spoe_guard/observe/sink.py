@@ -1,0 +1,69 @@
+"""Where log lines go: a file descriptor that may be slow, blocked or gone, and a data path that must not notice."""
+
+import os
+import select
+import threading
+from queue import Empty, SimpleQueue
+from typing import Final
+
+MAX_WAITING_BYTES: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
+_PATIENCE_S: Final = 1.0  # how often a full descriptor is looked at again
+
+
+class Sink:
+    """Lines are queued by ``write`` and written by one thread. What finds the queue full is left out.
+
+    The queue is bounded in bytes, kept as two counts with one writer each, so that neither thread ever waits for the other.
+    """
+
+    def __init__(self, descriptor: int, *, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
+        self._descriptor = descriptor
+        self._max_waiting_bytes = max_waiting_bytes
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        self._queued_bytes = 0  # written by the event loop only
+        self._done_bytes = 0  # written by the thread only
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> bool:
+        """Queue one line; return False, at once, if there is no room for it. A line end is added."""
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        if self._queued_bytes - self._done_bytes + len(data) > self._max_waiting_bytes:
+            return False
+        self._queued_bytes += len(data)
+        self._queue.put(data)
+        return True
+
+    def close(self, timeout_s: float) -> bool:
+        """Wait until everything queued is written, at most ``timeout_s`` seconds; return whether it was."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (data := self._queue.get()) is not None:
+            chunk = [data]
+            size = len(data)
+            last = False
+            while size < _CHUNK_BYTES and not last:
+                try:
+                    more = self._queue.get_nowait()
+                except Empty:
+                    break
+                last = more is None
+                chunk += [more] if more is not None else []
+                size += len(more or b"")
+            self._write_all(b"".join(chunk))
+            self._done_bytes += size
+            if last:
+                return
+
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # somebody else made it non-blocking
+                select.select([], [self._descriptor], [], _PATIENCE_S)
+            except OSError:  # nobody reads any more, or the disk is full: a log must not end the guard
+                return

@@ -1,0 +1,88 @@
+"""The numbers of one route, as plain integers. They are turned into metrics only when somebody asks."""
+
+from bisect import bisect_left
+from collections import Counter
+from typing import Final
+
+from spoe_guard.core.events import DialFailure, Direction, UnansweredReason
+from spoe_guard.core.tally import Tally
+from spoe_guard.wire.frame import TYPE_NAMES
+
+# Upper bounds in seconds of spoe_guard_disconnect_hold_seconds.
+HOLD_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+LINK_REASON: Final = "session"  # why an agent link was opened: this version opens one per session and none later
+REDISPATCH_KINDS: Final = ("unsent", "unanswered")
+
+_STATUS_CODES: Final = frozenset((*range(14), 99))  # SPOE.txt 3.5
+
+Labels = tuple[str, ...]
+
+
+class RouteStats:
+    """Counters by label values, which are all of closed sets. ``agent_up`` is None until the agent was dialled."""
+
+    __slots__ = (
+        "agent_detail",
+        "agent_up",
+        "anomalies",
+        "authored",
+        "closed",
+        "connect_failures",
+        "connections",
+        "disconnects",
+        "hold_buckets",
+        "hold_seconds",
+        "internal_errors",
+        "links",
+        "links_opened",
+        "open",
+        "suppressed",
+        "tally",
+        "unanswered",
+    )
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.connections = 0
+        self.open = 0
+        self.closed: Counter[Labels] = Counter()  # by, reason
+        self.anomalies: Counter[Labels] = Counter()  # side, anomaly, action, applied
+        self.authored: Counter[Labels] = Counter()  # direction, type, reason
+        self.disconnects: Counter[Labels] = Counter()  # side, status_code
+        self.unanswered: Counter[Labels] = Counter({(reason.value,): 0 for reason in UnansweredReason})
+        self.connect_failures: Counter[Labels] = Counter({(reason.value,): 0 for reason in DialFailure})
+        self.hold_buckets = [0] * (len(HOLD_BUCKETS) + 1)
+        self.hold_seconds = 0.0
+        self.agent_up: bool | None = None
+        self.agent_detail = ""  # of the last failure, for people
+        self.links = 0
+        self.links_opened = 0
+        self.suppressed = 0
+        self.internal_errors = 0
+
+    def observe_hold(self, seconds: float) -> None:
+        """Count one AGENT-DISCONNECT that was held for ``seconds``."""
+        self.hold_buckets[bisect_left(HOLD_BUCKETS, seconds)] += 1
+        self.hold_seconds += seconds
+
+    def frames(self) -> list[tuple[Labels, int]]:
+        """Return how many frames came for which direction, by type; types that share a name are added up."""
+        counts: Counter[Labels] = Counter()
+        for direction, by_type in (
+            (Direction.TO_AGENT, self.tally.frames_to_agent),
+            (Direction.TO_HAPROXY, self.tally.frames_to_haproxy),
+        ):
+            for type_, count in by_type.items():
+                counts[direction.value, type_name(type_)] += count
+        return list(counts.items())
+
+
+def type_name(type_: int) -> str:
+    """Return the label value for a frame type: ``notify``, ``ack``, ... or ``unknown``."""
+    return TYPE_NAMES[type_].lower() if type_ in TYPE_NAMES else "unknown"
+
+
+def status_label(status_code: int | None) -> str:
+    """Return the label value for a DISCONNECT's status: 0-13, 99, or ``other``, which the peer may write what it likes for."""
+    return str(status_code) if status_code in _STATUS_CODES else "other"

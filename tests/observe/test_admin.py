@@ -1,0 +1,262 @@
+"""The admin address, over real sockets: what it says, and what it bears."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from spoe_guard.core.events import AgentReady, AgentUnreachable, DialFailure
+from spoe_guard.observe import admin as admin_module
+from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, Admin
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.observer import GuardObserver
+
+END = b"\r\n\r\n"
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 a test must not change what it looks at to have an event
+            await asyncio.sleep(0.001)
+
+
+class Served:
+    """An admin address, what it reports of, and a way to ask it."""
+
+    def __init__(self, admin: Admin, observer: GuardObserver, health: Health, sock: socket.socket) -> None:
+        self.admin = admin
+        self.observer = observer
+        self.health = health
+        self.sock = sock
+        self.address = sock.getsockname()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.sock.family == socket.AF_UNIX:
+            return await asyncio.open_unix_connection(self.address)
+        return await asyncio.open_connection(*self.address)
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes, say no more, and return all that comes."""
+        reader, writer = await self.connect()
+        writer.write(request)
+        try:
+            return await asyncio.wait_for(reader.read(), 10)
+        finally:
+            await hang_up(writer)
+
+    async def ask(self, line: str) -> tuple[int, dict[str, str], str]:
+        answer = await self.raw(f"{line} HTTP/1.1\r\nHost: x".encode() + END)
+        head, _, body = answer.partition(END)
+        status, *headers = head.decode().split("\r\n")
+        return int(status.split()[1]), dict(header.split(": ", 1) for header in headers), body.decode()
+
+
+@asynccontextmanager
+async def serving(lines, sock: socket.socket | None = None) -> AsyncIterator[Served]:
+    observer = GuardObserver(["default", "other"], lines.log(), 10)
+    health = Health(observer.routes)
+    admin = Admin(health, Exposition(GuardCollector(observer.routes, {"version": "1"})))
+    sock = sock or socket.create_server(("127.0.0.1", 0))
+    await admin.start(sock)
+    try:
+        yield Served(admin, observer, health, sock)
+    finally:
+        await admin.stop()
+        sock.close()
+
+
+@pytest.fixture
+def on_admin(run, lines):
+    """Run a test's coroutine against an admin address, on either loop."""
+
+    def on(talk, sock: socket.socket | None = None):
+        async def main() -> None:
+            async with serving(lines, sock) as served:
+                await talk(served)
+
+        run(main())
+
+    return on
+
+
+def test_metrics_are_served_in_the_text_format(on_admin):
+    async def talk(served: Served) -> None:
+        status, headers, body = await served.ask("GET /metrics")
+        assert status == 200
+        assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert headers["Content-Length"] == str(len(body.encode()))
+        assert headers["Connection"] == "close"
+        assert 'spoe_guard_connections_total{route="other"} 0.0' in body
+        assert (await served.ask("GET /metrics?name[]=x"))[0] == 200
+
+    on_admin(talk)
+
+
+def test_a_unix_socket_serves_as_well(on_admin, tmp_path):
+    async def talk(served: Served) -> None:
+        assert (await served.ask("GET /healthz"))[0] == 200
+
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(tmp_path / "admin.sock"))
+    sock.listen()
+    on_admin(talk, sock)
+
+
+def test_health_is_that_it_serves_and_readiness_that_haproxy_could_be_served(on_admin):
+    async def talk(served: Served) -> None:
+        async def ready() -> tuple[int, str]:
+            status, _headers, body = await served.ask("GET /readyz")
+            return status, body
+
+        assert await ready() == (503, "not listening yet\n")
+        served.health.listening = True
+        not_yet = "default: ready, the agent was not dialled yet\n"
+        assert await ready() == (200, not_yet + not_yet.replace("default", "other"))
+
+        for session, route in ((1, "default"), (2, "other")):
+            served.observer.session_opened(route, session, "")
+        served.observer.seen("default", 1, [AgentReady(16380, "", healthcheck=False)])
+        served.observer.seen("other", 2, [AgentUnreachable(DialFailure.REFUSED, "127.0.0.1:9: Connection\nrefused")])
+        down = "other: the agent is unreachable: refused: 127.0.0.1:9: Connection\\nrefused\n"
+        assert await ready() == (503, "default: ready\n" + down)
+        served.observer.seen("other", 2, [AgentReady(16380, "", healthcheck=False)])
+        assert await ready() == (200, "default: ready\nother: ready\n")
+
+        served.health.draining = True
+        assert await ready() == (503, "draining: the guard is stopping\n")
+        assert (await served.ask("GET /healthz"))[::2] == (200, "ok\n")
+
+    on_admin(talk)
+
+
+ANSWERS = [
+    ("GET /", 404),
+    ("GET /metrics/", 404),
+    ("POST /nothing", 404),
+    ("POST /metrics", 405),
+    ("DELETE /healthz", 405),
+    ("GET  /healthz", 400),
+    ("/healthz", 400),
+    ("", 400),
+    ("\x16\x03\x01 \xff x", 400),
+]
+
+
+@pytest.mark.parametrize(("line", "status"), ANSWERS)
+def test_other_requests_are_refused_by_the_book(on_admin, line, status):
+    async def talk(served: Served) -> None:
+        said, headers, _body = await served.ask(line)
+        assert said == status
+        assert headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
+
+    on_admin(talk)
+
+
+def test_head_is_the_head_alone(on_admin):
+    async def talk(served: Served) -> None:
+        status, headers, body = await served.ask("HEAD /healthz")
+        assert (status, headers["Content-Length"], body) == (200, "3", "")
+
+    on_admin(talk)
+
+
+def test_another_protocols_version_is_refused(on_admin):
+    async def talk(served: Served) -> None:
+        assert (await served.raw(b"GET /healthz SPOP/2.0" + END)).startswith(b"HTTP/1.1 400 ")
+        assert (await served.raw(b"GET /healthz HTTP/1.0" + END)).startswith(b"HTTP/1.1 200 ")
+
+    on_admin(talk)
+
+
+@pytest.mark.parametrize(("excess", "status"), [(0, b"200"), (1, b"431"), (100_000, b"431")])
+def test_a_request_is_bounded_in_bytes(on_admin, excess, status):
+    async def talk(served: Served) -> None:
+        start = b"GET /healthz HTTP/1.1\r\nX: "
+        request = start + b"x" * (MAX_REQUEST_BYTES + excess - len(start) - len(END)) + END
+        assert len(request) == MAX_REQUEST_BYTES + excess
+        assert (await served.raw(request)).split()[1] == status
+
+    on_admin(talk)
+
+
+def test_a_body_nobody_asked_for_does_not_cost_the_answer(on_admin):
+    async def talk(served: Served) -> None:
+        answer = await served.raw(b"POST /metrics HTTP/1.1\r\nContent-Length: 30000" + END + b"x" * 30000)
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+    on_admin(talk)
+
+
+def test_who_says_nothing_is_cut_in_time(on_admin, monkeypatch):
+    monkeypatch.setattr(admin_module, "REQUEST_S", 0.1)
+
+    async def talk(served: Served) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        assert not await _read_to_end(served, b"GET /healthz HTTP/1.1\r\n")
+        assert 0.09 < loop.time() - started < 2
+
+    on_admin(talk)
+
+
+def test_who_has_its_answer_and_stays_is_cut_in_time(on_admin, monkeypatch):
+    monkeypatch.setattr(admin_module, "REQUEST_S", 0.2)
+
+    async def talk(served: Served) -> None:
+        reader, writer = await served.connect()
+        writer.write(b"GET /healthz HTTP/1.1" + END)
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
+        assert len(served.admin._open) == 1
+        await until(lambda: not served.admin._open)
+        await hang_up(writer)
+
+    on_admin(talk)
+
+
+async def _read_to_end(served: Served, request: bytes) -> bytes:
+    reader, writer = await served.connect()
+    writer.write(request)
+    data = b""
+    with suppress(ConnectionResetError):
+        while chunk := await asyncio.wait_for(reader.read(1000), 5):
+            data += chunk
+    await hang_up(writer)
+    return data
+
+
+def test_connections_are_bounded_in_number(on_admin):
+    async def talk(served: Served) -> None:
+        idle = [await served.connect() for _ in range(MAX_CONNECTIONS - 1)]
+        assert (await served.ask("GET /healthz"))[0] == 200  # the last place
+        idle.append(await served.connect())
+        await until(lambda: len(served.admin._open) == MAX_CONNECTIONS)
+        assert await _read_to_end(served, b"GET /healthz HTTP/1.1" + END) == b""  # one past it
+        await hang_up(idle.pop()[1])
+        await until(lambda: len(served.admin._open) < MAX_CONNECTIONS)
+        assert (await served.ask("GET /healthz"))[0] == 200
+        for _reader, writer in idle:
+            await hang_up(writer)
+
+    on_admin(talk)
+
+
+def test_stopping_cuts_whoever_is_still_asking(run, lines):
+    async def main() -> None:
+        async with serving(lines) as served:
+            reader, writer = await served.connect()
+            writer.write(b"GET /hea")
+            await until(lambda: len(served.admin._open) == 1)
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        await hang_up(writer)
+
+    run(main())

@@ -1,0 +1,47 @@
+"""The bound on how often the same thing is said."""
+
+from spoe_guard.observe.limit import SUMMARY_S, RateLimit
+
+
+def test_as_many_as_the_rate_come_at_once_and_then_one_by_one(clock):
+    limit: RateLimit[str] = RateLimit(10, 1.0, clock)
+    assert [limit.allows("a") for _ in range(11)] == [True] * 10 + [False]
+    clock.now += 0.125
+    assert [limit.allows("a") for _ in range(2)] == [True, False]
+    clock.now += 3600
+    assert [limit.allows("a") for _ in range(11)] == [True] * 10 + [False]
+
+
+def test_a_rate_per_minute_refills_per_minute(clock):
+    limit: RateLimit[str] = RateLimit(2, 60.0, clock)
+    assert [limit.allows("a") for _ in range(3)] == [True, True, False]
+    clock.now += 29
+    assert not limit.allows("a")
+    clock.now += 2
+    assert limit.allows("a")
+
+
+def test_keys_have_buckets_of_their_own(clock):
+    limit: RateLimit[str] = RateLimit(1, 1.0, clock)
+    assert [limit.allows(key) for key in ("a", "b", "a", "b")] == [True, True, False, False]
+
+
+def test_what_is_left_out_is_summed_up_once_when_due(clock):
+    limit: RateLimit[str] = RateLimit(1, 1.0, clock)
+    for _ in range(5):
+        limit.allows("a")
+    limit.allows("b")
+    clock.now += SUMMARY_S - 0.1
+    assert list(limit.summaries()) == []
+    clock.now += 0.1
+    assert list(limit.summaries()) == [("a", 4, SUMMARY_S)]
+    assert list(limit.summaries()) == []
+
+
+def test_at_the_end_everything_is_summed_up(clock):
+    limit: RateLimit[str] = RateLimit(1, 1.0, clock)
+    for _ in range(3):
+        limit.allows("a")
+    limit.leave_out("b", 7)
+    clock.now += 0.5
+    assert list(limit.summaries(all_of_them=True)) == [("a", 2, 0.5), ("b", 7, 0.5)]

@@ -1,0 +1,217 @@
+"""The metrics as a scrape gets them: design.md's names and labels, and what was counted."""
+
+import asyncio
+import math
+import time
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.events import (
+    AnomalySeen,
+    AuthoredReason,
+    DialFailure,
+    Direction,
+    DisconnectHeld,
+    DisconnectSeen,
+    EndedBy,
+    EndReason,
+    FrameAuthored,
+    NotifiesUnanswered,
+    SessionEnded,
+    UnansweredReason,
+)
+from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.wire import frame
+
+BUILD = {"version": "0.1.0", "python": "3.11.7", "loop": "uvloop", "compiled": "false"}
+
+# design.md, "Metrics": name, type, labels
+DESIGN = {
+    "spoe_guard_build_info": ("gauge", {"version", "python", "loop", "compiled"}),
+    "spoe_guard_connections_total": ("counter", {"route"}),
+    "spoe_guard_connections_active": ("gauge", {"route"}),
+    "spoe_guard_connections_closed_total": ("counter", {"route", "by", "reason"}),
+    "spoe_guard_frames_total": ("counter", {"route", "direction", "type"}),
+    "spoe_guard_bytes_total": ("counter", {"route", "direction"}),
+    "spoe_guard_anomalies_total": ("counter", {"route", "side", "anomaly", "action", "applied"}),
+    "spoe_guard_synthesized_frames_total": ("counter", {"route", "direction", "type", "reason"}),
+    "spoe_guard_disconnects_total": ("counter", {"route", "side", "status_code"}),
+    "spoe_guard_notify_ack_seconds": ("histogram", {"route"}),
+    "spoe_guard_disconnect_hold_seconds": ("histogram", {"route"}),
+    "spoe_guard_open_notifies": ("gauge", {"route"}),
+    "spoe_guard_unanswered_notifies_total": ("counter", {"route", "reason"}),
+    "spoe_guard_held_bytes": ("gauge", {"route"}),
+    "spoe_guard_agent_connect_failures_total": ("counter", {"route", "reason"}),
+    "spoe_guard_agent_up": ("gauge", {"route"}),
+    "spoe_guard_agent_links": ("gauge", {"route"}),
+    "spoe_guard_agent_links_total": ("counter", {"route", "reason"}),
+    "spoe_guard_redispatched_notifies_total": ("counter", {"route", "kind"}),
+    "spoe_guard_parked_notifies": ("gauge", {"route"}),
+    "spoe_guard_log_events_suppressed_total": ("counter", {"route"}),
+    "spoe_guard_internal_errors_total": ("counter", {"route"}),
+}
+
+
+@pytest.fixture
+def observer(lines, clock) -> GuardObserver:
+    return GuardObserver(["default"], lines.log(level="error"), 1000, clock=clock)
+
+
+def scrape(observer: GuardObserver) -> str:
+    return asyncio.run(Exposition(GuardCollector(observer.routes, BUILD)).render()).decode()
+
+
+def samples(observer: GuardObserver) -> dict[tuple[str, ...], float]:
+    """By name and label values, the labels in the order of their names, without the route."""
+    found = {}
+    for family in text_string_to_metric_families(scrape(observer)):
+        for sample in family.samples:
+            labels = sample.labels
+            if sample.name.startswith("spoe_guard_") and labels.pop("route", "default") == "default":
+                found[sample.name.removeprefix("spoe_guard_"), *(labels[name] for name in sorted(labels))] = sample.value
+    return found
+
+
+def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
+    session = 1 + list(observer.routes).index(route)
+    observer.session_opened(route, session, "127.0.0.1:1")
+    observer.link_opened(route)
+    tally = observer.tally(route)
+    tally.frames_to_agent[frame.NOTIFY] += 3
+    tally.frames_to_haproxy[frame.ACK] += 2
+    tally.bytes_to_agent += 300
+    tally.bytes_to_haproxy += 200
+    tally.open_notifies = 1
+    tally.held_bytes = 17
+    tally.observe_ack(0.003)
+    tally.observe_ack(7.0)
+    happened: list[Any] = [
+        AnomalySeen(Anomaly.RUNT_FRAME, Side.AGENT, Action.DROP, "RUNNING"),
+        FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.LAST_WORD),
+        DisconnectSeen(Side.AGENT, 99, ""),
+        NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1),
+        DisconnectHeld(0.04),
+        SessionEnded(EndedBy.AGENT, EndReason.CLOSED),
+    ]
+    observer.seen(route, session, happened)
+
+
+def test_every_metric_of_design_is_there_with_its_type_and_labels_and_no_other(observer):
+    one_of_everything(observer)
+    text = scrape(observer)
+    typed = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE spoe_guard_"))
+    assert typed == {name: kind for name, (kind, _labels) in DESIGN.items()}
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name
+            if typed.get(name) is None and name.rpartition("_")[0] in typed:
+                name = name.rpartition("_")[0]  # _bucket, _sum, _count
+            if name in DESIGN:
+                labels.setdefault(name, set()).update(sample.labels.keys() - {"le"})
+    assert labels == {name: wanted for name, (_kind, wanted) in DESIGN.items()}
+
+
+def test_every_metric_has_its_help_before_anything_happened(observer):
+    text = scrape(observer)
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# HELP spoe_guard_")} == DESIGN.keys()
+
+
+def test_what_was_counted_is_what_is_scraped(observer):
+    one_of_everything(observer)
+    found = samples(observer)
+    expected = {
+        ("build_info", "false", "uvloop", "3.11.7", "0.1.0"): 1,
+        ("connections_total",): 1,
+        ("connections_active",): 1,
+        ("connections_closed_total", "agent", "closed"): 1,
+        ("frames_total", "to_agent", "notify"): 3,
+        ("frames_total", "to_haproxy", "ack"): 2,
+        ("frames_total", "to_haproxy", "unknown"): 0,
+        ("bytes_total", "to_agent"): 300,
+        ("bytes_total", "to_haproxy"): 200,
+        ("anomalies_total", "drop", "runt_frame", "true", "agent"): 1,
+        ("synthesized_frames_total", "to_haproxy", "last_word", "agent_disconnect"): 1,
+        ("disconnects_total", "agent", "99"): 1,
+        ("unanswered_notifies_total", "agent_gone"): 1,
+        ("unanswered_notifies_total", "deadline"): 0,
+        ("open_notifies",): 1,
+        ("held_bytes",): 17,
+        ("agent_links",): 1,
+        ("agent_links_total", "session"): 1,
+        ("redispatched_notifies_total", "unsent"): 0,
+        ("parked_notifies",): 0,
+        ("log_events_suppressed_total",): 0,
+        ("internal_errors_total",): 0,
+        ("notify_ack_seconds_bucket", "0.0025"): 0,
+        ("notify_ack_seconds_bucket", "0.005"): 1,
+        ("notify_ack_seconds_bucket", "5.0"): 1,
+        ("notify_ack_seconds_bucket", "+Inf"): 2,
+        ("notify_ack_seconds_count",): 2,
+        ("notify_ack_seconds_sum",): 7.003,
+        ("disconnect_hold_seconds_bucket", "0.025"): 0,
+        ("disconnect_hold_seconds_bucket", "0.05"): 1,
+        ("disconnect_hold_seconds_count",): 1,
+        ("disconnect_hold_seconds_sum",): 0.04,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+    assert len([key for key in found if key[0] == "notify_ack_seconds_bucket"]) == len(ACK_BUCKETS) + 1
+
+
+def test_failures_to_connect_are_there_for_every_reason_before_the_first(observer):
+    found = samples(observer)
+    assert {key[1] for key in found if key[0] == "agent_connect_failures_total"} == {each.value for each in DialFailure}
+
+
+def test_whether_the_agent_is_up_is_not_known_before_the_first_try(observer):
+    assert math.isnan(samples(observer)["agent_up",])
+    observer.routes["default"].agent_up = False
+    assert samples(observer)["agent_up",] == 0
+    observer.routes["default"].agent_up = True
+    assert samples(observer)["agent_up",] == 1
+
+
+def test_the_process_is_measured_as_well(observer):
+    text = scrape(observer)
+    assert "process_cpu_seconds_total" in text
+    assert "process_open_fds" in text
+
+
+def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run):
+    """Ten routes that have seen every anomaly: what another task waits for is one family, not the whole."""
+    observer = GuardObserver([f"route{number}" for number in range(10)], lines.log(level="error"), 1, clock=clock)
+    for route in observer.routes:
+        one_of_everything(observer, route)
+        stats = observer.routes[route]
+        for anomaly in Anomaly:
+            stats.anomalies["agent", anomaly.value, "drop", "true"] += 1
+    exposition = Exposition(GuardCollector(observer.routes, BUILD))
+
+    async def main() -> tuple[float, float, bytes]:
+        stalls = []
+        done = False
+
+        async def traffic() -> None:
+            while not done:
+                started = time.perf_counter()
+                await asyncio.sleep(0)
+                stalls.append(time.perf_counter() - started)
+
+        task = asyncio.get_running_loop().create_task(traffic())
+        await asyncio.sleep(0)
+        started = time.perf_counter()
+        text = await exposition.render()
+        took = time.perf_counter() - started
+        done = True
+        await task
+        return took, max(stalls), text
+
+    took, stall, text = min((run(main()) for _ in range(5)), key=lambda measured: measured[1])
+    print(f"{len(text.splitlines())} lines in {took * 1000:.1f} ms, longest stall {stall * 1000:.1f} ms")
+    assert stall < 0.6 * took
+    assert stall < 0.05

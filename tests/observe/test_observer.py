@@ -1,0 +1,271 @@
+"""What is counted and what is said for each thing a session reports."""
+
+import pytest
+
+from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.events import (
+    AgentReady,
+    AgentUnreachable,
+    AnomalySeen,
+    AuthoredReason,
+    DialFailure,
+    Direction,
+    DisconnectHeld,
+    DisconnectSeen,
+    EndedBy,
+    EndReason,
+    FrameAuthored,
+    NotifiesUnanswered,
+    SessionEnded,
+    UnansweredReason,
+)
+from spoe_guard.core.observer import Observer
+from spoe_guard.observe.limit import SUMMARY_S
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.wire import frame
+
+
+@pytest.fixture
+def observer(lines, clock) -> GuardObserver:
+    made = GuardObserver(["default", "other"], lines.log(), 3, clock=clock)
+    is_one: Observer = made
+    assert is_one is made
+    return made
+
+
+def events(lines) -> list[str]:
+    return [line["event"] for line in lines.said]
+
+
+def runt(**differs) -> AnomalySeen:
+    return AnomalySeen(Anomaly.RUNT_FRAME, Side.AGENT, Action.DROP, "RUNNING", **differs)
+
+
+def test_an_anomaly_is_said_with_exactly_designs_fields(observer, lines):
+    observer.session_opened("default", 7, "127.0.0.1:5000")
+    seen = AnomalySeen(
+        Anomaly.UNMATCHED_ACK, Side.AGENT, Action.DROP, "RUNNING",
+        type=frame.ACK, stream_id=9, frame_id=1, length=12, offset=345, open_notifies=2,
+        detail="stream-id 9", sample=bytes(range(80)), applied=False,
+    )  # fmt: skip
+    observer.seen("default", 7, [seen])
+    line = lines.said[-1]
+    assert line.pop("timestamp")
+    assert line == {
+        "level": "warning",
+        "event": "anomaly",
+        "route": "default",
+        "session": 7,
+        "side": "agent",
+        "anomaly": "unmatched_ack",
+        "action": "drop",
+        "applied": False,
+        "state": "RUNNING",
+        "type": "ack",
+        "stream_id": 9,
+        "frame_id": 1,
+        "length": 12,
+        "offset": 345,
+        "open_notifies": 2,
+        "sentence": f"{CATALOGUE[Anomaly.UNMATCHED_ACK].sentence} (stream-id 9)",
+        "hex": bytes(range(64)).hex(),
+    }
+    assert observer.routes["default"].anomalies == {("agent", "unmatched_ack", "drop", "false"): 1}
+    assert not observer.routes["other"].anomalies
+
+
+@pytest.mark.parametrize(("type_", "name"), [(103, "ack"), (1, "haproxy_hello"), (0, "unset"), (42, "unknown"), (None, None)])
+def test_a_frames_type_is_said_by_name(observer, lines, type_, name):
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [runt(type=type_)])
+    assert lines.said[-1]["type"] == name
+
+
+def test_what_is_passed_is_no_warning(observer, lines):
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [AnomalySeen(Anomaly.EMPTY_ACK, Side.AGENT, Action.PASS, "RUNNING"), runt()])
+    assert [line["level"] for line in lines.said[1:]] == ["info", "warning"]
+
+
+def test_each_route_and_anomaly_has_its_rate_and_what_is_left_out_is_summed_up(observer, lines, clock):
+    observer.session_opened("default", 1, "")
+    observer.session_opened("other", 2, "")
+    for _ in range(10):
+        observer.seen("default", 1, [runt(), AnomalySeen(Anomaly.BAD_VARINT, Side.AGENT, Action.DROP, "RUNNING")])
+    observer.seen("other", 2, [runt()])
+    assert events(lines) == ["session_opened", "session_opened", *["anomaly"] * 7]
+    assert observer.routes["default"].anomalies["agent", "runt_frame", "drop", "true"] == 10
+    assert (observer.routes["default"].suppressed, observer.routes["other"].suppressed) == (14, 0)
+    clock.now += SUMMARY_S
+    lines.lines.clear()
+    observer.journal.sum_up()
+    summaries = lines.said
+    for line in summaries:
+        line.pop("timestamp")
+    assert summaries == [
+        {"level": "warning", "event": "log_suppressed", "route": "default", "suppressed": "anomaly", "anomaly": anomaly,
+         "count": 7, "seconds": SUMMARY_S}
+        for anomaly in ("runt_frame", "bad_varint")
+    ]  # fmt: skip
+
+
+def test_what_the_sink_has_no_room_for_is_counted_and_summed_up_when_it_has(observer, lines, clock):
+    observer.session_opened("default", 1, "")
+    lines.room = False
+    for _ in range(5):
+        observer.seen("default", 1, [runt()])
+    assert observer.routes["default"].suppressed == 5
+    observer.journal.sum_up(all_of_it=True)  # no room for that either: it is not forgotten
+    lines.room = True
+    observer.journal.sum_up(all_of_it=True)
+    assert [(line["event"], line["count"]) for line in lines.said[1:]] == [("log_suppressed", 5)]
+
+
+def test_what_the_level_leaves_out_is_not_counted_as_suppressed(lines, clock):
+    observer = GuardObserver(["default"], lines.log(level="error"), 1, clock=clock)
+    observer.session_opened("default", 1, "")
+    for _ in range(5):
+        observer.seen("default", 1, [runt()])
+    assert (lines.lines, observer.routes["default"].suppressed) == ([], 0)
+    assert observer.routes["default"].anomalies["agent", "runt_frame", "drop", "true"] == 5
+
+
+END_LEVELS = [
+    (EndedBy.HAPROXY, EndReason.DISCONNECT, "debug"),
+    (EndedBy.HAPROXY, EndReason.CLOSED, "debug"),
+    (EndedBy.HAPROXY, EndReason.RESET, "debug"),
+    (EndedBy.GUARD, EndReason.DRAIN, "debug"),
+    (EndedBy.GUARD, EndReason.IDLE_TIMEOUT, "debug"),
+    (EndedBy.AGENT, EndReason.DISCONNECT, "info"),
+    (EndedBy.AGENT, EndReason.CLOSED, "warning"),
+    (EndedBy.AGENT, EndReason.RESET, "warning"),
+    (EndedBy.GUARD, EndReason.HELLO_TIMEOUT, "warning"),
+    (EndedBy.GUARD, EndReason.ANOMALY, "warning"),
+    (EndedBy.GUARD, EndReason.UNREACHABLE, "warning"),
+    (EndedBy.GUARD, EndReason.LIMIT, "warning"),
+]
+
+
+@pytest.mark.parametrize(("by", "reason", "level"), END_LEVELS)
+def test_a_session_ends_quietly_unless_that_is_no_matter_of_course(observer, lines, clock, by, reason, level):
+    observer.session_opened("default", 1, "127.0.0.1:5")
+    clock.now += 1.5
+    observer.seen("default", 1, [SessionEnded(by, reason)])
+    observer.session_closed("default", 1)
+    opened, closed = lines.said
+    assert (opened["level"], opened["event"], opened["peer"]) == ("debug", "session_opened", "127.0.0.1:5")
+    assert closed.pop("timestamp")
+    assert closed == {
+        "level": level,
+        "event": "session_closed",
+        "route": "default",
+        "session": 1,
+        "peer": "127.0.0.1:5",
+        "by": by.value,
+        "reason": reason.value,
+        "seconds": 1.5,
+    }
+    assert observer.routes["default"].closed == {(by.value, reason.value): 1}
+
+
+def test_the_end_of_a_health_check_is_a_matter_of_course(observer, lines):
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [AgentReady(16380, "", healthcheck=True), SessionEnded(EndedBy.AGENT, EndReason.CLOSED)])
+    observer.session_closed("default", 1)
+    assert lines.said[-1]["level"] == "debug"
+
+
+def test_the_first_disconnect_is_said_at_the_end(observer, lines):
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [DisconnectSeen(Side.AGENT, 3, "too\nbig"), DisconnectSeen(Side.HAPROXY, 0, "normal")])
+    observer.seen("default", 1, [SessionEnded(EndedBy.AGENT, EndReason.DISCONNECT)])
+    observer.session_closed("default", 1)
+    line = lines.said[-1]
+    assert (line["disconnect_side"], line["status_code"], line["message"]) == ("agent", 3, "too\\nbig")
+    assert observer.routes["default"].disconnects == {("agent", "3"): 1, ("haproxy", "0"): 1}
+
+
+def test_an_agent_that_ends_with_status_0_is_a_matter_of_course(observer, lines):
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [DisconnectSeen(Side.AGENT, 0, ""), SessionEnded(EndedBy.AGENT, EndReason.DISCONNECT)])
+    observer.session_closed("default", 1)
+    assert lines.said[-1]["level"] == "debug"
+
+
+def test_abnormal_ends_are_rate_limited(observer, lines):
+    """An applet HAProxy reconnects thousands of times a second to an agent that refuses it."""
+    for number in range(50):
+        observer.session_opened("default", number, "")
+        observer.seen("default", number, [AgentUnreachable(DialFailure.REFUSED, "Connection refused")])
+        observer.seen("default", number, [SessionEnded(EndedBy.GUARD, EndReason.UNREACHABLE)])
+        observer.session_closed("default", number)
+    said = [event for event in events(lines) if event != "session_opened"]
+    assert sorted(said) == ["agent_unreachable"] * 3 + ["session_closed"] * 3
+    stats = observer.routes["default"]
+    assert stats.suppressed == 94
+    assert stats.connect_failures["refused",] == 50
+    assert (stats.connections, stats.open) == (50, 0)
+    assert stats.agent_up is False
+
+
+def test_a_session_that_broke_is_counted_and_said_with_its_traceback(observer, lines):
+    observer.session_opened("default", 1, "")
+    try:
+        {}["ours"]
+    except KeyError as error:
+        observer.internal_error("default", 1, error)
+    observer.session_closed("default", 1)
+    internal, closed = lines.said[1:]
+    assert (internal["event"], internal["level"], internal["error"]) == ("internal_error", "error", "KeyError('ours')")
+    assert "test_a_session_that_broke" in internal["exception"]
+    assert (closed["by"], closed["reason"]) == ("guard", "internal_error")
+    assert observer.routes["default"].internal_errors == 1
+    assert observer.routes["default"].closed == {("guard", "internal_error"): 1}
+
+
+def test_the_agent_is_up_or_down_as_of_the_last_try(observer):
+    stats = observer.routes["default"]
+    observer.session_opened("default", 1, "")
+    assert stats.agent_up is None
+    observer.seen("default", 1, [AgentUnreachable(DialFailure.TIMEOUT, "no answer")])
+    assert (stats.agent_up, stats.agent_detail) == (False, "timeout: no answer")
+    observer.seen("default", 1, [AgentReady(16380, "pipelining", healthcheck=False)])
+    assert (stats.agent_up, stats.agent_detail) == (True, "")
+
+
+def test_everything_else_is_counted_by_its_labels(observer):
+    observer.session_opened("default", 1, "")
+    observer.link_opened("default")
+    observer.link_opened("default")
+    observer.link_closed("default")
+    observer.seen(
+        "default",
+        1,
+        [
+            FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.LAST_WORD),
+            NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3),
+            DisconnectHeld(0.002),
+            DisconnectHeld(60.0),
+            DisconnectSeen(Side.AGENT, 14, ""),
+            DisconnectSeen(Side.AGENT, None, ""),
+            DisconnectSeen(Side.AGENT, 99, ""),
+        ],
+    )
+    stats = observer.routes["default"]
+    assert stats.authored == {("to_haproxy", "agent_disconnect", "last_word"): 1}
+    assert stats.unanswered["agent_gone",] == 3
+    assert (sum(stats.hold_buckets), stats.hold_buckets[1], stats.hold_buckets[-1], stats.hold_seconds) == (2, 1, 1, 60.002)
+    assert stats.disconnects == {("agent", "other"): 2, ("agent", "99"): 1}
+    assert (stats.links, stats.links_opened) == (1, 2)
+
+
+def test_an_event_behind_the_end_of_its_session_is_counted_all_the_same(observer):
+    observer.seen("default", 99, [NotifiesUnanswered(UnansweredReason.DEADLINE, 1)])
+    assert observer.routes["default"].unanswered["deadline",] == 1
+
+
+def test_the_core_counts_ordinary_frames_in_the_tally_it_is_handed(observer):
+    observer.tally("default").frames_to_agent[frame.NOTIFY] += 5
+    assert (("to_agent", "notify"), 5) in observer.routes["default"].frames()
+    assert observer.tally("default") is observer.tally("default")
+    assert observer.tally("default") is not observer.tally("other")

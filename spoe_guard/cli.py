@@ -1,0 +1,141 @@
+"""The command line: what there is to say, and the exit code. What each command needs is imported when it runs."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from spoe_guard.settings import Loaded
+
+CLEAN: Final = 0
+CANNOT_RUN: Final = 1
+WRONG_USE: Final = 2
+
+# Every wrong use; click's own, which typer brings along but does not name.
+_ClickError: Final[type[typer.BadParameter]] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="spoe-guard",
+    help="A transparent proxy between HAProxy and an SPOE agent: whatever the agent does, HAProxy lives.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> NoReturn:
+    """Run a command and exit: 0 clean stop, 1 could not run, 2 wrong usage or configuration."""
+    try:
+        code = app(standalone_mode=False) or CLEAN
+        sys.stdout.flush()
+    except _ClickError as error:
+        _say(f"{' '.join(error.format_message().split()).rstrip('.')}; see spoe-guard --help")
+        code = WRONG_USE
+    except (KeyboardInterrupt, typer.Abort):
+        code = CANNOT_RUN
+    except BrokenPipeError:  # `spoe-guard check | head -1`: what is left to say has no reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = CANNOT_RUN
+    sys.exit(code)
+
+
+def _say(*lines: object) -> None:
+    for line in lines:
+        print(f"spoe-guard: {line}", file=sys.stderr)  # noqa: T201 this is what stderr is for
+
+
+def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
+    """Give a command the options that are settings, and the settings they lead to."""
+
+    def command(  # noqa: PLR0913, PLR0917 one per flag
+        config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
+        listen: Annotated[str | None, typer.Option(metavar="ADDR", help="Where HAProxy finds the guard.")] = None,
+        agent: Annotated[str | None, typer.Option(metavar="ADDR", help="The agent.")] = None,
+        admin: Annotated[str | None, typer.Option(metavar="ADDR", help="Where metrics and health are served.")] = None,
+        mode: Annotated[str | None, typer.Option(metavar="enforce|observe", help="Mend, or only report.")] = None,
+        workers: Annotated[str | None, typer.Option(metavar="N", help="Processes.")] = None,
+        log_format: Annotated[str | None, typer.Option(metavar="json|console", help="For machines, or for people.")] = None,
+        log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    ) -> int:
+        from spoe_guard.settings import ConfigError, load  # noqa: PLC0415 `version` and `--help` need none of it
+
+        flags = {
+            "--listen": listen,
+            "--agent": agent,
+            "--admin": admin,
+            "--mode": mode,
+            "--workers": workers,
+            "--log-format": log_format,
+            "--log-level": log_level,
+        }
+        try:
+            loaded = load(config, os.environ, flags)
+        except ConfigError as error:
+            _say(*error.problems)
+            return WRONG_USE
+        return action(loaded)
+
+    return command
+
+
+def _run(loaded: "Loaded") -> int:
+    from spoe_guard.serve import CannotRunError, serve  # noqa: PLC0415
+
+    try:
+        return CLEAN if serve(loaded.settings) else CANNOT_RUN
+    except CannotRunError as error:
+        _say(error)
+        return CANNOT_RUN
+
+
+def _check(loaded: "Loaded") -> int:
+    from spoe_guard.settings import hello_changes, warnings  # noqa: PLC0415
+
+    rows = loaded.rows()
+    key_width = max(len(key) for key, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    for key, value, origin in rows:
+        typer.echo(f"{key:<{key_width}}  {value:<{value_width}}  {origin}")
+    for index, route in enumerate(loaded.settings.routes):
+        typer.echo(f"\nroutes[{index}] ({route.name}): what is changed in the HELLOs of a healthy pair")
+        for change in hello_changes(loaded.settings, route):
+            typer.echo(f"  {change}")
+    notes = warnings(loaded.settings)
+    if notes:
+        typer.echo("\nallowed, but worth knowing")
+    for note in notes:
+        typer.echo(f"  {note}")
+    typer.echo("\nok. Addresses were checked for their form alone: nothing was resolved, dialled or listened on.")
+    return CLEAN
+
+
+_RUN: Final = """Stand between HAProxy and the agent, until SIGTERM or SIGINT.
+
+The first one lets open NOTIFYs be answered and ends with exit code 0; a second one cuts them short and ends with 1."""
+app.command("run", help=_RUN)(_with_settings(_run))
+app.command("check", help="Check the settings; print those in effect and where each comes from.")(_with_settings(_check))
+
+
+@app.command(help="Tell the whole story in one terminal: a buggy agent, HAProxy, first without then with the guard.")
+def demo() -> int:
+    """Run the demo."""
+    from spoe_guard import demo as story  # noqa: PLC0415
+
+    return story.main()
+
+
+@app.command(help="Print what is installed here.")
+def version() -> int:
+    """Print version, python, event loop, and whether the hot path is compiled."""
+    from spoe_guard.about import about  # noqa: PLC0415
+
+    known = about()
+    typer.echo(f"spoe-guard {known['version']}")
+    typer.echo(f"python     {known['python']}")
+    typer.echo(f"event loop {known['loop']}")
+    typer.echo(f"build      {'compiled' if known['compiled'] == 'true' else 'pure'}")
+    return CLEAN

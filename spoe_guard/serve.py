@@ -1,0 +1,182 @@
+"""``spoe-guard run``: settings, network, metrics, logs and signals wired together, from start to drain."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from typing import Any, Final
+
+from spoe_guard.about import about
+from spoe_guard.core.address import Address
+from spoe_guard.net import loop as event_loop
+from spoe_guard.net.bind import Bound, ListenError, bind
+from spoe_guard.net.dial import resolve
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.route import Route
+from spoe_guard.observe.admin import Admin
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.sink import Sink
+from spoe_guard.settings import Settings, session_config
+
+RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
+FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
+_SUM_UP_EVERY_S: Final = 1.0
+_SPARE_FILES: Final = 128  # beside two per session: listeners, admin connections, the log, the loop itself
+
+
+class CannotRunError(Exception):
+    """Why not, in one line for a person."""
+
+
+def serve(settings: Settings) -> bool:
+    """Run until SIGTERM or SIGINT; return whether it ended cleanly, which a second signal prevents.
+
+    Raises:
+        CannotRunError: an address is taken, or an agent's name does not resolve.
+    """
+    _allow_open_files(2 * sum(route.limits.connections for route in settings.routes) + _SPARE_FILES)
+    descriptor = _log_descriptor()
+    sink = Sink(descriptor)
+    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
+    try:
+        return event_loop.run(_serve(settings, log))
+    finally:
+        sink.close(FLUSH_S)
+
+
+async def _serve(settings: Settings, log: Log) -> bool:
+    routes = [_route(settings, index) for index in range(len(settings.routes))]
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _say_bug(log, context))
+    await _resolve_agents(routes)
+    rate = settings.log.anomaly_rate
+    observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s)
+    health = Health(observer.routes)
+    admin = Admin(health, Exposition(GuardCollector(observer.routes, about())))
+    guard = Guard(routes, observer)
+    async with contextlib.AsyncExitStack() as at_exit:
+        signals = at_exit.enter_context(_signals())
+        admin_address = None
+        if settings.admin.listen is not None:
+            bound = await _bind_admin(settings.admin.listen)
+            at_exit.callback(bound.close)
+            await admin.start(bound.sock)
+            at_exit.push_async_callback(admin.stop)
+            admin_address = str(bound.address)
+        try:
+            await guard.start()
+        except ListenError as error:
+            raise CannotRunError(error) from None
+        summing_up = asyncio.get_running_loop().create_task(_sum_up(observer))
+        at_exit.callback(summing_up.cancel)
+        health.listening = True
+        log.say(
+            "info",
+            "listening",
+            routes={name: str(address) for name, address in guard.addresses.items()},
+            agents={route.name: str(route.agent) for route in routes},
+            admin=admin_address,
+            mode=settings.mode,
+            pid=os.getpid(),
+            **about(),
+        )
+        return await _until_stopped(signals, guard, health, observer, log)
+
+
+async def _until_stopped(
+    signals: "asyncio.Queue[signal.Signals]", guard: Guard, health: Health, observer: GuardObserver, log: Log
+) -> bool:
+    """Wait for a signal, drain, and return True; a second signal ends it at once, and False is returned."""
+    first = await signals.get()
+    health.draining = True
+    log.say("info", "draining", signal=first.name, sessions=guard.sessions)
+    loop = asyncio.get_running_loop()
+    drain, second = loop.create_task(guard.drain()), loop.create_task(signals.get())
+    await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
+    clean = drain.done()
+    if not clean:
+        guard.abort_all()
+        await drain
+    second.cancel()
+    observer.journal.sum_up(all_of_it=True)
+    log.say("info", "stopped", clean=clean)
+    return clean
+
+
+def _route(settings: Settings, index: int) -> Route:
+    route = settings.routes[index]
+    return Route(
+        name=route.name,
+        listen=route.listen,
+        agent=route.agent,
+        connections=route.limits.connections,
+        splice_on_error=settings.on_internal_error == "splice",
+        config=session_config(settings, route),
+    )
+
+
+async def _resolve_agents(routes: list[Route]) -> None:
+    """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later."""
+    for index, route in enumerate(routes):
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                await resolve(route.agent)
+        except TimeoutError:
+            raise CannotRunError(
+                f"routes[{index}].agent: '{route.agent}': no answer from the resolver in {RESOLVE_S:g} s"
+            ) from None
+        except OSError as error:
+            raise CannotRunError(f"routes[{index}].agent: '{route.agent}': the name does not resolve: {error.strerror}") from None
+
+
+async def _bind_admin(address: Address) -> Bound:
+    try:
+        return await bind(Route(name="admin", listen=address, agent=address))
+    except ListenError as error:
+        raise CannotRunError(f"admin.listen: {str(error).removeprefix('route admin: ')}") from None
+
+
+@contextlib.contextmanager
+def _signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
+    """Queue SIGTERM and SIGINT as they come."""
+    came: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, came.put_nowait, number)
+    try:
+        yield came
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _sum_up(observer: GuardObserver) -> None:
+    while True:
+        await asyncio.sleep(_SUM_UP_EVERY_S)
+        observer.journal.sum_up()
+
+
+def _log_descriptor() -> int:
+    """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
+    try:
+        return os.dup(1)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def _say_bug(log: Log, context: dict[str, Any]) -> None:
+    """Log what the event loop caught outside of any session."""
+    log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,4 +1,4 @@
-"""The scripted agent on a thread of its own, for tests that block."""
+"""The scripted agent, and a tap on a connection, on threads of their own: for tests that block."""
 
 import asyncio
 import threading
@@ -10,17 +10,21 @@ from spoe_guard.lab.agent import Script, ScriptedAgent
 START_S = 10.0
 
 
-class AgentThread:
-    """``with AgentThread(script) as running``: ``running.address`` is where it listens; ``running.agent`` may be read."""
+class OnThread:
+    """``with`` it: ``start`` and ``stop`` run on an event loop of its own. ``address`` is for whoever connects to it."""
 
-    def __init__(self, script: Script | None = None, unix_path: str | None = None) -> None:
-        self.agent = ScriptedAgent(script)
+    def __init__(self) -> None:
         self.address = ""
-        self._unix_path = unix_path
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
-        self._stop = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    async def start(self) -> None:
+        raise NotImplementedError
+
+    async def stop(self) -> None:
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -28,7 +32,7 @@ class AgentThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(START_S)
         assert not self._thread.is_alive()
 
@@ -39,11 +43,74 @@ class AgentThread:
             self._loop.close()
 
     async def _serve(self) -> None:
+        await self.start()
+        self._started.set()
+        await self._stopping.wait()
+        await self.stop()
+
+
+class AgentThread(OnThread):
+    """``agent`` may be read at any time."""
+
+    def __init__(self, script: Script | None = None, unix_path: str | None = None) -> None:
+        super().__init__()
+        self.agent = ScriptedAgent(script)
+        self._unix_path = unix_path
+
+    async def start(self) -> None:
         if self._unix_path is None:
             self.address = f"127.0.0.1:{await self.agent.listen_tcp()}"
         else:
             await self.agent.listen_unix(self._unix_path)
             self.address = f"unix@{self._unix_path}"
-        self._started.set()
-        await self._stop.wait()
+
+    async def stop(self) -> None:
         await self.agent.stop()
+
+
+class Tap(OnThread):
+    """Passes bytes on, both ways, and keeps them: per connection, in the order they were opened."""
+
+    def __init__(self, beyond: str) -> None:
+        super().__init__()
+        self.to_agent: list[bytearray] = []
+        self.to_haproxy: list[bytearray] = []
+        self._host, _, port = beyond.rpartition(":")
+        self._port = int(port)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        to_agent, to_haproxy = bytearray(), bytearray()
+        self.to_agent.append(to_agent)
+        self.to_haproxy.append(to_haproxy)
+        beyond_reader, beyond_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pass_on(reader, beyond_writer, to_agent))
+                both.create_task(self._pass_on(beyond_reader, writer, to_haproxy))
+        finally:
+            self._tasks.discard(task)
+            for end in (writer, beyond_writer):
+                end.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray) -> None:
+        try:
+            while data := await reader.read(65536):
+                kept += data
+                writer.write(data)
+            writer.write_eof()
+        except OSError:
+            writer.transport.abort()

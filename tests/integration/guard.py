@@ -51,10 +51,11 @@ class Guard:
 
     def _listens(self) -> bool:
         assert self.process.poll() is None
-        places = {line.get("route", "admin"): line["address"] for line in self.lines("listening")}
-        self.address = places.get("default", "").replace("unix:", "unix@")  # in HAProxy's words
-        self.admin = places.get("admin", "")
-        return bool(self.address and self.admin)
+        for line in self.lines("listening"):
+            self.address: str = line["routes"]["default"].replace("unix:", "unix@")  # in HAProxy's words
+            self.admin: str = line["admin"]
+            return True
+        return False
 
     def log(self) -> str:
         return self._log_path.read_text()
@@ -116,4 +117,3 @@ class Guard:
         finally:
             self.process.kill()
             self.process.wait()
-            print(f"--- spoe-guard ---\n{self.log()}{self.errors()}")  # pytest shows it where the test failed

@@ -203,4 +203,3 @@ class Haproxy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.kill()
-        print(f"--- haproxy ---\n{self.log()}")  # pytest shows it where the test failed

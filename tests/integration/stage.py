@@ -1,21 +1,27 @@
 """The peers of one test, started in any order and stopped in the reverse one."""
 
 import itertools
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from spoe_guard.lab.agent import Script
-from tests.integration.agent import AgentThread
+from tests.integration.agent import AgentThread, Tap
 from tests.integration.guard import Guard
 from tests.integration.haproxy import Haproxy, Options
+from tests.integration.load import AgentProcess
 
 
 class Stage:
-    """``with Stage(folder) as stage``: what is started on it is stopped, and its books are checked, at the end."""
+    """``with Stage(folder) as stage``: what is started on it is stopped, and its books are checked, at the end.
+
+    ``said`` is then what HAProxy and the guard logged.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.said = ""
         self._folder = folder
         self._numbers = itertools.count(1)
         self._stack = ExitStack()
@@ -36,10 +42,25 @@ class Stage:
         """Start a scripted agent."""
         return self._stack.enter_context(AgentThread(script, str(self.folder() / "agent.sock") if unix else None))
 
+    def agent_process(self, *how: str, port: int = 0) -> AgentProcess:
+        """Start an agent that can be killed; ``how`` as on its command line."""
+        return self._stack.enter_context(AgentProcess(*how, port=port))
+
+    def tap(self, beyond: str) -> Tap:
+        """Start a tap on the way to ``beyond``."""
+        return self._stack.enter_context(Tap(beyond))
+
     def guard(self, agent: str, **how: Any) -> Guard:
         """Start spoe-guard in front of ``agent``; ``how``: see ``Guard``."""
-        return self._stack.enter_context(Guard(self.folder(), agent, **how))
+        guard = Guard(self.folder(), agent, **how)
+        self._stack.callback(self._note, "spoe-guard", guard.log)
+        return self._stack.enter_context(guard)
 
     def haproxy(self, agent: str, options: Options | None = None) -> Haproxy:
         """Start HAProxy with the agent, or the guard, at ``agent``."""
-        return self._stack.enter_context(Haproxy(self.folder(), agent, options))
+        haproxy = Haproxy(self.folder(), agent, options)
+        self._stack.callback(self._note, "haproxy", haproxy.log)
+        return self._stack.enter_context(haproxy)
+
+    def _note(self, who: str, log: Callable[[], str]) -> None:
+        self.said += f"--- {who} ---\n{log()}"

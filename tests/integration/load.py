@@ -1,0 +1,72 @@
+"""Requests that keep coming, and an agent process that can be killed in the middle of them."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+from tests.integration.haproxy import Haproxy, Seen
+
+START_S = 10.0
+
+
+class Load:
+    """``with Load(haproxy) as load``: so many clients ask one path after another, each path only once; ``load.seen`` by path."""
+
+    def __init__(self, haproxy: Haproxy, clients: int = 8) -> None:
+        self.seen: dict[str, Seen] = {}
+        self._haproxy = haproxy
+        self._numbers = itertools.count(1)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            path = f"/load/{next(self._numbers)}"
+            self.seen[path] = self._haproxy.get(path)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class AgentProcess:
+    """``python -m spoe_guard.lab`` with a delay, so that NOTIFYs are open at any time. ``port`` 0: the kernel chooses."""
+
+    def __init__(self, *how: str, port: int = 0) -> None:
+        command = [sys.executable, "-m", "spoe_guard.lab", "--port", str(port), *how]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self._lines: list[bytes] = []
+        self.address = self.process.stdout.readline().decode().removeprefix("listening ").strip()
+        self.port = int(self.address.rpartition(":")[2])
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._lines.extend(self.process.stdout)
+
+    def kill(self) -> set[str]:
+        """SIGKILL it and return the paths it had answered: a line is written past every buffer, after the ACK."""
+        self.process.kill()
+        self.process.wait(START_S)
+        self._reader.join(START_S)
+        return {os.fsdecode(line).removeprefix("answered ").strip() for line in self._lines}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()

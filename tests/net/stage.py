@@ -61,7 +61,7 @@ class Recorder:
         self.log.append(("link closed",))
 
     def internal_error(self, route, session, error):
-        self.errors.append(error)
+        self.errors.append(error.with_traceback(None))  # whose frames would keep the session alive
 
     def count(self, what):
         return sum(entry[0] == what for entry in self.log)
@@ -147,17 +147,17 @@ class Peer:
 
     async def read(self, count):
         """Return exactly ``count`` bytes, or fewer when the connection ended."""
-        got = b""
+        got = bytearray()
         while len(got) < count and (more := await self.loop.sock_recv(self.sock, count - len(got))):
             got += more
-        return got
+        return bytes(got)
 
     async def rest(self):
         """Return everything up to FIN; ``ConnectionResetError`` when it is a reset instead."""
-        got = b""
+        got = bytearray()
         while more := await self.loop.sock_recv(self.sock, 65536):
             got += more
-        return got
+        return bytes(got)
 
     def send_now(self, data):
         """Send what goes without waiting; return how many bytes that was."""
@@ -291,3 +291,15 @@ def open_sockets():
 
 def unix_in(family, tmp_path) -> Path | None:
     return tmp_path if family == "unix" else None
+
+
+@contextlib.asynccontextmanager
+async def hanging_address():
+    """An address on which a dial neither works nor fails: its accept queue is full, so SYNs are ignored."""
+    with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for filler in (one, two):
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        yield Address(*listening.getsockname())

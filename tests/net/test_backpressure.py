@@ -1,0 +1,117 @@
+"""Peers that do not read: memory stays bounded, the other direction goes on, and nothing is lost once they read again."""
+
+import asyncio
+
+import pytest
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.output import Output
+from spoe_guard.net.dial import dial
+from spoe_guard.net.leg import HIGH_WATER
+from tests.net.stage import FakeSession, Stage, hanging_address, unix_in, until
+
+ONE_READ = 262144  # what either loop hands over at most in one data_received
+BLOCK = bytes(range(256)) * 1024
+
+
+async def flood(peer, blocks):
+    """Send ``blocks`` blocks, waiting for room; return how many went before it was cancelled."""
+    sent = 0
+    for _ in range(blocks):
+        await peer.send(BLOCK)
+        sent += 1
+    return sent
+
+
+def queued(side):
+    return lambda stage: (stage.relay.haproxy if side is Side.HAPROXY else stage.relay._agent).transport.get_write_buffer_size()
+
+
+@pytest.mark.parametrize("deaf", list(Side), ids=lambda side: f"{side.value}-never-reads")
+async def test_a_peer_that_never_reads_costs_bounded_memory_and_the_other_direction_goes_on(deaf, family, tmp_path):
+    blocks = 100
+    async with Stage(unix_in=unix_in(family, tmp_path)) as stage:
+        haproxy, agent = await stage.both()
+        talker, listener = (agent, haproxy) if deaf is Side.HAPROXY else (haproxy, agent)
+        flooding = asyncio.get_running_loop().create_task(flood(talker, blocks))
+        await until(lambda: queued(deaf)(stage) > HIGH_WATER, "a full leg")
+        for _ in range(50):
+            await listener.send(b"!")
+            assert await talker.read(1) == b"!"
+            assert queued(deaf)(stage) <= HIGH_WATER + ONE_READ
+        assert not flooding.done()
+        got = await listener.read(blocks * len(BLOCK))
+        assert got == BLOCK * blocks
+        assert await flooding == blocks
+
+
+async def test_a_peer_that_does_not_read_what_its_own_bytes_cause_is_not_read_either():
+    """A session may answer HAProxy itself: without this, HAProxy alone could fill the guard's memory."""
+    answer = b"x" * 100_000
+
+    class Answers(FakeSession):
+        answers = 0
+
+        def receive(self, side, data, now):
+            out = Output()
+            out.to_haproxy = answer
+            self.answers += 1
+            return out
+
+    async with Stage(Answers) as stage:
+        haproxy, _agent = await stage.both()
+        await until(lambda: haproxy.send_now(BLOCK) == 0, "a guard that does not read")
+        assert queued(Side.HAPROXY)(stage) <= HIGH_WATER + 2 * len(answer)
+        paused_at = stage.session.answers
+        assert await haproxy.read(paused_at * len(answer)) == answer * paused_at
+        await until(lambda: stage.session.answers > paused_at, "reading again")
+
+
+async def test_haproxy_is_not_read_while_the_agent_is_dialled():
+    """The dial begins in connection_made, where uvloop forgets a pause: it is asked for again when bytes come."""
+    async with hanging_address() as nowhere, Stage(agent=nowhere) as stage:
+        haproxy = await stage.haproxy()
+        await until(lambda: haproxy.send_now(BLOCK) == 0, "a guard that does not read")
+        assert len(stage.session.early) <= ONE_READ
+        stage.guard.abort_all()
+        await stage.over()
+
+
+async def test_a_new_leg_does_not_feed_one_that_is_full_already():
+    word = b"x" * 8_000_000
+
+    class Greets(FakeSession):
+        def start(self, now):
+            return Output()
+
+        def receive(self, side, data, now):
+            out = super().receive(side, data, now)
+            if side is Side.HAPROXY:
+                out.to_haproxy = word
+                out.dial = True
+            return out
+
+    async with Stage(Greets) as stage:
+        haproxy = await stage.haproxy()
+        await haproxy.send(b"!")
+        agent = await stage.agent()
+        await until(lambda: stage.recorder.count("link opened") == 1)
+        sent = 0
+
+        def stuck():
+            nonlocal sent
+            more = agent.send_now(b"y" * ONE_READ)
+            sent += more
+            return more == 0
+
+        await until(stuck, "a guard that does not read")
+        assert queued(Side.HAPROXY)(stage) <= len(word) + ONE_READ
+        assert await haproxy.read(len(word)) == word
+        assert await haproxy.read(sent) == b"y" * sent
+
+
+async def test_the_hanging_address_hangs():
+    async with hanging_address() as nowhere:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await dial(nowhere)

@@ -1,0 +1,207 @@
+"""Reaching the agent, or saying why not."""
+
+import asyncio
+import errno
+import os
+import socket
+
+import pytest
+
+from spoe_guard.core.address import Address
+from spoe_guard.core.events import DialFailure, EndedBy, EndReason
+from spoe_guard.core.output import Close
+from spoe_guard.net import dial as dialling
+from spoe_guard.net.dial import DialError, dial, met_itself
+from tests.net.stage import FakeSession, Stage, hanging_address, until
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+async def failure(address):
+    with pytest.raises(DialError) as caught:
+        await dial(address)
+    return caught.value.reason, caught.value.detail
+
+
+async def test_nobody_listens():
+    port = free_port()
+    assert await failure(Address("127.0.0.1", port)) == (DialFailure.REFUSED, f"127.0.0.1:{port}: Connection refused")
+
+
+async def test_a_name_that_cannot_be_one_does_not_resolve():
+    name = "x" * 64 + ".example"
+    assert await failure(Address(name, 9)) == (DialFailure.UNRESOLVED, f"{name}: Name or service not known")
+
+
+async def test_a_name_the_resolver_does_not_know(monkeypatch):
+    async def unknown(_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(dialling, "resolve", unknown)
+    assert await failure(Address("agent", 9)) == (DialFailure.UNRESOLVED, "agent: Name or service not known")
+
+
+async def test_a_name_is_resolved():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        with await dial(Address("localhost", listening.getsockname()[1])) as sock:
+            assert sock.getpeername() == listening.getsockname()
+            assert sock.gettimeout() == 0
+
+
+async def test_a_unix_socket_that_is_not_there(tmp_path):
+    path = str(tmp_path / "none")
+    assert await failure(Address(path=path)) == (DialFailure.NO_SOCKET, f"unix:{path}: No such file or directory")
+
+
+async def test_a_file_that_is_no_socket(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    assert (await failure(Address(path=str(path))))[0] is DialFailure.REFUSED  # what Linux says of it
+
+
+async def test_a_unix_socket_nobody_listens_on_any_more(tmp_path):
+    path = str(tmp_path / "stale")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+    assert await failure(Address(path=path)) == (DialFailure.REFUSED, f"unix:{path}: Connection refused")
+
+
+async def test_a_unix_socket_with_a_full_queue_is_waited_for(tmp_path):
+    """connect(2) says EAGAIN, which asyncio takes for a connection that is under way."""
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as filler:
+        listening.bind(path)
+        listening.listen(0)
+        filler.connect(path)
+        task = asyncio.get_running_loop().create_task(dial(Address(path=path)))
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        accepted, _ = listening.accept()
+        with await task as sock, accepted:
+            assert sock.getpeername() == path
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.EHOSTUNREACH, DialFailure.NO_ROUTE),
+        (errno.ENETUNREACH, DialFailure.NO_ROUTE),
+        (errno.ETIMEDOUT, DialFailure.TIMEOUT),
+        (errno.EADDRNOTAVAIL, DialFailure.OTHER),
+        (errno.EACCES, DialFailure.OTHER),
+    ],
+    ids=errno.errorcode.get,
+)
+async def test_what_the_kernel_says_is_passed_on(monkeypatch, code, reason):
+    async def outcome(_sock, _where):
+        return code
+
+    monkeypatch.setattr(dialling, "_outcome", outcome)
+    assert await failure(Address("127.0.0.1", 9)) == (reason, f"127.0.0.1:9: {os.strerror(code)}")
+
+
+async def test_a_unix_socket_that_may_not_be_opened(monkeypatch):
+    async def outcome(_sock, _where):
+        return errno.EACCES
+
+    monkeypatch.setattr(dialling, "_outcome", outcome)
+    assert await failure(Address(path="/agent")) == (DialFailure.NO_SOCKET, "unix:/agent: Permission denied")
+
+
+async def test_every_address_of_a_name_is_tried_in_turn(monkeypatch):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        async def two(_):
+            return [(socket.AF_INET, ("127.0.0.1", free_port())), (socket.AF_INET, listening.getsockname())]
+
+        monkeypatch.setattr(dialling, "resolve", two)
+        with await dial(Address("agent", 9)) as sock:
+            assert sock.getpeername() == listening.getsockname()
+
+
+async def test_the_last_address_speaks_for_all(monkeypatch, tmp_path):
+    async def two(_):
+        return [(socket.AF_UNIX, str(tmp_path / "none")), (socket.AF_INET, ("127.0.0.1", free_port()))]
+
+    monkeypatch.setattr(dialling, "resolve", two)
+    assert (await failure(Address("agent", 9)))[0] is DialFailure.REFUSED
+
+
+async def test_a_connection_with_oneself_is_no_agent(monkeypatch):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        assert met_itself(sock)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        with await dial(Address(*listening.getsockname())) as sock:
+            assert not met_itself(sock)
+        monkeypatch.setattr(dialling, "met_itself", lambda _: True)
+        assert (await failure(Address(*listening.getsockname())))[0] is DialFailure.REFUSED
+
+
+async def test_the_session_is_told_of_a_failed_dial():
+    port = free_port()
+    async with Stage(agent=Address("127.0.0.1", port)) as stage:
+        haproxy = await stage.haproxy()
+        assert await haproxy.rest() == b""
+        await stage.over()
+        detail = f"127.0.0.1:{port}: Connection refused"
+        assert stage.session.calls == ["start", ("agent_failed", DialFailure.REFUSED, detail)]
+        assert stage.recorder.count("link opened") == 0
+
+
+class GivesUp(FakeSession):
+    """Has a connect timeout."""
+
+    def __init__(self, config, tally, now):
+        super().__init__(config, tally, now)
+        self.deadline = now + 0.05
+
+    def tick(self, now):
+        self.calls.append("tick")
+        return self.end(Close.ABORT, EndedBy.AGENT, EndReason.UNREACHABLE)
+
+
+async def test_a_dial_that_hangs_is_cancelled_when_the_session_gives_it_up():
+    async with hanging_address() as nowhere, Stage(GivesUp, agent=nowhere) as stage:
+        haproxy = await stage.haproxy()
+        await until(lambda: stage.recorder.count("opened") == 1)
+        assert await haproxy.was_reset()
+        await stage.over()
+        assert stage.session.calls == ["start", "tick"]
+
+
+async def test_haproxy_that_leaves_while_the_agent_is_dialled_is_noticed_behind_it():
+    """Nobody reads from it meanwhile; the session's own connect timeout bounds that."""
+    async with hanging_address() as nowhere, Stage(GivesUp, agent=nowhere) as stage:
+        haproxy = await stage.haproxy()
+        await until(lambda: stage.recorder.count("opened") == 1)
+        haproxy.reset()
+        await stage.over()
+        assert stage.recorder.count("link opened") == 0
+
+
+async def test_a_dial_given_up_at_its_last_moment_leaves_nothing():
+    """The connection is there, the event loop has it, and the session changes its mind in the same turn."""
+
+    class ChangesItsMind(FakeSession):
+        def agent_connected(self, now):
+            super().agent_connected(now)
+            return self.end(Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
+
+    async with Stage(ChangesItsMind) as stage:
+        haproxy = await stage.haproxy()
+        agent = await stage.agent()
+        assert await haproxy.was_reset()
+        assert await agent.was_reset()
+        await stage.over()

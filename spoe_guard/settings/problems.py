@@ -5,7 +5,7 @@ from typing import Final
 
 Key = tuple[str, ...]  # routes by their index: ("routes", "0", "listen")
 
-_SHOWN: Final = 80  # characters of a value; the rest would not make it clearer
+_SHOWN: Final = 256  # characters of a value; the rest would not make it clearer
 _KEY_SHOWN: Final = 200
 
 

@@ -1,0 +1,78 @@
+"""``spoe-guard`` as a user starts it: a process, its log, its admin address, its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+RUN_S = 20.0
+START_S = 15.0
+FREE = "127.0.0.1:0"
+
+
+def environment(settings: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without settings of the guard, and with those given."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SPOE_GUARD_")}
+    return kept | (settings or {})
+
+
+def spoe_guard(
+    *arguments: str, settings: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "spoe_guard", *arguments],
+        env=environment(settings),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+
+
+class Running:
+    """A guard in front of ``agent``; ``log`` are the lines so far."""
+
+    def __init__(
+        self, folder: Path, agent: str, *options: str, settings: dict[str, str] | None = None, stdout: int | None = None
+    ) -> None:
+        self._log_path = folder / "guard.log"
+        command = [sys.executable, "-m", "spoe_guard", "run", "--listen", FREE, "--agent", agent, "--admin", FREE, *options]
+        with self._log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log if stdout is None else stdout, stderr=subprocess.PIPE, env=environment(settings)
+            )
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        whole = self._log_path.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return [line for line in lines if event in (None, line["event"])]
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        deadline = time.monotonic() + START_S
+        while not (found := self.log(event)):
+            assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
+            assert time.monotonic() < deadline, f"no {event} in {START_S} s"
+            time.sleep(0.01)
+        return found[0]
+
+    def ask(self, path: str) -> tuple[int, str]:
+        url = f"http://{self.wait_for('listening')['admin']}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Send a signal; return the exit code and how long it took."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(10), time.monotonic() - started

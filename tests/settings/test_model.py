@@ -1,0 +1,129 @@
+"""Keys, defaults and units: design.md's, the example file's and the core's are the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.settings import load, session_config
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"
+
+# design.md, "Settings (YAML)", word for word
+DESIGN = """
+mode: enforce                  # enforce | observe
+on_internal_error: close       # close | splice
+workers: 1                     # processes; 0 = one per core
+routes:
+  - name: default              # metric label
+    listen: 127.0.0.1:12345
+    agent: 127.0.0.1:9000
+    hello:
+      max_frame_size: null     # bytes; clamp what HAProxy offers to this agent
+      capabilities: [pipelining]   # what may be negotiated; the rest is removed from both HELLOs
+      engine_id: null          # sent to the agent when HAProxy names none
+    disconnect_hold: 500ms     # how long AGENT-DISCONNECT may wait for ACKs of open NOTIFYs
+    unanswered: leave          # leave | empty-ack : what HAProxy gets for a NOTIFY the agent will never answer
+    answer_deadline: null      # duration; a NOTIFY open longer counts as unanswered (set it under HAProxy's timeout processing)
+    timeouts: {connect: 1s, hello: 2s, frame: 2s, idle: 10m, close: 1s}
+    limits: {connections: 4096, open_notifies: 65536, held_bytes: 1048576}
+    links: {max: 1, in_flight: 0, retire: null, give_up: 5s}   # agent links per session (continuity)
+    redispatch: unsent       # off | unsent | unanswered (continuity)
+    policy: {}                 # anomaly: action, where it differs from the catalogue's default
+admin: {listen: 127.0.0.1:9464}
+log: {format: json, level: info, anomaly_rate: 10/s}
+"""
+
+
+def test_defaults_are_designs(from_yaml):
+    assert from_yaml(DESIGN).settings == load().settings
+
+
+def test_every_key_of_design_is_a_key_and_there_are_no_others(from_yaml):
+    said = {key for key, _value, origin in from_yaml(DESIGN).rows() if origin != "default"}
+    assert said == {key for key, _value, _origin in load().rows()}
+
+
+def test_the_example_file_is_exactly_the_defaults_and_says_every_key(from_yaml):
+    loaded = from_yaml(EXAMPLE.read_text())
+    assert loaded.settings == load().settings
+    assert [key for key, _value, origin in loaded.rows() if origin == "default"] == []
+
+
+def test_every_key_of_the_example_file_has_a_comment():
+    keys = [line.strip() for line in EXAMPLE.read_text().splitlines() if re.match(r"\s*(- )?\w+: \S", line)]
+    # `links` is explained as a whole, `policy` by the table above it
+    assert [line for line in keys if "#" not in line] == ["max: 1", "give_up: 5s", "policy: {}"]
+
+
+def test_the_example_file_lists_the_catalogue():
+    expected = [f"    #   {'anomaly':<24}{'default':<9}may be"]
+    for anomaly, row in CATALOGUE.items():
+        also = ", ".join(action.value for action in Action if action in row.allowed and action is not row.default) or "-"
+        notes = [f"from HAProxy's side always {row.haproxy_default.value}"] if row.haproxy_default is not row.default else []
+        notes += [] if row.detected else ["not looked for in this version"]
+        expected.append(f"    #   {anomaly.value:<24}{row.default.value:<9}{also}" + (f" ({'; '.join(notes)})" if notes else ""))
+    table = EXAMPLE.read_text().split("These there are:\n    #\n")[1].split("    policy:")[0]
+    assert table.splitlines() == expected, "the catalogue has changed: put these lines in:\n" + "\n".join(expected)
+
+
+def test_defaults_are_the_cores(from_yaml):
+    settings = load().settings
+    ours, core = session_config(settings, settings.routes[0]), SessionConfig()
+    names = [name for name in SessionConfig.__slots__ if name != "policy"]
+    assert {name: getattr(ours, name) for name in names} == {name: getattr(core, name) for name in names}
+    assert all(ours.policy.action(side, anomaly) is core.policy.action(side, anomaly) for side in Side for anomaly in Anomaly)
+
+
+def test_every_setting_of_a_session_reaches_it(from_yaml):
+    loaded = from_yaml(
+        """
+        mode: observe
+        routes:
+          - hello: {max_frame_size: 4k, capabilities: [async, fragmentation], engine_id: guard-1}
+            disconnect_hold: 250ms
+            unanswered: empty-ack
+            answer_deadline: 15ms
+            timeouts: {connect: 100us, hello: 3s, frame: 4, idle: 1h, close: 2d}
+            limits: {connections: 7, open_notifies: 8, held_bytes: 2m}
+            policy: {unmatched_ack: pass, runt_frame: close}
+        """
+    )
+    config = session_config(loaded.settings, loaded.settings.routes[0])
+    policy = config.policy
+    assert config == SessionConfig(
+        observe=True,
+        policy=policy,
+        max_frame_size=4096,
+        capabilities=frozenset(("async", "fragmentation")),
+        engine_id="guard-1",
+        disconnect_hold_s=0.25,
+        answer_unanswered=True,
+        answer_deadline_s=0.015,
+        connect_s=0.0001,
+        hello_s=3.0,
+        frame_s=0.004,
+        idle_s=3600.0,
+        close_s=172800.0,
+        open_notifies=8,
+        held_bytes=2097152,
+    )
+    assert policy.action(Side.AGENT, Anomaly.UNMATCHED_ACK) is Action.PASS
+    assert policy.action(Side.AGENT, Anomaly.RUNT_FRAME) is Action.CLOSE
+    assert policy.action(Side.AGENT, Anomaly.OVERSIZE_FRAME) is Action.DROP
+    assert loaded.settings.routes[0].limits.connections == 7
+
+
+@pytest.mark.parametrize(("anomaly", "action"), [(anomaly, action) for anomaly in Anomaly for action in Action])
+def test_policy_takes_what_the_catalogue_allows_and_nothing_else(tmp_path, problems, anomaly, action):
+    text = f"routes: [{{policy: {{{anomaly.value}: {action.value}}}}}]"
+    allowed = CATALOGUE[anomaly].allowed
+    if action in allowed:
+        file = tmp_path / "guard.yaml"
+        file.write_text(text)
+        assert load(file).settings.routes[0].choices() == {anomaly: action}
+    else:
+        choices = ", ".join(each.value for each in Action if each in allowed)
+        assert problems(text) == [f"routes[0].policy.{anomaly.value}: '{action.value}' (FILE:1): allowed: {choices}"]

@@ -1,0 +1,165 @@
+"""The command line as a user has it: a real process, what it prints, its exit code."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from spoe_guard import __version__
+from spoe_guard.core.anomalies import CATALOGUE
+from tests.running import FREE, RUN_S, environment, spoe_guard
+
+
+def told(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """Return the one line on stderr of a process that did nothing else."""
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("spoe-guard: ")
+    return lines[0].removeprefix("spoe-guard: ")
+
+
+# --- bad use ----------------------------------------------------------------------------------------------
+
+
+# What typer says differs from version to version; that it names the culprit, in one line, does not.
+WRONG_WORDS = [
+    ((), "command"),
+    (("walk",), "walk"),
+    (("run", "--listn", "a:1"), "--listn"),
+    (("run", "--agent"), "--agent"),
+    (("run", "a:1"), "a:1"),
+    (("version", "--verbose"), "--verbose"),
+]
+
+UNIT = "expected a whole number and a unit, us, ms, s, m, h or d, such as 500ms (no unit: milliseconds, as in HAProxy)"
+WRONG_SETTINGS = [
+    ("run --config no.yaml", "--config: 'no.yaml': cannot be read: No such file or directory"),
+    ("check --config unknown.yaml", "routes[0].timeout: {} (unknown.yaml:2): unknown key; did you mean timeouts?"),
+    ("run --config unit.yaml", f"routes[0].disconnect_hold: '5sec' (unit.yaml:1): {UNIT}"),
+    ("run --config action.yaml", "routes[0].policy.duplicate_ack: 'pass' (action.yaml:1): allowed: drop"),
+    ("run --agent localhost", "routes[0].agent: 'localhost' (flag --agent): expected HOST:PORT, [v6]:PORT or unix:/path"),
+    ("run --mode watch", "mode: 'watch' (flag --mode): allowed: enforce, observe"),
+    ("run --workers 0", "workers: 0 (flag --workers): this version runs one process only; allowed: 1"),
+    ("run --workers two", "workers: 'two' (flag --workers): expected a whole number from 0 to 1024"),
+    ("check --log-level loud", "log.level: 'loud' (flag --log-level): allowed: debug, info, warning, error"),
+]
+
+FILES = {
+    "unknown.yaml": "routes:\n- timeout: {}\n",
+    "unit.yaml": "routes: [{disconnect_hold: 5sec}]\n",
+    "action.yaml": "routes: [{policy: {duplicate_ack: pass}}]\n",
+}
+
+
+@pytest.mark.parametrize(("arguments", "culprit"), WRONG_WORDS, ids=[" ".join(case[0]) or "nothing" for case in WRONG_WORDS])
+def test_wrong_words_are_one_line_and_exit_code_2(arguments, culprit):
+    line = told(spoe_guard(*arguments), 2)
+    assert culprit in line
+    assert line.endswith("; see spoe-guard --help")
+
+
+@pytest.mark.parametrize(("command", "line"), WRONG_SETTINGS, ids=[case[0] for case in WRONG_SETTINGS])
+def test_wrong_settings_are_one_line_and_exit_code_2(tmp_path, command, line):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    assert told(spoe_guard(*command.split(), cwd=tmp_path), 2) == line
+
+
+def test_a_wrong_variable_is_one_line_and_exit_code_2():
+    done = spoe_guard("check", settings={"SPOE_GUARD_ROUTES__0__LIMITS__CONNECTIONS": "none"})
+    assert told(done, 2) == (
+        "routes[0].limits.connections: 'none' (environment SPOE_GUARD_ROUTES__0__LIMITS__CONNECTIONS): "
+        "expected a whole number from 1 to 1000000"
+    )
+
+
+@pytest.fixture
+def taken():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_code_1(taken):
+    done = spoe_guard("run", "--listen", taken, "--agent", "127.0.0.1:9", "--admin", FREE)
+    expected = f"route default: cannot listen on {taken}: something listens there already; stop it, or choose another address"
+    assert told(done, 1) == expected
+
+
+def test_an_admin_port_that_is_taken_is_one_line_and_exit_code_1(taken):
+    done = spoe_guard("run", "--listen", FREE, "--agent", "127.0.0.1:9", "--admin", taken)
+    expected = f"admin.listen: cannot listen on {taken}: something listens there already; stop it, or choose another address"
+    assert told(done, 1) == expected
+
+
+def test_an_agent_that_does_not_resolve_is_one_line_and_exit_code_1():
+    """The name is of those that never exist (RFC 6761). What the resolver says of it is its own affair."""
+    done = spoe_guard("run", "--listen", FREE, "--agent", "agent.invalid:9000", "--admin", FREE)
+    assert told(done, 1).startswith("routes[0].agent: 'agent.invalid:9000': ")
+
+
+def test_all_that_is_wrong_with_a_configuration_is_told_line_by_line(tmp_path):
+    (tmp_path / "bad.yaml").write_text("mode: watch\nlog: {level: loud}")
+    done = spoe_guard("check", "--config", "bad.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "spoe-guard: mode: 'watch' (bad.yaml:1): allowed: enforce, observe",
+        "spoe-guard: log.level: 'loud' (bad.yaml:2): allowed: debug, info, warning, error",
+    ]
+
+
+# --- check, version, help ----------------------------------------------------------------------------------
+
+
+def test_check_prints_what_is_in_effect_and_where_it_comes_from(tmp_path):
+    unseen = next(anomaly for anomaly, row in CATALOGUE.items() if not row.detected)
+    action = CATALOGUE[unseen].default.value
+    (tmp_path / "guard.yaml").write_text(f"routes:\n- name: waf\n  policy: {{{unseen.value}: {action}}}\n")
+    arguments = ("check", "--config", "guard.yaml", "--agent", "agent.invalid:9000")
+    done = spoe_guard(*arguments, settings={"SPOE_GUARD_LOG__LEVEL": "debug"}, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if "  " in line.strip()}
+    assert rows["mode"].split() == ["enforce", "default"]
+    assert rows["routes[0].name"].split() == ["waf", "guard.yaml:2"]
+    assert rows["routes[0].agent"].split() == ["agent.invalid:9000", "flag", "--agent"]  # checked without a network
+    assert rows["log.level"].split() == ["debug", "environment", "SPOE_GUARD_LOG__LEVEL"]
+    assert f"routes[0].policy.{unseen.value}: no effect, this version does not look for it" in done.stdout
+    assert "routes[0] (waf): what is changed in the HELLOs of a healthy pair\n  capabilities: all but pipelining" in done.stdout
+    assert done.stdout.endswith(
+        "ok. Addresses were checked for their form alone: nothing was resolved, dialled or listened on.\n"
+    )
+
+
+def test_output_nobody_reads_is_no_traceback():
+    script = f"'{sys.executable}' -m spoe_guard check | true"
+    done = subprocess.run(["/bin/sh", "-c", script], env=environment(), capture_output=True, timeout=RUN_S, check=False)
+    assert done.stderr == b""
+
+
+def test_version_names_what_runs():
+    done = spoe_guard("version")
+    assert (done.returncode, done.stderr) == (0, "")
+    version, python, loop, build = (line.split()[-1] for line in done.stdout.splitlines())
+    assert (version, python, build) == (__version__, sys.version.split()[0], "pure")
+    assert loop == "uvloop"
+    asyncio_only = spoe_guard("version", settings={"SPOE_GUARD_LOOP": "asyncio"})
+    assert "event loop asyncio" in asyncio_only.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_help_names_every_flag_of_design(command):
+    done = spoe_guard(command, "--help")
+    assert done.returncode == 0
+    flags = {word for word in done.stdout.split() if word.startswith("--")}
+    assert flags == {
+        "--config", "--listen", "--agent", "--admin", "--mode", "--workers", "--log-format", "--log-level", "--help",
+    }  # fmt: skip
+
+
+def test_help_names_every_command():
+    done = spoe_guard("--help")
+    assert done.returncode == 0
+    commands = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
+    assert commands == ["run", "check", "demo", "version"]

@@ -1,0 +1,207 @@
+"""``spoe-guard run`` as a process, with an agent behind it and an engine in front: it starts, reports, drains, stops."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from spoe_guard.lab.agent import Script, ScriptedAgent
+from spoe_guard.lab.engine import Engine
+from spoe_guard.wire import frame
+from tests.running import START_S, Running
+
+SLACK_S = 1.5  # beyond timeouts.close and disconnect_hold, for a busy machine
+
+
+@pytest.fixture
+def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def start(agent: str = "127.0.0.1:9", *options: str, **named: Any) -> Running:
+        running.append(Running(tmp_path, agent, *options, **named))
+        return running[-1]
+
+    yield start
+    for guard in running:
+        guard.process.kill()
+        guard.process.wait()
+        assert guard.process.stderr
+        errors = guard.process.stderr.read()
+        guard.process.stderr.close()
+        assert errors == b""
+
+
+def with_agent(talk: Callable[[int], Awaitable[None]], script: Script | None = None) -> None:
+    async def main() -> None:
+        agent = ScriptedAgent(script)
+        port = await agent.listen_tcp()
+        try:
+            await talk(port)
+        finally:
+            await agent.stop()
+
+    asyncio.run(main())
+
+
+def port_of(guard: Running) -> int:
+    return int(guard.wait_for("listening")["routes"]["default"].rpartition(":")[2])
+
+
+def test_listen_and_agent_are_a_complete_start(run_guard):
+    guard = run_guard("127.0.0.1:9", settings={"SPOE_GUARD_LOOP": "uvloop"})
+    line = guard.wait_for("listening")
+    assert line["agents"] == {"default": "127.0.0.1:9"}
+    assert line["mode"] == "enforce"
+    assert line["pid"] == guard.process.pid
+    host, _, port = line["routes"]["default"].rpartition(":")
+    assert (host, port != "0") == ("127.0.0.1", True)
+    assert guard.ask("/healthz") == (200, "ok\n")
+    assert guard.ask("/readyz") == (200, "default: ready, the agent was not dialled yet\n")
+    assert guard.stop()[0] == 0
+    assert [each["event"] for each in guard.log()] == ["listening", "draining", "stopped"]
+    assert guard.log("draining")[0]["signal"] == "SIGTERM"
+    assert guard.log("stopped")[0]["clean"] is True
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_traffic_is_counted_and_readiness_follows_the_agent(run_guard, loop):
+    async def talk(agent_port: int) -> None:
+        guard = run_guard(f"127.0.0.1:{agent_port}", settings={"SPOE_GUARD_LOOP": loop})
+        async with await Engine.tcp(port_of(guard)) as engine:
+            hello = await engine.hello()
+            assert hello is not None
+            assert hello.type == frame.AGENT_HELLO
+            for _ in range(3):
+                await engine.notify(b"/x")
+                ack = await engine.read()
+                assert ack is not None
+                assert ack.type == frame.ACK
+            metrics = (await asyncio.to_thread(guard.ask, "/metrics"))[1].splitlines()
+            assert 'spoe_guard_frames_total{direction="to_agent",route="default",type="notify"} 3.0' in metrics
+            assert 'spoe_guard_frames_total{direction="to_haproxy",route="default",type="ack"} 3.0' in metrics
+            assert 'spoe_guard_notify_ack_seconds_count{route="default"} 3.0' in metrics
+            assert 'spoe_guard_connections_active{route="default"} 1.0' in metrics
+            assert 'spoe_guard_agent_links{route="default"} 1.0' in metrics
+            assert 'spoe_guard_agent_up{route="default"} 1.0' in metrics
+            assert any(line.startswith("spoe_guard_build_info{") and f'loop="{loop}"' in line for line in metrics)
+            assert await asyncio.to_thread(guard.ask, "/readyz") == (200, "default: ready\n")
+        assert (await asyncio.to_thread(guard.stop))[0] == 0
+
+    with_agent(talk)
+
+
+def test_an_agent_that_is_not_there_is_said_and_makes_the_guard_unready(run_guard, tmp_path):
+    guard = run_guard(f"unix:{tmp_path}/no.sock")
+
+    async def talk() -> None:
+        async with await Engine.tcp(port_of(guard)) as engine:
+            await engine.hello()
+
+    asyncio.run(talk())
+    line = guard.wait_for("agent_unreachable")
+    assert (line["route"], line["reason"]) == ("default", "no_socket")
+    status, why = guard.ask("/readyz")
+    assert status == 503
+    assert why.startswith("default: the agent is unreachable: no_socket: ")
+    assert guard.ask("/healthz")[0] == 200
+    assert guard.stop(signal.SIGINT)[0] == 0
+
+
+SILENT = Script(delay_s=60.0)  # it reads NOTIFYs and answers none
+
+
+def test_an_open_notify_is_waited_for_and_then_the_guard_stops_in_bounded_time(run_guard):
+    async def talk(agent_port: int) -> None:
+        settings = {"SPOE_GUARD_ROUTES__0__DISCONNECT_HOLD": "300ms", "SPOE_GUARD_ROUTES__0__TIMEOUTS__CLOSE": "300ms"}
+        guard = run_guard(f"127.0.0.1:{agent_port}", settings=settings)
+        async with await Engine.tcp(port_of(guard)) as engine:
+            await engine.hello()
+            await engine.notify(b"/x")
+            await asyncio.to_thread(_until_open, guard)
+            stopping = asyncio.get_running_loop().run_in_executor(None, guard.stop)
+            await asyncio.to_thread(guard.wait_for, "draining")
+            assert await asyncio.to_thread(guard.ask, "/readyz") == (503, "draining: the guard is stopping\n")
+            rest = await engine.rest()
+            assert [each.type for each in rest] == [frame.AGENT_DISCONNECT]
+            code, seconds = await stopping
+        assert code == 0
+        assert 0.25 < seconds < 0.6 + SLACK_S
+        assert guard.log("draining")[0]["sessions"] == 1
+
+    with_agent(talk, SILENT)
+
+
+def test_a_second_signal_ends_it_at_once_with_exit_code_1(run_guard):
+    async def talk(agent_port: int) -> None:
+        guard = run_guard(f"127.0.0.1:{agent_port}", settings={"SPOE_GUARD_ROUTES__0__DISCONNECT_HOLD": "20s"})
+        async with await Engine.tcp(port_of(guard)) as engine:
+            await engine.hello()
+            await engine.notify(b"/x")
+            await asyncio.to_thread(_until_open, guard)
+            guard.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(guard.wait_for, "draining")
+            code, seconds = await asyncio.to_thread(guard.stop, signal.SIGINT)
+        assert code == 1
+        assert seconds < SLACK_S
+        assert guard.log("stopped")[0]["clean"] is False
+
+    with_agent(talk, SILENT)
+
+
+def _until_open(guard: Running) -> None:
+    deadline = time.monotonic() + 5
+    while 'spoe_guard_open_notifies{route="default"} 1.0' not in guard.ask("/metrics")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_log_nobody_reads_stalls_neither_traffic_nor_the_stop(run_guard, tmp_path):
+    """Debug lines of hundreds of sessions into a pipe that is full: every session is served all the same."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+
+    async def talk(agent_port: int) -> None:
+        path = f"{tmp_path}/guard.sock"  # an address it need not tell us
+        guard = run_guard(f"127.0.0.1:{agent_port}", "--listen", f"unix:{path}", "--log-level", "debug", stdout=writer)
+        await _until_it_listens(path)
+        slowest = 0.0
+        for _ in range(200):
+            started = time.monotonic()
+            async with await Engine.unix(path) as engine:
+                assert await engine.hello() is not None
+                await engine.notify(b"/x")
+                ack = await engine.read()
+                assert ack is not None
+                assert ack.type == frame.ACK
+            slowest = max(slowest, time.monotonic() - started)
+        assert slowest < 1.0
+        code, seconds = await asyncio.to_thread(guard.stop)
+        assert code == 0
+        assert seconds < 2.5 + SLACK_S  # close, disconnect_hold, and a second for the log
+
+    try:
+        with_agent(talk)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+async def _until_it_listens(path: str) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            await (await Engine.unix(path)).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        else:
+            return

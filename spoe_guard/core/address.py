@@ -39,7 +39,7 @@ def parse(text: str) -> Address:
         raise ValueError("an IPv6 address needs brackets: [::1]:PORT")
     if not host:
         raise ValueError("the host is missing: HOST:PORT")
-    if not (port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+    if not (port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT)) and int(port) <= MAX_PORT):
         raise ValueError(f"the port must be a number from 0 to {MAX_PORT}")
     return Address(host=host, port=int(port))
 

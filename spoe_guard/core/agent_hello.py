@@ -32,6 +32,7 @@ def judge_hello(walker: Walker, said: frame.Frame, offer: Offer, now: float) -> 
     conv.agent_size = hello.max_frame_size
     conv.fragments = "fragmentation" in hello.capabilities
     conv.state = State.RUNNING
+    conv.agent_said_hello = True
     conv.hello_by = math.inf
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
@@ -42,6 +43,7 @@ def judge_refusal(walker: Walker, said: frame.Frame, now: float) -> None:
     word = note_goodbye(walker, said)
     detail = f"status {word.status}: {word.message}"
     if walker.judge(Anomaly.HELLO_REFUSED, said, now, detail) is Action.PASS:
+        word.fit = word.passable
         conv.held = word
         conv.finish(now, EndedBy.AGENT, EndReason.REFUSED)
         return

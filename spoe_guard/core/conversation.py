@@ -73,6 +73,7 @@ class Conversation:
         self.haproxy_done = False
         self.agent_done = True
         self.draining = False
+        self.agent_said_hello = False
         self.agent_said_goodbye = False
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
         self.held: Goodbye | None = None
@@ -153,9 +154,9 @@ class Conversation:
     def _settle(self, waiting: list[bytes], reason: UnansweredReason) -> None:
         answer = self.config.answer_unanswered and reason is not UnansweredReason.HAPROXY_GONE
         action = Action.ANSWER if answer else Action.PASS
-        self.judge(
-            Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=f"{len(waiting)} NOTIFY(s): {reason.value}"
-        )
+        if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
+            detail = f"{len(waiting)} NOTIFY(s): {reason.value}"
+            self.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
         self.events.append(NotifiesUnanswered(reason, len(waiting)))
         for ids in waiting:
             answered = answer and self.tell_haproxy(no_effect_ack(ids), AuthoredReason.ANSWERED)

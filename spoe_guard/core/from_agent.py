@@ -38,7 +38,7 @@ class FromAgent(Walker):
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self._salvage is not None or self.conv.state is State.REFUSING or self.conv.agent_done
+        return self.broken or self.conv.state is State.REFUSING or self.conv.agent_done
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they came off the wire."""
@@ -81,6 +81,13 @@ class FromAgent(Walker):
             self.conv.give_up(ids, UnansweredReason.ACK_DROPPED)
         return used
 
+    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+        """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
+        if self.conv.state is State.AGENT_HELLO:
+            self.conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
+        else:
+            super().fail(now, status)
+
     # --- the end of the link -----------------------------------------------------------------------------------------
 
     def ended(self, now: float, *, reset: bool) -> None:
@@ -89,6 +96,8 @@ class FromAgent(Walker):
         if conv.agent_done:
             return
         reason = EndReason.RESET if reset else EndReason.CLOSED
+        if reset:
+            conv.close_agent()  # nobody is there to be told goodbye
         if self.inlet.inside_frame and conv.state not in ENDING:
             self.truncated("the agent closed inside a frame")
         if conv.state is State.LEAVING:
@@ -143,6 +152,8 @@ class FromAgent(Walker):
         conv = self.conv
         self.pass_on(said, None)
         anomaly = Anomaly.FRAME_AFTER_DISCONNECT
+        if said.type == frame.AGENT_HELLO and not conv.agent_said_hello:
+            return
         if said.type == frame.ACK:
             anomaly = UNWANTED[conv.ledger.fate(said.ids)]
         elif said.type == frame.AGENT_DISCONNECT:
@@ -169,9 +180,9 @@ class FromAgent(Walker):
     def _break(self, rest: bytes, detail: str, now: float) -> None:
         """Search the rest of a broken stream for ACKs, then end."""
         conv = self.conv
-        action = self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail)
-        if action is Action.CLOSE or conv.state not in (State.RUNNING, State.LEAVING):
-            self.fail(now)
+        self.broken = True
+        hopeful = conv.state in (State.RUNNING, State.LEAVING)
+        if self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail, None if hopeful else Action.CLOSE) is Action.CLOSE:
             self.discard(len(rest))
             return
         if conv.state is State.RUNNING:
@@ -182,6 +193,7 @@ class FromAgent(Walker):
     def _search_inside(self, said: frame.Frame, word: goodbye.Goodbye, now: float) -> None:
         """A DISCONNECT whose payload is no list may have other frames written into it."""
         conv = self.conv
+        self.broken = True
         self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "its payload does not parse; it may hold other frames")
         conv.hold(None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL))
         self._salvage = Salvage(conv.ledger, conv.agent_size)

@@ -32,12 +32,12 @@ class FromHAProxy(Walker):
         return scan_notifies(buf, pos, end, conv.agent_size, conv.config.open_notifies, conv.ledger, conv.tally, now)
 
     def stopped(self) -> bool:
-        """Nothing is heard once HAProxy's connection was closed."""
-        return self.conv.haproxy_done
+        """Behind a break, or once HAProxy's connection was closed."""
+        return self.broken or self.conv.haproxy_done
 
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
-        if self._said_goodbye:
+        if self._said_goodbye and self.conv.state is State.CLOSING:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
@@ -48,8 +48,12 @@ class FromHAProxy(Walker):
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Judge the very first bytes before anything else."""
-        if self.conv.state is State.HAPROXY_HELLO and self._is_noise(buf, pos, end, now):
-            return end - pos
+        if self.conv.state is State.HAPROXY_HELLO:
+            if self._is_noise(buf, pos, end, now):
+                return end - pos
+            if end - pos <= frame.LENGTH_BYTES:
+                self.inlet.keep(buf[pos:end], end - pos + 1, now)  # the next byte may tell
+                return 0
         return super().one(buf, pos, end, now)
 
     def whole(self, said: frame.Frame, now: float) -> None:
@@ -71,13 +75,14 @@ class FromHAProxy(Walker):
         """Skip a frame whose header can be believed; else the stream is broken, and nothing of it reaches the agent."""
         kind = buf[pos + frame.LENGTH_BYTES] if length <= self.conv.config.held_bytes else -1
         if kind not in frame.HAPROXY_TYPES or self.conv.state in BEFORE_HELLO:
+            self.broken = True
             self.judge_bytes(Anomaly.GARBLED_STREAM, buf[pos:end], now, f"length {length}")
             self.discard(end - pos)
             return end - pos
         ids_end = frame.ids_end(buf, pos + frame.IDS_AT, end)
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
         if kind == frame.NOTIFY and ids_end > 0 and self.conv.state not in ENDING:
-            self.conv.give_up(buf[pos + frame.IDS_AT : ids_end], UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(buf[pos + frame.IDS_AT : ids_end], UnansweredReason.NOTIFY_DROPPED)
         return used
 
     def ended(self, now: float, *, reset: bool) -> None:
@@ -140,7 +145,7 @@ class FromHAProxy(Walker):
         conv.abandon(UnansweredReason.HAPROXY_GONE)
         if not conv.hello_given:
             conv.to_agent.drop(len(said.raw))
-        elif word.fit and said.flags == frame.FLAG_FIN and not said.stream_id and not said.frame_id:
+        elif word.passable:
             conv.to_agent.forward(said.raw)
             conv.to_agent.seal()
         else:
@@ -155,7 +160,7 @@ class FromHAProxy(Walker):
         raw = said.raw
         if conv.state is not State.RUNNING or conv.draining:
             if conv.state not in ENDING:  # behind the last word a NOTIFY merely crosses it
-                conv.give_up(said.ids, UnansweredReason.AGENT_GONE)
+                self._not_passed(said.ids, UnansweredReason.AGENT_GONE)
             conv.to_agent.drop(len(raw))
             return
         verdict = self._notify_verdict(said, now)
@@ -164,10 +169,15 @@ class FromHAProxy(Walker):
             self.pass_on(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN))
             return
         conv.to_agent.drop(len(raw))
-        if verdict is Action.ANSWER:
+        if verdict is Action.ANSWER and said.ids not in conv.ledger.open:
             conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
-        elif verdict is Action.DROP and said.ids not in conv.ledger.open:
-            conv.give_up(said.ids, UnansweredReason.NOTIFY_DROPPED)
+        elif verdict is Action.DROP:
+            self._not_passed(said.ids, UnansweredReason.NOTIFY_DROPPED)
+
+    def _not_passed(self, ids: bytes, reason: UnansweredReason) -> None:
+        """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
+        if ids not in self.conv.ledger.open:
+            self.conv.give_up(ids, reason)
 
     def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
         """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
@@ -215,7 +225,7 @@ class FromHAProxy(Walker):
             return
         action = self.judge(Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
-            conv.give_up(said.ids, UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(said.ids, UnansweredReason.NOTIFY_DROPPED)
 
 
 def _guess(head: bytes) -> str:

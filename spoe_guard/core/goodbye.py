@@ -61,6 +61,11 @@ class Goodbye:
             and not any(_confusable(name) for name in known)
         )
 
+    @property
+    def passable(self) -> bool:
+        """Whether the very frame can go on: its payload, its flags and its ids."""
+        return self.fit and self.frame.flags == frame.FLAG_FIN and not self.frame.stream_id and not self.frame.frame_id
+
 
 def _confusable(name: bytes) -> bool:
     """Whether HAProxy, which compares by prefix, may take ``name`` for one of the two keys it looks for."""

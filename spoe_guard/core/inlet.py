@@ -80,12 +80,12 @@ class Inlet:
 def bytes_needed(buf: bytes, pos: int, end: int, max_length: int, skippable: int) -> int:
     """Return how many bytes from ``pos`` the frame there needs before it can be judged, at least 1.
 
-    A frame that is too long is judged by its header, one longer than ``skippable`` by its length alone; the body
-    is not awaited.
+    A frame longer than ``max_length`` is judged by its header, one longer than ``skippable`` too by its length alone;
+    the body is not awaited.
     """
     if end - pos < frame.LENGTH_BYTES:
         return frame.LENGTH_BYTES
     length = frame.length_at(buf, pos)
-    if length < frame.MIN_LENGTH or length > skippable:
+    if length < frame.MIN_LENGTH or length > max(max_length, skippable):
         return frame.LENGTH_BYTES
     return HEADER_BYTES if length > max_length else frame.LENGTH_BYTES + length

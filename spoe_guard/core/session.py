@@ -110,6 +110,7 @@ class Session:
         elif conv.state is State.RUNNING and not conv.draining:
             conv.draining = True
             conv.hold_by = now + conv.config.disconnect_hold_s
+            self.deadline = min(self.deadline, conv.hold_by)
         return self._step(now)
 
     def tick(self, now: float) -> Output:
@@ -200,12 +201,15 @@ class Session:
         out = conv.out
         if conv.state in ENDING:
             self._from_agent.release_salvage()
+            if conv.state is State.CLOSED:
+                self._from_agent.forget()
+                self._from_haproxy.forget()
         if conv.events or self._held or self._from_agent.held or self._from_haproxy.inlet.held or conv.hello_raw:
             self._settle_up()
-        elif conv.config.answer_deadline_s is not None and conv.ledger.open:
-            self.deadline = min(self.deadline, now + conv.config.answer_deadline_s)
         elif now >= self.deadline:
             self.deadline = self._next_deadline()
+        elif conv.config.answer_deadline_s is not None and conv.ledger.open:
+            self.deadline = min(self.deadline, now + conv.config.answer_deadline_s)
         out.to_agent = conv.to_agent.take()
         out.to_haproxy = conv.to_haproxy.take()
         conv.out = Output()

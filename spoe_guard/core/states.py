@@ -76,7 +76,7 @@ def step(state: State, side: Side, type_: int) -> tuple[State, Anomaly | None]:
     after = TRANSITIONS[state].get(type_)
     if after is not None:
         return after, None
-    if type_ in (_T.HAPROXY_HELLO, _T.AGENT_HELLO) and state not in (_S.HAPROXY_HELLO, _S.AGENT_HELLO):
+    if type_ == _T.HAPROXY_HELLO or (type_ == _T.AGENT_HELLO and state not in BEFORE_HELLO):
         return state, Anomaly.HELLO_REPEATED
     if state in BEFORE_HELLO:
         return state, Anomaly.FRAME_BEFORE_HELLO

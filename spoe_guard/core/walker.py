@@ -26,6 +26,7 @@ class Walker:
         self._tell = conversation.tell_haproxy if from_agent else conversation.tell_agent
         self._frames = conversation.tally.frames_to_haproxy if from_agent else conversation.tally.frames_to_agent
         self._fast = fast
+        self.broken = False  # what comes can no longer be cut into frames
 
     # --- what each side decides ------------------------------------------------------------------------------------
 
@@ -110,10 +111,16 @@ class Walker:
         return used
 
     def truncated(self, detail: str) -> None:
-        """Discard a frame that will not be completed."""
+        """Discard a frame that will not be completed; what else comes of it is not where a frame begins."""
+        self.broken = True
         part = self.inlet.release()
         self.conv.judge(self.side, Anomaly.TRUNCATED_FRAME, part, self.inlet.offset, detail=detail)
         self.discard(len(part))
+
+    def forget(self) -> None:
+        """Drop the part of a frame that is still kept; the session is over."""
+        self.discard(self.inlet.held)
+        self.inlet.release()
 
     # --- what may be done with a frame -----------------------------------------------------------------------------
 
@@ -133,9 +140,9 @@ class Walker:
             self.fail(now)
         return action
 
-    def judge_bytes(self, anomaly: Anomaly, raw: bytes, now: float, detail: str) -> Action:
+    def judge_bytes(self, anomaly: Anomaly, raw: bytes, now: float, detail: str, action: Action | None = None) -> Action:
         """The same for bytes that are no frame."""
-        action = self.conv.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail)
+        action = self.conv.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail, action=action)
         if action is Action.CLOSE:
             self.fail(now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
         return action

@@ -1,0 +1,252 @@
+"""Two-way scripts: what each side says and does, and what the session makes of it, one line each.
+
+    haproxy NOTIFY 7.1                        -> ok
+    agent   ACK 7.1 + AGENT_DISCONNECT 0      -> to_haproxy ACK 7.1, ...
+    agent   <odd>                             -> drop runt_frame
+    agent   ACK 7.1[:5]                       -> held
+    guard   waits 0.5                         -> nothing
+
+Said is a run of frames of one read, joined by `` + ``: a type with ids or a status, or ``<name>`` of bytes handed to
+``play``; ``[a:b]`` cuts as in Python. Peers also come ``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the
+guard ``starts``, ``drains`` and ``waits`` seconds. The outcome is, in this order: anomalies as ``action name``, NOTIFYs
+given up, the agent's state, what was written (``ok``: exactly what was said, to the other side), dials and closes, the
+end. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
+"""
+
+import math
+import re
+from typing import Any
+
+from spoe_guard.core import observing
+from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import AgentUnreachable, AnomalySeen, DialFailure, Event, NotifiesUnanswered, SessionEnded
+from spoe_guard.core.output import Close, Output
+from spoe_guard.core.policy import Policy
+from spoe_guard.core.session import Session
+from spoe_guard.core.states import State
+from spoe_guard.core.tally import Tally
+from spoe_guard.wire import frame
+from spoe_guard.wire.frame import FrameType
+from tests.core import frames
+
+HANDSHAKE = """
+    haproxy HAPROXY_HELLO -> held, dial
+    agent   up            -> to_agent HAPROXY_HELLO
+    agent   AGENT_HELLO   -> ok
+"""
+MOST_TICKS = 20  # in one wait; a timer that rings more often than that spins
+
+
+class Talk:
+    """A session between two scripted sides, with a shell that does what the session asks and holds it to its word."""
+
+    def __init__(self, policy: dict[Anomaly, Action] | None = None, *, now: float = 1000.0, **config: Any) -> None:
+        self.config = SessionConfig(policy=Policy(policy), **config)
+        self.tally = Tally()
+        self.now = now
+        self.session = observing.open_session(self.config, self.tally, now)
+        self.events: list[Event] = []
+        self.written = {"to_agent": b"", "to_haproxy": b""}
+        self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
+        self.bytes: dict[str, bytes] = {}
+        self._shut = {"to_agent": False, "to_haproxy": False}
+        self._up = False
+
+    @property
+    def said_by_agent(self) -> bytes:
+        return self.said[Side.AGENT]
+
+    @property
+    def said_by_haproxy(self) -> bytes:
+        return self.said[Side.HAPROXY]
+
+    @property
+    def anomalies(self) -> list[AnomalySeen]:
+        return [event for event in self.events if isinstance(event, AnomalySeen)]
+
+    def play(self, script: str, **named: bytes) -> "Talk":
+        """Run ``script``; ``named`` are bytes it may call by ``<name>``."""
+        self.bytes.update(named)
+        expected = [" ".join(line.split()) for line in script.splitlines() if line.strip()]
+        played = []
+        for line in expected:
+            who_what = line.partition(" -> ")[0]
+            who, _, what = who_what.partition(" ")
+            played.append(f"{who_what} -> {self._line(who, what)}")
+        assert played == expected
+        self._check_books()
+        return self
+
+    # --- one line ------------------------------------------------------------------------------------------------------
+
+    def _line(self, who: str, what: str) -> str:
+        if who == "guard":
+            return self._guard(*what.split())
+        side = Side(who)
+        act = {"up": self._connected, "fail": self._failed, "fin": self._fin, "rst": self._rst}.get(what)
+        held = self.session.held
+        said = b"" if act else self._encode(what)
+        self.said[side] += said
+        out = act(side) if act else self.session.receive(side, said, self.now)
+        words = self._obey(out, said, "to_agent" if side is Side.HAPROXY else "to_haproxy")
+        if said and self.session.held > held and "ok" not in words:
+            words.insert(0, "held")
+        return ", ".join(words) or "nothing"
+
+    def _guard(self, verb: str, seconds: str = "0") -> str:
+        if verb != "waits":
+            out = {"starts": self.session.start, "drains": self.session.drain}[verb](self.now)
+            return ", ".join(self._obey(out, b"", "")) or "nothing"
+        until = self.now + float(seconds)
+        words = []
+        for _ in range(MOST_TICKS):
+            if self.session.deadline > until:
+                self.now = until
+                return ", ".join(words) or "nothing"
+            self.now = max(self.now, self.session.deadline)
+            words += self._obey(self.session.tick(self.now), b"", "")
+        raise AssertionError(f"the timer rings again and again: {self.now}, next {self.session.deadline}")
+
+    def _encode(self, what: str) -> bytes:
+        return b"".join(self._piece(piece.strip()) for piece in what.split(" + "))
+
+    def _piece(self, piece: str) -> bytes:
+        piece, _, span = piece.partition("[")
+        if match := re.fullmatch(r"<(\w+)>", piece):
+            data = self.bytes[match[1]]
+        else:
+            name, _, argument = piece.partition(" ")
+            data = _BUILDERS[name](argument)
+        if span:
+            first, _, last = span.rstrip("]").partition(":")
+            data = data[int(first) if first else None : int(last) if last else None]
+        return data
+
+    def _connected(self, _: Side) -> Output:
+        self._up = True
+        return self.session.agent_connected(self.now)
+
+    def _failed(self, _: Side) -> Output:
+        return self.session.agent_failed(DialFailure.REFUSED, "connection refused", self.now)
+
+    def _fin(self, side: Side) -> Output:
+        return self.session.closed(side, self.now, reset=False)
+
+    def _rst(self, side: Side) -> Output:
+        self._shut["to_agent" if side is Side.AGENT else "to_haproxy"] = True
+        return self.session.closed(side, self.now, reset=True)
+
+    # --- what a shell does ---------------------------------------------------------------------------------------------
+
+    def _obey(self, out: Output, said: bytes, passes: str) -> list[str]:
+        """Do what ``out`` asks and put it in words."""
+        ended = any(isinstance(event, SessionEnded) for event in self.events)
+        assert not (ended and out.events), f"reported behind the end: {out.events}"
+        self.events += out.events
+        last = [event for event in out.events if isinstance(event, SessionEnded)]
+        assert not last or last == [out.events[-1]], "SessionEnded is to be the last event"
+        if isinstance(self.session, Session):
+            assert self.session.deadline <= self.session._next_deadline(), "the timer would ring too late"
+        words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
+        words += self._write("to_agent", out.to_agent, said, passes)
+        words += self._write("to_haproxy", out.to_haproxy, said, passes)
+        words += ["dial"] if out.dial else []
+        for way, how in (("to_haproxy", out.close_haproxy), ("to_agent", out.close_agent)):
+            if how is not Close.KEEP:
+                words.append(f"{'close' if how is Close.FLUSH else how.value} {way.removeprefix('to_')}")
+                self._shut[way] = True
+        if last:
+            words.append(f"end {last[0].by.value} {last[0].reason.value}")
+            assert self.session.deadline == math.inf
+        elif not self.config.observe and self.session.state is not State.CLOSED:
+            assert self.session.deadline < math.inf, "a session that is not over has no deadline"
+        return words
+
+    def _write(self, way: str, data: bytes, said: bytes, passes: str) -> list[str]:
+        if not data:
+            return []
+        if not self.config.observe:
+            assert not self._shut[way], f"written on a connection that was closed: {data.hex()}"
+        assert way == "to_haproxy" or self._up, "written to an agent that is not there"
+        self.written[way] += data
+        if data == said and way == passes:
+            return ["ok"]
+        if self.config.observe:
+            return [f"{way} {len(data)} bytes"]
+        return [f"{way} {_frame(one)}" for one in frames.cut(data)]
+
+    def _check_books(self) -> None:
+        """Bytes in are bytes forwarded, dropped and held; bytes out are bytes forwarded and authored; gauges agree."""
+        session = self.session
+        assert self.tally.bytes_to_agent == len(self.said[Side.HAPROXY])
+        assert self.tally.bytes_to_haproxy == len(self.said[Side.AGENT])
+        assert self.tally.open_notifies == session.open_notifies
+        if isinstance(session, observing.ObservedSession):
+            return
+        conv = session._conv
+        assert self.tally.held_bytes == session.held
+        ways = conv.to_agent, conv.to_haproxy
+        assert sum(way.forwarded + way.dropped for way in ways) + session.held == sum(len(said) for said in self.said.values())
+        assert conv.to_agent.forwarded + conv.to_agent.authored == len(self.written["to_agent"])
+        assert conv.to_haproxy.forwarded + conv.to_haproxy.authored == len(self.written["to_haproxy"])
+        if session.state is State.CLOSED:
+            assert not session.held
+            assert not session.open_notifies
+
+
+def running(policy: dict[Anomaly, Action] | None = None, *, hello: bytes = b"", answer: bytes = b"", **config: Any) -> Talk:
+    """Return a talk behind its handshake; ``hello`` and ``answer`` in place of the ordinary ones, which pass as they are."""
+    talk = Talk(policy, **config)
+    if not hello and not answer:
+        return talk.play(HANDSHAKE)
+    hello, answer = hello or frames.haproxy_hello(), answer or frames.agent_hello()
+    talk.session.start(talk.now)
+    for side, data in ((Side.HAPROXY, hello), (None, b""), (Side.AGENT, answer)):
+        if side is None:
+            out = talk._connected(Side.AGENT)
+        else:
+            talk.said[side] += data
+            out = talk.session.receive(side, data, talk.now)
+        talk._obey(out, data, "to_agent" if side is Side.HAPROXY else "to_haproxy")
+    assert talk.session.state is State.RUNNING
+    return talk
+
+
+def play(
+    script: str, policy: dict[Anomaly, Action] | None = None, *, named: dict[str, bytes] | None = None, **config: Any
+) -> Talk:
+    """Run ``script`` behind an ordinary handshake."""
+    return running(policy, **config).play(script, **(named or {}))
+
+
+def _event(event: Event) -> str:
+    if isinstance(event, AnomalySeen):
+        return f"{event.action.value} {event.anomaly.value}"
+    if isinstance(event, NotifiesUnanswered):
+        return f"unanswered {event.reason.value} {event.count}"
+    if isinstance(event, AgentUnreachable):
+        return f"unreachable {event.reason.value}"
+    return ""
+
+
+def _frame(said: frame.Frame) -> str:
+    name = frame.TYPE_NAMES.get(said.type, str(said.type))
+    if name.endswith("DISCONNECT"):
+        return f"{name} {said.payload[13]}"  # behind the key status-code and its type
+    return name if name.endswith("HELLO") else f"{name} {said.stream_id}.{said.frame_id}"
+
+
+def _status(type_: int, text: str) -> bytes:
+    return frames.disconnect(type_, int(text or 0))
+
+
+_BUILDERS = {
+    "HAPROXY_HELLO": lambda text: frames.haproxy_hello(**({"healthcheck": True, "capabilities": b""} if text == "check" else {})),
+    "AGENT_HELLO": lambda text: frames.agent_hello(**({"capabilities": b""} if text == "check" else {})),
+    "NOTIFY": frames.notify,
+    "ACK": frames.ack,
+    "UNSET": frames.unset,
+    "HAPROXY_DISCONNECT": lambda text: _status(FrameType.HAPROXY_DISCONNECT, text),
+    "AGENT_DISCONNECT": lambda text: _status(FrameType.AGENT_DISCONNECT, text),
+}

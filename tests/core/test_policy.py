@@ -1,0 +1,36 @@
+import pytest
+
+from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.policy import Policy
+
+
+@pytest.mark.parametrize("anomaly", Anomaly)
+def test_without_choices_the_catalogue_decides(anomaly: Anomaly) -> None:
+    assert Policy().action(Side.AGENT, anomaly) is CATALOGUE[anomaly].default
+    assert Policy().action(Side.HAPROXY, anomaly) is CATALOGUE[anomaly].haproxy_default
+
+
+@pytest.mark.parametrize("anomaly", Anomaly)
+@pytest.mark.parametrize("action", Action)
+def test_an_action_is_taken_or_refused_as_the_catalogue_says(anomaly: Anomaly, action: Action) -> None:
+    row = CATALOGUE[anomaly]
+    if action not in row.allowed:
+        with pytest.raises(
+            ValueError, match=f"{anomaly.value} does not allow {action.value}: choose one of .*{row.default.value}"
+        ):
+            Policy({anomaly: action})
+        return
+    policy = Policy({anomaly: action})
+    assert policy.action(Side.AGENT, anomaly) is action
+    sides_differ = row.haproxy_default is not row.default
+    assert policy.action(Side.HAPROXY, anomaly) is (row.haproxy_default if sides_differ else action)
+
+
+def test_a_choice_leaves_the_others_alone() -> None:
+    policy = Policy({Anomaly.UNMATCHED_ACK: Action.PASS})
+    assert policy.action(Side.AGENT, Anomaly.RUNT_FRAME) is Action.DROP
+
+
+def test_a_garbled_haproxy_never_has_a_choice() -> None:
+    policy = Policy({Anomaly.GARBLED_STREAM: Action.REPAIR})
+    assert policy.action(Side.HAPROXY, Anomaly.GARBLED_STREAM) is Action.CLOSE

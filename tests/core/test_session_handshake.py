@@ -1,0 +1,339 @@
+"""The handshake: who is dialled when, and what becomes of a refusal (promises H2, A1)."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.events import AgentReady, AgentUnreachable, AuthoredReason, Direction, DisconnectSeen, FrameAuthored
+from spoe_guard.core.states import State
+from spoe_guard.wire.frame import FrameType
+from tests.core import frames
+from tests.core.script import HANDSHAKE, Talk, running
+
+WAITING = """
+    haproxy HAPROXY_HELLO -> held, dial
+    agent   up            -> to_agent HAPROXY_HELLO
+"""
+
+
+def test_a_healthy_pair_is_passed_through_byte_for_byte() -> None:
+    talk = running().play(
+        """
+        haproxy NOTIFY 7.1                -> ok
+        haproxy NOTIFY 9.1 + NOTIFY 11.1  -> ok
+        agent   ACK 9.1                   -> ok
+        agent   ACK 11.1 + ACK 7.1        -> ok
+        agent   AGENT_DISCONNECT 0        -> to_agent HAPROXY_DISCONNECT 0, ok
+        haproxy fin                       -> close haproxy
+        agent   fin                       -> close agent, end agent disconnect
+        """
+    )
+    assert talk.written["to_haproxy"] == talk.said_by_agent
+    assert not talk.anomalies
+
+
+def test_the_agent_is_dialled_for_a_whole_hello_and_for_nothing_less() -> None:
+    Talk().play(
+        """
+        guard   starts              -> nothing
+        haproxy HAPROXY_HELLO[:1]   -> held
+        haproxy HAPROXY_HELLO[1:-1] -> held
+        haproxy HAPROXY_HELLO[-1:]  -> held, dial
+        """
+    )
+
+
+def test_agent_hello_reaches_haproxy_in_one_piece() -> None:
+    Talk().play(
+        WAITING
+        + """
+        agent AGENT_HELLO[:11]  -> held
+        agent AGENT_HELLO[11:]  -> to_haproxy AGENT_HELLO
+        """
+    )
+
+
+def test_ready_tells_what_was_negotiated() -> None:
+    talk = running(answer=frames.agent_hello(max_frame_size=1000))
+    assert [event for event in talk.events if isinstance(event, AgentReady)] == [
+        AgentReady(1000, "pipelining", healthcheck=False)
+    ]
+
+
+def test_an_agent_that_cannot_be_dialled_is_told_of_slowly() -> None:
+    talk = Talk().play(
+        """
+        haproxy HAPROXY_HELLO -> held, dial
+        agent   fail          -> unreachable refused, answer agent_unreachable
+        guard   waits 0.249   -> nothing
+        guard   waits 0.001   -> to_haproxy AGENT_DISCONNECT 13
+        haproxy rst           -> close haproxy, end agent unreachable
+        """
+    )
+    assert b"the agent is unreachable" in talk.written["to_haproxy"]
+    assert FrameAuthored(Direction.TO_HAPROXY, FrameType.AGENT_DISCONNECT, AuthoredReason.LAST_WORD) in talk.events
+
+
+def test_a_dial_takes_no_longer_than_connect_timeout() -> None:
+    talk = Talk(connect_s=3.0).play(
+        """
+        haproxy HAPROXY_HELLO -> held, dial
+        guard   waits 2.999   -> nothing
+        guard   waits 0.001   -> unreachable timeout, answer agent_unreachable, abort agent
+        agent   up            -> nothing
+        guard   waits 0.25    -> to_haproxy AGENT_DISCONNECT 13
+        haproxy fin           -> close haproxy, end agent unreachable
+        """
+    )
+    assert [event.detail for event in talk.events if isinstance(event, AgentUnreachable)] == ["no connection within 3 s"]
+
+
+def test_an_agent_without_a_word_is_given_up_at_hello_timeout() -> None:
+    Talk(hello_s=5.0).play(
+        WAITING
+        + """
+        guard   waits 4.999   -> nothing
+        guard   waits 0.001   -> unreachable hello_timeout, answer agent_unreachable
+        agent   AGENT_HELLO   -> nothing
+        guard   waits 0.25    -> to_agent HAPROXY_DISCONNECT 13, to_haproxy AGENT_DISCONNECT 13
+        haproxy fin           -> close haproxy
+        agent   fin           -> close agent, end agent unreachable
+        """
+    )
+
+
+@pytest.mark.parametrize("bytes_there", ["[:1]", "[:4]", "[:-1]"])
+def test_haproxy_without_a_whole_hello_is_closed_at_hello_timeout_and_told_nothing(bytes_there: str) -> None:
+    Talk(hello_s=1.5).play(
+        f"""
+        haproxy HAPROXY_HELLO{bytes_there} -> held
+        guard   waits 1.499        -> nothing
+        guard   waits 0.001        -> close haproxy, end haproxy hello_timeout
+        """
+    )
+
+
+def test_a_peer_that_only_connects_is_closed_at_hello_timeout() -> None:
+    Talk(hello_s=1.5).play(
+        """
+        guard starts       -> nothing
+        guard waits 1.499  -> nothing
+        guard waits 0.001  -> close haproxy, end haproxy hello_timeout
+        """
+    )
+
+
+def test_hello_timeouts_of_both_sides_are_counted_apart() -> None:
+    Talk(hello_s=2.0, connect_s=2.0).play(
+        """
+        guard   waits 1.9     -> nothing
+        haproxy HAPROXY_HELLO -> held, dial
+        guard   waits 1.9     -> nothing
+        agent   up            -> to_agent HAPROXY_HELLO
+        guard   waits 1.9     -> nothing
+        agent   AGENT_HELLO   -> ok
+        """
+    )
+
+
+# --- a refusal, an agent that leaves -------------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
+    talk = Talk().play(
+        WAITING
+        + """
+        agent   <refusal>            -> answer hello_refused
+        guard   waits 0.249          -> nothing
+        guard   waits 0.001          -> to_agent HAPROXY_DISCONNECT 8, to_haproxy AGENT_DISCONNECT 8
+        haproxy HAPROXY_DISCONNECT 0 -> close haproxy
+        agent   fin                  -> close agent, end agent refused
+        """,
+        refusal=frames.agent_disconnect(8, b"no such version"),
+    )
+    assert b"no such version" in talk.written["to_haproxy"]
+    assert [event for event in talk.events if isinstance(event, DisconnectSeen)][0].message == "no such version"
+    assert talk.anomalies[0].detail == "status 8: no such version"
+
+
+def test_a_refusal_without_a_reason_is_given_one_that_haproxy_does_not_wait_behind() -> None:
+    Talk().play(WAITING + "agent AGENT_DISCONNECT 0 -> answer hello_refused\nguard waits 0.25 -> " + both_told(13))
+
+
+def both_told(status: int) -> str:
+    return f"to_agent HAPROXY_DISCONNECT {status}, to_haproxy AGENT_DISCONNECT {status}"
+
+
+def test_a_refusal_that_cannot_be_read_is_still_one() -> None:
+    Talk().play(
+        WAITING + f"agent <rubbish> -> answer hello_refused\nguard waits 0.25 -> {both_told(99)}",
+        rubbish=frames.raw(b"\x66\0\0\0\1\0\0\x0bstatus"),
+    )
+
+
+def test_an_agent_that_closes_behind_its_refusal_is_closed_and_haproxy_told_in_time() -> None:
+    Talk().play(
+        WAITING
+        + """
+        agent   AGENT_DISCONNECT 5  -> answer hello_refused
+        agent   fin                 -> close agent
+        guard   waits 0.25          -> to_haproxy AGENT_DISCONNECT 5
+        haproxy fin                 -> close haproxy, end agent refused
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "detail"),
+    [
+        ("fin", "the agent's connection was closed before AGENT-HELLO"),
+        ("rst", "the agent's connection was reset before AGENT-HELLO"),
+    ],
+)
+def test_an_agent_that_leaves_before_its_hello_is_told_of_slowly(how: str, detail: str) -> None:
+    talk = Talk().play(
+        WAITING
+        + f"""
+        agent   {how}        -> answer disconnect_missing, unreachable other, close agent
+        guard   waits 0.249  -> nothing
+        guard   waits 0.001  -> to_haproxy AGENT_DISCONNECT 13
+        haproxy fin          -> close haproxy, end agent {"closed" if how == "fin" else "reset"}
+        """
+    )
+    assert talk.anomalies[0].detail == detail
+
+
+def test_an_agent_that_leaves_inside_its_hello_is_told_of_slowly() -> None:
+    Talk().play(
+        WAITING
+        + """
+        agent   AGENT_HELLO[:-1] -> held
+        agent   fin              -> drop truncated_frame, answer disconnect_missing, unreachable other, close agent
+        guard   waits 0.25       -> to_haproxy AGENT_DISCONNECT 13
+        """
+    )
+
+
+def test_a_hello_beyond_repair_is_told_of_slowly() -> None:
+    talk = Talk().play(
+        WAITING
+        + f"""
+        agent   <hello> -> close hello_version
+        agent   ACK 1.1     -> nothing
+        guard   waits 0.249 -> nothing
+        guard   waits 0.001 -> {both_told(4)}
+        """,
+        hello=frames.agent_hello(version=b"1.0"),
+    )
+    assert talk.session.state is State.CLOSING
+
+
+def test_an_agent_that_speaks_http_is_told_of_slowly() -> None:
+    Talk().play(
+        WAITING + f"agent <http> -> close garbled_stream\nagent <http> -> nothing\nguard waits 0.25 -> {both_told(4)}",
+        http=b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    )
+
+
+@pytest.mark.parametrize("anomaly", [Anomaly.AGENT_UNREACHABLE, Anomaly.DISCONNECT_MISSING])
+def test_a_route_may_have_a_missing_agent_passed_on_as_a_close(anomaly: Anomaly) -> None:
+    policy = {anomaly: Action.PASS}
+    if anomaly is Anomaly.DISCONNECT_MISSING:
+        script = WAITING + "agent fin -> pass disconnect_missing, unreachable other, close haproxy, close agent, end agent closed"
+        script = script.replace("other, close haproxy", "other, to_agent HAPROXY_DISCONNECT 0, close haproxy")
+        Talk(policy).play(script)
+        return
+    Talk(policy).play(
+        """
+        haproxy HAPROXY_HELLO -> held, dial
+        agent   fail          -> unreachable refused, pass agent_unreachable, close haproxy, abort agent, end agent unreachable
+        """
+    )
+    Talk(policy).play(
+        WAITING
+        + """
+        guard waits 2             -> unreachable hello_timeout, pass agent_unreachable, to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent AGENT_DISCONNECT 0  -> nothing
+        agent fin                 -> close agent, end agent unreachable
+        """
+    )
+
+
+def test_a_refusal_passed_on_keeps_its_bytes_where_haproxy_can_take_them() -> None:
+    policy = {Anomaly.HELLO_REFUSED: Action.PASS}
+    Talk(policy).play(WAITING + "agent AGENT_DISCONNECT 5 -> pass hello_refused, to_agent HAPROXY_DISCONNECT 0, ok")
+    talk = Talk(policy).play(
+        WAITING + "agent <odd> -> pass hello_refused, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 5",
+        odd=frames.agent_disconnect(5, at="7.1", flags=0),
+    )
+    assert talk.written["to_haproxy"] == frames.agent_disconnect(5)
+
+
+# --- out of order --------------------------------------------------------------------------------------------------------
+
+
+def test_frames_before_agent_hello_are_dropped_and_the_hello_behind_them_counts() -> None:
+    Talk().play(
+        WAITING
+        + """
+        agent ACK 1.1               -> drop frame_before_hello
+        agent ACK 1.1 + AGENT_HELLO -> drop frame_before_hello, to_haproxy AGENT_HELLO
+        """
+    )
+
+
+def test_a_second_hello_is_dropped_from_either_side() -> None:
+    Talk().play(
+        """
+        haproxy HAPROXY_HELLO -> held, dial
+        haproxy HAPROXY_HELLO -> drop hello_repeated
+        agent   up            -> to_agent HAPROXY_HELLO
+        haproxy HAPROXY_HELLO -> drop hello_repeated
+        agent   AGENT_HELLO   -> ok
+        haproxy HAPROXY_HELLO -> drop hello_repeated
+        agent   AGENT_HELLO   -> drop hello_repeated
+        haproxy NOTIFY 1.1    -> ok
+        """
+    )
+
+
+def test_a_notify_right_behind_haproxy_hello_ends_it_without_a_byte_to_the_agent() -> None:
+    Talk().play(
+        "haproxy HAPROXY_HELLO + NOTIFY 1.1 -> close frame_before_hello, to_haproxy AGENT_DISCONNECT 4, dial, abort agent"
+    )
+
+
+def test_a_notify_before_agent_hello_ends_it_and_the_agent_is_told() -> None:
+    Talk().play(WAITING + f"haproxy NOTIFY 1.1 -> close frame_before_hello, {both_told(4)}")
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome"),
+    [
+        ("", "to_haproxy AGENT_DISCONNECT 0, close haproxy, abort agent, end haproxy disconnect"),
+        ("agent up -> to_agent HAPROXY_HELLO", "ok, to_haproxy AGENT_DISCONNECT 0, close haproxy"),
+        (
+            "agent fail -> unreachable refused, answer agent_unreachable",
+            "to_haproxy AGENT_DISCONNECT 0, close haproxy, end haproxy disconnect",
+        ),
+    ],
+    ids=["dialling", "waiting", "refusing"],
+)
+def test_haproxy_may_leave_at_any_point_of_the_handshake(before: str, outcome: str) -> None:
+    Talk().play(f"haproxy HAPROXY_HELLO -> held, dial\n{before}\nhaproxy HAPROXY_DISCONNECT 0 -> {outcome}")
+
+
+def test_an_agent_hello_that_crosses_haproxys_goodbye_is_no_anomaly() -> None:
+    talk = Talk().play(
+        WAITING
+        + """
+        haproxy rst                            -> to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent   AGENT_HELLO                    -> nothing
+        agent   AGENT_DISCONNECT 0             -> nothing
+        agent   fin                            -> close agent, end haproxy reset
+        """
+    )
+    assert not talk.anomalies
+
+
+def test_the_handshake_of_the_helpers_is_an_ordinary_one() -> None:
+    assert Talk().play(HANDSHAKE).session.state is State.RUNNING

@@ -40,6 +40,7 @@ class Guard:
         self._relays: set[Relay] = set()
         self._on_route: Counter[str] = Counter()
         self._opening: set[asyncio.Task[None]] = set()
+        self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -77,8 +78,10 @@ class Guard:
         self._listeners.clear()
         if self._opening:
             await asyncio.wait(self._opening)  # accepted already: a matter of one turn of the loop
-        for relay in tuple(self._relays):
-            relay.drain()
+        if not self._draining:
+            self._draining = True
+            for relay in tuple(self._relays):
+                relay.drain()
         if bound_s is None:
             bound_s = max((r.config.close_s + r.config.disconnect_hold_s for r in self.routes), default=0.0)
         with contextlib.suppress(TimeoutError):

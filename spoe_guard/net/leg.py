@@ -51,7 +51,7 @@ class Leg:
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Tell the relay, unless it has given this connection up meanwhile."""
         if self.closing:
-            transport.abort()
+            reset(transport)
             return
         self.transport = transport
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
@@ -130,8 +130,13 @@ class Leg:
         self.closing = True
         self.close_by = math.inf
         if self.transport is not None:
-            sock = self.transport.get_extra_info("socket")
-            if sock is not None and sock.family != socket.AF_UNIX:  # a Unix socket knows no reset
-                with contextlib.suppress(OSError):  # it broke in the meantime
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
+            reset(self.transport)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection so that its peer sees a reset; a Unix socket knows none and just closes."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # it broke in the meantime
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()

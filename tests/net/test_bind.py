@@ -1,0 +1,171 @@
+"""Taking an address, or one line that says why not and what to do."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from spoe_guard.core.address import Address
+from spoe_guard.net import bind as binding
+from spoe_guard.net.bind import ListenError, bind
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.route import Route
+from tests.net.stage import LOCALHOST, FakeSession, Recorder, open_sockets
+
+AGENT = Address("127.0.0.1", 9)
+
+
+def listening(address=LOCALHOST, name="default"):
+    return Route(name, address, AGENT)
+
+
+async def refusal(address):
+    with pytest.raises(ListenError) as caught:
+        await bind(listening(address))
+    text = str(caught.value)
+    start = f"route default: cannot listen on {address}: "
+    assert text.startswith(start)
+    assert "\n" not in text
+    return text.removeprefix(start)
+
+
+async def test_the_kernel_chooses_a_port():
+    bound = await bind(listening())
+    assert bound.address.host == "127.0.0.1"
+    assert bound.address.port == bound.sock.getsockname()[1] != 0
+    bound.close()
+
+
+async def test_a_name_is_bound_at_its_ipv4_address():
+    bound = await bind(listening(Address("localhost", 0)))
+    assert bound.address.host == "127.0.0.1"
+    bound.close()
+
+
+async def test_ipv6_any_takes_ipv4_too():
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here: enable it (sysctl net.ipv6.conf.all.disable_ipv6=0)")
+    bound = await bind(listening(Address("::", 0)))
+    with socket.create_connection(("127.0.0.1", bound.address.port)):
+        assert str(bound.address).startswith("[::]:")
+    bound.close()
+
+
+async def test_a_port_that_is_taken():
+    first = await bind(listening())
+    assert await refusal(first.address) == "something listens there already; stop it, or choose another address"
+    first.close()
+
+
+async def test_a_restart_does_not_wait_for_time_wait():
+    first = await bind(listening())
+    peer = socket.create_connection((first.address.host, first.address.port))
+    first.sock.setblocking(True)
+    first.sock.accept()[0].close()  # the side that closes first is left in TIME-WAIT
+    assert peer.recv(1) == b""
+    peer.close()
+    first.close()
+    (await bind(listening(first.address))).close()
+
+
+async def test_an_address_of_another_machine():
+    assert await refusal(Address("192.0.2.1", 0)) == (
+        "this machine has no such address; choose one of its own, or 0.0.0.0 for all"
+    )
+
+
+async def test_a_name_that_does_not_resolve():
+    assert await refusal(Address("x" * 64, 80)) == "the name does not resolve; correct it, or use a number"
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "words"),
+    [
+        (Address("0.0.0.0", 80), errno.EACCES, "port 80 needs a privilege; use one above 1023, or grant CAP_NET_BIND_SERVICE"),
+        (Address("::1", 80), errno.EAFNOSUPPORT, "this machine does not speak that kind of address"),
+        (Address("0.0.0.0", 80), errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        (Address(path="/run/x"), errno.EACCES, "no permission to create a socket in /run; grant it, or choose another path"),
+        (Address(path="/run/x"), errno.EROFS, "no permission to create a socket in /run; grant it, or choose another path"),
+        (Address(path="/run/x"), errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    ],
+    ids=str,
+)
+async def test_what_root_on_a_test_machine_cannot_provoke(address, code, words):
+    assert binding._remedy(OSError(code, os.strerror(code)), listening(address)) == words
+
+
+async def test_a_unix_socket_comes_and_goes(tmp_path):
+    path = tmp_path / "guard"
+    bound = await bind(listening(Address(path=str(path))))
+    assert path.is_socket()
+    assert bound.address == Address(path=str(path))
+    bound.close()
+    assert not path.exists()
+
+
+async def test_a_stale_unix_socket_is_replaced(tmp_path):
+    path = tmp_path / "guard"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    bound = await bind(listening(Address(path=str(path))))
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+    bound.close()
+
+
+@pytest.mark.parametrize("backlog", [16, 0], ids=["idle", "full"])
+async def test_a_unix_socket_somebody_listens_on_is_taken(tmp_path, backlog):
+    path = tmp_path / "guard"
+    with socket.socket(socket.AF_UNIX) as live, socket.socket(socket.AF_UNIX) as filler:
+        live.bind(str(path))
+        live.listen(backlog)
+        filler.connect(str(path))
+        assert await refusal(Address(path=str(path))) == (
+            "something listens there already; stop it, or choose another address"
+        )
+        assert path.is_socket()
+        live.accept()[0].close()
+
+
+async def test_a_file_in_the_way_is_left_alone(tmp_path):
+    path = tmp_path / "guard"
+    path.write_text("precious")
+    assert "no socket; remove it" in await refusal(Address(path=str(path)))
+    assert path.read_text() == "precious"
+
+
+async def test_a_directory_that_is_not_there(tmp_path):
+    path = str(tmp_path / "none" / "guard")
+    assert await refusal(Address(path=path)) == f"the directory {tmp_path / 'none'} is not there; create it"
+
+
+async def test_another_guards_socket_is_not_removed(tmp_path):
+    path = tmp_path / "guard"
+    bound = await bind(listening(Address(path=str(path))))
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        bound.close()
+        assert path.is_socket()
+
+
+async def test_nothing_stays_half_bound(tmp_path):
+    before = open_sockets()
+    taken = await bind(listening())
+    path = tmp_path / "guard"
+    routes = [listening(name="one"), listening(Address(path=str(path)), "two"), listening(taken.address, "three")]
+    guard = Guard(routes, Recorder(), FakeSession)
+    with pytest.raises(ListenError, match=r"^route three: "):
+        await guard.start()
+    taken.close()
+    assert guard.addresses == {}
+    assert not path.exists()
+    assert open_sockets() == before
+
+
+async def test_two_routes_on_one_address(tmp_path):
+    address = Address(path=str(tmp_path / "guard"))
+    guard = Guard([listening(address, "one"), listening(address, "two")], Recorder(), FakeSession)
+    with pytest.raises(ListenError, match=r"^route two: .*something listens there already"):
+        await guard.start()

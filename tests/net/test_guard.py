@@ -1,0 +1,220 @@
+"""All sessions of a guard: limits, accepting under pressure, and the drain."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import time
+
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import EndedBy, EndReason
+from spoe_guard.core.output import Close, Output
+from tests.net.stage import FakeSession, Peer, Stage, hanging_address, unix_in, until
+
+
+async def test_people_are_told_who_connected(family, tmp_path):
+    async with Stage(unix_in=unix_in(family, tmp_path)) as stage:
+        haproxy, _agent = await stage.both()
+        host, port = haproxy.sock.getsockname() if family == "tcp" else ("", "")
+        [opened] = [entry for entry in stage.recorder.log if entry[0] == "opened"]
+        assert opened == ("opened", 1, f"{host}:{port}" if family == "tcp" else "unix")
+
+
+async def test_one_connection_past_the_limit_is_closed_at_once():
+    async with Stage(connections=2) as stage:
+        first, _ = await stage.both()
+        second = await stage.haproxy()
+        second_agent = await stage.agent()
+        third = await stage.haproxy()
+        assert await third.rest() == b""
+        assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.LIMIT)]
+        assert stage.recorder.log.count(("closed", 3)) == 1
+        await second.send(b"at the limit")
+        assert await second_agent.read(12) == b"at the limit"
+        first.fin()
+        await until(lambda: stage.guard.sessions == 1)
+        await stage.haproxy()
+        fourth = await stage.agent()
+        assert await first.rest() == b""
+        await until(lambda: len(stage.sessions) == 3)
+        fourth.close()
+
+
+async def test_a_burst_of_connections_is_served():
+    """A reloading HAProxy opens everything at once."""
+    async with Stage(connections=1000) as stage:
+        stage._listening.listen(512)
+        peers = [Peer(socket.socket()) for _ in range(200)]
+        for peer in peers:
+            peer.sock.setblocking(False)
+            peer.sock.connect_ex((stage.address.host, stage.address.port))
+        agents = [await stage.agent() for _ in peers]
+        assert stage.guard.sessions == 200
+        for peer in peers:
+            await peer.send(b"!")
+        assert [await agent.read(1) for agent in agents] == [b"!"] * 200
+        for peer in peers:
+            peer.close()
+        await stage.over(200)
+
+
+@contextlib.contextmanager
+def no_more_files():
+    """Let this process open not one more file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins():
+    async with Stage() as stage:
+        peers = [Peer(socket.socket()) for _ in range(3)]
+        for peer in peers:
+            peer.sock.setblocking(False)
+        with no_more_files():
+            for peer in peers:
+                peer.sock.connect_ex((stage.address.host, stage.address.port))
+            await until(lambda: stage.guard._listeners[0]._pause is not None, "a pause in accepting")
+            began = time.process_time()
+            await asyncio.sleep(0.3)
+            assert time.process_time() - began < 0.1
+            assert stage.recorder.count("opened") == 0
+        agents = [await stage.agent() for _ in peers]  # none was dropped
+        for peer in peers:
+            await peer.send(b"!")
+        assert [await agent.read(1) for agent in agents] == [b"!"] * 3
+        for peer in peers:
+            peer.close()
+        await stage.over(3)
+
+
+async def test_a_guard_that_cannot_accept_can_be_stopped():
+    async with Stage() as stage:
+        peer = Peer(socket.socket())
+        peer.sock.setblocking(False)
+        with no_more_files():
+            peer.sock.connect_ex((stage.address.host, stage.address.port))
+            await until(lambda: stage.guard._listeners[0]._pause is not None, "a pause in accepting")
+            await stage.guard.drain()
+        peer.close()
+
+
+async def test_drain_with_nothing_open_is_done_at_once():
+    async with Stage(drained=False, config=SessionConfig(close_s=5.0)) as stage:
+        began = time.monotonic()
+        await stage.guard.drain()
+        assert time.monotonic() - began < 1.0
+        with socket.socket() as late:
+            assert late.connect_ex((stage.address.host, stage.address.port)) != 0
+
+
+async def test_drain_ends_as_soon_as_the_last_session_did(family, tmp_path):
+    class Drains(FakeSession):
+        def drain(self, now):
+            self.calls.append("drain")
+            return Output()
+
+    config = SessionConfig(close_s=5.0)
+    async with Stage(Drains, drained=False, unix_in=unix_in(family, tmp_path), config=config) as stage:
+        haproxy, agent = await stage.both()
+        draining = asyncio.get_running_loop().create_task(stage.guard.drain())
+        await until(lambda: "drain" in stage.session.calls)
+        await agent.send(b"the last answer")
+        assert await haproxy.read(15) == b"the last answer"
+        haproxy.fin()
+        await draining
+        assert stage.recorder.ends() == [(EndedBy.HAPROXY, EndReason.CLOSED)]
+        assert not (tmp_path / "guard").exists()
+
+
+class Stays(FakeSession):
+    """Does not end when told to."""
+
+    def drain(self, now):
+        self.calls.append("drain")
+        return Output()
+
+
+async def test_a_session_that_stays_is_reset_at_the_bound():
+    config = SessionConfig(close_s=0.1, disconnect_hold_s=0.1)
+    async with Stage(Stays, drained=False, config=config) as stage:
+        haproxy, agent = await stage.both()
+        began = time.monotonic()
+        await stage.guard.drain()
+        assert 0.19 < time.monotonic() - began < 3.0
+        assert await haproxy.was_reset()
+        assert await agent.was_reset()
+        assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
+        assert "release" in stage.session.calls
+
+
+async def test_a_peer_that_does_not_take_its_last_word_cannot_hold_up_a_drain():
+    class Stuffs(FakeSession):
+        def drain(self, now):
+            out = self.end(Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
+            out.to_agent = b"x" * 8_000_000
+            return out
+
+    async with Stage(Stuffs, drained=False, config=SessionConfig(close_s=0.1, disconnect_hold_s=0.1)) as stage:
+        await stage.both()
+        began = time.monotonic()
+        await stage.guard.drain()
+        assert 0.09 < time.monotonic() - began < 3.0
+        assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
+
+
+async def test_a_second_signal_cuts_the_drain_short():
+    async with Stage(Stays, drained=False, config=SessionConfig(close_s=60.0)) as stage:
+        haproxy, agent = await stage.both()
+        draining = asyncio.get_running_loop().create_task(stage.guard.drain())
+        await until(lambda: "drain" in stage.session.calls)
+        stage.guard.abort_all()
+        await draining
+        assert await haproxy.was_reset()
+        assert await agent.was_reset()
+
+
+async def test_draining_twice_is_draining_once():
+    async with Stage(drained=False) as stage:
+        await stage.both()
+        await asyncio.gather(stage.guard.drain(), stage.guard.drain())
+        await stage.guard.drain()
+        assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
+
+
+async def test_a_connection_accepted_in_the_last_moment_is_drained_too():
+    async with Stage(Stays, drained=False, config=SessionConfig(close_s=0.1, disconnect_hold_s=0.0)) as stage:
+        haproxy = Peer(socket.create_connection((stage.address.host, stage.address.port)))
+        haproxy.sock.setblocking(False)
+        stage.guard._listeners[0]._accept()  # and the event loop has not even attached it
+        await stage.guard.drain()
+        assert "drain" in stage.session.calls
+        assert await haproxy.was_reset()
+        haproxy.close()
+
+
+async def test_everything_can_be_aborted_before_anything_is_attached():
+    async with Stage(Stays, drained=False) as stage:
+        haproxy = Peer(socket.create_connection((stage.address.host, stage.address.port)))
+        haproxy.sock.setblocking(False)
+        stage.guard._listeners[0]._accept()
+        stage.guard.abort_all()
+        assert stage.guard.sessions == 0
+        await stage.guard.drain()
+        assert await haproxy.was_reset()
+        haproxy.close()
+        assert stage.session.calls == ["release"]
+
+
+async def test_a_drain_gives_up_a_dial_that_hangs():
+    async with hanging_address() as nowhere, Stage(agent=nowhere, drained=False) as stage:
+        haproxy = await stage.haproxy()
+        await until(lambda: stage.sessions and "start" in stage.session.calls)
+        await stage.guard.drain()
+        assert await haproxy.rest() == b""

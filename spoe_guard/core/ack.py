@@ -23,7 +23,7 @@ def judge_ack(walker: Walker, said: frame.Frame, now: float) -> None:
     conv = walker.conv
     fate = conv.ledger.fate(said.ids)
     if fate is not Fate.OPEN:
-        passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS and conv.state is State.RUNNING
+        passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
         walker.pass_on(said, said.raw if passes else None)
     elif conv.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
         lose_ack(walker, said)

@@ -11,7 +11,7 @@ from spoe_guard.wire import actions, typed_data, varint
 class Diagnosis:
     """What is wrong with a list of actions: ``anomalies`` in order, and ``payload`` as it reads when repaired.
 
-    Where an action cannot be read the payload is cut in front of it.
+    Where an action cannot be read the payload is cut in front of it; where nothing is left it says ``NO_EFFECT``.
     """
 
     __slots__ = ("anomalies", "payload")
@@ -28,7 +28,6 @@ def diagnose(payload: bytes) -> Diagnosis:
     pieces: list[bytes] = []
     if not payload:
         found.anomalies.append(Anomaly.EMPTY_ACK)
-        pieces.append(actions.NO_EFFECT)
     while pos < end:
         after = actions.skip_action(payload, pos, end)
         if after < 0:
@@ -41,7 +40,7 @@ def diagnose(payload: bytes) -> Diagnosis:
             found.anomalies.append(Anomaly.ACK_STRAY_NULL)
             after += 1
         pos = after
-    found.payload = b"".join(pieces)
+    found.payload = b"".join(pieces) or actions.NO_EFFECT
     return found
 
 

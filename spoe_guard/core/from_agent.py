@@ -27,7 +27,7 @@ class FromAgent(Walker):
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
-        return self.conv.agent_size
+        return min(self.conv.agent_size, self.conv.config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
@@ -58,7 +58,7 @@ class FromAgent(Walker):
         elif check and conv.state is State.RUNNING:
             judge_trailing(self, said, now)
         elif anomaly is not None:
-            self.pass_on(said, said.raw if self.judge(anomaly, said, now) is Action.PASS else None)
+            self.misplaced(anomaly, said, now)
         elif said.type == frame.ACK:
             judge_ack(self, said, now)
         elif said.type == frame.AGENT_HELLO and conv.offer is not None:
@@ -137,11 +137,12 @@ class FromAgent(Walker):
         if said.stream_id or said.frame_id:
             self.judge(Anomaly.DISCONNECT_BAD_IDS, said, now)
             word.fit = False
-        if self.mend_flags(said, now) is not said.raw:
-            word.fit = False
-        if conv.state is not State.RUNNING:  # a policy ended the session over its flags
+        raw = self.mend_flags(said, now)
+        if raw is None:
             self.pass_on(said, None)
-        elif conv.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER:
+            return
+        word.fit = word.fit and raw is said.raw
+        if conv.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER:
             conv.hold(word, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL)
         else:
             conv.held = word

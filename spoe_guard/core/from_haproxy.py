@@ -60,8 +60,7 @@ class FromHAProxy(Walker):
         """Deal with a whole frame."""
         _, anomaly = step(self.conv.state, self.side, said.type)
         if anomaly is not None:
-            passes = self.judge(anomaly, said, now) is Action.PASS and self.conv.state is State.RUNNING
-            self.pass_on(said, said.raw if passes else None)
+            self.misplaced(anomaly, said, now)
         elif said.type == frame.HAPROXY_HELLO:
             self._hello(said, now)
         elif said.type == frame.HAPROXY_DISCONNECT:

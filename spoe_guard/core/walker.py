@@ -10,6 +10,7 @@ from spoe_guard.core.conversation import Conversation
 from spoe_guard.core.events import AuthoredReason, EndedBy, EndReason
 from spoe_guard.core.inlet import Inlet, bytes_needed
 from spoe_guard.core.outlet import Outlet
+from spoe_guard.core.states import State
 from spoe_guard.core.tally import UNKNOWN_TYPE
 from spoe_guard.wire import frame
 
@@ -146,6 +147,14 @@ class Walker:
         if action is Action.CLOSE:
             self.fail(now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
         return action
+
+    def misplaced(self, anomaly: Anomaly, said: frame.Frame, now: float) -> None:
+        """Deal with a frame that has no place where it stands; a policy may pass it between HELLO and DISCONNECT only."""
+        action = self.conv.policy.action(self.side, anomaly)
+        if action is Action.PASS and self.conv.state not in (State.RUNNING, State.LEAVING):
+            action = Action.DROP
+        self.judge(anomaly, said, now, action=action)
+        self.pass_on(said, said.raw if action is Action.PASS else None)
 
     def pass_on(self, said: frame.Frame, raw: bytes | None) -> None:
         """Send ``said`` on: as it came where ``raw`` is the same bytes, else as repaired; None drops it."""

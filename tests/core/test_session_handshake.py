@@ -151,7 +151,7 @@ def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
         refusal=frames.agent_disconnect(8, b"no such version"),
     )
     assert b"no such version" in talk.written["to_haproxy"]
-    assert [event for event in talk.events if isinstance(event, DisconnectSeen)][0].message == "no such version"
+    assert next(event for event in talk.events if isinstance(event, DisconnectSeen)).message == "no such version"
     assert talk.anomalies[0].detail == "status 8: no such version"
 
 
@@ -238,9 +238,13 @@ def test_an_agent_that_speaks_http_is_told_of_slowly() -> None:
 def test_a_route_may_have_a_missing_agent_passed_on_as_a_close(anomaly: Anomaly) -> None:
     policy = {anomaly: Action.PASS}
     if anomaly is Anomaly.DISCONNECT_MISSING:
-        script = WAITING + "agent fin -> pass disconnect_missing, unreachable other, close haproxy, close agent, end agent closed"
-        script = script.replace("other, close haproxy", "other, to_agent HAPROXY_DISCONNECT 0, close haproxy")
-        Talk(policy).play(script)
+        Talk(policy).play(
+            WAITING
+            + """
+            agent fin -> pass disconnect_missing, unreachable other, to_agent HAPROXY_DISCONNECT 0, \
+                         close haproxy, close agent, end agent closed
+            """
+        )
         return
     Talk(policy).play(
         """
@@ -251,9 +255,10 @@ def test_a_route_may_have_a_missing_agent_passed_on_as_a_close(anomaly: Anomaly)
     Talk(policy).play(
         WAITING
         + """
-        guard waits 2             -> unreachable hello_timeout, pass agent_unreachable, to_agent HAPROXY_DISCONNECT 0, close haproxy
-        agent AGENT_DISCONNECT 0  -> nothing
-        agent fin                 -> close agent, end agent unreachable
+        guard waits 2            -> unreachable hello_timeout, pass agent_unreachable, \
+                                    to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent AGENT_DISCONNECT 0 -> nothing
+        agent fin                -> close agent, end agent unreachable
         """
     )
 

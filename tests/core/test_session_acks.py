@@ -1,0 +1,246 @@
+"""ACKs: matched to a NOTIFY that is open, mended where that is certain, passed once (promises H1, H3, H6)."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.ledger import REMEMBERED
+from tests.core import frames
+from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack
+from tests.core.script import play, running
+
+
+def test_only_the_stray_acks_are_dropped() -> None:
+    play(
+        """
+        haproxy NOTIFY 7.1 + NOTIFY 9.1  -> ok
+        agent   ACK 11.1                 -> drop unmatched_ack
+        agent   ACK 9.1                  -> ok
+        agent   ACK 9.1                  -> drop duplicate_ack
+        agent   ACK 7.2                  -> drop unmatched_ack
+        agent   ACK 7.1                  -> ok
+        """
+    )
+
+
+def test_one_stray_ack_does_not_cost_the_good_ones_of_the_same_read() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> ok
+        agent   ACK 1.1 + ACK 99.1 + ACK 5.1 + ACK 1.1 + ACK 3.1 -> drop unmatched_ack, drop duplicate_ack, \
+                to_haproxy ACK 1.1, to_haproxy ACK 5.1, to_haproxy ACK 3.1
+        """
+    )
+
+
+def test_ids_are_compared_in_full_width() -> None:
+    play(
+        f"""
+        haproxy NOTIFY 7.1           -> ok
+        agent   ACK {7 + 2**32}.1    -> drop unmatched_ack
+        agent   ACK 7.{1 + 2**32}    -> drop unmatched_ack
+        haproxy NOTIFY {2**64 - 1}.{2**64 - 1} -> ok
+        agent   ACK {2**64 - 1}.{2**64 - 1}    -> ok
+        """
+    )
+
+
+def test_ids_may_be_used_again_once_answered() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   ACK 1.1    -> ok
+        haproxy NOTIFY 1.1 -> ok
+        agent   ACK 1.1    -> ok
+        agent   ACK 1.1    -> drop duplicate_ack
+        """
+    )
+
+
+def test_an_ack_is_told_duplicate_from_unmatched_for_the_last_256_answered() -> None:
+    talk = running()
+    for number in range(1, 2 * REMEMBERED + 2):
+        talk.play(f"haproxy NOTIFY {number}.1 -> ok\nagent ACK {number}.1 -> ok")
+    talk.play(
+        f"""
+        agent ACK {REMEMBERED + 2}.1 -> drop duplicate_ack
+        agent ACK 1.1                -> drop unmatched_ack
+        """
+    )
+
+
+def test_an_ack_in_any_segmentation_comes_out_whole() -> None:
+    whole = ack()
+    for at in range(1, len(whole)):
+        play(
+            f"""
+            haproxy NOTIFY 1.1[:{at}] -> held
+            haproxy NOTIFY 1.1[{at}:] -> to_agent NOTIFY 1.1
+            agent   ACK 1.1[:{at}]    -> held
+            agent   ACK 1.1[{at}:]    -> to_haproxy ACK 1.1
+            """
+        )
+
+
+STRAY = UNSET_VAR + b"\0" + SET_VAR
+FALSE = SET_VAR[:-1] + b"\x01"
+ODD_FALSE = SET_VAR[:-1] + b"\x10"
+
+MENDED = [
+    # name                         as it came                   reported                                     as it goes on
+    ("without FIN",                ack(flags=0),                "repair missing_fin",                        ack()),
+    ("aborted",                    ack(flags=FIN | ABRT),       "repair reserved_flags",                     ack()),
+    ("aborted and without FIN",    ack(flags=ABRT),             "repair missing_fin, repair reserved_flags", ack()),
+    ("a flag from the future",     ack(flags=0x80000001),       "repair reserved_flags",                     ack()),
+    ("zero byte behind unset-var", ack(payload=STRAY),          "repair ack_stray_null",                     ack(payload=UNSET_VAR + SET_VAR)),
+    ("false written as 0x10",      ack(payload=ODD_FALSE),      "repair ack_bad_bool",                       ack(payload=FALSE)),
+    ("no FIN, and a bad boolean",  ack(payload=ODD_FALSE, flags=0), "repair missing_fin, repair ack_bad_bool", ack(payload=FALSE)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "reported", "mended"), [c[1:] for c in MENDED], ids=[c[0] for c in MENDED])
+def test_an_ack_is_mended_where_that_is_certain(raw: bytes, reported: str, mended: bytes) -> None:
+    talk = running()
+    handshake = len(talk.written["to_haproxy"])
+    talk.play(
+        f"""
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> {reported}, to_haproxy ACK 1.1
+        agent   ACK 1.1    -> drop duplicate_ack
+        """,
+        odd=raw,
+    )
+    assert talk.written["to_haproxy"][handshake:] == mended
+
+
+LOST = [
+    # name                                   as it came                                          reported
+    ("an action nobody knows",               ack(payload=SET_VAR + b"\x07"),                     "ack_malformed"),
+    ("a string cut short",                   ack(payload=SET_VAR[:-3]),                          "bad_varint"),
+    ("a length that does not end",           ack(payload=b"\1\3\2" + frames.ENDLESS),            "bad_varint"),
+    ("a length that wraps",                  ack(payload=b"\1\3\2" + b"\xff" * 9 + b"\1" + b"x"), "bad_varint"),
+    ("a scope nobody knows",                 ack(payload=b"\1\3\5\1a\x11"),                      "ack_malformed"),
+    ("longer than was negotiated",           frames.sized(103, frames.SIZE + 1),                 "oversize_frame"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "anomaly"), [c[1:] for c in LOST], ids=[c[0] for c in LOST])
+def test_an_ack_that_cannot_be_mended_leaves_its_notify_unanswered(raw: bytes, anomaly: str) -> None:
+    running().play(
+        f"""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   <odd>   -> drop {anomaly}, pass notify_unanswered, unanswered ack_dropped 1
+        agent   ACK 1.1 -> drop late_ack
+        agent   ACK 3.1 -> ok
+        """,
+        odd=raw,
+    )
+
+
+def test_haproxy_gets_an_ack_without_effect_in_its_place_where_the_route_says_so() -> None:
+    talk = running(answer_unanswered=True)
+    handshake = len(talk.written["to_haproxy"])
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> drop ack_malformed, answer notify_unanswered, unanswered ack_dropped 1, to_haproxy ACK 1.1
+        agent   ACK 1.1    -> drop late_ack
+        agent   AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok
+        """,
+        odd=ack(payload=b"\x07"),
+    )
+    assert talk.written["to_haproxy"][handshake:] == ack(payload=NOP) + frames.agent_disconnect(0)
+
+
+def test_bad_ids_cost_no_more_than_their_own_frame() -> None:
+    running().play(
+        """
+        haproxy NOTIFY 1.1            -> ok
+        agent   <odd> + ACK 1.1       -> drop bad_varint, to_haproxy ACK 1.1
+        """,
+        odd=frames.raw(b"\x67\0\0\0\1" + frames.ENDLESS),
+    )
+
+
+def test_an_ack_of_exactly_the_negotiated_size_passes_and_one_byte_more_does_not() -> None:
+    running(answer=frames.agent_hello(max_frame_size=1000)).play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   <fits>                  -> ok
+        agent   <more>                  -> drop oversize_frame, pass notify_unanswered, unanswered ack_dropped 1
+        """,
+        fits=frames.sized(103, 1000),
+        more=frames.sized(103, 1001, "3.1"),
+    )
+
+
+def test_cutting_an_ack_short_to_nothing_leaves_one_that_every_haproxy_takes() -> None:
+    talk = running({Anomaly.ACK_MALFORMED: Action.REPAIR})
+    handshake = len(talk.written["to_haproxy"])
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   <none>                  -> repair ack_malformed, to_haproxy ACK 1.1
+        agent   <some>                  -> repair ack_malformed, to_haproxy ACK 3.1
+        """,
+        none=ack(payload=b"\x07"),
+        some=ack("3.1", payload=SET_VAR + b"\x07" + SET_VAR),
+    )
+    assert talk.written["to_haproxy"][handshake:] == ack(payload=NOP) + ack("3.1")
+
+
+# --- the deadline -------------------------------------------------------------------------------------------------------
+
+
+def test_a_notify_is_given_up_at_its_deadline_and_not_before() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1   -> ok
+        guard   waits 2      -> nothing
+        haproxy NOTIFY 3.1   -> ok
+        guard   waits 2.999  -> nothing
+        guard   waits 0.001  -> pass notify_unanswered, unanswered deadline 1
+        agent   ACK 1.1      -> drop late_ack
+        agent   ACK 3.1      -> ok
+        """,
+        answer_deadline_s=5.0,
+    )
+
+
+def test_all_notifies_past_their_deadline_are_given_up_in_one_go() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        guard   waits 5  -> answer notify_unanswered, unanswered deadline 1, answer notify_unanswered, \
+                            unanswered deadline 1, to_haproxy ACK 1.1, to_haproxy ACK 3.1
+        agent   ACK 3.1  -> drop late_ack
+        """,
+        answer_deadline_s=5.0,
+        answer_unanswered=True,
+    )
+
+
+def test_a_deadline_that_has_passed_for_an_answered_notify_does_not_make_the_timer_spin() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1   -> ok
+        guard   waits 1      -> nothing
+        agent   ACK 1.1      -> ok
+        guard   waits 3.9    -> nothing
+        haproxy NOTIFY 3.1   -> ok
+        guard   waits 4.999  -> nothing
+        guard   waits 0.001  -> pass notify_unanswered, unanswered deadline 1
+        """,
+        answer_deadline_s=5.0,
+    )
+
+
+def test_without_a_deadline_a_notify_stays_open() -> None:
+    talk = play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        guard   waits 599  -> nothing
+        agent   ACK 1.1    -> ok
+        """
+    )
+    assert talk.tally.ack_count == 1
+    assert talk.tally.ack_seconds == 599.0

@@ -1,11 +1,16 @@
-"""How Hypothesis searches. ``fast`` plays the same examples each time; SPOE_GUARD_HYPOTHESIS=deep looks for new ones, for minutes."""
+"""How Hypothesis searches: ``fast`` plays the same examples each time, SPOE_GUARD_HYPOTHESIS=deep looks for new ones."""
 
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
-_ALL = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+_ALL = {
+    "deadline": None,
+    "print_blob": True,
+    "phases": [phase for phase in Phase if phase is not Phase.explain],  # it takes longer than all the rest
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
 
 settings.register_profile("fast", derandomize=True, database=None, max_examples=100, **_ALL)
 settings.register_profile("deep", derandomize=False, max_examples=5000, **_ALL)

@@ -122,6 +122,8 @@ class ObservedSession:
 
     def drain(self, now: float) -> Output:
         """The guard is stopping: open NOTIFYs may be answered for a while, then both connections close."""
+        if self._over:
+            return Output()
         self._draining = True
         self._drain_by = now + self._config.disconnect_hold_s
         return self._watch(self._shadow.drain(now), now)
@@ -167,6 +169,7 @@ class ObservedSession:
         if self._over:
             return out
         self._over = True
+        self._early.clear()  # the agent they were for was never there
         events = list(out.events)
         for side in (Side.AGENT, Side.HAPROXY):
             last = self._shadow.closed(side, now, reset=True)

@@ -1,0 +1,102 @@
+"""What the agent makes of what it gets: promises A1, A2 and A3."""
+
+from dataclasses import dataclass, field
+
+from tests.properties import spop
+from tests.properties.hellos import Offer, first_offer, names, offer_of
+from tests.properties.spop import Frame, UnreadableError
+from tests.properties.transcript import Did, Terms, Transcript
+
+
+@dataclass
+class AgentsView:
+    """What the agent makes of the frames it gets."""
+
+    terms: Terms
+    broken: list[str] = field(default_factory=list)
+    haproxy_said: bytes = b""
+    agent_said: bytes = b""
+    offered: Offer | None = None
+    frames: int = 0
+    got_disconnect: bool = False
+
+    def get(self, write: bytes) -> None:
+        if first_offer(self.haproxy_said) is None:
+            self.broken.append(f"A1: bytes before a valid HAPROXY-HELLO: {write[:32].hex()}")
+            return
+        frames, rest = spop.cut(write)
+        if rest:
+            self.broken.append(f"A2: a write ends inside a frame: {rest[:32].hex()}")
+        for raw in frames:
+            try:
+                self._frame(spop.read_frame(raw))
+            except UnreadableError as why:
+                self.broken.append(f"A2: {why}: {raw[:32].hex()}")
+
+    def _frame(self, got: Frame) -> None:
+        self.frames += 1
+        if self.got_disconnect:
+            self.broken.append(f"A3: type {got.type} behind HAPROXY-DISCONNECT")
+        if self.frames == 1:
+            self._hello(got)
+            return
+        size, fragments = self._negotiated()
+        if got.length > size:
+            self.broken.append(f"A2: length {got.length}, negotiated {size}")
+        if got.type == spop.HAPROXY_DISCONNECT:
+            self.got_disconnect = True
+            keys = spop.pairs(got.payload)
+            sound = {b"status-code", b"message"} <= keys.keys() and got.ids == (0, 0) and got.flags == spop.FIN
+            if not sound:
+                self.broken.append(f"A2: HAPROXY-DISCONNECT {got}")
+        elif got.type == spop.NOTIFY and got.flags == spop.FIN:
+            spop.messages(got.payload)
+        elif not (fragments and got.type in (spop.NOTIFY, spop.UNSET)):
+            self.broken.append(f"A2: type {got.type} with flags {got.flags:#x}")
+
+    def _hello(self, got: Frame) -> None:
+        before = first_offer(self.haproxy_said)
+        self.offered = offer = offer_of(got)
+        if before is None or offer.size > before.size or not offer.capabilities <= before.capabilities & self.terms.capabilities:
+            self.broken.append(f"A2: offers {offer}, HAProxy {before}")
+
+    def _negotiated(self) -> tuple[int, bool]:
+        """The size the agent asked for, if that is a sane one, and whether it takes fragments. 256 where it asks for less."""
+        offered = self.offered.size if self.offered else 0
+        for raw in spop.cut(self.agent_said)[0]:
+            if len(raw) < 11 or raw[4] != spop.AGENT_HELLO:
+                continue
+            try:
+                said = spop.read_frame(raw)
+                keys = spop.pairs(said.payload)
+            except UnreadableError:
+                continue
+            size = keys.get(b"max-frame-size", (0, None))[1]
+            if not isinstance(size, int) or size > offered or size == 0:
+                size = offered
+            return max(size, 256), "fragmentation" in names(keys.get(b"capabilities", (0, None))[1])
+        return offered, True
+
+
+def broken_to_agent(transcript: Transcript, terms: Terms) -> list[str]:
+    """Which of A1, A2 and A3 are broken in what the agent got."""
+    view = AgentsView(terms)
+    closed = left = False
+    for step in transcript:
+        if step.did is Did.HAPROXY_SAID:
+            view.haproxy_said += step.data
+        elif step.did is Did.AGENT_SAID:
+            view.agent_said += step.data
+        elif step.did is Did.AGENT_LEFT:
+            left = True
+        elif step.did is Did.AGENT_CLOSED:
+            closed = True
+            if view.frames and not view.got_disconnect and not left:
+                view.broken.append("A3: closed without HAPROXY-DISCONNECT")
+        elif step.did is Did.AGENT_GOT:
+            if closed:
+                view.broken.append("A3: bytes behind the close")
+            view.get(step.data)
+        elif step.did is Did.OVER and view.frames and not closed and not left:
+            view.broken.append("A3: never closed")
+    return view.broken

@@ -1,0 +1,53 @@
+"""Whether a session kept the promises of design.md, told from the bytes on the wire alone.
+
+Written from SPOE.txt and the tables of promises; shares no code with the package. It is given a transcript, in order
+and with times, of what each peer said and got, and returns the promises that were broken, each with a reason.
+"""
+
+from tests.properties import spop
+from tests.properties.agents_view import broken_to_agent
+from tests.properties.answers import broken_answers
+from tests.properties.haproxys_view import broken_to_haproxy
+from tests.properties.hellos import first_offer
+from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
+
+REFUSAL_HOLD_S = 0.25  # design: slow refusal, the first of its steps
+
+
+def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
+    """Whether the end was said (H7): AGENT-DISCONNECT and FIN, within bounded time behind what ended the session."""
+    broken: list[str] = []
+    said = got = b""
+    over_by: float | None = None  # by then HAProxy must be closed
+    healthcheck = left = False
+    for step in transcript:
+        if over_by is not None and step.at > over_by + EPSILON_S:
+            broken.append(f"H7: not closed by {over_by:.3f}; it is {step.at:.3f} at `{step.did.value}`")
+            over_by = None
+        if step.did is Did.HAPROXY_SAID:
+            said += step.data
+            offer = first_offer(said)
+            healthcheck = offer is not None and offer.healthcheck
+        elif step.did is Did.HAPROXY_GOT:
+            got += step.data
+        elif step.did in (Did.AGENT_LEFT, Did.AGENT_FAILED) and not left:
+            over_by = step.at + REFUSAL_HOLD_S + terms.close_s
+        elif step.did is Did.HAPROXY_LEFT:
+            left = True
+            over_by = None
+        elif step.did is Did.HAPROXY_CLOSED:
+            over_by = None
+            frames, _ = spop.cut(got)
+            last = frames[-1][4] if frames else None
+            if first_offer(said) and not healthcheck and not left and last != spop.AGENT_DISCONNECT:
+                broken.append(f"H7: closed without AGENT-DISCONNECT; the last frame was {last}")
+            left = True
+        elif step.did is Did.OVER and not left:
+            broken.append("H7: never closed")
+    return broken
+
+
+def broken_promises(transcript: Transcript, terms: Terms, *, answers: bool = True) -> list[str]:
+    """Every promise that was broken, each with a reason. ``answers`` False leaves out H5, where a policy gives it away."""
+    broken = broken_to_haproxy(transcript, terms) + broken_ends(transcript, terms) + broken_to_agent(transcript, terms)
+    return broken + (broken_answers(transcript, terms) if answers and not broken else [])

@@ -1,0 +1,58 @@
+"""The settings the properties are played under."""
+
+from hypothesis import strategies as st
+
+from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.policy import Policy
+
+# To let one of these pass is to ask for what the promises exclude; so the promises are not tested under it.
+_PASSABLE = frozenset(
+    (Anomaly.EMPTY_ACK, Anomaly.NOTIFY_EMPTY, Anomaly.NOTIFY_DUPLICATE, Anomaly.NOTIFY_UNANSWERED, Anomaly.ACK_PROC_SCOPE)
+)
+# H5 is given away by these choices, and by any that ends the session early.
+_COSTS_ANSWERS = {Anomaly.ACK_AFTER_DISCONNECT: Action.DROP}
+
+
+def _choices(allowed: dict[Anomaly, list[Action]]) -> st.SearchStrategy[Policy]:
+    names = [anomaly for anomaly, actions in allowed.items() if len(actions) > 1]
+    one = st.sampled_from(names).flatmap(lambda anomaly: st.tuples(st.just(anomaly), st.sampled_from(allowed[anomaly])))
+    return st.lists(one, max_size=6).map(lambda chosen: Policy(dict(chosen)))
+
+
+_ORDER = list(Action)
+_ALL = {anomaly: sorted(row.allowed, key=_ORDER.index) for anomaly, row in CATALOGUE.items()}
+_KEEPING = {
+    anomaly: [action for action in actions if action is not Action.PASS or anomaly in _PASSABLE]
+    for anomaly, actions in _ALL.items()
+}
+_ANSWERING = {
+    anomaly: [action for action in actions if action is not Action.CLOSE and _COSTS_ANSWERS.get(anomaly) is not action]
+    for anomaly, actions in _KEEPING.items()
+}
+
+any_policy = _choices(_ALL)
+promising_policy = _choices(_KEEPING)
+answering_policy = _choices(_ANSWERING)
+
+
+def configs(policy: st.SearchStrategy[Policy], *, observe: bool = False) -> st.SearchStrategy[SessionConfig]:
+    """Settings as ``check`` would let them pass: room for a frame in ``held_bytes``."""
+    sizes = st.sampled_from([(None, 1048576), (None, 1048576), (None, 16384), (1024, 1028), (256, 260)])
+    return st.builds(
+        lambda size, **rest: SessionConfig(max_frame_size=size[0], held_bytes=size[1], **rest),
+        sizes,
+        observe=st.just(observe),
+        policy=policy,
+        capabilities=st.sampled_from(
+            [frozenset(("pipelining",)), frozenset(("pipelining", "fragmentation", "async")), frozenset()]
+        ),
+        engine_id=st.sampled_from([None, None, "guard"]),
+        disconnect_hold_s=st.sampled_from([0.5, 0.5, 0.0, 3.0]),
+        answer_unanswered=st.booleans(),
+        answer_deadline_s=st.sampled_from([None, None, 0.3]),
+        open_notifies=st.sampled_from([65536, 65536, 2, 1]),
+    )
+
+
+DEFAULT = SessionConfig()

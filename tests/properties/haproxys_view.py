@@ -1,0 +1,119 @@
+"""What HAProxy makes of what it gets: promises H1, H2, H3, H4 and H6."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.properties import spop
+from tests.properties.hellos import Offer, agent_terms, first_offer
+from tests.properties.spop import Frame, UnreadableError
+from tests.properties.transcript import Did, Terms, Transcript
+
+
+def notifies_of(said: bytes) -> Iterator[tuple[int, int]]:
+    """Ids of the NOTIFYs in what HAProxy said so far, one that is still coming included if its ids can be read."""
+    frames, rest = spop.cut(said)
+    for raw in (*frames, rest):
+        if len(raw) > 10 and raw[4] == spop.NOTIFY:
+            cursor = spop.Cursor(raw[9:])
+            try:
+                yield cursor.integer(), cursor.integer()
+            except UnreadableError:
+                continue
+
+
+@dataclass
+class HAProxysView:
+    """What HAProxy makes of the frames it gets."""
+
+    terms: Terms
+    broken: list[str] = field(default_factory=list)
+    said: bytes = b""
+    counted: int = 0  # NOTIFYs of ``said`` seen so far
+    waiting: Counter[tuple[int, int]] = field(default_factory=Counter)
+    size: int | None = None  # negotiated
+    got_disconnect: bool = False
+    frames: int = 0
+
+    def say(self, data: bytes) -> None:
+        self.said += data
+        sent = list(notifies_of(self.said))
+        for ids, count in Counter(sent[self.counted :]).items():
+            # A NOTIFY with the ids of an open one adds nothing. But of two in one write the first may be answered before
+            # the second is read, and a guard that answers for the agent may give the earlier one up for the later.
+            self.waiting[ids] = self.waiting[ids] + count if self.terms.answer_unanswered else max(self.waiting[ids], count)
+        self.counted = len(sent)
+
+    def get(self, write: bytes) -> None:
+        frames, rest = spop.cut(write)
+        if rest:
+            self.broken.append(f"H1: a write ends inside a frame: {rest[:32].hex()}")
+        for raw in frames:
+            try:
+                self._frame(spop.read_frame(raw))
+            except UnreadableError as why:
+                self.broken.append(f"H1: {why}: {raw[:32].hex()}")
+
+    def _frame(self, got: Frame) -> None:
+        offer = first_offer(self.said)
+        self.frames += 1
+        if self.got_disconnect:
+            self.broken.append(f"H4: type {got.type} behind AGENT-DISCONNECT")
+        if got.flags != spop.FIN or got.type not in spop.FROM_AGENT:
+            self.broken.append(f"H1: type {got.type} with flags {got.flags:#x}")
+        most = self.size or (offer.size if offer else 256)
+        if got.length > most:
+            self.broken.append(f"H1: length {got.length}, negotiated {most}")
+        if got.type == spop.AGENT_DISCONNECT:
+            self._disconnect(got)
+        elif self.frames == 1:
+            self._hello(got, offer)
+        elif got.type == spop.ACK:
+            self._ack(got)
+        else:
+            self.broken.append(f"H2: type {got.type} as frame {self.frames}")
+
+    def _hello(self, got: Frame, offer: Offer | None) -> None:
+        if offer is None or got.type != spop.AGENT_HELLO:
+            self.broken.append(f"H2: type {got.type} first, with {'an' if offer else 'no'} offer")
+            return
+        try:
+            self.size, _ = agent_terms(got, offer.size, offer.capabilities)
+        except UnreadableError as why:
+            self.broken.append(f"H2: {why}")
+
+    def _ack(self, got: Frame) -> None:
+        if self.waiting[got.ids] <= 0:
+            self.broken.append(f"H3: ACK {got.ids}, and no such NOTIFY is open")
+        self.waiting[got.ids] -= 1
+        try:
+            spop.actions(got.payload)
+        except UnreadableError as why:
+            self.broken.append(f"H6: ACK {got.ids}: {why}")
+
+    def _disconnect(self, got: Frame) -> None:
+        self.got_disconnect = True
+        try:
+            keys = spop.pairs(got.payload)
+            status, message = keys[b"status-code"], keys[b"message"]
+            sound = status[0] in (2, 3, 4, 5) and status[1] in range(100) and message[0] == 8
+        except (UnreadableError, KeyError):
+            sound = False
+        if got.ids != (0, 0) or not sound:
+            self.broken.append(f"H4: ids {got.ids}, payload {got.payload[:64].hex()}")
+
+
+def broken_to_haproxy(transcript: Transcript, terms: Terms) -> list[str]:
+    """Which of H1, H2, H3, H4 and H6 are broken in what HAProxy got."""
+    view = HAProxysView(terms)
+    closed = False
+    for step in transcript:
+        if step.did is Did.HAPROXY_SAID:
+            view.say(step.data)
+        elif step.did is Did.HAPROXY_GOT:
+            if closed:
+                view.broken.append("H4: bytes behind the close")
+            view.get(step.data)
+        elif step.did is Did.HAPROXY_CLOSED:
+            closed = True
+    return view.broken

@@ -1,0 +1,184 @@
+"""SPOP read and written from SPOE.txt section 3 alone. Shares no code with the package: it is what the package is judged by."""
+
+from dataclasses import dataclass
+
+FIN, ABRT = 1, 2
+UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY, AGENT_HELLO, AGENT_DISCONNECT, ACK = 0, 1, 2, 3, 101, 102, 103
+FROM_AGENT = (AGENT_HELLO, AGENT_DISCONNECT, ACK)
+FROM_HAPROXY = (UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY)
+
+
+class UnreadableError(Exception):
+    """The bytes are not what they should be."""
+
+
+class Cursor:
+    """Reads ``data`` from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest = data
+
+    def take(self, count: int) -> bytes:
+        if count > len(self.rest):
+            raise UnreadableError(f"{count} bytes wanted, {len(self.rest)} left")
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        return taken
+
+    def integer(self) -> int:
+        """SPOE.txt 3.1: below 240 one byte; else each further byte counts 16, 2048, 262144... until one below 128."""
+        number = self.take(1)[0]
+        if number < 240:
+            return number
+        weight, spent = 16, 1
+        while True:
+            digit = self.take(1)[0]
+            number, weight, spent = number + digit * weight, weight * 128, spent + 1
+            if spent > 10 or number >= 2**64:
+                raise UnreadableError("an integer beyond 64 bits")
+            if digit < 128:
+                return number
+
+    def text(self) -> bytes:
+        return self.take(self.integer())
+
+    def value(self) -> tuple[int, object]:
+        """Typed data as (type, value); what is not a plain null, false or true in one byte is no boolean."""
+        first = self.take(1)[0]
+        kind = first & 15
+        if kind in (0, 1):
+            if first not in (0x00, 0x01, 0x11):
+                raise UnreadableError(f"boolean {first:#x}")
+            return kind, None if first == 0 else first == 0x11
+        if kind in (2, 3, 4, 5):
+            return kind, self.integer()
+        if kind == 6:
+            return kind, self.take(4)
+        if kind == 7:
+            return kind, self.take(16)
+        if kind in (8, 9):
+            return kind, self.text()
+        raise UnreadableError(f"type {kind}")
+
+
+@dataclass(frozen=True)
+class Frame:
+    type: int
+    flags: int
+    stream_id: int
+    frame_id: int
+    payload: bytes
+    length: int
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        return self.stream_id, self.frame_id
+
+
+def read_frame(raw: bytes) -> Frame:
+    """One frame, whole, with its length prefix, and nothing behind it."""
+    cursor = Cursor(raw)
+    length = int.from_bytes(cursor.take(4), "big")
+    if length != len(cursor.rest) or length < 7:
+        raise UnreadableError(f"length {length}, {len(cursor.rest)} bytes there")
+    type_ = cursor.take(1)[0]
+    flags = int.from_bytes(cursor.take(4), "big")
+    return Frame(type_, flags, cursor.integer(), cursor.integer(), cursor.rest, length)
+
+
+def cut(data: bytes) -> tuple[list[bytes], bytes]:
+    """The frames that ``data`` is made of by length prefix, and what is left over."""
+    frames = []
+    while len(data) >= 4 and len(data) >= 4 + int.from_bytes(data[:4], "big"):
+        end = 4 + int.from_bytes(data[:4], "big")
+        frames.append(data[:end])
+        data = data[end:]
+    return frames, data
+
+
+def pairs(payload: bytes) -> dict[bytes, tuple[int, object]]:
+    """A list of keys and typed values; a key given twice is unreadable."""
+    found: dict[bytes, tuple[int, object]] = {}
+    cursor = Cursor(payload)
+    while cursor.rest:
+        name = cursor.text()
+        if name in found:
+            raise UnreadableError(f"key {name!r} twice")
+        found[name] = cursor.value()
+    return found
+
+
+def actions(payload: bytes) -> int:
+    """How many actions a list has; SPOE.txt 3.4."""
+    cursor, count = Cursor(payload), 0
+    while cursor.rest:
+        kind, arguments, scope = cursor.take(3)
+        if (kind, arguments) not in ((1, 3), (2, 2)) or scope > 4:
+            raise UnreadableError(f"action {kind} with {arguments} arguments in scope {scope}")
+        cursor.text()
+        if kind == 1:
+            cursor.value()
+        count += 1
+    return count
+
+
+def messages(payload: bytes) -> int:
+    """How many messages a NOTIFY has; the flags of a boolean argument do not matter to an agent."""
+    cursor, count = Cursor(payload), 0
+    while cursor.rest:
+        cursor.text()
+        for _ in range(cursor.take(1)[0]):
+            cursor.text()
+            if cursor.rest and cursor.rest[0] & 15 in (0, 1):
+                cursor.take(1)
+            else:
+                cursor.value()
+        count += 1
+    return count
+
+
+# --- writing, for the conversations ----------------------------------------------------------------------------
+
+
+def integer(number: int) -> bytes:
+    if number < 240:
+        return bytes((number,))
+    out, number = [number & 15 | 240], (number - 240) // 16
+    while number >= 128:
+        out.append(number % 128 + 128)
+        number = (number - 128) // 128
+    return bytes((*out, number))
+
+
+def text(data: bytes) -> bytes:
+    return integer(len(data)) + data
+
+
+def frame(type_: int, ids: tuple[int, int] = (0, 0), payload: bytes = b"", flags: int = FIN) -> bytes:
+    body = bytes((type_,)) + flags.to_bytes(4, "big") + integer(ids[0]) + integer(ids[1]) + payload
+    return len(body).to_bytes(4, "big") + body
+
+
+def haproxy_hello(
+    size: int = 16380, capabilities: bytes = b"pipelining", *, healthcheck: bool = False, engine: bytes = b""
+) -> bytes:
+    payload = text(b"supported-versions") + b"\x08" + text(b"2.0") + text(b"max-frame-size") + b"\x03" + integer(size)
+    payload += text(b"capabilities") + b"\x08" + text(capabilities)
+    if healthcheck:
+        payload += text(b"healthcheck") + b"\x11"
+    if engine:
+        payload += text(b"engine-id") + b"\x08" + text(engine)
+    return frame(HAPROXY_HELLO, payload=payload)
+
+
+def agent_hello(size: int = 16380, capabilities: bytes = b"pipelining", version: bytes = b"2.0") -> bytes:
+    payload = text(b"version") + b"\x08" + text(version) + text(b"max-frame-size") + b"\x03" + integer(size)
+    return frame(AGENT_HELLO, payload=payload + text(b"capabilities") + b"\x08" + text(capabilities))
+
+
+def disconnect(type_: int, status: int = 0, message: bytes = b"bye", ids: tuple[int, int] = (0, 0)) -> bytes:
+    payload = text(b"status-code") + b"\x03" + integer(status) + text(b"message") + b"\x08" + text(message)
+    return frame(type_, ids, payload)
+
+
+ALLOWED = bytes.fromhex("0103 02 07616c6c6f776564 11")  # set-var txn allowed = true
+ONE_MESSAGE = bytes.fromhex("016d 01 026970 067f000001")  # m(ip=127.0.0.1)

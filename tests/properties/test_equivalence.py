@@ -1,0 +1,68 @@
+"""Two ways to the same end: the fast path and the readable one, and any segmentation of the same bytes."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.events import AnomalySeen
+from spoe_guard.core.tally import Tally
+from tests.properties.configs import any_policy, configs
+from tests.properties.conversations import AGENT, HAPROXY, against_both, segmentations, standing_still
+from tests.properties.driver import Play
+from tests.properties.effort import thoroughly
+from tests.properties.test_promises import dials
+
+pytestmark = pytest.mark.timeout(120)  # a failing example is shrunk before it is shown
+
+
+def counted(tally):
+    return {name: getattr(tally, name) for name in Tally.__slots__}
+
+
+def written(played):
+    return played.wires[HAPROXY].got, played.wires[AGENT].got
+
+
+@thoroughly
+@given(against_both, configs(any_policy), segmentations, dials)
+def test_the_fast_path_and_the_readable_one_agree(moves, config, sizes, dial):
+    fast, readable = (Play(config, dial=dial, sizes=sizes, fast=fast).play(moves).finish() for fast in (True, False))
+    assert written(fast) == written(readable)
+    assert fast.events == readable.events
+    assert counted(fast.tally) == counted(readable.tally)
+    assert fast.transcript == readable.transcript
+
+
+def told(played):
+    """What was reported, comparable for two segmentations.
+
+    Of bytes that are no frame an event shows those that were there when they could be judged. Bytes behind a close come
+    with the write they are part of and are reported; had they been written later nobody would have read them.
+    """
+    events = []
+    for event in played.events:
+        if isinstance(event, AnomalySeen) and event.stream_id is None:
+            if event.anomaly is Anomaly.FRAME_AFTER_DISCONNECT:
+                continue
+            events.append(replace(event, sample=b"", type=None, length=None))
+        elif isinstance(event, AnomalySeen) and event.anomaly is Anomaly.INTERLEAVED_FRAMES:
+            events.append(replace(event, offset=0))  # of the bytes searched, not of the frame found in them
+        else:
+            events.append(event)
+    return events
+
+
+def counted_but_bytes(tally):
+    """Bytes behind a close still come when they are part of the same write, and not when they would come later."""
+    return {name: count for name, count in counted(tally).items() if name not in ("bytes_to_agent", "bytes_to_haproxy")}
+
+
+@thoroughly
+@given(standing_still, configs(any_policy), segmentations)
+def test_segmentation_changes_neither_bytes_nor_events(moves, config, sizes):
+    whole, cut = Play(config).play(moves), Play(config, sizes=sizes).play(moves)
+    assert written(whole) == written(cut)
+    assert told(whole) == told(cut)
+    assert counted_but_bytes(whole.tally) == counted_but_bytes(cut.tally)

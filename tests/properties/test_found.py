@@ -1,0 +1,80 @@
+"""What the properties found, each pinned as the shortest conversation that shows it."""
+
+import math
+from dataclasses import replace
+
+from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import AnomalySeen
+from spoe_guard.core.states import State
+from tests.properties import spop
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Say
+from tests.properties.driver import Dial, Play
+
+OPENING = [Say(HAPROXY, spop.haproxy_hello()), Say(AGENT, spop.agent_hello())]
+NOTIFY = spop.frame(spop.NOTIFY, (1, 1), spop.ONE_MESSAGE)
+ACK = spop.frame(spop.ACK, (1, 1), spop.ALLOWED)
+CONFIG = SessionConfig()
+
+
+def anomalies(played):
+    return [event.anomaly for event in played.events if isinstance(event, AnomalySeen)]
+
+
+def acks(played):
+    return [raw for raw in spop.cut(played.wires[HAPROXY].got)[0] if raw[4] == spop.ACK]
+
+
+def test_a_notify_repeated_behind_the_agents_goodbye_does_not_cost_the_open_one_its_ack():
+    goodbye = Say(AGENT, spop.disconnect(spop.AGENT_DISCONNECT))
+    played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), goodbye, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]).finish()
+    assert acks(played) == [ACK]
+
+
+def test_a_notify_repeated_while_draining_is_answered_once():
+    config = replace(CONFIG, answer_unanswered=True)
+    played = Play(config).play([*OPENING, Say(HAPROXY, NOTIFY), Drain(), Say(HAPROXY, NOTIFY * 2)]).finish()
+    assert len(acks(played)) == 1
+
+
+def test_an_empty_notify_with_the_ids_of_an_open_one_is_not_answered_in_its_place():
+    empty = spop.frame(spop.NOTIFY, (1, 1))
+    played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(HAPROXY, empty), Say(AGENT, ACK)]).finish()
+    assert acks(played) == [ACK]
+
+
+def test_a_hello_longer_than_what_a_session_may_hold_is_read_whole():
+    hello = spop.haproxy_hello(engine=b"e" * 300)
+    config = replace(CONFIG, max_frame_size=256, held_bytes=260)
+    for sizes in ([], [1]):
+        played = Play(config, sizes=sizes).play([Say(HAPROXY, hello)])
+        assert played.session.state is State.AGENT_HELLO
+        assert anomalies(played) == []
+
+
+def test_noise_is_told_from_its_fifth_byte_however_it_comes():
+    for sizes in ([], [1]):
+        played = Play(CONFIG, sizes=sizes).play([Say(HAPROXY, b"\0\0\0\x0b\x2a")])
+        assert anomalies(played) == [Anomaly.NOT_SPOP]
+
+
+def test_an_observed_session_that_is_over_has_nothing_to_drain():
+    played = Play(replace(CONFIG, observe=True)).play([*OPENING, Drain(), Drain()])
+    assert played.session.deadline == math.inf
+
+
+def test_an_observed_session_keeps_nothing_for_an_agent_that_is_not_there():
+    played = Play(replace(CONFIG, observe=True), dial=Dial.NEVER).play([OPENING[0]])
+    assert played.session.held == len(OPENING[0].data)
+    played.wait(CONFIG.connect_s)
+    assert played.session.held == 0
+
+
+def test_an_observed_session_does_not_wait_for_a_frame_larger_than_it_may_hold():
+    """Observed HELLOs are not clamped, so a peer may negotiate any size; what the shadow keeps of it is bounded all the same."""
+    config = replace(CONFIG, observe=True, held_bytes=16384)
+    huge = (1 << 30).to_bytes(4, "big") + b"\x67\0\0\0\1" + bytes(1 << 15)
+    opening = [Say(HAPROXY, spop.haproxy_hello(2**32 - 1)), Say(AGENT, spop.agent_hello(2**32 - 1))]
+    played = Play(config).play([*opening, Say(HAPROXY, NOTIFY), Say(AGENT, huge)])
+    assert anomalies(played) == [Anomaly.GARBLED_STREAM]
+    assert played.tally.held_bytes <= config.held_bytes

@@ -1,0 +1,84 @@
+"""What is well passes unchanged, observing changes nothing, every byte is accounted for. The books are kept by driver.py."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import AnomalySeen, FrameAuthored
+from tests.properties import spop
+from tests.properties.configs import any_policy, configs
+from tests.properties.conversations import AGENT, HAPROXY, Leave, Say, against_both, healthy, mangled, segmentations
+from tests.properties.driver import Dial, Play
+from tests.properties.effort import thoroughly
+from tests.properties.test_promises import dials
+from tests.properties.transcript import Did
+
+pytestmark = pytest.mark.timeout(120)  # a failing example is shrunk before it is shown
+
+
+@thoroughly
+@given(against_both, configs(any_policy), segmentations, dials)
+def test_every_byte_is_accounted_for_after_every_step_under_any_policy(moves, config, sizes, dial):
+    """Never raises, either; Play.books and Play.finish hold the assertions."""
+    played = Play(config, dial=dial, sizes=sizes).play(moves).finish()
+    _assert_nothing_was_forged(played)
+
+
+def _assert_nothing_was_forged(played):
+    """What was booked as forwarded came from the other side: frames that it never wrote are no more than was authored."""
+    conv = played.session._conv
+    for side, other, outlet in ((HAPROXY, AGENT, conv.to_haproxy), (AGENT, HAPROXY, conv.to_agent)):
+        frames, rest = spop.cut(played.wires[side].got)
+        foreign = sum(len(raw) for raw in frames if raw not in played.wires[other].said)
+        assert foreign <= outlet.authored
+        assert rest == b"" or rest in played.wires[other].said
+    authored = sum(isinstance(event, FrameAuthored) for event in played.events)
+    assert (authored > 0) == (conv.to_haproxy.authored + conv.to_agent.authored > 0)
+
+
+@thoroughly
+@given(against_both, configs(any_policy, observe=True), segmentations, dials)
+def test_observing_changes_no_byte_in_either_direction(moves, config, sizes, dial):
+    played = Play(config, dial=dial, sizes=sizes).play(moves).finish()
+    assert all(not event.applied for event in played.events if isinstance(event, AnomalySeen))
+    assert not any(isinstance(event, FrameAuthored) for event in played.events)
+
+
+@thoroughly
+@given(healthy(), segmentations, st.sampled_from([Dial.AT_ONCE, Dial.LATER]), st.booleans())
+def test_a_healthy_conversation_passes_byte_for_byte(moves, sizes, dial, observe):
+    """The HELLOs too, as the default settings ask for nothing that these do not say."""
+    played = Play(SessionConfig(observe=observe), dial=dial, sizes=sizes).play(moves[:1])
+    played.wait(0.0)  # the dial
+    played.play(moves[1:])
+    haproxy, agent = played.wires[HAPROXY], played.wires[AGENT]
+    said = b"".join(move.data for move in moves if isinstance(move, Say) and move.side == AGENT)
+    assert haproxy.got == agent.said == said
+    agent_said_goodbye = spop.cut(said)[0][-1][4] == spop.AGENT_DISCONNECT
+    assert agent.got[: len(haproxy.said)] == haproxy.said
+    assert (agent.got == haproxy.said) is (not agent_said_goodbye or observe)
+    assert not [event for event in played.events if isinstance(event, AnomalySeen)]
+    assert not agent_said_goodbye or observe or spop.cut(agent.got)[0][-1][4] == spop.HAPROXY_DISCONNECT
+    played.play([Leave(HAPROXY, reset=True), Leave(AGENT)]).finish()
+    assert not [event for event in played.events if isinstance(event, AnomalySeen)]
+
+
+noise = st.one_of(
+    st.binary(min_size=1, max_size=200),
+    st.sampled_from([b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\0" * 64, spop.agent_hello()]),
+    mangled(st.just(spop.haproxy_hello()), st.just(spop.frame(spop.NOTIFY, (1, 1), spop.ONE_MESSAGE))),
+)
+
+
+@thoroughly
+@given(noise, segmentations)
+def test_noise_never_reaches_the_agent(said, sizes):
+    played = Play(SessionConfig(), sizes=sizes).play([Say(HAPROXY, said)]).finish()
+    frames, _ = spop.cut(said)
+    if frames[:1] == [spop.haproxy_hello()]:
+        return  # noise behind a valid HELLO is another matter
+    reached = [step.data for step in played.transcript if step.did is Did.AGENT_GOT]
+    if reached:  # a flipped bit may leave a HELLO that is valid, or one that is valid in front of the rest
+        assert spop.cut(reached[0])[0][0] in said or spop.read_frame(reached[0]).type == spop.HAPROXY_HELLO
+        assert frames[0][4] == spop.HAPROXY_HELLO

@@ -1,0 +1,47 @@
+"""What happened on the wires of one session, and the settings that say what was due."""
+
+import enum
+from dataclasses import dataclass
+
+EPSILON_S = 1e-6
+
+
+class Did(enum.Enum):
+    HAPROXY_SAID = "haproxy said"
+    HAPROXY_GOT = "haproxy got"  # one write
+    HAPROXY_LEFT = "haproxy left"  # FIN or RST of its own
+    HAPROXY_CLOSED = "haproxy was closed"  # by the guard
+    AGENT_SAID = "agent said"
+    AGENT_GOT = "agent got"
+    AGENT_LEFT = "agent left"
+    AGENT_CLOSED = "agent was closed"
+    AGENT_FAILED = "agent could not be dialled"
+    DRAIN = "drain"
+    OVER = "over"  # the transcript ends here
+
+
+@dataclass(frozen=True)
+class Step:
+    at: float
+    did: Did
+    data: bytes = b""
+
+
+Transcript = list[Step]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The settings that decide what is due, in seconds and counts; as SessionConfig's defaults."""
+
+    hold_s: float = 0.5
+    connect_s: float = 1.0
+    hello_s: float = 2.0
+    frame_s: float = 2.0
+    idle_s: float = 600.0
+    close_s: float = 1.0
+    answer_deadline_s: float | None = None
+    open_notifies: int = 65536
+    held_bytes: int = 1048576
+    capabilities: frozenset[str] = frozenset(("pipelining",))
+    answer_unanswered: bool = False

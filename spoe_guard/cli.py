@@ -31,14 +31,10 @@ def main() -> NoReturn:
     """Run a command and exit: 0 clean stop, 1 could not run, 2 wrong usage or configuration."""
     try:
         code = app(standalone_mode=False) or CLEAN
-        sys.stdout.flush()
     except _ClickError as error:
         _say(f"{' '.join(error.format_message().split()).rstrip('.')}; see spoe-guard --help")
         code = WRONG_USE
     except (KeyboardInterrupt, typer.Abort):
-        code = CANNOT_RUN
-    except BrokenPipeError:  # `spoe-guard check | head -1`: what is left to say has no reader
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = CANNOT_RUN
     sys.exit(code)
 

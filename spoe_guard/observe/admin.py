@@ -53,8 +53,8 @@ class Admin:
         try:
             async with asyncio.timeout(REQUEST_S):
                 await self._serve(reader, writer)
-        except (OSError, TimeoutError):
-            pass  # whoever asked is gone, or too slow: nobody to tell
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass  # whoever asked is gone, or too slow, or this is the end: nobody to tell
         finally:
             writer.transport.abort()
             self._open.discard(task)

@@ -18,13 +18,16 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 @pytest.fixture(params=LOOPS)
 def run(request):
-    """Run a coroutine to its end on either event loop."""
+    """Run a coroutine to its end on either event loop; what the loop complains about fails the test."""
+    complaints: list[dict[str, Any]] = []
 
     def on_loop(main: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.get_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
             return runner.run(main)
 
-    return on_loop
+    yield on_loop
+    assert complaints == []
 
 
 class Lines:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -9,7 +10,7 @@ import pytest
 
 from spoe_guard.core.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.observe import admin as admin_module
-from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, Admin
+from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, REQUEST_S, Admin
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
@@ -255,6 +256,8 @@ def test_stopping_cuts_whoever_is_still_asking(run, lines):
             reader, writer = await served.connect()
             writer.write(b"GET /hea")
             await until(lambda: len(served.admin._open) == 1)
+            started = time.monotonic()
+        assert time.monotonic() - started < REQUEST_S / 2
         with suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
         await hang_up(writer)

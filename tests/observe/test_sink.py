@@ -99,7 +99,10 @@ def test_a_blocked_sink_does_not_stall_traffic(run, pipe):
     sink = pipe.sink()
 
     async def main() -> tuple[int, list[float]]:
+        echoing = []
+
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            echoing.append(asyncio.current_task())
             while data := await reader.read(100):
                 writer.write(data)
             writer.close()
@@ -121,6 +124,7 @@ def test_a_blocked_sink_does_not_stall_traffic(run, pipe):
         await out.wait_closed()
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*echoing)
         return refused, sorted(times)
 
     refused, times = run(main())

@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from spoe_guard.settings import ConfigError, load
 
 
+def test_a_key_that_moves_a_terminal_is_told_harmlessly(problems):
+    (line,) = problems('"\\e[31mmode": observe')
+    assert line.startswith("\\x1b[31mmode: 'observe' (FILE:1): unknown key")
+
+
 def test_a_long_value_is_cut(problems):
     (line,) = problems(f"mode: {'x' * 1000}")
     assert len(line) < 350

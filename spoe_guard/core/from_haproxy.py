@@ -65,6 +65,8 @@ class FromHAProxy(Walker):
             self._hello(said, now)
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
+        elif self.conv.state is not State.RUNNING or self.conv.draining:
+            self._too_late(said)
         elif said.type == frame.NOTIFY and said.fin:
             self._notify(said, now)
         else:
@@ -157,11 +159,6 @@ class FromHAProxy(Walker):
     def _notify(self, said: frame.Frame, now: float) -> None:
         conv = self.conv
         raw = said.raw
-        if conv.state is not State.RUNNING or conv.draining:
-            if conv.state not in ENDING:  # behind the last word a NOTIFY merely crosses it
-                self._not_passed(said.ids, UnansweredReason.AGENT_GONE)
-            conv.to_agent.drop(len(raw))
-            return
         verdict = self._notify_verdict(said, now)
         if verdict is Action.PASS or verdict is Action.REPAIR:
             self._open(said.ids, now)
@@ -172,6 +169,12 @@ class FromHAProxy(Walker):
             conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
             self._not_passed(said.ids, UnansweredReason.NOTIFY_DROPPED)
+
+    def _too_late(self, said: frame.Frame) -> None:
+        """Drop a NOTIFY, or a part of one, that came when no more are taken; behind the last word it merely crosses it."""
+        self.pass_on(said, None)
+        if said.type == frame.NOTIFY and self.conv.state not in ENDING:
+            self._not_passed(said.ids, UnansweredReason.AGENT_GONE)
 
     def _not_passed(self, ids: bytes, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
@@ -212,7 +215,7 @@ class FromHAProxy(Walker):
         conv = self.conv
         first = said.type == frame.NOTIFY
         fits = len(said.raw) - frame.LENGTH_BYTES <= conv.agent_size
-        if conv.state is State.RUNNING and not conv.draining and conv.fragments and fits:
+        if conv.fragments and fits:
             if first:
                 self._open(said.ids, now)
             elif said.flags & frame.FLAG_ABRT and said.ids in conv.ledger.open:
@@ -220,9 +223,7 @@ class FromHAProxy(Walker):
             conv.to_agent.forward(said.raw)
             return
         conv.to_agent.drop(len(said.raw))
-        if conv.state in ENDING:
-            return
-        action = self.judge(Anomaly.FRAGMENT_REFUSED, said, now)
+        action = self.judge(Anomaly.NOTIFY_OVERSIZE if conv.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
             self._not_passed(said.ids, UnansweredReason.NOTIFY_DROPPED)
 

@@ -83,6 +83,7 @@ def test_an_ack_in_any_segmentation_comes_out_whole() -> None:
 
 STRAY = UNSET_VAR + b"\0" + SET_VAR
 FALSE = SET_VAR[:-1] + b"\x01"
+FIXED = ack(payload=UNSET_VAR + SET_VAR)
 ODD_FALSE = SET_VAR[:-1] + b"\x10"
 
 MENDED = [
@@ -91,9 +92,10 @@ MENDED = [
     ("aborted",                    ack(flags=FIN | ABRT),       "repair reserved_flags",                     ack()),
     ("aborted and without FIN",    ack(flags=ABRT),             "repair missing_fin, repair reserved_flags", ack()),
     ("a flag from the future",     ack(flags=0x80000001),       "repair reserved_flags",                     ack()),
-    ("zero byte behind unset-var", ack(payload=STRAY),          "repair ack_stray_null",                     ack(payload=UNSET_VAR + SET_VAR)),
+    ("zero byte behind unset-var", ack(payload=STRAY),          "repair ack_stray_null",                     FIXED),
     ("false written as 0x10",      ack(payload=ODD_FALSE),      "repair ack_bad_bool",                       ack(payload=FALSE)),
-    ("no FIN, and a bad boolean",  ack(payload=ODD_FALSE, flags=0), "repair missing_fin, repair ack_bad_bool", ack(payload=FALSE)),
+    ("no FIN, and a bad boolean",  ack(payload=ODD_FALSE, flags=0),
+                                                                "repair missing_fin, repair ack_bad_bool",   ack(payload=FALSE)),
 ]  # fmt: skip
 
 

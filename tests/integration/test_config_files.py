@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,26 @@ def test_compose_puts_everything_into_one_network():
     assert {said.get("network_mode") for name, said in COMPOSE.items() if name != "haproxy"} == {"service:haproxy"}
 
 
+def targets() -> dict[str, list[str]]:
+    """What Prometheus asks, by job."""
+    return {job["job_name"]: job["static_configs"][0]["targets"] for job in PROMETHEUS["scrape_configs"]}
+
+
+def settings_of_compose() -> str:
+    """The effective settings of the guard in compose, as `spoe-guard check` prints them."""
+    _, *options = COMPOSE["guard"]["command"]
+    done = subprocess.run([sys.executable, "-m", "spoe_guard", "check", *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_prometheus_asks_the_guard_where_it_serves_metrics_and_so_does_the_healthcheck():
+    admin = re.search(r"^admin\.listen +(\S+)", settings_of_compose(), re.MULTILINE)[1]
+    assert targets()["spoe-guard"] == [admin]
+    assert f"http://{admin}/healthz" in (ROOT / "Dockerfile").read_text()
+
+
 @pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])
 def test_prometheus_asks_haproxy_where_it_listens(folder):
-    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in PROMETHEUS["scrape_configs"]}
     frontend = (CONFIG / "haproxy" / folder / "haproxy.cfg").read_text().partition("frontend metrics")[2]
-    assert targets["haproxy"] == re.findall(r"bind (\S+)", frontend)
+    assert targets()["haproxy"] == re.findall(r"bind (\S+)", frontend)

@@ -1,6 +1,7 @@
 """The command line: what there is to say, and the exit code. What each command needs is imported when it runs."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,8 @@ def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
         log_format: Annotated[str | None, typer.Option(metavar="json|console", help="For machines, or for people.")] = None,
         log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
     ) -> int:
+        # As PID 1 of a container it would not even notice SIGTERM until it listens: the kernel drops what has no handler.
+        signal.signal(signal.SIGTERM, _leave)
         from spoe_guard.settings import ConfigError, load  # noqa: PLC0415 `version` and `--help` need none of it
 
         flags = {
@@ -76,6 +79,10 @@ def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
         return action(loaded)
 
     return command
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(CANNOT_RUN)
 
 
 def _run(loaded: "Loaded") -> int:

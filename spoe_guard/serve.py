@@ -52,7 +52,6 @@ def serve(settings: Settings) -> bool:
 async def _serve(settings: Settings, log: Log) -> bool:
     routes = [_route(settings, index) for index in range(len(settings.routes))]
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _say_bug(log, context))
-    await _resolve_agents(routes)
     rate = settings.log.anomaly_rate
     observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s)
     health = Health(observer.routes)
@@ -60,6 +59,7 @@ async def _serve(settings: Settings, log: Log) -> bool:
     guard = Guard(routes, observer)
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(_signals())
+        await _resolve_agents(routes)
         admin_address = None
         if settings.admin.listen is not None:
             bound = await _bind_admin(settings.admin.listen)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +111,22 @@ def test_an_agent_that_is_not_there_is_said_and_makes_the_guard_unready(run_guar
     assert why.startswith("default: the agent is unreachable: no_socket: ")
     assert guard.ask("/healthz")[0] == 200
     assert guard.stop(signal.SIGINT)[0] == 0
+
+
+def test_a_signal_before_it_listens_is_not_lost(run_guard):
+    """As PID 1 of a container a signal without a handler does nothing, not even end the process."""
+    guard = run_guard()
+    deadline = time.monotonic() + START_S
+    while not _handles(guard.process.pid, signal.SIGTERM):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    code, _seconds = guard.stop()
+    assert code == (0 if guard.log("listening") else 1)
+
+
+def _handles(pid: int, number: signal.Signals) -> bool:
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 SILENT = Script(delay_s=60.0)  # it reads NOTIFYs and answers none

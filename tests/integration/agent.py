@@ -69,12 +69,13 @@ class AgentThread(OnThread):
 
 
 class Tap(OnThread):
-    """Passes bytes on, both ways, and keeps them: per connection, in the order they were opened."""
+    """Passes bytes on, both ways, and keeps them: per connection, in the order they were opened. ``ended`` counts those over."""
 
     def __init__(self, beyond: str) -> None:
         super().__init__()
         self.to_agent: list[bytearray] = []
         self.to_haproxy: list[bytearray] = []
+        self.ended = 0
         self._host, _, port = beyond.rpartition(":")
         self._port = int(port)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,6 +104,7 @@ class Tap(OnThread):
                 both.create_task(self._pass_on(beyond_reader, writer, to_haproxy))
         finally:
             self._tasks.discard(task)
+            self.ended += 1
             for end in (writer, beyond_writer):
                 end.transport.abort()
 

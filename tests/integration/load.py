@@ -21,7 +21,7 @@ class Load:
         self._haproxy = haproxy
         self._numbers = itertools.count(1)
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self) -> None:
         while not self._stop.is_set():
@@ -29,13 +29,13 @@ class Load:
             self.seen[path] = self._haproxy.get(path)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stop.set()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join()
 
 
@@ -54,14 +54,19 @@ class AgentProcess:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self._lines.extend(self.process.stdout)
+        for line in self.process.stdout:
+            self._lines.append(line)
 
     def kill(self) -> set[str]:
         """SIGKILL it and return the paths it had answered: a line is written past every buffer, after the ACK."""
         self.process.kill()
         self.process.wait(START_S)
         self._reader.join(START_S)
-        return {os.fsdecode(line).removeprefix("answered ").strip() for line in self._lines}
+        return self.answered()
+
+    def answered(self) -> set[str]:
+        """Return the paths it has answered so far."""
+        return {os.fsdecode(line).removeprefix("answered ").strip() for line in list(self._lines)}
 
     def __enter__(self) -> Self:
         return self

@@ -74,7 +74,7 @@ def test_behind_a_hanging_agent_the_next_request_stalls_too(stage):
     assert [each.error for each in scene.seen if not each.verdict] == ["1"]
     after = scene.haproxy.get("/after")
     assert (after.verdict, after.error) == ("", "1")
-    assert after.seconds >= 1.0  # all of `timeout processing`
+    assert after.seconds >= 0.9  # all of `timeout processing`
 
 
 def test_in_sync_mode_an_ack_for_a_stream_that_nobody_opened_costs_the_answer_behind_it(stage):

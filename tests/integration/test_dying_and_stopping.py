@@ -1,0 +1,115 @@
+"""Agents that are killed, guards and HAProxys that are told to stop, all in the middle of their work."""
+
+import time
+
+import pytest
+
+from spoe_guard.lab.agent import Script
+from spoe_guard.lab.frames import first_argument
+from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
+from tests.integration.haproxy import Options, wait_until
+from tests.integration.load import Load
+
+UNDER_WAY = 200  # responses, before something happens
+DELAY_S = 0.02  # of each answer, so that NOTIFYs are open at any time
+REST_S = 5.0
+AT_REST = 0.05  # of one core
+REFUSED_AFTER_S = 0.25  # no sooner is HAProxy told that there is no agent
+GONE = "269"  # 256 + 13: the guard's word for an agent that is gone
+LATE = "1"  # `timeout processing`
+CROSSED = "256"  # a NOTIFY that crossed with the guard's DISCONNECT (0) on a connection on which nothing had been open
+NEARLY_PROCESSING_S = 0.9  # HAProxy counts in milliseconds
+
+
+def share_of_a_core(haproxy, action):
+    """Return how much of one core HAProxy used while ``action`` ran."""
+    used, began = haproxy.cpu_s(), time.monotonic()
+    action()
+    return (haproxy.cpu_s() - used) / (time.monotonic() - began)
+
+
+def test_an_agent_killed_under_load_costs_no_answer_that_it_gave(stage):
+    agent = stage.agent_process("--delay", str(DELAY_S))
+    guard = stage.guard(agent.address)
+    haproxy = stage.haproxy(guard.address)
+    with Load(haproxy) as load:
+        wait_until(lambda: len(load.seen) >= UNDER_WAY, "the load is under way", 10)
+        answered = agent.kill()
+        successor = stage.agent_process("--delay", str(DELAY_S), port=agent.port)
+        so_far = len(load.seen)
+        wait_until(lambda: len(load.seen) >= so_far + UNDER_WAY, "the load goes on with the next agent", 10)
+    answered |= successor.answered()
+    assert len(answered) >= 2 * UNDER_WAY - 2 * len(load.threads)
+    lost = {path: seen for path, seen in load.seen.items() if seen.verdict != path}
+    assert not answered & lost.keys()
+    assert {(seen.status, seen.verdict) for seen in lost.values()} == {(200, "")}
+    assert {seen.error for seen in lost.values()} <= {GONE, CROSSED, LATE}  # late: asked while there was none
+    assert guard.metric("spoe_guard_unanswered_notifies_total", reason="agent_gone") >= 1
+    assert guard.anomalies()["disconnect_missing"] >= 1
+    assert guard.anomalies().keys() <= {"disconnect_missing", "notify_unanswered", "agent_unreachable"}
+    assert share_of_a_core(haproxy, lambda: time.sleep(REST_S)) < AT_REST  # this is the measurement
+    assert haproxy.get("/after").verdict == "/after"
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["without_guard", "with_guard"])
+def test_a_request_while_the_agent_is_dead_keeps_haproxy_busy_only_without_the_guard(stage, guarded):
+    """An applet HAProxy connects anew thousands of times a second for one waiting request; refusals are held back."""
+    agent = stage.agent_process()
+    guard = stage.guard(agent.address) if guarded else None
+    haproxy = stage.haproxy(guard.address if guard else agent.address)
+    assert haproxy.get("/before").verdict == "/before"
+    agent.kill()
+    seen = []
+    share = share_of_a_core(haproxy, lambda: seen.append(haproxy.get("/dead")))
+    assert (seen[0].verdict, seen[0].error) == ("", LATE)
+    assert seen[0].seconds >= NEARLY_PROCESSING_S
+    assert share < AT_REST if guarded else share > 4 * AT_REST
+    if guard:
+        assert guard.metric("spoe_guard_connections_total") <= 2 + seen[0].seconds / REFUSED_AFTER_S
+        assert guard.metric("spoe_guard_agent_connect_failures_total", reason="refused") >= 1
+    stage.agent_process(port=agent.port)
+    assert haproxy.get("/after").verdict == "/after"
+
+
+def test_a_guard_that_is_told_to_stop_under_load_loses_no_answer(stage):
+    agent = stage.agent(Script(delay_s=DELAY_S))
+    guard = stage.guard(agent.address)
+    haproxy = stage.haproxy(guard.address)
+    with Load(haproxy) as load:
+        wait_until(lambda: len(load.seen) >= UNDER_WAY, "the load is under way", 10)
+        assert guard.metric("spoe_guard_open_notifies") > 0
+        began = time.monotonic()
+        guard.terminate()
+        assert guard.wait_stopped() == 0
+        took = time.monotonic() - began
+    answered = {first_argument(notify).decode() for notify in agent.agent.answered}
+    assert len(answered) >= UNDER_WAY
+    assert len(answered) == agent.agent.notifies  # what had reached the agent was waited for
+    assert {path for path in answered if load.seen[path].verdict != path} == set()
+    assert took < 1.5  # disconnect_hold and timeouts.close
+    assert guard.lines("stopped")[0]["clean"] is True
+
+
+def test_a_guard_stops_at_once_when_nothing_is_open(stage):
+    agent = stage.agent()
+    guard = stage.guard(agent.address)
+    haproxy = stage.haproxy(guard.address)
+    assert haproxy.get("/before").verdict == "/before"  # HAProxy keeps the connection
+    began = time.monotonic()
+    guard.terminate()
+    assert guard.wait_stopped() == 0
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["without_guard", "with_guard"])
+def test_a_hanging_agent_keeps_a_stopping_haproxy_alive_only_without_the_guard(stage, guarded):
+    """HAProxy says DISCONNECT and waits for the agent's close: without the guard for all of `timeout idle`."""
+    agent = stage.agent(Script(MISBEHAVIOURS["hang"], on_notify=2))
+    haproxy = stage.haproxy(stage.guard(agent.address).address if guarded else agent.address, Options(idle="2s"))
+    assert haproxy.get("/before").verdict == "/before"
+    assert haproxy.get("/hangs").error == LATE
+    began = time.monotonic()
+    haproxy.soft_stop()
+    assert haproxy.wait_dead(5) == 0
+    took = time.monotonic() - began
+    assert took < 0.5 if guarded else took > 1.5

@@ -32,7 +32,8 @@ MEANINGS: Final[dict[int, str]] = {
 class Goodbye:
     """A DISCONNECT as it was said. ``status`` is None where it could not be read.
 
-    ``readable``: the payload is a well-formed list (else it may be several frames in one another).
+    ``readable``: the payload is a well-formed list (else it may be several frames in one another; the head of an
+    ACK may pass for a list, of keys without a name).
     ``fit``: the frame can go on as it came, as far as its payload is concerned.
     """
 
@@ -43,7 +44,7 @@ class Goodbye:
         self.status: int | None = None
         self.message = ""
         pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
-        self.readable = stop == len(said.raw)
+        self.readable = stop == len(said.raw) and all(pair.name for pair in pairs)
         text: bytes | None = None
         for pair in pairs:
             if pair.name == b"status-code" and isinstance(pair.value, int) and pair.type in typed_data.INTEGER_TYPES:

@@ -44,6 +44,7 @@ CASES = [
     ("another one",                   status(4) + pairs(status_codes=5),                     True,  False, 4,      "m"),
     ("cut short",                     status(4)[:-1],                                        False, False, 4,      ""),
     ("rubbish behind",                status(4) + b"\xff",                                   False, False, 4,      "m"),
+    ("the head of an ACK",            frames.ack()[:9],                                      False, False, None,   ""),
     ("an endless length",             frames.ENDLESS,                                        False, False, None,   ""),
     ("not text", pairs(status_code=4, message=b"\xff\xfe"),             True,  True,  4,      "\ufffd\ufffd"),
 ]  # fmt: skip

@@ -1,0 +1,327 @@
+"""Frames that are too short, too long, of no type, or cut off; and streams that are no frames at all (promises H1, A2)."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.wire import frame
+from tests.core import frames
+from tests.core.frames import ack, raw
+from tests.core.script import Talk, play, running
+
+BOTH_TOLD = "to_agent HAPROXY_DISCONNECT {0}, to_haproxy AGENT_DISCONNECT {0}"
+HAPROXY_RUNT = raw(b"\3\0\0\0\1\1")
+AGENT_RUNT = raw(b"\x67\0\0\0\1\1")
+
+
+@pytest.mark.parametrize("length", range(7))
+def test_a_runt_is_dropped_and_costs_nothing_else(length: int) -> None:
+    """A length of 0 and a close make HAProxy before 3.0-dev6 spin until its watchdog aborts it (haproxy #2490)."""
+    running().play(
+        """
+        haproxy NOTIFY 1.1           -> ok
+        agent   <runt>               -> drop runt_frame
+        agent   <runt> + ACK 1.1     -> drop runt_frame, to_haproxy ACK 1.1
+        haproxy <short>              -> drop runt_frame
+        haproxy <short> + NOTIFY 3.1 -> drop runt_frame, to_agent NOTIFY 3.1
+        """,
+        runt=raw(AGENT_RUNT[4:][:length]),
+        short=raw(HAPROXY_RUNT[4:][:length]),
+    )
+
+
+def test_a_frame_of_seven_bytes_is_none() -> None:
+    running().play(
+        """
+        haproxy <notify> -> answer notify_empty, to_haproxy ACK 1.1
+        haproxy NOTIFY 1.1 -> ok
+        agent   <ack>    -> pass empty_ack, ok
+        """,
+        notify=frames.notify(payload=b""),
+        ack=ack(payload=b""),
+    )
+    assert len(frames.notify(payload=b"")) == 4 + 7
+
+
+def test_a_runt_is_judged_before_its_body_comes() -> None:
+    running().play(
+        "agent <runt>[:4] -> drop runt_frame\nagent <runt>[4:] -> nothing\nagent ACK 1.1 -> drop unmatched_ack", runt=AGENT_RUNT
+    )
+
+
+@pytest.mark.parametrize("type_", [0, 4, 100, 104, 255])
+def test_a_type_nobody_may_send_is_dropped(type_: int) -> None:
+    running().play(
+        """
+        haproxy NOTIFY 1.1     -> ok
+        agent   <new> + ACK 1.1 -> drop unknown_frame_type, to_haproxy ACK 1.1
+        """,
+        new=frame.encode(type_),
+    )
+
+
+def test_types_of_the_other_side_are_dropped() -> None:
+    running().play(
+        """
+        haproxy NOTIFY 1.1                  -> ok
+        agent   NOTIFY 1.1 + HAPROXY_HELLO + HAPROXY_DISCONNECT 0 -> drop wrong_side_frame, drop wrong_side_frame, \
+                drop wrong_side_frame
+        haproxy ACK 1.1 + AGENT_HELLO + AGENT_DISCONNECT 0        -> drop wrong_side_frame, drop wrong_side_frame, \
+                drop wrong_side_frame
+        haproxy <new>                       -> drop unknown_frame_type
+        agent   ACK 1.1                     -> ok
+        """,
+        new=frame.encode(104),
+    )
+
+
+def test_a_type_from_the_future_may_be_passed_between_hello_and_disconnect_only() -> None:
+    talk = Talk({Anomaly.UNKNOWN_FRAME_TYPE: Action.PASS})
+    talk.play(
+        """
+        haproxy HAPROXY_HELLO     -> held, dial
+        haproxy <new>             -> drop unknown_frame_type
+        agent   up                -> to_agent HAPROXY_HELLO
+        haproxy <new>             -> drop unknown_frame_type
+        agent   <new>             -> drop unknown_frame_type
+        agent   AGENT_HELLO       -> ok
+        agent   <new>             -> pass unknown_frame_type, ok
+        haproxy <new>             -> pass unknown_frame_type, ok
+        haproxy NOTIFY 1.1        -> ok
+        agent   AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack
+        agent   <new>             -> pass unknown_frame_type, ok
+        agent   ACK 1.1           -> reorder ack_after_disconnect, to_agent HAPROXY_DISCONNECT 0, \
+                to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
+        agent   <new>             -> drop frame_after_disconnect
+        haproxy <new>             -> drop unknown_frame_type
+        """,
+        new=frame.encode(104),
+    )
+
+
+# --- too long ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_that_is_too_long_is_skipped_in_any_segmentation() -> None:
+    over = frames.sized(103, frames.SIZE + 1)
+    for at in (4, 28, 29, 1000, len(over) - 1):
+        first = "held" if at < 29 else "drop oversize_frame, pass notify_unanswered, unanswered ack_dropped 1"
+        behind = "" if at >= 29 else "drop oversize_frame, pass notify_unanswered, unanswered ack_dropped 1, "
+        running().play(
+            f"""
+            haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+            agent   <over>[:{at}]           -> {first}
+            agent   <over>[{at}:] + ACK 3.1 -> {behind}to_haproxy ACK 3.1
+            """,
+            over=over,
+        )
+
+
+def test_no_more_of_a_long_frame_is_held_than_its_header() -> None:
+    talk = running()
+    talk.play("agent <over>[:28] -> held", over=frames.sized(103, frames.SIZE + 1))
+    assert talk.session.held == 28
+    talk.play("agent <over>[28:] -> drop oversize_frame")
+    assert talk.session.held == 0
+
+
+def test_a_long_frame_is_believed_up_to_held_bytes() -> None:
+    sizes = {"held_bytes": 20000}
+    running(**sizes).play(
+        "agent <most> -> drop oversize_frame\nagent <skip> -> drop oversize_frame",
+        most=frames.sized(103, 20000),
+        skip=frames.sized(103, frames.SIZE + 1),
+    )
+    running(**sizes).play(f"agent <more> -> repair garbled_stream, {BOTH_TOLD.format(4)}", more=frames.sized(103, 20001))
+    running(**sizes).play(
+        """
+        haproxy <most> -> drop oversize_frame, pass notify_unanswered, unanswered notify_dropped 1
+        haproxy NOTIFY 3.1 -> ok
+        """,
+        most=frames.sized(3, 20000),
+    )
+    running(**sizes).play(f"haproxy <more> -> close garbled_stream, {BOTH_TOLD.format(4)}", more=frames.sized(3, 20001))
+
+
+def test_closing_over_a_long_frame_says_too_big() -> None:
+    policy = {Anomaly.OVERSIZE_FRAME: Action.CLOSE}
+    running(policy).play(f"agent <over> -> close oversize_frame, {BOTH_TOLD.format(3)}", over=frames.sized(103, 16381))
+    running(policy).play(f"haproxy <over> -> close oversize_frame, {BOTH_TOLD.format(3)}", over=frames.sized(3, 16381))
+
+
+# --- no frames at all -------------------------------------------------------------------------------------------------------
+
+GARBAGE = {
+    "a length out of this world": b"\x7f\xff\xff\xff" + bytes(40),
+    "a long frame of no type": (20000).to_bytes(4, "big") + b"\x42\0\0\0\1" + bytes(40),
+    "a long frame with odd flags": (20000).to_bytes(4, "big") + b"\x67\1\0\0\1" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_a_stream_that_cannot_be_cut_ends_the_clean_way(garbage: bytes) -> None:
+    running().play(
+        f"""
+        agent <garbage> -> repair garbled_stream, {BOTH_TOLD.format(4)}
+        agent <garbage> -> nothing
+        """,
+        garbage=garbage,
+    )
+
+
+def test_whole_acks_behind_the_break_are_delivered_first() -> None:
+    running().play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> ok
+        agent   ACK 1.1 + <garbage> + ACK 3.1        -> repair garbled_stream, repair interleaved_frames, \
+                to_haproxy ACK 1.1, to_haproxy ACK 3.1
+        agent   ACK 3.1 + ACK 9.1                    -> held
+        agent   ACK 5.1[:9]                          -> held
+        agent   ACK 5.1[9:]                          -> repair interleaved_frames, to_agent HAPROXY_DISCONNECT 4, \
+                to_haproxy ACK 5.1, to_haproxy AGENT_DISCONNECT 4
+        agent   ACK 5.1                              -> nothing
+        """,
+        garbage=GARBAGE["a length out of this world"],
+    )
+
+
+@pytest.mark.parametrize("end", ["agent fin", "guard waits 0.5"])
+def test_the_search_ends_with_the_hold_or_the_connection(end: str) -> None:
+    running().play(
+        f"""
+        haproxy NOTIFY 1.1                  -> ok
+        agent   <garbage> + ACK 1.1[:14]    -> held, repair garbled_stream
+        {end} -> pass notify_unanswered, unanswered agent_gone 1, {BOTH_TOLD.format(4)}{", close agent" if "fin" in end else ""}
+        """,
+        garbage=GARBAGE["a length out of this world"],
+    )
+
+
+def test_a_break_behind_the_agents_disconnect_leaves_that_disconnect_its_words() -> None:
+    running().play(
+        """
+        haproxy NOTIFY 1.1                  -> ok
+        agent   AGENT_DISCONNECT 7 + <garbage> + ACK 1.1 -> reorder disconnect_before_ack, repair garbled_stream, \
+                repair interleaved_frames, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 7
+        """,
+        garbage=GARBAGE["a length out of this world"],
+    )
+
+
+def test_an_ack_written_into_a_disconnect_is_found() -> None:
+    """criteo/haproxy-spoe-go writes ACK and DISCONNECT through one unlocked buffer."""
+    running().play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <nested>   -> repair disconnect_malformed, repair interleaved_frames, to_agent HAPROXY_DISCONNECT 7, \
+                to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 7
+        agent   ACK 1.1    -> nothing
+        """,
+        nested=raw(b"\x66\0\0\0\1\0\0\x0bstatus-code\x03\x07" + ack() + b"\x07mess"),
+    )
+
+
+def test_an_ack_nested_in_a_disconnect_may_end_in_a_later_read() -> None:
+    """The first nine bytes of an ACK happen to be a list: of keys without a name."""
+    running().play(
+        """
+        haproxy NOTIFY 1.1         -> ok
+        agent   <opening>          -> held, repair disconnect_malformed
+        agent   ACK 1.1[9:]        -> repair interleaved_frames, to_agent HAPROXY_DISCONNECT 0, \
+                to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
+        """,
+        opening=raw(b"\x66\0\0\0\1\0\0" + ack()[:9]),
+    )
+
+
+def test_closing_over_an_interleaved_ack_delivers_none() -> None:
+    running({Anomaly.INTERLEAVED_FRAMES: Action.CLOSE}).play(
+        f"""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   <garbage> + ACK 1.1     -> repair garbled_stream, close interleaved_frames, \
+                pass notify_unanswered, unanswered agent_gone 2, {BOTH_TOLD.format(4)}
+        """,
+        garbage=GARBAGE["a length out of this world"],
+    )
+
+
+# --- cut off ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_that_stands_still_ends_it_at_frame_timeout() -> None:
+    play(
+        f"""
+        haproxy NOTIFY 1.1     -> ok
+        agent   ACK 1.1[:9]    -> held
+        guard   waits 2        -> nothing
+        agent   ACK 1.1[9:10]  -> held
+        guard   waits 0.999    -> nothing
+        guard   waits 0.001    -> drop truncated_frame, pass notify_unanswered, unanswered agent_gone 1, {BOTH_TOLD.format(2)}
+        agent   ACK 1.1[10:]   -> nothing
+        haproxy rst            -> close haproxy
+        agent   fin            -> close agent, end agent frame_timeout
+        """,
+        frame_s=3.0,
+    )
+
+
+def test_the_same_from_haproxy() -> None:
+    play(
+        f"""
+        haproxy NOTIFY 1.1[:9] -> held
+        guard   waits 2.999    -> nothing
+        guard   waits 0.001    -> drop truncated_frame, {BOTH_TOLD.format(2)}
+        haproxy NOTIFY 1.1[9:] -> nothing
+        haproxy rst            -> close haproxy
+        agent   fin            -> close agent, end haproxy frame_timeout
+        """,
+        frame_s=3.0,
+    )
+
+
+def test_a_frame_that_is_skipped_has_no_more_time_than_any_other() -> None:
+    running().play(
+        f"""
+        agent <over>[:10]      -> held
+        agent <over>[10:29]    -> drop oversize_frame
+        guard waits 1.999      -> nothing
+        agent <over>[29:9999]  -> nothing
+        guard waits 0.001      -> drop truncated_frame, {BOTH_TOLD.format(2)}
+        """,
+        over=frames.sized(103, 16381),
+    )
+
+
+def test_each_frame_has_its_own_time() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> ok
+        agent   ACK 1.1[:9]                 -> held
+        guard   waits 1.5                   -> nothing
+        agent   ACK 1.1[9:] + ACK 3.1[:9]   -> to_haproxy ACK 1.1
+        guard   waits 1.5                   -> nothing
+        agent   ACK 3.1[9:]                 -> to_haproxy ACK 3.1
+        guard   waits 100                   -> nothing
+        agent   ACK 5.1                     -> ok
+        """
+    )
+
+
+@pytest.mark.parametrize("side", ["agent", "haproxy"])
+def test_a_close_inside_a_frame_discards_the_part(side: str) -> None:
+    told = f"answer disconnect_missing, {BOTH_TOLD.format(0)}, close agent"
+    outcome = told if side == "agent" else "to_agent HAPROXY_DISCONNECT 0, close haproxy"
+    said = "ACK 1.1[:9]" if side == "agent" else "NOTIFY 1.1[:9]"
+    play(f"{side} {said} -> held\n{side} fin -> drop truncated_frame, {outcome}")
+
+
+def test_a_reset_inside_a_frame_is_no_truncation_for_haproxy_resets_as_it_pleases() -> None:
+    talk = play(
+        """
+        haproxy NOTIFY 1.1[:9] -> held
+        haproxy rst            -> to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent   ACK 1.1[:9]    -> held
+        agent   fin            -> close agent, end haproxy reset
+        """
+    )
+    assert not talk.anomalies
+    assert talk.tally.held_bytes == 0

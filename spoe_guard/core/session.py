@@ -199,12 +199,13 @@ class Session:
             elif conv.draining and conv.state is State.RUNNING:
                 conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
         out = conv.out
-        if conv.state in ENDING:
+        ending = conv.state in ENDING
+        if ending:
             self._from_agent.release_salvage()
             if conv.state is State.CLOSED:
                 self._from_agent.forget()
                 self._from_haproxy.forget()
-        if conv.events or self._held or self._from_agent.held or self._from_haproxy.inlet.held or conv.hello_raw:
+        if ending or conv.events or self._held or self._from_agent.held or self._from_haproxy.inlet.held or conv.hello_raw:
             self._settle_up()
         elif now >= self.deadline:
             self.deadline = self._next_deadline()

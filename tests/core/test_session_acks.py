@@ -190,7 +190,7 @@ def test_cutting_an_ack_short_to_nothing_leaves_one_that_every_haproxy_takes() -
     assert talk.written["to_haproxy"][handshake:] == ack(payload=NOP) + ack("3.1")
 
 
-# --- the deadline -------------------------------------------------------------------------------------------------------
+# --- the deadline ----------------------------------------
 
 
 def test_a_notify_is_given_up_at_its_deadline_and_not_before() -> None:

@@ -98,7 +98,7 @@ def test_a_type_from_the_future_may_be_passed_between_hello_and_disconnect_only(
     )
 
 
-# --- too long ---------------------------------------------------------------------------------------------------------------
+# --- too long ----------------------------------------
 
 
 def test_a_frame_that_is_too_long_is_skipped_in_any_segmentation() -> None:
@@ -148,7 +148,7 @@ def test_closing_over_a_long_frame_says_too_big() -> None:
     running(policy).play(f"haproxy <over> -> close oversize_frame, {BOTH_TOLD.format(3)}", over=frames.sized(3, 16381))
 
 
-# --- no frames at all -------------------------------------------------------------------------------------------------------
+# --- no frames at all ----------------------------------------
 
 GARBAGE = {
     "a length out of this world": b"\x7f\xff\xff\xff" + bytes(40),
@@ -244,7 +244,7 @@ def test_closing_over_an_interleaved_ack_delivers_none() -> None:
     )
 
 
-# --- cut off ------------------------------------------------------------------------------------------------------------------
+# --- cut off ----------------------------------------
 
 
 def test_a_frame_that_stands_still_ends_it_at_frame_timeout() -> None:

@@ -223,7 +223,7 @@ def test_a_policy_may_pass_flags_that_mean_nothing() -> None:
     )
 
 
-# --- behind the last word -------------------------------------------------------------------------------------------------
+# --- behind the last word ----------------------------------------
 
 
 def test_behind_the_held_disconnect_only_acks_have_a_place() -> None:

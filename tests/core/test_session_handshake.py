@@ -135,7 +135,7 @@ def test_hello_timeouts_of_both_sides_are_counted_apart() -> None:
     )
 
 
-# --- a refusal, an agent that leaves -------------------------------------------------------------------------------------
+# --- a refusal, an agent that leaves ----------------------------------------
 
 
 def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
@@ -273,7 +273,7 @@ def test_a_refusal_passed_on_keeps_its_bytes_where_haproxy_can_take_them() -> No
     assert talk.written["to_haproxy"] == frames.agent_disconnect(5)
 
 
-# --- out of order --------------------------------------------------------------------------------------------------------
+# --- out of order ----------------------------------------
 
 
 def test_frames_before_agent_hello_are_dropped_and_the_hello_behind_them_counts() -> None:

@@ -1,0 +1,253 @@
+"""How a session ends when nobody says goodbye: closes, resets, silence, a guard that stops (promise H7)."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.states import State
+from spoe_guard.wire import frame
+from tests.core import frames
+from tests.core.script import HANDSHAKE, Talk, play, running
+
+CHECK = """
+    haproxy HAPROXY_HELLO check -> held, dial
+    agent   up                  -> to_agent HAPROXY_HELLO
+"""
+
+
+# --- the agent goes ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "told", "reason"),
+    [
+        ("fin", "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0", "closed"),
+        ("rst", "to_haproxy AGENT_DISCONNECT 0", "reset"),
+    ],
+)
+def test_an_agent_that_leaves_without_a_word_is_spoken_for(how: str, told: str, reason: str) -> None:
+    talk = play(
+        f"""
+        agent   {how} -> answer disconnect_missing, {told}, close agent
+        agent   {how} -> nothing
+        haproxy fin   -> close haproxy, end agent {reason}
+        """
+    )
+    assert talk.anomalies[0].detail == f"the agent's connection was {reason}"
+
+
+def test_what_it_leaves_open_makes_the_status_269() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   rst -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 2, \
+                       to_haproxy AGENT_DISCONNECT 13, close agent
+        haproxy NOTIFY 5.1 -> nothing
+        """
+    )
+
+
+def test_what_it_leaves_open_is_answered_where_the_route_says_so() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   rst -> answer disconnect_missing, answer notify_unanswered, unanswered agent_gone 2, \
+                       to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 0, close agent
+        """,
+        answer_unanswered=True,
+    )
+
+
+def test_a_route_may_pass_the_close_on() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   rst -> pass disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, \
+                       close haproxy, close agent, end agent reset
+        """,
+        {Anomaly.DISCONNECT_MISSING: Action.PASS},
+    )
+
+
+# --- silence ----------------------------------------
+
+
+def test_a_connection_with_nothing_to_say_is_ended_at_idle_timeout() -> None:
+    play(
+        """
+        guard waits 9           -> nothing
+        haproxy NOTIFY 1.1      -> ok
+        guard waits 9           -> nothing
+        agent ACK 1.1           -> ok
+        guard waits 9.999       -> nothing
+        guard waits 0.001       -> to_agent HAPROXY_DISCONNECT 2, to_haproxy AGENT_DISCONNECT 2
+        guard waits 0.999       -> nothing
+        guard waits 0.001       -> close haproxy, close agent, end guard idle_timeout
+        """,
+        idle_s=10.0,
+    )
+
+
+def test_an_open_notify_does_not_keep_a_silent_connection() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        guard   waits 10   -> pass notify_unanswered, unanswered agent_gone 1, \
+                to_agent HAPROXY_DISCONNECT 2, to_haproxy AGENT_DISCONNECT 2
+        """,
+        idle_s=10.0,
+    )
+
+
+# --- the guard stops ----------------------------------------
+
+
+def test_a_guard_that_stops_with_nothing_open_says_goodbye_at_once() -> None:
+    play(
+        """
+        guard   drains             -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0
+        guard   drains             -> nothing
+        haproxy rst                -> close haproxy
+        agent   AGENT_DISCONNECT 0 -> nothing
+        agent   fin                -> close agent, end guard drain
+        """
+    )
+
+
+def test_a_guard_that_stops_lets_open_notifies_be_answered_and_takes_no_more() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        guard   drains      -> nothing
+        agent   ACK 1.1     -> ok
+        haproxy NOTIFY 5.1  -> pass notify_unanswered, unanswered agent_gone 1
+        guard   drains      -> nothing
+        agent   ACK 3.1     -> to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 13
+        """
+    )
+
+
+def test_a_guard_that_stops_waits_no_longer_than_disconnect_hold() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1   -> ok
+        guard   drains       -> nothing
+        guard   waits 2.999  -> nothing
+        guard   waits 0.001  -> pass notify_unanswered, unanswered agent_gone 1, \
+                to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
+        guard   waits 1      -> close haproxy, close agent, end guard drain
+        """,
+        disconnect_hold_s=3.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [
+        ("", "close haproxy, end guard drain"),
+        ("haproxy HAPROXY_HELLO[:9] -> held", "close haproxy, end guard drain"),
+        ("haproxy HAPROXY_HELLO -> held, dial", "to_haproxy AGENT_DISCONNECT 13, abort agent"),
+        (HANDSHAKE.partition("agent   AGENT_HELLO")[0], "to_agent HAPROXY_DISCONNECT 13, to_haproxy AGENT_DISCONNECT 13"),
+        ("haproxy HAPROXY_HELLO -> held, dial\nagent fail -> unreachable refused, answer agent_unreachable", "nothing"),
+        (HANDSHAKE + "agent AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok", "nothing"),
+    ],
+    ids=["before hello", "inside hello", "dialling", "waiting", "refusing", "closing"],
+)
+def test_a_guard_that_stops_ends_a_session_wherever_it_stands(script: str, outcome: str) -> None:
+    talk = Talk().play(script + f"\nguard drains -> {outcome}")
+    talk.now += 0.25
+    talk.session.tick(talk.now)
+    talk.session.tick(talk.now + talk.config.close_s)
+    assert talk.session.state is State.CLOSED
+    assert talk.tally.held_bytes == 0
+
+
+def test_the_agents_own_goodbye_may_cross_the_drain() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1         -> ok
+        guard   drains             -> nothing
+        agent   AGENT_DISCONNECT 7 -> held, reorder disconnect_before_ack
+        guard   drains             -> nothing
+        agent   ACK 1.1            -> reorder ack_after_disconnect, to_agent HAPROXY_DISCONNECT 0, \
+                to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 7
+        """
+    )
+
+
+# --- health checks ----------------------------------------
+
+
+def test_an_agent_that_says_goodbye_right_behind_the_hello_of_a_check_is_up() -> None:
+    """criteo/haproxy-spoe-go answers a check so; HAProxy 3.1 and later calls the agent DOWN for it."""
+    talk = Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check + AGENT_DISCONNECT 0 -> drop hello_trailing, to_haproxy AGENT_HELLO
+        agent   fin                                    -> to_agent HAPROXY_DISCONNECT 0, close agent
+        haproxy rst                                    -> close haproxy, end agent closed
+        """
+    )
+    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"")
+
+
+def test_a_check_that_haproxy_ends_with_a_reset_is_ordinary() -> None:
+    talk = Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check  -> ok
+        haproxy rst                -> to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent   AGENT_DISCONNECT 0 -> nothing
+        agent   fin                -> close agent, end haproxy reset
+        """
+    )
+    assert not talk.anomalies
+
+
+def test_an_agent_that_closes_behind_its_hello_to_a_check_is_no_anomaly_and_haproxy_ends_the_check() -> None:
+    talk = Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check -> ok
+        agent   rst               -> close agent
+        guard   waits 0.999       -> nothing
+        guard   waits 0.001       -> close haproxy, end agent reset
+        """
+    )
+    assert not talk.anomalies
+
+
+@pytest.mark.parametrize("behind", [frames.ack(), frames.agent_hello(), frame.encode(104), frames.agent_disconnect()])
+def test_anything_behind_the_hello_of_a_check_is_kept_from_haproxy(behind: bytes) -> None:
+    Talk().play(CHECK + "agent AGENT_HELLO check -> ok\nagent <behind> -> drop hello_trailing", behind=behind)
+    passing = Talk({Anomaly.HELLO_TRAILING: Action.PASS})
+    passing.play(CHECK + "agent AGENT_HELLO check -> ok\nagent <behind> -> pass hello_trailing, ok", behind=behind)
+
+
+def test_a_check_of_an_agent_that_is_not_there_fails() -> None:
+    Talk().play(
+        """
+        haproxy HAPROXY_HELLO check -> held, dial
+        agent   fail                -> unreachable refused, answer agent_unreachable
+        guard   waits 0.25          -> to_haproxy AGENT_DISCONNECT 13
+        """
+    )
+
+
+# --- a shell that goes on without the session ----------------------------------------
+
+
+def test_release_hands_back_what_was_held_and_leaves_the_gauges() -> None:
+    talk = Talk().play("haproxy HAPROXY_HELLO -> held, dial")
+    assert talk.session.release() == (frames.haproxy_hello(), b"")
+    assert talk.tally.held_bytes == 0
+
+    talk = running().play(
+        """
+        haproxy NOTIFY 1.1                      -> ok
+        haproxy NOTIFY 3.1[:9]                  -> held
+        agent   AGENT_DISCONNECT 0 + ACK 1.1[:9] -> held, reorder disconnect_before_ack
+        """
+    )
+    assert talk.session.release() == (frames.notify("3.1")[:9], frames.agent_disconnect(0) + frames.ack("1.1")[:9])
+    assert (talk.tally.held_bytes, talk.tally.open_notifies) == (0, 0)
+    assert talk.session.deadline == float("inf")

@@ -1,0 +1,300 @@
+"""What HAProxy, or whoever connected, sends: noise, NOTIFYs, fragments, its own goodbye (promises A1 to A3)."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.hello import MAX_HELLO
+from spoe_guard.wire import frame
+from spoe_guard.wire.frame import FrameType
+from tests.core import frames
+from tests.core.frames import ABRT, ENDLESS, FIN, MESSAGE, NOP, ack, notify, raw, unset
+from tests.core.script import Talk, play, running
+
+# --- the first bytes ----------------------------------------
+
+TEXT = "looks like HTTP or text"
+TLS = "looks like TLS"
+NO_HELLO = "no HAPROXY-HELLO"
+
+NOISE = [
+    # name                               the first bytes                          reported               looks
+    ("HTTP",                             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",    "not_spop",            TEXT),
+    ("one byte of HTTP",                 b"G",                                    "not_spop",            TEXT),
+    ("TLS 1.3",                          b"\x16\x03\x01\x02\x00\x01\x00",         "not_spop",            TLS),
+    ("one byte of TLS",                  b"\x16",                                 "not_spop",            TLS),
+    ("SSL 2",                            b"\x80\x80\x01\x03\x01",                 "not_spop",            TLS),
+    ("a length beyond any HELLO",        (MAX_HELLO + 1).to_bytes(4, "big"),      "not_spop",            NO_HELLO),
+    ("a runt",                           raw(b"\1\0\0\0\1\0"),                    "not_spop",            NO_HELLO),
+    ("AGENT-HELLO",                      frames.agent_hello(),                    "not_spop",            NO_HELLO),
+    ("an ACK",                           ack(),                                   "not_spop",            NO_HELLO),
+    ("a fragment",                       unset(),                                 "not_spop",            NO_HELLO),
+    ("a type from the future",           frame.encode(104),                       "not_spop",            NO_HELLO),
+    ("NOTIFY",                           notify(),                                "frame_before_hello",  NO_HELLO),
+    ("the head of a NOTIFY",             notify()[:5],                            "frame_before_hello",  NO_HELLO),
+    ("HAPROXY-DISCONNECT",               frames.haproxy_disconnect(),             "frame_before_hello",  NO_HELLO),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "anomaly", "looks"), [c[1:] for c in NOISE], ids=[c[0] for c in NOISE])
+def test_who_does_not_begin_with_a_hello_is_closed_and_no_agent_is_dialled(first: bytes, anomaly: str, looks: str) -> None:
+    talk = Talk().play(
+        f"haproxy <first> -> close {anomaly}, close haproxy, end guard anomaly\nhaproxy <first> -> nothing", first=first
+    )
+    assert talk.anomalies[0].detail == looks
+    assert talk.anomalies[0].sample == first[:64]
+
+
+@pytest.mark.parametrize("there", [1, 4, 5])
+def test_what_may_still_become_a_hello_is_waited_for(there: int) -> None:
+    Talk().play("haproxy <first> -> held", first=(MAX_HELLO.to_bytes(4, "big") + b"\1")[:there])
+
+
+def test_a_hello_of_4096_bytes_is_taken() -> None:
+    room = MAX_HELLO + 4 - len(frames.haproxy_hello(note=b"")) - 2  # a length of 3 bytes in place of 1
+    hello = frames.haproxy_hello(note=b"x" * room)
+    assert len(hello) == 4 + MAX_HELLO
+    talk = Talk().play(
+        "haproxy <hello>[:4099] -> held\nhaproxy <hello>[4099:] -> held, dial\nagent up -> to_agent HAPROXY_HELLO", hello=hello
+    )
+    assert talk.written["to_agent"] == hello
+
+
+BAD_HELLOS = [
+    (
+        "a key missing",
+        frame.encode(1, payload=frames.pairs(supported_versions=b"2.0", max_frame_size=16380)),
+        "hello_malformed",
+        4,
+    ),
+    ("a key mistyped", frames.haproxy_hello(max_frame_size=b"16380"), "hello_malformed", 4),
+    ("another version", frames.haproxy_hello(supported_versions=b"1.0"), "hello_version", 8),
+]
+
+
+@pytest.mark.parametrize(("hello", "anomaly", "status"), [c[1:] for c in BAD_HELLOS], ids=[c[0] for c in BAD_HELLOS])
+def test_a_hello_no_agent_could_take_is_refused_without_dialling(hello: bytes, anomaly: str, status: int) -> None:
+    Talk().play(
+        f"""
+        haproxy <hello>              -> close {anomaly}, to_haproxy AGENT_DISCONNECT {status}
+        haproxy NOTIFY 1.1           -> nothing
+        haproxy HAPROXY_DISCONNECT 0 -> close haproxy, end guard anomaly
+        """,
+        hello=hello,
+    )
+
+
+# --- NOTIFYs ----------------------------------------
+
+UNPASSED = "pass notify_unanswered, unanswered notify_dropped 1"
+
+MENDED = "repair reserved_flags, to_agent NOTIFY 1.1"
+
+NOTIFIES = [
+    # name                          as it came                                        outcome
+    ("no message",                  notify(payload=b""),                              "answer notify_empty, to_haproxy ACK 1.1"),
+    ("cut short",                   notify(payload=MESSAGE[:-1]),                     f"drop notify_malformed, {UNPASSED}"),
+    ("no number of arguments",      notify(payload=b"\5check"),                       f"drop notify_malformed, {UNPASSED}"),
+    ("an unknown type of value",    notify(payload=b"\5check\1\1a\x0f"),              f"drop notify_malformed, {UNPASSED}"),
+    ("rubbish behind",              notify(payload=MESSAGE + b"\x05"),                f"drop bad_varint, {UNPASSED}"),
+    ("a length that does not end",  notify(payload=ENDLESS),                          f"drop bad_varint, {UNPASSED}"),
+    ("aborted",                     notify(flags=FIN | ABRT),                         MENDED),
+    ("a flag from the future",      notify(flags=FIN | 0x100),                        MENDED),
+    ("a fragment",                  notify(flags=0),                                  f"drop fragment_refused, {UNPASSED}"),
+    ("the rest of one",             unset(),                                          "drop fragment_refused"),
+    ("ids that do not end",         raw(b"\3\0\0\0\1" + ENDLESS),                     "drop bad_varint"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("odd", "outcome"), [c[1:] for c in NOTIFIES], ids=[c[0] for c in NOTIFIES])
+def test_only_well_formed_notifies_reach_the_agent(odd: bytes, outcome: str) -> None:
+    talk = running()
+    handshake = len(talk.written["to_agent"])
+    talk.play(f"haproxy <odd> -> {outcome}\nhaproxy NOTIFY 3.1 -> ok", odd=odd)
+    sent = talk.written["to_agent"][handshake:]
+    assert sent == (notify() if "to_agent" in outcome else b"") + notify("3.1")
+
+
+def test_the_answer_to_an_empty_notify_has_no_effect() -> None:
+    talk = running()
+    handshake = len(talk.written["to_haproxy"])
+    talk.play("haproxy <empty> -> answer notify_empty, to_haproxy ACK 7.1", empty=notify("7.1", b""))
+    assert talk.written["to_haproxy"][handshake:] == ack("7.1", NOP)
+    assert talk.session.open_notifies == 0
+
+
+def test_a_notify_of_the_agents_size_passes_and_one_byte_more_does_not() -> None:
+    running(answer=frames.agent_hello(max_frame_size=1000)).play(
+        f"""
+        haproxy <fits>      -> ok
+        haproxy <more>      -> drop notify_oversize, {UNPASSED}
+        haproxy <haproxys>  -> drop notify_oversize, {UNPASSED}
+        haproxy <nobodys>   -> drop oversize_frame, {UNPASSED}
+        """,
+        fits=frames.sized(3, 1000),
+        more=frames.sized(3, 1001, "3.1"),
+        haproxys=frames.sized(3, 16380, "5.1"),
+        nobodys=frames.sized(3, 16381, "7.1"),
+    )
+
+
+def test_the_same_ids_twice_are_one_open_notify() -> None:
+    talk = play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 1.1 -> pass notify_duplicate, ok
+        haproxy NOTIFY 1.1              -> pass notify_duplicate, ok
+        agent   ACK 1.1                 -> ok
+        agent   ACK 1.1                 -> drop duplicate_ack
+        """
+    )
+    assert talk.tally.ack_count == 1
+
+
+def test_a_duplicate_that_cannot_pass_leaves_the_open_notify_alone() -> None:
+    running({Anomaly.NOTIFY_DUPLICATE: Action.DROP}).play(
+        """
+        haproxy NOTIFY 1.1   -> ok
+        haproxy NOTIFY 1.1   -> drop notify_duplicate
+        haproxy <malformed>  -> drop notify_malformed
+        haproxy <empty>      -> answer notify_empty
+        haproxy <over>       -> drop oversize_frame
+        haproxy <fragment>   -> drop fragment_refused
+        agent   ACK 1.1      -> ok
+        """,
+        malformed=notify(payload=MESSAGE[:-1]),
+        empty=notify(payload=b""),
+        over=frames.sized(3, 16381),
+        fragment=notify(flags=0),
+    )
+
+
+def test_the_oldest_notify_gives_way_when_too_many_are_open() -> None:
+    talk = play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        haproxy NOTIFY 5.1              -> pass notify_unanswered, unanswered limit 1, ok
+        agent   ACK 1.1                 -> drop late_ack
+        agent   ACK 3.1 + ACK 5.1       -> ok
+        haproxy NOTIFY 7.1 + NOTIFY 9.1 + NOTIFY 11.1 -> pass notify_unanswered, unanswered limit 1, ok
+        """,
+        open_notifies=2,
+    )
+    assert talk.session.open_notifies == 2
+
+
+# --- fragments ----------------------------------------
+
+FRAGMENTS = {
+    "hello": frames.haproxy_hello(capabilities=b"fragmentation,pipelining"),
+    "answer": frames.agent_hello(capabilities=b"fragmentation"),
+    "capabilities": frozenset(("fragmentation", "pipelining")),
+}
+
+
+def test_fragments_pass_where_both_sides_have_agreed_on_them() -> None:
+    running(**FRAGMENTS).play(
+        """
+        haproxy <first>     -> ok
+        haproxy <next>      -> ok
+        haproxy UNSET 1.1   -> ok
+        haproxy <first>     -> ok
+        agent   ACK 1.1     -> ok
+        """,
+        first=notify(flags=0, payload=MESSAGE[:5]),
+        next=unset(flags=0, payload=MESSAGE[5:]),
+    )
+
+
+def test_a_fragment_that_aborts_gives_its_notify_up() -> None:
+    running(**FRAGMENTS).play(
+        """
+        haproxy <first>  -> ok
+        haproxy <abort>  -> unanswered haproxy_gone 1, ok
+        haproxy <abort>  -> ok
+        agent   ACK 1.1  -> drop late_ack
+        """,
+        first=notify(flags=0),
+        abort=unset(flags=FIN | ABRT),
+    )
+
+
+def test_a_fragment_too_long_for_the_agent_is_dropped() -> None:
+    answer = frames.agent_hello(capabilities=b"fragmentation", max_frame_size=1000)
+    running(**{**FRAGMENTS, "answer": answer}).play(
+        f"""
+        haproxy <fits> -> ok
+        haproxy <more> -> drop notify_oversize, {UNPASSED}
+        """,
+        fits=frame.encode(3, 1, 1, b"x" * 993, flags=0),
+        more=frame.encode(3, 3, 1, b"x" * 994, flags=0),
+    )
+
+
+# --- HAProxy's goodbye ----------------------------------------
+
+
+def test_haproxys_goodbye_is_answered_at_once_and_passed_on() -> None:
+    talk = play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   ACK 1.1                 -> ok
+        haproxy HAPROXY_DISCONNECT 2    -> unanswered haproxy_gone 1, ok, to_haproxy AGENT_DISCONNECT 2, close haproxy
+        agent   ACK 3.1                 -> drop late_ack
+        agent   AGENT_DISCONNECT 0      -> nothing
+        agent   fin                     -> close agent, end haproxy disconnect
+        """
+    )
+    assert [seen.anomaly for seen in talk.anomalies] == [Anomaly.LATE_ACK]
+
+
+def test_what_stands_behind_haproxys_goodbye_is_dropped() -> None:
+    play(
+        """
+        haproxy HAPROXY_DISCONNECT 0 + NOTIFY 1.1 -> drop frame_after_disconnect, to_agent HAPROXY_DISCONNECT 0, \
+                to_haproxy AGENT_DISCONNECT 0, close haproxy
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        (frames.haproxy_disconnect(2, flags=0), 2),
+        (frames.haproxy_disconnect(2, at="1.1"), 2),
+        (frames.haproxy_disconnect(None), 99),
+        (frames.haproxy_disconnect(2, b"x" * 201), 2),
+        (frame.encode(FrameType.HAPROXY_DISCONNECT), 99),
+        (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=b"\x0bstatus"), 99),
+    ],
+)
+def test_a_goodbye_an_agent_might_not_take_is_written_anew(odd: bytes, told: int) -> None:
+    running().play(
+        f"""
+        haproxy <odd> -> repair disconnect_malformed, to_agent HAPROXY_DISCONNECT {told}, \
+                to_haproxy AGENT_DISCONNECT {told}, close haproxy
+        """,
+        odd=odd,
+    )
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_haproxy_that_just_leaves_is_ordinary_and_the_agent_is_told_goodbye(how: str) -> None:
+    """HAProxy 3.1 and later drops connections with RST and no DISCONNECT as a matter of course."""
+    talk = play(
+        f"""
+        haproxy NOTIFY 1.1         -> ok
+        haproxy {how}              -> unanswered haproxy_gone 1, to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent   AGENT_DISCONNECT 0 -> nothing
+        agent   fin                -> close agent, end haproxy {"closed" if how == "fin" else "reset"}
+        """
+    )
+    assert not talk.anomalies
+
+
+def test_an_agent_that_does_not_answer_haproxys_goodbye_is_closed_at_close_timeout() -> None:
+    play(
+        """
+        haproxy rst         -> to_agent HAPROXY_DISCONNECT 0, close haproxy
+        guard   waits 0.999 -> nothing
+        guard   waits 0.001 -> close agent, end haproxy reset
+        """
+    )

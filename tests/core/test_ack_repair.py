@@ -1,0 +1,54 @@
+import pytest
+
+from spoe_guard.core.ack_repair import diagnose
+from spoe_guard.core.anomalies import Anomaly
+from tests.core.frames import ENDLESS, NOP, SET_VAR, UNSET_VAR
+
+FALSE = SET_VAR[:-1] + b"\x01"
+NULL = SET_VAR[:-1] + b"\x00"
+ODD = SET_VAR[:-1] + b"\x10"
+NUMBER = b"\1\3\2\1n\x04\x10"  # a value whose last byte looks like a bad boolean
+TEXT = b"\1\3\2\1s\x08\x01\x20"
+EMPTY = Anomaly.EMPTY_ACK
+STRAY = Anomaly.ACK_STRAY_NULL
+BOOL = Anomaly.ACK_BAD_BOOL
+MALFORMED = Anomaly.ACK_MALFORMED
+VARINT = Anomaly.BAD_VARINT
+
+CASES = [
+    # name                          payload                           anomalies           repaired
+    ("as it should be",              SET_VAR + UNSET_VAR + FALSE,      [],                 SET_VAR + UNSET_VAR + FALSE),
+    ("an explicit NULL",             NULL,                             [],                 NULL),
+    ("a number that ends in 0x10",   NUMBER,                           [],                 NUMBER),
+    ("a text that ends in a blank",  TEXT,                             [],                 TEXT),
+    ("nothing",                      b"",                              [EMPTY],            NOP),
+    ("a zero byte behind unset-var", UNSET_VAR + b"\0" + SET_VAR,      [STRAY],            UNSET_VAR + SET_VAR),
+    ("at the very end",              UNSET_VAR + b"\0",                [STRAY],            UNSET_VAR),
+    ("behind each",                  2 * (UNSET_VAR + b"\0"),          [STRAY] * 2,        2 * UNSET_VAR),
+    ("two of them are too many",     UNSET_VAR + b"\0\0" + SET_VAR,    [STRAY, MALFORMED], UNSET_VAR),
+    ("a zero byte behind set-var",   SET_VAR + b"\0" + UNSET_VAR,      [MALFORMED],        SET_VAR),
+    ("a zero byte in front",         b"\0" + SET_VAR,                  [MALFORMED],        NOP),
+    ("false as 0x10",                ODD + SET_VAR,                    [BOOL],             FALSE + SET_VAR),
+    ("false as 0x21",                SET_VAR[:-1] + b"\x21",           [BOOL],             FALSE),
+    ("both kinds, in order",         UNSET_VAR + b"\0" + ODD,          [STRAY, BOOL],      UNSET_VAR + FALSE),
+    ("an action nobody knows",       SET_VAR + b"\7" + SET_VAR,        [MALFORMED],        SET_VAR),
+    ("an unknown type of value",     SET_VAR + SET_VAR[:-1] + b"\x0a", [MALFORMED],        SET_VAR),
+    ("a length beyond the end",      SET_VAR + b"\2\2\2\5abc",         [VARINT],           SET_VAR),
+    ("a length that does not end",   SET_VAR + b"\2\2\2" + ENDLESS,    [VARINT],           SET_VAR),
+    ("a length cut off",             SET_VAR + b"\2\2\2\xf0",          [VARINT],           SET_VAR),
+    ("a value cut off",              SET_VAR + b"\1\3\2\1a\6\x7f",     [MALFORMED],        SET_VAR),
+    ("nothing can be read",          b"\x07",                          [MALFORMED],        NOP),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("payload", "anomalies", "repaired"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_diagnosis(payload: bytes, anomalies: list[Anomaly], repaired: bytes) -> None:
+    found = diagnose(payload)
+    assert (found.anomalies, found.payload) == (anomalies, repaired)
+
+
+@pytest.mark.parametrize("payload", [c[1] for c in CASES], ids=[c[0] for c in CASES])
+def test_what_was_repaired_needs_no_more_repair(payload: bytes) -> None:
+    once = diagnose(payload).payload
+    again = diagnose(once)
+    assert (again.anomalies, again.payload) == ([], once)

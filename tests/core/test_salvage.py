@@ -1,0 +1,84 @@
+"""ACKs in a broken stream: only what is certain, in any segmentation, with no more than a frame kept."""
+
+import pytest
+
+from spoe_guard.core.ledger import Ledger
+from spoe_guard.core.salvage import Salvage
+from tests.core import frames
+from tests.core.frames import SET_VAR, UNSET_VAR, ack, agent_disconnect, raw
+
+MOST = 300
+ONE, TWO = ack("1.1"), ack("300.1")
+ODD = ack(payload=SET_VAR[:-1] + b"\x10")
+NOISE = bytes(range(1, 40))
+
+CASES = [
+    # name                                 stream                                             found
+    ("nothing",                            b"",                                               []),
+    ("noise",                              NOISE,                                             []),
+    ("an ACK alone",                       ONE,                                               [ONE]),
+    ("in noise",                           NOISE + ONE + NOISE,                               [ONE]),
+    ("two, back to back",                  ONE + TWO,                                         [ONE, TWO]),
+    ("two, apart",                         NOISE + TWO + NOISE + ONE,                         [TWO, ONE]),
+    ("twice the same",                     ONE + NOISE + ONE,                                 [ONE]),
+    ("inside a DISCONNECT",                agent_disconnect()[:20] + ONE + agent_disconnect()[20:], [ONE]),
+    ("its head first, then the whole",     ONE[:12] + ONE,                                    [ONE]),
+    ("one inside the other",               ONE[:13] + TWO + ONE[13:],                         [TWO]),
+    ("of a NOTIFY that is not open",       ack("7.1"),                                        []),
+    ("ids in full width",                  ack(f"{1 + 2**32}.1"),                             []),
+    ("without FIN",                        ack(flags=0),                                      []),
+    ("aborted",                            ack(flags=3),                                      []),
+    ("cut off",                            ONE[:-1],                                          []),
+    ("without its length",                 ONE[4:],                                           []),
+    ("a length one too short",             raw(ONE[4:])[:3] + bytes((ONE[3] - 1,)) + ONE[4:], []),
+    ("a length one too long",              ONE[:3] + bytes((ONE[3] + 1,)) + ONE[4:] + NOISE,  []),
+    ("a length below the least",           b"\0\0\0\6" + ONE[4:],                             []),
+    ("ids that do not end",                raw(b"\x67\0\0\0\1" + frames.ENDLESS) + NOISE,     []),
+    ("no action",                          ack(payload=b""),                                  [ack(payload=b"")]),
+    ("a bad boolean",                      ODD,                                               [ODD]),
+    ("an action cut short",                ack(payload=SET_VAR[:-1]),                         []),
+    ("a stray zero is not certain",        ack(payload=UNSET_VAR + b"\0" + SET_VAR),          []),
+    ("of the greatest size",               frames.sized(103, MOST),                           [frames.sized(103, MOST)]),
+    ("one byte more",                      frames.sized(103, MOST + 1),                       []),
+]  # fmt: skip
+
+
+def search(*parts: bytes) -> tuple[list[bytes], int, Salvage]:
+    """Feed ``parts``; return the ACKs found, how much else was seen off, and the search."""
+    ledger = Ledger()
+    for at in ("1.1", "300.1"):
+        ledger.open[next(frames.cut(ack(at))).ids] = 0.0
+    salvage = Salvage(ledger, MOST)
+    found: list[bytes] = []
+    junk = 0
+    for part in parts:
+        acks, more = salvage.feed(part)
+        assert more >= 0
+        assert salvage.held <= MOST + 4
+        junk += more
+        for said in acks:
+            del ledger.open[said.ids]
+            found.append(said.raw)
+    return found, junk, salvage
+
+
+@pytest.mark.parametrize(("stream", "found"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_whole_acks_of_open_notifies_are_found_and_nothing_else(stream: bytes, found: list[bytes]) -> None:
+    got, junk, salvage = search(stream)
+    assert got == found
+    assert junk + sum(map(len, got)) + salvage.held == len(stream)
+
+
+@pytest.mark.parametrize(("stream", "found"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_the_same_byte_by_byte(stream: bytes, found: list[bytes]) -> None:
+    got, junk, salvage = search(*(stream[at : at + 1] for at in range(len(stream))))
+    assert got == found
+    assert junk + sum(map(len, got)) + salvage.held == len(stream)
+
+
+def test_release_hands_back_what_is_kept_and_keeps_nothing() -> None:
+    _, _, salvage = search(NOISE + ONE[:15])
+    assert salvage.held == 15
+    assert salvage.release() == ONE[:15]
+    assert salvage.held == 0
+    assert salvage.release() == b""

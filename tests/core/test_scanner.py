@@ -1,0 +1,136 @@
+"""The fast path: what it walks over is what the readable path passes, and it stops in front of everything else."""
+
+import pytest
+
+from spoe_guard.core.ledger import Fate, Ledger
+from spoe_guard.core.scanner import scan_acks, scan_notifies
+from spoe_guard.core.tally import Tally
+from spoe_guard.wire.frame import FrameType
+from tests.core import frames
+from tests.core.frames import MESSAGE, SET_VAR, UNSET_VAR, ack, notify, raw
+
+SIZE = 1000
+MOST = 3
+
+
+class Fast:
+    """One buffer under the scanner."""
+
+    def __init__(self, *opened: str) -> None:
+        self.ledger = Ledger()
+        self.tally = Tally()
+        for at in opened:
+            self.ledger.open[ids(at)] = 1.0
+
+    def notifies(self, buf: bytes, pos: int = 0, end: int | None = None) -> int:
+        return scan_notifies(buf, pos, len(buf) if end is None else end, SIZE, MOST, self.ledger, self.tally, 3.0)
+
+    def acks(self, buf: bytes, pos: int = 0, end: int | None = None) -> int:
+        return scan_acks(buf, pos, len(buf) if end is None else end, SIZE, self.ledger, self.tally, 3.0)
+
+
+def ids(at: str) -> bytes:
+    return next(frames.cut(ack(at))).ids
+
+
+NOT_ORDINARY_NOTIFIES = {
+    "nothing": b"",
+    "cut off": notify()[:-1],
+    "only a header": notify()[:10],
+    "a runt": raw(b"\3\0\0\0\1\1"),
+    "one byte too long": frames.sized(3, SIZE + 1),
+    "no message": notify(payload=b""),
+    "without FIN": notify(flags=0),
+    "aborted": notify(flags=3),
+    "a message cut short": notify(payload=MESSAGE[:-1]),
+    "rubbish behind": notify(payload=MESSAGE + b"\1"),
+    "ids that do not end": raw(b"\3\0\0\0\1" + frames.ENDLESS),
+    "ids beyond the frame": raw(b"\3\0\0\0\1\1\xff") + b"\1" * 20,
+    "HAPROXY-HELLO": frames.haproxy_hello(),
+    "HAPROXY-DISCONNECT": frames.haproxy_disconnect(),
+    "an ACK": ack(),
+}
+
+NOT_ORDINARY_ACKS = {
+    "nothing": b"",
+    "cut off": ack()[:-1],
+    "only a header": ack()[:10],
+    "a runt": raw(b"\x67\0\0\0\1\1"),
+    "one byte too long": frames.sized(103, SIZE + 1),
+    "no action": ack(payload=b""),
+    "without FIN": ack(flags=0),
+    "aborted": ack(flags=3),
+    "an action cut short": ack(payload=SET_VAR[:-1]),
+    "rubbish behind": ack(payload=SET_VAR + b"\1"),
+    "a zero byte behind unset-var": ack(payload=UNSET_VAR + b"\0" + SET_VAR),
+    "a bad boolean": ack(payload=SET_VAR[:-1] + b"\x10"),
+    "ids that do not end": raw(b"\x67\0\0\0\1" + frames.ENDLESS),
+    "nobody's": ack("9.9"),
+    "AGENT-HELLO": frames.agent_hello(),
+    "AGENT-DISCONNECT": frames.agent_disconnect(),
+    "a NOTIFY": notify(),
+}
+
+
+@pytest.mark.parametrize("odd", NOT_ORDINARY_NOTIFIES.values(), ids=NOT_ORDINARY_NOTIFIES)
+def test_it_stops_in_front_of_a_notify_that_is_not_ordinary(odd: bytes) -> None:
+    good = notify("7.1")
+    fast = Fast()
+    assert fast.notifies(good + odd) == len(good)
+    assert list(fast.ledger.open) == [ids("7.1")]
+    assert (fast.tally.frames_to_agent[FrameType.NOTIFY], fast.tally.open_notifies) == (1, 1)
+    assert Fast().notifies(odd) == 0
+
+
+@pytest.mark.parametrize("odd", NOT_ORDINARY_ACKS.values(), ids=NOT_ORDINARY_ACKS)
+def test_it_stops_in_front_of_an_ack_that_is_not_ordinary(odd: bytes) -> None:
+    good = ack("7.1")
+    fast = Fast("1.1", "7.1")
+    assert fast.acks(good + odd) == len(good)
+    assert list(fast.ledger.open) == [ids("1.1")]
+    assert fast.ledger.fate(ids("7.1")) is Fate.ANSWERED
+    assert (fast.tally.frames_to_haproxy[FrameType.ACK], fast.tally.open_notifies) == (1, -1)
+    assert (fast.tally.ack_count, fast.tally.ack_seconds) == (1, 2.0)
+    assert Fast("1.1", "7.1").acks(odd) == 0
+
+
+def test_a_frame_of_exactly_the_negotiated_size_is_ordinary() -> None:
+    assert Fast().notifies(frames.sized(3, SIZE)) == SIZE + 4
+    assert Fast("1.1").acks(frames.sized(103, SIZE)) == SIZE + 4
+
+
+def test_it_opens_no_more_than_may_be_open() -> None:
+    run = [notify(f"{number}.1") for number in range(1, MOST + 2)]
+    fast = Fast()
+    assert fast.notifies(b"".join(run)) == sum(map(len, run[:MOST]))
+    assert len(fast.ledger.open) == MOST
+    assert fast.notifies(run[-1]) == 0
+
+
+def test_it_stops_in_front_of_a_second_notify_with_the_same_ids() -> None:
+    one = notify("1.1")
+    assert Fast().notifies(one + one) == len(one)
+
+
+def test_it_stops_in_front_of_a_second_ack() -> None:
+    one = ack("1.1")
+    assert Fast("1.1").acks(one + one) == len(one)
+
+
+@pytest.mark.parametrize("spare", [0, 1, 11])
+def test_it_reads_nothing_behind_the_end(spare: int) -> None:
+    one, two = notify("1.1"), notify("3.1")
+    buf = b"\xff" + one + two
+    assert Fast().notifies(buf, 1, 1 + len(one) + spare) == 1 + len(one)
+    one, two = ack("1.1"), ack("3.1")
+    buf = b"\xff" + one + two
+    assert Fast("1.1", "3.1").acks(buf, 1, 1 + len(one) + spare) == 1 + len(one)
+
+
+def test_a_run_is_walked_in_one_go_in_full_width() -> None:
+    many = [f"{number}.{2**64 - 1}" for number in (0, 239, 240, 2**32, 2**64 - 1)]
+    fast = Fast(*many)
+    run = b"".join(map(ack, many))
+    assert fast.acks(run) == len(run)
+    assert fast.tally.ack_count == len(many)
+    assert not fast.ledger.open

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 from tests.peers import SEARCH_PATH, missing, need
 
 START_S = 10.0
@@ -97,6 +99,12 @@ def version(program: str) -> tuple[int, int]:
     found = re.search(r"version (\d+)\.(\d+)", said)
     assert found, said
     return int(found[1]), int(found[2])
+
+
+def need_2_6(why: str) -> None:
+    """Skip the test where the HAProxy to test with is another one than Debian 12's, ``why`` being what holds for that one."""
+    if version(binary()) != (2, 6):
+        pytest.skip(f"not HAProxy 2.6, as Debian 12 packages it: {why}")
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 5.0) -> None:

@@ -6,9 +6,8 @@ prove nothing. All of them were measured on Debian 12's HAProxy 2.6.12; it is th
 
 import pytest
 
-from spoe_guard.lab import frames
 from spoe_guard.wire import frame, kv
-from tests.integration.haproxy import BOGUS_APPCTX, Options, binary, version, wait_until
+from tests.integration.haproxy import BOGUS_APPCTX, need_2_6
 from tests.integration.scene import PATHS, SYNC, misbehave
 
 DEAD_WITHIN_S = 5.0
@@ -16,8 +15,7 @@ DEAD_WITHIN_S = 5.0
 
 @pytest.fixture(autouse=True)
 def _symptoms_of_2_6():
-    if version(binary()) != (2, 6):
-        pytest.skip("these are the symptoms of HAProxy 2.6, as Debian 12 packages it")
+    need_2_6("these are its symptoms")
 
 
 @pytest.mark.parametrize("name", ["zero_length_frame", "one_byte_frame"])
@@ -93,20 +91,3 @@ def test_with_pipelining_haproxy_2_6_shrugs(stage, name):
     scene = misbehave(stage, name, guarded=False)
     assert [each.verdict for each in scene.seen] == list(PATHS)
     assert scene.haproxy.get("/after").verdict == "/after"
-
-
-def test_the_lab_says_hello_as_this_haproxy_does(stage):
-    """Byte for byte, but for the engine-id, which is made anew for every process."""
-    agent = stage.agent()
-    assert stage.haproxy(agent.address).get("/x").verdict == "/x"
-    hello = agent.agent.received[0][0]
-    pairs, _ = kv.parse(hello.raw, hello.payload_at, len(hello.raw))
-    assert pairs[-1].name == b"engine-id"
-    assert hello.raw == frames.haproxy_hello(frames.Family.APPLET, engine_id=pairs[-1].value)
-
-
-def test_the_lab_says_hello_as_a_health_check_of_this_haproxy_does(stage):
-    agent = stage.agent()
-    stage.haproxy(agent.address, Options(check=True))
-    wait_until(lambda: agent.agent.received and agent.agent.received[0], "a health check came")
-    assert agent.agent.received[0][0].raw == frames.healthcheck_hello()

@@ -1,11 +1,12 @@
 """Peers that do not read: memory stays bounded, the other direction goes on, and nothing is lost once they read again."""
 
 import asyncio
+import socket
 
 import pytest
 
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.output import Output
+from spoe_guard.core.output import Close, Output
 from spoe_guard.net.dial import dial
 from spoe_guard.net.leg import HIGH_WATER
 from tests.net.stage import FakeSession, Stage, hanging_address, unix_in, until
@@ -108,6 +109,69 @@ async def test_a_new_leg_does_not_feed_one_that_is_full_already():
         assert queued(Side.HAPROXY)(stage) <= len(word) + ONE_READ
         assert await haproxy.read(len(word)) == word
         assert await haproxy.read(sent) == b"y" * sent
+
+
+async def test_a_peer_that_said_fin_says_it_once_even_if_the_other_side_fills_up():
+    """asyncio reads a FIN again each time reading is resumed."""
+
+    class KeepsOpen(FakeSession):
+        def closed(self, side, now, *, reset):
+            self.calls.append(("closed", side))
+            return Output()
+
+        def receive(self, side, data, now):
+            out = Output()
+            out.to_haproxy = b"x" * 8_000_000
+            return out
+
+    async with Stage(KeepsOpen) as stage:
+        haproxy, agent = await stage.both()
+        haproxy.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # or the kernel would grow it to take it all
+        agent.fin()
+        await until(lambda: ("closed", Side.AGENT) in stage.session.calls)
+        for _ in range(3):
+            await haproxy.send(b"!")
+            await until(lambda: stage.relay.haproxy.full)
+            assert len(await haproxy.read(8_000_000)) == 8_000_000
+            await until(lambda: not stage.relay.haproxy.full)
+        assert stage.session.calls.count(("closed", Side.AGENT)) == 1
+        stage.guard.abort_all()
+        await stage.over()
+
+
+async def test_a_link_that_was_replaced_holds_nobody():
+    """It is still being flushed, and full; HAProxy belongs to the new one."""
+
+    class Replaces(FakeSession):
+        def receive(self, side, data, now):
+            if data != b"replace":
+                return super().receive(side, data, now)
+            self.connected = False
+            self.deadline = now
+            out = Output()
+            out.to_agent = b"x" * 8_000_000
+            out.close_agent = Close.FLUSH
+            return out
+
+        def tick(self, now):
+            self.deadline = float("inf")
+            out = Output()
+            out.dial = True
+            return out
+
+    async with Stage(Replaces) as stage:
+        haproxy, old = await stage.both()
+        await haproxy.send(b"replace")
+        new = await stage.agent()
+        await until(lambda: stage.recorder.count("link opened") == 2)
+        await until(lambda: haproxy.send_now(BLOCK) == 0, "a new link that is full")
+        assert stage.relay.haproxy._held
+        assert await old.rest() == b"x" * 8_000_000
+        await until(lambda: stage.recorder.count("link closed") == 1)
+        assert stage.relay.haproxy._held
+        assert await new.read(len(BLOCK)) == BLOCK
+        stage.guard.abort_all()
+        await stage.over()
 
 
 async def test_the_hanging_address_hangs():

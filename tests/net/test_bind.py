@@ -37,7 +37,11 @@ async def test_the_kernel_chooses_a_port():
     bound.close()
 
 
-async def test_a_name_is_bound_at_its_ipv4_address():
+async def test_a_name_is_bound_at_its_ipv4_address(monkeypatch):
+    async def both(_):
+        return [(socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(binding, "resolve", both)
     bound = await bind(listening(Address("localhost", 0)))
     assert bound.address.host == "127.0.0.1"
     bound.close()
@@ -121,9 +125,7 @@ async def test_a_unix_socket_somebody_listens_on_is_taken(tmp_path, backlog):
         live.bind(str(path))
         live.listen(backlog)
         filler.connect(str(path))
-        assert await refusal(Address(path=str(path))) == (
-            "something listens there already; stop it, or choose another address"
-        )
+        assert await refusal(Address(path=str(path))) == ("something listens there already; stop it, or choose another address")
         assert path.is_socket()
         live.accept()[0].close()
 

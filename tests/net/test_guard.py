@@ -169,6 +169,22 @@ async def test_a_peer_that_does_not_take_its_last_word_cannot_hold_up_a_drain():
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
 
 
+async def test_a_session_that_ended_by_itself_is_not_reported_again_when_it_is_reset():
+    class Stuffs(FakeSession):
+        def drain(self, now):
+            out = self.end(Close.FLUSH, EndedBy.AGENT, EndReason.DISCONNECT)
+            out.to_agent = b"x" * 8_000_000
+            return out
+
+    async with Stage(Stuffs, drained=False, config=SessionConfig(close_s=60.0)) as stage:
+        await stage.both()
+        draining = asyncio.get_running_loop().create_task(stage.guard.drain())
+        await until(stage.recorder.ends)
+        stage.guard.abort_all()
+        await draining
+        assert stage.recorder.ends() == [(EndedBy.AGENT, EndReason.DISCONNECT)]
+
+
 async def test_a_second_signal_cuts_the_drain_short():
     async with Stage(Stays, drained=False, config=SessionConfig(close_s=60.0)) as stage:
         haproxy, agent = await stage.both()

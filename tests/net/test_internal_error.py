@@ -1,5 +1,6 @@
 """A bug of ours: the session ends, or becomes a plain TCP proxy; it is counted, and the guard goes on."""
 
+import asyncio
 import socket
 
 import pytest
@@ -14,7 +15,7 @@ from spoe_guard.net.splice import Splice
 from tests.net.stage import FakeSession, Peer, Stage, unix_in, until
 
 
-class Bug(Exception):
+class PlantedError(Exception):
     pass
 
 
@@ -23,7 +24,7 @@ def breaks(where):
 
     def method(self, *args, **kwargs):
         self.calls.append(where)
-        raise Bug(where)
+        raise PlantedError(where)
 
     return type("Breaks", (FakeSession,), {where: method})
 
@@ -32,7 +33,7 @@ async def test_a_bug_ends_the_session_and_nothing_else():
     class Breaks(FakeSession):
         def receive(self, side, data, now):
             if data == b"bug":
-                raise Bug
+                raise PlantedError
             return super().receive(side, data, now)
 
     async with Stage(Breaks) as stage:
@@ -43,7 +44,7 @@ async def test_a_bug_ends_the_session_and_nothing_else():
         assert await haproxy.was_reset()
         assert await agent.was_reset()
         await until(lambda: stage.recorder.count("closed") == 1)
-        assert [type(error) for error in stage.recorder.errors] == [Bug]
+        assert [type(error) for error in stage.recorder.errors] == [PlantedError]
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.INTERNAL_ERROR)]
         assert stage.sessions[0].calls[-1] == "release"  # out of the route's gauges
         await other.send(b"still here")
@@ -76,7 +77,7 @@ async def test_a_bug_anywhere_in_a_session_is_counted_once_and_ends_it(where):
 
 async def test_a_bug_in_making_a_session_turns_the_connection_away():
     def broken(config, tally, now):
-        raise Bug
+        raise PlantedError
 
     async with Stage(broken) as stage:
         haproxy = await stage.haproxy()
@@ -89,7 +90,7 @@ async def test_a_bug_in_making_a_session_turns_the_connection_away():
 async def test_a_bug_in_release_does_not_hide_the_first_one():
     class BreaksTwice(breaks("receive")):
         def release(self):
-            raise Bug("release")
+            raise PlantedError("release")
 
     async with Stage(BreaksTwice, splice_on_error=True) as stage:
         haproxy, agent = await stage.both()
@@ -124,7 +125,7 @@ class BreaksHolding(FakeSession):
         else:
             self.early += data
         if b"#" in data:
-            raise Bug
+            raise PlantedError
         return Output()
 
     def release(self):
@@ -154,7 +155,7 @@ async def test_splicing_hands_on_what_was_held_and_then_every_byte(family, tmp_p
         agent.close()
         assert await haproxy.rest() == b"after the fin"
         await stage.over()
-        assert [type(error) for error in stage.recorder.errors] == [Bug]
+        assert [type(error) for error in stage.recorder.errors] == [PlantedError]
         assert stage.recorder.ends() == [(EndedBy.AGENT, EndReason.CLOSED)]
         tally = stage.recorder.tally("default")
         assert (tally.bytes_to_agent, tally.bytes_to_haproxy) == (6, 7 + 13)  # the session had counted the rest
@@ -179,7 +180,7 @@ async def test_a_bug_while_the_agent_is_dialled_waits_for_that_dial(tmp_path):
             self.early = b"held "
 
         def tick(self, now):
-            raise Bug
+            raise PlantedError
 
     path = str(tmp_path / "full")
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as filler:
@@ -268,6 +269,19 @@ async def test_a_spliced_session_ends_when_idle():
         assert await agent.rest() == b"#"
         await stage.over()
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.IDLE_TIMEOUT)]
+
+
+async def test_a_spliced_session_with_traffic_is_not_idle():
+    async with Stage(BreaksHolding, config=SessionConfig(idle_s=0.3), **SPLICED) as stage:
+        haproxy, agent = await stage.both()
+        await haproxy.send(b"#")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 0.6
+        while loop.time() < end:
+            await haproxy.send(b"!")
+            await agent.read(1)
+            await asyncio.sleep(0.01)
+        assert stage.recorder.ends() == []
 
 
 async def test_a_spliced_session_drains_at_once():

@@ -65,7 +65,11 @@ def test_observing_changes_no_byte_and_counts_what_it_would_have_done(stage, nam
     haproxy.soft_stop()
     assert haproxy.wait_dead(5) == 0
     wait_until(lambda: inner.ended == outer.ended == len(outer.to_agent), "every connection ended")
-    assert (inner.to_agent, inner.to_haproxy) == (outer.to_agent, outer.to_haproxy)
+    assert inner.to_agent == outer.to_agent
+    if haproxy.version < SPOP_MODE_FROM:
+        assert inner.to_haproxy == outer.to_haproxy
+    else:  # it resets over a DISCONNECT, and what is on its way to it is lost
+        assert all(said.startswith(heard) for said, heard in zip(inner.to_haproxy, outer.to_haproxy, strict=True))
     lost = "" if name == "stray_ack" and haproxy.version < SPOP_MODE_FROM else "/2"
     assert [each.verdict for each in seen] == ["" if path == lost else path for path in PATHS]
     assert guard.anomalies(applied=False) == counted

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.generations import generation
 from tests.integration.stage import Stage
+
+__all__ = ["generation", "stage"]
 
 
 @pytest.fixture

@@ -67,12 +67,16 @@ spoe-message check
 
 @dataclass(frozen=True)
 class Options:
-    """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section."""
+    """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section.
+
+    ``program``: another HAProxy than ``binary()``.
+    """
 
     processing: str = "1s"
     idle: str = "10s"
     spoe: tuple[str, ...] = ()
     check: bool = False
+    program: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,11 @@ def version(program: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def backend_mode(of: tuple[int, int]) -> str:
+    """Return the mode of the agents' backend in that version of HAProxy."""
+    return "spop" if of >= SPOP_MODE_FROM else "tcp"
+
+
 def need_2_6(why: str) -> None:
     """Skip the test where the HAProxy to test with is another one than Debian 12's, ``why`` being what holds for that one."""
     if version(binary()) != (2, 6):
@@ -126,7 +135,7 @@ class Haproxy:
 
     def __init__(self, folder: Path, agent: str, options: Options | None = None) -> None:
         options = options or Options()
-        program = binary()
+        program = options.program or binary()
         self.version = version(program)
         self._log_path = folder / "haproxy.log"
         self._stats = folder / "stats.sock"
@@ -138,7 +147,7 @@ class Haproxy:
                 folder=folder,
                 web_fd=web.fileno(),
                 agent=agent,
-                mode="spop" if self.version >= SPOP_MODE_FROM else "tcp",
+                mode=backend_mode(self.version),
                 check="option spop-check" if options.check else "",
                 server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check else "",
             )

@@ -1,6 +1,5 @@
 """The examples in config/ are taken by the programs they are written for, and agree with one another."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,19 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.peers import ROOT, missing, need
+from tests.integration import generations
+from tests.peers import ROOT, need
 
 CONFIG = ROOT / "config"
 COMPOSE = yaml.safe_load((CONFIG / "docker-compose.yaml").read_text())["services"]
 PROMETHEUS = yaml.safe_load((CONFIG / "prometheus/prometheus.yml").read_text())
-
-
-def haproxy_32() -> str:
-    """HAProxy 3.2: the one SPOE_GUARD_HAPROXY_32 names, or Debian's, fetched into .cache."""
-    if named := os.environ.get("SPOE_GUARD_HAPROXY_32"):
-        return named
-    fetched = subprocess.run([ROOT / ".ci/haproxy"], capture_output=True, text=True, timeout=100, check=False)
-    return fetched.stdout.strip() or missing("HAProxy 3.2 not found", f"set SPOE_GUARD_HAPROXY_32 ({fetched.stderr[-500:]})")
 
 
 def complaints(haproxy: str, config: Path) -> str:
@@ -39,10 +31,8 @@ def test_debians_haproxy_takes_the_configuration_for_3_0_and_earlier():
     assert complaints(haproxy, CONFIG / "haproxy/up-to-3.0/haproxy.cfg") == ""
 
 
-@pytest.mark.timeout(120)
 def test_haproxy_3_2_takes_the_configuration_for_3_1_and_later():
-    haproxy = haproxy_32()
-    assert complaints(haproxy, CONFIG / "haproxy/from-3.1/haproxy.cfg") == ""
+    assert complaints(generations.find("3.2").program, CONFIG / "haproxy/from-3.1/haproxy.cfg") == ""
 
 
 @pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])

@@ -88,13 +88,13 @@ class Anomaly(enum.Enum):
 class Row:
     """What the catalogue says of one anomaly.
 
-    ``default``: the action where the settings say nothing. ``allowed``: every action that may be
-    chosen, the default among them. ``haproxy_default``: the default for the same anomaly from HAProxy's
-    side, where it differs. ``detected``: whether this version looks for it; a policy for one it does
-    not look for is accepted and has no effect, and ``spoe-guard check`` says so.
+    ``default``: the action where the settings say nothing. ``allowed``: every action that may be chosen, the
+    default among them. ``haproxy_default``, ``haproxy_allowed``: the same for what HAProxy sent, given as
+    ``haproxy``, the default first, where it differs. ``detected``: whether this version looks for it; a policy
+    for one it does not look for is accepted and has no effect, and ``spoe-guard check`` says so.
     """
 
-    __slots__ = ("allowed", "default", "detected", "evidence", "haproxy_default", "sentence")
+    __slots__ = ("allowed", "default", "detected", "evidence", "haproxy_allowed", "haproxy_default", "sentence")
 
     def __init__(
         self,
@@ -103,14 +103,15 @@ class Row:
         also: tuple[Action, ...] = (),
         *,
         evidence: str,
-        haproxy_default: Action | None = None,
+        haproxy: tuple[Action, ...] = (),
         detected: bool = True,
     ) -> None:
         self.sentence = sentence
         self.default = default
         self.allowed = frozenset((default, *also))
         self.evidence = evidence
-        self.haproxy_default = haproxy_default or default
+        self.haproxy_default = haproxy[0] if haproxy else default
+        self.haproxy_allowed = frozenset(haproxy) or self.allowed
         self.detected = detected
 
 
@@ -125,7 +126,7 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         _DROP, (_CLOSE,), evidence="flt_spoe.c, mux_spop.c: status 3"),
     Anomaly.GARBLED_STREAM: Row(
         "bytes that cannot be cut into frames; whole ACKs found with certainty behind the break are delivered, then the session ends",
-        _REPAIR, (_CLOSE,), haproxy_default=_CLOSE, evidence="coraza-spoa #217: unlocked writers in the agent"),
+        _REPAIR, (_CLOSE,), haproxy=(_CLOSE,), evidence="coraza-spoa #217: unlocked writers in the agent"),
     Anomaly.INTERLEAVED_FRAMES: Row(
         "a frame written into the middle of another one; an ACK found whole in there is delivered",
         _REPAIR, (_CLOSE,), evidence="criteo/haproxy-spoe-go writes ACK and DISCONNECT through one unlocked buffer"),
@@ -149,7 +150,7 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php", detected=False),
     Anomaly.UNKNOWN_FRAME_TYPE: Row(
         "a frame of a type nobody may send",
-        _DROP, (_PASS, _CLOSE), evidence="SPOE.txt 3.2.2"),
+        _DROP, (_PASS, _CLOSE), haproxy=(_DROP, _CLOSE), evidence="SPOE.txt 3.2.2"),
     Anomaly.WRONG_SIDE_FRAME: Row(
         "a frame of a type only the other side may send",
         _DROP, (_CLOSE,), evidence="SPOE.txt 3.2.2"),
@@ -158,13 +159,13 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         _CLOSE, evidence="coraza-spoa #219, negasus/haproxy-spoe-go PR 9"),
     Anomaly.FRAME_BEFORE_HELLO: Row(
         "a frame before the HELLO that must come first",
-        _DROP, haproxy_default=_CLOSE, evidence="SPOE.txt 3.2.3"),
+        _DROP, (_CLOSE,), haproxy=(_CLOSE,), evidence="SPOE.txt 3.2.3"),
     Anomaly.HELLO_MALFORMED: Row(
         "a HELLO with a key missing, of the wrong type, or that HAProxy would take for another one",
-        _REPAIR, (_CLOSE,), haproxy_default=_CLOSE, evidence="SPOE.txt 3.2.4, 3.2.5; status 4 to 7"),
+        _REPAIR, (_CLOSE,), haproxy=(_CLOSE,), evidence="SPOE.txt 3.2.4, 3.2.5; status 4 to 7"),
     Anomaly.HELLO_VERSION: Row(
         "a HELLO for another version than 2.0",
-        _REPAIR, (_CLOSE,), haproxy_default=_CLOSE, evidence="flt_spoe.c, mux_spop.c: status 8"),
+        _REPAIR, (_CLOSE,), haproxy=(_CLOSE,), evidence="flt_spoe.c, mux_spop.c: status 8"),
     Anomaly.HELLO_SIZE: Row(
         "an AGENT-HELLO whose max-frame-size is absent, below 256 or above what was offered",
         _REPAIR, (_CLOSE,), evidence="status 6 and 9; krrg, negasus"),

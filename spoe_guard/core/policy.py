@@ -23,7 +23,7 @@ class Policy:
                 allowed = ", ".join(sorted(a.value for a in row.allowed))
                 raise ValueError(f"{anomaly.value} does not allow {action.value}: choose one of {allowed}")
             self._agent[anomaly] = action
-            if row.haproxy_default is row.default:  # where the sides differ, HAProxy's side has no choice
+            if action in row.haproxy_allowed:
                 self._haproxy[anomaly] = action
 
     def action(self, side: Side, anomaly: Anomaly) -> Action:

@@ -22,13 +22,18 @@ def test_an_action_is_taken_or_refused_as_the_catalogue_says(anomaly: Anomaly, a
         return
     policy = Policy({anomaly: action})
     assert policy.action(Side.AGENT, anomaly) is action
-    sides_differ = row.haproxy_default is not row.default
-    assert policy.action(Side.HAPROXY, anomaly) is (row.haproxy_default if sides_differ else action)
+    assert policy.action(Side.HAPROXY, anomaly) is (action if action in row.haproxy_allowed else row.haproxy_default)
 
 
 def test_a_choice_leaves_the_others_alone() -> None:
     policy = Policy({Anomaly.UNMATCHED_ACK: Action.PASS})
     assert policy.action(Side.AGENT, Anomaly.RUNT_FRAME) is Action.DROP
+
+
+def test_a_type_nobody_knows_never_passes_to_the_agent() -> None:
+    policy = Policy({Anomaly.UNKNOWN_FRAME_TYPE: Action.PASS})
+    assert policy.action(Side.AGENT, Anomaly.UNKNOWN_FRAME_TYPE) is Action.PASS
+    assert policy.action(Side.HAPROXY, Anomaly.UNKNOWN_FRAME_TYPE) is Action.DROP
 
 
 def test_a_garbled_haproxy_never_has_a_choice() -> None:

@@ -85,7 +85,7 @@ def test_a_type_from_the_future_may_be_passed_between_hello_and_disconnect_only(
         agent   <new>             -> drop unknown_frame_type
         agent   AGENT_HELLO       -> ok
         agent   <new>             -> pass unknown_frame_type, ok
-        haproxy <new>             -> pass unknown_frame_type, ok
+        haproxy <new>             -> drop unknown_frame_type
         haproxy NOTIFY 1.1        -> ok
         agent   AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack
         agent   <new>             -> pass unknown_frame_type, ok

@@ -1,0 +1,223 @@
+"""Both HELLOs: what HAProxy offers, what the agent is shown of it, and an AGENT-HELLO that HAProxy will take (H2, A4)."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.hello import AgentHello, Fault, Offer, read_offer, split
+from spoe_guard.wire import frame, kv, typed_data
+from spoe_guard.wire.frame import FrameType
+from tests.core import frames
+from tests.core.frames import SIZE, agent_hello, haproxy_hello, pairs
+
+MALFORMED = Anomaly.HELLO_MALFORMED
+VERSION = Anomaly.HELLO_VERSION
+SIZES = Anomaly.HELLO_SIZE
+CAPABILITY = Anomaly.HELLO_CAPABILITY
+
+
+def parsed(raw: bytes) -> frame.Frame:
+    return next(frames.cut(raw))
+
+
+def offer(raw: bytes, **config: object) -> Offer:
+    got = read_offer(parsed(raw), SessionConfig(**config))  # type: ignore[arg-type]
+    assert isinstance(got, Offer), got.detail
+    return got
+
+
+def spoken(raw: bytes) -> dict[str, typed_data.Value]:
+    said = parsed(raw)
+    found, stop = kv.parse(said.payload, 0, len(said.payload))
+    assert stop == len(said.payload)
+    return {pair.name.decode(): pair.value for pair in found}
+
+
+def haproxy(payload: bytes, at: str = "0.0", flags: int = frames.FIN) -> bytes:
+    return frame.encode(FrameType.HAPROXY_HELLO, *frames.ids(at), payload, flags)
+
+
+GOOD = parsed(haproxy_hello()).payload
+
+# --- HAPROXY-HELLO ----------------------------------------
+
+FAULTS = [
+    # name                     HAPROXY-HELLO                                      anomaly    says
+    ("a stream-id",            haproxy(GOOD, "1.0"),                              MALFORMED, "FIN alone and ids 0"),
+    ("a frame-id",             haproxy(GOOD, "0.1"),                              MALFORMED, "FIN alone and ids 0"),
+    ("without FIN",            haproxy(GOOD, flags=0),                            MALFORMED, "FIN alone and ids 0"),
+    ("aborted",                haproxy(GOOD, flags=3),                            MALFORMED, "FIN alone and ids 0"),
+    ("cut short",              haproxy(GOOD[:-1]),                                MALFORMED, "does not parse to the end"),
+    ("rubbish behind",         haproxy(GOOD + b"\xff"),                           MALFORMED, "does not parse to the end"),
+    ("a key twice",            haproxy(GOOD + pairs(engine_id=b"e2")),            MALFORMED, "a key is given twice"),
+    ("no version",             haproxy(pairs(max_frame_size=SIZE, capabilities=b"")), MALFORMED, "versions is missing"),
+    ("no size",                haproxy(pairs(supported_versions=b"2.0", capabilities=b"")), MALFORMED, "size is missing"),
+    ("no capabilities",        haproxy(pairs(supported_versions=b"2.0", max_frame_size=SIZE)), MALFORMED, "is missing"),
+    ("version as number",      haproxy_hello(supported_versions=2),               MALFORMED, "versions is of the wrong type"),
+    ("size as text",           haproxy_hello(max_frame_size=b"16380"),            MALFORMED, "size is of the wrong type"),
+    ("capabilities as number", haproxy_hello(capabilities=1),                     MALFORMED, "capabilities is of the wrong type"),
+    ("healthcheck as text",    haproxy_hello(healthcheck=b"true"),                MALFORMED, "healthcheck is of the wrong type"),
+    ("engine-id as number",    haproxy_hello(engine_id=7),                        MALFORMED, "engine-id is of the wrong type"),
+    ("a size of 255",          haproxy_hello(max_frame_size=255),                 MALFORMED, "max-frame-size is below 256"),
+    ("version 1.0",            haproxy_hello(supported_versions=b"1.0"),          VERSION,   "does not name 2.0"),
+    ("version 12.0",           haproxy_hello(supported_versions=b"12.0"),         VERSION,   "does not name 2.0"),
+    ("no version at all",      haproxy_hello(supported_versions=b""),             VERSION,   "does not name 2.0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "anomaly", "says"), [c[1:] for c in FAULTS], ids=[c[0] for c in FAULTS])
+def test_a_haproxy_hello_no_agent_should_see(raw: bytes, anomaly: Anomaly, says: str) -> None:
+    fault = read_offer(parsed(raw), SessionConfig())
+    assert isinstance(fault, Fault)
+    assert fault.anomaly is anomaly
+    assert says in fault.detail
+
+
+PASSED = {
+    "an ordinary one": haproxy_hello(),
+    "the least size": haproxy_hello(max_frame_size=256),
+    "several versions": haproxy_hello(supported_versions=b"1.0, 2.0"),
+    "no capabilities": haproxy_hello(capabilities=b""),
+    "a key from the future": haproxy_hello(weather=b"fine"),
+    "a health check": haproxy_hello(healthcheck=True, capabilities=b""),
+    "no health check": haproxy_hello(healthcheck=False),
+}
+
+
+@pytest.mark.parametrize("raw", PASSED.values(), ids=PASSED)
+def test_a_hello_nothing_asks_to_change_goes_on_byte_for_byte(raw: bytes) -> None:
+    got = offer(raw)
+    assert got.raw == raw
+    assert not got.changes
+
+
+def test_what_is_offered_is_read() -> None:
+    got = offer(haproxy_hello(max_frame_size=1000, capabilities=b"pipelining"))
+    assert (got.haproxy_size, got.max_frame_size, got.capabilities, got.healthcheck) == (1000, 1000, ["pipelining"], False)
+    assert offer(haproxy_hello(healthcheck=True)).healthcheck
+
+
+@pytest.mark.parametrize(
+    ("said", "clamp", "held", "shown"),
+    [
+        (16380, None, 1048576, 16380),
+        (16380, 16380, 1048576, 16380),
+        (16380, 16379, 1048576, 16379),
+        (16380, 256, 1048576, 256),
+        (1000, 2000, 1048576, 1000),
+        (70000, None, 65536, 65532),
+        (65532, None, 65536, 65532),
+    ],
+)
+def test_the_size_is_clamped_for_this_agent_and_to_what_may_be_held(said: int, clamp: int | None, held: int, shown: int) -> None:
+    got = offer(haproxy_hello(max_frame_size=said), max_frame_size=clamp, held_bytes=held)
+    assert (got.haproxy_size, got.max_frame_size) == (said, shown)
+    assert spoken(got.raw)["max-frame-size"] == shown
+    assert got.changes == ([] if shown == said else [f"max-frame-size {said} -> {shown}"])
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed", "shown"),
+    [
+        (b"pipelining,async", ("pipelining",), "pipelining"),
+        (b"async", ("pipelining",), ""),
+        (b"pipelining", (), ""),
+        (b" async , pipelining ", ("pipelining", "async"), " async , pipelining "),
+        (b"fragmentation,pipelining,async", ("fragmentation", "async"), "fragmentation,async"),
+    ],
+)
+def test_capabilities_the_route_does_not_allow_are_removed(said: bytes, allowed: tuple[str, ...], shown: str) -> None:
+    got = offer(haproxy_hello(capabilities=said), capabilities=frozenset(allowed))
+    assert spoken(got.raw)["capabilities"] == shown.encode()
+    assert got.capabilities == split(shown)
+    assert bool(got.changes) == (said.decode() != shown)
+
+
+def test_an_engine_id_is_added_where_haproxy_names_none() -> None:
+    nameless = haproxy(pairs(supported_versions=b"2.0", max_frame_size=SIZE, capabilities=b""))
+    got = offer(nameless, engine_id="guard")
+    assert spoken(got.raw)["engine-id"] == b"guard"
+    assert got.changes == ["engine-id guard added"]
+    assert offer(haproxy_hello(), engine_id="guard").raw == haproxy_hello()
+    check = haproxy(pairs(supported_versions=b"2.0", max_frame_size=SIZE, capabilities=b"", healthcheck=True))
+    assert offer(check, engine_id="guard").raw == check
+
+
+def test_what_is_changed_leaves_every_other_byte_as_it_was() -> None:
+    raw = haproxy_hello(capabilities=b"async", weather=b"fine")
+    got = offer(raw)
+    assert got.raw == haproxy_hello(capabilities=b"", weather=b"fine")
+
+
+def test_an_observing_guard_changes_nothing() -> None:
+    raw = haproxy_hello(max_frame_size=10**6 * 16, capabilities=b"pipelining,async,fragmentation")
+    got = offer(raw, observe=True, max_frame_size=256, capabilities=frozenset(), engine_id="guard", held_bytes=65536)
+    assert got.raw == raw
+    assert got.capabilities == ["pipelining", "async", "fragmentation"]
+    assert not got.changes
+
+
+# --- AGENT-HELLO ----------------------------------------
+
+SMALL = 1000  # what was offered
+
+AGENTS = [
+    # name                         AGENT-HELLO                                     problems                 size   hopeless
+    ("as it should be",            agent_hello(max_frame_size=SMALL),              [],                      SMALL, False),
+    ("smaller than offered",       agent_hello(max_frame_size=256),                [],                      256,   False),
+    ("no capabilities",            agent_hello(max_frame_size=256, capabilities=b""), [],                   256,   False),
+    ("spaces around the version",  agent_hello(max_frame_size=256, version=b" 2.0 "), [],                   256,   False),
+    ("a key from the future",      agent_hello(max_frame_size=256, weather=b"fine"), [],                    256,   False),
+    ("one more than offered",      agent_hello(max_frame_size=SMALL + 1),          [SIZES],                 SMALL, False),
+    ("one below the least",        agent_hello(max_frame_size=255),                [SIZES],                 256,   False),
+    ("a size of 0",                agent_hello(max_frame_size=0),                  [SIZES],                 SMALL, False),
+    ("no size",                    agent_hello(without="max_frame_size"),          [SIZES],                 SMALL, False),
+    ("a size in words",            agent_hello(max_frame_size=b"1000"),            [SIZES],                 SMALL, False),
+    ("no version",                 agent_hello(max_frame_size=256, without="version"), [MALFORMED],         256,   False),
+    ("a version in numbers",       agent_hello(max_frame_size=256, version=2),     [MALFORMED],             256,   False),
+    ("version 2",                  agent_hello(max_frame_size=256, version=b"2"),  [VERSION],               256,   False),
+    ("version 2.1",                agent_hello(max_frame_size=256, version=b"2.1"), [VERSION],              256,   False),
+    ("version 1.0",                agent_hello(max_frame_size=256, version=b"1.0"), [VERSION],              256,   True),
+    ("version 20.0",               agent_hello(max_frame_size=256, version=b"20.0"), [VERSION],             256,   True),
+    ("no key capabilities",        agent_hello(max_frame_size=256, without="capabilities"), [MALFORMED],    256,   False),
+    ("capabilities in numbers",    agent_hello(max_frame_size=256, capabilities=1), [MALFORMED],            256,   False),
+    ("a key HAProxy mistakes",     agent_hello(max_frame_size=256, version_x=b"1"), [MALFORMED],            256,   False),
+    ("a key twice",                agent_hello(max_frame_size=256, more=pairs(version=b"2.0")), [MALFORMED], 256,  False),
+    ("ids",                        agent_hello(max_frame_size=256, at="1.1"),      [MALFORMED],             256,   False),
+    ("not offered",                agent_hello(max_frame_size=256, capabilities=b"pipelining,async"), [CAPABILITY], 256, False),
+    ("rubbish behind",             agent_hello(max_frame_size=256, more=b"\xff"),  [MALFORMED],             256,   True),
+    ("nothing",                    frame.encode(101),                              [MALFORMED, SIZES, MALFORMED], SMALL, False),
+    ("all at once",                agent_hello(max_frame_size=1, version=b"3", capabilities=b"async", at="1.1"),
+                                   [MALFORMED, VERSION, SIZES, CAPABILITY], 256, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "problems", "size", "hopeless"), [c[1:] for c in AGENTS], ids=[c[0] for c in AGENTS])
+def test_what_is_wrong_with_an_agent_hello(raw: bytes, problems: list[Anomaly], size: int, hopeless: bool) -> None:
+    hello = AgentHello(parsed(raw), offer(haproxy_hello(max_frame_size=SMALL)))
+    assert [fault.anomaly for fault in hello.problems] == problems
+    assert all(fault.detail for fault in hello.problems)
+    assert hello.max_frame_size == size
+    assert bool(hello.hopeless) == hopeless
+
+
+@pytest.mark.parametrize("raw", [c[1] for c in AGENTS], ids=[c[0] for c in AGENTS])
+def test_mended_it_has_three_keys_and_no_problem(raw: bytes) -> None:
+    offered = offer(haproxy_hello(max_frame_size=SMALL))
+    mended = AgentHello(parsed(raw), offered).encode(keep_capabilities=False)
+    assert list(spoken(mended)) == ["version", "max-frame-size", "capabilities"]
+    assert spoken(mended)["version"] == b"2.0"
+    assert parsed(mended).flags == frames.FIN
+    assert not AgentHello(parsed(mended), offered).problems
+
+
+def test_capabilities_that_were_not_offered_may_be_kept() -> None:
+    hello = AgentHello(parsed(agent_hello(capabilities=b"pipelining,async")), offer(haproxy_hello()))
+    assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b"pipelining,async"
+    assert spoken(hello.encode(keep_capabilities=False))["capabilities"] == b"pipelining"
+    assert hello.capabilities == ["pipelining"]
+
+
+def test_a_peers_words_are_shortened_in_what_is_said_of_them() -> None:
+    loud = agent_hello(version=b"x" * 1000, capabilities=b"y" * 1000)
+    assert all(len(fault.detail) < 150 for fault in AgentHello(parsed(loud), offer(haproxy_hello())).problems)

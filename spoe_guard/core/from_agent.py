@@ -32,7 +32,7 @@ class FromAgent(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
         conv = self.conv
-        if conv.state is not State.RUNNING:
+        if conv.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
         return scan_acks(buf, pos, end, conv.agent_size, conv.ledger, conv.tally, now)
 
@@ -67,6 +67,13 @@ class FromAgent(Walker):
             judge_refusal(self, said, now)
         else:
             self._disconnect(said, now)
+
+    def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Let the held last word go with the answer it waited for: what else is in the same write is behind it."""
+        used = super().one(buf, pos, end, now)
+        if self.conv.state is State.LEAVING and not self.conv.ledger.open:
+            self.conv.leave(now)
+        return used
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame whose header can be believed; else the stream is broken."""

@@ -1,5 +1,6 @@
 """Answers come before the last word: promise H5."""
 
+import contextlib
 from dataclasses import dataclass, field
 
 from tests.properties import spop
@@ -43,33 +44,45 @@ class Answers:
             if length > self.size and (len(self.stream) < 8 or not self._skippable(length)):
                 self.intact = len(self.stream) < 8 and length <= self.terms.held_bytes
                 break
+            if length > self.size and self.stream[4] == spop.ACK:
+                self._give_up(self.stream[9:])
             if len(self.stream) < 4 + length:
                 break
             raw, self.stream = self.stream[: 4 + length], self.stream[4 + length :]
-            if 7 <= length <= self.size:
+            if length >= 7:
                 self._whole(raw, at)
         self.tail_at = (self.tail_at if self.tail_at is not None else at) if self.stream else None
 
     def _skippable(self, length: int) -> bool:
         return length <= self.terms.held_bytes and self.stream[4] in spop.FROM_AGENT and self.stream[5:8] == b"\0\0\0"
 
+    def _give_up(self, ids: bytes) -> None:
+        """An ACK that is too long cannot be passed: nothing is owed for its NOTIFY."""
+        cursor = spop.Cursor(ids)
+        with contextlib.suppress(UnreadableError):
+            self.asked.pop((cursor.integer(), cursor.integer()), None)
+
     def _whole(self, raw: bytes, at: float) -> None:
         try:
             said = spop.read_frame(raw)
         except UnreadableError:
             return
-        if said.type == spop.AGENT_DISCONNECT:
+        if said.type == spop.AGENT_DISCONNECT and len(raw) - 4 <= self.size:
             self.goodbye_at = at if self.goodbye_at is None else self.goodbye_at
             try:
                 spop.pairs(said.payload)
             except UnreadableError:
                 self.intact = False
-        elif said.type == spop.ACK and said.flags == spop.FIN and said.ids in self.asked:
+        elif said.type == spop.ACK and said.ids in self.asked:
             try:
                 spop.actions(said.payload)
+                sound = said.flags == spop.FIN
             except UnreadableError:
-                return
-            self.due.append(said.ids)
+                sound = False
+            if sound:
+                self.due.append(said.ids)
+            else:
+                del self.asked[said.ids]  # mended or given up, as the policy has it: nothing is owed
 
     def expire(self, at: float) -> None:
         limit = self.terms.answer_deadline_s

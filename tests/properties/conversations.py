@@ -1,10 +1,24 @@
-"""What two peers may say and do: well-formed frames mostly, and every way of getting one wrong."""
+"""Whole conversations: who says, does and leaves what when."""
 
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
 from tests.properties import spop
+from tests.properties.frames import (
+    GOOD_ACTIONS,
+    KNOWN,
+    acks,
+    agent_bytes,
+    agent_hellos,
+    disconnects,
+    good_acks,
+    good_notifies,
+    haproxy_bytes,
+    haproxy_hellos,
+    mangled,
+    weighted,
+)
 
 HAPROXY, AGENT = "haproxy", "agent"
 
@@ -37,119 +51,29 @@ class Drain:
 
 Move = Say | Leave | Wait | Drain
 
-IDS = st.sampled_from([(1, 1), (3, 1), (5, 1), (1, 2), (1007, 240), (2**32 + 1, 1), (2**64 - 1, 2**64 - 1), (0, 0)])
-KNOWN = st.sampled_from([(1, 1), (3, 1), (5, 1), (1007, 240)])
-
-# --- frames -------------------------------------------------------------------------------------------------------
-
-STRAY_NULL = bytes.fromhex("0202 02 0161 00") + spop.ALLOWED
-BAD_BOOL = bytes.fromhex("0103 02 0161 10") + spop.ALLOWED
-UNENDING = bytes.fromhex("0103 02 0161 03 f080")
-WRAPPING = bytes.fromhex("0103 02 ff f0fefefefefefefe0e 61")
-LONG_TEXT = bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900)
-
-GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LONG_TEXT])
-ACTIONS = st.one_of(
-    GOOD_ACTIONS,
-    st.sampled_from([b"", STRAY_NULL, BAD_BOOL, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]),
-    st.binary(max_size=20),
-)
-MESSAGES = st.sampled_from([
-    spop.ONE_MESSAGE, spop.ONE_MESSAGE, spop.ONE_MESSAGE * 2, b"", b"\x01m\x05", b"\x01m\x01\x01k\x0f", b"\x01m\x01\x01k\x03\xf0",
-    bytes.fromhex("016d 01 0161 08") + spop.text(b"y" * 300),
-])  # fmt: skip
-FLAGS = st.sampled_from([1, 1, 1, 0, 2, 3, 0x80000001, 0xFFFFFFFF])
-STATUS = st.sampled_from([0, 0, 4, 13, 99, 100, 2**32])
-TEXTS = st.sampled_from([b"bye", b"", b"z" * 200, b"z" * 201, b"z" * 300, b"\xff\xfe"])
-CAPABILITIES = st.sampled_from([b"pipelining", b"pipelining,async", b"", b"fragmentation, pipelining", b"\xff"])
-SIZES = st.sampled_from([16380, 16380, 1024, 256, 255, 1, 0, 16381, 65536, 2**32])
-
-good_notifies = st.builds(lambda ids: spop.frame(spop.NOTIFY, ids, spop.ONE_MESSAGE), KNOWN)
-good_acks = st.builds(lambda ids, payload: spop.frame(spop.ACK, ids, payload), KNOWN, GOOD_ACTIONS)
-notifies = st.builds(lambda ids, payload, flags: spop.frame(spop.NOTIFY, ids, payload, flags), IDS, MESSAGES, FLAGS)
-acks = st.builds(lambda ids, payload, flags: spop.frame(spop.ACK, ids, payload, flags), IDS, ACTIONS, FLAGS)
-fragments = st.builds(lambda ids, payload, flags: spop.frame(spop.UNSET, ids, payload, flags), IDS, MESSAGES, FLAGS)
-
-
-def disconnects(type_: int) -> st.SearchStrategy[bytes]:
-    odd = st.sampled_from([b"", b"\x0bstatus-code\x08\x00", b"\x05x", b"\x0cstatus-codes\x03\x01\x07message\x08\x00"])
-    return st.one_of(
-        st.builds(lambda status, text: spop.disconnect(type_, status, text), STATUS, TEXTS),
-        st.builds(lambda ids: spop.disconnect(type_, 0, b"bye", ids), IDS),
-        st.builds(lambda payload, flags: spop.frame(type_, payload=payload, flags=flags), odd, FLAGS),
-    )
-
-
-typed = st.builds(spop.frame, st.sampled_from([0, 1, 2, 3, 4, 42, 101, 102, 103, 104, 255]), IDS, st.binary(max_size=12), FLAGS)
-runts = st.builds(
-    lambda length, junk: length.to_bytes(4, "big") + junk[:length].ljust(length, b"\0"),
-    st.integers(0, 6),
-    st.binary(max_size=6),
-)
-giants = st.builds(
-    lambda type_, size: spop.frame(type_, (1, 1), bytes(size)),
-    st.sampled_from([spop.NOTIFY, spop.ACK, spop.AGENT_DISCONNECT, 42]),
-    st.sampled_from([250, 1020, 16374, 17000]),
-)
-bad_ids = st.builds(
-    lambda type_, ids: (5 + len(ids)).to_bytes(4, "big") + bytes((type_, 0, 0, 0, 1)) + ids,
-    st.sampled_from([spop.NOTIFY, spop.ACK, spop.HAPROXY_HELLO, spop.AGENT_HELLO]),
-    st.sampled_from([b"\xff" * 4, b"\x01\xf0\x80", b"\xf0" + b"\x80" * 11, b"\xff" * 9 + b"\x7f\x01"]),
-)
-noises = st.sampled_from([
-    b"\xff\xff\xff\xff",
-    b"\x7f\xff\xff\xff\x67\0\0\0\1",
-    b"\x00\x01\x00\x00\x03\0\0\0\1\1\1",
-    b"GET / HTTP/1.1\r\n\r\n",
-])  # fmt: skip
-odd_frames = st.one_of(typed, runts, giants, bad_ids, noises, st.binary(max_size=24))
+waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0])).map(lambda move: [move])
+leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans()).map(lambda move: [move])
+drains = st.just([Drain()])
+questions = st.lists(haproxy_bytes, min_size=1, max_size=3).map(lambda said: [Say(HAPROXY, b"".join(said))])
+answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda said: [Say(AGENT, b"".join(said))])
 
 
 @st.composite
-def mangled(draw: st.DrawFn, frames: st.SearchStrategy[bytes], others: st.SearchStrategy[bytes]) -> bytes:
-    """A frame with its bytes flipped, cut, repeated, or another one written into it."""
-    raw = draw(frames) or b"\0"
-    at = draw(st.integers(0, len(raw)))
-    how = draw(st.sampled_from(["flip", "cut", "behead", "insert", "repeat", "nest", "cross", "shuffle"]))
-    if how == "flip":
-        at = min(at, len(raw) - 1)
-        return raw[:at] + bytes((raw[at] ^ draw(st.integers(1, 255)),)) + raw[at + 1 :]
-    if how == "cut":
-        return raw[:at]
-    if how == "behead":
-        return raw[at:]
-    if how == "insert":
-        return raw[:at] + draw(st.binary(min_size=1, max_size=5)) + raw[at:]
-    if how == "repeat":
-        return raw + raw[at:]
-    other = draw(others)
-    if how == "nest":
-        return raw[:at] + other + raw[at:]
-    if how == "cross":
-        mark = draw(st.integers(0, len(other)))
-        return raw[:at] + other[:mark] + raw[at:] + other[mark:]
-    return raw[at:] + other + raw[:at]
+def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
+    """Some NOTIFYs and their ACKs in any order, in one write or two; unless ``sound``, with faults or a goodbye among them."""
+    ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
+    said = [spop.frame(spop.ACK, one, draw(GOOD_ACTIONS)) for one in draw(st.permutations(ids))]
+    if not sound:
+        said = said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
+        among = draw(st.lists(weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, agent_bytes)), max_size=2))
+        for fault in among:
+            said.insert(draw(st.integers(0, len(said))), fault)
+    mark = draw(st.integers(0, len(said)))
+    parts = [b"".join(part) for part in (said[:mark], said[mark:]) if part]
+    between = draw(waits) if draw(st.booleans()) and not sound else []
+    asked = Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))
+    return [asked, *[Say(AGENT, part) for part in parts[:1]], *between, *[Say(AGENT, part) for part in parts[1:]]]
 
-
-agent_hellos = st.builds(spop.agent_hello, SIZES, CAPABILITIES, st.sampled_from([b"2.0", b"2.0", b" 2.0 ", b"2.1", b"1.0", b""]))
-haproxy_hellos = st.one_of(
-    st.builds(spop.haproxy_hello, SIZES, CAPABILITIES, healthcheck=st.booleans(), engine=st.sampled_from([b"", b"e-1"])),
-    st.builds(lambda keys: spop.frame(spop.HAPROXY_HELLO, payload=keys), st.binary(max_size=20)),
-)
-agent_frames = st.one_of(good_acks, acks, disconnects(spop.AGENT_DISCONNECT), agent_hellos, odd_frames)
-haproxy_frames = st.one_of(good_notifies, notifies, fragments, disconnects(spop.HAPROXY_DISCONNECT), haproxy_hellos, odd_frames)
-agent_bytes = st.one_of(good_acks, good_acks, agent_frames, mangled(agent_frames, good_acks))
-haproxy_bytes = st.one_of(good_notifies, good_notifies, haproxy_frames, mangled(haproxy_frames, good_notifies))
-
-# --- whole conversations ------------------------------------------------------------------------------------------
-
-good_questions = st.lists(good_notifies, min_size=1, max_size=4).map(lambda said: Say(HAPROXY, b"".join(said)))
-good_answers = st.lists(good_acks, min_size=1, max_size=4).map(lambda said: Say(AGENT, b"".join(said)))
-waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0]))
-odd_questions = st.lists(haproxy_bytes, min_size=1, max_size=3).map(lambda said: Say(HAPROXY, b"".join(said)))
-odd_answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda said: Say(AGENT, b"".join(said)))
-leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans())
-drains = st.just(Drain())
 
 good_opening = st.builds(
     lambda size, capabilities, engine: [
@@ -160,22 +84,26 @@ good_opening = st.builds(
     st.sampled_from([b"pipelining", b"pipelining,async", b"pipelining,async,fragmentation"]),
     st.sampled_from([b"", b"e-1"]),
 )
+good_hello = st.just(spop.haproxy_hello())
 any_opening = st.builds(
     lambda said, answered: [Say(HAPROXY, said), Say(AGENT, answered)],
-    st.one_of(st.just(spop.haproxy_hello()), haproxy_hellos, haproxy_bytes, mangled(haproxy_hellos, good_notifies)),
-    st.one_of(st.just(spop.agent_hello()), agent_hellos, agent_bytes, mangled(agent_hellos, good_acks)),
+    weighted((3, good_hello), (2, haproxy_hellos), (1, haproxy_bytes), (1, mangled(haproxy_hellos, good_notifies))),
+    weighted((3, st.just(spop.agent_hello())), (2, agent_hellos), (1, agent_bytes), (1, mangled(agent_hellos, good_acks))),
 )
-opening = st.one_of(good_opening, good_opening, any_opening)
+openings = weighted((4, good_opening), (1, any_opening))
 
 
-def _conversation(*moves: st.SearchStrategy[Move], most: int = 10) -> st.SearchStrategy[list[Move]]:
-    return st.builds(lambda start, rest: [*start, *rest], opening, st.lists(st.one_of(*moves), max_size=most))
+def _conversation(*moves: tuple[int, st.SearchStrategy[list[Move]]], most: int = 6) -> st.SearchStrategy[list[Move]]:
+    rest = st.lists(weighted(*moves), max_size=most)
+    return st.builds(lambda start, parts: [*start, *(move for part in parts for move in part)], openings, rest)
 
 
-against_agents = _conversation(good_questions, good_answers, odd_answers, odd_answers, waits, leaves, drains)
-against_haproxy = _conversation(good_questions, good_answers, odd_questions, odd_questions, waits, leaves, drains)
-against_both = _conversation(good_questions, good_answers, odd_questions, odd_answers, waits, leaves, drains)
-standing_still = _conversation(good_questions, good_answers, odd_questions, odd_answers, leaves, most=8)
+_FAIR = (3, exchanges(sound=True))
+_TORN = (4, exchanges())
+against_agents = _conversation(_FAIR, _TORN, (3, answers), (1, waits), (1, leaves), (1, drains))
+against_haproxy = _conversation(_FAIR, (6, questions), (1, waits), (1, leaves), (1, drains))
+against_both = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, waits), (1, leaves), (1, drains))
+standing_still = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, leaves))
 
 
 @st.composite

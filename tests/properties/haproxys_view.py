@@ -96,7 +96,10 @@ class HAProxysView:
         try:
             keys = spop.pairs(got.payload)
             status, message = keys[b"status-code"], keys[b"message"]
-            sound = status[0] in (2, 3, 4, 5) and status[1] in range(100) and message[0] == 8
+            # HAProxy up to 3.0 takes a text of at most 255 bytes, and every HAProxy a key that only begins like one of the two.
+            sound = status[0] in (2, 3, 4, 5) and status[1] in range(100) and message[0] == 8 and len(message[1]) <= 255
+            others = keys.keys() - {b"status-code", b"message"}
+            sound = sound and not any(name.startswith((b"status-code", b"message")) for name in others)
         except (UnreadableError, KeyError):
             sound = False
         if got.ids != (0, 0) or not sound:

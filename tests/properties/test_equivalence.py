@@ -46,7 +46,7 @@ def told(played):
         if isinstance(event, AnomalySeen) and event.stream_id is None:
             if event.anomaly is Anomaly.FRAME_AFTER_DISCONNECT:
                 continue
-            events.append(replace(event, sample=b"", type=None, length=None))
+            events.append(replace(event, sample=b"", type=None, length=None, detail=""))
         elif isinstance(event, AnomalySeen) and event.anomaly is Anomaly.INTERLEAVED_FRAMES:
             events.append(replace(event, offset=0))  # of the bytes searched, not of the frame found in them
         else:

@@ -78,3 +78,20 @@ def test_an_observed_session_does_not_wait_for_a_frame_larger_than_it_may_hold()
     played = Play(config).play([*opening, Say(HAPROXY, NOTIFY), Say(AGENT, huge)])
     assert anomalies(played) == [Anomaly.GARBLED_STREAM]
     assert played.tally.held_bytes <= config.held_bytes
+
+
+def test_a_repeated_goodbye_in_the_write_of_the_last_answer_is_behind_it_like_one_that_comes_later():
+    goodbye = spop.disconnect(spop.AGENT_DISCONNECT)
+    for parts in ([ACK + goodbye], [ACK, goodbye]):
+        said = [Say(AGENT, part) for part in parts]
+        played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, goodbye), *said])
+        seen = [(event.anomaly, event.state) for event in played.events if isinstance(event, AnomalySeen)]
+        assert seen[-1] == (Anomaly.DISCONNECT_REPEATED, "closing")
+
+
+def test_an_ack_behind_the_hello_of_a_health_check_is_trailing_on_the_fast_path_too():
+    opening = [Say(HAPROXY, spop.haproxy_hello(healthcheck=True)), OPENING[1]]
+    for fast in (True, False):
+        played = Play(CONFIG, fast=fast).play([*opening, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)])
+        assert acks(played) == []
+        assert anomalies(played) == [Anomaly.HELLO_TRAILING]

@@ -8,9 +8,10 @@ from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AnomalySeen, FrameAuthored
 from tests.properties import spop
 from tests.properties.configs import any_policy, configs
-from tests.properties.conversations import AGENT, HAPROXY, Leave, Say, against_both, healthy, mangled, segmentations
+from tests.properties.conversations import AGENT, HAPROXY, Leave, Say, against_both, healthy, segmentations
 from tests.properties.driver import Dial, Play
 from tests.properties.effort import thoroughly
+from tests.properties.frames import mangled
 from tests.properties.test_promises import dials
 from tests.properties.transcript import Did
 

@@ -2,24 +2,20 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import socket
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
-from spoe_guard.core.output import Close, Output
-from spoe_guard.core.tally import Tally
 from spoe_guard.net.dial import dial
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.leg import Leg
 from spoe_guard.net.link import Link
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
+from tests.net.doubles import FakeSession, Recorder
+from tests.net.peers import Peer
 
 DEADLINE_S = 5.0
 LOCALHOST = Address("127.0.0.1", 0)
@@ -32,158 +28,6 @@ async def until(condition, what="the condition"):
     while not condition():
         assert loop.time() < end, f"{what} did not come about"
         await asyncio.sleep(0.002)
-
-
-class Recorder:
-    """An observer that keeps everything."""
-
-    def __init__(self):
-        self.tallies = {}
-        self.log = []
-        self.errors = []
-
-    def tally(self, route):
-        return self.tallies.setdefault(route, Tally())
-
-    def session_opened(self, route, session, peer):
-        self.log.append(("opened", session, peer))
-
-    def seen(self, route, session, events):
-        self.log += [("seen", session, event) for event in events]
-
-    def session_closed(self, route, session):
-        self.log.append(("closed", session))
-
-    def link_opened(self, route):
-        self.log.append(("link opened",))
-
-    def link_closed(self, route):
-        self.log.append(("link closed",))
-
-    def internal_error(self, route, session, error):
-        self.errors.append(error.with_traceback(None))  # whose frames would keep the session alive
-
-    def count(self, what):
-        return sum(entry[0] == what for entry in self.log)
-
-    def ends(self):
-        """Return how the sessions ended, in order."""
-        ended = [entry[2] for entry in self.log if entry[0] == "seen" and isinstance(entry[2], SessionEnded)]
-        return [(event.by, event.reason) for event in ended]
-
-
-class FakeSession:
-    """Passes everything; a test overrides what it is about. ``calls`` is what it was told, ``asked`` what it answered."""
-
-    deadline = float("inf")
-
-    def __init__(self, config, tally, now):
-        self.config = config
-        self.calls = []
-        self.connected = False
-        self.early = b""
-
-    def start(self, now):
-        self.calls.append("start")
-        out = Output()
-        out.dial = True
-        return out
-
-    def receive(self, side, data, now):
-        out = Output()
-        if side is Side.AGENT:
-            out.to_haproxy = data
-        elif self.connected:
-            out.to_agent = data
-        else:
-            self.early += data
-        return out
-
-    def agent_connected(self, now):
-        self.calls.append("agent_connected")
-        self.connected = True
-        out = Output()
-        out.to_agent, self.early = self.early, b""
-        return out
-
-    def agent_failed(self, reason, detail, now):
-        self.calls.append(("agent_failed", reason, detail))
-        return self.end(Close.FLUSH, EndedBy.AGENT, EndReason.UNREACHABLE)
-
-    def closed(self, side, now, *, reset):
-        self.calls.append(("closed", side, reset))
-        by = EndedBy.HAPROXY if side is Side.HAPROXY else EndedBy.AGENT
-        return self.end(Close.ABORT if reset else Close.FLUSH, by, EndReason.RESET if reset else EndReason.CLOSED)
-
-    def tick(self, now):
-        self.calls.append("tick")
-        return Output()
-
-    def drain(self, now):
-        self.calls.append("drain")
-        return self.end(Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
-
-    def release(self):
-        self.calls.append("release")
-        return self.early, b""
-
-    def end(self, how, by, reason):
-        out = Output()
-        self.deadline = float("inf")
-        out.close_haproxy = out.close_agent = how
-        out.events = [SessionEnded(by, reason)]
-        return out
-
-
-class Peer:
-    """One end of a connection, driven by the test."""
-
-    def __init__(self, sock):
-        self.sock = sock
-        self.loop = asyncio.get_running_loop()
-
-    async def send(self, data):
-        await self.loop.sock_sendall(self.sock, data)
-
-    async def read(self, count):
-        """Return exactly ``count`` bytes, or fewer when the connection ended."""
-        got = bytearray()
-        while len(got) < count and (more := await self.loop.sock_recv(self.sock, count - len(got))):
-            got += more
-        return bytes(got)
-
-    async def rest(self):
-        """Return everything up to FIN; ``ConnectionResetError`` when it is a reset instead."""
-        got = bytearray()
-        while more := await self.loop.sock_recv(self.sock, 65536):
-            got += more
-        return bytes(got)
-
-    def send_now(self, data):
-        """Send what goes without waiting; return how many bytes that was."""
-        sent = 0
-        with contextlib.suppress(BlockingIOError):
-            while sent < len(data):
-                sent += self.sock.send(data[sent : sent + 65536])
-        return sent
-
-    def fin(self):
-        self.sock.shutdown(socket.SHUT_WR)
-
-    def reset(self):
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
-
-    def close(self):
-        self.sock.close()
-
-    async def was_reset(self):
-        """Whether the connection ends with a reset, after whatever came before it."""
-        try:
-            await self.rest()
-        except OSError as error:
-            return error.errno in (errno.ECONNRESET, errno.EPIPE)
-        return False
 
 
 class Stage:
@@ -291,15 +135,3 @@ def open_sockets():
 
 def unix_in(family, tmp_path) -> Path | None:
     return tmp_path if family == "unix" else None
-
-
-@contextlib.asynccontextmanager
-async def hanging_address():
-    """An address on which a dial neither works nor fails: its accept queue is full, so SYNs are ignored."""
-    with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        for filler in (one, two):
-            filler.setblocking(False)
-            filler.connect_ex(listening.getsockname())
-        yield Address(*listening.getsockname())

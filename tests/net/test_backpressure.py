@@ -9,7 +9,9 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.output import Close, Output
 from spoe_guard.net.dial import dial
 from spoe_guard.net.leg import HIGH_WATER
-from tests.net.stage import FakeSession, Stage, hanging_address, unix_in, until
+from tests.net.doubles import FakeSession
+from tests.net.peers import hanging_address
+from tests.net.stage import Stage, unix_in, until
 
 ONE_READ = 262144  # what either loop hands over at most in one data_received
 BLOCK = bytes(range(256)) * 1024

@@ -11,7 +11,8 @@ from spoe_guard.net import bind as binding
 from spoe_guard.net.bind import ListenError, bind
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.route import Route
-from tests.net.stage import LOCALHOST, FakeSession, Recorder, open_sockets
+from tests.net.doubles import FakeSession, Recorder
+from tests.net.stage import LOCALHOST, open_sockets
 
 AGENT = Address("127.0.0.1", 9)
 

@@ -12,7 +12,9 @@ from spoe_guard.core.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.output import Close
 from spoe_guard.net import dial as dialling
 from spoe_guard.net.dial import DialError, dial, met_itself
-from tests.net.stage import FakeSession, Stage, hanging_address, until
+from tests.net.doubles import FakeSession
+from tests.net.peers import hanging_address
+from tests.net.stage import Stage, until
 
 
 def free_port():

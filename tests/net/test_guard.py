@@ -10,7 +10,9 @@ import time
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import EndedBy, EndReason
 from spoe_guard.core.output import Close, Output
-from tests.net.stage import FakeSession, Peer, Stage, hanging_address, unix_in, until
+from tests.net.doubles import FakeSession
+from tests.net.peers import Peer, hanging_address
+from tests.net.stage import Stage, unix_in, until
 
 
 async def test_people_are_told_who_connected(family, tmp_path):

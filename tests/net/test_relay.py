@@ -9,7 +9,8 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import EndedBy, EndReason
 from spoe_guard.core.output import Close, Output
-from tests.net.stage import FakeSession, Stage, unix_in, until
+from tests.net.doubles import FakeSession
+from tests.net.stage import Stage, unix_in, until
 
 
 async def test_bytes_pass_both_ways(family, tmp_path):

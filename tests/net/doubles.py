@@ -1,0 +1,107 @@
+"""What stands in for the rings around net/: an observer that keeps everything, a session that passes everything."""
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.core.output import Close, Output
+from spoe_guard.core.tally import Tally
+
+
+class Recorder:
+    """An observer that keeps everything."""
+
+    def __init__(self):
+        self.tallies = {}
+        self.log = []
+        self.errors = []
+
+    def tally(self, route):
+        return self.tallies.setdefault(route, Tally())
+
+    def session_opened(self, route, session, peer):
+        self.log.append(("opened", session, peer))
+
+    def seen(self, route, session, events):
+        self.log += [("seen", session, event) for event in events]
+
+    def session_closed(self, route, session):
+        self.log.append(("closed", session))
+
+    def link_opened(self, route):
+        self.log.append(("link opened",))
+
+    def link_closed(self, route):
+        self.log.append(("link closed",))
+
+    def internal_error(self, route, session, error):
+        self.errors.append(error.with_traceback(None))  # whose frames would keep the session alive
+
+    def count(self, what):
+        return sum(entry[0] == what for entry in self.log)
+
+    def ends(self):
+        """Return how the sessions ended, in order."""
+        ended = [entry[2] for entry in self.log if entry[0] == "seen" and isinstance(entry[2], SessionEnded)]
+        return [(event.by, event.reason) for event in ended]
+
+
+class FakeSession:
+    """Passes everything; a test overrides what it is about. ``calls`` is what it was told, ``asked`` what it answered."""
+
+    deadline = float("inf")
+
+    def __init__(self, config, tally, now):
+        self.config = config
+        self.calls = []
+        self.connected = False
+        self.early = b""
+
+    def start(self, now):
+        self.calls.append("start")
+        out = Output()
+        out.dial = True
+        return out
+
+    def receive(self, side, data, now):
+        out = Output()
+        if side is Side.AGENT:
+            out.to_haproxy = data
+        elif self.connected:
+            out.to_agent = data
+        else:
+            self.early += data
+        return out
+
+    def agent_connected(self, now):
+        self.calls.append("agent_connected")
+        self.connected = True
+        out = Output()
+        out.to_agent, self.early = self.early, b""
+        return out
+
+    def agent_failed(self, reason, detail, now):
+        self.calls.append(("agent_failed", reason, detail))
+        return self.end(Close.FLUSH, EndedBy.AGENT, EndReason.UNREACHABLE)
+
+    def closed(self, side, now, *, reset):
+        self.calls.append(("closed", side, reset))
+        by = EndedBy.HAPROXY if side is Side.HAPROXY else EndedBy.AGENT
+        return self.end(Close.ABORT if reset else Close.FLUSH, by, EndReason.RESET if reset else EndReason.CLOSED)
+
+    def tick(self, now):
+        self.calls.append("tick")
+        return Output()
+
+    def drain(self, now):
+        self.calls.append("drain")
+        return self.end(Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
+
+    def release(self):
+        self.calls.append("release")
+        return self.early, b""
+
+    def end(self, how, by, reason):
+        out = Output()
+        self.deadline = float("inf")
+        out.close_haproxy = out.close_agent = how
+        out.events = [SessionEnded(by, reason)]
+        return out

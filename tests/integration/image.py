@@ -100,14 +100,12 @@ class Image:
     root: Path
     config: Mapping[str, object]
 
-    def command(self, *command: str) -> list[str]:
-        return [str(self.root), str(self.config["User"]), *self.config["Env"], *command]
-
     @contextlib.contextmanager
     def run(self, *args: str) -> Iterator["Container"]:
         """Run the image's entrypoint with ``args`` as PID 1 of namespaces of its own, on a read-only root, as its user."""
         namespaces = ["unshare", "--fork", "--pid", "--mount", "--net", "--ipc", "--uts", "--kill-child"]
-        shell = [*namespaces, "sh", "-c", CONTAINER, "sh", *self.command(*self.config["Entrypoint"], *args)]
+        inside = [str(self.root), self.config["User"], *self.config["Env"], *self.config["Entrypoint"], *args]
+        shell = [*namespaces, "sh", "-c", CONTAINER, "sh", *inside]
         env = {**os.environ, "PYTHON": sys.executable}
         with subprocess.Popen(shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
             try:
@@ -133,14 +131,15 @@ class Container:
             time.sleep(0.01)
         return int(found[0])
 
-    def enter(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Run ``command`` beside PID 1, as root from outside would (`docker exec`)."""
-        inside = ["nsenter", "--target", str(self.first_process()), "--mount", "--net", "--pid", *command]
+    def enter(self, *command: str, user: str = "0:0") -> "subprocess.CompletedProcess[str]":
+        """Run ``command`` beside PID 1, on its root, as `docker exec` does."""
+        uid, _, gid = user.partition(":")
+        places = ["--mount", "--net", "--pid", "--root", "--wd", f"--setuid={uid}", f"--setgid={gid}"]
+        inside = ["nsenter", "--target", str(self.first_process()), *places, "env", "-i", *self.image.config["Env"], *command]
         return subprocess.run(inside, capture_output=True, text=True, timeout=10, check=False)
 
     def run_as_user(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        root, user, *rest = self.image.command(*command)
-        return self.enter("chroot", f"--userspec={user}", root, "env", "-i", *rest)
+        return self.enter(*command, user=self.image.config["User"] or "0:0")
 
     def healthcheck(self) -> "subprocess.CompletedProcess[str]":
         """Run the image's HEALTHCHECK as a runtime would."""

@@ -13,6 +13,7 @@ from threading import Semaphore
 
 import pytest
 
+from spoe_guard.lab.agent import Script
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
 from tests.integration.haproxy import BOGUS_APPCTX, Seen
 from tests.integration.scene import PATHS, SYNC, misbehave
@@ -119,3 +120,16 @@ def test_in_sync_mode_the_answer_behind_a_stray_ack_counts(stage):
     assert scene.haproxy.get("/after").verdict == "/after"
     assert scene.guard.anomalies() == {"unmatched_ack": 1}
     assert len(scene.agent.received) == 1  # HAProxy saw no reason to connect anew
+
+
+def test_with_a_deadline_a_request_does_not_wait_for_a_hanging_agent(stage):
+    agent = stage.agent(Script(MISBEHAVIOURS["hang"], on_notify=2))
+    settings = {"ROUTES__0__ANSWER_DEADLINE": "200ms", "ROUTES__0__UNANSWERED": "empty-ack"}
+    guard = stage.guard(agent.address, settings=settings)
+    haproxy = stage.haproxy(guard.address)
+    assert haproxy.get("/before").verdict == "/before"
+    hung = haproxy.get("/hangs")
+    assert (hung.status, hung.verdict, hung.error) == (200, "", "")  # an ACK that sets nothing
+    assert hung.seconds < 0.9  # `timeout processing` is 1 s
+    assert guard.metric("spoe_guard_unanswered_notifies_total", reason="deadline") == 1
+    assert guard.metric("spoe_guard_synthesized_frames_total", type="ack", reason="answered") == 1

@@ -194,12 +194,14 @@ async def test_as_a_program_it_says_where_it_listens_and_what_it_answered():
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "spoe_guard.lab", "ack_twice", "--on-notify", "2", stdout=asyncio.subprocess.PIPE
     )
-    port = int((await program.stdout.readline()).removeprefix(b"listening 127.0.0.1:"))
-    async with await Engine.tcp(port) as engine:
-        await engine.hello()
-        await engine.notify(b"/1")
-        await engine.notify(b"/2")
-        assert [(await engine.read()).stream_id for _ in range(3)] == [1, 2, 2]
-    program.terminate()
+    try:
+        port = int((await program.stdout.readline()).removeprefix(b"listening 127.0.0.1:"))
+        async with await Engine.tcp(port) as engine:
+            await engine.hello()
+            await engine.notify(b"/1")
+            await engine.notify(b"/2")
+            assert [(await engine.read()).stream_id for _ in range(3)] == [1, 2, 2]
+    finally:
+        program.terminate()
     assert await program.stdout.read() == b"answered /1\nanswered /2\n"
     assert await program.wait() == 0

@@ -114,7 +114,8 @@ def _route(settings: Settings, index: int) -> Route:
         listen=route.listen,
         agent=route.agent,
         connections=route.limits.connections,
-        splice_on_error=settings.on_internal_error == "splice",
+        # Observing promises that not a byte changes, whatever goes wrong in the guard.
+        splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
         config=session_config(settings, route),
     )
 

@@ -39,6 +39,7 @@ class ObservedSession:
         self._shadow_dials = False
         self._connected = False
         self._early = bytearray()  # what HAProxy sent while the agent was dialled
+        self._in_hand = (Side.HAPROXY, b"")  # what is being judged: it must go on even if the judging fails
         self._ended: tuple[EndedBy, EndReason] | None = None
         self._closed: set[Side] = set()
         self._over = False
@@ -71,7 +72,9 @@ class ObservedSession:
 
     def receive(self, side: Side, data: bytes, now: float) -> Output:
         """Bytes came from ``side``: they go on as they are."""
+        self._in_hand = (side, data)
         out = self._watch(self._shadow.receive(side, data, now), now)
+        self._in_hand = (side, b"")
         if side is Side.AGENT:
             out.to_haproxy = data
         elif self._connected:
@@ -140,7 +143,9 @@ class ObservedSession:
         self._shadow.release()
         self._over = True
         self.deadline = math.inf
-        return bytes(self._early), b""
+        side, in_hand = self._in_hand
+        early = bytes(self._early)
+        return (early, in_hand) if side is Side.AGENT else (early + in_hand, b"")
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

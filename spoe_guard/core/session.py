@@ -144,8 +144,8 @@ class Session:
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
-        to_haproxy = said + self._from_agent.inlet.release()
-        return conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy
+        to_haproxy = conv.to_haproxy.take() + said + self._from_agent.inlet.release()
+        return conv.to_agent.take() + conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy
 
     # --- time --------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,15 @@ class Walker:
         """Take bytes as they came off the wire."""
         inlet = self.inlet
         buf = inlet.take(data)
+        before = inlet.offset
+        try:
+            self._walk(buf, now)
+        except Exception:  # our own bug: what was not reached stays at hand for Session.release
+            inlet.keep(buf[inlet.offset - before :], 1, now)
+            raise
+
+    def _walk(self, buf: bytes, now: float) -> None:
+        inlet = self.inlet
         pos, end = 0, len(buf)
         if pos < end and inlet.inside_frame:
             pos = inlet.skipped(end)

@@ -1,0 +1,57 @@
+"""A bug of ours in the middle of a read loses no byte: what it did not reach is handed to the shell that splices."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.session import Session
+from tests.core import frames
+from tests.core.script import HANDSHAKE, Talk
+
+
+class OurBugError(Exception):
+    """Planted."""
+
+
+def running(**config):
+    talk = Talk(**config)
+    talk.play(HANDSHAKE if not config.get("observe") else "guard starts -> dial\n" + OBSERVED)
+    return talk
+
+
+OBSERVED = """
+    agent   up            -> nothing
+    haproxy HAPROXY_HELLO -> ok
+    agent   AGENT_HELLO   -> ok
+"""
+
+
+@pytest.mark.parametrize("whole_frames", [0, 1])
+def test_what_a_bug_did_not_reach_is_released_in_order(monkeypatch, whole_frames):
+    talk = running()
+    first, second = frames.notify("1.1"), frames.notify("3.1")
+    monkeypatch.setattr(talk.session._from_haproxy, "one", planted)
+    odd = b"\0\0\0\0" + second
+    with pytest.raises(OurBugError):
+        talk.session.receive(Side.HAPROXY, first * whole_frames + odd, talk.now)
+    assert talk.session.release() == (first * whole_frames + odd, b"")
+    assert talk.tally.open_notifies == 0
+    assert talk.tally.held_bytes == 0
+
+
+@pytest.mark.parametrize("side", Side)
+def test_an_observing_session_keeps_at_hand_what_its_shadow_broke_on(monkeypatch, side):
+    talk = running(observe=True)
+    monkeypatch.setattr(Session, "receive", planted)
+    with pytest.raises(OurBugError):
+        talk.session.receive(side, b"any bytes", talk.now)
+    assert talk.session.release() == ((b"any bytes", b"") if side is Side.HAPROXY else (b"", b"any bytes"))
+
+
+def test_what_went_on_is_not_at_hand_any_more():
+    talk = running(observe=True)
+    talk.session.receive(Side.HAPROXY, frames.notify("1.1"), talk.now)
+    assert talk.session.release() == (b"", b"")
+
+
+def planted(*_args, **_named):
+    raise OurBugError

@@ -21,7 +21,7 @@ def parsed(raw: bytes) -> frame.Frame:
 
 
 def offer(raw: bytes, **config: object) -> Offer:
-    got = read_offer(parsed(raw), SessionConfig(**config))  # type: ignore[arg-type]
+    got = read_offer(parsed(raw), SessionConfig(**config))
     assert isinstance(got, Offer), got.detail
     return got
 

@@ -251,6 +251,8 @@ class Conversation:
         if self.agent_done:
             return
         if self.hello_given:
+            if status == goodbye.STATUS_RESOURCES:  # that is how HAProxy learns of the agent's end, which is no news to it
+                status = goodbye.STATUS_NORMAL
             said = goodbye.encode(frame.HAPROXY_DISCONNECT, goodbye.clamp(status), message)
             self.tell_agent(said, AuthoredReason.LAST_WORD)
             self.to_agent.seal()

@@ -52,7 +52,7 @@ class FromAgent(Walker):
         """Deal with a whole frame."""
         conv = self.conv
         _, anomaly = step(conv.state, self.side, said.type)
-        check = conv.offer is not None and conv.offer.healthcheck
+        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in conv.ledger.open
         if conv.state is State.CLOSING:
             self._behind_last_word(said, now)
         elif check and conv.state is State.RUNNING:
@@ -128,8 +128,8 @@ class FromAgent(Walker):
             conv.finish(now, EndedBy.AGENT, reason, word=LastWord.CLOSE)
         elif early:
             conv.refuse(now, EndedBy.AGENT, reason, goodbye.STATUS_RESOURCES, "")
-        else:
-            conv.finish(now, EndedBy.AGENT, reason)
+        else:  # a NOTIFY may be crossing the news, so it is never called normal
+            conv.finish(now, EndedBy.AGENT, reason, status=goodbye.STATUS_RESOURCES)
 
     # --- DISCONNECT --------------------------------------------------------------------------------------------------
 

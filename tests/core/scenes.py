@@ -23,6 +23,7 @@ UNSENT = "pass notify_unanswered, unanswered notify_dropped 1"
 PASSED = "to_haproxy ACK 1.1"
 BYE = "to_agent HAPROXY_DISCONNECT 0, ok"
 NEW_BYE = TOLD.format(0)
+GONE_BYE = "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"
 
 
 @dataclass
@@ -103,7 +104,7 @@ FROM_AGENT = [
         REPAIR: "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 99", PASS: BYE}, agent_disconnect(100)),
     agent(A.DISCONNECT_REPEATED, LEAVING, "AGENT_DISCONNECT 0", {DROP: ""}),
     agent(A.DISCONNECT_MISSING, HANDSHAKE, "fin", {
-        ANSWER: f"{NEW_BYE}, close agent", PASS: "to_agent HAPROXY_DISCONNECT 0, close haproxy, close agent, end agent closed"}),
+        ANSWER: f"{GONE_BYE}, close agent", PASS: "to_agent HAPROXY_DISCONNECT 0, close haproxy, close agent, end agent closed"}),
 ]  # fmt: skip
 
 FROM_HAPROXY = [

@@ -108,7 +108,7 @@ def test_h7_the_end_is_always_said_in_bounded_time() -> None:
 
 def ended_by(silence: str) -> str:
     told = "to_agent HAPROXY_DISCONNECT 0, " if silence == "fin" else ""
-    return f"answer disconnect_missing, {told}to_haproxy AGENT_DISCONNECT 0, close agent"
+    return f"answer disconnect_missing, {told}to_haproxy AGENT_DISCONNECT 13, close agent"
 
 
 def test_a1_no_byte_reaches_the_agent_before_a_valid_hello() -> None:

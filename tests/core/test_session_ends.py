@@ -20,8 +20,8 @@ CHECK = """
 @pytest.mark.parametrize(
     ("how", "told", "reason"),
     [
-        ("fin", "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0", "closed"),
-        ("rst", "to_haproxy AGENT_DISCONNECT 0", "reset"),
+        ("fin", "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13", "closed"),
+        ("rst", "to_haproxy AGENT_DISCONNECT 13", "reset"),
     ],
 )
 def test_an_agent_that_leaves_without_a_word_is_spoken_for(how: str, told: str, reason: str) -> None:
@@ -51,7 +51,7 @@ def test_what_it_leaves_open_is_answered_where_the_route_says_so() -> None:
         """
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         agent   rst -> answer disconnect_missing, answer notify_unanswered, unanswered agent_gone 2, \
-                       to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 0, close agent
+                       to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 13, close agent
         """,
         answer_unanswered=True,
     )
@@ -146,7 +146,7 @@ def test_a_guard_that_stops_waits_no_longer_than_disconnect_hold() -> None:
         ("", "close haproxy, end guard drain"),
         ("haproxy HAPROXY_HELLO[:9] -> held", "close haproxy, end guard drain"),
         ("haproxy HAPROXY_HELLO -> held, dial", "to_haproxy AGENT_DISCONNECT 13, abort agent"),
-        (HANDSHAKE.partition("agent   AGENT_HELLO")[0], "to_agent HAPROXY_DISCONNECT 13, to_haproxy AGENT_DISCONNECT 13"),
+        (HANDSHAKE.partition("agent   AGENT_HELLO")[0], "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"),
         ("haproxy HAPROXY_HELLO -> held, dial\nagent fail -> unreachable refused, answer agent_unreachable", "nothing"),
         (HANDSHAKE + "agent AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok", "nothing"),
     ],

@@ -308,7 +308,7 @@ def test_each_frame_has_its_own_time() -> None:
 
 @pytest.mark.parametrize("side", ["agent", "haproxy"])
 def test_a_close_inside_a_frame_discards_the_part(side: str) -> None:
-    told = f"answer disconnect_missing, {BOTH_TOLD.format(0)}, close agent"
+    told = "answer disconnect_missing, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13, close agent"
     outcome = told if side == "agent" else "to_agent HAPROXY_DISCONNECT 0, close haproxy"
     said = "ACK 1.1[:9]" if side == "agent" else "NOTIFY 1.1[:9]"
     play(f"{side} {said} -> held\n{side} fin -> drop truncated_frame, {outcome}")

@@ -211,7 +211,7 @@ def test_a_policy_may_drop_a_disconnect_for_its_flags_and_then_haproxy_hears_of_
     running({Anomaly.MISSING_FIN: Action.DROP}).play(
         """
         agent   <odd> -> drop missing_fin
-        agent   fin   -> answer disconnect_missing, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0, close agent
+        agent   fin   -> answer disconnect_missing, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13, close agent
         """,
         odd=agent_disconnect(0, flags=0),
     )

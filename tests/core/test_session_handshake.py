@@ -94,7 +94,7 @@ def test_an_agent_without_a_word_is_given_up_at_hello_timeout() -> None:
         guard   waits 4.999   -> nothing
         guard   waits 0.001   -> unreachable hello_timeout, answer agent_unreachable
         agent   AGENT_HELLO   -> nothing
-        guard   waits 0.25    -> to_agent HAPROXY_DISCONNECT 13, to_haproxy AGENT_DISCONNECT 13
+        guard   waits 0.25    -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
         haproxy fin           -> close haproxy
         agent   fin           -> close agent, end agent unreachable
         """
@@ -156,7 +156,8 @@ def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
 
 
 def test_a_refusal_without_a_reason_is_given_one_that_haproxy_does_not_wait_behind() -> None:
-    Talk().play(WAITING + "agent AGENT_DISCONNECT 0 -> answer hello_refused\nguard waits 0.25 -> " + both_told(13))
+    told = "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"
+    Talk().play(WAITING + "agent AGENT_DISCONNECT 0 -> answer hello_refused\nguard waits 0.25 -> " + told)
 
 
 def both_told(status: int) -> str:

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from tests.properties import spop
-from tests.properties.hellos import agent_terms
+from tests.properties.hellos import agent_terms, first_offer
 from tests.properties.spop import UnreadableError
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
@@ -123,7 +123,8 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             frames, rest = spop.cut(haproxy_said)
             haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
             ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
-            free = free or ends or _may_break(frames, rest)
+            offer = first_offer(haproxy_said)  # behind the HELLO of a health check nothing is answered
+            free = free or ends or _may_break(frames, rest) or (offer is not None and offer.healthcheck)
             if rest and len(rest) > len(step.data):
                 free = free or step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
         elif step.did is Did.AGENT_GOT:

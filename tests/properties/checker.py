@@ -18,25 +18,34 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
     """Whether the end was said (H7): AGENT-DISCONNECT and FIN, within bounded time behind what ended the session."""
     broken: list[str] = []
     said = got = b""
+    stream = b""  # what the agent said and is no whole frame yet
     over_by: float | None = None  # by then HAProxy must be closed
+    frame_by: float | None = None  # and by then, unless the frame that was begun is complete before the frame timeout
     healthcheck = left = False
     for step in transcript:
-        if over_by is not None and step.at > over_by + EPSILON_S:
-            broken.append(f"H7: not closed by {over_by:.3f}; it is {step.at:.3f} at `{step.did.value}`")
-            over_by = None
+        due = min((by for by in (over_by, frame_by) if by is not None and not left), default=step.at)
+        if step.at > due + EPSILON_S:
+            broken.append(f"H7: not closed by {due:.3f}; it is {step.at:.3f} at `{step.did.value}`")
+            break
         if step.did is Did.HAPROXY_SAID:
             said += step.data
             offer = first_offer(said)
             healthcheck = offer is not None and offer.healthcheck
         elif step.did is Did.HAPROXY_GOT:
             got += step.data
-        elif step.did in (Did.AGENT_LEFT, Did.AGENT_FAILED) and not left:
+        elif step.did is Did.AGENT_SAID:
+            _, stream = spop.cut(stream + step.data)
+            begun_now = len(stream) <= len(step.data)
+            slack = REFUSAL_HOLD_S + terms.close_s + terms.hold_s
+            if not stream:
+                frame_by = None
+            elif frame_by is None or begun_now:
+                frame_by = step.at + terms.frame_s + slack
+        elif step.did in (Did.AGENT_LEFT, Did.AGENT_FAILED):
             over_by = step.at + REFUSAL_HOLD_S + terms.close_s
         elif step.did is Did.HAPROXY_LEFT:
             left = True
-            over_by = None
         elif step.did is Did.HAPROXY_CLOSED:
-            over_by = None
             frames, _ = spop.cut(got)
             last = frames[-1][4] if frames else None
             if first_offer(said) and not healthcheck and not left and last != spop.AGENT_DISCONNECT:

@@ -75,12 +75,23 @@ def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
     return [asked, *[Say(AGENT, part) for part in parts[:1]], *between, *[Say(AGENT, part) for part in parts[1:]]]
 
 
+@st.composite
+def dribbles(draw: st.DrawFn) -> list[Move]:
+    """One frame, a piece at a time, with a wait between the pieces."""
+    side, frames = draw(st.sampled_from([(HAPROXY, good_notifies), (AGENT, good_acks)]))
+    pause = Wait(draw(st.sampled_from([0.1, 0.9, 1.9])))
+    said = draw(frames)
+    moves = [[Say(side, said[at : at + 3]), pause] for at in range(0, min(len(said), 30), 3)]
+    return [move for pair in moves for move in pair]
+
+
 good_opening = st.builds(
-    lambda size, capabilities, engine: [
+    lambda size, wanted, capabilities, engine: [
         Say(HAPROXY, spop.haproxy_hello(size, capabilities, engine=engine)),
-        Say(AGENT, spop.agent_hello(min(size, 16000), b"pipelining" if b"pipelining" in capabilities else b"")),
+        Say(AGENT, spop.agent_hello(min(size, wanted), b"pipelining" if b"pipelining" in capabilities else b"")),
     ],
     st.sampled_from([16380, 1024]),
+    st.sampled_from([16000, 16000, 256]),
     st.sampled_from([b"pipelining", b"pipelining,async", b"pipelining,async,fragmentation"]),
     st.sampled_from([b"", b"e-1"]),
 )
@@ -100,9 +111,9 @@ def _conversation(*moves: tuple[int, st.SearchStrategy[list[Move]]], most: int =
 
 _FAIR = (3, exchanges(sound=True))
 _TORN = (4, exchanges())
-against_agents = _conversation(_FAIR, _TORN, (3, answers), (1, waits), (1, leaves), (1, drains))
-against_haproxy = _conversation(_FAIR, (6, questions), (1, waits), (1, leaves), (1, drains))
-against_both = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, waits), (1, leaves), (1, drains))
+against_agents = _conversation(_FAIR, _TORN, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+against_haproxy = _conversation(_FAIR, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+against_both = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
 standing_still = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, leaves))
 
 

@@ -1,6 +1,12 @@
 """How hard the properties are tried: scaled from the Hypothesis profile (tests/conftest.py)."""
 
+import pytest
 from hypothesis import settings
 
-# About 4 ms an example: 800 of them in the fast profile, 40000 in the deep one.
-thoroughly = settings(max_examples=8 * settings.default.max_examples)
+# About 5 ms an example: 600 of them in the fast profile, 30000 in the deep one.
+thoroughly = settings(max_examples=6 * settings.default.max_examples)
+
+marks = [
+    pytest.mark.timeout(120),  # a failing example is shrunk before it is shown
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # of a conversation with an oversize frame in it
+]

@@ -33,7 +33,7 @@ MESSAGES = st.sampled_from([
     spop.ONE_MESSAGE, spop.ONE_MESSAGE, spop.ONE_MESSAGE * 2, b"", b"\x01m\x05", b"\x01m\x01\x01k\x0f", b"\x01m\x01\x01k\x03\xf0",
     bytes.fromhex("016d 01 0161 08") + spop.text(b"y" * 300),
 ])  # fmt: skip
-FLAGS = st.sampled_from([1, 1, 1, 0, 2, 3, 0x80000001, 0xFFFFFFFF])
+FLAGS = st.sampled_from([*[1] * 8, 0, 2, 3, 0x80000001, 0xFFFFFFFF])
 STATUS = st.sampled_from([0, 0, 4, 13, 99, 100, 2**32])
 TEXTS = st.sampled_from([b"bye", b"", b"z" * 200, b"z" * 201, b"z" * 300, b"\xff\xfe"])
 CAPABILITIES = st.sampled_from([b"pipelining", b"pipelining,async", b"", b"fragmentation, pipelining", b"\xff"])
@@ -85,7 +85,7 @@ noises = st.sampled_from([
     b"\x00\x01\x00\x00\x03\0\0\0\1\1\1",
     b"GET / HTTP/1.1\r\n\r\n",
 ])  # fmt: skip
-odd_frames = st.one_of(typed, runts, giants, bad_ids, noises, st.binary(max_size=24))
+odd_frames = weighted((2, typed), (3, runts), (2, giants), (2, bad_ids), (1, noises), (1, st.binary(max_size=24)))
 
 
 @st.composite
@@ -119,7 +119,9 @@ haproxy_hellos = st.one_of(
     st.builds(spop.haproxy_hello, SIZES, CAPABILITIES, healthcheck=st.booleans(), engine=st.sampled_from([b"", b"e-1"])),
     st.builds(lambda keys: spop.frame(spop.HAPROXY_HELLO, payload=keys), st.binary(max_size=20)),
 )
-agent_frames = st.one_of(good_acks, acks, disconnects(spop.AGENT_DISCONNECT), agent_hellos, odd_frames)
-haproxy_frames = st.one_of(good_notifies, notifies, fragments, disconnects(spop.HAPROXY_DISCONNECT), haproxy_hellos, odd_frames)
+agent_frames = weighted((4, acks), (3, disconnects(spop.AGENT_DISCONNECT)), (1, agent_hellos), (4, odd_frames))
+haproxy_frames = weighted(
+    (6, notifies), (2, fragments), (2, disconnects(spop.HAPROXY_DISCONNECT)), (1, haproxy_hellos), (4, odd_frames)
+)
 agent_bytes = weighted((2, good_acks), (3, agent_frames), (2, mangled(agent_frames, good_acks)))
 haproxy_bytes = weighted((2, good_notifies), (3, haproxy_frames), (2, mangled(haproxy_frames, good_notifies)))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 
 from spoe_guard.core.anomalies import Anomaly
@@ -11,10 +10,10 @@ from spoe_guard.core.tally import Tally
 from tests.properties.configs import any_policy, configs
 from tests.properties.conversations import AGENT, HAPROXY, against_both, segmentations, standing_still
 from tests.properties.driver import Play
-from tests.properties.effort import thoroughly
+from tests.properties.effort import marks, thoroughly
 from tests.properties.test_promises import dials
 
-pytestmark = pytest.mark.timeout(120)  # a failing example is shrunk before it is shown
+pytestmark = marks
 
 
 def counted(tally):

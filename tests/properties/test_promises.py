@@ -1,6 +1,5 @@
 """The promises of design.md as properties, judged by tests/properties/checker.py from the bytes on the wire."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,9 +7,9 @@ from tests.properties.checker import broken_promises
 from tests.properties.configs import answering_policy, configs, promising_policy
 from tests.properties.conversations import against_agents, against_both, against_haproxy, segmentations
 from tests.properties.driver import Dial, Play, terms_of
-from tests.properties.effort import thoroughly
+from tests.properties.effort import marks, thoroughly
 
-pytestmark = pytest.mark.timeout(120)  # a failing example is shrunk before it is shown
+pytestmark = marks
 
 dials = st.sampled_from([Dial.AT_ONCE] * 4 + [Dial.LATER, Dial.FAILS, Dial.NEVER])
 

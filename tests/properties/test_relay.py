@@ -19,6 +19,7 @@ from tests.properties import spop
 from tests.properties.agents_view import broken_to_agent
 from tests.properties.conversations import HAPROXY, Say, against_both, healthy, pieces, segmentations
 from tests.properties.driver import terms_of
+from tests.properties.effort import marks
 from tests.properties.haproxys_view import broken_to_haproxy
 from tests.properties.transcript import Did, Step
 
@@ -28,7 +29,7 @@ BRIEF = SessionConfig(
     connect_s=2.0, hello_s=0.1, frame_s=0.1, idle_s=0.4, close_s=0.3, disconnect_hold_s=0.05, held_bytes=65536
 )  # fmt: skip
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("loop", LOOPS)]
+pytestmark = [*marks, pytest.mark.parametrize("loop", LOOPS)]
 # An example here takes tens of milliseconds, and up to a second where a timeout has to ring.
 briefly = settings(max_examples=max(20, settings.default.max_examples // 5))
 

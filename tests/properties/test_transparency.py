@@ -1,6 +1,5 @@
 """What is well passes unchanged, observing changes nothing, every byte is accounted for. The books are kept by driver.py."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,12 +9,12 @@ from tests.properties import spop
 from tests.properties.configs import any_policy, configs
 from tests.properties.conversations import AGENT, HAPROXY, Leave, Say, against_both, healthy, segmentations
 from tests.properties.driver import Dial, Play
-from tests.properties.effort import thoroughly
+from tests.properties.effort import marks, thoroughly
 from tests.properties.frames import mangled
 from tests.properties.test_promises import dials
 from tests.properties.transcript import Did
 
-pytestmark = pytest.mark.timeout(120)  # a failing example is shrunk before it is shown
+pytestmark = marks
 
 
 @thoroughly

@@ -31,8 +31,9 @@ def test_debians_haproxy_takes_the_configuration_for_3_0_and_earlier():
     assert complaints(haproxy, CONFIG / "haproxy/up-to-3.0/haproxy.cfg") == ""
 
 
-def test_haproxy_3_2_takes_the_configuration_for_3_1_and_later():
-    assert complaints(generations.find("3.2").program, CONFIG / "haproxy/from-3.1/haproxy.cfg") == ""
+@pytest.mark.parametrize(("version", "folder"), [("3.0", "up-to-3.0"), ("3.2", "from-3.1")])
+def test_haproxy_on_either_side_of_3_1_takes_its_configuration(version, folder):
+    assert complaints(generations.find(version).program, CONFIG / "haproxy" / folder / "haproxy.cfg") == ""
 
 
 @pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])

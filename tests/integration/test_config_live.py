@@ -11,9 +11,9 @@ from contextlib import ExitStack, closing
 import pytest
 
 from tests.integration.agent import AgentThread
+from tests.integration.generations import find
 from tests.integration.haproxy import wait_until
-from tests.integration.test_config_files import haproxy_32
-from tests.peers import ROOT, need
+from tests.peers import ROOT
 
 
 class App(http.server.BaseHTTPRequestHandler):
@@ -51,10 +51,11 @@ def stack():
         yield stack
 
 
-@pytest.fixture(params=["up-to-3.0", "from-3.1"])
+@pytest.fixture(params=["2.6", "3.0", "3.2"])  # the examples say default-path, which came with 2.5
 def example(request):
     """A folder of config/haproxy and an HAProxy it is for."""
-    return request.param, need("haproxy") if request.param == "up-to-3.0" else haproxy_32()
+    generation = find(request.param)
+    return "from-3.1" if generation.mode == "spop" else "up-to-3.0", generation.program
 
 
 def start(stack, tmp_path, example, *, guard, agent):

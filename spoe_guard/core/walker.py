@@ -4,6 +4,8 @@
 and stands here once.
 """
 
+from abc import ABC, abstractmethod
+
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.conversation import Conversation
@@ -15,7 +17,7 @@ from spoe_guard.core.tally import UNKNOWN_TYPE
 from spoe_guard.wire import frame
 
 
-class Walker:
+class Walker(ABC):
     """One side's bytes on their way to the other. ``fast`` False leaves every frame to the readable path."""
 
     def __init__(self, conversation: Conversation, side: Side, *, fast: bool) -> None:
@@ -31,29 +33,29 @@ class Walker:
 
     # --- what each side decides ------------------------------------------------------------------------------------
 
+    @abstractmethod
     def limit(self) -> int:
         """Return the longest frame this side may send, bytes behind the length prefix."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Return how far the fast path goes from ``pos``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stopped(self) -> bool:
         """Whether nothing of this side's is cut into frames any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def behind(self, rest: bytes, now: float) -> None:
         """Deal with bytes that come while ``stopped``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Deal with a frame longer than ``limit``; return the bytes used."""
-        raise NotImplementedError
 
     # --- bytes to frames -------------------------------------------------------------------------------------------
 

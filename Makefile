@@ -5,7 +5,7 @@ SHELL := bash
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help venv peers haproxies test check static coverage demo docs fmt image clean
+.PHONY: help venv peers haproxies agents test check static coverage demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,9 +20,12 @@ peers: ## the real programs the tests play against (as root on Debian; elsewhere
 haproxies: venv ## HAProxy of four generations, as Debian packages them, in .cache/haproxies
 	@$(BIN)/python -m tests.integration.generations
 
+agents: venv ## the agents people run, each behind the same command line, in .cache/agents
+	@$(BIN)/python -m tests.agents.build
+
 # By file, so that what a file's tests share (an image, an HAProxy) is made once; loadgroup does not group with pytest 9.2.
 test: venv peers ## all tests
-	@$(MAKE) --no-print-directory haproxies || [ "$$CI" != true ] # without CI=true a test is skipped that lacks its peer
+	@$(MAKE) --no-print-directory --keep-going haproxies agents || [ "$${CI:-}" != true ] # without them a test is skipped
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 check: static test coverage ## everything that must hold before a change goes in

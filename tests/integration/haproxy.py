@@ -40,7 +40,7 @@ frontend web
     bind fd@{web_fd}
     filter spoe engine guarded config {folder}/spoe.conf
     http-request return status 200 content-type text/plain hdr verdict "%[var(txn.guarded.verdict)]" \
-hdr error "%[var(txn.guarded.error)]" string "ok"
+hdr error "%[var(txn.guarded.error)]" hdr allowed "%[var(txn.guarded.allowed)]" hdr echo "%[var(txn.guarded.echo)]" string "ok"
 backend agents
     mode {mode}
     {check}
@@ -81,12 +81,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Seen:
-    """One HTTP response, or that there was none (``status`` 0). ``verdict`` and ``error`` are "" where they are not set."""
+    """One HTTP response, or that there was none (``status`` 0). A variable that is not set is "".
+
+    The lab's agent sets ``verdict``; those of tests/agents set ``allowed`` and ``echo``.
+    """
 
     status: int
     verdict: str
     error: str
     seconds: float
+    allowed: str = ""
+    echo: str = ""
 
 
 def binary() -> str:
@@ -174,12 +179,13 @@ class Haproxy:
             connection.request("GET", path)
             answer = connection.getresponse()
             answer.read()
-            status, verdict, error = answer.status, answer.getheader("verdict", ""), answer.getheader("error", "")
+            status, said = answer.status, [answer.getheader(name, "") for name in ("verdict", "error", "allowed", "echo")]
         except (OSError, http.client.HTTPException):
-            status, verdict, error = 0, "", ""
+            status, said = 0, [""] * 4
         finally:
             connection.close()
-        return Seen(status, verdict, error, time.monotonic() - began)
+        verdict, error, allowed, echo = said
+        return Seen(status, verdict, error, time.monotonic() - began, allowed, echo)
 
     def get_all(self, paths: Sequence[str]) -> list[Seen]:
         """Ask for all of them at the same time; the answers come in the order of ``paths``."""

@@ -1,0 +1,93 @@
+"""The agents people run that the tests play against: what each is built on, and what is known of it."""
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.peers import CACHE
+
+HOME: Final = CACHE / "agents"
+SOURCES: Final = Path(__file__).parent
+
+
+@enum.unique
+class Language(enum.Enum):
+    """What a program is written in, which is also the name of the folder with its source."""
+
+    GO = "go"
+    PYTHON = "python"
+    RUST = "rust"
+
+
+LIBRARIES: Final = {
+    "criteo": ("github.com/criteo/haproxy-spoe-go", Language.GO),
+    "negasus": ("github.com/negasus/haproxy-spoe-go", Language.GO),
+    "dropmore": ("github.com/dropmorepackets/haproxy-go", Language.GO),
+    "haproxyspoa": ("haproxyspoa", Language.PYTHON),
+    "spop": ("spop", Language.RUST),
+}
+
+
+@dataclass(frozen=True)
+class RealAgent:
+    """A program built on one release of a library.
+
+    ``announces``: the capabilities in its AGENT-HELLO, when HAProxy offers ``pipelining,async``. ``concurrent``: it works on
+    several NOTIFYs of a connection at the same time (dropmore: on as many as there are CPUs). ``says_goodbye``: it answers
+    HAPROXY-DISCONNECT with AGENT-DISCONNECT; ``closes``: it closes then, and does not wait for HAProxy to do so.
+    ``idle_timeout``: it closes a connection on which nothing comes for ``--idle-ms``.
+    """
+
+    family: str  # a key of LIBRARIES
+    release: str
+    announces: str
+    concurrent: bool = True
+    says_goodbye: bool = True
+    closes: bool = True
+    idle_timeout: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.release}"
+
+    @property
+    def library(self) -> str:
+        return LIBRARIES[self.family][0]
+
+    @property
+    def language(self) -> Language:
+        return LIBRARIES[self.family][1]
+
+    @property
+    def version(self) -> str:
+        """The release as the program itself says it."""
+        return f"v{self.release}" if self.language is Language.GO else self.release
+
+    @property
+    def program(self) -> Path:
+        """The file that building it makes."""
+        return HOME / self.name / "bin" / ("python" if self.language is Language.PYTHON else "agent")
+
+    @property
+    def command(self) -> list[str]:
+        """How it is started; what may follow is ``--listen HOST:PORT``, ``--delay-ms MIN:MAX`` and ``--idle-ms``."""
+        script = [str(SOURCES / "python/agent.py")] if self.language is Language.PYTHON else []
+        return [str(self.program), *script]
+
+
+CATALOGUE: Final = {
+    row.name: row
+    for row in (
+        RealAgent("criteo", "1.0.6", "pipelining,async", idle_timeout=True),
+        RealAgent("criteo", "1.0.8", "pipelining,async", idle_timeout=True),
+        RealAgent("negasus", "1.0.5", "pipelining,async"),
+        RealAgent("negasus", "1.0.7", "pipelining,async"),
+        RealAgent("dropmore", "0.0.5", "pipelining,async", says_goodbye=False, closes=False),
+        RealAgent("dropmore", "0.0.6", "pipelining,async", says_goodbye=False, closes=False),
+        RealAgent("dropmore", "0.0.7", "", says_goodbye=False, closes=False),
+        RealAgent("dropmore", "0.1.1", "", says_goodbye=False, closes=False),
+        RealAgent("haproxyspoa", "0.0.1", "", concurrent=False, closes=False),
+        RealAgent("spop", "0.13.1", "pipelining", concurrent=False),
+    )
+}

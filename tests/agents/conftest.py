@@ -1,0 +1,6 @@
+"""Real agents, and real HAProxys, for a test."""
+
+from tests.agents.real import agent_kind, start_agent
+from tests.integration.generations import generation
+
+__all__ = ["agent_kind", "generation", "start_agent"]

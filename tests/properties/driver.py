@@ -23,9 +23,10 @@ CLOSED = {HAPROXY: Did.HAPROXY_CLOSED, AGENT: Did.AGENT_CLOSED}
 
 
 class Dial(enum.Enum):
-    """What becomes of the dial: up at once, up at the next wait, refused, or never answered."""
+    """What becomes of the dial: up at once, before the next move, or at the next wait; refused, or never answered."""
 
     AT_ONCE = "at once"
+    NEXT = "next"
     LATER = "later"
     FAILS = "fails"
     NEVER = "never"
@@ -82,6 +83,8 @@ class Play:
 
     def play(self, moves: list[Move]) -> "Play":
         for move in moves:
+            if self.dialling and self.dial is Dial.NEXT:
+                self._connected()
             if isinstance(move, Say):
                 for piece in pieces(move.data, self.sizes):
                     self.say(move.side, piece)

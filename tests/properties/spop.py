@@ -41,14 +41,14 @@ class Cursor:
     def text(self) -> bytes:
         return self.take(self.integer())
 
-    def value(self) -> tuple[int, object]:
-        """Typed data as (type, value); what is not a plain null, false or true in one byte is no boolean."""
+    def value(self, *, plain: bool = False) -> tuple[int, object]:
+        """Typed data as (type, value). ``plain``: what is not a null, false or true without other flags is no boolean."""
         first = self.take(1)[0]
         kind = first & 15
         if kind in (0, 1):
-            if first not in (0x00, 0x01, 0x11):
+            if plain and first not in (0x00, 0x01, 0x11):
                 raise UnreadableError(f"boolean {first:#x}")
-            return kind, None if first == 0 else first == 0x11
+            return kind, None if kind == 0 else first == 0x11
         if kind in (2, 3, 4, 5):
             return kind, self.integer()
         if kind == 6:
@@ -116,22 +116,19 @@ def actions(payload: bytes) -> int:
             raise UnreadableError(f"action {kind} with {arguments} arguments in scope {scope}")
         cursor.text()
         if kind == 1:
-            cursor.value()
+            cursor.value(plain=True)
         count += 1
     return count
 
 
 def messages(payload: bytes) -> int:
-    """How many messages a NOTIFY has; the flags of a boolean argument do not matter to an agent."""
+    """How many messages a NOTIFY has; SPOE.txt 3.2.6."""
     cursor, count = Cursor(payload), 0
     while cursor.rest:
         cursor.text()
         for _ in range(cursor.take(1)[0]):
             cursor.text()
-            if cursor.rest and cursor.rest[0] & 15 in (0, 1):
-                cursor.take(1)
-            else:
-                cursor.value()
+            cursor.value()
         count += 1
     return count
 

@@ -9,7 +9,7 @@ from spoe_guard.core.events import AnomalySeen
 from spoe_guard.core.tally import Tally
 from tests.properties.configs import any_policy, configs
 from tests.properties.conversations import AGENT, HAPROXY, against_both, segmentations, standing_still
-from tests.properties.driver import Play
+from tests.properties.driver import Dial, Play
 from tests.properties.effort import marks, thoroughly
 from tests.properties.test_promises import dials
 
@@ -61,7 +61,8 @@ def counted_but_bytes(tally):
 @thoroughly
 @given(standing_still, configs(any_policy), segmentations)
 def test_segmentation_changes_neither_bytes_nor_events(moves, config, sizes):
-    whole, cut = Play(config).play(moves), Play(config, sizes=sizes).play(moves)
+    # The dial is no part of HAProxy's write: it does not come up in the middle of one here.
+    whole, cut = (Play(config, dial=Dial.NEXT, sizes=into).play(moves) for into in ([], sizes))
     assert written(whole) == written(cut)
     assert told(whole) == told(cut)
     assert counted_but_bytes(whole.tally) == counted_but_bytes(cut.tally)

@@ -110,9 +110,9 @@ class ObservedSession:
         if side in self._closed or self._over:
             return Output()
         self._closed.add(side)
-        out = self._watch(self._shadow.closed(side, now, reset=reset), now)
         by = EndedBy.AGENT if side is Side.AGENT else EndedBy.HAPROXY
         self._end(by, EndReason.RESET if reset else EndReason.CLOSED)
+        out = self._watch(self._shadow.closed(side, now, reset=reset), now)
         if reset:
             return self._close_both(out, now, Close.ABORT, Close.ABORT)
         if len(self._closed) == len(Side) or (not self._connected and not self._early):

@@ -95,3 +95,19 @@ def cut(stream: bytes) -> Iterator[frame.Frame]:
 
 ABRT = FLAG_ABRT
 FIN = FLAG_FIN
+
+
+def _with_status(type_: int, text: str) -> bytes:
+    return disconnect(type_, int(text or 0))
+
+
+# How a script names frames: the type, and what stands behind it.
+NAMED = {
+    "HAPROXY_HELLO": lambda text: haproxy_hello(**({"healthcheck": True, "capabilities": b""} if text == "check" else {})),
+    "AGENT_HELLO": lambda text: agent_hello(**({"capabilities": b""} if text == "check" else {})),
+    "NOTIFY": notify,
+    "ACK": ack,
+    "UNSET": unset,
+    "HAPROXY_DISCONNECT": lambda text: _with_status(FrameType.HAPROXY_DISCONNECT, text),
+    "AGENT_DISCONNECT": lambda text: _with_status(FrameType.AGENT_DISCONNECT, text),
+}

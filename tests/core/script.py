@@ -27,7 +27,6 @@ from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
-from spoe_guard.wire.frame import FrameType
 from tests.core import frames
 
 HANDSHAKE = """
@@ -35,6 +34,8 @@ HANDSHAKE = """
     agent   up            -> to_agent HAPROXY_HELLO
     agent   AGENT_HELLO   -> ok
 """
+FAST = True  # the fast path, or every frame the readable way; see conftest.both_speeds
+UP = HANDSHAKE.partition("agent   AGENT_HELLO")[0]  # the agent has HAPROXY-HELLO and owes its own
 MOST_TICKS = 20  # in one wait; a timer that rings more often than that spins
 
 
@@ -45,7 +46,8 @@ class Talk:
         self.config = SessionConfig(policy=Policy(policy), **config)
         self.tally = Tally()
         self.now = now
-        self.session = observing.open_session(self.config, self.tally, now)
+        kind = observing.ObservedSession if self.config.observe else Session
+        self.session = kind(self.config, self.tally, now, fast=FAST)
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
@@ -117,7 +119,7 @@ class Talk:
             data = self.bytes[match[1]]
         else:
             name, _, argument = piece.partition(" ")
-            data = _BUILDERS[name](argument)
+            data = frames.NAMED[name](argument)
         if span:
             first, _, last = span.rstrip("]").partition(":")
             data = data[int(first) if first else None : int(last) if last else None]
@@ -235,18 +237,3 @@ def _frame(said: frame.Frame) -> str:
     if name.endswith("DISCONNECT"):
         return f"{name} {said.payload[13]}"  # behind the key status-code and its type
     return name if name.endswith("HELLO") else f"{name} {said.stream_id}.{said.frame_id}"
-
-
-def _status(type_: int, text: str) -> bytes:
-    return frames.disconnect(type_, int(text or 0))
-
-
-_BUILDERS = {
-    "HAPROXY_HELLO": lambda text: frames.haproxy_hello(**({"healthcheck": True, "capabilities": b""} if text == "check" else {})),
-    "AGENT_HELLO": lambda text: frames.agent_hello(**({"capabilities": b""} if text == "check" else {})),
-    "NOTIFY": frames.notify,
-    "ACK": frames.ack,
-    "UNSET": frames.unset,
-    "HAPROXY_DISCONNECT": lambda text: _status(FrameType.HAPROXY_DISCONNECT, text),
-    "AGENT_DISCONNECT": lambda text: _status(FrameType.AGENT_DISCONNECT, text),
-}

@@ -10,6 +10,8 @@ from tests.core.scenes import SCENES, Scene
 from tests.core.script import Talk
 from tests.peers import ROOT, missing
 
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
 CASES = [(scene, action) for scene in SCENES for action in scene.comes]
 
 

@@ -54,12 +54,13 @@ def test_the_last_256_to_512_settled_are_remembered_and_no_more(settled: int) ->
     assert min(settled, REMEMBERED) <= len(known) < 2 * REMEMBERED
 
 
-def test_the_256th_from_last_is_remembered_and_the_513th_is_not() -> None:
+@pytest.mark.parametrize("settled", range(513, 513 + 256))
+def test_the_256th_from_last_is_remembered_and_the_512th_is_not(settled: int) -> None:
     ledger = Ledger()
-    for number in range(2 * REMEMBERED + 1):
+    for number in range(settled):
         ledger.remember(ids(number), Fate.ANSWERED)
-    assert ledger.fate(ids(REMEMBERED + 1)) is Fate.ANSWERED
-    assert ledger.fate(ids(0)) is Fate.UNKNOWN
+    assert ledger.fate(ids(settled - 256)) is Fate.ANSWERED
+    assert ledger.fate(ids(settled - 512)) is Fate.UNKNOWN
 
 
 def test_ids_are_compared_in_full_width() -> None:

@@ -1,11 +1,15 @@
 """The promises of the design by name, one readable example each; tests/properties plays them against everything else."""
 
+import pytest
+
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.states import State
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import SET_VAR, ack, agent_disconnect
 from tests.core.script import Talk, running
+
+pytestmark = pytest.mark.usefixtures("both_speeds")
 
 
 def to_haproxy(talk: Talk) -> list[frame.Frame]:

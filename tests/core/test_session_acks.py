@@ -8,6 +8,8 @@ from tests.core import frames
 from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack
 from tests.core.script import play, running
 
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
 
 def test_only_the_stray_acks_are_dropped() -> None:
     play(

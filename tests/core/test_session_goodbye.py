@@ -10,6 +10,8 @@ from tests.core import frames
 from tests.core.frames import ack, agent_disconnect, pairs
 from tests.core.script import play, running
 
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
 
 def test_a_disconnect_with_nothing_open_goes_on_at_once_and_as_it_came() -> None:
     talk = play(
@@ -220,65 +222,4 @@ def test_a_policy_may_drop_a_disconnect_for_its_flags_and_then_haproxy_hears_of_
 def test_a_policy_may_pass_flags_that_mean_nothing() -> None:
     running({Anomaly.RESERVED_FLAGS: Action.PASS}).play(
         "agent <odd> -> pass reserved_flags, to_agent HAPROXY_DISCONNECT 0, ok", odd=agent_disconnect(0, flags=3)
-    )
-
-
-# --- behind the last word ----------------------------------------
-
-
-def test_behind_the_held_disconnect_only_acks_have_a_place() -> None:
-    running().play(
-        """
-        haproxy NOTIFY 1.1         -> ok
-        agent   AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack
-        agent   ACK 7.1            -> drop unmatched_ack
-        agent   AGENT_HELLO        -> drop hello_repeated
-        agent   AGENT_DISCONNECT 0 -> drop disconnect_repeated
-        agent   NOTIFY 1.1         -> drop wrong_side_frame
-        agent   <new>              -> drop unknown_frame_type
-        agent   ACK 1.1            -> reorder ack_after_disconnect, to_agent HAPROXY_DISCONNECT 0, \
-                to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
-        """,
-        new=frame.encode(104),
-    )
-
-
-def test_nothing_passes_behind_the_last_word() -> None:
-    running().play(
-        """
-        haproxy NOTIFY 1.1         -> ok
-        agent   ACK 1.1            -> ok
-        agent   AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok
-        agent   ACK 1.1 + ACK 3.1  -> drop duplicate_ack, drop unmatched_ack
-        agent   AGENT_DISCONNECT 0 -> drop disconnect_repeated
-        agent   AGENT_HELLO        -> drop frame_after_disconnect
-        agent   NOTIFY 1.1 + <new> -> drop frame_after_disconnect, drop frame_after_disconnect
-        haproxy NOTIFY 3.1         -> nothing
-        haproxy HAPROXY_DISCONNECT 0 -> close haproxy
-        agent   fin                -> close agent, end agent disconnect
-        """,
-        new=frame.encode(104),
-    )
-
-
-def test_both_sides_are_closed_at_close_timeout() -> None:
-    play(
-        """
-        agent AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok
-        guard waits 2.999        -> nothing
-        guard waits 0.001        -> close haproxy, close agent, end agent disconnect
-        """,
-        close_s=3.0,
-    )
-
-
-def test_a_side_that_closed_in_time_is_not_closed_again() -> None:
-    play(
-        """
-        agent   AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok
-        haproxy rst                -> close haproxy
-        haproxy fin                -> nothing
-        guard   waits 1            -> close agent, end agent disconnect
-        agent   fin                -> nothing
-        """
     )

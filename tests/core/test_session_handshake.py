@@ -2,17 +2,17 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import AgentReady, AgentUnreachable, AuthoredReason, Direction, DisconnectSeen, FrameAuthored
+from spoe_guard.core.events import AgentReady, AgentUnreachable, AuthoredReason, Direction, FrameAuthored
 from spoe_guard.core.states import State
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
-from tests.core.script import HANDSHAKE, Talk, running
+from tests.core.script import HANDSHAKE, UP, Talk, running
 
-WAITING = """
-    haproxy HAPROXY_HELLO -> held, dial
-    agent   up            -> to_agent HAPROXY_HELLO
-"""
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
+
+def both_told(status: int) -> str:
+    return f"to_agent HAPROXY_DISCONNECT {status}, to_haproxy AGENT_DISCONNECT {status}"
 
 
 def test_a_healthy_pair_is_passed_through_byte_for_byte() -> None:
@@ -44,7 +44,7 @@ def test_the_agent_is_dialled_for_a_whole_hello_and_for_nothing_less() -> None:
 
 def test_agent_hello_reaches_haproxy_in_one_piece() -> None:
     Talk().play(
-        WAITING
+        UP
         + """
         agent AGENT_HELLO[:11]  -> held
         agent AGENT_HELLO[11:]  -> to_haproxy AGENT_HELLO
@@ -80,6 +80,7 @@ def test_a_dial_takes_no_longer_than_connect_timeout() -> None:
         guard   waits 2.999   -> nothing
         guard   waits 0.001   -> unreachable timeout, answer agent_unreachable, abort agent
         agent   up            -> nothing
+        agent   fail          -> nothing
         guard   waits 0.25    -> to_haproxy AGENT_DISCONNECT 13
         haproxy fin           -> close haproxy, end agent unreachable
         """
@@ -89,7 +90,7 @@ def test_a_dial_takes_no_longer_than_connect_timeout() -> None:
 
 def test_an_agent_without_a_word_is_given_up_at_hello_timeout() -> None:
     Talk(hello_s=5.0).play(
-        WAITING
+        UP
         + """
         guard   waits 4.999   -> nothing
         guard   waits 0.001   -> unreachable hello_timeout, answer agent_unreachable
@@ -135,151 +136,12 @@ def test_hello_timeouts_of_both_sides_are_counted_apart() -> None:
     )
 
 
-# --- a refusal, an agent that leaves ----------------------------------------
-
-
-def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
-    talk = Talk().play(
-        WAITING
-        + """
-        agent   <refusal>            -> answer hello_refused
-        guard   waits 0.249          -> nothing
-        guard   waits 0.001          -> to_agent HAPROXY_DISCONNECT 8, to_haproxy AGENT_DISCONNECT 8
-        haproxy HAPROXY_DISCONNECT 0 -> close haproxy
-        agent   fin                  -> close agent, end agent refused
-        """,
-        refusal=frames.agent_disconnect(8, b"no such version"),
-    )
-    assert b"no such version" in talk.written["to_haproxy"]
-    assert next(event for event in talk.events if isinstance(event, DisconnectSeen)).message == "no such version"
-    assert talk.anomalies[0].detail == "status 8: no such version"
-
-
-def test_a_refusal_without_a_reason_is_given_one_that_haproxy_does_not_wait_behind() -> None:
-    told = "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"
-    Talk().play(WAITING + "agent AGENT_DISCONNECT 0 -> answer hello_refused\nguard waits 0.25 -> " + told)
-
-
-def both_told(status: int) -> str:
-    return f"to_agent HAPROXY_DISCONNECT {status}, to_haproxy AGENT_DISCONNECT {status}"
-
-
-def test_a_refusal_that_cannot_be_read_is_still_one() -> None:
-    Talk().play(
-        WAITING + f"agent <rubbish> -> answer hello_refused\nguard waits 0.25 -> {both_told(99)}",
-        rubbish=frames.raw(b"\x66\0\0\0\1\0\0\x0bstatus"),
-    )
-
-
-def test_an_agent_that_closes_behind_its_refusal_is_closed_and_haproxy_told_in_time() -> None:
-    Talk().play(
-        WAITING
-        + """
-        agent   AGENT_DISCONNECT 5  -> answer hello_refused
-        agent   fin                 -> close agent
-        guard   waits 0.25          -> to_haproxy AGENT_DISCONNECT 5
-        haproxy fin                 -> close haproxy, end agent refused
-        """
-    )
-
-
-@pytest.mark.parametrize(
-    ("how", "detail"),
-    [
-        ("fin", "the agent's connection was closed before AGENT-HELLO"),
-        ("rst", "the agent's connection was reset before AGENT-HELLO"),
-    ],
-)
-def test_an_agent_that_leaves_before_its_hello_is_told_of_slowly(how: str, detail: str) -> None:
-    talk = Talk().play(
-        WAITING
-        + f"""
-        agent   {how}        -> answer disconnect_missing, unreachable other, close agent
-        guard   waits 0.249  -> nothing
-        guard   waits 0.001  -> to_haproxy AGENT_DISCONNECT 13
-        haproxy fin          -> close haproxy, end agent {"closed" if how == "fin" else "reset"}
-        """
-    )
-    assert talk.anomalies[0].detail == detail
-
-
-def test_an_agent_that_leaves_inside_its_hello_is_told_of_slowly() -> None:
-    Talk().play(
-        WAITING
-        + """
-        agent   AGENT_HELLO[:-1] -> held
-        agent   fin              -> drop truncated_frame, answer disconnect_missing, unreachable other, close agent
-        guard   waits 0.25       -> to_haproxy AGENT_DISCONNECT 13
-        """
-    )
-
-
-def test_a_hello_beyond_repair_is_told_of_slowly() -> None:
-    talk = Talk().play(
-        WAITING
-        + f"""
-        agent   <hello> -> close hello_version
-        agent   ACK 1.1     -> nothing
-        guard   waits 0.249 -> nothing
-        guard   waits 0.001 -> {both_told(4)}
-        """,
-        hello=frames.agent_hello(version=b"1.0"),
-    )
-    assert talk.session.state is State.CLOSING
-
-
-def test_an_agent_that_speaks_http_is_told_of_slowly() -> None:
-    Talk().play(
-        WAITING + f"agent <http> -> close garbled_stream\nagent <http> -> nothing\nguard waits 0.25 -> {both_told(4)}",
-        http=b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    )
-
-
-@pytest.mark.parametrize("anomaly", [Anomaly.AGENT_UNREACHABLE, Anomaly.DISCONNECT_MISSING])
-def test_a_route_may_have_a_missing_agent_passed_on_as_a_close(anomaly: Anomaly) -> None:
-    policy = {anomaly: Action.PASS}
-    if anomaly is Anomaly.DISCONNECT_MISSING:
-        Talk(policy).play(
-            WAITING
-            + """
-            agent fin -> pass disconnect_missing, unreachable other, to_agent HAPROXY_DISCONNECT 0, \
-                         close haproxy, close agent, end agent closed
-            """
-        )
-        return
-    Talk(policy).play(
-        """
-        haproxy HAPROXY_HELLO -> held, dial
-        agent   fail          -> unreachable refused, pass agent_unreachable, close haproxy, abort agent, end agent unreachable
-        """
-    )
-    Talk(policy).play(
-        WAITING
-        + """
-        guard waits 2            -> unreachable hello_timeout, pass agent_unreachable, \
-                                    to_agent HAPROXY_DISCONNECT 0, close haproxy
-        agent AGENT_DISCONNECT 0 -> nothing
-        agent fin                -> close agent, end agent unreachable
-        """
-    )
-
-
-def test_a_refusal_passed_on_keeps_its_bytes_where_haproxy_can_take_them() -> None:
-    policy = {Anomaly.HELLO_REFUSED: Action.PASS}
-    Talk(policy).play(WAITING + "agent AGENT_DISCONNECT 5 -> pass hello_refused, to_agent HAPROXY_DISCONNECT 0, ok")
-    talk = Talk(policy).play(
-        WAITING + "agent <odd> -> pass hello_refused, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 5",
-        odd=frames.agent_disconnect(5, at="7.1", flags=0),
-    )
-    assert talk.written["to_haproxy"] == frames.agent_disconnect(5)
-
-
 # --- out of order ----------------------------------------
 
 
 def test_frames_before_agent_hello_are_dropped_and_the_hello_behind_them_counts() -> None:
     Talk().play(
-        WAITING
+        UP
         + """
         agent ACK 1.1               -> drop frame_before_hello
         agent ACK 1.1 + AGENT_HELLO -> drop frame_before_hello, to_haproxy AGENT_HELLO
@@ -309,7 +171,7 @@ def test_a_notify_right_behind_haproxy_hello_ends_it_without_a_byte_to_the_agent
 
 
 def test_a_notify_before_agent_hello_ends_it_and_the_agent_is_told() -> None:
-    Talk().play(WAITING + f"haproxy NOTIFY 1.1 -> close frame_before_hello, {both_told(4)}")
+    Talk().play(UP + f"haproxy NOTIFY 1.1 -> close frame_before_hello, {both_told(4)}")
 
 
 @pytest.mark.parametrize(
@@ -330,7 +192,7 @@ def test_haproxy_may_leave_at_any_point_of_the_handshake(before: str, outcome: s
 
 def test_an_agent_hello_that_crosses_haproxys_goodbye_is_no_anomaly() -> None:
     talk = Talk().play(
-        WAITING
+        UP
         + """
         haproxy rst                            -> to_agent HAPROXY_DISCONNECT 0, close haproxy
         agent   AGENT_HELLO                    -> nothing

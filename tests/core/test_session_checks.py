@@ -1,0 +1,72 @@
+"""Health checks: HELLO against HELLO and nothing behind it, whatever the agent adds."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.wire import frame
+from tests.core import frames
+from tests.core.script import Talk
+
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
+
+CHECK = """
+    haproxy HAPROXY_HELLO check -> held, dial
+    agent   up                  -> to_agent HAPROXY_HELLO
+"""
+
+
+def test_an_agent_that_says_goodbye_right_behind_the_hello_of_a_check_is_up() -> None:
+    """criteo/haproxy-spoe-go answers a check so; HAProxy 3.1 and later calls the agent DOWN for it."""
+    talk = Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check + AGENT_DISCONNECT 0 -> drop hello_trailing, to_haproxy AGENT_HELLO
+        agent   fin                                    -> to_agent HAPROXY_DISCONNECT 0, close agent
+        haproxy rst                                    -> close haproxy, end agent closed
+        """
+    )
+    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"")
+
+
+def test_a_check_that_haproxy_ends_with_a_reset_is_ordinary() -> None:
+    talk = Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check  -> ok
+        haproxy rst                -> to_agent HAPROXY_DISCONNECT 0, close haproxy
+        agent   AGENT_DISCONNECT 0 -> nothing
+        agent   fin                -> close agent, end haproxy reset
+        """
+    )
+    assert not talk.anomalies
+
+
+def test_an_agent_that_closes_behind_its_hello_to_a_check_is_no_anomaly_and_haproxy_ends_the_check() -> None:
+    talk = Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check -> ok
+        agent   rst               -> close agent
+        guard   waits 0.999       -> nothing
+        guard   waits 0.001       -> close haproxy, end agent reset
+        """
+    )
+    assert not talk.anomalies
+
+
+@pytest.mark.parametrize("behind", [frames.ack(), frames.agent_hello(), frame.encode(104), frames.agent_disconnect()])
+def test_anything_behind_the_hello_of_a_check_is_kept_from_haproxy(behind: bytes) -> None:
+    Talk().play(CHECK + "agent AGENT_HELLO check -> ok\nagent <behind> -> drop hello_trailing", behind=behind)
+    passing = Talk({Anomaly.HELLO_TRAILING: Action.PASS})
+    passing.play(CHECK + "agent AGENT_HELLO check -> ok\nagent <behind> -> pass hello_trailing, ok", behind=behind)
+
+
+def test_a_check_of_an_agent_that_is_not_there_fails() -> None:
+    Talk().play(
+        """
+        haproxy HAPROXY_HELLO check -> held, dial
+        agent   fail                -> unreachable refused, answer agent_unreachable
+        guard   waits 0.25          -> to_haproxy AGENT_DISCONNECT 13
+        """
+    )

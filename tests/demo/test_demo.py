@@ -10,7 +10,7 @@ import pytest
 
 from spoe_guard.demo import haproxy
 from tests.demo.running import Demo
-from tests.integration.test_config_files import haproxy_32
+from tests.integration import generations
 from tests.peers import missing, need
 
 pytestmark = pytest.mark.timeout(120)
@@ -89,7 +89,7 @@ def test_the_story_with_a_real_haproxy_comes_out_as_told(tmp_path):
 
 
 def test_an_haproxy_that_lives_without_the_guard_is_said_to_live(tmp_path):
-    with Demo(tmp_path, {"SPOE_GUARD_HAPROXY": haproxy_32()}) as demo:
+    with Demo(tmp_path, {"SPOE_GUARD_HAPROXY": generations.find("3.2").program}) as demo:
         assert demo.end() == 0, demo.said() + demo.complained()
     text = re.sub(r"\s+", " ", demo.said())
     assert re.search(r"HAProxy 3\.2\.\d+ did not die of the frame of length 0: haproxy #2490 is fixed in it", text)

@@ -116,6 +116,18 @@ def test_an_ack_is_mended_where_that_is_certain(raw: bytes, reported: str, mende
     assert talk.written["to_haproxy"][handshake:] == mended
 
 
+def test_flags_a_policy_passes_outlive_the_mending_of_fin() -> None:
+    talk = running({Anomaly.RESERVED_FLAGS: Action.PASS})
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> repair missing_fin, pass reserved_flags, to_haproxy ACK 1.1
+        """,
+        odd=ack(flags=ABRT),
+    )
+    assert talk.written["to_haproxy"].endswith(ack(flags=FIN | ABRT))
+
+
 LOST = [
     # name                                   as it came                                          reported
     ("an action nobody knows",               ack(payload=SET_VAR + b"\x07"),                     "ack_malformed"),
@@ -190,61 +202,3 @@ def test_cutting_an_ack_short_to_nothing_leaves_one_that_every_haproxy_takes() -
         some=ack("3.1", payload=SET_VAR + b"\x07" + SET_VAR),
     )
     assert talk.written["to_haproxy"][handshake:] == ack(payload=NOP) + ack("3.1")
-
-
-# --- the deadline ----------------------------------------
-
-
-def test_a_notify_is_given_up_at_its_deadline_and_not_before() -> None:
-    play(
-        """
-        haproxy NOTIFY 1.1   -> ok
-        guard   waits 2      -> nothing
-        haproxy NOTIFY 3.1   -> ok
-        guard   waits 2.999  -> nothing
-        guard   waits 0.001  -> pass notify_unanswered, unanswered deadline 1
-        agent   ACK 1.1      -> drop late_ack
-        agent   ACK 3.1      -> ok
-        """,
-        answer_deadline_s=5.0,
-    )
-
-
-def test_all_notifies_past_their_deadline_are_given_up_in_one_go() -> None:
-    play(
-        """
-        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
-        guard   waits 5  -> answer notify_unanswered, unanswered deadline 1, answer notify_unanswered, \
-                            unanswered deadline 1, to_haproxy ACK 1.1, to_haproxy ACK 3.1
-        agent   ACK 3.1  -> drop late_ack
-        """,
-        answer_deadline_s=5.0,
-        answer_unanswered=True,
-    )
-
-
-def test_a_deadline_that_has_passed_for_an_answered_notify_does_not_make_the_timer_spin() -> None:
-    play(
-        """
-        haproxy NOTIFY 1.1   -> ok
-        guard   waits 1      -> nothing
-        agent   ACK 1.1      -> ok
-        guard   waits 3.9    -> nothing
-        haproxy NOTIFY 3.1   -> ok
-        guard   waits 4.999  -> nothing
-        guard   waits 0.001  -> pass notify_unanswered, unanswered deadline 1
-        """,
-        answer_deadline_s=5.0,
-    )
-
-
-def test_without_a_deadline_a_notify_stays_open() -> None:
-    talk = play(
-        """
-        haproxy NOTIFY 1.1 -> ok
-        guard   waits 599  -> nothing
-        agent   ACK 1.1    -> ok
-        """
-    )
-    assert talk.tally.ack_count == 1
-    assert talk.tally.ack_seconds == 599.0

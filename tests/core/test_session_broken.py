@@ -29,6 +29,17 @@ def test_a_stream_that_cannot_be_cut_ends_the_clean_way(garbage: bytes) -> None:
     )
 
 
+def test_behind_a_break_haproxy_is_not_heard_any_more_either() -> None:
+    running().play(
+        f"""
+        haproxy <garbage> + NOTIFY 1.1 -> close garbled_stream, {BOTH_TOLD.format(4)}
+        haproxy <garbage>              -> nothing
+        haproxy ACK 1.1                -> nothing
+        """,
+        garbage=GARBAGE["a length out of this world"],
+    )
+
+
 def test_whole_acks_behind_the_break_are_delivered_first() -> None:
     running().play(
         """

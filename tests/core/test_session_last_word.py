@@ -74,3 +74,14 @@ def test_an_agent_that_does_not_answer_haproxys_goodbye_is_closed_at_close_timeo
         guard   waits 0.001 -> close agent, end haproxy reset
         """
     )
+
+
+def test_the_last_word_goes_with_the_answer_it_waited_for_and_the_rest_of_that_write_is_behind_it() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   AGENT_DISCONNECT 7 + ACK 1.1 + ACK 1.1 + NOTIFY 1.1 -> reorder disconnect_before_ack, \
+                reorder ack_after_disconnect, drop duplicate_ack, drop frame_after_disconnect, \
+                to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 7
+        """
+    )

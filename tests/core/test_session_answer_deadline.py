@@ -1,0 +1,62 @@
+"""NOTIFYs the agent takes too long over: given up at ``answer_deadline``, and the timer neither late nor spinning."""
+
+import pytest
+
+from tests.core.script import play
+
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
+
+def test_a_notify_is_given_up_at_its_deadline_and_not_before() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1   -> ok
+        guard   waits 2      -> nothing
+        haproxy NOTIFY 3.1   -> ok
+        guard   waits 2.999  -> nothing
+        guard   waits 0.001  -> pass notify_unanswered, unanswered deadline 1
+        agent   ACK 1.1      -> drop late_ack
+        agent   ACK 3.1      -> ok
+        """,
+        answer_deadline_s=5.0,
+    )
+
+
+def test_all_notifies_past_their_deadline_are_given_up_in_one_go() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        guard   waits 5  -> answer notify_unanswered, unanswered deadline 1, answer notify_unanswered, \
+                            unanswered deadline 1, to_haproxy ACK 1.1, to_haproxy ACK 3.1
+        agent   ACK 3.1  -> drop late_ack
+        """,
+        answer_deadline_s=5.0,
+        answer_unanswered=True,
+    )
+
+
+def test_a_deadline_that_has_passed_for_an_answered_notify_does_not_make_the_timer_spin() -> None:
+    play(
+        """
+        haproxy NOTIFY 1.1   -> ok
+        guard   waits 1      -> nothing
+        agent   ACK 1.1      -> ok
+        guard   waits 3.9    -> nothing
+        haproxy NOTIFY 3.1   -> ok
+        guard   waits 4.999  -> nothing
+        guard   waits 0.001  -> pass notify_unanswered, unanswered deadline 1
+        """,
+        answer_deadline_s=5.0,
+    )
+
+
+def test_without_a_deadline_a_notify_stays_open() -> None:
+    talk = play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        guard   waits 599  -> nothing
+        agent   ACK 1.1    -> ok
+        """
+    )
+    assert talk.tally.ack_count == 1
+    assert talk.tally.ack_seconds == 599.0

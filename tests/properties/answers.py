@@ -122,7 +122,8 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             haproxy_said += step.data
             frames, rest = spop.cut(haproxy_said)
             haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
-            ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
+            # One that is too long is told by its head, before the rest of it has come.
+            ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in (*frames, rest))
             offer = first_offer(haproxy_said)  # behind the HELLO of a health check nothing is answered
             free = free or ends or _may_break(frames, rest) or (offer is not None and offer.healthcheck)
             if rest and len(rest) > len(step.data):

@@ -61,11 +61,11 @@ class Inlet:
         self.offset += count
         self.since = math.inf
 
-    def skip(self, count: int, now: float) -> None:
-        """Let the next ``count`` bytes pass unread."""
+    def skip(self, count: int, since: float) -> None:
+        """Let the next ``count`` bytes pass unread. The frame timeout goes on counting from ``since``, the frame's first byte."""
         self._skip = count
         if count:
-            self.since = now
+            self.since = since
 
     def skipped(self, available: int) -> int:
         """Return how many of ``available`` bytes belong to what is skipped, and count them off."""

@@ -118,8 +118,9 @@ class Walker(ABC):
         self.judge_bytes(anomaly, buf[pos:end], now, f"length {length}, at most {self.limit()} negotiated")
         whole = frame.LENGTH_BYTES + length
         used = min(whole, end - pos)
+        began = min(self.inlet.since, now)
         self.discard(used)
-        self.inlet.skip(whole - used, now)
+        self.inlet.skip(whole - used, began)
         return used
 
     def truncated(self, detail: str) -> None:

@@ -58,7 +58,7 @@ def test_the_time_of_a_frame_counts_from_its_first_byte_and_no_longer_than_the_f
 
 def test_skipping_takes_no_more_than_was_asked_for() -> None:
     inlet = Inlet()
-    inlet.skip(10, now=2.0)
+    inlet.skip(10, since=2.0)
     assert inlet.inside_frame
     assert inlet.since == 2.0
     assert inlet.skipped(4) == 4
@@ -71,6 +71,6 @@ def test_skipping_takes_no_more_than_was_asked_for() -> None:
 
 def test_skipping_nothing_starts_no_clock() -> None:
     inlet = Inlet()
-    inlet.skip(0, now=2.0)
+    inlet.skip(0, since=2.0)
     assert not inlet.inside_frame
     assert inlet.since == math.inf

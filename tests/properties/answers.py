@@ -122,10 +122,14 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             haproxy_said += step.data
             frames, rest = spop.cut(haproxy_said)
             haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
-            # One that is too long is told by its head, before the rest of it has come.
-            ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in (*frames, rest))
+            ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
             offer = first_offer(haproxy_said)  # behind the HELLO of a health check nothing is answered
-            free = free or ends or _may_break(frames, rest) or (offer is not None and offer.healthcheck)
+            free = (
+                free
+                or ends
+                or _may_break(frames, rest, min(terms.held_bytes, 1 << 14))
+                or (offer is not None and offer.healthcheck)
+            )
             if rest and len(rest) > len(step.data):
                 free = free or step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
         elif step.did is Did.AGENT_GOT:
@@ -149,7 +153,7 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
     return broken
 
 
-def _may_break(frames: list[bytes], rest: bytes) -> bool:
+def _may_break(frames: list[bytes], rest: bytes, most: int) -> bool:
     """Whether HAProxy's own stream gives a reason to end: anything in it that is not an ordinary whole frame."""
     lengths = [len(raw) - 4 for raw in frames] + ([int.from_bytes(rest[:4], "big")] if len(rest) >= 4 else [])
-    return any(length < 7 or length > 1 << 14 for length in lengths)
+    return any(length < 7 or length > most for length in lengths)

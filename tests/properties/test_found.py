@@ -94,3 +94,14 @@ def test_an_ack_behind_the_hello_of_a_health_check_fares_alike_on_both_paths():
     fast, readable = (Play(CONFIG, fast=way).play([*opening, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]) for way in (True, False))
     assert acks(fast) == acks(readable)
     assert anomalies(fast) == anomalies(readable)
+
+
+def test_the_time_for_a_frame_that_is_skipped_counts_from_its_first_byte():
+    oversize = spop.frame(spop.ACK, (1, 1), bytes(300))
+    opening = [OPENING[0], Say(AGENT, spop.agent_hello(256))]
+    played = Play(CONFIG).play([*opening, Say(AGENT, oversize[:3])])
+    played.wait(CONFIG.frame_s - 0.1)
+    played.play([Say(AGENT, oversize[3:100])])
+    assert played.session.state is State.RUNNING
+    played.wait(0.1)
+    assert played.session.state is State.CLOSING

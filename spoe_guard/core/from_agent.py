@@ -1,14 +1,14 @@
 """What the agent sends, on its way to HAProxy."""
 
 from spoe_guard.core import goodbye
-from spoe_guard.core.ack import UNWANTED, judge_ack, settle_ack
+from spoe_guard.core.ack import UNWANTED, judge_ack
 from spoe_guard.core.agent_hello import judge_hello, judge_refusal, judge_trailing, note_goodbye
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.conversation import ENDING, Conversation, LastWord
 from spoe_guard.core.events import AgentUnreachable, DialFailure, EndedBy, EndReason, UnansweredReason
-from spoe_guard.core.salvage import Salvage
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import State, step
+from spoe_guard.core.torn import TornStream, looks_torn
 from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame
 
@@ -18,12 +18,12 @@ class FromAgent(Walker):
 
     def __init__(self, conversation: Conversation, *, fast: bool) -> None:
         super().__init__(conversation, Side.AGENT, fast=fast)
-        self._salvage: Salvage | None = None
+        self.torn = TornStream(self)
 
     @property
     def held(self) -> int:
         """Bytes kept here."""
-        return self.inlet.held + (self._salvage.held if self._salvage else 0)
+        return self.inlet.held + self.torn.held
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
@@ -38,7 +38,7 @@ class FromAgent(Walker):
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self.broken or self.conv.state is State.REFUSING or self.conv.agent_done
+        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.conv.agent_done
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they came off the wire."""
@@ -69,11 +69,22 @@ class FromAgent(Walker):
             self._disconnect(said, now)
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Let the held last word go with the answer it waited for: what else is in the same write is behind it."""
-        used = super().one(buf, pos, end, now)
+        """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
+        used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
         if self.conv.state is State.LEAVING and not self.conv.ledger.open:
-            self.conv.leave(now)
+            self.conv.leave(now)  # what else is in the same write is behind it
         return used
+
+    def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
+        if self.conv.state not in (State.RUNNING, State.LEAVING) or end - pos <= frame.LENGTH_BYTES:
+            return 0
+        length = frame.length_at(buf, pos)
+        after = pos + frame.LENGTH_BYTES + length
+        if not frame.MIN_LENGTH <= length <= self.limit() or after > end:
+            return 0
+        raw = buf[pos:after]
+        return len(raw) if looks_torn(raw) and self.torn.put_together(raw, now) else 0
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame whose header can be believed; else the stream is broken."""
@@ -105,7 +116,7 @@ class FromAgent(Walker):
         reason = EndReason.RESET if reset else EndReason.CLOSED
         if reset:
             conv.close_agent()  # nobody is there to be told goodbye
-        if self.inlet.inside_frame and conv.state not in ENDING:
+        if (self.inlet.inside_frame or self.torn.mid_frame) and conv.state not in ENDING:
             self.truncated("the agent closed inside a frame")
         if conv.state is State.LEAVING:
             conv.leave(now)
@@ -195,8 +206,7 @@ class FromAgent(Walker):
             return
         if conv.state is State.RUNNING:
             conv.hold(None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
-        self._salvage = Salvage(conv.ledger, conv.agent_size)
-        self.behind(rest, now)
+        self.torn.search(rest, now)
 
     def _search_inside(self, said: frame.Frame, word: goodbye.Goodbye, now: float) -> None:
         """A DISCONNECT whose payload is no list may have other frames written into it."""
@@ -204,26 +214,22 @@ class FromAgent(Walker):
         self.broken = True
         self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "its payload does not parse; it may hold other frames")
         conv.hold(None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL))
-        self._salvage = Salvage(conv.ledger, conv.agent_size)
         self.way.drop(said.payload_at)
-        self.behind(said.payload, now)
-        self.inlet.offset -= len(said.payload)  # the caller counts the whole frame
+        self.inlet.offset += said.payload_at
+        self.torn.search(said.payload, now)
+        self.inlet.offset -= len(said.raw)  # the caller counts the whole frame
 
     def behind(self, rest: bytes, now: float) -> None:
-        """Look for ACKs behind a break; behind the end of a session nothing is looked for."""
-        if self._salvage is None or self.conv.state is not State.LEAVING:
+        """Bytes of a torn stream; behind the end of a session nothing is looked for."""
+        if not self.torn.open or self.conv.state not in (State.RUNNING, State.LEAVING):
+            self.torn.release()
             self.discard(len(rest))
             return
-        found, junk = self._salvage.feed(rest)
-        self.way.drop(junk)
-        for ack in found:
-            if self.judge(Anomaly.INTERLEAVED_FRAMES, ack, now, "found whole") is Action.REPAIR:
-                settle_ack(self, ack, now)
-            else:
-                self.pass_on(ack, None)
-        self.inlet.consumed(len(rest))
+        strange = self.torn.take(rest, now)
+        if strange is not None:
+            self._break(strange, "no piece of any frame", now)
 
-    def release_salvage(self) -> None:
-        """Drop what the search still keeps; the session is ending."""
-        if self._salvage is not None:
-            self.way.drop(len(self._salvage.release()))
+    def truncated(self, detail: str) -> None:
+        """Discard frames that will not be completed."""
+        self.torn.release()
+        super().truncated(detail)

@@ -16,22 +16,26 @@ _ACK_MARK: Final = bytes((frame.ACK, 0, 0, 0, frame.FLAG_FIN))
 class Salvage:
     """Searches a broken stream for ACKs; keeps at most one frame's worth of bytes, ``max_length`` + 4."""
 
-    __slots__ = ("_ledger", "_max_length", "_region")
+    __slots__ = ("_before", "_ledger", "_max_length", "_region")
 
     def __init__(self, ledger: Ledger, max_length: int) -> None:
         self._ledger = ledger
         self._max_length = max_length
         self._region = b""
+        self._before = 0  # bytes of the stream in front of the region
 
     @property
     def held(self) -> int:
         """Bytes kept because an ACK may be under way in them."""
         return len(self._region)
 
-    def feed(self, data: bytes) -> tuple[list[frame.Frame], int]:
-        """Return the ACKs that ``data`` completes, and how many bytes were found to be none of any ACK."""
+    def feed(self, data: bytes) -> tuple[list[tuple[frame.Frame, int]], int]:
+        """Return the ACKs that ``data`` completes, and how many bytes were found to be none of any ACK.
+
+        Each ACK comes with its offset from where the search began.
+        """
         region = self._region + data
-        found: list[frame.Frame] = []
+        found: list[tuple[frame.Frame, int]] = []
         taken = 0
         start = keep_from = 0
         while True:
@@ -48,9 +52,10 @@ class Salvage:
                 taken += verdict - at
             start = verdict or at + 1
         self._region = region[keep_from:]
+        self._before += keep_from
         return found, keep_from - taken
 
-    def _whole_ack(self, region: bytes, at: int, found: list[frame.Frame]) -> int | None:
+    def _whole_ack(self, region: bytes, at: int, found: list[tuple[frame.Frame, int]]) -> int | None:
         """Take the ACK at ``at``: its end, 0 when there is none, None when it may be one that is still coming."""
         length = frame.length_at(region, at)
         if not frame.MIN_LENGTH <= length <= self._max_length:
@@ -61,7 +66,7 @@ class Salvage:
         if payload_at < 0:
             return None if len(region) < min(end, ids_at + 20) else 0
         ids = region[ids_at:payload_at]
-        if ids not in self._ledger.open or any(ids == earlier.ids for earlier in found):
+        if ids not in self._ledger.open or any(ids == earlier.ids for earlier, _ in found):
             return 0
         if end > len(region):
             return None
@@ -70,7 +75,7 @@ class Salvage:
         whole = frame.parse(region[at:end])
         if whole is None:  # pragma: no cover - ids_end has read both ids
             return 0
-        found.append(whole)
+        found.append((whole, self._before + at))
         return end
 
     def release(self) -> bytes:

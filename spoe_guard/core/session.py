@@ -201,7 +201,7 @@ class Session:
         out = conv.out
         ending = conv.state in ENDING
         if ending:
-            self._from_agent.release_salvage()
+            self._from_agent.torn.release()
             if conv.state is State.CLOSED:
                 self._from_agent.forget()
                 self._from_haproxy.forget()

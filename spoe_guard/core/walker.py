@@ -108,7 +108,7 @@ class Walker(ABC):
             self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], now, "its ids do not parse")
             self.discard(need)
             return need
-        self._frames[said.type if said.type in frame.TYPE_NAMES else UNKNOWN_TYPE] += 1
+        self.count(said.type)
         self.whole(said, now)
         self.inlet.consumed(need)
         return need
@@ -122,6 +122,10 @@ class Walker(ABC):
         self.discard(used)
         self.inlet.skip(whole - used, began)
         return used
+
+    def count(self, type_: int) -> None:
+        """Count a whole frame."""
+        self._frames[type_ if type_ in frame.TYPE_NAMES else UNKNOWN_TYPE] += 1
 
     def truncated(self, detail: str) -> None:
         """Discard a frame that will not be completed; what else comes of it is not where a frame begins."""

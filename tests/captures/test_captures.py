@@ -6,7 +6,6 @@ The records are not part of the project; their README beside them says what each
 import json
 import os
 import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ from tests.properties.driver import Play, terms_of
 CAPTURES = Path(os.environ.get("SPOE_GUARD_CAPTURES", ROOT.parent / "shared" / "captures"))
 AGENTS = ("criteo", "dropmore", "negasus")
 
-# What a plain parser may complain of where the agent wrote whole frames, in whatever order, and not all of them.
-ORDER = {"clean", "missing-acks", "ack-after-disconnect", "no-disconnect"}
-
-# How many ACKs of the streams with torn frames come out, of how many that a patient reader can find in them. What dropmore
-# lacks lies in shuffled chunks, which are contained so far and not put together again.
-TORN = {"criteo": (78, 78), "dropmore": (230, 259)}
-
 SEEDS = range(3)
 
 
@@ -39,10 +31,6 @@ def records(agent):
             "put the recorded streams beside the project, or name their folder in SPOE_GUARD_CAPTURES",
         )
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def whole_frames(record):
-    return set(record["naive_parse"].split(",")) <= ORDER
 
 
 def as_recorded(record):
@@ -107,22 +95,9 @@ def judge(record, played):
 
 @pytest.mark.parametrize("segmentation", SEGMENTATIONS.values(), ids=SEGMENTATIONS)
 @pytest.mark.parametrize("agent", AGENTS)
-def test_every_answer_in_whole_frames_comes_out(agent, segmentation):
+def test_every_answer_that_can_be_recovered_comes_out_and_no_other(agent, segmentation):
     seen = 0
-    for record in filter(whole_frames, records(agent)):
+    for record in records(agent):
         assert sorted(judge(record, replay(record, segmentation))) == sorted(record["recoverable_acks"]), record["id"]
         seen += len(record["recoverable_acks"])
     assert seen > 0
-
-
-@pytest.mark.parametrize("segmentation", SEGMENTATIONS.values(), ids=SEGMENTATIONS)
-@pytest.mark.parametrize("agent", TORN)
-def test_torn_streams_are_contained_and_no_answer_in_them_is_invented(agent, segmentation):
-    came, there = Counter(), Counter()
-    for record in records(agent):
-        if not whole_frames(record):
-            got = judge(record, replay(record, segmentation))
-            assert all(one in record["recoverable_acks"] for one in got), record["id"]
-            came[agent] += len(got)
-            there[agent] += len(record["recoverable_acks"])
-    assert (came[agent], there[agent]) == TORN[agent]

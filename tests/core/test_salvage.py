@@ -56,7 +56,8 @@ def search(*parts: bytes) -> tuple[list[bytes], int, Salvage]:
         assert more >= 0
         assert salvage.held <= MOST + 4
         junk += more
-        for said in acks:
+        for said, at in acks:
+            assert b"".join(parts)[at : at + len(said.raw)] == said.raw
             del ledger.open[said.ids]
             found.append(said.raw)
     return found, junk, salvage

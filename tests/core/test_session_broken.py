@@ -10,6 +10,7 @@ pytestmark = pytest.mark.usefixtures("both_speeds")
 
 
 BOTH_TOLD = "to_agent HAPROXY_DISCONNECT {0}, to_haproxy AGENT_DISCONNECT {0}"
+GONE_BYE = BOTH_TOLD.format(0).replace("AGENT_DISCONNECT 0", "AGENT_DISCONNECT 13")
 
 GARBAGE = {
     "a length out of this world": b"\x7f\xff\xff\xff" + bytes(40),
@@ -95,11 +96,11 @@ def test_an_ack_written_into_a_disconnect_is_found() -> None:
 def test_an_ack_nested_in_a_disconnect_may_end_in_a_later_read() -> None:
     """The first nine bytes of an ACK happen to be a list: of keys without a name."""
     running().play(
-        """
+        f"""
         haproxy NOTIFY 1.1         -> ok
-        agent   <opening>          -> held, repair disconnect_malformed
-        agent   ACK 1.1[9:]        -> repair interleaved_frames, to_agent HAPROXY_DISCONNECT 0, \
-                to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
+        agent   <opening>          -> held, repair interleaved_frames
+        agent   ACK 1.1[9:]        -> to_haproxy ACK 1.1
+        agent   fin                -> drop truncated_frame, answer disconnect_missing, {GONE_BYE}, close agent
         """,
         opening=raw(b"\x66\0\0\0\1\0\0" + ack()[:9]),
     )

@@ -20,7 +20,6 @@ NO_HAPROXY = {"SPOE_GUARD_HAPROXY": "/nonexistent/haproxy"}
 ANOMALIES = {  # each once, in this order
     "disconnect_before_ack": "reorder",
     "ack_after_disconnect": "reorder",
-    "disconnect_malformed": "repair",
     "interleaved_frames": "repair",
     "runt_frame": "drop",
     "disconnect_missing": "answer",

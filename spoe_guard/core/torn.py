@@ -1,0 +1,130 @@
+"""The part of an agent's stream that cannot simply be cut into frames: put together again, or searched.
+
+Pieces of frames shuffled by unlocked writers are put together, and then the stream goes on. What is no shuffle
+either is searched for whole ACKs until the session ends.
+"""
+
+import math
+
+from spoe_guard.core.ack import settle_ack
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.goodbye import Goodbye
+from spoe_guard.core.pieces import Pieces
+from spoe_guard.core.salvage import Salvage
+from spoe_guard.core.walker import Walker
+from spoe_guard.wire import actions, frame
+
+
+def looks_torn(raw: bytes) -> bool:
+    """Whether the bytes that a length prefix claims for one frame may be pieces of several."""
+    if raw[frame.LENGTH_BYTES] == frame.UNSET:  # which begins with a zero byte, as a length does
+        return True
+    said = frame.parse(raw)
+    if said is None or said.flags != frame.FLAG_FIN:
+        return False
+    if said.type == frame.ACK:
+        return actions.check(raw, said.payload_at, len(raw)) not in (actions.OK, actions.EMPTY, actions.BAD_BOOL)
+    return said.type == frame.AGENT_DISCONNECT and not Goodbye(said).readable
+
+
+class TornStream:
+    """Takes the agent's bytes while they are no plain frames. ``open`` as long as that lasts."""
+
+    def __init__(self, walker: Walker) -> None:
+        self._walker = walker
+        self._pieces: Pieces | None = None
+        self._salvage: Salvage | None = None
+        self._searched_from = 0
+        self._since = math.inf
+
+    @property
+    def open(self) -> bool:
+        """Whether bytes are to come here."""
+        return self._pieces is not None or self._salvage is not None
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether frames begun in pieces are incomplete."""
+        return self._pieces is not None
+
+    @property
+    def held(self) -> int:
+        """Bytes kept here."""
+        return (self._pieces.held if self._pieces else 0) + (self._salvage.held if self._salvage else 0)
+
+    def put_together(self, raw: bytes, now: float) -> bool:
+        """Take ``raw``, one frame by its length prefix, as pieces of several; False when it is no such thing."""
+        walker = self._walker
+        pieces = Pieces(walker.limit())
+        found, sane = pieces.feed(raw)
+        if not sane:
+            return False
+        if (
+            walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, "frames written in pieces, between one another")
+            is Action.CLOSE
+        ):
+            walker.discard(len(raw))
+            return True
+        self._pieces = pieces
+        self._since = now
+        self._deliver(pieces, found, len(raw), now)
+        return True
+
+    def search(self, rest: bytes, now: float) -> None:
+        """Look for whole ACKs from here to the end of the stream."""
+        walker = self._walker
+        self._salvage = Salvage(walker.conv.ledger, walker.limit())
+        self._searched_from = walker.inlet.offset
+        self.take(rest, now)
+
+    def take(self, rest: bytes, now: float) -> bytes | None:
+        """Take more of the stream; return what was found to be no piece of anything, or None."""
+        if self._pieces is not None:
+            found, sane = self._pieces.feed(rest)
+            pieces = self._pieces
+            self._deliver(pieces, found, len(rest), now)
+            return None if sane or self._pieces is None else self._give_up(pieces)
+        if self._salvage is not None:
+            acks, junk = self._salvage.feed(rest)
+            self._walker.way.drop(junk)
+            for ack, at in acks:
+                self._found(ack, self._searched_from + at, now)
+            self._walker.inlet.consumed(len(rest))
+        return None
+
+    def release(self) -> None:
+        """Drop what is kept; the session is ending."""
+        self._walker.way.drop(self.held)
+        self._pieces = self._salvage = None
+
+    def _deliver(self, pieces: Pieces, found: list[bytes], used: int, now: float) -> None:
+        walker = self._walker
+        for raw in found:
+            said = frame.parse(raw)
+            if said is not None:  # always: its ids were read
+                walker.count(said.type)
+                walker.whole(said, now)
+        walker.way.drop(pieces.take_lost())
+        walker.inlet.consumed(used)
+        if self._pieces is not None and pieces.settled:
+            self._pieces = None
+        elif self._pieces is not None:
+            walker.inlet.since = self._since  # a frame begun has its time
+
+    def _give_up(self, pieces: Pieces) -> bytes:
+        """What comes is no piece: what waits is lost, the rest is handed back."""
+        self._pieces = None
+        rest = pieces.release()
+        self._walker.way.drop(pieces.take_lost())
+        self._walker.inlet.since = math.inf
+        self._walker.inlet.offset -= len(rest)
+        return rest
+
+    def _found(self, ack: frame.Frame, offset: int, now: float) -> None:
+        walker = self._walker
+        action = walker.conv.judge(walker.side, Anomaly.INTERLEAVED_FRAMES, ack.raw, offset, parsed=ack, detail="found whole")
+        if action is Action.REPAIR:
+            settle_ack(walker, ack, now)
+            return
+        walker.fail(now)
+        walker.pass_on(ack, None)

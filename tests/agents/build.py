@@ -73,8 +73,15 @@ def build_rust(agent: RealAgent) -> None:
     cargo = tool("cargo", CARGO, "--version")
     if cargo is None:
         raise OSError(f"no cargo {'.'.join(map(str, CARGO))} or later; on Debian 12: apt-get install cargo-web")
-    target = HOME / "rust"
-    run(cargo, "build", "--quiet", "--release", "--locked", "--target-dir", target, cwd=SOURCES / "rust")
+    folder, target = HOME / "rust-sources", HOME / "rust"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SOURCES / "rust", folder)
+    # The pins are committed without the registry's name; what cargo itself calls it is put in.
+    run(cargo, "generate-lockfile", "--quiet", cwd=folder)
+    lock = folder / "Cargo.lock"
+    [source] = set(re.findall(r'^source = "(.*)"$', lock.read_text(), re.MULTILINE))
+    lock.write_text((folder / "pinned.lock").read_text().replace("REGISTRY", source))
+    run(cargo, "build", "--quiet", "--release", "--locked", "--target-dir", target, cwd=folder)
     agent.program.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(target / "release/agent", agent.program)
 

@@ -123,13 +123,10 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             frames, rest = spop.cut(haproxy_said)
             haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
             ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
-            offer = first_offer(haproxy_said)  # behind the HELLO of a health check nothing is answered
-            free = (
-                free
-                or ends
-                or _may_break(frames, rest, min(terms.held_bytes, 1 << 14))
-                or (offer is not None and offer.healthcheck)
-            )
+            offer = first_offer(haproxy_said)
+            most = min(terms.held_bytes, offer.size if offer else 256)
+            # Behind the HELLO of a health check nothing is answered.
+            free = free or ends or _may_break(frames, rest, most) or (offer is not None and offer.healthcheck)
             if rest and len(rest) > len(step.data):
                 free = free or step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
         elif step.did is Did.AGENT_GOT:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from spoe_guard.core.anomalies import Anomaly
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AnomalySeen
+from spoe_guard.core.output import Close
 from spoe_guard.core.states import State
 from tests.properties import spop
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Say
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say
 from tests.properties.driver import Dial, Play
 
 OPENING = [Say(HAPROXY, spop.haproxy_hello()), Say(AGENT, spop.agent_hello())]
@@ -105,3 +106,9 @@ def test_the_time_for_a_frame_that_is_skipped_counts_from_its_first_byte():
     assert played.session.state is State.RUNNING
     played.wait(0.1)
     assert played.session.state is State.CLOSING
+
+
+def test_a_drained_observed_session_closes_both_sides_when_haproxy_leaves():
+    observed = replace(CONFIG, observe=True)
+    played = Play(observed).play([*OPENING, Say(HAPROXY, NOTIFY), Drain(), Leave(HAPROXY)])
+    assert played.wires[AGENT].closed is Close.FLUSH

@@ -51,6 +51,7 @@ class Pieces:
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
+        self.begun = 0  # frames whose length was taken
         self._lengths: list[int] = []
         self._heads: list[_Head] = []
         self._rest = b""
@@ -118,6 +119,7 @@ class Pieces:
         if not frame.MIN_LENGTH <= length <= self._max_length or len(self._lengths) >= MOST_WAITING:
             return _NONE
         self._lengths.append(length)
+        self.begun += 1
         return frame.LENGTH_BYTES
 
     def _head(self) -> int:

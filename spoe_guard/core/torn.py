@@ -57,7 +57,7 @@ class TornStream:
         walker = self._walker
         pieces = Pieces(walker.limit())
         found, sane = pieces.feed(raw)
-        if not sane:
+        if not sane or pieces.begun == 1:  # one frame that is merely malformed is no shuffle
             return False
         if (
             walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, "frames written in pieces, between one another")

@@ -115,3 +115,16 @@ def test_closing_over_an_interleaved_ack_delivers_none() -> None:
         """,
         garbage=GARBAGE["a length out of this world"],
     )
+
+
+def test_one_malformed_ack_is_no_shuffle_and_holds_nothing_up() -> None:
+    """Its payload begins with a zero, as the length of another frame would."""
+    running().play(
+        """
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   <odd>                   -> drop ack_malformed, pass notify_unanswered, unanswered ack_dropped 1
+        agent   ACK 3.1                 -> ok
+        guard   waits 100               -> nothing
+        """,
+        odd=ack("1.1", payload=b"\0"),
+    )

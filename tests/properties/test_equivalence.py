@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.anomalies import Anomaly, Side
 from spoe_guard.core.events import AnomalySeen
 from spoe_guard.core.tally import Tally
 from tests.properties.configs import any_policy, configs
@@ -41,15 +41,18 @@ def told(played):
     with the write they are part of and are reported; had they been written later nobody would have read them.
     """
     events = []
+    torn = False
     for event in played.events:
-        if isinstance(event, AnomalySeen) and event.stream_id is None:
-            if event.anomaly is Anomaly.FRAME_AFTER_DISCONNECT:
+        anomaly = event.anomaly if isinstance(event, AnomalySeen) else None
+        torn = torn or anomaly is Anomaly.INTERLEAVED_FRAMES
+        changes = {}
+        if anomaly is not None and torn and event.side is Side.AGENT:
+            changes = {"offset": 0}  # what was put together from pieces stood at no one place
+        if anomaly is not None and event.stream_id is None:
+            if anomaly is Anomaly.FRAME_AFTER_DISCONNECT:
                 continue
-            events.append(replace(event, sample=b"", type=None, length=None, detail=""))
-        elif isinstance(event, AnomalySeen) and event.anomaly is Anomaly.INTERLEAVED_FRAMES:
-            events.append(replace(event, offset=0))  # of the bytes searched, not of the frame found in them
-        else:
-            events.append(event)
+            changes |= {"sample": b"", "type": None, "length": None, "detail": ""}
+        events.append(replace(event, **changes))
     return events
 
 

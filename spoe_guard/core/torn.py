@@ -59,14 +59,12 @@ class TornStream:
         found, sane = pieces.feed(raw)
         if not sane or pieces.begun == 1:  # one frame that is merely malformed is no shuffle
             return False
-        if (
-            walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, "frames written in pieces, between one another")
-            is Action.CLOSE
-        ):
+        detail = "frames written in pieces, between one another"
+        if walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, detail) is Action.CLOSE:
             walker.discard(len(raw))
             return True
         self._pieces = pieces
-        self._since = now
+        self._since = min(walker.inlet.since, now)
         self._deliver(pieces, found, len(raw), now)
         return True
 
@@ -80,10 +78,10 @@ class TornStream:
     def take(self, rest: bytes, now: float) -> bytes | None:
         """Take more of the stream; return what was found to be no piece of anything, or None."""
         if self._pieces is not None:
-            found, sane = self._pieces.feed(rest)
             pieces = self._pieces
+            found, sane = pieces.feed(rest)
             self._deliver(pieces, found, len(rest), now)
-            return None if sane or self._pieces is None else self._give_up(pieces)
+            return None if sane else self._give_up(pieces)
         if self._salvage is not None:
             acks, junk = self._salvage.feed(rest)
             self._walker.way.drop(junk)
@@ -101,15 +99,17 @@ class TornStream:
         walker = self._walker
         for raw in found:
             said = frame.parse(raw)
-            if said is not None:  # always: its ids were read
-                walker.count(said.type)
-                walker.whole(said, now)
+            if said is None:  # pragma: no cover - its ids have been read
+                continue
+            walker.count(said.type)
+            walker.whole(said, now)
+            self._since = now  # threads that never pause leave no moment without a frame begun: it counts that some end
         walker.way.drop(pieces.take_lost())
         walker.inlet.consumed(used)
-        if self._pieces is not None and pieces.settled:
+        if pieces.settled:
             self._pieces = None
-        elif self._pieces is not None:
-            walker.inlet.since = self._since  # a frame begun has its time
+        else:
+            walker.inlet.since = self._since
 
     def _give_up(self, pieces: Pieces) -> bytes:
         """What comes is no piece: what waits is lost, the rest is handed back."""

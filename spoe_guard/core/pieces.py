@@ -209,18 +209,20 @@ class Pieces:
     def _fits(self) -> set[tuple[int, int]] | None:
         """Return the kinds and sizes that the payload may have, given who waits; None: more bytes will tell."""
         rest = self._rest
+        may_be = {(head.raw[0], length - len(head.raw)) for head in self._heads for length in self._may_have(head)}
+        longest = max((size for _, size in may_be), default=0)
         fits = set()
-        for kind, size in {(head.raw[0], length - len(head.raw)) for head in self._heads for length in self._may_have(head)}:
+        for kind, size in may_be:
             stop = _readable(kind, rest, min(size, len(rest)))
             if size > len(rest):
                 if stop == len(rest) or _may_go_on(kind, rest, stop):
                     return None
-            elif 0 < size == stop and self._may_follow(size):
+            elif 0 < size == stop and (size == longest or self._may_follow(size)):
                 fits.add((kind, size))
         return fits
 
     def _may_follow(self, end: int) -> bool:
-        """Whether what stands behind a payload begins another piece."""
+        """Whether what stands behind a payload begins another piece, else it is the beginning of a longer, bad one."""
         rest = self._rest
         if end == len(rest) or rest[end] == 0 or rest[end] in _HEADS:
             return True

@@ -61,6 +61,7 @@ class TornStream:
             return False
         detail = "frames written in pieces, between one another"
         if walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, detail) is Action.CLOSE:
+            walker.broken = True  # see release
             walker.discard(len(raw))
             return True
         self._pieces = pieces
@@ -82,7 +83,7 @@ class TornStream:
             found, sane = pieces.feed(rest)
             self._deliver(pieces, found, len(rest), now)
             return None if sane else self._give_up(pieces)
-        if self._salvage is not None:
+        if self._salvage is not None:  # pragma: no branch - bytes come here while it is open
             acks, junk = self._salvage.feed(rest)
             self._walker.way.drop(junk)
             for ack, at in acks:
@@ -93,6 +94,8 @@ class TornStream:
     def release(self) -> None:
         """Drop what is kept; the session is ending."""
         self._walker.way.drop(self.held)
+        if self._pieces is not None:
+            self._walker.broken = True  # what comes next is not where a frame begins
         self._pieces = self._salvage = None
 
     def _deliver(self, pieces: Pieces, found: list[bytes], used: int, now: float) -> None:
@@ -116,7 +119,6 @@ class TornStream:
         self._pieces = None
         rest = pieces.release()
         self._walker.way.drop(pieces.take_lost())
-        self._walker.inlet.since = math.inf
         self._walker.inlet.offset -= len(rest)
         return rest
 

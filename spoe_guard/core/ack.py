@@ -26,7 +26,7 @@ def judge_ack(walker: Walker, said: frame.Frame, now: float) -> None:
         passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
         walker.pass_on(said, said.raw if passes else None)
     elif conv.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
-        lose_ack(walker, said)
+        lose_ack(walker, said, now)
     else:
         settle_ack(walker, said, now)
 
@@ -38,7 +38,7 @@ def settle_ack(walker: Walker, said: frame.Frame, now: float) -> None:
     if raw is not None:
         raw = _mend_payload(walker, said, raw, now)
     if raw is None:
-        lose_ack(walker, said)
+        lose_ack(walker, said, now)
         return
     conv.tally.observe_ack(now - conv.ledger.open.pop(said.ids))
     conv.tally.open_notifies -= 1
@@ -46,11 +46,11 @@ def settle_ack(walker: Walker, said: frame.Frame, now: float) -> None:
     walker.pass_on(said, raw)
 
 
-def lose_ack(walker: Walker, said: frame.Frame) -> None:
+def lose_ack(walker: Walker, said: frame.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered."""
     walker.pass_on(said, None)
     if said.ids in walker.conv.ledger.open:
-        walker.conv.give_up(said.ids, UnansweredReason.ACK_DROPPED)
+        walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 
 def _mend_payload(walker: Walker, said: frame.Frame, raw: bytes, now: float) -> bytes | None:
@@ -58,13 +58,14 @@ def _mend_payload(walker: Walker, said: frame.Frame, raw: bytes, now: float) -> 
     if actions.check(raw, said.payload_at, len(raw)) == actions.OK:
         return raw
     found = diagnose(said.payload)
-    rewrite = False
+    repair: set[Anomaly] = set()
     for anomaly in dict.fromkeys(found.anomalies):
         action = walker.judge(anomaly, said, now)
         if action in (Action.DROP, Action.CLOSE):
             return None
-        rewrite = rewrite or action is Action.REPAIR
-    if not rewrite:
+        if action is Action.REPAIR:
+            repair.add(anomaly)
+    if not repair:
         return raw
     mended = frame.Frame(raw, said.type, said.flags, said.stream_id, said.frame_id, said.payload_at)
-    return frame.with_payload(mended, found.payload)
+    return frame.with_payload(mended, found.repaired(repair))

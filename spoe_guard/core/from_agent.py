@@ -96,7 +96,7 @@ class FromAgent(Walker):
         ids = buf[pos + frame.IDS_AT : ids_end] if ids_end > 0 else b""
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
         if head[0] == frame.ACK and ids in self.conv.ledger.open:
-            self.conv.give_up(ids, UnansweredReason.ACK_DROPPED)
+            self.conv.give_up(ids, now, UnansweredReason.ACK_DROPPED)
         return used
 
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:

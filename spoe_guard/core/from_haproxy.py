@@ -4,8 +4,9 @@ import math
 
 from spoe_guard.core import goodbye, hello
 from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.conversation import ENDING, Conversation, LastWord, no_effect_ack
+from spoe_guard.core.conversation import ENDING, Conversation, LastWord
 from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
+from spoe_guard.core.exchange import no_effect_ack
 from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
@@ -66,7 +67,7 @@ class FromHAProxy(Walker):
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
         elif self.conv.state is not State.RUNNING or self.conv.draining:
-            self._too_late(said)
+            self._too_late(said, now)
         elif said.type == frame.NOTIFY and said.fin:
             self._notify(said, now)
         else:
@@ -83,7 +84,7 @@ class FromHAProxy(Walker):
         ids_end = frame.ids_end(buf, pos + frame.IDS_AT, end)
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
         if kind == frame.NOTIFY and ids_end > 0 and self.conv.state not in ENDING:
-            self._not_passed(buf[pos + frame.IDS_AT : ids_end], UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(buf[pos + frame.IDS_AT : ids_end], now, UnansweredReason.NOTIFY_DROPPED)
         return used
 
     def ended(self, now: float, *, reset: bool) -> None:
@@ -143,7 +144,7 @@ class FromHAProxy(Walker):
             conv.conclude()
             return
         status = goodbye.clamp(word.status)
-        conv.abandon(UnansweredReason.HAPROXY_GONE)
+        conv.abandon(now, UnansweredReason.HAPROXY_GONE)
         if not conv.hello_given:
             conv.to_agent.drop(len(said.raw))
         elif word.passable:
@@ -168,18 +169,18 @@ class FromHAProxy(Walker):
         if verdict is Action.ANSWER and said.ids not in conv.ledger.open:
             conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
-            self._not_passed(said.ids, UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
-    def _too_late(self, said: frame.Frame) -> None:
+    def _too_late(self, said: frame.Frame, now: float) -> None:
         """Drop a NOTIFY, or a part of one, that came when no more are taken; behind the last word it merely crosses it."""
         self.pass_on(said, None)
         if said.type == frame.NOTIFY and self.conv.state not in ENDING:
-            self._not_passed(said.ids, UnansweredReason.AGENT_GONE)
+            self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)
 
-    def _not_passed(self, ids: bytes, reason: UnansweredReason) -> None:
+    def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
         if ids not in self.conv.ledger.open:
-            self.conv.give_up(ids, reason)
+            self.conv.give_up(ids, now, reason)
 
     def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
         """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
@@ -206,7 +207,7 @@ class FromHAProxy(Walker):
         if ids in conv.ledger.open:
             return
         if len(conv.ledger.open) >= conv.config.open_notifies:
-            conv.give_up(conv.ledger.oldest(), UnansweredReason.LIMIT)
+            conv.give_up(conv.ledger.oldest(), now, UnansweredReason.LIMIT)
         conv.ledger.open[ids] = now
         conv.tally.open_notifies += 1
 
@@ -219,13 +220,13 @@ class FromHAProxy(Walker):
             if first:
                 self._open(said.ids, now)
             elif said.flags & frame.FLAG_ABRT and said.ids in conv.ledger.open:
-                conv.give_up(said.ids, UnansweredReason.HAPROXY_GONE)
+                conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
             conv.to_agent.forward(said.raw)
             return
         conv.to_agent.drop(len(said.raw))
         action = self.judge(Anomaly.NOTIFY_OVERSIZE if conv.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
-            self._not_passed(said.ids, UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
 
 def _guess(head: bytes) -> str:

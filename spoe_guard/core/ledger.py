@@ -5,9 +5,14 @@ compare ids in full width (HAProxy itself cuts them to 32 bits) without decoding
 """
 
 import enum
+import math
 from typing import Final
 
 REMEMBERED: Final = 256  # settled NOTIFYs per generation; the last 256 to 512 are remembered
+
+# HAProxy waits for an ACK no longer than its timeout processing, which is well below this: a stream whose NOTIFY was given
+# up longer ago has gone on without it, and cannot be left waiting by whatever the session ends with.
+LOSS_MATTERS_S: Final = 30.0
 
 
 @enum.unique
@@ -21,16 +26,14 @@ class Fate(enum.Enum):
 
 
 class Ledger:
-    """Open NOTIFYs by ids, oldest first, each with the time it was passed on.
+    """Open NOTIFYs by ids, oldest first, each with the time it was passed on."""
 
-    ``lost`` counts the NOTIFYs HAProxy sent and never got an ACK for.
-    """
-
-    __slots__ = ("_older", "_recent", "lost", "open")
+    __slots__ = ("_lost", "_lost_at", "_older", "_recent", "open")
 
     def __init__(self) -> None:
         self.open: dict[bytes, float] = {}
-        self.lost = 0
+        self._lost = 0
+        self._lost_at = -math.inf
         self._recent: dict[bytes, Fate] = {}
         self._older: dict[bytes, Fate] = {}
 
@@ -41,12 +44,17 @@ class Ledger:
             self._older = self._recent
             self._recent = {}
 
-    def give_up(self, ids: bytes, *, answered: bool) -> None:
+    def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
         """Settle ``ids`` without the agent's ACK. ``answered``: HAProxy was given one all the same."""
         self.open.pop(ids, None)
         self.remember(ids, Fate.GIVEN_UP)
         if not answered:
-            self.lost += 1
+            self._lost = self.lost(now) + 1
+            self._lost_at = now
+
+    def lost(self, now: float) -> int:
+        """Return how many NOTIFYs got no ACK at all, of those that HAProxy may still be waiting for."""
+        return self._lost if now < self._lost_at + LOSS_MATTERS_S else 0
 
     def fate(self, ids: bytes) -> Fate:
         """Return what is known of ``ids``."""

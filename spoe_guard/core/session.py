@@ -70,7 +70,6 @@ class Session:
         """The agent link that ``Output.dial`` asked for is up."""
         conv = self._conv
         if conv.state is State.DIALLING and conv.offer is not None:
-            conv.agent_up = True
             conv.hello_given = True
             if conv.offer.raw is conv.hello_raw:
                 conv.to_agent.forward(conv.offer.raw)
@@ -187,7 +186,7 @@ class Session:
         elif config.answer_deadline_s is not None:
             opened = conv.ledger.open
             while opened and now >= opened[conv.ledger.oldest()] + config.answer_deadline_s:
-                conv.give_up(conv.ledger.oldest(), UnansweredReason.DEADLINE)
+                conv.give_up(conv.ledger.oldest(), now, UnansweredReason.DEADLINE)
 
     # --- the end of every step -----------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 import pytest
 
-from spoe_guard.core.ledger import REMEMBERED, Fate, Ledger
+from spoe_guard.core.ledger import LOSS_MATTERS_S, REMEMBERED, Fate, Ledger
 from spoe_guard.wire import varint
 
 
@@ -23,15 +23,26 @@ def test_nothing_is_known_of_ids_that_never_came() -> None:
 def test_giving_up_settles_and_counts_what_haproxy_never_got(answered: bool, lost: int) -> None:
     ledger = Ledger()
     ledger.open[ids(1)] = 5.0
-    ledger.give_up(ids(1), answered=answered)
+    ledger.give_up(ids(1), 7.0, answered=answered)
     assert not ledger.open
     assert ledger.fate(ids(1)) is Fate.GIVEN_UP
-    assert ledger.lost == lost
+    assert ledger.lost(7.0) == lost
+
+
+def test_a_loss_matters_as_long_as_haproxy_may_be_waiting_for_it() -> None:
+    ledger = Ledger()
+    assert ledger.lost(0.0) == 0
+    ledger.give_up(ids(1), 7.0, answered=False)
+    ledger.give_up(ids(2), 8.0, answered=False)
+    assert ledger.lost(7.9 + LOSS_MATTERS_S) == 2
+    assert ledger.lost(8.0 + LOSS_MATTERS_S) == 0
+    ledger.give_up(ids(3), 100.0, answered=False)
+    assert ledger.lost(100.0) == 1
 
 
 def test_a_notify_that_was_never_open_can_be_given_up() -> None:
     ledger = Ledger()
-    ledger.give_up(ids(1), answered=False)
+    ledger.give_up(ids(1), 7.0, answered=False)
     assert ledger.fate(ids(1)) is Fate.GIVEN_UP
 
 

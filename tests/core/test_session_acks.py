@@ -116,6 +116,43 @@ def test_an_ack_is_mended_where_that_is_certain(raw: bytes, reported: str, mende
     assert talk.written["to_haproxy"][handshake:] == mended
 
 
+def test_a_boolean_a_policy_passes_outlives_the_mending_of_what_stands_beside_it() -> None:
+    talk = running({Anomaly.ACK_BAD_BOOL: Action.PASS})
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> repair ack_stray_null, pass ack_bad_bool, to_haproxy ACK 1.1
+        """,
+        odd=ack(payload=STRAY + ODD_FALSE),
+    )
+    assert talk.written["to_haproxy"].endswith(ack(payload=UNSET_VAR + SET_VAR + ODD_FALSE))
+
+
+def test_what_cannot_be_read_stays_where_a_policy_lets_it_pass() -> None:
+    talk = running({Anomaly.ACK_MALFORMED: Action.PASS})
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> repair ack_stray_null, pass ack_malformed, to_haproxy ACK 1.1
+        """,
+        odd=ack(payload=UNSET_VAR + b"\0\7" + SET_VAR),
+    )
+    assert talk.written["to_haproxy"].endswith(ack(payload=UNSET_VAR + b"\7" + SET_VAR))
+
+
+def test_what_is_behind_a_bad_boolean_that_passes_is_cut_off_where_it_cannot_be_read() -> None:
+    """A payload rewritten for one fault keeps what the policy says of another."""
+    talk = running({Anomaly.ACK_BAD_BOOL: Action.PASS, Anomaly.ACK_MALFORMED: Action.REPAIR})
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> pass ack_bad_bool, repair ack_malformed, to_haproxy ACK 1.1
+        """,
+        odd=ack(payload=ODD_FALSE + b"\7"),
+    )
+    assert talk.written["to_haproxy"].endswith(ack(payload=ODD_FALSE))
+
+
 def test_flags_a_policy_passes_outlive_the_mending_of_fin() -> None:
     talk = running({Anomaly.RESERVED_FLAGS: Action.PASS})
     talk.play(

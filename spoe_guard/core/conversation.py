@@ -1,4 +1,4 @@
-"""What both sides of a session share: its state, its two ways out, its open NOTIFYs, and how it ends."""
+"""How a session ends: the last word to each side, what it waits for, and when it is over."""
 
 import enum
 import math
@@ -7,31 +7,15 @@ from typing import Final
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import (
-    SAMPLE_BYTES,
-    AnomalySeen,
-    AuthoredReason,
-    Direction,
-    DisconnectHeld,
-    EndedBy,
-    EndReason,
-    Event,
-    FrameAuthored,
-    NotifiesUnanswered,
-    SessionEnded,
-    UnansweredReason,
-)
+from spoe_guard.core.events import AuthoredReason, DisconnectHeld, EndedBy, EndReason, SessionEnded, UnansweredReason
+from spoe_guard.core.exchange import Exchange
 from spoe_guard.core.goodbye import Goodbye
-from spoe_guard.core.hello import Offer
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.outlet import Outlet
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.output import Close
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import frame
 
 ENDING: Final = frozenset((State.CLOSING, State.CLOSED))
-
 
 # A refusal is held back this long: HAProxy <= 3.0 that is refused at once reconnects thousands of times a second.
 REFUSAL_HOLD_S: Final = 0.25
@@ -47,122 +31,13 @@ class LastWord(enum.Enum):
     CLOSE = "close"  # nothing is said, close at once
 
 
-class Conversation:
-    """State and means of one session. ``FromHAProxy`` and ``FromAgent`` decide; this carries out.
-
-    ``haproxy_done`` and ``agent_done``: that connection is closed, was asked to close, or never was.
-    ``agent_up``: the link is connected. ``hello_given``: the agent has HAPROXY-HELLO.
-    The ``*_by`` times are deadlines, infinity when not armed.
-    """
+class Conversation(Exchange):
+    """State and means of one session, and its end."""
 
     def __init__(self, config: SessionConfig, tally: Tally) -> None:
-        self.config = config
-        self.policy = config.policy
-        self.tally = tally
-        self.ledger = Ledger()
-        self.state = State.HAPROXY_HELLO
-        self.to_agent = Outlet()
-        self.to_haproxy = Outlet()
-        self.out = Output()
-        self.events: list[Event] = []
-        self.offer: Offer | None = None
-        self.agent_size = frame.DEFAULT_MAX_FRAME_SIZE  # negotiated: most bytes behind the length prefix, both ways
-        self.fragments = False  # negotiated
-        self.agent_up = False
-        self.hello_given = False
-        self.haproxy_done = False
-        self.agent_done = True
-        self.draining = False
-        self.agent_said_hello = False
-        self.agent_said_goodbye = False
-        self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
-        self.held: Goodbye | None = None
-        self.held_since = 0.0
-        self.connect_by = math.inf
-        self.hello_by = math.inf
-        self.hold_by = math.inf
-        self.close_by = math.inf
+        super().__init__(config, tally)
         self._leaving_as = (EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL, "")
         self._ended = (EndedBy.GUARD, EndReason.CLOSED)
-
-    # --- reporting -----------------------------------------------------------------------------------------------
-
-    def judge(  # noqa: PLR0913 - what is reported has this many sides
-        self,
-        side: Side,
-        anomaly: Anomaly,
-        raw: bytes,
-        offset: int,
-        *,
-        parsed: frame.Frame | None = None,
-        detail: str = "",
-        action: Action | None = None,
-    ) -> Action:
-        """Report ``anomaly`` and return what is done about it: ``action`` where it is given, else what the policy says."""
-        action = action or self.policy.action(side, anomaly)
-        known = len(raw) >= frame.LENGTH_BYTES
-        self.events.append(
-            AnomalySeen(
-                anomaly=anomaly,
-                side=side,
-                action=action,
-                state=self.state.value,
-                type=parsed.type if parsed else raw[4] if len(raw) > frame.LENGTH_BYTES else None,
-                stream_id=parsed.stream_id if parsed else None,
-                frame_id=parsed.frame_id if parsed else None,
-                length=frame.length_at(raw, 0) if known else len(raw),
-                offset=offset,
-                open_notifies=len(self.ledger.open),
-                detail=detail,
-                sample=bytes(raw[:SAMPLE_BYTES]),
-                applied=not self.config.observe,
-            )
-        )
-        return action
-
-    # --- writing -------------------------------------------------------------------------------------------------
-
-    def tell_haproxy(self, data: bytes, reason: AuthoredReason) -> bool:
-        """Author a whole frame for HAProxy; False when it is too late."""
-        if self.haproxy_done or not self.to_haproxy.author(data):
-            return False
-        self.events.append(FrameAuthored(Direction.TO_HAPROXY, data[4], reason))
-        return True
-
-    def tell_agent(self, data: bytes, reason: AuthoredReason) -> bool:
-        """Author a whole frame for the agent; False when it is too late."""
-        if self.agent_done or not self.to_agent.author(data):
-            return False
-        self.events.append(FrameAuthored(Direction.TO_AGENT, data[4], reason))
-        return True
-
-    # --- NOTIFYs that will have no ACK of the agent -----------------------------------------------------------------
-
-    def give_up(self, ids: bytes, reason: UnansweredReason) -> None:
-        """Count one NOTIFY, open or just arrived, as unanswered, and answer it if the route says so."""
-        if ids in self.ledger.open:
-            self.tally.open_notifies -= 1
-        self._settle([ids], reason)
-
-    def abandon(self, reason: UnansweredReason) -> None:
-        """Count every open NOTIFY as unanswered."""
-        waiting = list(self.ledger.open)
-        if waiting:
-            self.tally.open_notifies -= len(waiting)
-            self._settle(waiting, reason)
-
-    def _settle(self, waiting: list[bytes], reason: UnansweredReason) -> None:
-        answer = self.config.answer_unanswered and reason is not UnansweredReason.HAPROXY_GONE
-        action = Action.ANSWER if answer else Action.PASS
-        if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
-            detail = f"{len(waiting)} NOTIFY(s): {reason.value}"
-            self.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
-        self.events.append(NotifiesUnanswered(reason, len(waiting)))
-        for ids in waiting:
-            answered = answer and self.tell_haproxy(no_effect_ack(ids), AuthoredReason.ANSWERED)
-            self.ledger.give_up(ids, answered=answered)
-
-    # --- the end -------------------------------------------------------------------------------------------------
 
     def hold(self, said: Goodbye | None, now: float, by: EndedBy, reason: EndReason, status: int) -> None:
         """Hold back the agent's last word, or the guard's in its place, until open NOTIFYs are answered."""
@@ -201,11 +76,11 @@ class Conversation:
         if self.state in ENDING:
             return
         gone = UnansweredReason.HAPROXY_GONE if by is EndedBy.HAPROXY else UnansweredReason.AGENT_GONE
-        self.abandon(gone)
+        self.abandon(now, gone)
         if self.state is State.LEAVING:
             self.events.append(DisconnectHeld(now - self.held_since))
         if word in (LastWord.SAY, LastWord.ANSWER) and not self.haproxy_done:
-            self._say(status, message, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)
+            self._say(status, message, now, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)
         elif self.held is not None:
             self.to_haproxy.drop(len(self.held.frame.raw))
         self.held = None
@@ -219,9 +94,9 @@ class Conversation:
         self._ended = (by, reason)
         self.conclude()
 
-    def _say(self, status: int, message: str, reason: AuthoredReason) -> None:
+    def _say(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
         """Tell HAProxy goodbye: the agent's own word if one is held, else one authored."""
-        lost = self.ledger.lost > 0
+        lost = self.ledger.lost(now)
         said = self.held
         if said is None:
             if lost and status == goodbye.STATUS_NORMAL and reason is AuthoredReason.LAST_WORD:
@@ -230,9 +105,9 @@ class Conversation:
             return
         raw = said.frame.raw
         status = goodbye.clamp(said.status)
-        wrong = status != said.status or (lost and status == goodbye.STATUS_NORMAL)
+        wrong = status != said.status or (lost > 0 and status == goodbye.STATUS_NORMAL)
         if said.status is not None and wrong:
-            detail = f"status {said.status}, {self.ledger.lost} NOTIFY(s) unanswered"
+            detail = f"status {said.status}, {lost} NOTIFY(s) unanswered"
             action = self.judge(Side.AGENT, Anomaly.DISCONNECT_STATUS, raw, 0, parsed=said.frame, detail=detail)
             wrong = action is Action.REPAIR
         if said.fit and not wrong:
@@ -257,21 +132,7 @@ class Conversation:
             self.tell_agent(said, AuthoredReason.LAST_WORD)
             self.to_agent.seal()
         else:
-            self.close_agent(Close.FLUSH if self.agent_up else Close.ABORT)
-
-    def close_haproxy(self, how: Close = Close.FLUSH) -> None:
-        """Close HAProxy's connection behind what is queued for it."""
-        if not self.haproxy_done:
-            self.out.close_haproxy = how
-            self.haproxy_done = True
-            self.to_haproxy.seal()
-
-    def close_agent(self, how: Close = Close.FLUSH) -> None:
-        """Close the agent link behind what is queued for it."""
-        if not self.agent_done:
-            self.out.close_agent = how
-            self.agent_done = True
-            self.to_agent.seal()
+            self.close_agent(Close.ABORT)
 
     def conclude(self) -> None:
         """Report the end, once, when both connections are."""
@@ -279,9 +140,3 @@ class Conversation:
             self.state = State.CLOSED
             self.close_by = math.inf
             self.events.append(SessionEnded(*self._ended))
-
-
-def no_effect_ack(ids: bytes) -> bytes:
-    """Return an ACK without effect for the NOTIFY with the raw ``ids``."""
-    body = bytes((frame.ACK, 0, 0, 0, frame.FLAG_FIN)) + ids + actions.NO_EFFECT
-    return len(body).to_bytes(frame.LENGTH_BYTES, "big") + body

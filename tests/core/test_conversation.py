@@ -4,8 +4,9 @@ import pytest
 
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.conversation import Conversation, LastWord, no_effect_ack
+from spoe_guard.core.conversation import Conversation, LastWord
 from spoe_guard.core.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
+from spoe_guard.core.exchange import no_effect_ack
 from spoe_guard.core.output import Close
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -30,7 +31,7 @@ def test_nothing_is_written_to_either_side_behind_the_last_word(word: LastWord) 
     conv.to_agent.take()
     conv.events.clear()
     assert not conv.tell_haproxy(ack(), AuthoredReason.ANSWERED)
-    assert not conv.tell_agent(frames.notify(), AuthoredReason.REPAIRED)
+    conv.tell_agent(frames.notify(), AuthoredReason.REPAIRED)
     conv.to_haproxy.forward(ack())
     conv.to_agent.forward(frames.notify())
     assert (conv.to_haproxy.take(), conv.to_agent.take(), conv.events) == (b"", b"", [])
@@ -110,7 +111,7 @@ def test_what_an_anomaly_says_of_bytes_that_are_no_frame(raw: bytes, type_: int 
 def test_what_is_authored_is_reported() -> None:
     conv = running()
     assert conv.tell_haproxy(ack(), AuthoredReason.ANSWERED)
-    assert conv.tell_agent(frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
+    conv.tell_agent(frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
     assert [(e.direction.value, e.type, e.reason.value) for e in conv.events if isinstance(e, FrameAuthored)] == [
         ("to_haproxy", 103, "answered"),
         ("to_agent", 2, "last_word"),

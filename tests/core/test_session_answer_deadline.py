@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.core.script import play
+from spoe_guard.core.ledger import LOSS_MATTERS_S
+from tests.core.script import play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
@@ -60,3 +61,18 @@ def test_without_a_deadline_a_notify_stays_open() -> None:
     )
     assert talk.tally.ack_count == 1
     assert talk.tally.ack_seconds == 599.0
+
+
+@pytest.mark.parametrize(("since", "told"), [(29, "repair disconnect_status, {}"), (30, "{}")])
+def test_a_notify_given_up_long_ago_does_not_colour_the_agents_last_word(since: int, told: str) -> None:
+    """HAProxy's own wait for that ACK is over long since: nobody is left waiting by a status of 0 (hazard E1)."""
+    status = 13 if since < LOSS_MATTERS_S else 0
+    passes = "to_agent HAPROXY_DISCONNECT 0, " + (f"to_haproxy AGENT_DISCONNECT {status}" if status else "ok")
+    running(answer_deadline_s=5.0).play(
+        f"""
+        haproxy NOTIFY 1.1         -> ok
+        guard   waits 5            -> pass notify_unanswered, unanswered deadline 1
+        guard   waits {since}      -> nothing
+        agent   AGENT_DISCONNECT 0 -> {told.format(passes)}
+        """
+    )

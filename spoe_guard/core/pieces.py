@@ -42,7 +42,7 @@ class Pieces:
         self._heads: list[_Head] = []
         self._rest = b""
         self._behind_length = False  # what stands right in front of the piece at hand
-        self._behind_both = False  # a length, and a header behind it
+        self._beside = b""  # the header there, where a length is in front of it
         self._astray = False  # unlike headers could own a payload: nobody knows who waits for what until all is settled
         self._shared: list[_Head] = []  # headers, all alike, any of which may own a payload that came; these wait on
         self._payloads: list[bytes] = []  # those payloads, fewer than the headers
@@ -96,7 +96,7 @@ class Pieces:
         else:
             used = self._body()
         if used > 0:
-            self._behind_both = self._behind_length and first in _HEADS
+            self._beside = self._rest[:used] if self._behind_length and first in _HEADS else b""
             self._behind_length = first == 0
             self._rest = self._rest[used:]
             self._tell_lengths()
@@ -180,8 +180,8 @@ class Pieces:
 
     def _share(self, owners: list[_Head], payload: bytes) -> None:
         """Note a payload that any of ``owners`` may own. When all have one it shows whether that matters."""
-        if self._behind_both and self._heads[-1] in owners:
-            self._whole.append(self._heads[-1])
+        if owners[-1].raw == self._beside:
+            self._whole.append(owners[-1])
         self._shared = owners
         self._payloads.append(payload)
         if len(self._payloads) == len(owners):

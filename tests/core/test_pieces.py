@@ -93,6 +93,7 @@ FOUND = [
     ("a payload behind another one's header",        "A a B b T t ap bp tp",           "t",      "ab"),
     ("a header written twice is one",                "A a A a ap ap",                  "aa",     ""),
     ("one twice, once in one piece, and another",    "A a B b A a ap bp ap",           "a",      "ab"),
+    ("a payload behind an empty ACK",                "A a B b bp H h ap",              "hb",     "a"),
     ("two that may be swapped, twice over",          "A a B b bp T t X x xp tp ap",    "",       "abtx"),
     ("the same, of another kind",                    "A a B b bp Y y Z z zp yp ap",    "",       "abyz"),
     ("the same again",                               "A a B b bp ap A a B b bp ap",    "bb",     "aa"),

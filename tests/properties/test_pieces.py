@@ -59,6 +59,32 @@ def test_frames_in_three_pieces_are_never_given_another_ones_payload(data, writt
     assert set(found) <= {raw for raw, _ in written}
 
 
+def other_ways(raw, ids_end):
+    """The ways agents are known to write a frame, and in one piece."""
+    ways = ([raw[:4], raw[4:]], [raw[:4], raw[4:ids_end], raw[ids_end:]], [raw[:ids_end], raw[ids_end:]], [raw])
+    return [[piece for piece in way if piece] for way in ways]
+
+
+def goodbye(message):
+    body = b"f\0\0\0\1\0\0" + b"\x0bstatus-code\x03\x00\x07message\x08" + bytes((len(message),)) + message
+    return len(body).to_bytes(4, "big") + body, 11
+
+
+EMPTY = [(b"\0\0\0\7g\0\0\0\1" + ids, 11) for ids in (b"\x51\1", b"\x53\1")]
+
+
+@given(
+    st.data(), frames(), st.lists(st.sampled_from([*EMPTY, goodbye(b"normal"), goodbye(b"an error")]), max_size=3, unique=True)
+)
+def test_whatever_way_frames_are_written_only_what_was_written_comes_out_in_any_segmentation(data, written, more):
+    written += more
+    stream, rng = shuffled(data.draw, [data.draw(st.sampled_from(other_ways(*one))) for one in written])
+    found, _ = put_together(stream, rng)
+    assert len(set(found)) == len(found)
+    assert set(found) <= {raw for raw, _ in written}
+    assert found == put_together(stream, random.Random(0))[0]
+
+
 def put_together(stream, rng):
     pieces = Pieces(MOST)
     found, at, lost = [], 0, 0

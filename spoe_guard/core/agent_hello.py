@@ -48,7 +48,9 @@ def judge_refusal(walker: Walker, said: frame.Frame, now: float) -> None:
         conv.finish(now, EndedBy.AGENT, EndReason.REFUSED)
         return
     walker.pass_on(said, None)
-    conv.refuse(now, EndedBy.AGENT, EndReason.REFUSED, goodbye.clamp(word.status), word.message)
+    checked = conv.offer is not None and conv.offer.healthcheck
+    status = goodbye.clamp_for_check(word.status) if checked else goodbye.clamp(word.status)
+    conv.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, word.message)
 
 
 def judge_trailing(walker: Walker, said: frame.Frame, now: float) -> None:

@@ -78,6 +78,15 @@ def clamp(status: int | None) -> int:
     return status if status is not None and 0 <= status <= MAX_STATUS else STATUS_UNKNOWN
 
 
+def clamp_for_check(status: int | None) -> int:
+    """Return ``status`` where HAProxy can stand it in answer to a health check, else 99 (unknown).
+
+    HAProxy up to 3.0 has no text for 14 to 98, and dies looking for it (``spoe_handle_healthcheck_response``; SIGSEGV on 2.2.9,
+    2.6.12 and 3.0.11).
+    """
+    return status if status is not None and 0 <= status <= STATUS_RESOURCES else STATUS_UNKNOWN
+
+
 def encode(type_: int, status: int, message: str = "") -> bytes:
     """Return a DISCONNECT of ``type_`` (HAPROXY_DISCONNECT or AGENT_DISCONNECT). No message means the status's own meaning."""
     text = (message or MEANINGS.get(status, "unknown error")).encode()[:MAX_MESSAGE]

@@ -70,3 +70,15 @@ def test_a_check_of_an_agent_that_is_not_there_fails() -> None:
         guard   waits 0.25          -> to_haproxy AGENT_DISCONNECT 13
         """
     )
+
+
+@pytest.mark.parametrize(("status", "told"), [(5, 5), (12, 12), (14, 99), (50, 99), (98, 99), (99, 99), (100, 99)])
+def test_a_check_refused_with_a_status_of_the_agents_own_does_not_kill_haproxy(status: int, told: int) -> None:
+    """HAProxy up to 3.0 has no text for 14 to 98, and dies looking for it (SIGSEGV on 2.2.9, 2.6.12 and 3.0.11)."""
+    Talk().play(
+        CHECK
+        + f"""
+        agent   AGENT_DISCONNECT {status} -> answer hello_refused
+        guard   waits 0.25                -> to_agent HAPROXY_DISCONNECT {told}, to_haproxy AGENT_DISCONNECT {told}
+        """
+    )

@@ -113,7 +113,7 @@ class ObservedSession:
         by = EndedBy.AGENT if side is Side.AGENT else EndedBy.HAPROXY
         self._end(by, EndReason.RESET if reset else EndReason.CLOSED)
         out = self._watch(self._shadow.closed(side, now, reset=reset), now)
-        if self._over:  # that was what the drain waited for
+        if out.close_haproxy is not Close.KEEP:  # that was what the drain waited for
             return out
         if reset:
             return self._close_both(out, now, Close.ABORT, Close.ABORT)

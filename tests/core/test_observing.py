@@ -2,8 +2,11 @@
 
 import pytest
 
+from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import DialFailure, SessionEnded
 from spoe_guard.core.observing import ObservedSession, open_session
+from spoe_guard.core.output import Close
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -120,3 +123,13 @@ def test_http_passes_too_and_is_reported_once() -> None:
         UP + "haproxy <http> -> close not_spop, ok\nhaproxy <http> -> ok\nagent <http> -> ok", http=b"GET / HTTP/1.1\r\n\r\n"
     )
     assert everything_passed(talk)
+
+
+def test_a_dial_that_fails_behind_the_end_ends_nothing_twice() -> None:
+    session = open_session(SessionConfig(observe=True), Tally(), 0.0)
+    session.start(0.0)
+    ended = [event for event in session.closed(Side.HAPROXY, 1.0, reset=True).events if isinstance(event, SessionEnded)]
+    assert len(ended) == 1
+    late = session.agent_failed(DialFailure.REFUSED, "too late", 2.0)
+    assert not [event for event in late.events if isinstance(event, SessionEnded)]
+    assert (late.close_haproxy, late.close_agent) == (Close.KEEP, Close.KEEP)

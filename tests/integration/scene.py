@@ -42,8 +42,9 @@ def misbehave(stage: Stage, name: str, *, guarded: bool, paths: Sequence[str] = 
     for _ in range(ATTEMPTS):
         scene = _play(stage, name, guarded, paths, options)
         if scene.agent.played:
-            answered = WARM_UP + len(paths) - MISBEHAVIOURS[name].unanswered
-            wait_until(partial(_has_answered, scene.agent, answered), f"the agent gave {answered} answers")
+            if guarded:  # without the guard HAProxy may reset the connection before the agent has written them all
+                answered = WARM_UP + len(paths) - MISBEHAVIOURS[name].unanswered
+                wait_until(partial(_has_answered, scene.agent, answered), f"the agent gave {answered} answers")
             return scene
     pytest.fail(f"HAProxy never sent {len(paths)} NOTIFYs over one connection")
 

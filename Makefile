@@ -5,7 +5,7 @@ SHELL := bash
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help venv peers haproxies agents test check static coverage demo docs fmt image clean
+.PHONY: help venv peers haproxies agents test hazards check static coverage demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,11 @@ agents: venv ## the agents people run, each behind the same command line, in .ca
 test: venv peers ## all tests
 	@$(MAKE) --no-print-directory --keep-going haproxies agents || [ "$${CI:-}" != true ] # without them a test is skipped
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
+
+hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
+	@rm -rf .cache/hazards
+	SPOE_GUARD_HAZARDS=.cache/hazards $(BIN)/python -m pytest -q -n $(JOBS) tests/integration/hazards $(ARGS)
+	@$(BIN)/python -m tests.integration.hazards.page .cache/hazards
 
 check: static test coverage ## everything that must hold before a change goes in
 

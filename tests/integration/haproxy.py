@@ -34,6 +34,7 @@ defaults
     timeout client 10s
     timeout server 10s
     timeout connect 1s
+    timeout check 2s
     retries 0
 frontend web
     mode http

@@ -1,0 +1,139 @@
+"""Writes docs/hazards.md from what a run of the hazard table saw: ``python -m tests.integration.hazards.page FOLDER``."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.agents.catalogue import CATALOGUE
+from tests.integration import generations
+from tests.integration.hazards import results
+from tests.integration.hazards.inputs import INPUTS, PATIENCE_S, Input
+from tests.integration.hazards.row import Row
+from tests.integration.hazards.table import TABLE
+from tests.peers import ROOT
+
+PAGE: Final = ROOT / "docs" / "hazards.md"
+
+INTRO = """\
+# The hazards, and what the guard makes of them
+
+Written by `make hazards` from what that run saw; nothing here is from a paper. Each row was played at each HAProxy, without the
+guard and then with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and then one
+more, `next`.
+
+- `ok`: the client got the answer that the agent meant for it. `st=N`: HAProxy's own code for what went wrong: 1 is its processing
+  timeout, 2 no resources, 256 + N the status N of SPOP (257 input/output, 259 too big, 260 invalid frame, 269 the guard's word
+  for an agent that is gone, 355 unknown). `verdict=... echo=...`: the variables that were set.
+- A reconnect storm is more than 100 connections for one request.
+- The anomaly is the name under which the guard counts it (anomalies.md).
+- **not yet**: what should be seen with the guard is not seen in this version.
+
+HAProxy: {versions}, as Debian packages them.
+
+## What agents do to HAProxy
+
+| hazard | what the agent does | HAProxy | without the guard | with the guard | anomaly | evidence |
+|---|---|---|---|---|---|---|
+"""
+
+INPUTS_INTRO = """
+## What comes in to agents
+
+Sent by hand to each agent, where HAProxy or whoever else would send it: to the agent itself, and through the guard. An agent that
+`ends` is a process that is gone, with all its other connections. Behind each input a healthy connection asks for an answer; with
+the guard each agent gave it, unless the row says otherwise. `no reaction` is none in {patience:.2f} s.
+
+| input | what is sent | without the guard | with the guard | anomaly | evidence |
+|---|---|---|---|---|---|
+"""
+
+NOT_STAGED = """
+## Hazards that are not staged
+
+| hazard | what the peer does | why there is no scene | evidence |
+|---|---|---|---|
+"""
+
+
+class MissingError(Exception):
+    """The run did not play a row."""
+
+
+def page(where: Path) -> str:
+    """Return docs/hazards.md.
+
+    Raises:
+        MissingError: a row was not played.
+    """
+    seen = {(each["id"], each["generation"], each["guarded"]): each for each in results.read("haproxy", where)}
+    inputs = {(each["id"], each["agent"], each["guarded"]): each for each in results.read("input", where)}
+    versions = ", ".join(f"{name} ({release})" for name, release in generations.RELEASES.items())
+    parts = [INTRO.format(versions=versions)]
+    for row in TABLE.values():
+        if not row.not_staged:
+            parts += _lines(row, seen)
+    parts.append(INPUTS_INTRO.format(patience=PATIENCE_S))
+    parts += [_input(row, inputs) for row in INPUTS.values()]
+    parts.append(NOT_STAGED)
+    parts += [_line(row.id, row.does, row.not_staged, row.evidence) for row in TABLE.values() if row.not_staged]
+    return "".join(parts)
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in cells) + " |\n"
+
+
+def _lines(row: Row, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> Iterator[str]:
+    """One line for each group of HAProxys on which the same was seen."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for name in generations.RELEASES:
+        try:
+            without, guarded = seen[row.id, name, False], seen[row.id, name, True]
+        except KeyError:
+            raise MissingError(f"{row.id} was not played at HAProxy {name}") from None
+        groups.setdefault((_said(without), _said(guarded), guarded["anomalies"]), []).append(name)
+    first = True
+    for (without, guarded, anomalies), names in groups.items():
+        said = f"**not yet**: {guarded}" if row.not_yet and not _as_wanted(row, guarded, anomalies, names[0]) else guarded
+        notes = [note for note in (row.not_yet and f"not yet: {row.not_yet}", row.differs) if note]
+        evidence = "; ".join([row.evidence, *notes]) if first else ""
+        counted = " ".join(f"`{each}`" for each in anomalies.split())
+        yield _line(row.id if first else "", row.does if first else "", ", ".join(names), without, said, counted, evidence)
+        first = False
+
+
+def _as_wanted(row: Row, guarded: str, anomalies: str, name: str) -> bool:
+    return guarded == row.expected_with(name) and row.counts(set(anomalies.split()))
+
+
+def _said(result: dict[str, Any]) -> str:
+    return result["symptom"] + (f" ({result['figures']})" if result["figures"] else "")
+
+
+def _input(row: Input, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> str:
+    """One line: what each agent did, in groups, without the guard and with it."""
+    cells = []
+    counted: set[str] = set()
+    for guarded in (False, True):
+        groups: dict[str, list[str]] = {}
+        for name in CATALOGUE:
+            if (found := seen.get((row.id, name, guarded))) is None:
+                raise MissingError(f"{row.id} was not sent to {name}")
+            what = "**ends**" if found["died"] else found["what"] + ("" if found["served"] else ", and serves nobody")
+            groups.setdefault(what, []).append(name)
+            counted |= set(found.get("anomalies", "").split()) & set(row.anomalies.split())
+        cells.append("; ".join(f"{what}: {_names(names)}" for what, names in sorted(groups.items())))
+    evidence = row.evidence + (f"; not yet: {row.not_yet}" if row.not_yet else "")
+    return _line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), evidence)
+
+
+def _names(names: list[str]) -> str:
+    return "all" if len(names) == len(CATALOGUE) else ", ".join(names)
+
+
+if __name__ == "__main__":
+    try:
+        PAGE.write_text(page(Path(sys.argv[1])))
+    except MissingError as error:
+        sys.exit(f"docs/hazards.md is left as it was: {error}")

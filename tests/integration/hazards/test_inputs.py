@@ -1,0 +1,63 @@
+"""Malformed input for each agent: without the guard some end, with it each serves the next connection.
+
+An ordinary run plays one agent of each library, ``make hazards`` all of them.
+"""
+
+import pytest
+
+from tests.agents.catalogue import CATALOGUE
+from tests.agents.real import AgentProcess
+from tests.integration.guard import Guard
+from tests.integration.haproxy import wait_until
+from tests.integration.hazards import results
+from tests.integration.hazards.inputs import INPUTS, play
+
+DEATH_S = 2.0
+ORDINARY = ("criteo-1.0.8", "negasus-1.0.7", "dropmore-0.0.5", "haproxyspoa-0.0.1", "spop-0.13.1")
+AGENTS = ORDINARY if results.folder() is None else tuple(CATALOGUE)
+
+
+def port_of(address):
+    return int(address.rpartition(":")[2])
+
+
+def gone(agent):
+    """Whether its process ends, now that it does not serve."""
+    try:
+        wait_until(lambda: not agent.alive(), "the agent ends", DEATH_S)
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", AGENTS)
+def test_without_the_guard_some_inputs_end_the_agent(name, tmp_path):
+    ended = []
+    for row in INPUTS.values():
+        (folder := tmp_path / row.id.split()[0]).mkdir()
+        with AgentProcess(CATALOGUE[name], folder) as agent:
+            what, served = play(row, agent.port)
+            died = not served and gone(agent)
+            if died:
+                ended.append(row.id)
+            results.keep("input", id=row.id, agent=name, guarded=False, what=what, served=served, died=died)
+    assert ended == [row.id for row in INPUTS.values() if name in row.ends.split()]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", AGENTS)
+def test_with_the_guard_every_agent_serves_the_next_connection(name, tmp_path):
+    with AgentProcess(CATALOGUE[name], tmp_path) as agent, Guard(tmp_path, agent.address) as guard:
+        for row in sorted(INPUTS.values(), key=lambda row: name in row.not_yet_for.split()):  # those that end it come last
+            before = guard.anomalies()
+            what, served = play(row, port_of(guard.address))
+            counted = guard.anomalies() - before
+            died = not served and gone(agent)
+            anomalies = " ".join(sorted(counted))
+            results.keep("input", id=row.id, agent=name, guarded=True, what=what, served=served, died=died, anomalies=anomalies)
+            assert set(row.anomalies.split()) <= set(counted), row.id
+            if name in row.not_yet_for.split():
+                assert not served, f"{row.id} does {name} no harm any more: take its not_yet away"
+            else:
+                assert (served, agent.alive()) == (True, True), row.id

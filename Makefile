@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 JOBS ?= 2
+# Of each agent under load, in `make hazards`.
+REQUESTS ?= 200
 
 .PHONY: help venv peers haproxies agents test hazards check static coverage demo docs fmt image clean
 
@@ -30,7 +32,7 @@ test: venv peers ## all tests
 
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
 	@rm -rf .cache/hazards
-	SPOE_GUARD_HAZARDS=.cache/hazards $(BIN)/python -m pytest -q -n $(JOBS) tests/integration/hazards $(ARGS)
+	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $(JOBS) tests/integration/hazards $(ARGS)
 	@$(BIN)/python -m tests.integration.hazards.page .cache/hazards
 
 check: static test coverage ## everything that must hold before a change goes in

@@ -69,7 +69,7 @@ ROWS = (
         after=False,
         differs="the catalogue knows it of 3.4.0 only; 3.2.26 has it too",
         counted="stalls",
-        without={"2.2 2.6 3.0": "none stalls", "3.2": "some stall or none stalls"},
+        without={"2.2 2.6 3.0": "none stalls", "3.2": "some stall / none stalls"},
         guarded="none stalls",
         anomalies="disconnect_before_ack notify_unanswered",
     ),

@@ -8,6 +8,7 @@ from spoe_guard.lab import frames
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import frame, kv, typed_data
 
+SPLIT_S: Final = 0.05
 PATIENCE_S: Final = 0.25  # for an answer that may not come
 GOOD: Final = frames.haproxy_hello()
 NOTIFY: Final = frames.notify(1, 1, b"/bad")
@@ -16,7 +17,8 @@ MESSAGE: Final = typed_data.encode_string(b"check")
 
 @dataclass(frozen=True)
 class Input:
-    """``first`` is sent in place of HAPROXY-HELLO; ``then`` behind a good one and its answer. ``end``: EOF behind it.
+    """``first`` is sent in place of HAPROXY-HELLO; ``then`` behind a good one and its answer. ``end``: EOF behind it; ``split``:
+    a pause behind so many bytes.
 
     ``ends``: the agents whose process it ends with no guard; ``anomalies``: what the guard counts of it, at least;
     ``not_yet_for``: the agents that end with the guard too, and ``not_yet`` why. ``evidence``: where it is known from.
@@ -28,6 +30,7 @@ class Input:
     first: bytes | None = None
     then: bytes = b""
     end: bool = False
+    split: int = 0
     ends: str = ""
     not_yet_for: str = ""
     not_yet: str = ""
@@ -48,6 +51,9 @@ _IPV4: Final = MESSAGE + b"\x01" + typed_data.encode_string(b"path") + bytes((ty
 _NO_NB_ARGS: Final = MESSAGE
 _NAME_ONLY: Final = MESSAGE + b"\x01" + typed_data.encode_string(b"path")
 _LONG_STRING: Final = MESSAGE + b"\x01" + typed_data.encode_string(b"path") + bytes((typed_data.STR, 200)) + b"/short"
+_ARGUMENT: Final = typed_data.encode_string(b"path") + typed_data.encode_value(typed_data.STR, b"/bad")
+_ONE_ARGUMENT: Final = MESSAGE + b"\x01" + _ARGUMENT
+_TWO_ARGUMENTS: Final = MESSAGE + b"\x02" + 2 * _ARGUMENT
 _TLS: Final = bytes.fromhex("16030100c8010000c40303") + bytes(196)
 
 INPUTS: Final = {
@@ -161,6 +167,21 @@ INPUTS: Final = {
             then=frames.notify(1, 1, b"/" + b"x" * 20_000),
             evidence="haproxy.md F1",
         ),
+        Input(
+            "I21 length and body apart",
+            "a good NOTIFY in two writes: its length, a pause, the rest",
+            "",
+            then=NOTIFY,
+            split=frame.LENGTH_BYTES,
+        ),
+        Input(
+            "I22 a byte above 0x7F",
+            "a good NOTIFY with a string that is not ASCII",
+            "",
+            then=frames.notify(1, 1, "/caf\u00e9".encode()),
+        ),
+        Input("I23 the same argument twice", "a good NOTIFY with two arguments of one name", "", then=_notify(_TWO_ARGUMENTS)),
+        Input("I24 two messages", "a good NOTIFY with two messages", "", then=_notify(2 * _ONE_ARGUMENT)),
     )
 }
 
@@ -173,7 +194,11 @@ async def send(row: Input, port: int) -> str:
                 hello = await engine.hello()
                 assert hello is not None
                 assert hello.type == frame.AGENT_HELLO
-            await engine.send(row.then if row.first is None else row.first)
+            sent = row.then if row.first is None else row.first
+            if row.split:
+                await engine.send(sent[: row.split])
+                await asyncio.sleep(SPLIT_S)  # the pause is what the row is about
+            await engine.send(sent[row.split :])
             if row.end:
                 engine._writer.write_eof()
             got = await engine.read()

@@ -23,7 +23,7 @@ ROWS = (
         "H2 a stop with a NOTIFY open",
         "is told to stop under load",
         E + "H2",
-        not_staged="tests/integration/test_dying_and_stopping.py stages it under load, on 2.6",
+        not_staged="tests/integration/test_dying_and_stopping.py stops HAProxy 2.6 behind an agent that hangs",
     ),
     Row(
         "H3 a reload",
@@ -53,7 +53,7 @@ ROWS = (
         "H7 idle close",
         "is left alone until HAProxy closes",
         E + "H7",
-        not_staged="ordinary: tests/integration/test_real_haproxy.py plays it through the guard",
+        not_staged="no fault of anybody: tests/core plays the bytes of both ways to close",
     ),
     Row(
         "H8 large buffers",
@@ -92,13 +92,13 @@ ROWS = (
         "F5 RST in place of DISCONNECT",
         "is reset by HAProxy 3.1 and later",
         E + "F5",
-        not_staged="ordinary: tests/integration/test_real_haproxy.py and tests/net play it",
+        not_staged="no fault of anybody: tests/core plays the reset",
     ),
     Row(
         "F6 HAPROXY-DISCONNECT with a NOTIFY open",
         "is told goodbye while it works",
         E + "F6",
-        not_staged="row C6 in sync mode and tests/core play it; HAProxy says it at moments of its own",
+        not_staged="tests/core plays it; HAProxy says it at moments of its own",
     ),
     Row("F7 a burst at the start", "is sent 20 NOTIFYs at once", E + "F7", not_staged="row A1 burst of ACKs has the same 20"),
 )

@@ -43,7 +43,7 @@ class Row:
     of them; ``guarded_on``: where one of them differs; ``anomalies``: what it then counts, a set of names, and
     ``may_count`` what it counts on some HAProxys, or in some runs, only. ``counted``: how many
     of the requests end well differs from run to run; the symptom is then only whether an answer was lost that the agent gave
-    (``answers``), or whether a request waited for HAProxy's timeout (``stalls``).
+    (``answers``), or whether a request waited for HAProxy's timeout (``stalls``); `` / `` stands between two that may be seen.
 
     ``not_yet``: what should be seen with the guard is not seen yet: why. ``not_staged``: there is no scene: why. ``differs``:
     where live HAProxys say otherwise than the catalogue of hazards does. ``evidence``: where the hazard is known from.
@@ -80,7 +80,7 @@ class Row:
     def may_show(self, generation: str, symptom: str) -> bool:
         """Whether that may be seen on that HAProxy with no guard."""
         expected = self.expected_without(generation)
-        return expected is None or symptom in expected.split(" or ")
+        return expected is None or symptom in expected.split(" / ")
 
     def counts(self, anomalies: set[str]) -> bool:
         """Whether that is what the guard is to count."""

@@ -8,6 +8,8 @@ import pytest
 
 from tests.integration import generations
 from tests.integration.hazards import results
+from tests.integration.hazards.inputs import INPUTS
+from tests.integration.hazards.page import PAGE
 from tests.integration.hazards.row import Row
 from tests.integration.hazards.table import STAGED, TABLE
 
@@ -69,3 +71,8 @@ def test_with_the_guard_no_haproxy_dies_and_none_reconnects_without_pause():
         for said in (row.guarded, *row.guarded_on.values()):
             assert "dies" not in said
             assert "storm" not in said
+
+
+def test_the_page_has_every_row():
+    page = PAGE.read_text()
+    assert [id_ for id_ in [*TABLE, *INPUTS] if f"\n| {id_} |" not in page] == [], "run `make hazards`"

@@ -18,8 +18,9 @@ PAGE: Final = ROOT / "docs" / "hazards.md"
 INTRO = """\
 # The hazards, and what the guard makes of them
 
-Written by `make hazards` from what that run saw; nothing here is from a paper. Each row was played at each HAProxy, without the
-guard and then with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and then one
+Written by `make hazards`. What stands under "without the guard", "with the guard" and "anomaly" is what a run saw; the other columns
+are the table's own words: what was staged, where it is known from, and notes. Each row was played at each HAProxy, without the guard
+and then with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and then one
 more, `next`.
 
 - `ok`: the client got the answer that the agent meant for it. `st=N`: HAProxy's own code for what went wrong: 1 is its processing

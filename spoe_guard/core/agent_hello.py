@@ -33,7 +33,7 @@ def judge_hello(walker: Walker, said: frame.Frame, offer: Offer, now: float) -> 
         walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities), reason)
     else:
         walker.pass_on(said, raw)
-    conv.agent_size = hello.max_frame_size
+    conv.agent_size = hello.shown_size
     conv.fragments = "fragmentation" in hello.capabilities
     conv.state = State.RUNNING
     conv.agent_said_hello = True

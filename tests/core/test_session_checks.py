@@ -27,6 +27,19 @@ def test_a_check_is_answered_with_a_size_that_fits_any_buffer_of_haproxy() -> No
     Talk().play(CHECK + "agent <answer> -> ok", answer=ANSWER)
 
 
+def test_behind_a_check_no_ack_is_longer_than_haproxy_was_told() -> None:
+    """No HAProxy sends a NOTIFY there; whoever does gets no more than the negotiated size either."""
+    Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY 1.1        -> ok
+        agent   <long>            -> drop oversize_frame, pass notify_unanswered, unanswered ack_dropped 1
+        """,
+        long=frames.sized(frame.ACK, 257),
+    )
+
+
 def test_a_check_of_an_agent_that_asks_for_pipelining_and_an_engine_id_is_like_any_hello_to_it() -> None:
     """criteo/haproxy-spoe-go up to 1.0.7."""
     talk = Talk(always_offer=frozenset(("pipelining",)), engine_id="guard").play(

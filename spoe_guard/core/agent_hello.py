@@ -4,7 +4,7 @@ import math
 
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import AgentReady, DisconnectSeen, EndedBy, EndReason
+from spoe_guard.core.events import AgentReady, AuthoredReason, DisconnectSeen, EndedBy, EndReason
 from spoe_guard.core.hello import AgentHello, Offer
 from spoe_guard.core.states import State
 from spoe_guard.core.walker import Walker
@@ -28,8 +28,12 @@ def judge_hello(walker: Walker, said: frame.Frame, offer: Offer, now: float) -> 
             return
         rewrite = rewrite or action is Action.REPAIR
         keep_capabilities = keep_capabilities or action is Action.PASS
-    walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities) if rewrite else raw)
-    conv.agent_size = hello.max_frame_size
+    if rewrite or hello.adapts:
+        reason = AuthoredReason.REPAIRED if rewrite or raw is not said.raw else AuthoredReason.HELLO_NORMALISED
+        walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities), reason)
+    else:
+        walker.pass_on(said, raw)
+    conv.agent_size = hello.shown_size
     conv.fragments = "fragmentation" in hello.capabilities
     conv.state = State.RUNNING
     conv.agent_said_hello = True

@@ -6,15 +6,20 @@ from typing import Final
 from spoe_guard.core.policy import Policy
 
 KNOWN_CAPABILITIES: Final = frozenset(("fragmentation", "pipelining", "async"))  # SPOE.txt 3.2.4
+# What an agent may be offered that HAProxy does not: one NOTIFY at a time is pipelining too. With one of the others the agent
+# would send ACKs in pieces, or on another connection.
+OFFERABLE: Final = frozenset(("pipelining",))
 
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
     """One route's rules for its sessions.
 
-    ``max_frame_size``: bytes, clamps what HAProxy offers to the agent; None leaves it. ``engine_id``: sent to the
-    agent when HAProxy names none. ``answer_unanswered``: an ACK without effect is authored for a NOTIFY the agent
-    will not answer. ``answer_deadline_s``: a NOTIFY open longer counts as unanswered; None never. Times in seconds.
+    ``max_frame_size``: bytes, clamps what HAProxy offers to the agent; None leaves it. ``always_offer``: capabilities
+    the agent is offered even where HAProxy does not. ``engine_id``: sent to the agent when HAProxy names none.
+    ``exact_keys``: of HAPROXY-HELLO the agent gets the keys SPOE.txt has, each of its type, and no others.
+    ``answer_unanswered``: an ACK without effect is authored for a NOTIFY the agent will not answer.
+    ``answer_deadline_s``: a NOTIFY open longer counts as unanswered; None never. Times in seconds.
     ``open_notifies``: most NOTIFYs open at a time. ``held_bytes``: most bytes a session may hold back.
     """
 
@@ -22,7 +27,9 @@ class SessionConfig:
     policy: Policy = field(default_factory=Policy)
     max_frame_size: int | None = None
     capabilities: frozenset[str] = frozenset(("pipelining",))
+    always_offer: frozenset[str] = frozenset()
     engine_id: str | None = None
+    exact_keys: bool = False
     disconnect_hold_s: float = 0.5
     answer_unanswered: bool = False
     answer_deadline_s: float | None = None

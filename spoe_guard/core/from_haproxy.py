@@ -124,6 +124,8 @@ class FromHAProxy(Walker):
             status = goodbye.STATUS_BAD_VERSION if version else goodbye.STATUS_INVALID
             conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
             return
+        if offer.mended:
+            self.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
         conv.offer = offer
         conv.state = State.DIALLING
         conv.hello_by = math.inf
@@ -147,11 +149,11 @@ class FromHAProxy(Walker):
         conv.abandon(now, UnansweredReason.HAPROXY_GONE)
         if not conv.hello_given:
             conv.to_agent.drop(len(said.raw))
-        elif word.passable:
+        elif word.passable and word.plain:
             conv.to_agent.forward(said.raw)
             conv.to_agent.seal()
         else:
-            self.judge(Anomaly.DISCONNECT_MALFORMED, said, now)
+            self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
             conv.to_agent.drop(len(said.raw))
             conv.tell_agent(goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
             conv.to_agent.seal()

@@ -34,10 +34,11 @@ class Goodbye:
 
     ``readable``: the payload is a well-formed list (else it may be several frames in one another; the head of an
     ACK may pass for a list, of keys without a name).
-    ``fit``: the frame can go on as it came, as far as its payload is concerned.
+    ``fit``: the frame can go on as it came, as far as its payload is concerned. ``plain``: it has no keys but the two
+    of SPOE.txt; others end processes built on negasus/haproxy-spoe-go, and on dropmorepackets/haproxy-go 0.0.5.
     """
 
-    __slots__ = ("fit", "frame", "message", "readable", "status")
+    __slots__ = ("fit", "frame", "message", "plain", "readable", "status")
 
     def __init__(self, said: frame.Frame) -> None:
         self.frame = said
@@ -53,6 +54,7 @@ class Goodbye:
                 text = pair.value
         self.message = (text or b"")[:MAX_MESSAGE].decode("utf-8", "replace")
         known = [pair.name for pair in pairs]
+        self.plain = {b"status-code", b"message"}.issuperset(known)
         self.fit = (
             self.readable
             and self.status is not None

@@ -5,6 +5,7 @@ Source: SPOE.txt 3.2.4, 3.2.5; HAProxy ``spoe_handle_agenthello_frame``, ``spop_
 
 from typing import Final
 
+from spoe_guard.core import hello_keys
 from spoe_guard.core.anomalies import Anomaly
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.wire import frame, kv, typed_data
@@ -12,16 +13,9 @@ from spoe_guard.wire import frame, kv, typed_data
 MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
 VERSION: Final = "2.0"
 
-_SIZE: Final = b"max-frame-size"
-_CAPABILITIES: Final = b"capabilities"
+_SIZE: Final = hello_keys.SIZE
+_CAPABILITIES: Final = hello_keys.CAPABILITIES
 _VERSION: Final = b"version"
-_HAPROXY_KEYS: Final = (  # name, type, whether it must be there (SPOE.txt 3.2.4)
-    (b"supported-versions", typed_data.STR, True),
-    (_SIZE, typed_data.UINT32, True),
-    (_CAPABILITIES, typed_data.STR, True),
-    (b"healthcheck", typed_data.BOOL, False),
-    (b"engine-id", typed_data.STR, False),
-)
 _AGENT_KEYS: Final = (_VERSION, _SIZE, _CAPABILITIES)
 
 
@@ -39,10 +33,11 @@ class Offer:
     """What a HAPROXY-HELLO offers, as the agent is shown it.
 
     ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
-    the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte.
+    the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte. ``added``: those of
+    ``capabilities`` that the route has the agent offered and HAProxy did not. ``mended``: keys that were mistyped.
     """
 
-    __slots__ = ("capabilities", "changes", "haproxy_size", "healthcheck", "max_frame_size", "raw")
+    __slots__ = ("added", "capabilities", "changes", "haproxy_size", "healthcheck", "max_frame_size", "mended", "raw")
 
     def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
         self.raw = raw
@@ -51,6 +46,8 @@ class Offer:
         self.capabilities = capabilities
         self.healthcheck = healthcheck
         self.changes: list[str] = []
+        self.added: list[str] = []
+        self.mended: list[str] = []
 
 
 def split(capabilities: str) -> list[str]:
@@ -69,31 +66,28 @@ def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
     pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
     if stop != len(said.raw):
         return Fault(malformed, "its list of keys does not parse to the end")
+    count = len(pairs)
+    mended: list[str] = []
+    unknown: list[str] = []
     keys = {pair.name: pair for pair in pairs}
-    complaint = "a key is given twice" if len(keys) != len(pairs) else _complaint(keys)
+    if config.exact_keys:
+        pairs, mended, unknown = hello_keys.exact(pairs)
+        keys |= {pair.name: pair for pair in pairs}
+    complaint = "a key is given twice" if len(keys) != count else hello_keys.complaint(keys)
     if complaint:
         return Fault(malformed, complaint)
-    if VERSION not in split(_text(keys[b"supported-versions"])):
+    if VERSION not in split(_text(keys[hello_keys.VERSIONS])):
         return Fault(Anomaly.HELLO_VERSION, f"supported-versions does not name {VERSION}")
     size = keys[_SIZE].value
     if not isinstance(size, int) or size < frame.MIN_MAX_FRAME_SIZE:
         return Fault(malformed, f"max-frame-size is below {frame.MIN_MAX_FRAME_SIZE}")
-    check = b"healthcheck" in keys and keys[b"healthcheck"].value is True
+    check = hello_keys.HEALTHCHECK in keys and keys[hello_keys.HEALTHCHECK].value is True
     offer = Offer(said.raw, size, split(_text(keys[_CAPABILITIES])), healthcheck=check)
+    offer.mended = mended
     if not config.observe:
-        _normalise(offer, said, pairs, config, names_engine=b"engine-id" in keys)
+        offer.changes += [f"{name} retyped" for name in mended] + [f"unknown key {name} left out" for name in unknown]
+        _normalise(offer, said, pairs, config, names_engine=hello_keys.ENGINE_ID in keys)
     return offer
-
-
-def _complaint(keys: dict[bytes, kv.Pair]) -> str:
-    """Say which key is missing or mistyped, or nothing. A mistyped one ends every process built on negasus/haproxy-spoe-go."""
-    for name, kind, needed in _HAPROXY_KEYS:
-        if name not in keys:
-            if needed:
-                return f"the key {name.decode()} is missing"
-        elif keys[name].type != kind:
-            return f"the key {name.decode()} is of the wrong type"
-    return ""
 
 
 def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:
@@ -105,16 +99,18 @@ def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: Se
             offer.max_frame_size = limit
             offer.changes.append(f"max-frame-size {offer.haproxy_size} -> {limit}")
             fresh.append(kv.Pair(_SIZE, typed_data.UINT32, limit))
-        elif pair.name == _CAPABILITIES and not config.capabilities.issuperset(offer.capabilities):
+        elif pair.name == _CAPABILITIES and not config.always_offer <= set(offer.capabilities) <= config.capabilities:
             kept = [name for name in offer.capabilities if name in config.capabilities]
-            offer.changes.append(f"capabilities {','.join(offer.capabilities)} -> {','.join(kept)}")
-            offer.capabilities = kept
-            fresh.append(kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(kept).encode()))
+            offer.added = sorted(config.always_offer.difference(kept))
+            shown = kept + offer.added
+            offer.changes.append(f"capabilities {','.join(offer.capabilities)} -> {','.join(shown)}")
+            offer.capabilities = shown
+            fresh.append(kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(shown).encode()))
         else:
             fresh.append(pair)
-    if config.engine_id and not names_engine and not offer.healthcheck:
+    if config.engine_id and not names_engine:
         offer.changes.append(f"engine-id {config.engine_id} added")
-        fresh.append(kv.Pair(b"engine-id", typed_data.STR, config.engine_id.encode()))
+        fresh.append(kv.Pair(hello_keys.ENGINE_ID, typed_data.STR, config.engine_id.encode()))
     if offer.changes:
         offer.raw = frame.with_payload(said, kv.encode(fresh))
 
@@ -123,10 +119,11 @@ class AgentHello:
     """An AGENT-HELLO, what is wrong with it, and what it says when mended.
 
     ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the
-    capabilities as the agent named them, ``capabilities`` those that were offered among them.
+    capabilities as the agent named them, ``capabilities`` those that HAProxy offered among them.
+    ``adapts``: what HAProxy gets has to differ even where there is no problem. ``shown_size``: what HAProxy is told.
     """
 
-    __slots__ = ("announced", "capabilities", "hopeless", "max_frame_size", "problems")
+    __slots__ = ("adapts", "announced", "capabilities", "hopeless", "max_frame_size", "problems", "shown_size")
 
     def __init__(self, said: frame.Frame, offer: Offer) -> None:
         self.problems: list[Fault] = []
@@ -145,8 +142,13 @@ class AgentHello:
                 self._malformed(f"HAProxy takes the key {name[:32].decode('ascii', 'replace')} for another one")
         self._check_version(keys.get(_VERSION))
         self.max_frame_size = self._check_size(keys.get(_SIZE), offer.max_frame_size)
-        self.announced = self._check_capabilities(keys.get(_CAPABILITIES))
+        # HAProxy from 3.1 on offers 16380 bytes in a health check even where its buffer is smaller, and then calls an agent
+        # that takes them DOWN. Nothing is ever sent under what a check negotiates, so it gets what every HAProxy takes.
+        self.shown_size = frame.MIN_MAX_FRAME_SIZE if offer.healthcheck else self.max_frame_size
+        told = self._check_capabilities(keys.get(_CAPABILITIES))
+        self.announced = [name for name in told if name not in offer.added]
         self.capabilities = [name for name in self.announced if name in offer.capabilities]
+        self.adapts = len(told) != len(self.announced) or self.shown_size != self.max_frame_size
         if len(self.capabilities) != len(self.announced):
             extra = ",".join(name for name in self.announced if name not in offer.capabilities)[:64]
             self.problems.append(Fault(Anomaly.HELLO_CAPABILITY, f"announces {extra}, which was not offered"))
@@ -184,7 +186,7 @@ class AgentHello:
         capabilities = self.announced if keep_capabilities else self.capabilities
         pairs = [
             kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),
-            kv.Pair(_SIZE, typed_data.UINT32, self.max_frame_size),
+            kv.Pair(_SIZE, typed_data.UINT32, self.shown_size),
             kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(capabilities).encode()),
         ]
         return frame.encode(frame.AGENT_HELLO, payload=kv.encode(pairs))

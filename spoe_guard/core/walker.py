@@ -172,14 +172,14 @@ class Walker(ABC):
         self.judge(anomaly, said, now, action=action)
         self.pass_on(said, said.raw if action is Action.PASS else None)
 
-    def pass_on(self, said: frame.Frame, raw: bytes | None) -> None:
-        """Send ``said`` on: as it came where ``raw`` is the same bytes, else as repaired; None drops it."""
+    def pass_on(self, said: frame.Frame, raw: bytes | None, reason: AuthoredReason = AuthoredReason.REPAIRED) -> None:
+        """Send ``said`` on: as it came where ``raw`` is the same bytes, else ``raw`` for that ``reason``; None drops it."""
         if raw is said.raw:
             self.way.forward(raw)
             return
         self.way.drop(len(said.raw))
         if raw is not None:
-            self._tell(raw, AuthoredReason.REPAIRED)
+            self._tell(raw, reason)
 
     def mend_flags(self, said: frame.Frame, now: float) -> bytes | None:
         """Return the frame with FIN alone, or None when the policy does not let it pass."""

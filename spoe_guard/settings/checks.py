@@ -6,7 +6,7 @@ from typing import Final
 from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import CATALOGUE
 from spoe_guard.settings.model import MAX_UINT32, Links, Route, Settings
-from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES
+from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 compared with, not bound
 _LOOPBACKS: Final = frozenset(("127.0.0.1", "::1", "localhost"))
@@ -73,8 +73,13 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
         f"capabilities: {kept} removed from both HELLOs",
         f"max-frame-size: {limit} in HAPROXY-HELLO where HAProxy offers more",
     ]
+    if hello.always_offer:
+        changes.append(f"capabilities: {', '.join(hello.always_offer)} added to HAPROXY-HELLO where HAProxy does not offer it")
     if hello.engine_id is not None:
         changes.append(f"engine-id: {hello.engine_id} in HAPROXY-HELLO where HAProxy names none")
+    if hello.keys == "exact":
+        changes.append("keys: unknown ones removed from HAPROXY-HELLO, mistyped ones retyped")
+    changes.append(f"max-frame-size: {MIN_MAX_FRAME_SIZE} in the AGENT-HELLO of a health check")
     return changes
 
 

@@ -12,6 +12,7 @@ from spoe_guard.settings import checks
 from spoe_guard.settings.layers import Given, add_environment, add_file, add_flags
 from spoe_guard.settings.model import Settings
 from spoe_guard.settings.problems import ConfigError, Key, Problem, dotted
+from spoe_guard.settings.profiles import add_profiles
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Loaded:
     origins: Mapping[Key, str]
 
     def origin(self, key: Key) -> str:
-        """Return ``default``, ``FILE:LINE``, ``environment NAME`` or ``flag --x`` for a key."""
+        """Return ``default``, ``profile NAME``, ``FILE:LINE``, ``environment NAME`` or ``flag --x`` for a key."""
         return self.origins.get(key, "default")
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -32,7 +33,7 @@ class Loaded:
 
 
 def load(file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Loaded:
-    """Return the settings: defaults < ``file`` (YAML) < ``environ`` < ``flags`` (see ``layers.FLAGS``).
+    """Return the settings: defaults < ``hello.profile`` < ``file`` (YAML) < ``environ`` < ``flags`` (see ``layers.FLAGS``).
 
     Raises:
         ConfigError: anything is wrong with them.
@@ -42,6 +43,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, fla
         add_file(given, file)
     add_environment(given, environ or {})
     add_flags(given, flags or {})
+    add_profiles(given)
     origins = given.origins
     try:
         settings = Settings.model_validate(given.tree)

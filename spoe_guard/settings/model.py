@@ -7,8 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from spoe_guard.core import address, anomalies
-from spoe_guard.core.config import KNOWN_CAPABILITIES
+from spoe_guard.core.config import KNOWN_CAPABILITIES, OFFERABLE
 from spoe_guard.settings import units
+from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 
 MAX_UINT32: Final = 2**32 - 1  # max-frame-size travels as one
@@ -59,12 +60,17 @@ def _size(low: int, high: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _capabilities(value: object) -> tuple[str, ...]:
-    """Take a list, or HAProxy's own form: names with commas between them."""
-    names = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not set(map(str, names)) <= KNOWN_CAPABILITIES:
-        raise ValueError(f"expected a list of some, or none, of {', '.join(sorted(KNOWN_CAPABILITIES))}")
-    return tuple(dict.fromkeys(names))
+def _some_of(known: frozenset[str]) -> BeforeValidator:
+    """Take a list, or HAProxy's own form: names with commas between them, here in brackets where there may be none."""
+
+    def check(value: object) -> tuple[str, ...]:
+        bare = value.removeprefix("[").removesuffix("]") if isinstance(value, str) else ""
+        names = [name.strip() for name in bare.split(",") if name.strip()] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not set(map(str, names)) <= known:
+            raise ValueError(f"expected a list of some, or none, of {', '.join(sorted(known))}")
+        return tuple(dict.fromkeys(names))
+
+    return BeforeValidator(check)
 
 
 def _in_order(value: object) -> object:
@@ -104,9 +110,12 @@ class Section(BaseModel):
 class Hello(Section):
     """What may be negotiated between HAProxy and this agent."""
 
+    profile: Literal[tuple(PROFILES)] = "none"  # type: ignore[valid-type]  # made from the table, so that there is one list
     max_frame_size: Annotated[int, _size(MIN_MAX_FRAME_SIZE, MAX_UINT32)] | None = None
-    capabilities: Annotated[tuple[str, ...], BeforeValidator(_capabilities)] = ("pipelining",)
+    capabilities: Annotated[tuple[str, ...], _some_of(KNOWN_CAPABILITIES)] = ("pipelining",)
+    always_offer: Annotated[tuple[str, ...], _some_of(OFFERABLE)] = ()
     engine_id: Annotated[str, _matching(_ENGINE_ID, "1 to 128 printable ASCII characters without a blank")] | None = None
+    keys: Literal["as-is", "exact"] = "as-is"
 
 
 class Timeouts(Section):

@@ -44,6 +44,12 @@ def haproxy_hello(**changes: bytes | int | bool | None) -> bytes:
     return frame.encode(FrameType.HAPROXY_HELLO, payload=pairs(**{**keys, **changes}))
 
 
+def bare_check(capabilities: bytes = b"", more: bytes = b"") -> bytes:
+    """HAPROXY-HELLO of a health check as HAProxy says it, without an engine-id; ``more`` is raw payload behind the keys."""
+    keys = pairs(supported_versions=b"2.0", max_frame_size=SIZE, capabilities=capabilities, healthcheck=True)
+    return frame.encode(FrameType.HAPROXY_HELLO, payload=keys + more)
+
+
 def agent_hello(*, without: str = "", more: bytes = b"", flags: int = FLAG_FIN, at: str = "0.0", **changes: bytes | int) -> bytes:
     """AGENT-HELLO; ``without`` leaves a key out, ``more`` is raw payload behind the keys."""
     keys: dict[str, bytes | int] = {"version": b"2.0", "max_frame_size": SIZE, "capabilities": b"pipelining"}

@@ -12,7 +12,7 @@ PASS, DROP, REORDER, REPAIR, ANSWER, CLOSE = Action
 
 OPEN = HANDSHAKE + "\nhaproxy NOTIFY 1.1 -> ok\n"
 UP = "haproxy HAPROXY_HELLO -> held, dial\nagent up -> to_agent HAPROXY_HELLO\n"
-CHECK = "haproxy HAPROXY_HELLO check -> held, dial\nagent up -> to_agent HAPROXY_HELLO\nagent AGENT_HELLO check -> ok\n"
+CHECK = UP.replace("_HELLO ->", "_HELLO check ->", 1) + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\n"
 LEAVING = OPEN + "agent AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack\n"
 
 TOLD = "to_agent HAPROXY_DISCONNECT {0}, to_haproxy AGENT_DISCONNECT {0}"

@@ -73,6 +73,12 @@ def test_a_frame_is_passable_when_payload_flags_and_ids_are_as_they_should_be(ra
     assert Goodbye(said).passable is passable
 
 
+def test_a_disconnect_is_plain_without_keys_of_its_own() -> None:
+    assert bye(pairs(status_code=4, message=b"m")).plain
+    assert bye(pairs(status_code=4)).plain
+    assert not bye(pairs(status_code=4, message=b"m", note=b"n")).plain
+
+
 @pytest.mark.parametrize(("said", "told"), [(0, 0), (13, 13), (99, 99), (100, 99), (2**63, 99), (-1, 99), (None, 99)])
 def test_a_status_haproxy_cannot_stand_becomes_unknown(said: int | None, told: int) -> None:
     assert goodbye.clamp(said) == told

@@ -139,8 +139,96 @@ def test_an_engine_id_is_added_where_haproxy_names_none() -> None:
     assert spoken(got.raw)["engine-id"] == b"guard"
     assert got.changes == ["engine-id guard added"]
     assert offer(haproxy_hello(), engine_id="guard").raw == haproxy_hello()
-    check = haproxy(pairs(supported_versions=b"2.0", max_frame_size=SIZE, capabilities=b"", healthcheck=True))
-    assert offer(check, engine_id="guard").raw == check
+    check = offer(frames.bare_check(), engine_id="guard")
+    assert check.raw == frames.bare_check(more=pairs(engine_id=b"guard"))
+    assert check.healthcheck
+
+
+PIPELINING = frozenset(("pipelining",))
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed", "shown", "added"),
+    [
+        (b"", PIPELINING, "pipelining", ["pipelining"]),
+        (b"async", PIPELINING, "pipelining", ["pipelining"]),
+        (b"async", frozenset(("async",)), "async,pipelining", ["pipelining"]),
+        (b"pipelining", frozenset(), "pipelining", ["pipelining"]),  # HAProxy offers it, and is not to get it
+        (b"pipelining", PIPELINING, "pipelining", []),
+    ],
+)
+def test_a_capability_is_offered_to_the_agent_that_haproxy_does_not_offer(
+    said: bytes, allowed: frozenset[str], shown: str, added: list[str]
+) -> None:
+    got = offer(haproxy_hello(capabilities=said), always_offer=PIPELINING, capabilities=allowed)
+    assert spoken(got.raw)["capabilities"] == shown.encode()
+    assert got.capabilities == split(shown)
+    assert got.added == added
+
+
+def typed(name: bytes, kind: int, value: typed_data.Value) -> bytes:
+    """HAPROXY-HELLO in which that key is of that type."""
+    keys, _ = kv.parse(GOOD, 0, len(GOOD))
+    other = [pair for pair in keys if pair.name != name]
+    return haproxy(kv.encode([*other, kv.Pair(name, kind, value)]))
+
+
+MISTYPED = [
+    (b"max-frame-size", typed_data.INT32, 16380, 16380),
+    (b"max-frame-size", typed_data.UINT64, 16380, 16380),
+    (b"max-frame-size", typed_data.INT64, 2**32 - 1, 2**32 - 1),
+    (b"healthcheck", typed_data.UINT32, 1, True),
+    (b"healthcheck", typed_data.INT64, 0, False),
+    (b"engine-id", typed_data.BIN, b"e1", b"e1"),
+    (b"supported-versions", typed_data.BIN, b"2.0", b"2.0"),
+    (b"capabilities", typed_data.BIN, b"", b""),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "value", "meant"), MISTYPED)
+def test_a_mistyped_key_is_retyped_where_the_agent_gets_exact_keys(
+    name: bytes, kind: int, value: typed_data.Value, meant: typed_data.Value
+) -> None:
+    raw = typed(name, kind, value)
+    assert isinstance(read_offer(parsed(raw), SessionConfig()), Fault)
+    got = offer(raw, exact_keys=True, held_bytes=2**33)
+    assert spoken(got.raw)[name.decode()] == meant
+    assert isinstance(read_offer(parsed(got.raw), SessionConfig()), Offer)  # each key is of its type now
+    assert got.mended == [name.decode()]
+    assert got.healthcheck == (meant is True)
+    watched = offer(raw, exact_keys=True, observe=True)
+    assert (watched.raw, watched.mended, watched.changes) == (raw, [name.decode()], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [
+        (b"max-frame-size", typed_data.INT64, -1),
+        (b"max-frame-size", typed_data.UINT64, 2**32),
+        (b"max-frame-size", typed_data.STR, b"16380"),
+        (b"max-frame-size", typed_data.BOOL, True),
+        (b"max-frame-size", typed_data.INT32, 255),
+        (b"healthcheck", typed_data.UINT32, 2),
+        (b"healthcheck", typed_data.STR, b"true"),
+        (b"healthcheck", typed_data.NULL, None),
+        (b"engine-id", typed_data.UINT32, 1),
+    ],
+)
+def test_a_key_whose_value_is_not_certain_is_not_retyped(name: bytes, kind: int, value: typed_data.Value) -> None:
+    fault = read_offer(parsed(typed(name, kind, value)), SessionConfig(exact_keys=True))
+    assert isinstance(fault, Fault)
+    assert fault.anomaly is MALFORMED
+
+
+def test_unknown_keys_are_left_out_where_the_agent_gets_exact_keys() -> None:
+    raw = haproxy_hello(weather=b"fine")
+    got = offer(raw, exact_keys=True)
+    assert got.raw == haproxy_hello()
+    assert got.changes == ["unknown key weather left out"]
+    assert not got.mended
+    twice = haproxy(GOOD + pairs(weather=b"fine") + pairs(weather=b"foul"))
+    assert isinstance(read_offer(parsed(twice), SessionConfig(exact_keys=True)), Fault)
+    assert offer(haproxy_hello(), exact_keys=True).raw == haproxy_hello()
 
 
 def test_what_is_changed_leaves_every_other_byte_as_it_was() -> None:
@@ -216,6 +304,17 @@ def test_capabilities_that_were_not_offered_may_be_kept() -> None:
     assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b"pipelining,async"
     assert spoken(hello.encode(keep_capabilities=False))["capabilities"] == b"pipelining"
     assert hello.capabilities == ["pipelining"]
+
+
+def test_a_capability_that_the_guard_offered_itself_is_kept_from_haproxy() -> None:
+    offered = offer(haproxy_hello(capabilities=b""), always_offer=PIPELINING)
+    hello = AgentHello(parsed(agent_hello(capabilities=b"pipelining")), offered)
+    assert (hello.problems, hello.capabilities, hello.adapts) == ([], [], True)
+    assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b""
+    assert not AgentHello(parsed(agent_hello(capabilities=b"")), offered).adapts
+    more = AgentHello(parsed(agent_hello(capabilities=b"async,pipelining")), offered)
+    assert [fault.anomaly for fault in more.problems] == [CAPABILITY]
+    assert spoken(more.encode(keep_capabilities=True))["capabilities"] == b"async"
 
 
 def test_a_peers_words_are_shortened_in_what_is_said_of_them() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.events import AuthoredReason, FrameAuthored
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk
@@ -14,6 +15,44 @@ CHECK = """
     haproxy HAPROXY_HELLO check -> held, dial
     agent   up                  -> to_agent HAPROXY_HELLO
 """
+ANSWER = frames.agent_hello(capabilities=b"", max_frame_size=256)  # what every HAProxy takes, however small its buffer is
+
+
+def test_a_check_is_answered_with_a_size_that_fits_any_buffer_of_haproxy() -> None:
+    """HAProxy 3.2 with tune.bufsize 8192 offers 16380 in a check, and then calls an agent that takes them DOWN."""
+    talk = Talk().play(CHECK + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO")
+    assert talk.written["to_haproxy"] == ANSWER
+    assert not talk.anomalies
+    assert [event.reason for event in talk.events if isinstance(event, FrameAuthored)] == [AuthoredReason.HELLO_NORMALISED]
+    Talk().play(CHECK + "agent <answer> -> ok", answer=ANSWER)
+
+
+def test_behind_a_check_no_ack_is_longer_than_haproxy_was_told() -> None:
+    """No HAProxy sends a NOTIFY there; whoever does gets no more than the negotiated size either."""
+    Talk().play(
+        CHECK
+        + """
+        agent   AGENT_HELLO check -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY 1.1        -> ok
+        agent   <long>            -> drop oversize_frame, pass notify_unanswered, unanswered ack_dropped 1
+        """,
+        long=frames.sized(frame.ACK, 257),
+    )
+
+
+def test_a_check_of_an_agent_that_asks_for_pipelining_and_an_engine_id_is_like_any_hello_to_it() -> None:
+    """criteo/haproxy-spoe-go up to 1.0.7."""
+    talk = Talk(always_offer=frozenset(("pipelining",)), engine_id="guard").play(
+        """
+        haproxy <check>     -> held, dial
+        agent   up          -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO -> to_haproxy AGENT_HELLO
+        """,
+        check=frames.bare_check(),
+    )
+    assert talk.written["to_agent"] == frames.bare_check(b"pipelining", frames.pairs(engine_id=b"guard"))
+    assert talk.written["to_haproxy"] == ANSWER
+    assert not talk.anomalies
 
 
 def test_an_agent_that_says_goodbye_right_behind_the_hello_of_a_check_is_up() -> None:
@@ -26,14 +65,14 @@ def test_an_agent_that_says_goodbye_right_behind_the_hello_of_a_check_is_up() ->
         haproxy rst                                    -> close haproxy, end agent closed
         """
     )
-    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"")
+    assert talk.written["to_haproxy"] == ANSWER
 
 
 def test_a_check_that_haproxy_ends_with_a_reset_is_ordinary() -> None:
     talk = Talk().play(
         CHECK
         + """
-        agent   AGENT_HELLO check  -> ok
+        agent   AGENT_HELLO check  -> to_haproxy AGENT_HELLO
         haproxy rst                -> to_agent HAPROXY_DISCONNECT 0, close haproxy
         agent   AGENT_DISCONNECT 0 -> nothing
         agent   fin                -> close agent, end haproxy reset
@@ -46,7 +85,7 @@ def test_an_agent_that_closes_behind_its_hello_to_a_check_is_no_anomaly_and_hapr
     talk = Talk().play(
         CHECK
         + """
-        agent   AGENT_HELLO check -> ok
+        agent   AGENT_HELLO check -> to_haproxy AGENT_HELLO
         agent   rst               -> close agent
         guard   waits 0.999       -> nothing
         guard   waits 0.001       -> close haproxy, end agent reset
@@ -57,9 +96,11 @@ def test_an_agent_that_closes_behind_its_hello_to_a_check_is_no_anomaly_and_hapr
 
 @pytest.mark.parametrize("behind", [frames.ack(), frames.agent_hello(), frame.encode(104), frames.agent_disconnect()])
 def test_anything_behind_the_hello_of_a_check_is_kept_from_haproxy(behind: bytes) -> None:
-    Talk().play(CHECK + "agent AGENT_HELLO check -> ok\nagent <behind> -> drop hello_trailing", behind=behind)
+    Talk().play(CHECK + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\nagent <behind> -> drop hello_trailing", behind=behind)
     passing = Talk({Anomaly.HELLO_TRAILING: Action.PASS})
-    passing.play(CHECK + "agent AGENT_HELLO check -> ok\nagent <behind> -> pass hello_trailing, ok", behind=behind)
+    passing.play(
+        CHECK + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\nagent <behind> -> pass hello_trailing, ok", behind=behind
+    )
 
 
 def test_a_check_of_an_agent_that_is_not_there_fails() -> None:

@@ -205,3 +205,31 @@ def test_an_agent_hello_that_crosses_haproxys_goodbye_is_no_anomaly() -> None:
 
 def test_the_handshake_of_the_helpers_is_an_ordinary_one() -> None:
     assert Talk().play(HANDSHAKE).session.state is State.RUNNING
+
+
+def test_a_mistyped_key_is_said_and_mended_where_the_agent_gets_exact_keys() -> None:
+    """It would end a process built on negasus/haproxy-spoe-go."""
+    mistyped = frames.haproxy_hello(healthcheck=1, weather=b"fine")
+    talk = Talk(exact_keys=True).play(
+        """
+        haproxy <odd> -> held, repair hello_malformed, dial
+        agent   up    -> to_agent HAPROXY_HELLO
+        """,
+        odd=mistyped,
+    )
+    assert talk.written["to_agent"] == frames.haproxy_hello(healthcheck=True)
+    Talk().play("haproxy <odd> -> close hello_malformed, to_haproxy AGENT_DISCONNECT 4", odd=mistyped)
+
+
+def test_haproxy_is_not_told_of_pipelining_that_only_the_agent_was_offered() -> None:
+    talk = Talk(always_offer=frozenset(("pipelining",))).play(
+        """
+        haproxy <offer>     -> held, dial
+        agent   up          -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO -> to_haproxy AGENT_HELLO
+        """,
+        offer=frames.haproxy_hello(capabilities=b""),
+    )
+    assert talk.written["to_agent"] == frames.haproxy_hello(capabilities=b"pipelining")
+    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"")
+    assert not talk.anomalies

@@ -216,6 +216,7 @@ def test_a_goodbye_for_an_agent_that_is_gone_is_only_answered() -> None:
         (frames.haproxy_disconnect(None), 99),
         (frames.haproxy_disconnect(2, b"x" * 201), 2),
         (frame.encode(FrameType.HAPROXY_DISCONNECT), 99),
+        (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=frames.pairs(status_code=2, message=b"m", healthcheck=b"x")), 2),
         (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=b"\x0bstatus"), 99),
     ],
 )

@@ -27,6 +27,7 @@ BOGUS_APPCTX = "A bogus APPCTX"
 MAIN = """\
 global
     nbthread 1
+    {tune}
     stats socket {folder}/stats.sock mode 600 level admin
     log stderr format raw local0
 defaults
@@ -70,7 +71,7 @@ spoe-message check
 class Options:
     """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section.
 
-    ``program``: another HAProxy than ``binary()``.
+    ``program``: another HAProxy than ``binary()``; ``tune``: a line of its global section.
     """
 
     processing: str = "1s"
@@ -78,6 +79,7 @@ class Options:
     spoe: tuple[str, ...] = ()
     check: bool = False
     program: str | None = None
+    tune: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Haproxy:
                 folder=folder,
                 web_fd=web.fileno(),
                 agent=agent,
+                tune=options.tune,
                 mode=backend_mode(self.version),
                 check="option spop-check" if options.check else "",
                 server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check else "",
@@ -200,6 +203,12 @@ class Haproxy:
             stats.connect(str(self._stats))
             stats.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: stats.recv(65536), b"")).decode()
+
+    def health(self) -> str:
+        """Return what the last health check of the agent said, as in the stats: UP or DOWN, "" before the first."""
+        names, *rows = (line.split(",") for line in self.show("show stat").strip().splitlines())
+        [server] = [dict(zip(names, row, strict=True)) for row in rows if row[:2] == ["agents", "agent"]]
+        return "" if "INI" in server["check_status"] else server["status"]  # an asterisk: one more is under way
 
     def cpu_s(self) -> float:
         return cpu_s(self.process.pid)

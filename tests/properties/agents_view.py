@@ -46,7 +46,7 @@ class AgentsView:
         if got.type == spop.HAPROXY_DISCONNECT:
             self.got_disconnect = True
             keys = spop.pairs(got.payload)
-            sound = {b"status-code", b"message"} <= keys.keys() and got.ids == (0, 0) and got.flags == spop.FIN
+            sound = keys.keys() == {b"status-code", b"message"} and got.ids == (0, 0) and got.flags == spop.FIN
             if not sound:
                 self.broken.append(f"A2: HAPROXY-DISCONNECT {got}")
         elif got.type == spop.NOTIFY and got.flags == spop.FIN:
@@ -57,8 +57,11 @@ class AgentsView:
     def _hello(self, got: Frame) -> None:
         before = first_offer(self.haproxy_said)
         self.offered = offer = offer_of(got)
-        if before is None or offer.size > before.size or not offer.capabilities <= before.capabilities & self.terms.capabilities:
+        if before is None or offer.size > before.size or not offer.capabilities <= self._offerable(before):
             self.broken.append(f"A2: offers {offer}, HAProxy {before}")
+
+    def _offerable(self, before: Offer) -> set[str]:
+        return (before.capabilities & self.terms.capabilities) | self.terms.always_offer
 
     def _negotiated(self) -> tuple[int, bool]:
         """The size the agent asked for, if that is a sane one, and whether it takes fragments. 256 where it asks for less."""

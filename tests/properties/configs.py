@@ -36,8 +36,13 @@ promising_policy = _choices(_KEEPING)
 answering_policy = _choices(_ANSWERING)
 
 
-def configs(policy: st.SearchStrategy[Policy], *, observe: bool = False) -> st.SearchStrategy[SessionConfig]:
-    """Settings as ``check`` would let them pass: room for a frame in ``held_bytes``."""
+def configs(
+    policy: st.SearchStrategy[Policy], *, observe: bool = False, exact_keys: bool = False
+) -> st.SearchStrategy[SessionConfig]:
+    """Settings as ``check`` would let them pass: room for a frame in ``held_bytes``.
+
+    ``exact_keys``: whether they may be asked for; what the checkers take for no HELLO at all may then be mended.
+    """
     sizes = st.sampled_from([(None, 1048576), (None, 1048576), (None, 16384), (1024, 1028), (256, 260)])
     return st.builds(
         lambda size, **rest: SessionConfig(max_frame_size=size[0], held_bytes=size[1], **rest),
@@ -47,7 +52,9 @@ def configs(policy: st.SearchStrategy[Policy], *, observe: bool = False) -> st.S
         capabilities=st.sampled_from(
             [frozenset(("pipelining",)), frozenset(("pipelining", "fragmentation", "async")), frozenset()]
         ),
+        always_offer=st.sampled_from([frozenset(), frozenset(), frozenset(("pipelining",))]),
         engine_id=st.sampled_from([None, None, "guard"]),
+        exact_keys=st.booleans() if exact_keys else st.just(False),
         disconnect_hold_s=st.sampled_from([0.5, 0.5, 0.0, 3.0]),
         answer_unanswered=st.booleans(),
         answer_deadline_s=st.sampled_from([None, None, 0.3]),

@@ -44,6 +44,7 @@ def terms_of(config: SessionConfig) -> Terms:
         open_notifies=config.open_notifies,
         held_bytes=config.held_bytes,
         capabilities=config.capabilities,
+        always_offer=config.always_offer,
         answer_unanswered=config.answer_unanswered,
     )
 

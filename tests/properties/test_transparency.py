@@ -19,7 +19,7 @@ pytestmark = marks
 
 
 @thoroughly
-@given(against_both, configs(any_policy), segmentations, dials)
+@given(against_both, configs(any_policy, exact_keys=True), segmentations, dials)
 def test_every_byte_is_accounted_for_after_every_step_under_any_policy(moves, config, sizes, dial):
     """Never raises, either; Play.books and Play.finish hold the assertions."""
     played = Play(config, dial=dial, sizes=sizes).play(moves).finish()
@@ -41,7 +41,7 @@ def _assert_nothing_was_forged(played):
 
 
 @thoroughly
-@given(against_both, configs(any_policy, observe=True), segmentations, dials)
+@given(against_both, configs(any_policy, observe=True, exact_keys=True), segmentations, dials)
 def test_observing_changes_no_byte_in_either_direction(moves, config, sizes, dial):
     played = Play(config, dial=dial, sizes=sizes).play(moves).finish()
     assert all(not event.applied for event in played.events if isinstance(event, AnomalySeen))

@@ -44,4 +44,5 @@ class Terms:
     open_notifies: int = 65536
     held_bytes: int = 1048576
     capabilities: frozenset[str] = frozenset(("pipelining",))
+    always_offer: frozenset[str] = frozenset()
     answer_unanswered: bool = False

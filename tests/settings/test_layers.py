@@ -59,7 +59,7 @@ def test_every_key_can_be_given_by_the_environment():
     for key, value, _origin in default.rows():
         name = ENVIRONMENT_PREFIX + key.replace("[", ".").replace("].", ".").replace(".", "__").upper()
         if value != "{}":
-            environ[name] = value.strip("[]")
+            environ[name] = value  # `[]` too: without the brackets it would be as good as not said
     loaded = load(None, environ)
     assert loaded.settings == default.settings
     assert {key for key, _value, origin in loaded.rows() if origin == "default"} == {"routes[0].policy"}

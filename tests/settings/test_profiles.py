@@ -1,0 +1,63 @@
+"""A profile is settings that anyone could write, and whatever is said by hand comes before it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spoe_guard.settings import load
+from spoe_guard.settings.profiles import PROFILES
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"
+
+
+def written(value):
+    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_is_as_good_as_its_settings_written_by_hand(from_yaml, name):
+    by_hand = "".join(f", {key}: {written(value)}" for key, value in PROFILES[name].items())
+    profile = from_yaml(f"routes: [{{hello: {{profile: {name}}}}}]")
+    assert profile.settings == from_yaml(f"routes: [{{hello: {{profile: {name}{by_hand}}}}}]").settings
+    hello = {key: (value, origin) for key, value, origin in profile.rows() if key.startswith("routes[0].hello.")}
+    default = {key: (value, origin) for key, value, origin in load().rows()}
+    for key, (value, origin) in hello.items():
+        short = key.rpartition(".")[2]
+        if short in PROFILES[name]:
+            assert (value, origin) == (written(PROFILES[name][short]), f"profile {name}")
+        elif short != "profile":
+            assert (value, origin) == default[key]
+
+
+def test_what_is_said_by_hand_comes_before_the_profile(from_yaml):
+    environ = {"SPOE_GUARD_ROUTES__0__HELLO__MAX_FRAME_SIZE": "null"}
+    loaded = from_yaml("routes: [{hello: {profile: dropmore, capabilities: [pipelining]}}]", environ)
+    hello = loaded.settings.routes[0].hello
+    assert (hello.capabilities, hello.max_frame_size) == (("pipelining",), None)
+    assert loaded.origin(("routes", "0", "hello", "capabilities")).endswith("guard.yaml:1")
+    assert loaded.origin(("routes", "0", "hello", "max_frame_size")).startswith("environment")
+
+
+def test_each_route_has_its_own_profile_and_the_environment_may_choose_it(from_yaml):
+    text = "routes:\n- hello: {profile: criteo}\n- name: b\n  listen: 127.0.0.1:7\n  hello:\n- name: c\n  listen: 127.0.0.1:8"
+    environ = {"SPOE_GUARD_ROUTES__1__HELLO__PROFILE": "dropmore"}
+    first, second, third = from_yaml(text, environ).settings.routes
+    assert (first.hello.engine_id, second.hello.engine_id, third.hello.engine_id) == ("spoe-guard", None, None)
+    assert (first.hello.max_frame_size, second.hello.max_frame_size, third.hello.max_frame_size) == (None, 65535, None)
+
+
+@pytest.mark.parametrize("name", ["critoe", "[criteo]", "null", "5"])
+def test_what_is_no_profile_is_refused_with_those_there_are(problems, name):
+    [said] = problems(f"routes: [{{hello: {{profile: {name}}}}}]")
+    assert said.startswith("routes[0].hello.profile: ")
+    assert said.endswith("allowed: none, criteo, negasus, dropmore, spoa-c")
+
+
+def test_the_example_file_says_what_each_profile_is():
+    told = dict(re.findall(r"^      #   ([a-z-]+) +(\w+: .*?)  ", EXAMPLE.read_text(), re.MULTILINE))
+    assert told == {
+        name: ", ".join(f"{key}: {written(value)}" for key, value in profile.items())
+        for name, profile in PROFILES.items()
+        if profile
+    }

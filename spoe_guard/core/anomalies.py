@@ -257,11 +257,3 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "the agent closed, or died, without a DISCONNECT; the guard says it",
         _ANSWER, (_PASS,), evidence="SPOE.txt 3.2.9"),
 }  # fmt: skip
-
-
-def by_name(name: str) -> Anomaly | None:
-    """Return the anomaly of that name, or None."""
-    try:
-        return Anomaly(name)
-    except ValueError:
-        return None

@@ -153,5 +153,5 @@ class Exchange:
 
 def no_effect_ack(ids: bytes) -> bytes:
     """Return an ACK without effect for the NOTIFY with the raw ``ids``."""
-    body = bytes((frame.ACK, 0, 0, 0, frame.FLAG_FIN)) + ids + actions.NO_EFFECT
+    body = frame.ACK_HEAD + ids + actions.NO_EFFECT
     return len(body).to_bytes(frame.LENGTH_BYTES, "big") + body

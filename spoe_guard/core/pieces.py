@@ -18,7 +18,7 @@ MOST_WAITING: Final = 256
 
 _MORE: Final = -1  # the piece at hand is not all there, or what comes next decides what it is
 _NONE: Final = -2  # no piece of any frame
-_FLAGS: Final = bytes((0, 0, 0, frame.FLAG_FIN))
+_FLAGS: Final = frame.FIN_ALONE
 _OPENINGS: Final = tuple(  # how an action may begin: type, number of arguments, scope
     bytes((*kind, scope)) for kind in ((actions.SET_VAR, 3), (actions.UNSET_VAR, 2)) for scope in range(actions.SCOPE_RES + 1)
 )

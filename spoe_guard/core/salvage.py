@@ -10,7 +10,7 @@ from typing import Final
 from spoe_guard.core.ledger import Ledger
 from spoe_guard.wire import actions, frame
 
-_ACK_MARK: Final = bytes((frame.ACK, 0, 0, 0, frame.FLAG_FIN))
+_ACK_MARK: Final = frame.ACK_HEAD
 
 
 class Salvage:

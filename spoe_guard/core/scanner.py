@@ -13,8 +13,8 @@ from spoe_guard.core.tally import Tally
 from spoe_guard.wire import actions, frame, messages
 
 _ANSWERED: Final = Fate.ANSWERED
-_NOTIFY_HEAD: Final = bytes((frame.NOTIFY, 0, 0, 0, frame.FLAG_FIN))
-_ACK_HEAD: Final = bytes((frame.ACK, 0, 0, 0, frame.FLAG_FIN))
+_NOTIFY_HEAD: Final = frame.NOTIFY_HEAD
+_ACK_HEAD: Final = frame.ACK_HEAD
 
 
 def scan_notifies(buf: bytes, pos: int, end: int, max_length: int, most: int, ledger: Ledger, tally: Tally, now: float) -> int:

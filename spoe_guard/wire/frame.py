@@ -38,6 +38,11 @@ AGENT_TYPES: Final = frozenset((AGENT_HELLO, AGENT_DISCONNECT, ACK))
 FLAG_FIN: Final = 0x00000001
 FLAG_ABRT: Final = 0x00000002
 
+# Type and flags of a whole frame, as they stand behind its length.
+FIN_ALONE: Final = FLAG_FIN.to_bytes(4, "big")
+NOTIFY_HEAD: Final = bytes((NOTIFY,)) + FIN_ALONE
+ACK_HEAD: Final = bytes((ACK,)) + FIN_ALONE
+
 LENGTH_BYTES: Final = 4
 IDS_AT: Final = 9  # offset of the stream-id in a whole frame: 4 length + 1 type + 4 flags
 MIN_LENGTH: Final = 7  # type, flags and two one-byte ids; shorter makes HAProxy spin (#2490)

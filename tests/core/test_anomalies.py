@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side, by_name
+from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
 from tests.core import frames
 from tests.core.scenes import SCENES, Scene
 from tests.core.script import Talk
@@ -58,12 +58,6 @@ def test_the_catalogue_has_one_row_per_anomaly_and_a_sentence_and_evidence_for_e
         assert len(row.sentence) > 10, anomaly
         assert not row.sentence.endswith("."), anomaly
         assert row.evidence, anomaly
-
-
-def test_an_anomaly_is_found_by_its_name() -> None:
-    assert by_name("late_ack") is Anomaly.LATE_ACK
-    assert by_name("LATE_ACK") is None
-    assert by_name("") is None
 
 
 # --- the paper ----------------------------------------

@@ -1,14 +1,16 @@
 """What becomes of an ACK: matched to its NOTIFY, mended where that is certain, passed once."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spoe_guard.core.ack_repair import diagnose
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.events import UnansweredReason
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.states import State
-from spoe_guard.core.walker import Walker
 from spoe_guard.wire import actions, frame
+
+if TYPE_CHECKING:
+    from spoe_guard.core.from_agent import FromAgent
 
 # An ACK whose NOTIFY is not open: what is known of that NOTIFY says what is wrong with it.
 UNWANTED: Final = {
@@ -18,20 +20,20 @@ UNWANTED: Final = {
 }
 
 
-def judge_ack(walker: Walker, said: frame.Frame, now: float) -> None:
+def judge_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says."""
     conv = walker.conv
-    fate = conv.ledger.fate(said.ids)
+    fate = conv.fate(said.ids)
     if fate is not Fate.OPEN:
         passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
         walker.pass_on(said, said.raw if passes else None)
-    elif conv.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
+    elif walker.link.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
         lose_ack(walker, said, now)
     else:
         settle_ack(walker, said, now)
 
 
-def settle_ack(walker: Walker, said: frame.Frame, now: float) -> None:
+def settle_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
     raw = walker.mend_flags(said, now)
@@ -40,20 +42,18 @@ def settle_ack(walker: Walker, said: frame.Frame, now: float) -> None:
     if raw is None:
         lose_ack(walker, said, now)
         return
-    conv.tally.observe_ack(now - conv.ledger.open.pop(said.ids))
-    conv.tally.open_notifies -= 1
-    conv.ledger.remember(said.ids, Fate.ANSWERED)
+    conv.answered(said.ids, now)
     walker.pass_on(said, raw)
 
 
-def lose_ack(walker: Walker, said: frame.Frame, now: float) -> None:
+def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered."""
     walker.pass_on(said, None)
-    if said.ids in walker.conv.ledger.open:
+    if walker.conv.holder(said.ids):
         walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 
-def _mend_payload(walker: Walker, said: frame.Frame, raw: bytes, now: float) -> bytes | None:
+def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float) -> bytes | None:
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
     if actions.check(raw, said.payload_at, len(raw)) == actions.OK:
         return raw

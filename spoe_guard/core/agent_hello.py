@@ -1,17 +1,20 @@
 """What becomes of the agent's answer to HAPROXY-HELLO: passed, mended, or a refusal."""
 
 import math
+from typing import TYPE_CHECKING
 
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.events import AgentReady, AuthoredReason, DisconnectSeen, EndedBy, EndReason
 from spoe_guard.core.hello import AgentHello, Offer
 from spoe_guard.core.states import State
-from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame
 
+if TYPE_CHECKING:
+    from spoe_guard.core.from_agent import FromAgent
 
-def judge_hello(walker: Walker, said: frame.Frame, offer: Offer, now: float) -> None:
+
+def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float) -> None:
     """Pass an AGENT-HELLO that HAProxy will take (promise H2); the session runs from then on."""
     conv = walker.conv
     raw = walker.mend_flags(said, now)
@@ -33,15 +36,16 @@ def judge_hello(walker: Walker, said: frame.Frame, offer: Offer, now: float) -> 
         walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities), reason)
     else:
         walker.pass_on(said, raw)
-    conv.agent_size = hello.shown_size
-    conv.fragments = "fragmentation" in hello.capabilities
-    conv.state = State.RUNNING
-    conv.agent_said_hello = True
-    conv.hello_by = math.inf
+    link = walker.link
+    link.size = hello.shown_size
+    link.fragments = "fragmentation" in hello.capabilities
+    link.said_hello = True
+    link.hello_by = math.inf
+    conv.state = link.state = State.RUNNING
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 
-def judge_refusal(walker: Walker, said: frame.Frame, now: float) -> None:
+def judge_refusal(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """AGENT-DISCONNECT in place of AGENT-HELLO."""
     conv = walker.conv
     word = note_goodbye(walker, said)
@@ -57,7 +61,7 @@ def judge_refusal(walker: Walker, said: frame.Frame, now: float) -> None:
     conv.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, word.message)
 
 
-def judge_trailing(walker: Walker, said: frame.Frame, now: float) -> None:
+def judge_trailing(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """Anything behind the AGENT-HELLO of a health check; HAProxy 3.1 and later call the agent DOWN for it."""
     if said.type == frame.AGENT_DISCONNECT:
         note_goodbye(walker, said)
@@ -65,9 +69,9 @@ def judge_trailing(walker: Walker, said: frame.Frame, now: float) -> None:
     walker.pass_on(said, said.raw if passes else None)
 
 
-def note_goodbye(walker: Walker, said: frame.Frame) -> goodbye.Goodbye:
+def note_goodbye(walker: "FromAgent", said: frame.Frame) -> goodbye.Goodbye:
     """Report that the agent said DISCONNECT, and return what it said."""
     word = goodbye.Goodbye(said)
-    walker.conv.agent_said_goodbye = True
+    walker.link.said_goodbye = True
     walker.conv.events.append(DisconnectSeen(walker.side, word.status, word.message))
     return word

@@ -5,6 +5,7 @@ import math
 from typing import Final
 
 from spoe_guard.core import goodbye
+from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AuthoredReason, DisconnectHeld, EndedBy, EndReason, SessionEnded, UnansweredReason
@@ -39,9 +40,16 @@ class Conversation(Exchange):
         self._leaving_as = (EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL, "")
         self._ended = (EndedBy.GUARD, EndReason.CLOSED)
 
-    def hold(self, said: Goodbye | None, now: float, by: EndedBy, reason: EndReason, status: int) -> None:
+    def dial(self, link: AgentLink, now: float) -> None:
+        """Ask for the connection of ``link``."""
+        link.state = State.DIALLING
+        link.done = False
+        link.dial = link.stirs = True
+        link.connect_by = now + self.config.connect_s
+
+    def hold(self, link: AgentLink, said: Goodbye | None, now: float, by: EndedBy, reason: EndReason, status: int) -> None:
         """Hold back the agent's last word, or the guard's in its place, until open NOTIFYs are answered."""
-        self.state = State.LEAVING
+        self.state = link.state = State.LEAVING
         self.held = said
         self.held_since = now
         self.hold_by = now + self.config.disconnect_hold_s
@@ -50,7 +58,8 @@ class Conversation(Exchange):
     def refuse(self, now: float, by: EndedBy, reason: EndReason, status: int, message: str) -> None:
         """Hold back the news that there is no agent to talk to."""
         self.state = State.REFUSING
-        self.connect_by = self.hello_by = math.inf
+        for link in self.links.values():
+            link.connect_by = link.hello_by = math.inf
         self.hold_by = now + REFUSAL_HOLD_S
         self._leaving_as = (by, reason, status or goodbye.STATUS_RESOURCES, message)
 
@@ -87,16 +96,20 @@ class Conversation(Exchange):
         self.to_haproxy.seal()
         if word in (LastWord.ANSWER, LastWord.CLOSE):
             self.close_haproxy()
-        self._dismiss_agent(status, message)
+        if self.hello_raw:
+            self.agent_books.dropped += len(self.hello_raw)
+            self.hello_raw = b""
+        for link in self.links.values():
+            self._dismiss(link, status, message)
         self.state = State.CLOSING
-        self.connect_by = self.hello_by = self.hold_by = math.inf
+        self.hello_by = self.hold_by = math.inf
         self.close_by = now + self.config.close_s
         self._ended = (by, reason)
         self.conclude()
 
     def _say(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
         """Tell HAProxy goodbye: the agent's own word if one is held, else one authored."""
-        lost = self.ledger.lost(now)
+        lost = self.past.lost(now)
         said = self.held
         if said is None:
             if lost and status == goodbye.STATUS_NORMAL and reason is AuthoredReason.LAST_WORD:
@@ -118,25 +131,24 @@ class Conversation(Exchange):
         self.to_haproxy.drop(len(raw))
         self.tell_haproxy(goodbye.encode(frame.AGENT_DISCONNECT, status, said.message), AuthoredReason.REPAIRED)
 
-    def _dismiss_agent(self, status: int, message: str) -> None:
-        """Tell the agent goodbye, if it was ever told hello (promise A3), or give up the dial."""
-        if self.hello_raw:
-            self.to_agent.drop(len(self.hello_raw))
-            self.hello_raw = b""
-        if self.agent_done:
+    def _dismiss(self, link: AgentLink, status: int, message: str) -> None:
+        """Tell an agent goodbye, if it was ever told hello (promise A3), or give up the dial."""
+        link.state = State.CLOSING
+        link.connect_by = link.hello_by = math.inf
+        if link.done:
             return
-        if self.hello_given:
+        if link.hello_given:
             if status == goodbye.STATUS_RESOURCES:  # that is how HAProxy learns of the agent's end, which is no news to it
                 status = goodbye.STATUS_NORMAL
             said = goodbye.encode(frame.HAPROXY_DISCONNECT, goodbye.clamp(status), message)
-            self.tell_agent(said, AuthoredReason.LAST_WORD)
-            self.to_agent.seal()
+            self.tell_agent(link, said, AuthoredReason.LAST_WORD)
+            link.way.seal()
         else:
-            self.close_agent(Close.ABORT)
+            link.shut(Close.ABORT)
 
     def conclude(self) -> None:
-        """Report the end, once, when both connections are."""
-        if self.state is State.CLOSING and self.haproxy_done and self.agent_done:
+        """Report the end, once, when all connections are."""
+        if self.state is State.CLOSING and self.haproxy_done and all(link.done for link in self.links.values()):
             self.state = State.CLOSED
             self.close_by = math.inf
             self.events.append(SessionEnded(*self._ended))

@@ -1,7 +1,8 @@
-"""What both sides of a session share while it lasts: its state, its two ways out, its open NOTIFYs."""
+"""What both sides of a session share while it lasts: its state, its ways out, its agent links."""
 
 import math
 
+from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import (
@@ -16,8 +17,8 @@ from spoe_guard.core.events import (
 )
 from spoe_guard.core.goodbye import Goodbye
 from spoe_guard.core.hello import Offer
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.outlet import Outlet
+from spoe_guard.core.ledger import Fate, Past
+from spoe_guard.core.outlet import Books, Outlet
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -27,8 +28,7 @@ from spoe_guard.wire import actions, frame
 class Exchange:
     """State and means of one session. ``FromHAProxy`` and ``FromAgent`` decide; this, and ``Conversation`` at the end, carry out.
 
-    ``haproxy_done`` and ``agent_done``: that connection is closed, was asked to close, or never was.
-    ``hello_given``: the link is connected and the agent has HAPROXY-HELLO.
+    ``haproxy_done``: its connection is closed, or was asked to close. ``links`` by number, those that are not over.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
@@ -36,25 +36,20 @@ class Exchange:
         self.config = config
         self.policy = config.policy
         self.tally = tally
-        self.ledger = Ledger()
+        self.past = Past()
         self.state = State.HAPROXY_HELLO
-        self.to_agent = Outlet()
+        self.agent_books = Books()
         self.to_haproxy = Outlet()
         self.out = Output()
         self.events: list[Event] = []
         self.offer: Offer | None = None
-        self.agent_size = frame.DEFAULT_MAX_FRAME_SIZE  # negotiated: most bytes behind the length prefix, both ways
-        self.fragments = False  # negotiated
-        self.hello_given = False
         self.haproxy_done = False
-        self.agent_done = True
         self.draining = False
-        self.agent_said_hello = False
-        self.agent_said_goodbye = False
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
-        self.held: Goodbye | None = None
+        self.link = AgentLink(0, self.past, self.agent_books)  # where NOTIFYs go
+        self.links = {0: self.link}
+        self.held: Goodbye | None = None  # the agent's last word, where it is the session's
         self.held_since = 0.0
-        self.connect_by = math.inf
         self.hello_by = math.inf
         self.hold_by = math.inf
         self.close_by = math.inf
@@ -86,13 +81,39 @@ class Exchange:
                 frame_id=parsed.frame_id if parsed else None,
                 length=frame.length_at(raw, 0) if known else len(raw),
                 offset=offset,
-                open_notifies=len(self.ledger.open),
+                open_notifies=self.open_notifies,
                 detail=detail,
                 sample=bytes(raw[:SAMPLE_BYTES]),
                 applied=not self.config.observe,
             )
         )
         return action
+
+    # --- open NOTIFYs ----------------------------------------------------------------------------------------------
+
+    @property
+    def open_notifies(self) -> int:
+        """How many NOTIFYs agents have and have not answered."""
+        return sum(len(link.ledger.open) for link in self.links.values())
+
+    def holder(self, ids: bytes) -> AgentLink | None:
+        """Return the link whose agent has the NOTIFY ``ids`` in hand."""
+        for link in self.links.values():
+            if ids in link.ledger.open:
+                return link
+        return None
+
+    def fate(self, ids: bytes) -> Fate:
+        """Return what is known of the NOTIFY ``ids``."""
+        return Fate.OPEN if self.holder(ids) else self.past.fate(ids)
+
+    def answered(self, ids: bytes, now: float) -> None:
+        """Settle the open NOTIFY ``ids``: its ACK passes."""
+        link = self.holder(ids)
+        if link is not None:  # pragma: no branch - it is open
+            self.tally.observe_ack(now - link.ledger.open.pop(ids))
+            self.tally.open_notifies -= 1
+            self.past.remember(ids, Fate.ANSWERED)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -103,22 +124,27 @@ class Exchange:
         self.events.append(FrameAuthored(Direction.TO_HAPROXY, data[4], reason))
         return True
 
-    def tell_agent(self, data: bytes, reason: AuthoredReason) -> None:
+    def tell_agent(self, link: AgentLink, data: bytes, reason: AuthoredReason) -> None:
         """Author a whole frame for the agent, unless it is too late."""
-        if self.to_agent.author(data):
+        if link.way.author(data):
             self.events.append(FrameAuthored(Direction.TO_AGENT, data[4], reason))
 
     # --- NOTIFYs that will have no ACK of the agent -----------------------------------------------------------------
 
     def give_up(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count one NOTIFY, open or just arrived, as unanswered, and answer it if the route says so."""
-        if ids in self.ledger.open:
+        link = self.holder(ids)
+        if link is not None:
+            del link.ledger.open[ids]
             self.tally.open_notifies -= 1
         self._settle([ids], now, reason)
 
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every open NOTIFY as unanswered."""
-        waiting = list(self.ledger.open)
+        waiting: list[bytes] = []
+        for link in self.links.values():
+            waiting += link.ledger.open
+            link.ledger.open.clear()
         if waiting:
             self.tally.open_notifies -= len(waiting)
             self._settle(waiting, now, reason)
@@ -132,7 +158,7 @@ class Exchange:
         self.events.append(NotifiesUnanswered(reason, len(waiting)))
         for ids in waiting:
             answered = answer and self.tell_haproxy(no_effect_ack(ids), AuthoredReason.ANSWERED)
-            self.ledger.give_up(ids, now, answered=answered)
+            self.past.give_up(ids, now, answered=answered)
 
     # --- closing ---------------------------------------------------------------------------------------------------
 
@@ -142,13 +168,6 @@ class Exchange:
             self.out.close_haproxy = how
             self.haproxy_done = True
             self.to_haproxy.seal()
-
-    def close_agent(self, how: Close = Close.FLUSH) -> None:
-        """Close the agent link behind what is queued for it."""
-        if not self.agent_done:
-            self.out.close_agent = how
-            self.agent_done = True
-            self.to_agent.seal()
 
 
 def no_effect_ack(ids: bytes) -> bytes:

@@ -1,11 +1,12 @@
-"""What the agent sends, on its way to HAProxy."""
+"""What an agent sends, on its way to HAProxy."""
 
 from spoe_guard.core import goodbye
 from spoe_guard.core.ack import UNWANTED, judge_ack
 from spoe_guard.core.agent_hello import judge_hello, judge_refusal, judge_trailing, note_goodbye
+from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.conversation import ENDING, Conversation, LastWord
-from spoe_guard.core.events import AgentUnreachable, DialFailure, EndedBy, EndReason, UnansweredReason
+from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import State, step
 from spoe_guard.core.torn import TornStream, looks_torn
@@ -14,11 +15,12 @@ from spoe_guard.wire import frame
 
 
 class FromAgent(Walker):
-    """Walks the agent's bytes."""
+    """Walks the bytes of one agent link."""
 
-    def __init__(self, conversation: Conversation, *, fast: bool) -> None:
-        super().__init__(conversation, Side.AGENT, fast=fast)
-        self.torn = TornStream(self)
+    def __init__(self, conversation: Conversation, link: AgentLink, *, fast: bool) -> None:
+        super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
+        self.link = link
+        self.torn = TornStream(self, link.ledger)
 
     @property
     def held(self) -> int:
@@ -27,23 +29,27 @@ class FromAgent(Walker):
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
-        return min(self.conv.agent_size, self.conv.config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
+        return min(self.link.size, self.conv.config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
-        conv = self.conv
-        if conv.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
+        conv, link = self.conv, self.link
+        if link.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
-        return scan_acks(buf, pos, end, conv.agent_size, conv.ledger, conv.tally, now)
+        return scan_acks(buf, pos, end, link.size, link.ledger, conv.tally, now)
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.conv.agent_done
+        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.link.done
+
+    def author(self, data: bytes, reason: AuthoredReason) -> None:
+        """Write a whole frame to HAProxy."""
+        self.conv.tell_haproxy(data, reason)
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they came off the wire."""
         self.conv.tally.bytes_to_haproxy += len(data)
-        if self.conv.state is State.HAPROXY_HELLO or self.conv.state is State.DIALLING:
+        if self.link.state is State.HAPROXY_HELLO or self.link.state is State.DIALLING:
             self._hold_early(data, now)
         else:
             super().receive(data, now)
@@ -51,11 +57,12 @@ class FromAgent(Walker):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         conv = self.conv
-        _, anomaly = step(conv.state, self.side, said.type)
-        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in conv.ledger.open
-        if conv.state is State.CLOSING:
+        state = self.link.state
+        _, anomaly = step(state, self.side, said.type)
+        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger.open
+        if state is State.CLOSING:
             self._behind_last_word(said, now)
-        elif check and conv.state is State.RUNNING:
+        elif check and state is State.RUNNING:
             judge_trailing(self, said, now)
         elif anomaly is not None:
             self.misplaced(anomaly, said, now)
@@ -63,7 +70,7 @@ class FromAgent(Walker):
             judge_ack(self, said, now)
         elif said.type == frame.AGENT_HELLO and conv.offer is not None:
             judge_hello(self, said, conv.offer, now)
-        elif conv.state is State.AGENT_HELLO:
+        elif state is State.AGENT_HELLO:
             judge_refusal(self, said, now)
         else:
             self._disconnect(said, now)
@@ -71,13 +78,13 @@ class FromAgent(Walker):
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
-        if self.conv.state is State.LEAVING and not self.conv.ledger.open:
+        if self.link.state is State.LEAVING and not self.link.ledger.open:
             self.conv.leave(now)  # what else is in the same write is behind it
         return used
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
-        if self.conv.state not in (State.RUNNING, State.LEAVING) or end - pos <= frame.LENGTH_BYTES:
+        if self.link.state not in (State.RUNNING, State.LEAVING) or end - pos <= frame.LENGTH_BYTES:
             return 0
         length = frame.length_at(buf, pos)
         after = pos + frame.LENGTH_BYTES + length
@@ -95,13 +102,13 @@ class FromAgent(Walker):
         ids_end = frame.ids_end(buf, pos + frame.IDS_AT, end)
         ids = buf[pos + frame.IDS_AT : ids_end] if ids_end > 0 else b""
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
-        if head[0] == frame.ACK and ids in self.conv.ledger.open:
+        if head[0] == frame.ACK and ids in self.link.ledger.open:
             self.conv.give_up(ids, now, UnansweredReason.ACK_DROPPED)
         return used
 
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
         """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
-        if self.conv.state is State.AGENT_HELLO:
+        if self.link.state is State.AGENT_HELLO:
             self.conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
         else:
             super().fail(now, status)
@@ -110,27 +117,27 @@ class FromAgent(Walker):
 
     def ended(self, now: float, *, reset: bool) -> None:
         """The agent will send no more."""
-        conv = self.conv
-        if conv.agent_done:
+        conv, link = self.conv, self.link
+        if link.done:
             return
         reason = EndReason.RESET if reset else EndReason.CLOSED
         if reset:
-            conv.close_agent()  # nobody is there to be told goodbye
-        if (self.inlet.inside_frame or self.torn.mid_frame) and conv.state not in ENDING:
+            link.shut()  # nobody is there to be told goodbye
+        if (self.inlet.inside_frame or self.torn.mid_frame) and link.state not in ENDING:
             self.truncated("the agent closed inside a frame")
-        if conv.state is State.LEAVING:
+        if link.state is State.LEAVING:
             conv.leave(now)
-        elif conv.state is State.RUNNING and conv.offer is not None and conv.offer.healthcheck:
+        elif link.state is State.RUNNING and conv.offer is not None and conv.offer.healthcheck:
             conv.finish(now, EndedBy.AGENT, reason, word=LastWord.NONE)
-        elif conv.state in (State.AGENT_HELLO, State.RUNNING):
+        elif link.state in (State.AGENT_HELLO, State.RUNNING) and conv.state is not State.REFUSING:
             self._left_unsaid(reason, now)
-        conv.close_agent()
+        link.shut()
         conv.conclude()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
         """The agent ended the link without DISCONNECT."""
         conv = self.conv
-        early = conv.state is State.AGENT_HELLO
+        early = self.link.state is State.AGENT_HELLO
         detail = f"the agent's connection was {reason.value}" + (" before AGENT-HELLO" if early else "")
         action = conv.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
         if early:
@@ -160,23 +167,22 @@ class FromAgent(Walker):
             self.pass_on(said, None)
             return
         word.fit = word.fit and raw is said.raw
-        if conv.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER:
-            conv.hold(word, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL)
+        if self.link.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER:
+            conv.hold(self.link, word, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL)
         else:
             conv.held = word
             conv.finish(now, EndedBy.AGENT, EndReason.DISCONNECT)
 
     def _behind_last_word(self, said: frame.Frame, now: float) -> None:
         """A frame behind the last word to HAProxy: nothing passes any more, and only the expected is no anomaly."""
-        conv = self.conv
         self.pass_on(said, None)
         anomaly = Anomaly.FRAME_AFTER_DISCONNECT
-        if said.type == frame.AGENT_HELLO and not conv.agent_said_hello:
+        if said.type == frame.AGENT_HELLO and not self.link.said_hello:
             return
         if said.type == frame.ACK:
-            anomaly = UNWANTED[conv.ledger.fate(said.ids)]
+            anomaly = UNWANTED[self.conv.fate(said.ids)]
         elif said.type == frame.AGENT_DISCONNECT:
-            if not conv.agent_said_goodbye:
+            if not self.link.said_goodbye:
                 note_goodbye(self, said)
                 return
             anomaly = Anomaly.DISCONNECT_REPEATED
@@ -200,12 +206,12 @@ class FromAgent(Walker):
         """Search the rest of a broken stream for ACKs, then end."""
         conv = self.conv
         self.broken = True
-        hopeful = conv.state in (State.RUNNING, State.LEAVING)
+        hopeful = self.link.state in (State.RUNNING, State.LEAVING)
         if self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail, None if hopeful else Action.CLOSE) is Action.CLOSE:
             self.discard(len(rest))
             return
-        if conv.state is State.RUNNING:
-            conv.hold(None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
+        if self.link.state is State.RUNNING:
+            conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
         self.torn.search(rest, now)
 
     def _search_inside(self, said: frame.Frame, word: goodbye.Goodbye, now: float) -> None:
@@ -213,7 +219,7 @@ class FromAgent(Walker):
         conv = self.conv
         self.broken = True
         self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "its payload does not parse; it may hold other frames")
-        conv.hold(None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL))
+        conv.hold(self.link, None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL))
         self.way.drop(said.payload_at)
         self.inlet.offset += said.payload_at
         self.torn.search(said.payload, now)
@@ -221,7 +227,7 @@ class FromAgent(Walker):
 
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""
-        if not self.torn.open or self.conv.state not in (State.RUNNING, State.LEAVING):
+        if not self.torn.open or self.link.state not in (State.RUNNING, State.LEAVING):
             self.torn.release()
             self.discard(len(rest))
             return

@@ -17,7 +17,7 @@ class FromHAProxy(Walker):
     """Walks HAProxy's bytes."""
 
     def __init__(self, conversation: Conversation, *, fast: bool) -> None:
-        super().__init__(conversation, Side.HAPROXY, fast=fast)
+        super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=fast)
         self._said_goodbye = False
 
     def limit(self) -> int:
@@ -30,11 +30,16 @@ class FromHAProxy(Walker):
         conv = self.conv
         if conv.state is not State.RUNNING or conv.draining:
             return pos
-        return scan_notifies(buf, pos, end, conv.agent_size, conv.config.open_notifies, conv.ledger, conv.tally, now)
+        link = conv.link
+        return scan_notifies(buf, pos, end, link.size, conv.config.open_notifies, link.ledger, conv.tally, now)
 
     def stopped(self) -> bool:
         """Behind a break, or once HAProxy's connection was closed."""
         return self.broken or self.conv.haproxy_done
+
+    def author(self, data: bytes, reason: AuthoredReason) -> None:
+        """Write a whole frame to the agent."""
+        self.conv.tell_agent(self.conv.link, data, reason)
 
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
@@ -118,7 +123,7 @@ class FromHAProxy(Walker):
         conv = self.conv
         offer = hello.read_offer(said, conv.config)
         if isinstance(offer, hello.Fault):
-            conv.to_agent.drop(len(said.raw))
+            self.way.drop(len(said.raw))
             conv.judge(self.side, offer.anomaly, said.raw, self.inlet.offset, parsed=said, detail=offer.detail)
             version = offer.anomaly is Anomaly.HELLO_VERSION
             status = goodbye.STATUS_BAD_VERSION if version else goodbye.STATUS_INVALID
@@ -129,10 +134,8 @@ class FromHAProxy(Walker):
         conv.offer = offer
         conv.state = State.DIALLING
         conv.hello_by = math.inf
-        conv.connect_by = now + conv.config.connect_s
-        conv.agent_done = False
-        conv.out.dial = True
         conv.hello_raw = said.raw
+        conv.dial(conv.link, now)
 
     def _disconnect(self, said: frame.Frame, now: float) -> None:
         """HAProxy's last word: answered at once, whatever the agent does, and passed on."""
@@ -141,22 +144,23 @@ class FromHAProxy(Walker):
         self._said_goodbye = True
         conv.events.append(DisconnectSeen(self.side, word.status, word.message))
         if conv.state in ENDING:
-            conv.to_agent.drop(len(said.raw))
+            self.way.drop(len(said.raw))
             conv.close_haproxy()
             conv.conclude()
             return
         status = goodbye.clamp(word.status)
         conv.abandon(now, UnansweredReason.HAPROXY_GONE)
-        if not conv.hello_given:
-            conv.to_agent.drop(len(said.raw))
+        way = conv.link.way
+        if not conv.link.hello_given:
+            way.drop(len(said.raw))
         elif word.passable and word.plain:
-            conv.to_agent.forward(said.raw)
-            conv.to_agent.seal()
+            way.forward(said.raw)
+            way.seal()
         else:
             self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
-            conv.to_agent.drop(len(said.raw))
-            conv.tell_agent(goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
-            conv.to_agent.seal()
+            way.drop(len(said.raw))
+            self.author(goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+            way.seal()
         conv.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, word=LastWord.ANSWER)
 
     def _notify(self, said: frame.Frame, now: float) -> None:
@@ -167,8 +171,8 @@ class FromHAProxy(Walker):
             self._open(said.ids, now)
             self.pass_on(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN))
             return
-        conv.to_agent.drop(len(raw))
-        if verdict is Action.ANSWER and said.ids not in conv.ledger.open:
+        self.way.drop(len(raw))
+        if verdict is Action.ANSWER and not conv.holder(said.ids):
             conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
@@ -181,15 +185,15 @@ class FromHAProxy(Walker):
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
-        if ids not in self.conv.ledger.open:
+        if not self.conv.holder(ids):
             self.conv.give_up(ids, now, reason)
 
     def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
         """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
         conv = self.conv
         length = len(said.raw) - frame.LENGTH_BYTES
-        if length > conv.agent_size:
-            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {conv.agent_size}")
+        if length > conv.link.size:
+            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {conv.link.size}")
         fault = messages.check(said.raw, said.payload_at, len(said.raw))
         verdict = Action.PASS
         if fault in (varint.BAD, varint.INCOMPLETE):
@@ -198,35 +202,35 @@ class FromHAProxy(Walker):
             verdict = self.judge(Anomaly.NOTIFY_MALFORMED, said, now)
         elif said.payload_at == len(said.raw):
             verdict = self.judge(Anomaly.NOTIFY_EMPTY, said, now)
-        if verdict is Action.PASS and said.ids in conv.ledger.open:
+        if verdict is Action.PASS and conv.holder(said.ids):
             verdict = self.judge(Anomaly.NOTIFY_DUPLICATE, said, now)
         if verdict is Action.PASS and said.flags != frame.FLAG_FIN:
             verdict = self.judge(Anomaly.RESERVED_FLAGS, said, now, f"flags {said.flags:#010x}")
         return verdict
 
     def _open(self, ids: bytes, now: float) -> None:
-        conv = self.conv
-        if ids in conv.ledger.open:
+        conv, opened = self.conv, self.conv.link.ledger.open
+        if ids in opened:
             return
-        if len(conv.ledger.open) >= conv.config.open_notifies:
-            conv.give_up(conv.ledger.oldest(), now, UnansweredReason.LIMIT)
-        conv.ledger.open[ids] = now
+        if len(opened) >= conv.config.open_notifies:
+            conv.give_up(conv.link.ledger.oldest(), now, UnansweredReason.LIMIT)
+        opened[ids] = now
         conv.tally.open_notifies += 1
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
         """A NOTIFY without FIN, or an UNSET that continues one."""
         conv = self.conv
         first = said.type == frame.NOTIFY
-        fits = len(said.raw) - frame.LENGTH_BYTES <= conv.agent_size
-        if conv.fragments and fits:
+        fits = len(said.raw) - frame.LENGTH_BYTES <= conv.link.size
+        if conv.link.fragments and fits:
             if first:
                 self._open(said.ids, now)
-            elif said.flags & frame.FLAG_ABRT and said.ids in conv.ledger.open:
+            elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):
                 conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
-            conv.to_agent.forward(said.raw)
+            self.way.forward(said.raw)
             return
-        conv.to_agent.drop(len(said.raw))
-        action = self.judge(Anomaly.NOTIFY_OVERSIZE if conv.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
+        self.way.drop(len(said.raw))
+        action = self.judge(Anomaly.NOTIFY_OVERSIZE if conv.link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
 

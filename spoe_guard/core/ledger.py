@@ -1,4 +1,4 @@
-"""The open NOTIFYs of one session, and what became of the last few.
+"""The open NOTIFYs of an agent link, and what became of the last few of the session.
 
 Keys are the raw bytes of stream-id and frame-id. The varint encoding has one form per value, so the bytes
 compare ids in full width (HAProxy itself cuts them to 32 bits) without decoding them.
@@ -25,13 +25,12 @@ class Fate(enum.Enum):
     UNKNOWN = "unknown"  # never open on this session, or settled too long ago to remember
 
 
-class Ledger:
-    """Open NOTIFYs by ids, oldest first, each with the time it was passed on."""
+class Past:
+    """What became of the last few NOTIFYs of a session, whichever link had them."""
 
-    __slots__ = ("_lost", "_lost_at", "_older", "_recent", "open")
+    __slots__ = ("_lost", "_lost_at", "_older", "_recent")
 
     def __init__(self) -> None:
-        self.open: dict[bytes, float] = {}
         self._lost = 0
         self._lost_at = -math.inf
         self._recent: dict[bytes, Fate] = {}
@@ -45,8 +44,7 @@ class Ledger:
             self._recent = {}
 
     def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
-        """Settle ``ids`` without the agent's ACK. ``answered``: HAProxy was given one all the same."""
-        self.open.pop(ids, None)
+        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy was given one all the same."""
         self.remember(ids, Fate.GIVEN_UP)
         if not answered:
             self._lost = self.lost(now) + 1
@@ -57,10 +55,18 @@ class Ledger:
         return self._lost if now < self._lost_at + LOSS_MATTERS_S else 0
 
     def fate(self, ids: bytes) -> Fate:
-        """Return what is known of ``ids``."""
-        if ids in self.open:
-            return Fate.OPEN
+        """Return what is known of ``ids``, which is not open."""
         return self._recent.get(ids) or self._older.get(ids) or Fate.UNKNOWN
+
+
+class Ledger:
+    """The NOTIFYs one agent has in hand: ``open`` by ids, oldest first, each with the time it was passed on."""
+
+    __slots__ = ("open", "past")
+
+    def __init__(self, past: Past | None = None) -> None:
+        self.open: dict[bytes, float] = {}
+        self.past = past or Past()
 
     def oldest(self) -> bytes:
         """Return the ids of the NOTIFY that has been open longest; there must be one."""

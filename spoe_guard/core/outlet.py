@@ -1,42 +1,53 @@
-"""The one ordered way out of a session in one direction."""
+"""The one ordered way out of a session to one connection."""
 
 
-class Outlet:
-    """Collects what one step of a session writes in one direction, and keeps its books.
+class Books:
+    """What became of the bytes for one side: all of a session's agent links share one.
 
     ``forwarded`` counts bytes of the peer's that went on as they came, ``dropped`` those that did not,
-    ``authored`` bytes that only the guard wrote. A repaired frame is dropped and authored. Once sealed nothing
-    more goes out: that is what makes a DISCONNECT the last frame (promises H4 and A3).
+    ``authored`` bytes that only the guard wrote. A repaired frame is dropped and authored.
     """
 
-    __slots__ = ("_pieces", "authored", "dropped", "forwarded", "sealed")
+    __slots__ = ("authored", "dropped", "forwarded")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
         self.forwarded = 0
         self.authored = 0
         self.dropped = 0
+
+
+class Outlet:
+    """Collects what one step of a session writes to one connection, and keeps the books.
+
+    Once sealed nothing more goes out: that is what makes a DISCONNECT the last frame (promises H4 and A3).
+    """
+
+    __slots__ = ("_pieces", "books", "sealed")
+
+    def __init__(self, books: Books | None = None) -> None:
+        self._pieces: list[bytes] = []
+        self.books = books or Books()
         self.sealed = False
 
     def forward(self, data: bytes) -> None:
         """Send on bytes as they came."""
         if self.sealed:
-            self.dropped += len(data)
+            self.books.dropped += len(data)
             return
         self._pieces.append(data)
-        self.forwarded += len(data)
+        self.books.forwarded += len(data)
 
     def author(self, data: bytes) -> bool:
         """Send bytes of the guard's own; False when it is too late for any."""
         if self.sealed:
             return False
         self._pieces.append(data)
-        self.authored += len(data)
+        self.books.authored += len(data)
         return True
 
     def drop(self, count: int) -> None:
         """Book ``count`` bytes of the peer's that go nowhere."""
-        self.dropped += count
+        self.books.dropped += count
 
     def seal(self) -> None:
         """Let nothing more out."""

@@ -47,6 +47,7 @@ def scan_notifies(buf: bytes, pos: int, end: int, max_length: int, most: int, le
 def scan_acks(buf: bytes, pos: int, end: int, max_length: int, ledger: Ledger, tally: Tally, now: float) -> int:
     """Settle every ordinary ACK from ``pos`` on; return where it stopped."""
     opened = ledger.open
+    remember = ledger.past.remember
     before = len(opened)
     while end - pos > frame.IDS_AT + 1:
         length = frame.length_at(buf, pos)
@@ -64,7 +65,7 @@ def scan_acks(buf: bytes, pos: int, end: int, max_length: int, ledger: Ledger, t
         if since is None or actions.check(buf, payload_at, after) != actions.OK:
             break
         del opened[ids]
-        ledger.remember(ids, _ANSWERED)
+        remember(ids, _ANSWERED)
         tally.observe_ack(now - since)
         pos = after
     count = before - len(opened)

@@ -30,10 +30,12 @@ class Session:
     def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
         self._conv = Conversation(config, tally)
         self._conv.hello_by = now + config.hello_s
+        self._fast = fast
         self._from_haproxy = FromHAProxy(self._conv, fast=fast)
-        self._from_agent = FromAgent(self._conv, fast=fast)
+        self._agents = {0: FromAgent(self._conv, self._conv.link, fast=fast)}  # by the number of the link
         self._active = now
         self._held = 0
+        self._keeps = False  # the side that was just heard keeps bytes back
         self.deadline = self._conv.hello_by
 
     @property
@@ -44,7 +46,7 @@ class Session:
     @property
     def open_notifies(self) -> int:
         """NOTIFYs the agent has and has not answered."""
-        return len(self._conv.ledger.open)
+        return self._conv.open_notifies
 
     @property
     def state(self) -> State:
@@ -57,44 +59,37 @@ class Session:
         """HAProxy's connection was accepted."""
         return self._step(now)
 
-    def receive(self, side: Side, data: bytes, now: float) -> Output:
-        """Bytes came from ``side``."""
+    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+        """Bytes came from ``side``; from the agent on the link of that number."""
         self._active = now
         if side is _AGENT:
-            self._from_agent.receive(data, now)
+            agent = self._agents[link]
+            agent.receive(data, now)
+            self._keeps = agent.held > 0
         else:
             self._from_haproxy.receive(data, now)
+            self._keeps = self._from_haproxy.inlet.held > 0
         return self._step(now)
 
-    def agent_connected(self, now: float) -> Output:
+    def agent_connected(self, now: float, link: int = 0) -> Output:
         """The agent link that ``Output.dial`` asked for is up."""
-        conv = self._conv
-        if conv.state is State.DIALLING and conv.offer is not None:
-            conv.hello_given = True
-            if conv.offer.raw is conv.hello_raw:
-                conv.to_agent.forward(conv.offer.raw)
-            else:
-                conv.to_agent.drop(len(conv.hello_raw))
-                conv.tell_agent(conv.offer.raw, AuthoredReason.HELLO_NORMALISED)
-            conv.hello_raw = b""
-            conv.agent_size = conv.offer.max_frame_size
-            conv.state = State.AGENT_HELLO
-            conv.connect_by = math.inf
-            conv.hello_by = now + conv.config.hello_s
-            self._from_agent.release_early(now)
+        agent = self._agents[link]
+        if agent.link.state is State.DIALLING:
+            self._greet(agent, now)
         return self._step(now)
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
         """The agent could not be dialled."""
-        if self._conv.state is State.DIALLING:
+        lost = self._agents[link].link
+        if lost.state is State.DIALLING:
             self._unreachable(reason, detail, now)
-            self._conv.agent_done = True
+            lost.done = True
         return self._step(now)
 
-    def closed(self, side: Side, now: float, *, reset: bool) -> Output:
+    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke (``reset``): it will send no more."""
         if side is _AGENT:
-            self._from_agent.ended(now, reset=reset)
+            self._agents[link].ended(now, reset=reset)
         else:
             self._from_haproxy.ended(now, reset=reset)
         return self._step(now)
@@ -117,17 +112,15 @@ class Session:
         conv = self._conv
         if now >= conv.close_by:
             conv.close_haproxy()
-            conv.close_agent()
+            for link in conv.links.values():
+                link.shut()
             conv.conclude()
         elif now >= conv.hold_by:
             self._hold_over(now)
-        elif now >= conv.connect_by:
-            self._unreachable(DialFailure.TIMEOUT, f"no connection within {conv.config.connect_s:g} s", now)
-            conv.close_agent(Close.ABORT)
         elif now >= conv.hello_by:
-            self._no_hello(now)
+            conv.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, word=LastWord.CLOSE)
         elif conv.state not in ENDING:
-            self._stalled(now)
+            self._overdue(now)
         return self._step(now)
 
     def release(self) -> tuple[bytes, bytes]:
@@ -137,14 +130,15 @@ class Session:
         """
         conv = self._conv
         conv.tally.held_bytes -= self._held
-        conv.tally.open_notifies -= len(conv.ledger.open)
-        conv.ledger.open.clear()
+        conv.tally.open_notifies -= conv.open_notifies
+        for link in conv.links.values():
+            link.ledger.open.clear()
         self._held = 0
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
-        to_haproxy = conv.to_haproxy.take() + said + self._from_agent.inlet.release()
-        return conv.to_agent.take() + conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy
+        to_haproxy = conv.to_haproxy.take() + said + self._agents[conv.link.number].inlet.release()
+        return conv.link.way.take() + conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -164,61 +158,106 @@ class Session:
         else:
             conv.leave(now)
 
-    def _no_hello(self, now: float) -> None:
-        conv = self._conv
-        if conv.state is State.HAPROXY_HELLO:
-            conv.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, word=LastWord.CLOSE)
-        else:
-            self._unreachable(DialFailure.HELLO_TIMEOUT, f"no AGENT-HELLO within {conv.config.hello_s:g} s", now)
-
-    def _stalled(self, now: float) -> None:
-        """Frames that stand still, NOTIFYs past their deadline, a connection with nothing to say."""
+    def _overdue(self, now: float) -> None:
+        """A dial or HELLO that takes too long, frames that stand still, NOTIFYs past their deadline, nothing at all."""
         conv, config = self._conv, self._conv.config
-        stuck = f"no more of it within {config.frame_s:g} s"
-        if now >= self._from_agent.inlet.since + config.frame_s:
-            self._from_agent.truncated(stuck)
-            conv.finish(now, EndedBy.AGENT, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
-        elif now >= self._from_haproxy.inlet.since + config.frame_s:
-            self._from_haproxy.truncated(stuck)
+        for agent in self._agents.values():
+            if self._link_overdue(agent, now):
+                return
+        if now >= self._from_haproxy.inlet.since + config.frame_s:
+            self._from_haproxy.truncated(self._stuck)
             conv.finish(now, EndedBy.HAPROXY, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
         elif now >= self._active + config.idle_s:
             conv.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
         elif config.answer_deadline_s is not None:
-            opened = conv.ledger.open
-            while opened and now >= opened[conv.ledger.oldest()] + config.answer_deadline_s:
-                conv.give_up(conv.ledger.oldest(), now, UnansweredReason.DEADLINE)
+            for link in conv.links.values():
+                opened = link.ledger.open
+                while opened and now >= opened[link.ledger.oldest()] + config.answer_deadline_s:
+                    conv.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
+
+    def _link_overdue(self, agent: FromAgent, now: float) -> bool:
+        """Deal with what takes too long on one link; False when nothing does."""
+        conv, config, link = self._conv, self._conv.config, agent.link
+        if now >= link.connect_by:
+            self._unreachable(DialFailure.TIMEOUT, f"no connection within {config.connect_s:g} s", now)
+            link.shut(Close.ABORT)
+        elif now >= link.hello_by:
+            self._unreachable(DialFailure.HELLO_TIMEOUT, f"no AGENT-HELLO within {config.hello_s:g} s", now)
+        elif now >= agent.inlet.since + config.frame_s:
+            agent.truncated(self._stuck)
+            conv.finish(now, EndedBy.AGENT, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
+        else:
+            return False
+        return True
+
+    @property
+    def _stuck(self) -> str:
+        return f"no more of it within {self._conv.config.frame_s:g} s"
+
+    def _greet(self, agent: FromAgent, now: float) -> None:
+        """Give the agent HAPROXY-HELLO, and hear what it may have said before."""
+        conv, link, offer = self._conv, agent.link, self._conv.offer
+        if offer is None:  # pragma: no cover - nothing is dialled before there is one
+            return
+        link.hello_given = True
+        if offer.raw is conv.hello_raw:
+            link.way.forward(offer.raw)
+        else:
+            link.way.drop(len(conv.hello_raw))
+            conv.tell_agent(link, offer.raw, AuthoredReason.HELLO_NORMALISED)
+        conv.hello_raw = b""
+        link.size = offer.max_frame_size
+        conv.state = link.state = State.AGENT_HELLO
+        link.connect_by = math.inf
+        link.hello_by = now + conv.config.hello_s
+        agent.release_early(now)
 
     # --- the end of every step -----------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Output:
         conv = self._conv
-        if not conv.ledger.open:
-            if conv.state is State.LEAVING:
+        if conv.state is State.LEAVING:
+            if not conv.open_notifies:
                 conv.leave(now)
-            elif conv.draining and conv.state is State.RUNNING:
-                conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
-        out = conv.out
+        elif conv.draining and conv.state is State.RUNNING and not conv.open_notifies:
+            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
         ending = conv.state in ENDING
         if ending:
-            self._from_agent.torn.release()
-            if conv.state is State.CLOSED:
-                self._from_agent.forget()
-                self._from_haproxy.forget()
-        if ending or conv.events or self._held or self._from_agent.held or self._from_haproxy.inlet.held or conv.hello_raw:
+            self._forget()
+        if ending or conv.events or self._held or self._keeps or conv.hello_raw:
             self._settle_up()
         elif now >= self.deadline:
             self.deadline = self._next_deadline()
-        elif conv.config.answer_deadline_s is not None and conv.ledger.open:
+        elif conv.config.answer_deadline_s is not None and conv.link.ledger.open:
             self.deadline = min(self.deadline, now + conv.config.answer_deadline_s)
-        out.to_agent = conv.to_agent.take()
-        out.to_haproxy = conv.to_haproxy.take()
+        return self._collect()
+
+    def _collect(self) -> Output:
+        """Return what this step writes, dials and closes."""
+        conv = self._conv
+        out = conv.out
         conv.out = Output()
+        out.to_haproxy = conv.to_haproxy.take()
+        link = conv.link
+        out.to_agent = link.way.take()
+        if link.stirs:
+            out.dial, out.close_agent = link.dial, link.close
+            link.dial, link.close, link.stirs = False, Close.KEEP, False
         return out
+
+    def _forget(self) -> None:
+        """Let go of bytes that nothing will come of any more."""
+        for agent in self._agents.values():
+            agent.torn.release()
+            if self._conv.state is State.CLOSED:
+                agent.forget()
+        if self._conv.state is State.CLOSED:
+            self._from_haproxy.forget()
 
     def _settle_up(self) -> None:
         """Bring the books and the deadline up to date behind a step that was not ordinary."""
         conv = self._conv
-        held = self._from_agent.held + self._from_haproxy.inlet.held + len(conv.hello_raw)
+        held = self._from_haproxy.inlet.held + len(conv.hello_raw) + sum(agent.held for agent in self._agents.values())
         if conv.held is not None:
             held += len(conv.held.frame.raw)
         conv.tally.held_bytes += held - self._held
@@ -234,8 +273,10 @@ class Session:
             return math.inf
         if conv.state is State.CLOSING:
             return conv.close_by
-        frame_by = min(self._from_agent.inlet.since, self._from_haproxy.inlet.since) + config.frame_s
-        answer_by = math.inf
-        if config.answer_deadline_s is not None and conv.ledger.open:
-            answer_by = conv.ledger.open[conv.ledger.oldest()] + config.answer_deadline_s
-        return min(conv.connect_by, conv.hello_by, conv.hold_by, frame_by, answer_by, self._active + config.idle_s)
+        by = min(conv.hello_by, conv.hold_by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
+        for agent in self._agents.values():
+            link = agent.link
+            by = min(by, link.connect_by, link.hello_by, agent.inlet.since + config.frame_s)
+            if config.answer_deadline_s is not None and link.ledger.open:
+                by = min(by, link.ledger.open[link.ledger.oldest()] + config.answer_deadline_s)
+        return by

@@ -5,14 +5,18 @@ either is searched for whole ACKs until the session ends.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 from spoe_guard.core.ack import settle_ack
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.goodbye import Goodbye
+from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.pieces import Pieces
 from spoe_guard.core.salvage import Salvage
-from spoe_guard.core.walker import Walker
 from spoe_guard.wire import actions, frame
+
+if TYPE_CHECKING:
+    from spoe_guard.core.from_agent import FromAgent
 
 
 def looks_torn(raw: bytes) -> bool:
@@ -30,8 +34,9 @@ def looks_torn(raw: bytes) -> bool:
 class TornStream:
     """Takes the agent's bytes while they are no plain frames. ``open`` as long as that lasts."""
 
-    def __init__(self, walker: Walker) -> None:
+    def __init__(self, walker: "FromAgent", ledger: Ledger) -> None:
         self._walker = walker
+        self._ledger = ledger
         self._pieces: Pieces | None = None
         self._salvage: Salvage | None = None
         self._searched_from = 0
@@ -72,7 +77,7 @@ class TornStream:
     def search(self, rest: bytes, now: float) -> None:
         """Look for whole ACKs from here to the end of the stream."""
         walker = self._walker
-        self._salvage = Salvage(walker.conv.ledger, walker.limit())
+        self._salvage = Salvage(self._ledger, walker.limit())
         self._searched_from = walker.inlet.offset
         self.take(rest, now)
 

@@ -20,14 +20,13 @@ from spoe_guard.wire import frame
 class Walker(ABC):
     """One side's bytes on their way to the other. ``fast`` False leaves every frame to the readable path."""
 
-    def __init__(self, conversation: Conversation, side: Side, *, fast: bool) -> None:
+    def __init__(self, conversation: Conversation, side: Side, way: Outlet, *, fast: bool) -> None:
         self.conv = conversation
         self.side = side
+        self.way = way
         self.inlet = Inlet()
-        from_agent = side is Side.AGENT
-        self.way: Outlet = conversation.to_haproxy if from_agent else conversation.to_agent
-        self._tell = conversation.tell_haproxy if from_agent else conversation.tell_agent
-        self._frames = conversation.tally.frames_to_haproxy if from_agent else conversation.tally.frames_to_agent
+        tally = conversation.tally
+        self._frames = tally.frames_to_haproxy if side is Side.AGENT else tally.frames_to_agent
         self._fast = fast
         self.broken = False  # what comes can no longer be cut into frames
 
@@ -52,6 +51,10 @@ class Walker(ABC):
     @abstractmethod
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
+
+    @abstractmethod
+    def author(self, data: bytes, reason: AuthoredReason) -> None:
+        """Write a whole frame of the guard's own where what this side sends goes."""
 
     @abstractmethod
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
@@ -179,7 +182,7 @@ class Walker(ABC):
             return
         self.way.drop(len(said.raw))
         if raw is not None:
-            self._tell(raw, reason)
+            self.author(raw, reason)
 
     def mend_flags(self, said: frame.Frame, now: float) -> bytes | None:
         """Return the frame with FIN alone, or None when the policy does not let it pass."""

@@ -188,10 +188,10 @@ class Talk:
             return
         conv = session._conv
         assert self.tally.held_bytes == session.held
-        ways = conv.to_agent, conv.to_haproxy
+        ways = conv.agent_books, conv.to_haproxy.books
         assert sum(way.forwarded + way.dropped for way in ways) + session.held == sum(len(said) for said in self.said.values())
-        assert conv.to_agent.forwarded + conv.to_agent.authored == len(self.written["to_agent"])
-        assert conv.to_haproxy.forwarded + conv.to_haproxy.authored == len(self.written["to_haproxy"])
+        assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"])
+        assert conv.to_haproxy.books.forwarded + conv.to_haproxy.books.authored == len(self.written["to_haproxy"])
         if session.state is State.CLOSED:
             assert not session.held
             assert not session.open_notifies

@@ -18,8 +18,8 @@ from tests.core.frames import NOP, ack, agent_disconnect
 def running() -> Conversation:
     conv = Conversation(SessionConfig(), Tally())
     conv.state = State.RUNNING
-    conv.agent_done = False
-    conv.hello_given = True
+    conv.link.done = False
+    conv.link.hello_given = True
     return conv
 
 
@@ -28,13 +28,13 @@ def test_nothing_is_written_to_either_side_behind_the_last_word(word: LastWord) 
     conv = running()
     conv.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, word=word)
     conv.to_haproxy.take()
-    conv.to_agent.take()
+    conv.link.way.take()
     conv.events.clear()
     assert not conv.tell_haproxy(ack(), AuthoredReason.ANSWERED)
-    conv.tell_agent(frames.notify(), AuthoredReason.REPAIRED)
+    conv.tell_agent(conv.link, frames.notify(), AuthoredReason.REPAIRED)
     conv.to_haproxy.forward(ack())
-    conv.to_agent.forward(frames.notify())
-    assert (conv.to_haproxy.take(), conv.to_agent.take(), conv.events) == (b"", b"", [])
+    conv.link.way.forward(frames.notify())
+    assert (conv.to_haproxy.take(), conv.link.way.take(), conv.events) == (b"", b"", [])
 
 
 LAST_WORDS = [
@@ -50,7 +50,7 @@ def test_how_haproxy_learns_of_the_end(word: LastWord, told: list[int], close: C
     conv = running()
     conv.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, word=word)
     assert [said.type for said in frames.cut(conv.to_haproxy.take())] == told
-    assert [said.type for said in frames.cut(conv.to_agent.take())] == [frame.HAPROXY_DISCONNECT]
+    assert [said.type for said in frames.cut(conv.link.way.take())] == [frame.HAPROXY_DISCONNECT]
     assert conv.out.close_haproxy is close
     assert (conv.state, conv.close_by) == (State.CLOSING, 6.0)
 
@@ -66,7 +66,7 @@ def test_the_end_comes_once() -> None:
 
 def test_what_an_anomaly_says_of_a_frame() -> None:
     conv = running()
-    conv.ledger.open[b"\1\1"] = 0.0
+    conv.link.ledger.open[b"\1\1"] = 0.0
     raw = ack("300.7") + b"behind it"
     action = conv.judge(Side.AGENT, Anomaly.UNMATCHED_ACK, raw, 4711, parsed=next(frames.cut(ack("300.7"))), detail="why")
     assert action is Action.DROP
@@ -111,7 +111,7 @@ def test_what_an_anomaly_says_of_bytes_that_are_no_frame(raw: bytes, type_: int 
 def test_what_is_authored_is_reported() -> None:
     conv = running()
     assert conv.tell_haproxy(ack(), AuthoredReason.ANSWERED)
-    conv.tell_agent(frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
+    conv.tell_agent(conv.link, frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
     assert [(e.direction.value, e.type, e.reason.value) for e in conv.events if isinstance(e, FrameAuthored)] == [
         ("to_haproxy", 103, "answered"),
         ("to_agent", 2, "last_word"),

@@ -22,7 +22,7 @@ def test_every_byte_is_in_the_books() -> None:
     way.forward(b"12345")
     way.author(b"123")
     way.drop(7)
-    assert (way.forwarded, way.authored, way.dropped) == (5, 3, 7)
+    assert (way.books.forwarded, way.books.authored, way.books.dropped) == (5, 3, 7)
 
 
 def test_behind_the_seal_nothing_goes_out_and_what_came_counts_as_dropped() -> None:
@@ -32,4 +32,4 @@ def test_behind_the_seal_nothing_goes_out_and_what_came_counts_as_dropped() -> N
     way.forward(b"late!")
     assert not way.author(b"later")
     assert way.take() == b"last"
-    assert (way.forwarded, way.authored, way.dropped) == (4, 0, 5)
+    assert (way.books.forwarded, way.books.authored, way.books.dropped) == (4, 0, 5)

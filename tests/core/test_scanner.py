@@ -88,7 +88,7 @@ def test_it_stops_in_front_of_an_ack_that_is_not_ordinary(odd: bytes) -> None:
     fast = Fast("1.1", "7.1")
     assert fast.acks(good + odd) == len(good)
     assert list(fast.ledger.open) == [ids("1.1")]
-    assert fast.ledger.fate(ids("7.1")) is Fate.ANSWERED
+    assert fast.ledger.past.fate(ids("7.1")) is Fate.ANSWERED
     assert (fast.tally.frames_to_haproxy[FrameType.ACK], fast.tally.open_notifies) == (1, -1)
     assert (fast.tally.ack_count, fast.tally.ack_seconds) == (1, 2.0)
     assert Fast("1.1", "7.1").acks(odd) == 0

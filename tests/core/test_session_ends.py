@@ -195,7 +195,7 @@ def test_a_bug_of_ours_loses_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(talk.session._from_agent, "whole", fails)
+    monkeypatch.setattr(talk.session._agents[0], "whole", fails)
     talk.session.receive(Side.HAPROXY, frames.notify("1.1") + frames.notify("3.1"), talk.now)
     with pytest.raises(ZeroDivisionError):
         talk.session.receive(Side.AGENT, frames.ack("1.1") + frames.ack("9.1") + frames.ack("3.1"), talk.now)

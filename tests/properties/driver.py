@@ -201,9 +201,9 @@ class Play:
             return
         conv = self.session._conv
         held = 0
-        for came, outlet, went in ((haproxy.said, conv.to_agent, agent.got), (agent.said, conv.to_haproxy, haproxy.got)):
-            assert len(went) == outlet.forwarded + outlet.authored
-            kept = len(came) - outlet.forwarded - outlet.dropped
+        for came, books, went in ((haproxy.said, conv.agent_books, agent.got), (agent.said, conv.to_haproxy.books, haproxy.got)):
+            assert len(went) == books.forwarded + books.authored
+            kept = len(came) - books.forwarded - books.dropped
             assert kept >= 0, f"{-kept} bytes more went or were dropped than came"
             held += kept
         assert held == self.session.held == self.tally.held_bytes

@@ -194,10 +194,10 @@ def test_whatever_comes_over_sockets_every_byte_is_accounted_for_and_well_formed
             await stage.until(lambda: agent.ended or agent.transport is None)
             [session] = stage.sessions
             conv = session._conv
-            for came, outlet, went in ((haproxy, conv.to_agent, agent), (agent, conv.to_haproxy, haproxy)):
-                written = outlet.forwarded + outlet.authored
+            for came, books, went in ((haproxy, conv.agent_books, agent), (agent, conv.to_haproxy.books, haproxy)):
+                written = books.forwarded + books.authored
                 assert len(went.got) == written or (went.was_reset and len(went.got) < written)
-                assert outlet.forwarded + outlet.dropped <= len(came.said)  # behind a close nothing is read
+                assert books.forwarded + books.dropped <= len(came.said)  # behind a close nothing is read
             assert session.held == 0
             transcript = [Step(0.0, Did.HAPROXY_SAID, haproxy.said), Step(0.0, Did.AGENT_SAID, agent.said)]
             if not haproxy.was_reset:  # the kernel discards what it still holds for a peer it resets

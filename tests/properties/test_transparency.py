@@ -31,13 +31,13 @@ def _assert_nothing_was_forged(played):
     conv = played.session._conv
     if any(isinstance(event, AnomalySeen) and event.anomaly is Anomaly.INTERLEAVED_FRAMES for event in played.events):
         return  # a frame written in pieces is sent on in one: all its bytes came, in another order
-    for side, other, outlet in ((HAPROXY, AGENT, conv.to_haproxy), (AGENT, HAPROXY, conv.to_agent)):
+    for side, other, books in ((HAPROXY, AGENT, conv.to_haproxy.books), (AGENT, HAPROXY, conv.agent_books)):
         frames, rest = spop.cut(played.wires[side].got)
         foreign = sum(len(raw) for raw in frames if raw not in played.wires[other].said)
-        assert foreign <= outlet.authored
+        assert foreign <= books.authored
         assert rest == b"" or rest in played.wires[other].said
     authored = sum(isinstance(event, FrameAuthored) for event in played.events)
-    assert (authored > 0) == (conv.to_haproxy.authored + conv.to_agent.authored > 0)
+    assert (authored > 0) == (conv.to_haproxy.books.authored + conv.agent_books.authored > 0)
 
 
 @thoroughly

@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass
 
 from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.config import Redispatch
 
 
 @enum.unique
@@ -64,6 +65,7 @@ class AuthoredReason(enum.Enum):
     HELLO_NORMALISED = "hello_normalised"  # a HELLO changed because a setting asks for it
     LAST_WORD = "last_word"  # a DISCONNECT nobody else said
     ANSWERED = "answered"  # an ACK or DISCONNECT in place of the agent
+    REPLAYED = "replayed"  # HELLO and NOTIFYs for a link that takes the place of another
 
 
 @enum.unique
@@ -77,6 +79,29 @@ class DialFailure(enum.Enum):
     NO_SOCKET = "no_socket"  # a Unix socket that is not there, or may not be opened
     HELLO_TIMEOUT = "hello_timeout"  # connected, and then not a word
     OTHER = "other"
+
+
+@enum.unique
+class LinkReason(enum.Enum):
+    """Why an agent link was opened; label values of ``spoe_guard_agent_links_total``."""
+
+    FIRST = "first"  # of its session
+    CHECK = "check"  # a health check's own
+    REPLACEMENT = "replacement"  # nothing was left of the links before
+    PARALLEL = "parallel"  # the others had as many NOTIFYs in hand as they may
+
+
+@enum.unique
+class LinkLoss(enum.Enum):
+    """Why an agent link ended while its session went on."""
+
+    DISCONNECT = "disconnect"  # the agent said so
+    CLOSED = "closed"  # the agent closed it (FIN)
+    RESET = "reset"
+    FRAME_TIMEOUT = "frame_timeout"
+    ANOMALY = "anomaly"  # an anomaly whose action ends the link
+    DEADLINE = "deadline"  # a NOTIFY too long in hand blocked it
+    RETIRED = "retired"  # idle for ``links.retire``, closed from here
 
 
 SAMPLE_BYTES = 64  # how much of an anomaly's bytes its event carries
@@ -158,6 +183,31 @@ class AgentUnreachable:
 
 
 @dataclass(slots=True)
+class LinkUp:
+    """An agent link is ready for NOTIFYs. ``away_s``: how long the session had none, 0 for one that joins others."""
+
+    reason: LinkReason
+    away_s: float = 0.0
+
+
+@dataclass(slots=True)
+class LinkLost:
+    """An agent link ended and the session goes on. Of the NOTIFYs in its agent's hands ``again`` go to another link."""
+
+    reason: LinkLoss
+    open_notifies: int = 0
+    again: int = 0
+
+
+@dataclass(slots=True)
+class NotifiesRedispatched:
+    """``count`` NOTIFYs that waited went out: ``kind`` says whether another link had them before. Never ``OFF``."""
+
+    kind: Redispatch
+    count: int
+
+
+@dataclass(slots=True)
 class SessionEnded:
     """The session is over: exactly one per session, and its last event."""
 
@@ -173,5 +223,8 @@ Event = (
     | DisconnectHeld
     | AgentReady
     | AgentUnreachable
+    | LinkUp
+    | LinkLost
+    | NotifiesRedispatched
     | SessionEnded
 )

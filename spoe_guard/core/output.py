@@ -16,21 +16,36 @@ class Close(enum.Enum):
     ABORT = "abort"  # reset at once; also gives up a dial under way
 
 
-class Output:
-    """Bytes to write, in order and whole frames only in enforce mode; then what to open and close; then what to report.
+class LinkOutput:
+    """What one agent link is to do: write, then be dialled or closed. ``link`` is its number in the session, from 0 up."""
 
-    The shell writes first, then closes, then hands ``events`` to the observer.
-    """
+    __slots__ = ("close_agent", "dial", "link", "to_agent")
 
-    __slots__ = ("close_agent", "close_haproxy", "dial", "events", "to_agent", "to_haproxy")
-
-    def __init__(self) -> None:
-        self.to_haproxy: bytes = b""
+    def __init__(self, link: int = 0) -> None:
+        self.link = link
         self.to_agent: bytes = b""
         self.dial = False
-        self.close_haproxy = Close.KEEP
         self.close_agent = Close.KEEP
-        self.events: list[Event] | tuple[()] = NO_EVENTS
 
 
-NO_EVENTS: Final[tuple[()]] = ()
+class Output(LinkOutput):
+    """Bytes to write, in order and whole frames only in enforce mode; then what to open and close; then what to report.
+
+    The shell writes first, then closes, then hands ``events`` to the observer. It is itself what the one link does that
+    an ordinary step concerns; where there are several, ``more`` says what the others do.
+    """
+
+    __slots__ = ("close_haproxy", "events", "more", "to_haproxy")
+
+    def __init__(self) -> None:  # one per step: a call of super() would be felt
+        self.link = 0
+        self.to_agent = b""
+        self.dial = False
+        self.close_agent = Close.KEEP
+        self.to_haproxy: bytes = b""
+        self.close_haproxy = Close.KEEP
+        self.more: list[LinkOutput] | tuple[()] = NOTHING
+        self.events: list[Event] | tuple[()] = NOTHING
+
+
+NOTHING: Final[tuple[()]] = ()

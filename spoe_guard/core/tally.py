@@ -18,7 +18,8 @@ UNKNOWN_TYPE: Final = -1  # where frames of a type nobody may send are counted
 class Tally:
     """What one route has carried. ``bytes_*`` and ``frames_*`` count what was received for that direction, by frame type.
 
-    ``open_notifies`` and ``held_bytes`` are what is open and held right now, over all sessions of the route.
+    ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are what is open, held and
+    parked right now, over all sessions of the route.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Tally:
         "frames_to_haproxy",
         "held_bytes",
         "open_notifies",
+        "parked_notifies",
     )
 
     def __init__(self) -> None:
@@ -43,6 +45,7 @@ class Tally:
         self.ack_seconds = 0.0
         self.open_notifies = 0
         self.held_bytes = 0
+        self.parked_notifies = 0
 
     def observe_ack(self, seconds: float) -> None:
         """Count one NOTIFY/ACK pair that took ``seconds``."""

@@ -5,6 +5,7 @@ FIN and RST are passed on as a plain TCP proxy would.
 """
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from spoe_guard.core.anomalies import Side
@@ -31,11 +32,13 @@ _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachabl
 
 
 class ObservedSession:
-    """A session that changes nothing. Same calls as ``Session``; see there."""
+    """A session that changes nothing. Same calls as ``Session``, see there; it has no agent link but number 0."""
 
     def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
         self._config = config
-        self._shadow = Session(config, tally, now, fast=fast)
+        # The agent's connection is HAProxy's own here: it is neither replaced nor joined by others.
+        alone = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None)
+        self._shadow = Session(alone, tally, now, fast=fast)
         self._shadow_dials = False
         self._connected = False
         self._early = bytearray()  # what HAProxy sent while the agent was dialled
@@ -70,7 +73,7 @@ class ObservedSession:
         out.dial = True
         return out
 
-    def receive(self, side: Side, data: bytes, now: float) -> Output:
+    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Bytes came from ``side``: they go on as they are."""
         self._in_hand = (side, data)
         out = self._watch(self._shadow.receive(side, data, now), now)
@@ -83,7 +86,7 @@ class ObservedSession:
             self._early += data
         return out
 
-    def agent_connected(self, now: float) -> Output:
+    def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """The agent link is up."""
         self._connected = True
         self._connect_by = math.inf
@@ -95,7 +98,7 @@ class ObservedSession:
             out.close_agent = Close.HALF
         return out
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """The agent could not be dialled: HAProxy's connection ends, as a plain proxy would end it."""
         if self._shadow_dials:
             out = self._watch(self._shadow.agent_failed(reason, detail, now), now)
@@ -105,7 +108,7 @@ class ObservedSession:
         self._end(EndedBy.AGENT, EndReason.UNREACHABLE)
         return self._close_both(out, now, Close.FLUSH, Close.ABORT)
 
-    def closed(self, side: Side, now: float, *, reset: bool) -> Output:
+    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """``side`` sent FIN, or its connection broke: the other side is told the same way."""
         if side in self._closed or self._over:
             return Output()

@@ -11,23 +11,26 @@ from spoe_guard.core.tally import Tally
 
 
 class AnySession(Protocol):
-    """Bytes, time and news of connections in; ``Output`` out. Every ``now`` and ``deadline`` is monotonic seconds."""
+    """Bytes, time and news of connections in; ``Output`` out. Every ``now`` and ``deadline`` is monotonic seconds.
+
+    ``link``: which agent link it is about, by the number its dial was asked for with; 0 for HAProxy's side.
+    """
 
     deadline: float
 
     def start(self, now: float) -> Output:
         """HAProxy is connected."""
 
-    def receive(self, side: Side, data: bytes, now: float) -> Output:
+    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """``side`` wrote ``data``."""
 
-    def agent_connected(self, now: float) -> Output:
+    def agent_connected(self, now: float, link: int = 0) -> Output:
         """The dial that was asked for worked."""
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
         """It did not."""
 
-    def closed(self, side: Side, now: float, *, reset: bool) -> Output:
+    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke."""
 
     def tick(self, now: float) -> Output:

@@ -25,20 +25,24 @@ LOW_WATER: Final = 16384
 
 # Why reading from a peer stands still; bits, because the reasons come and go on their own.
 OTHER_IS_FULL: Final = 1  # what it writes has nowhere to go
-DIALLING: Final = 2  # the agent is not there yet
+DIALLING: Final = 2  # the session's first agent link is not there yet
 SELF_IS_FULL: Final = 4  # it does not read what its own frames make the guard answer
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
 
 class Leg:
-    """The connection of one ``side``. ``close_by``: when it is given up, in monotonic seconds; only after ``close``."""
+    """The connection of one ``side``. ``close_by``: when it is given up, in monotonic seconds; only after ``close``.
 
-    __slots__ = ("__weakref__", "_held", "close_by", "closing", "eof", "full", "relay", "side", "transport")
+    ``link``: which agent link it is, by its number in the session; HAProxy's leg has 0 there.
+    """
 
-    def __init__(self, relay: "Relay", side: Side) -> None:
+    __slots__ = ("__weakref__", "_held", "close_by", "closing", "eof", "full", "link", "relay", "side", "transport")
+
+    def __init__(self, relay: "Relay", side: Side, link: int = 0) -> None:
         self.relay = relay
         self.side = side
+        self.link = link
         self.transport: asyncio.Transport | None = None  # None before connection_made and after connection_lost
         self.closing = False
         self.close_by = math.inf
@@ -63,7 +67,7 @@ class Leg:
         if self._held and self.transport is not None:
             self.transport.pause_reading()  # uvloop forgets a pause asked for in connection_made
         try:
-            relay.act(relay.session.receive(self.side, data, monotonic()))
+            relay.act(relay.session.receive(self.side, data, monotonic(), self.link))
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
             relay.broke(error)
 
@@ -82,13 +86,13 @@ class Leg:
     def pause_writing(self) -> None:
         """Take nothing more from the other side: the peer does not read fast enough."""
         self.full = True
-        self.relay.hold_other(self)
+        self.relay.filled(self)
 
     def resume_writing(self) -> None:
         """Go on reading, here and on the other side."""
         self.full = False
         self.let_go(SELF_IS_FULL)
-        self.relay.let_go_other(self)
+        self.relay.emptied(self)
 
     # What the relay calls
 

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """Dials the agent of ``relay`` as soon as it is made. ``leg`` carries bytes once the relay was told ``made``."""
+    """Dials the agent of ``relay`` as soon as it is made. ``leg`` carries bytes once the relay was told ``made``.
+
+    ``number`` is the link's in its session.
+    """
 
     __slots__ = ("_relay", "_task", "leg")
 
-    def __init__(self, relay: "Relay", loop: asyncio.AbstractEventLoop) -> None:
-        self.leg = Leg(relay, Side.AGENT)
+    def __init__(self, relay: "Relay", number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.leg = Leg(relay, Side.AGENT, number)
         self._relay = relay
         self._task: asyncio.Task[None] | None = loop.create_task(self._reach())
 
@@ -44,10 +47,10 @@ class Link:
             await attach(self.leg, await dial(self._relay.route.agent))
         except DialError as error:
             self._task = None
-            self._relay.unreachable(error.reason, error.detail)
+            self._relay.unreachable(self, error.reason, error.detail)
         except OSError as error:  # connected, and gone before the event loop had it
             self._task = None
-            self._relay.unreachable(DialFailure.OTHER, error.strerror or type(error).__name__)
+            self._relay.unreachable(self, DialFailure.OTHER, error.strerror or type(error).__name__)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
             self._task = None
             self._relay.broke(error)

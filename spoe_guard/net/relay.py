@@ -10,7 +10,7 @@ from typing import Final, ParamSpec
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.observer import Observer
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.net.any_session import AnySession, SessionFactory
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
@@ -25,14 +25,14 @@ _SHORTEST_TIMER_S: Final = 0.001
 
 
 class Relay:
-    """A session, HAProxy's leg, the agent leg that serves it now, and the one timer of them all.
+    """A session, HAProxy's leg, the agent links that serve it, and the one timer of them all.
 
-    ``gone`` is called once, when the last connection is gone. The agent leg is made by a dial and may be replaced by
-    another dial; legs that still flush stay in ``_legs`` until they are gone.
+    ``gone`` is called once, when the last connection is gone and none is dialled. A link is known by its number from its
+    dial until it is gone.
     """
 
     __slots__ = (
-        "__weakref__", "_agent", "_armed", "_ended", "_gone", "_legs", "_link", "_loop", "_observer", "_tally", "_timer",
+        "__weakref__", "_armed", "_ended", "_gone", "_legs", "_linked", "_links", "_loop", "_observer", "_tally", "_timer",
          "haproxy", "number", "route", "session",
     )  # fmt: skip
 
@@ -42,8 +42,8 @@ class Relay:
         self.route = route
         self.number = number
         self.haproxy = Leg(self, Side.HAPROXY)
-        self._link: Link | None = None
-        self._agent: Leg | None = None  # the link's leg, one step nearer for the hot path
+        self._links: dict[int, Link] = {}  # dialled, or with a leg in _legs
+        self._linked = False  # there was an agent link
         self._observer = observer
         self._gone: Callable[[Relay], None] | None = gone
         self._loop = asyncio.get_running_loop()
@@ -60,14 +60,18 @@ class Relay:
         """Do what one step of the session asks: write, dial, close, set the timer, report."""
         if out.to_haproxy:
             self.haproxy.write(out.to_haproxy)
-        if out.to_agent and self._agent is not None:
-            self._agent.write(out.to_agent)
+        if out.to_agent:
+            link = self._links.get(out.link)
+            if link is not None:
+                link.leg.write(out.to_agent)
         if out.dial:
-            self._dial()
+            self._dial(out.link)
         if out.close_haproxy is not _KEEP:
             self._close(self.haproxy, out.close_haproxy)
         if out.close_agent is not _KEEP:
-            self._close_agent(out.close_agent)
+            self._close_agent(out.link, out.close_agent)
+        if out.more:
+            self._act_on_links(out.more)
         if self.session.deadline < self._armed:
             self._arm()
         if out.events:
@@ -101,7 +105,9 @@ class Relay:
         """Reset every connection at once; ``by`` and ``reason`` are reported unless the session ended by itself."""
         with contextlib.suppress(Exception):  # for its gauges; a session that is broken may break here too
             self.session.release()
-        self._forget_link()
+        for number, link in tuple(self._links.items()):
+            if link.leg not in self._legs:
+                self._give_up(number)
         self.haproxy.abort()
         for leg in tuple(self._legs):
             leg.abort()
@@ -117,97 +123,123 @@ class Relay:
         if leg is self.haproxy:
             self.step(self.session.start, monotonic())
             return
-        if self._link is not None:
-            self._link.is_made()
+        self._linked = True
+        self._links[leg.link].is_made()
         self._observer.link_opened(self.route.name)
         self.haproxy.let_go(DIALLING)
         if self.haproxy.full:
             leg.hold(OTHER_IS_FULL)
-        self.step(self.session.agent_connected, monotonic())
+        self.step(self.session.agent_connected, monotonic(), leg.link)
 
     def said_fin(self, leg: Leg) -> None:
         """The peer will send nothing more."""
-        if not leg.closing and self._is_current(leg):
-            self.step(self.session.closed, leg.side, monotonic(), reset=False)
+        if not leg.closing and self._is_known(leg):
+            self.step(self.session.closed, leg.side, monotonic(), reset=False, link=leg.link)
 
     def lost(self, leg: Leg, *, reset: bool) -> None:
         """A connection is gone, because it was closed or because it broke."""
         self._legs.discard(leg)
         if leg is not self.haproxy:
             self._observer.link_closed(self.route.name)
-        self.let_go_other(leg)
-        if not leg.closing and self._is_current(leg):
-            leg.closing = True
-            self.step(self.session.closed, leg.side, monotonic(), reset=reset)
+        told = not leg.closing and self._is_known(leg)
+        leg.closing = True
+        self.emptied(leg)
+        if told:
+            self.step(self.session.closed, leg.side, monotonic(), reset=reset, link=leg.link)
+        self._forget(leg)
         self._check_gone()
 
-    def unreachable(self, reason: DialFailure, detail: str) -> None:
+    def unreachable(self, link: Link, reason: DialFailure, detail: str) -> None:
         """The agent could not be dialled."""
-        self._link = self._agent = None
+        self._forget(link.leg)
         self.haproxy.let_go(DIALLING)
-        self.step(self.session.agent_failed, reason, detail, monotonic())
+        self.step(self.session.agent_failed, reason, detail, monotonic(), link.leg.link)
         self._check_gone()
 
-    def hold_other(self, leg: Leg) -> None:
-        """Stop reading what would be written to ``leg``."""
-        other = self._other(leg)
-        if other is not None:
-            other.hold(OTHER_IS_FULL)
+    def filled(self, leg: Leg) -> None:
+        """Stop reading what would be written to ``leg``: of HAProxy that is anything, whichever link it is for."""
+        if leg is self.haproxy:
+            for link in self._links.values():
+                link.leg.hold(OTHER_IS_FULL)
+        elif not leg.closing:  # one that only has its rest to write gets nothing more
+            self.haproxy.hold(OTHER_IS_FULL)
 
-    def let_go_other(self, leg: Leg) -> None:
-        """Read again what is written to ``leg``."""
-        other = self._other(leg)
-        if other is not None:
-            other.let_go(OTHER_IS_FULL)
+    def emptied(self, leg: Leg) -> None:
+        """Read again what is written to ``leg``, which has room, or takes nothing more."""
+        if leg is self.haproxy:
+            for link in self._links.values():
+                link.leg.let_go(OTHER_IS_FULL)
+        elif not any(link.leg.full and not link.leg.closing for link in self._links.values()):
+            self.haproxy.let_go(OTHER_IS_FULL)
 
     # Inside
 
-    def _is_current(self, leg: Leg) -> bool:
-        return leg is self.haproxy or leg is self._agent
+    def _is_known(self, leg: Leg) -> bool:
+        return leg is self.haproxy or (leg.link in self._links and self._links[leg.link].leg is leg)
 
-    def _other(self, leg: Leg) -> Leg | None:
-        if leg is self.haproxy:
-            return self._agent
-        return self.haproxy if leg is self._agent else None  # a leg that was replaced holds nobody
+    def _act_on_links(self, orders: Sequence[LinkOutput]) -> None:
+        """Do what is asked of the links beside the one an output is about, each in its turn."""
+        for order in orders:
+            link = self._links.get(order.link)
+            if order.to_agent and link is not None:
+                link.leg.write(order.to_agent)
+            if order.dial:
+                self._dial(order.link)
+            if order.close_agent is not _KEEP:
+                self._close_agent(order.link, order.close_agent)
 
-    def _dial(self) -> None:
-        self.haproxy.let_go(OTHER_IS_FULL)
-        self.haproxy.hold(DIALLING)
-        self._link = Link(self, self._loop)
-        self._agent = self._link.leg
+    def _dial(self, number: int) -> None:
+        if number == 0:  # the session has nowhere to put what HAProxy sends; behind the first link it parks it, with bounds
+            self.haproxy.hold(DIALLING)
+        self._links[number] = Link(self, number, self._loop)
 
     def _close(self, leg: Leg, how: Close) -> None:
         leg.close(how, self.route.config.close_s)
         if leg.close_by < self._armed:
             self._arm()
 
-    def _close_agent(self, how: Close) -> None:
-        if self._link is None:
+    def _close_agent(self, number: int, how: Close) -> None:
+        link = self._links.get(number)
+        if link is None:
             return
-        if self._link.dialling:
-            self._forget_link()  # nothing to flush on a connection that is not there
-        else:
-            self._close(self._link.leg, how)
+        if link.dialling:
+            self._give_up(number)  # nothing to flush on a connection that is not there
+            return
+        self._close(link.leg, how)
+        self.emptied(link.leg)
 
-    def _forget_link(self) -> None:
-        if self._link is not None and self._link.dialling:
-            self._link.give_up()
-            self.haproxy.let_go(DIALLING)
-            self._link = self._agent = None
+    def _give_up(self, number: int) -> None:
+        """End a dial; the session hears nothing more of it."""
+        self._links.pop(number).give_up()
+        self.haproxy.let_go(DIALLING)
+
+    def _forget(self, leg: Leg) -> None:
+        if leg is not self.haproxy and self._is_known(leg):
+            del self._links[leg.link]
 
     def _may_splice(self) -> bool:
-        """Whether there are two ends to join: HAProxy is there, and the agent is, is dialled, or can be dialled."""
+        """Whether there are two ends to join: HAProxy is there, and one agent link is, is dialled, or can be dialled."""
         if isinstance(self.session, Splice) or self.haproxy.closing or self.haproxy not in self._legs:
             return False
-        return self._agent is None or not self._agent.closing
+        return len(self._alive()) == 1 or not (self._links or self._linked)  # a second agent would miss its HELLO
+
+    def _alive(self) -> list[Link]:
+        return [link for link in self._links.values() if not link.leg.closing]
 
     def _splice(self) -> None:
         held = self.session.release()
-        connected = self._agent is not None and self._agent in self._legs
-        dialling = self._link is not None and self._link.dialling
-        splice = Splice(self.route.config, self._tally, monotonic(), connected=connected, dialling=dialling)
+        alive = self._alive()
+        legs = [link.leg for link in alive]
+        splice = Splice(
+            self.route.config,
+            self._tally,
+            monotonic(),
+            legs[0].link if legs else 0,
+            connected=not self._legs.isdisjoint(legs),
+            dialling=any(link.dialling for link in alive),
+        )
         self.session = splice
-        self.act(splice.resume(held, tuple(leg.side for leg in self._legs if leg.eof)))
+        self.act(splice.resume(held, tuple(leg.side for leg in (self.haproxy, *legs) if leg.eof)))
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -236,12 +268,11 @@ class Relay:
 
     def _check_gone(self) -> None:
         gone = self._gone
-        if self._legs or gone is None or (self._link is not None and self._link.dialling):
+        if self._legs or self._links or gone is None:
             return
         self._gone = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._link = self._agent = None
         self._observer.session_closed(self.route.name, self.number)
         gone(self)

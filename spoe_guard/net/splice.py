@@ -14,12 +14,13 @@ from spoe_guard.core.tally import Tally
 
 
 class Splice:
-    """Passes bytes as they come. ``connected`` and ``dialling`` say how far the agent's side is."""
+    """Passes bytes as they come. ``connected`` and ``dialling`` say how far the agent's side is, which is ``link``."""
 
-    __slots__ = ("_closed", "_config", "_connected", "_dialling", "_over", "_tally", "_waiting", "deadline")
+    __slots__ = ("_closed", "_config", "_connected", "_dialling", "_link", "_over", "_tally", "_waiting", "deadline")
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, connected: bool, dialling: bool) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, link: int, *, connected: bool, dialling: bool) -> None:
         self.deadline = now + config.idle_s
+        self._link = link
         self._config = config
         self._tally = tally
         self._connected = connected
@@ -30,7 +31,7 @@ class Splice:
 
     def resume(self, held: tuple[bytes, bytes], closed: tuple[Side, ...]) -> Output:
         """Go on where the session broke: ``held`` is what it held back (to_agent, to_haproxy), ``closed`` who said FIN."""
-        out = Output()
+        out = self._output()
         out.to_haproxy = held[1]
         if self._connected:
             out.to_agent = held[0]
@@ -46,11 +47,11 @@ class Splice:
     def start(self, now: float) -> Output:
         """Nothing to do: a splice begins in mid-session."""
         self.deadline = now + self._config.idle_s
-        return Output()
+        return self._output()
 
-    def receive(self, side: Side, data: bytes, now: float) -> Output:
+    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Pass ``data`` on."""
-        out = Output()
+        out = self._output()
         if self._over:
             return out
         self.deadline = now + self._config.idle_s
@@ -67,25 +68,25 @@ class Splice:
             self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
         return out
 
-    def agent_connected(self, now: float) -> Output:
+    def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Hand over what came meanwhile."""
         self.deadline = now + self._config.idle_s
-        out = Output()
+        out = self._output()
         self._connected = True
         out.to_agent, self._waiting = self._waiting, b""
         if Side.HAPROXY in self._closed:
             out.close_agent = Close.HALF
         return out
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float) -> Output:  # noqa: ARG002  a session's signature
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Nobody to pass bytes to."""
-        out = Output()
+        out = self._output()
         self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.UNREACHABLE)
         return out
 
-    def closed(self, side: Side, now: float, *, reset: bool) -> Output:  # noqa: ARG002  a session's signature
+    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Pass FIN on as FIN and a reset as a reset."""
-        out = Output()
+        out = self._output()
         if self._over or (side in self._closed and not reset):
             return out
         by = EndedBy.HAPROXY if side is Side.HAPROXY else EndedBy.AGENT
@@ -99,14 +100,14 @@ class Splice:
 
     def tick(self, now: float) -> Output:
         """End a session on which nothing moved for ``idle_s``."""
-        out = Output()
+        out = self._output()
         if now >= self.deadline:
             self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.IDLE_TIMEOUT)
         return out
 
     def drain(self, now: float) -> Output:  # noqa: ARG002  a session's signature
         """Stop: without a session nobody knows what is still open."""
-        out = Output()
+        out = self._output()
         if not self._over:
             self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
         return out
@@ -114,6 +115,11 @@ class Splice:
     def release(self) -> tuple[bytes, bytes]:
         """Return what waits for the agent."""
         return self._waiting, b""
+
+    def _output(self) -> Output:
+        out = Output()
+        out.link = self._link
+        return out
 
     def _half(self, side: Side, out: Output) -> None:
         self._closed.add(side)

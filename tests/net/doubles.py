@@ -61,7 +61,7 @@ class FakeSession:
         out.dial = True
         return out
 
-    def receive(self, side, data, now):
+    def receive(self, side, data, now, link=0):
         out = Output()
         if side is Side.AGENT:
             out.to_haproxy = data
@@ -71,18 +71,18 @@ class FakeSession:
             self.early += data
         return out
 
-    def agent_connected(self, now):
+    def agent_connected(self, now, link=0):
         self.calls.append("agent_connected")
         self.connected = True
         out = Output()
         out.to_agent, self.early = self.early, b""
         return out
 
-    def agent_failed(self, reason, detail, now):
+    def agent_failed(self, reason, detail, now, link=0):
         self.calls.append(("agent_failed", reason, detail))
         return self.end(Close.FLUSH, EndedBy.AGENT, EndReason.UNREACHABLE)
 
-    def closed(self, side, now, *, reset):
+    def closed(self, side, now, *, reset, link=0):
         self.calls.append(("closed", side, reset))
         by = EndedBy.HAPROXY if side is Side.HAPROXY else EndedBy.AGENT
         return self.end(Close.ABORT if reset else Close.FLUSH, by, EndReason.RESET if reset else EndReason.CLOSED)

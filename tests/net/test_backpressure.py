@@ -27,7 +27,11 @@ async def flood(peer, blocks):
 
 
 def queued(side):
-    return lambda stage: (stage.relay.haproxy if side is Side.HAPROXY else stage.relay._agent).transport.get_write_buffer_size()
+    def size(stage):
+        leg = stage.relay.haproxy if side is Side.HAPROXY else stage.relay._links[0].leg
+        return leg.transport.get_write_buffer_size()
+
+    return size
 
 
 @pytest.mark.parametrize("deaf", list(Side), ids=lambda side: f"{side.value}-never-reads")
@@ -55,7 +59,7 @@ async def test_a_peer_that_does_not_read_what_its_own_bytes_cause_is_not_read_ei
     class Answers(FakeSession):
         answers = 0
 
-        def receive(self, side, data, now):
+        def receive(self, side, data, now, link=0):
             out = Output()
             out.to_haproxy = answer
             self.answers += 1
@@ -87,8 +91,8 @@ async def test_a_new_leg_does_not_feed_one_that_is_full_already():
         def start(self, now):
             return Output()
 
-        def receive(self, side, data, now):
-            out = super().receive(side, data, now)
+        def receive(self, side, data, now, link=0):
+            out = super().receive(side, data, now, link)
             if side is Side.HAPROXY:
                 out.to_haproxy = word
                 out.dial = True
@@ -117,11 +121,11 @@ async def test_a_peer_that_said_fin_says_it_once_even_if_the_other_side_fills_up
     """asyncio reads a FIN again each time reading is resumed."""
 
     class KeepsOpen(FakeSession):
-        def closed(self, side, now, *, reset):
+        def closed(self, side, now, *, reset, link=0):
             self.calls.append(("closed", side))
             return Output()
 
-        def receive(self, side, data, now):
+        def receive(self, side, data, now, link=0):
             out = Output()
             out.to_haproxy = b"x" * 8_000_000
             return out
@@ -145,9 +149,9 @@ async def test_a_link_that_was_replaced_holds_nobody():
     """It is still being flushed, and full; HAProxy belongs to the new one."""
 
     class Replaces(FakeSession):
-        def receive(self, side, data, now):
+        def receive(self, side, data, now, link=0):
             if data != b"replace":
-                return super().receive(side, data, now)
+                return super().receive(side, data, now, link)
             self.connected = False
             self.deadline = now
             out = Output()

@@ -197,8 +197,8 @@ async def test_a_dial_given_up_at_its_last_moment_leaves_nothing():
     """The connection is there, the event loop has it, and the session changes its mind in the same turn."""
 
     class ChangesItsMind(FakeSession):
-        def agent_connected(self, now):
-            super().agent_connected(now)
+        def agent_connected(self, now, link=0):
+            super().agent_connected(now, link)
             return self.end(Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
 
     async with Stage(ChangesItsMind) as stage:

@@ -23,10 +23,10 @@ def breaks(where):
 
 async def test_a_bug_ends_the_session_and_nothing_else():
     class Breaks(FakeSession):
-        def receive(self, side, data, now):
+        def receive(self, side, data, now, link=0):
             if data == b"bug":
                 raise PlantedError
-            return super().receive(side, data, now)
+            return super().receive(side, data, now, link)
 
     async with Stage(Breaks) as stage:
         haproxy, agent = await stage.both()

@@ -33,11 +33,11 @@ class BreaksHolding(FakeSession):
         out.dial = self.dials
         return out
 
-    def agent_connected(self, now):
+    def agent_connected(self, now, link=0):
         self.calls.append("agent_connected")
         return Output()
 
-    def receive(self, side, data, now):
+    def receive(self, side, data, now, link=0):
         if side is Side.AGENT:
             self.late += data
         else:
@@ -108,7 +108,7 @@ async def test_a_bug_while_the_agent_is_dialled_waits_for_that_dial(tmp_path):
         async with Stage(BreaksInTick, agent=Address(path=path), **SPLICED) as stage:
             haproxy = await stage.haproxy()
             await until(lambda: stage.sessions and isinstance(stage.relay.session, Splice))
-            assert stage.relay._link.dialling
+            assert stage.relay._links[0].dialling
             await haproxy.send(b"late")
             listening.accept()[0].close()
             await until(lambda: stage.recorder.count("link opened") == 1)
@@ -132,7 +132,7 @@ async def test_a_spliced_session_whose_agent_cannot_be_dialled_is_reset():
 
 async def test_there_is_nothing_to_splice_to_when_the_agent_is_gone():
     class LosesTheAgent(BreaksHolding):
-        def closed(self, side, now, *, reset):
+        def closed(self, side, now, *, reset, link=0):
             return Output()
 
     async with Stage(LosesTheAgent, **SPLICED) as stage:
@@ -147,7 +147,7 @@ async def test_there_is_nothing_to_splice_to_when_the_agent_is_gone():
 
 async def test_a_fin_before_the_bug_is_passed_on_by_the_splice():
     class Ignores(BreaksHolding):
-        def closed(self, side, now, *, reset):
+        def closed(self, side, now, *, reset, link=0):
             self.calls.append("closed")
             return Output()
 
@@ -175,7 +175,7 @@ async def test_a_spliced_session_keeps_back_pressure():
             return more == 0
 
         await until(stuck, "a guard that does not read")
-        assert stage.relay._agent.transport.get_write_buffer_size() <= HIGH_WATER + len(block)
+        assert stage.relay._links[0].leg.transport.get_write_buffer_size() <= HIGH_WATER + len(block)
         assert await agent.read(sent) == b"z" * sent
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from spoe_guard.about import about
 from spoe_guard.core.address import Address
+from spoe_guard.core.events import DialFailure
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.dial import resolve
@@ -26,7 +27,7 @@ from spoe_guard.settings import Settings, session_config
 RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
 FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
 _SUM_UP_EVERY_S: Final = 1.0
-_SPARE_FILES: Final = 128  # beside two per session: listeners, admin connections, the log, the loop itself
+_SPARE_FILES: Final = 128  # beside those of sessions: listeners, admin connections, the log, the loop itself
 
 
 class CannotRunError(Exception):
@@ -39,7 +40,7 @@ def serve(settings: Settings) -> bool:
     Raises:
         CannotRunError: an address is taken, or an agent's name does not resolve.
     """
-    _allow_open_files(2 * sum(route.limits.connections for route in settings.routes) + _SPARE_FILES)
+    _allow_open_files(sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES)
     descriptor = _log_descriptor()
     sink = Sink(descriptor)
     log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
@@ -59,7 +60,7 @@ async def _serve(settings: Settings, log: Log) -> bool:
     guard = Guard(routes, observer)
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(_signals())
-        await _resolve_agents(routes)
+        await _resolve_agents(routes, log)
         admin_address = None
         if settings.admin.listen is not None:
             bound = await _bind_admin(settings.admin.listen)
@@ -78,7 +79,7 @@ async def _serve(settings: Settings, log: Log) -> bool:
             "info",
             "listening",
             routes={name: str(address) for name, address in guard.addresses.items()},
-            agents={route.name: str(route.agent) for route in routes},
+            agents={route.name: ", ".join(map(str, route.agent)) for route in routes},
             admin=admin_address,
             mode=settings.mode,
             pid=os.getpid(),
@@ -120,23 +121,34 @@ def _route(settings: Settings, index: int) -> Route:
     )
 
 
-async def _resolve_agents(routes: list[Route]) -> None:
-    """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later."""
+async def _resolve_agents(routes: list[Route], log: Log) -> None:
+    """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
+
+    Of several addresses one that resolves is enough to start; the others are said.
+    """
     for index, route in enumerate(routes):
-        try:
-            async with asyncio.timeout(RESOLVE_S):
-                await resolve(route.agent)
-        except TimeoutError:
-            raise CannotRunError(
-                f"routes[{index}].agent: '{route.agent}': no answer from the resolver in {RESOLVE_S:g} s"
-            ) from None
-        except OSError as error:
-            raise CannotRunError(f"routes[{index}].agent: '{route.agent}': the name does not resolve: {error.strerror}") from None
+        faults = [fault for address in route.agent if (fault := await _unresolved(address))]
+        if len(faults) == len(route.agent):
+            raise CannotRunError(f"routes[{index}].agent: {faults[0]}")
+        for fault in faults:
+            log.say("warning", "agent_unreachable", route=route.name, reason=DialFailure.UNRESOLVED.value, detail=fault)
+
+
+async def _unresolved(address: Address) -> str:
+    """Return why the name in ``address`` cannot be resolved, or nothing."""
+    try:
+        async with asyncio.timeout(RESOLVE_S):
+            await resolve(address)
+    except TimeoutError:
+        return f"'{address}': no answer from the resolver in {RESOLVE_S:g} s"
+    except OSError as error:
+        return f"'{address}': the name does not resolve: {error.strerror}"
+    return ""
 
 
 async def _bind_admin(address: Address) -> Bound:
     try:
-        return await bind(Route(name="admin", listen=address, agent=address))
+        return await bind(Route(name="admin", listen=address, agent=()))
     except ListenError as error:
         raise CannotRunError(f"admin.listen: {str(error).removeprefix('route admin: ')}") from None
 

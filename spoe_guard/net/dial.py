@@ -1,17 +1,21 @@
 """Reaching an agent: names resolved, every address tried in turn, the failure put into words.
 
-There is no timeout in here: the session has one, and gives the dial up by having the task cancelled.
+The last place has no timeout in here: the session has one, and gives the dial up by having the task cancelled. Each place
+before it has its share of that time, so that one that swallows what is sent to it does not use it all up.
 """
 
 import asyncio
 import errno
+import math
 import os
 import socket
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from spoe_guard.core.address import Address
 from spoe_guard.core.events import DialFailure
 
+T = TypeVar("T")
 Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port with what IPv6 adds
 
 _REASONS: Final = {
@@ -31,12 +35,13 @@ _QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket whose accept queue is full sa
 
 
 class DialError(Exception):
-    """No address of the agent could be reached. ``detail`` is the system's own word for the last one tried."""
+    """No address of the agent could be reached. ``reason`` is the last one's, ``detail`` the system's own word for each."""
 
-    def __init__(self, reason: DialFailure, detail: str) -> None:
+    def __init__(self, reason: DialFailure, detail: str, last: "DialError | None" = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.last = last or self  # of several, what became of the last one tried
 
 
 async def resolve(address: Address) -> list[tuple[int, Place]]:
@@ -58,23 +63,55 @@ async def resolve(address: Address) -> list[tuple[int, Place]]:
     return [(family, where) for family, _type, _protocol, _name, where in found]
 
 
-async def dial(address: Address) -> socket.socket:
-    """Return a non-blocking socket connected to ``address``; the caller owns it. Cancelling leaves nothing open.
+async def dial(addresses: Sequence[Address], within_s: float = math.inf) -> socket.socket:
+    """Return a non-blocking socket connected to the first of ``addresses`` that can be; the caller owns it.
+
+    Every name is resolved anew. ``within_s``: what the caller waits in all, shared out by place. Cancelling leaves nothing
+    open.
 
     Raises:
         DialError: why not.
     """
+    return await _first_of(addresses, within_s, str, _reach)
+
+
+async def _reach(address: Address, within_s: float) -> socket.socket:
     try:
         places = await resolve(address)
     except OSError as error:
         raise DialError(DialFailure.UNRESOLVED, _words(error, address.host)) from error
-    failure = DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
-    for family, where in places:
+    if not places:
+        raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
+    try:
+        return await _first_of(places, within_s, lambda place: name(place[1]), _connected)
+    except DialError as error:  # of one address the last place speaks for all
+        raise error.last from error
+
+
+async def _connected(place: tuple[int, Place], _within_s: float) -> socket.socket:
+    family, where = place
+    try:
+        return await _connect(family, where)
+    except OSError as error:
+        raise DialError(_reason(error, family), _words(error, name(where))) from error
+
+
+async def _first_of(
+    choices: Sequence[T], within_s: float, title: Callable[[T], str], reach: Callable[[T, float], Awaitable[socket.socket]]
+) -> socket.socket:
+    """Return what ``reach`` makes of the first of ``choices`` it can reach; each but the last has its share of the time."""
+    share_s = within_s / len(choices)
+    failures = []
+    for index, choice in enumerate(choices):
+        last = index == len(choices) - 1
         try:
-            return await _connect(family, where)
-        except OSError as error:
-            failure = DialError(_reason(error, family), _words(error, name(where)))
-    raise failure
+            async with asyncio.timeout(None if last or share_s == math.inf else share_s):
+                return await reach(choice, share_s)
+        except TimeoutError:
+            failures.append(DialError(DialFailure.TIMEOUT, f"{title(choice)}: no connection within {share_s:g} s"))
+        except DialError as error:
+            failures.append(error)
+    raise DialError(failures[-1].reason, "; ".join(failure.detail for failure in failures), failures[-1])
 
 
 async def _connect(family: int, where: Place) -> socket.socket:

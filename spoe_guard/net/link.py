@@ -44,7 +44,8 @@ class Link:
 
     async def _reach(self) -> None:
         try:
-            await attach(self.leg, await dial(self._relay.route.agent))
+            route = self._relay.route
+            await attach(self.leg, await dial(route.agent, route.config.connect_s))
         except DialError as error:
             self._task = None
             self._relay.unreachable(self, error.reason, error.detail)

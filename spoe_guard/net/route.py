@@ -8,14 +8,16 @@ from spoe_guard.core.config import SessionConfig
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``name`` is the metric label. ``connections``: most sessions at a time, one more is accepted and closed at once.
+    """``name`` is the metric label. ``agent``: where it may be; of those the first that can be dialled serves.
+
+    ``connections``: most sessions at a time, one more is accepted and closed at once.
 
     ``splice_on_error``: a bug of ours turns the session into a plain TCP proxy instead of ending it.
     """
 
     name: str
     listen: Address
-    agent: Address
+    agent: tuple[Address, ...]
     connections: int = 4096
     splice_on_error: bool = False
     config: SessionConfig = field(default_factory=SessionConfig)

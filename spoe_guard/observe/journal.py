@@ -11,6 +11,10 @@ from spoe_guard.core.events import (
     DisconnectSeen,
     EndedBy,
     EndReason,
+    LinkLoss,
+    LinkLost,
+    LinkReason,
+    LinkUp,
     SessionEnded,
 )
 from spoe_guard.observe.limit import RateLimit
@@ -102,6 +106,16 @@ class Journal:
         """Say that the agent cannot be reached."""
         self._say("warning", "agent_unreachable", route, session=session, reason=seen.reason.value, detail=seen.detail)
 
+    def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
+        """Say that the session goes on without one of its agent links."""
+        fields = {"session": session, "reason": lost.reason.value, "open_notifies": lost.open_notifies, "again": lost.again}
+        self._say(_loss_level(lost), "agent_link_lost", route, **fields)
+
+    def link_up(self, route: str, session: int, up: LinkUp) -> None:
+        """Say that a session without an agent has one again, and quietly any other link."""
+        level = "info" if up.reason is LinkReason.REPLACEMENT else "debug"
+        self._say(level, "agent_link_up", route, session=session, reason=up.reason.value, away=round(up.away_s, 3))
+
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """Say that the guard itself is wrong, and where."""
         self._say("error", "internal_error", route, session=session, error=repr(error), exc_info=error)
@@ -123,6 +137,13 @@ class Journal:
         elif not self._log.say(level, event, route=route, **fields):
             self._limit.leave_out(key)
             self._stats[route].suppressed += 1
+
+
+def _loss_level(lost: LinkLost) -> str:
+    if lost.reason is LinkLoss.RETIRED:
+        return "debug"
+    # A goodbye that costs nothing is what agents do when they are idle.
+    return "info" if lost.reason is LinkLoss.DISCONNECT and not lost.open_notifies else "warning"
 
 
 def _end_level(ended: SessionEnded, notes: SessionNotes) -> str:

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from spoe_guard.core.tally import ACK_BUCKETS
-from spoe_guard.observe.stats import HOLD_BUCKETS, LINK_REASON, REDISPATCH_KINDS, Labels, RouteStats
+from spoe_guard.observe.stats import HOLD_BUCKETS, Labels, RouteStats
 
 Samples = Iterable[tuple[Labels, float]]
 
@@ -61,12 +61,12 @@ COUNTERS: Final[tuple[_Row, ...]] = (
         ("reason",),
         lambda s: s.connect_failures.items(),
     ),
-    ("agent_links_total", "Agent links opened, and why.", ("reason",), lambda s: [((LINK_REASON,), s.links_opened)]),
+    ("agent_links_total", "Agent links that came up, and why they were opened.", ("reason",), lambda s: s.links_opened.items()),
     (
         "redispatched_notifies_total",
-        "NOTIFYs sent again on another agent link; 0 in this version.",
+        "NOTIFYs that waited and then went to an agent link: unsent before, or written to a lost link and unanswered.",
         ("kind",),
-        lambda _: [((kind,), 0) for kind in REDISPATCH_KINDS],
+        lambda s: s.redispatched.items(),
     ),
     (
         "log_events_suppressed_total",
@@ -88,7 +88,7 @@ GAUGES: Final[tuple[_Row, ...]] = (
         lambda s: _one(float("nan") if s.agent_up is None else float(s.agent_up)),
     ),
     ("agent_links", "Agent links open.", (), lambda s: _one(s.links)),
-    ("parked_notifies", "NOTIFYs that wait for an agent link; 0 in this version.", (), lambda _: _one(0)),
+    ("parked_notifies", "NOTIFYs that wait for an agent link.", (), lambda s: _one(s.tally.parked_notifies)),
 )
 
 

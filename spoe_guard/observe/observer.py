@@ -13,6 +13,9 @@ from spoe_guard.core.events import (
     EndReason,
     Event,
     FrameAuthored,
+    LinkLost,
+    LinkUp,
+    NotifiesRedispatched,
     NotifiesUnanswered,
     SessionEnded,
 )
@@ -60,6 +63,10 @@ class GuardObserver:
                 self.journal.anomaly(route, session, event)
             elif isinstance(event, AgentUnreachable):
                 self.journal.unreachable(route, session, event)
+            elif isinstance(event, LinkLost):
+                self.journal.link_lost(route, session, event)
+            elif isinstance(event, LinkUp):
+                self.journal.link_up(route, session, event)
 
     def session_closed(self, route: str, session: int) -> None:
         """Both connections of the session are gone."""
@@ -71,8 +78,7 @@ class GuardObserver:
         self.journal.closed(route, session, notes)
 
     def link_opened(self, route: str) -> None:
-        """Count an agent link that is up."""
-        self.routes[route].links_opened += 1
+        """Count an agent link that is open."""
         self.routes[route].links += 1
 
     def link_closed(self, route: str) -> None:
@@ -101,9 +107,20 @@ class GuardObserver:
             case AgentReady():
                 stats.agent_up, stats.agent_detail = True, ""
                 notes.healthcheck = event.healthcheck
-            case AgentUnreachable():
-                stats.agent_up, stats.agent_detail = False, f"{event.reason.value}: {event.detail}"
-                stats.connect_failures[event.reason.value,] += 1
+            case LinkUp() | NotifiesRedispatched() | AgentUnreachable():
+                _seen_of_links(stats, event)
             case SessionEnded():
                 stats.closed[event.by.value, event.reason.value] += 1
                 notes.ended = event
+
+
+def _seen_of_links(stats: RouteStats, event: LinkUp | NotifiesRedispatched | AgentUnreachable) -> None:
+    match event:
+        case LinkUp():
+            stats.agent_up, stats.agent_detail = True, ""
+            stats.links_opened[event.reason.value,] += 1
+        case NotifiesRedispatched():
+            stats.redispatched[event.kind.value,] += event.count
+        case AgentUnreachable():
+            stats.agent_up, stats.agent_detail = False, f"{event.reason.value}: {event.detail}"
+            stats.connect_failures[event.reason.value,] += 1

@@ -4,15 +4,13 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Final
 
-from spoe_guard.core.events import DialFailure, Direction, UnansweredReason
+from spoe_guard.core.config import Redispatch
+from spoe_guard.core.events import DialFailure, Direction, LinkReason, UnansweredReason
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire.frame import TYPE_NAMES
 
 # Upper bounds in seconds of spoe_guard_disconnect_hold_seconds.
 HOLD_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-
-LINK_REASON: Final = "session"  # why an agent link was opened: this version opens one per session and none later
-REDISPATCH_KINDS: Final = ("unsent", "unanswered")
 
 _STATUS_CODES: Final = frozenset((*range(14), 99))  # SPOE.txt 3.5
 
@@ -37,6 +35,7 @@ class RouteStats:
         "links",
         "links_opened",
         "open",
+        "redispatched",
         "suppressed",
         "tally",
         "unanswered",
@@ -57,7 +56,9 @@ class RouteStats:
         self.agent_up: bool | None = None
         self.agent_detail = ""  # of the last failure, for people
         self.links = 0
-        self.links_opened = 0
+        self.links_opened: Counter[Labels] = Counter({(reason.value,): 0 for reason in LinkReason})
+        kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
+        self.redispatched: Counter[Labels] = Counter({(kind.value,): 0 for kind in kinds})
         self.suppressed = 0
         self.internal_errors = 0
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import CATALOGUE
-from spoe_guard.settings.model import MAX_UINT32, Links, Route, Settings
+from spoe_guard.settings.model import MAX_UINT32, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 compared with, not bound
@@ -24,8 +24,9 @@ def faults(settings: Settings) -> Iterator[Fault]:
         if first != index:
             yield f"routes[{index}].name", route.name, f"expected a name of its own: routes[{first}] has this one"
         yield from _taken(listeners, f"routes[{index}].listen", route.listen)
-        if _would_dial_itself(route):
-            yield f"routes[{index}].agent", str(route.agent), f"expected the agent's address: {route.listen} is the guard's own"
+        for agent in route.agent:
+            if _would_dial_itself(route.listen, agent):
+                yield f"routes[{index}].agent", str(agent), f"expected the agent's address: {route.listen} is the guard's own"
         frame = (route.hello.max_frame_size or DEFAULT_MAX_FRAME_SIZE) + LENGTH_BYTES
         if route.limits.held_bytes < frame:
             yield f"routes[{index}].limits.held_bytes", route.limits.held_bytes, f"expected room for one frame: at least {frame}"
@@ -37,14 +38,6 @@ def _not_yet(settings: Settings) -> Iterator[Fault]:
     """Yield what later versions will do and this one cannot: said plainly rather than ignored."""
     if settings.workers != 1:
         yield "workers", settings.workers, "this version runs one process only; allowed: 1"
-    for index, route in enumerate(settings.routes):
-        for key, default in Links().model_dump().items():
-            value = route.links.model_dump()[key]
-            if value != default:
-                allowed = "null" if default is None else default
-                yield f"routes[{index}].links.{key}", value, f"this version keeps one agent link per session; allowed: {allowed}"
-        if route.redispatch == "unanswered":
-            yield f"routes[{index}].redispatch", route.redispatch, "this version sends no NOTIFY twice; allowed: off, unsent"
 
 
 def _taken(listeners: dict[Address, str], key: str, address: Address) -> Iterator[Fault]:
@@ -55,11 +48,11 @@ def _taken(listeners: dict[Address, str], key: str, address: Address) -> Iterato
         yield key, str(address), f"expected an address of its own: {first} has this one"
 
 
-def _would_dial_itself(route: Route) -> bool:
-    if route.agent == route.listen:
+def _would_dial_itself(listen: Address, agent: Address) -> bool:
+    if agent == listen:
         return True
-    same_port = route.agent.path is None and route.listen.path is None and route.agent.port == route.listen.port
-    return same_port and route.listen.host in _WILDCARDS and route.agent.host in _LOOPBACKS
+    same_port = agent.path is None and listen.path is None and agent.port == listen.port
+    return same_port and listen.host in _WILDCARDS and agent.host in _LOOPBACKS
 
 
 def hello_changes(settings: Settings, route: Route) -> list[str]:
@@ -73,6 +66,8 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
         f"capabilities: {kept} removed from both HELLOs",
         f"max-frame-size: {limit} in HAPROXY-HELLO where HAProxy offers more",
     ]
+    if route.links.in_flight:
+        changes.append("capabilities: pipelining in AGENT-HELLO where HAProxy offers it, the guard keeps NOTIFYs apart itself")
     if hello.always_offer:
         changes.append(f"capabilities: {', '.join(hello.always_offer)} added to HAPROXY-HELLO where HAProxy does not offer it")
     if hello.engine_id is not None:
@@ -94,6 +89,23 @@ def warnings(settings: Settings) -> list[str]:
         ]
         if "async" in route.hello.capabilities:
             found.append(f"routes[{index}].hello.capabilities: async: an ACK on another connection than its NOTIFY's is dropped")
-        if route.redispatch == "unsent":
-            found.append(f"routes[{index}].redispatch: no effect, this version has one agent link per session")
+        found += [f"routes[{index}].{note}" for note in _about_links(settings, route)]
     return found
+
+
+def _about_links(settings: Settings, route: Route) -> Iterator[str]:
+    """Yield what of ``links`` and ``redispatch`` has no effect, or one that may surprise."""
+    links = route.links
+    if settings.mode == "observe":
+        changed = links != type(links)() or route.redispatch == "unanswered"
+        if changed:
+            yield "links: no effect in observe mode, where the agent's connection is HAProxy's own"
+        return
+    if links.max > 1 and not links.in_flight:
+        yield "links.max: no effect, with links.in_flight 0 one link takes every NOTIFY and no second one is opened"
+    if links.retire is not None and links.retire >= route.timeouts.idle:
+        yield "links.retire: no effect, timeouts.idle ends the whole session before"
+    if route.redispatch == "unanswered" and not links.give_up:
+        yield "redispatch: no effect, with links.give_up 0 a session ends with its agent link"
+    elif route.redispatch == "unanswered" and route.answer_deadline is None:
+        yield "redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer"

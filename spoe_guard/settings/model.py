@@ -13,6 +13,7 @@ from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 
 MAX_UINT32: Final = 2**32 - 1  # max-frame-size travels as one
+MAX_AGENTS: Final = 16  # each has its share of timeouts.connect
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
@@ -28,6 +29,21 @@ def _peer(value: object) -> address.Address:
     if parsed.path is None and parsed.port == 0:
         raise ValueError("port 0 cannot be dialled")
     return parsed
+
+
+def _agents(value: object) -> tuple[address.Address, ...]:
+    """Take one address, several with commas between them, or a list: a Unix socket's path that has a comma needs the list."""
+    parts = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else [value]
+    if not 1 <= len(parts) <= MAX_AGENTS:
+        raise ValueError(f"expected 1 to {MAX_AGENTS} addresses")
+    parsed = tuple(_peer(part.strip() if isinstance(part, str) else part) for part in parts)
+    if len(set(parsed)) < len(parsed):
+        raise ValueError("expected each address once")
+    return parsed
+
+
+def _as_written(agents: tuple[address.Address, ...]) -> str | list[str]:
+    return str(agents[0]) if len(agents) == 1 else [str(agent) for agent in agents]
 
 
 def _matching(pattern: re.Pattern[str], form: str) -> BeforeValidator:
@@ -92,7 +108,7 @@ _in_words = PlainSerializer(units.duration_text)
 Duration = Annotated[float, BeforeValidator(units.duration), _in_words]
 Timeout = Annotated[float, BeforeValidator(units.timeout), _in_words]
 ListenAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_address), PlainSerializer(str)]
-AgentAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_peer), PlainSerializer(str)]
+AgentAddresses = Annotated[tuple[InstanceOf[address.Address], ...], BeforeValidator(_agents), PlainSerializer(_as_written)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -137,12 +153,12 @@ class Limits(Section):
 
 
 class Links(Section):
-    """Agent links per session. This version has one per session: see ``checks.not_yet``."""
+    """Agent links per session. ``in_flight`` 0: any number of NOTIFYs. ``give_up`` 0: sessions end with their agent link."""
 
     max: Annotated[int, _number(1, 1_000_000)] = 1
     in_flight: Annotated[int, _number(0, 1_000_000)] = 0
     retire: Timeout | None = None
-    give_up: Timeout = 5.0
+    give_up: Duration = 5.0
 
 
 _ONE_KEY_PER_ANOMALY: Final[dict[str, Any]] = {
@@ -157,7 +173,7 @@ class Route(Section):
 
     name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
-    agent: AgentAddress = address.Address("127.0.0.1", 9000)
+    agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
     hello: Hello = Hello()
     disconnect_hold: Duration = 0.5
     unanswered: Literal["leave", "empty-ack"] = "leave"

@@ -7,18 +7,22 @@ from typing import Final
 
 from spoe_guard.settings.layers import Given
 
-PROFILES: Final[dict[str, dict[str, object]]] = {
+# By profile, section of the route and key.
+PROFILES: Final[dict[str, dict[str, dict[str, object]]]] = {
     "none": {},
     # Refuses HELLO without pipelining or without an engine-id: where HAProxy has `no option pipelining`, and up to 1.0.7 in
-    # every health check.
-    "criteo": {"always_offer": ["pipelining"], "engine_id": "spoe-guard"},
+    # every health check. It pipelines into one writer, and says goodbye after 30 idle seconds while handlers may still run.
+    "criteo": {
+        "hello": {"always_offer": ["pipelining"], "engine_id": "spoe-guard"},
+        "links": {"max": 20, "in_flight": 1, "retire": "25s"},
+    },
     # A key of another type than SPOE.txt gives it ends the process.
-    "negasus": {"keys": "exact"},
+    "negasus": {"hello": {"keys": "exact"}},
     # Up to 0.0.6 it announces pipelining and then writes its answers into one another; up to 0.0.8 it falls silent when it is
     # offered more than 65535 bytes.
-    "dropmore": {"capabilities": [], "max_frame_size": 65535},
+    "dropmore": {"hello": {"capabilities": [], "max_frame_size": 65535}, "links": {"max": 20, "in_flight": 1}},
     # Compares the names of keys only as far as the key it got is long.
-    "spoa-c": {"keys": "exact"},
+    "spoa-c": {"hello": {"keys": "exact"}},
 }
 
 
@@ -27,9 +31,11 @@ def add_profiles(given: Given) -> None:
     routes = given.tree.get("routes")
     for index, route in list(routes.items()) if isinstance(routes, dict) else ():
         hello = route.get("hello") if isinstance(route, dict) else None
-        if not isinstance(hello, dict):
-            continue
-        profile = hello.get("profile")
-        for name, value in (PROFILES.get(profile, {}) if isinstance(profile, str) else {}).items():
-            if name not in hello:
-                given.put(("routes", index, "hello", name), value, f"profile {profile}")
+        profile = hello.get("profile") if isinstance(hello, dict) else None
+        for section, values in (PROFILES.get(profile, {}) if isinstance(profile, str) else {}).items():
+            said = route.get(section)
+            if said is not None and not isinstance(said, dict):
+                continue
+            for name, value in values.items():
+                if name not in (said or {}):
+                    given.put(("routes", index, section, name), value, f"profile {profile}")

@@ -1,6 +1,6 @@
 """From settings to what the core is told."""
 
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.config import Redispatch, SessionConfig
 from spoe_guard.core.policy import Policy
 from spoe_guard.settings.model import Route, Settings
 
@@ -23,6 +23,11 @@ def session_config(settings: Settings, route: Route) -> SessionConfig:
         frame_s=route.timeouts.frame,
         idle_s=route.timeouts.idle,
         close_s=route.timeouts.close,
+        give_up_s=route.links.give_up,
+        max_links=route.links.max,
+        in_flight=route.links.in_flight,
+        retire_s=route.links.retire,
+        redispatch=Redispatch(route.redispatch),
         open_notifies=route.limits.open_notifies,
         held_bytes=route.limits.held_bytes,
     )

@@ -54,7 +54,7 @@ class Stage:
         where = self._listening.getsockname()
         there = Address(path=where) if self._unix_in else Address(*where)
         listen = LOCALHOST if self._unix_in is None else Address(path=str(self._unix_in / "guard"))
-        self.route = replace(Route("default", listen, self._agent_address or there), **self._route)
+        self.route = replace(Route("default", listen, (self._agent_address or there,)), **self._route)
         self.guard = Guard([self.route], self.recorder, self._new_session)
         await self.guard.start()
         self.address = self.guard.addresses["default"]
@@ -79,7 +79,7 @@ class Stage:
 
     async def haproxy(self):
         """Connect as HAProxy."""
-        peer = Peer(await dial(self.address))
+        peer = Peer(await dial([self.address]))
         self._peers.append(peer)
         return peer
 

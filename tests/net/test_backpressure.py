@@ -184,4 +184,4 @@ async def test_the_hanging_address_hangs():
     async with hanging_address() as nowhere:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await dial(nowhere)
+                await dial([nowhere])

@@ -18,7 +18,7 @@ AGENT = Address("127.0.0.1", 9)
 
 
 def listening(address=LOCALHOST, name="default"):
-    return Route(name, address, AGENT)
+    return Route(name, address, (AGENT,))
 
 
 async def refusal(address):

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from spoe_guard.core.address import Address
+from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.output import Close
 from spoe_guard.net import dial as dialling
@@ -25,7 +26,7 @@ def free_port():
 
 async def failure(address):
     with pytest.raises(DialError) as caught:
-        await dial(address)
+        await dial([address])
     return caught.value.reason, caught.value.detail
 
 
@@ -51,7 +52,7 @@ async def test_a_name_is_resolved():
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        with await dial(Address("localhost", listening.getsockname()[1])) as sock:
+        with await dial([Address("localhost", listening.getsockname()[1])]) as sock:
             assert sock.getpeername() == listening.getsockname()
             assert sock.gettimeout() == 0
 
@@ -81,7 +82,7 @@ async def test_a_unix_socket_with_a_full_queue_is_waited_for(tmp_path):
         listening.bind(path)
         listening.listen(0)
         filler.connect(path)
-        task = asyncio.get_running_loop().create_task(dial(Address(path=path)))
+        task = asyncio.get_running_loop().create_task(dial([Address(path=path)]))
         await asyncio.sleep(0.05)
         assert not task.done()
         accepted, _ = listening.accept()
@@ -125,7 +126,7 @@ async def test_every_address_of_a_name_is_tried_in_turn(monkeypatch):
             return [(socket.AF_INET, ("127.0.0.1", free_port())), (socket.AF_INET, listening.getsockname())]
 
         monkeypatch.setattr(dialling, "resolve", two)
-        with await dial(Address("agent", 9)) as sock:
+        with await dial([Address("agent", 9)]) as sock:
             assert sock.getpeername() == listening.getsockname()
 
 
@@ -145,7 +146,7 @@ async def test_a_connection_with_oneself_is_no_agent(monkeypatch):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        with await dial(Address(*listening.getsockname())) as sock:
+        with await dial([Address(*listening.getsockname())]) as sock:
             assert not met_itself(sock)
         monkeypatch.setattr(dialling, "met_itself", lambda _: True)
         assert (await failure(Address(*listening.getsockname())))[0] is DialFailure.REFUSED
@@ -207,3 +208,96 @@ async def test_a_dial_given_up_at_its_last_moment_leaves_nothing():
         assert await haproxy.was_reset()
         assert await agent.was_reset()
         await stage.over()
+
+
+@pytest.fixture
+def agent():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield listening
+
+
+async def test_the_next_address_is_taken_when_one_fails(agent, tmp_path):
+    nowhere = [Address(path=str(tmp_path / "none")), Address("x" * 64 + ".example", 9), Address("127.0.0.1", free_port())]
+    with await dial([*nowhere, Address(*agent.getsockname())]) as sock:
+        assert sock.getpeername() == agent.getsockname()
+
+
+async def test_the_first_address_that_answers_is_the_one(agent):
+    with await dial([Address(*agent.getsockname()), Address("127.0.0.1", free_port())]) as sock:
+        assert sock.getpeername() == agent.getsockname()
+
+
+async def test_of_several_addresses_each_is_told_and_the_last_gives_the_reason(tmp_path):
+    path, port = str(tmp_path / "none"), free_port()
+    with pytest.raises(DialError) as caught:
+        await dial([Address(path=path), Address("127.0.0.1", port)])
+    assert caught.value.reason is DialFailure.REFUSED
+    assert caught.value.detail == f"unix:{path}: No such file or directory; 127.0.0.1:{port}: Connection refused"
+
+
+async def test_an_address_that_swallows_everything_uses_up_its_share_alone(agent):
+    loop = asyncio.get_running_loop()
+    async with hanging_address() as nowhere:
+        began = loop.time()
+        with await dial([nowhere, Address(*agent.getsockname())], 0.4) as sock:
+            assert sock.getpeername() == agent.getsockname()
+        assert 0.19 <= loop.time() - began < 0.39
+        refused = Address("127.0.0.1", free_port())
+        with pytest.raises(DialError) as caught:
+            await dial([nowhere, refused], 0.1)
+    assert caught.value.detail == f"{nowhere}: no connection within 0.05 s; {refused}: Connection refused"
+
+
+async def test_a_place_of_a_name_that_swallows_everything_uses_up_its_share_alone(agent, monkeypatch):
+    async with hanging_address() as nowhere:
+
+        async def two(_):
+            return [(socket.AF_INET, (nowhere.host, nowhere.port)), (socket.AF_INET, agent.getsockname())]
+
+        monkeypatch.setattr(dialling, "resolve", two)
+        with await dial([Address("agent", 9)], 0.1) as sock:
+            assert sock.getpeername() == agent.getsockname()
+
+
+async def test_the_last_address_is_left_to_the_callers_own_timeout():
+    async with hanging_address() as nowhere:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await dial([nowhere], 0.01)
+
+
+async def test_a_resolver_that_hangs_does_not_keep_the_next_address_waiting(agent, monkeypatch):
+    real = dialling.resolve
+
+    async def slow(address):
+        if address.host == "slow":
+            await asyncio.Event().wait()
+        return await real(address)
+
+    monkeypatch.setattr(dialling, "resolve", slow)
+    with await dial([Address("slow", 9), Address(*agent.getsockname())], 0.1) as sock:
+        assert sock.getpeername() == agent.getsockname()
+
+
+async def test_names_are_resolved_anew_at_each_dial(agent, monkeypatch):
+    asked = []
+
+    async def resolve(address):
+        asked.append(address)
+        return [(socket.AF_INET, agent.getsockname())]
+
+    monkeypatch.setattr(dialling, "resolve", resolve)
+    for _ in range(2):
+        (await dial([Address("agent", 9)])).close()
+    assert len(asked) == 2
+
+
+async def test_the_relay_dials_every_address_of_its_route_within_its_connect_timeout():
+    async with hanging_address() as nowhere, Stage(config=SessionConfig(connect_s=0.2)) as stage:
+        there = stage.route.agent
+        object.__setattr__(stage.route, "agent", (nowhere, *there))
+        haproxy, agent = await stage.both()
+        await haproxy.send(b"!")
+        assert await agent.read(1) == b"!"

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.config import Redispatch
 from spoe_guard.core.events import (
     AnomalySeen,
     AuthoredReason,
@@ -19,6 +20,9 @@ from spoe_guard.core.events import (
     EndedBy,
     EndReason,
     FrameAuthored,
+    LinkReason,
+    LinkUp,
+    NotifiesRedispatched,
     NotifiesUnanswered,
     SessionEnded,
     UnansweredReason,
@@ -88,6 +92,7 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     tally.bytes_to_haproxy += 200
     tally.open_notifies = 1
     tally.held_bytes = 17
+    tally.parked_notifies = 6
     tally.observe_ack(0.003)
     tally.observe_ack(7.0)
     happened: list[Any] = [
@@ -96,6 +101,8 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
         DisconnectSeen(Side.AGENT, 99, ""),
         NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1),
         DisconnectHeld(0.04),
+        LinkUp(LinkReason.REPLACEMENT, 0.3),
+        NotifiesRedispatched(Redispatch.UNANSWERED, 4),
         SessionEnded(EndedBy.AGENT, EndReason.CLOSED),
     ]
     observer.seen(route, session, happened)
@@ -143,9 +150,11 @@ def test_what_was_counted_is_what_is_scraped(observer):
         ("open_notifies",): 1,
         ("held_bytes",): 17,
         ("agent_links",): 1,
-        ("agent_links_total", "session"): 1,
+        ("agent_links_total", "first"): 0,
+        ("agent_links_total", "replacement"): 1,
         ("redispatched_notifies_total", "unsent"): 0,
-        ("parked_notifies",): 0,
+        ("redispatched_notifies_total", "unanswered"): 4,
+        ("parked_notifies",): 6,
         ("log_events_suppressed_total",): 0,
         ("internal_errors_total",): 0,
         ("notify_ack_seconds_bucket", "0.0025"): 0,

@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.config import Redispatch
 from spoe_guard.core.events import (
     AgentReady,
     AgentUnreachable,
@@ -15,6 +16,11 @@ from spoe_guard.core.events import (
     EndedBy,
     EndReason,
     FrameAuthored,
+    LinkLoss,
+    LinkLost,
+    LinkReason,
+    LinkUp,
+    NotifiesRedispatched,
     NotifiesUnanswered,
     SessionEnded,
     UnansweredReason,
@@ -231,6 +237,64 @@ def test_the_agent_is_up_or_down_as_of_the_last_try(observer):
     assert (stats.agent_up, stats.agent_detail) == (False, "timeout: no answer")
     observer.seen("default", 1, [AgentReady(16380, "pipelining", healthcheck=False)])
     assert (stats.agent_up, stats.agent_detail) == (True, "")
+    observer.seen("default", 1, [AgentUnreachable(DialFailure.REFUSED, "gone")])
+    observer.seen("default", 1, [LinkUp(LinkReason.REPLACEMENT, 0.2)])
+    assert (stats.agent_up, stats.agent_detail) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("lost", "level"),
+    [
+        (LinkLost(LinkLoss.RESET, 3, 2), "warning"),
+        (LinkLost(LinkLoss.CLOSED), "warning"),
+        (LinkLost(LinkLoss.DISCONNECT, 1), "warning"),
+        (LinkLost(LinkLoss.DISCONNECT), "info"),
+        (LinkLost(LinkLoss.RETIRED), "debug"),
+    ],
+    ids=lambda value: f"{value.reason.value}-{value.open_notifies}" if isinstance(value, LinkLost) else value,
+)
+def test_a_lost_link_is_said_as_loudly_as_it_matters(observer, lines, lost, level):
+    observer.session_opened("default", 7, "")
+    observer.seen("default", 7, [lost])
+    line = lines.said[-1]
+    assert line.pop("timestamp")
+    assert line == {
+        "level": level,
+        "event": "agent_link_lost",
+        "route": "default",
+        "session": 7,
+        "reason": lost.reason.value,
+        "open_notifies": lost.open_notifies,
+        "again": lost.again,
+    }
+    assert observer.routes["default"].agent_up is None  # what a dial finds will say so
+
+
+@pytest.mark.parametrize("reason", LinkReason)
+def test_a_link_that_replaces_another_is_said_and_any_other_quietly(observer, lines, reason):
+    observer.session_opened("default", 7, "")
+    observer.seen("default", 7, [LinkUp(reason, 1.23456)])
+    line = lines.said[-1]
+    assert line.pop("timestamp")
+    level = "info" if reason is LinkReason.REPLACEMENT else "debug"
+    told = {"level": level, "event": "agent_link_up", "route": "default", "session": 7, "reason": reason.value, "away": 1.235}
+    assert line == told
+    assert observer.routes["default"].links_opened[reason.value,] == 1
+
+
+def test_links_that_come_and_go_are_said_no_more_often_than_the_rate_allows(observer, lines):
+    observer.session_opened("default", 7, "")
+    for _ in range(5):
+        observer.seen("default", 7, [LinkLost(LinkLoss.RESET), LinkUp(LinkReason.REPLACEMENT)])
+    assert events(lines).count("agent_link_lost") == events(lines).count("agent_link_up") == 3
+    assert observer.routes["default"].suppressed == 4
+
+
+def test_notifys_that_went_out_again_are_counted_by_kind(observer):
+    stats = observer.routes["default"]
+    assert stats.redispatched == {("unsent",): 0, ("unanswered",): 0}
+    observer.seen("default", 1, [NotifiesRedispatched(Redispatch.UNSENT, 3), NotifiesRedispatched(Redispatch.UNANSWERED, 2)])
+    assert stats.redispatched == {("unsent",): 3, ("unanswered",): 2}
 
 
 def test_everything_else_is_counted_by_its_labels(observer):
@@ -256,7 +320,7 @@ def test_everything_else_is_counted_by_its_labels(observer):
     assert stats.unanswered["agent_gone",] == 3
     assert (sum(stats.hold_buckets), stats.hold_buckets[1], stats.hold_buckets[-1], stats.hold_seconds) == (2, 1, 1, 60.002)
     assert stats.disconnects == {("agent", "other"): 2, ("agent", "99"): 1}
-    assert (stats.links, stats.links_opened) == (1, 2)
+    assert stats.links == 1
 
 
 def test_an_event_behind_the_end_of_its_session_is_counted_all_the_same(observer):

@@ -111,7 +111,7 @@ class Stage:
         self.haproxy, self.agent = Peer(self._changed), Peer(self._changed)
         self._listening = await self.loop.create_server(lambda: self.agent, "127.0.0.1", 0)
         agent = Address(*self._listening.sockets[0].getsockname())
-        route = Route("default", Address("127.0.0.1", 0), agent, config=self.config)
+        route = Route("default", Address("127.0.0.1", 0), (agent,), config=self.config)
         self.guard = Guard([route], self.observer, self._new)
         await self.guard.start()
         address = self.guard.addresses["default"]

@@ -1,5 +1,7 @@
 """What is said of settings that are allowed."""
 
+import pytest
+
 from spoe_guard.core.anomalies import CATALOGUE
 from spoe_guard.settings import hello_changes, load, warnings
 
@@ -34,4 +36,45 @@ def test_what_has_no_effect_is_said(from_yaml):
         f"routes[0].policy.{unseen.value}: no effect, this version does not look for it",
         "routes[0].hello.capabilities: async: an ACK on another connection than its NOTIFY's is dropped",
     ]
-    assert warnings(load().settings) == ["routes[0].redispatch: no effect, this version has one agent link per session"]
+    assert warnings(load().settings) == []
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        (
+            "links: {max: 2}",
+            ["links.max: no effect, with links.in_flight 0 one link takes every NOTIFY and no second one is opened"],
+        ),
+        ("links: {max: 2, in_flight: 1}", []),
+        ("links: {retire: 10m}", ["links.retire: no effect, timeouts.idle ends the whole session before"]),
+        ("links: {retire: 599s}", []),
+        (
+            "redispatch: unanswered, answer_deadline: 1s, links: {give_up: 0}",
+            ["redispatch: no effect, with links.give_up 0 a session ends with its agent link"],
+        ),
+        (
+            "redispatch: unanswered",
+            ["redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer"],
+        ),
+        ("redispatch: unanswered, answer_deadline: 1s", []),
+        ("links: {give_up: 0}", []),
+    ],
+)
+def test_what_links_cannot_do_is_said(from_yaml, route, said):
+    assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in said]
+
+
+@pytest.mark.parametrize("route", ["links: {max: 2}", "links: {give_up: 0}", "redispatch: unanswered"])
+def test_links_are_haproxys_own_in_observe_mode(from_yaml, route):
+    text = f"mode: observe\nroutes: [{{{route}}}]"
+    assert warnings(from_yaml(text).settings) == [
+        "routes[0].links: no effect in observe mode, where the agent's connection is HAProxy's own"
+    ]
+    assert warnings(from_yaml("mode: observe").settings) == []
+
+
+def test_a_guard_that_keeps_notifys_apart_says_that_haproxy_may_pipeline(from_yaml):
+    settings = from_yaml("routes: [{links: {in_flight: 1}}]").settings
+    told = "capabilities: pipelining in AGENT-HELLO where HAProxy offers it, the guard keeps NOTIFYs apart itself"
+    assert told in hello_changes(settings, settings.routes[0])

@@ -34,7 +34,7 @@ def test_layers_meet_inside_one_route(from_yaml):
     environ = {"SPOE_GUARD_ROUTES__0__TIMEOUTS__IDLE": "8s", "SPOE_GUARD_ROUTES__1__AGENT": "[::1]:9"}
     first, second = from_yaml(text, environ).settings.routes
     assert (first.name, first.timeouts.hello, first.timeouts.idle, first.timeouts.close) == ("a", 7.0, 8.0, 1.0)
-    assert (second.name, second.listen, second.agent) == ("b", Address("127.0.0.1", 7), Address("::1", 9))
+    assert (second.name, second.listen, second.agent) == ("b", Address("127.0.0.1", 7), (Address("::1", 9),))
 
 
 def test_routes_can_be_given_by_the_environment_alone():

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.config import Redispatch, SessionConfig
 from spoe_guard.settings import load, session_config
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"
@@ -59,8 +60,8 @@ def test_the_example_file_is_exactly_the_defaults_and_says_every_key(from_yaml):
 
 def test_every_key_of_the_example_file_has_a_comment():
     keys = [line.strip() for line in EXAMPLE.read_text().splitlines() if re.match(r"\s*(- )?\w+: \S", line)]
-    # `links` is explained as a whole, `policy` by the table above it
-    assert [line for line in keys if "#" not in line] == ["max: 1", "give_up: 5s", "policy: {}"]
+    # `policy` is explained by the table above it
+    assert [line for line in keys if "#" not in line] == ["policy: {}"]
 
 
 def test_the_example_file_lists_the_catalogue():
@@ -76,7 +77,8 @@ def test_the_example_file_lists_the_catalogue():
 
 def test_defaults_are_the_cores(from_yaml):
     settings = load().settings
-    ours, core = session_config(settings, settings.routes[0]), SessionConfig()
+    # A session that is told nothing keeps no lost agent's place; the guard's own default is to do so.
+    ours, core = session_config(settings, settings.routes[0]), SessionConfig(give_up_s=5.0)
     names = [name for name in SessionConfig.__slots__ if name != "policy"]
     assert {name: getattr(ours, name) for name in names} == {name: getattr(core, name) for name in names}
     assert all(ours.policy.action(side, anomaly) is core.policy.action(side, anomaly) for side in Side for anomaly in Anomaly)
@@ -98,6 +100,8 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
             answer_deadline: 15ms
             timeouts: {connect: 100us, hello: 3s, frame: 4, idle: 1h, close: 2d}
             limits: {connections: 7, open_notifies: 8, held_bytes: 2m}
+            links: {max: 9, in_flight: 2, retire: 25s, give_up: 3500ms}
+            redispatch: off
             policy: {unmatched_ack: pass, runt_frame: close}
         """
     )
@@ -119,6 +123,11 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
         frame_s=0.004,
         idle_s=3600.0,
         close_s=172800.0,
+        give_up_s=3.5,
+        max_links=9,
+        in_flight=2,
+        retire_s=25.0,
+        redispatch=Redispatch.OFF,
         open_notifies=8,
         held_bytes=2097152,
     )
@@ -139,3 +148,32 @@ def test_policy_takes_what_the_catalogue_allows_and_nothing_else(tmp_path, probl
     else:
         choices = ", ".join(each.value for each in Action if each in allowed)
         assert problems(text) == [f"routes[0].policy.{anomaly.value}: '{action.value}' (FILE:1): allowed: {choices}"]
+
+
+@pytest.mark.parametrize("written", ["'a:1, [::1]:2'", "[a:1, '[::1]:2']"])
+def test_an_agent_may_be_at_several_addresses(from_yaml, written):
+    loaded = from_yaml(f"routes: [{{agent: {written}}}]")
+    assert loaded.settings.routes[0].agent == (Address("a", 1), Address("::1", 2))
+    assert ("routes[0].agent", "[a:1, [::1]:2]") in [(key, value) for key, value, _ in loaded.rows()]
+
+
+def test_the_flag_and_the_environment_take_several_with_commas():
+    both = (Address("a", 1), Address("b", 2))
+    assert load(flags={"--agent": "a:1,b:2"}).settings.routes[0].agent == both
+    assert load(environ={"SPOE_GUARD_ROUTES__0__AGENT": "a:1,b:2"}).settings.routes[0].agent == both
+
+
+def test_the_path_of_a_unix_socket_may_have_a_comma_in_a_list(from_yaml):
+    assert from_yaml("routes: [{agent: ['unix:/a,b']}]").settings.routes[0].agent == (Address(path="/a,b"),)
+
+
+def test_links_are_told_to_the_sessions(from_yaml):
+    text = "routes: [{links: {max: 20, in_flight: 1, retire: 25s, give_up: 0}, redispatch: unanswered}]"
+    settings = from_yaml(text).settings
+    config = session_config(settings, settings.routes[0])
+    assert (config.max_links, config.in_flight, config.retire_s, config.give_up_s) == (20, 1, 25.0, 0.0)
+    assert config.redispatch is Redispatch.UNANSWERED
+    settings = load().settings
+    config = session_config(settings, settings.routes[0])
+    assert (config.max_links, config.in_flight, config.retire_s, config.give_up_s) == (1, 0, None, 5.0)
+    assert config.redispatch is Redispatch.UNSENT

@@ -57,16 +57,17 @@ async def _serve(settings: Settings, log: Log) -> bool:
     observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s)
     health = Health(observer.routes)
     admin = Admin(health, Exposition(GuardCollector(observer.routes, about())))
-    guard = Guard(routes, observer)
+    guard = Guard(routes, observer, reuse_port=settings.share_listen)
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(_signals())
         await _resolve_agents(routes, log)
+        admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = None
         if settings.admin.listen is not None:
-            bound = await _bind_admin(settings.admin.listen)
-            at_exit.callback(bound.close)
+            bound = await _bind_admin(settings.admin.listen, reuse_port=settings.share_listen)
+            admin_open.callback(bound.close)
             await admin.start(bound.sock)
-            at_exit.push_async_callback(admin.stop)
+            admin_open.push_async_callback(admin.stop)
             admin_address = str(bound.address)
         try:
             await guard.start()
@@ -85,15 +86,17 @@ async def _serve(settings: Settings, log: Log) -> bool:
             pid=os.getpid(),
             **about(),
         )
-        return await _until_stopped(signals, guard, health, observer, log)
+        first = await signals.get()
+        health.draining = True
+        if settings.share_listen:  # from here on it is the next guard's to say how things are
+            await admin_open.aclose()
+        return await _stop(first, signals, guard, observer, log)
 
 
-async def _until_stopped(
-    signals: "asyncio.Queue[signal.Signals]", guard: Guard, health: Health, observer: GuardObserver, log: Log
+async def _stop(
+    first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", guard: Guard, observer: GuardObserver, log: Log
 ) -> bool:
-    """Wait for a signal, drain, and return True; a second signal ends it at once, and False is returned."""
-    first = await signals.get()
-    health.draining = True
+    """Drain, and return True; a second signal ends it at once, and False is returned."""
     log.say("info", "draining", signal=first.name, sessions=guard.sessions)
     loop = asyncio.get_running_loop()
     drain, second = loop.create_task(guard.drain()), loop.create_task(signals.get())
@@ -146,9 +149,9 @@ async def _unresolved(address: Address) -> str:
     return ""
 
 
-async def _bind_admin(address: Address) -> Bound:
+async def _bind_admin(address: Address, *, reuse_port: bool) -> Bound:
     try:
-        return await bind(Route(name="admin", listen=address, agent=()))
+        return await bind(Route(name="admin", listen=address, agent=()), reuse_port=reuse_port)
     except ListenError as error:
         raise CannotRunError(f"admin.listen: {str(error).removeprefix('route admin: ')}") from None
 

@@ -14,8 +14,9 @@ import pytest
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import frame
-from tests.running import START_S, Running
+from tests.running import START_S, Running, spoe_guard
 
+HANDED_OVER = 40  # connections; that one guard gets none or all of them has a chance of 1 in 2^39
 SLACK_S = 1.5  # beyond timeouts.close and disconnect_hold, for a busy machine
 
 
@@ -24,7 +25,7 @@ def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
     def start(agent: str = "127.0.0.1:9", *options: str, **named: Any) -> Running:
-        running.append(Running(tmp_path, agent, *options, **named))
+        running.append(Running(named.pop("folder", tmp_path), agent, *options, **named))
         return running[-1]
 
     yield start
@@ -151,6 +152,48 @@ def test_an_open_notify_is_waited_for_and_then_the_guard_stops_in_bounded_time(r
         assert guard.log("draining")[0]["sessions"] == 1
 
     with_agent(talk, SILENT)
+
+
+def test_a_second_guard_takes_over_and_what_was_queued_for_the_first_is_served_by_it(tmp_path, run_guard):
+    async def talk(agent_port: int) -> None:
+        loop = asyncio.get_running_loop()
+        shared = {"SPOE_GUARD_SHARE_LISTEN": "true"}
+        old = run_guard(f"127.0.0.1:{agent_port}", "--log-level", "debug", settings=shared)
+        port, admin = port_of(old), old.wait_for("listening")["admin"]
+        old.process.send_signal(signal.SIGSTOP)
+        (tmp_path / "new").mkdir()
+        same = ("--listen", f"127.0.0.1:{port}", "--admin", admin)
+        new = run_guard(f"127.0.0.1:{agent_port}", *same, settings=shared, folder=tmp_path / "new")
+        await asyncio.to_thread(new.wait_for, "listening")
+        talking = [loop.create_task(_one_notify(port)) for _ in range(HANDED_OVER)]
+        await asyncio.wait(talking, timeout=0.5)  # those the new one has are answered, the others queued
+        queued = sum(not task.done() for task in talking)
+        old.process.send_signal(signal.SIGTERM)
+        old.process.send_signal(signal.SIGCONT)
+        assert await asyncio.gather(*talking) == [[frame.AGENT_HELLO, frame.ACK]] * HANDED_OVER
+        assert await asyncio.to_thread(old.process.wait, 10) == 0
+        assert 0 < queued < HANDED_OVER
+        assert len(old.log("session_opened")) == queued
+        assert new.ask("/readyz")[0] == 200
+        assert new.stop()[0] == 0
+
+    with_agent(talk)
+
+
+def test_without_share_listen_a_second_guard_finds_the_address_taken(run_guard):
+    old = run_guard()
+    done = spoe_guard("run", "--listen", f"127.0.0.1:{port_of(old)}", settings={"SPOE_GUARD_SHARE_LISTEN": "true"})
+    assert done.returncode == 1
+    assert "something listens there already" in done.stderr
+    assert old.stop()[0] == 0
+
+
+async def _one_notify(port: int) -> list[int | None]:
+    async with await Engine.tcp(port, deadline_s=START_S) as engine:
+        hello = await engine.hello()
+        await engine.notify(b"/x")
+        ack = await engine.read()
+        return [each.type if each else None for each in (hello, ack)]
 
 
 def test_a_second_signal_ends_it_at_once_with_exit_code_1(run_guard):

@@ -52,8 +52,11 @@ class Bound:
         self._made = None
 
 
-async def bind(route: Route) -> Bound:
+async def bind(route: Route, *, reuse_port: bool = False) -> Bound:
     """Listen where ``route`` says: a name at its first IPv4 address, as HAProxy does, ``[::]`` on IPv4 as well.
+
+    ``reuse_port``: beside others of this user who say so too; the kernel deals connections out. A Unix socket knows no such
+    thing.
 
     Raises:
         ListenError: why not, and what to do.
@@ -65,15 +68,17 @@ async def bind(route: Route) -> Bound:
     family, where = min(places, key=lambda place: place[0] == socket.AF_INET6)
     if family == socket.AF_UNIX:
         _make_way(route, str(where))
-    return _listen(route, family, where)
+    return _listen(route, family, where, reuse_port=reuse_port)
 
 
-def _listen(route: Route, family: int, where: Place) -> Bound:
+def _listen(route: Route, family: int, where: Place, *, reuse_port: bool) -> Bound:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart must not wait for TIME-WAIT
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
         sock.listen(BACKLOG)
         return Bound(route, sock)

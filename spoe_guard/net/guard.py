@@ -27,10 +27,19 @@ _ABORTED_S: Final = 1.0
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``addresses``: by route name, where it really listens (with the port the kernel chose), once started.
+    ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by route name, where it really listens
+    (with the port the kernel chose), once started.
     """
 
-    def __init__(self, routes: Sequence[Route], observer: Observer, make_session: SessionFactory = open_session) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        observer: Observer,
+        make_session: SessionFactory = open_session,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        self._reuse_port = reuse_port
         self.routes = tuple(routes)
         self.addresses: dict[str, Address] = {}
         self._observer = observer
@@ -58,7 +67,7 @@ class Guard:
         taken: list[Bound] = []
         try:
             for route in self.routes:
-                taken.append(await bind(route))  # noqa: PERF401  what was taken must be given back on an error
+                taken.append(await bind(route, reuse_port=self._reuse_port))  # noqa: PERF401  what was taken must be given back on an error
         except BaseException:
             for bound in taken:
                 bound.close()
@@ -70,7 +79,8 @@ class Guard:
     async def drain(self, bound_s: float | None = None) -> None:
         """Stop: accept nothing more, let every session end its own way, reset what is left after ``bound_s``.
 
-        None: the longest a session may take by its route's rules (``disconnect_hold`` plus ``timeouts.close``).
+        None: the longest a session may take by its route's rules (twice ``disconnect_hold``, see ``Relay.drain``, plus
+        ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
         for listener in self._listeners:
@@ -83,7 +93,7 @@ class Guard:
             for relay in tuple(self._relays):
                 relay.drain()
         if bound_s is None:
-            bound_s = max((r.config.close_s + r.config.disconnect_hold_s for r in self.routes), default=0.0)
+            bound_s = max((r.config.close_s + 2 * r.config.disconnect_hold_s for r in self.routes), default=0.0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), bound_s)
         self.abort_all()

@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from spoe_guard.net.bind import Bound
-from spoe_guard.net.dial import name
+from spoe_guard.net.bind import BACKLOG, Bound
+from spoe_guard.net.dial import Place, name
 
 # No descriptor or memory left: accepting again at once would spin, and would fail again.
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -31,13 +31,16 @@ class Listener:
         self._listen()
 
     def close(self) -> None:
-        """Accept no more. Connections the kernel has queued are reset."""
+        """Accept what the kernel has queued, which would be reset, and then no more."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
         else:
             self._loop.remove_reader(self._bound.sock)
+        queued = self._queued()  # closed before any is served: what comes between would be lost
         self._bound.close()
+        for sock, peer in queued:
+            self._take(sock, peer)
 
     def _listen(self) -> None:
         self._pause = None
@@ -55,5 +58,18 @@ class Listener:
                     self._pause = self._loop.call_later(_EXHAUSTED_PAUSE_S, self._listen)
                     return
                 continue  # that connection broke while it was queued; accept(2) says to go on
-            sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
-            self._accepted(sock, "unix" if sock.family == socket.AF_UNIX else name(peer))
+            self._take(sock, peer)
+
+    def _queued(self) -> list[tuple[socket.socket, Place]]:
+        found: list[tuple[socket.socket, Place]] = []
+        for _ in range(BACKLOG):
+            try:
+                found.append(self._bound.sock.accept())
+            except OSError as error:
+                if isinstance(error, BlockingIOError) or error.errno in _EXHAUSTED:
+                    break
+        return found
+
+    def _take(self, sock: socket.socket, peer: Place) -> None:
+        sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
+        self._accepted(sock, "unix" if sock.family == socket.AF_UNIX else name(peer))

@@ -32,8 +32,8 @@ class Relay:
     """
 
     __slots__ = (
-        "__weakref__", "_armed", "_ended", "_gone", "_legs", "_linked", "_links", "_loop", "_observer", "_tally", "_timer",
-         "haproxy", "number", "route", "session",
+        "__weakref__", "_armed", "_drain_at", "_ended", "_gone", "_legs", "_linked", "_links", "_loop", "_observer", "_tally",
+        "_timer", "haproxy", "number", "route", "session",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,7 @@ class Relay:
         self._legs: set[Leg] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf  # when the timer rings
+        self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
         self._tally = observer.tally(route.name)
         self.session: AnySession = make_session(route.config, self._tally, monotonic())
@@ -97,9 +98,16 @@ class Relay:
         self.abort(EndedBy.GUARD, EndReason.INTERNAL_ERROR)
 
     def drain(self) -> None:
-        """The guard is stopping: the session ends when what is open has been answered."""
-        self.step(self.session.drain, monotonic())
-        self._check_gone()
+        """The guard is stopping: the session ends when what is open has been answered.
+
+        One that was just accepted would end before HAProxy's first NOTIFY was read: it has ``disconnect_hold`` to begin.
+        """
+        if self._linked:
+            self.step(self.session.drain, monotonic())
+            self._check_gone()
+        else:
+            self._drain_at = monotonic() + self.route.config.disconnect_hold_s
+            self._arm()
 
     def abort(self, by: EndedBy, reason: EndReason) -> None:
         """Reset every connection at once; ``by`` and ``reason`` are reported unless the session ended by itself."""
@@ -245,7 +253,7 @@ class Relay:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._armed = min((self.session.deadline, *(leg.close_by for leg in self._legs)))
+        self._armed = min((self.session.deadline, self._drain_at, *(leg.close_by for leg in self._legs)))
         if self._armed != math.inf:
             self._timer = self._loop.call_later(max(self._armed - monotonic(), _SHORTEST_TIMER_S), self._ring)
 
@@ -258,6 +266,9 @@ class Relay:
                 leg.abort()
         if self.session.deadline <= now:
             self.step(self.session.tick, now)
+        if self._drain_at <= now:
+            self._drain_at = math.inf
+            self.step(self.session.drain, now)
         if self._gone is not None:
             self._arm()
         self._check_gone()

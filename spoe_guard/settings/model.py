@@ -31,6 +31,12 @@ def _peer(value: object) -> address.Address:
     return parsed
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool) and value not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return value is True or value == "true"
+
+
 def _agents(value: object) -> tuple[address.Address, ...]:
     """Take one address, several with commas between them, or a list: a Unix socket's path that has a comma needs the list."""
     parts = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else [value]
@@ -109,6 +115,7 @@ Duration = Annotated[float, BeforeValidator(units.duration), _in_words]
 Timeout = Annotated[float, BeforeValidator(units.timeout), _in_words]
 ListenAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_address), PlainSerializer(str)]
 AgentAddresses = Annotated[tuple[InstanceOf[address.Address], ...], BeforeValidator(_agents), PlainSerializer(_as_written)]
+Switch = Annotated[bool, BeforeValidator(_switch), PlainSerializer(lambda value: str(value).lower())]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -212,6 +219,7 @@ class Settings(BaseSettings):
     mode: Literal["enforce", "observe"] = "enforce"
     on_internal_error: Literal["close", "splice"] = "close"
     workers: Annotated[int, _number(0, 1024)] = 1
+    share_listen: Switch = False
     routes: Annotated[list[Route], BeforeValidator(_in_order), Field(min_length=1)] = [Route()]
     admin: Admin = Admin()
     log: Log = Log()

@@ -8,6 +8,7 @@ from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.settings import ConfigError, load
 from spoe_guard.settings.layers import ENVIRONMENT_PREFIX, FLAGS
+from spoe_guard.settings.model import Settings
 from spoe_guard.settings.problems import dotted
 
 
@@ -150,7 +151,7 @@ def test_a_gap_in_the_routes_is_told():
 
 def test_a_variable_that_is_no_setting_is_told():
     assert told_without_a_file({"SPOE_GUARD_PORTS": "1"}) == [
-        "ports: '1' (environment SPOE_GUARD_PORTS): unknown key; allowed: mode, on_internal_error, workers, routes, admin, log"
+        f"ports: '1' (environment SPOE_GUARD_PORTS): unknown key; allowed: {', '.join(Settings.model_fields)}"
     ]
 
 

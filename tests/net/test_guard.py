@@ -6,13 +6,18 @@ import os
 import resource
 import socket
 import time
+from dataclasses import replace
+
+import pytest
 
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import EndedBy, EndReason
 from spoe_guard.core.output import Close, Output
-from tests.net.doubles import FakeSession
+from spoe_guard.net.bind import ListenError
+from spoe_guard.net.guard import Guard
+from tests.net.doubles import FakeSession, Recorder
 from tests.net.peers import Peer, hanging_address
-from tests.net.stage import Stage, unix_in, until
+from tests.net.stage import LOCALHOST, Stage, unix_in, until
 
 
 async def test_people_are_told_who_connected(family, tmp_path):
@@ -236,3 +241,37 @@ async def test_a_drain_gives_up_a_dial_that_hangs():
         await until(lambda: stage.sessions and "start" in stage.session.calls)
         await stage.guard.drain()
         assert await haproxy.rest() == b""
+
+
+async def test_what_is_queued_when_the_guard_stops_is_accepted_and_served_first():
+    config = SessionConfig(disconnect_hold_s=0.1)
+    async with Stage(drained=False, config=config) as stage:
+        where = (stage.address.host, stage.address.port)
+        queued = [socket.create_connection(where) for _ in range(3)]  # no turn of the loop between these and the stop
+        draining = asyncio.get_running_loop().create_task(stage.guard.drain())
+        for sock in queued:
+            sock.sendall(b"?")
+            sock.setblocking(False)
+            agent = await stage.agent()
+            assert await agent.read(1) == b"?"
+        await draining
+        assert stage.recorder.count("opened") == 3
+        for sock in queued:
+            assert await asyncio.get_running_loop().sock_recv(sock, 1) == b""  # FIN, no reset
+            sock.close()
+
+
+async def test_two_guards_share_an_address_only_if_both_say_so():
+    async with Stage() as stage:
+        route = replace(stage.route, listen=stage.address)
+        with pytest.raises(ListenError):
+            await Guard([route], stage.recorder, reuse_port=True).start()
+    first = Guard([replace(route, listen=LOCALHOST)], Recorder(), reuse_port=True)
+    await first.start()
+    shared = replace(route, listen=first.addresses["default"])
+    with pytest.raises(ListenError):
+        await Guard([shared], Recorder()).start()
+    second = Guard([shared], Recorder(), reuse_port=True)
+    await second.start()
+    await first.drain()
+    await second.drain()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from spoe_guard.core.anomalies import Side
+from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.net.leg import DIALLING, HIGH_WATER
@@ -205,7 +206,7 @@ async def test_haproxy_is_not_read_until_every_link_has_room_again():
 
 @pytest.mark.parametrize("how", ["closed by the guard", "lost"])
 async def test_a_full_link_that_goes_holds_haproxy_no_longer(how):
-    async with Stage(Links) as stage:
+    async with Stage(Links, config=SessionConfig(close_s=60.0)) as stage:
         haproxy, agents = await linked(stage, 2)
         await haproxy.send(b"s1f1" if how == "closed by the guard" else b"s1")
         await until(lambda: stage.relay._links[1].leg.full)

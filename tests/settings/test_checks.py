@@ -78,3 +78,18 @@ def test_a_guard_that_keeps_notifys_apart_says_that_haproxy_may_pipeline(from_ya
     settings = from_yaml("routes: [{links: {in_flight: 1}}]").settings
     told = "capabilities: pipelining in AGENT-HELLO where HAProxy offers it, the guard keeps NOTIFYs apart itself"
     assert told in hello_changes(settings, settings.routes[0])
+
+
+def test_a_unix_socket_that_cannot_be_shared_is_said(from_yaml):
+    text = "routes: [{listen: unix:/a}, {name: b}]"
+    assert warnings(from_yaml(f"share_listen: true\n{text}").settings) == [
+        "routes[0].listen: share_listen has no effect on a Unix socket"
+    ]
+    assert warnings(from_yaml(text).settings) == []
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "[]", "'True'"])
+def test_a_switch_is_true_or_false(problems, value):
+    [said] = problems(f"share_listen: {value}")
+    assert said.startswith("share_listen: ")
+    assert said.endswith("expected true or false")

@@ -25,6 +25,7 @@ def judge_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     conv = walker.conv
     fate = conv.fate(said.ids)
     if fate is not Fate.OPEN:
+        walker.link.owing.pop(said.ids, None)
         passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
         walker.pass_on(said, said.raw if passes else None)
     elif walker.link.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
@@ -42,14 +43,14 @@ def settle_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     if raw is None:
         lose_ack(walker, said, now)
         return
-    conv.answered(said.ids, now)
+    conv.answered(said.ids, now, walker.link)
     walker.pass_on(said, raw)
 
 
 def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered."""
     walker.pass_on(said, None)
-    if walker.conv.holder(said.ids):
+    if walker.conv.fate(said.ids) is Fate.OPEN:
         walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 

@@ -12,7 +12,6 @@ KNOWN_CAPABILITIES: Final = frozenset(("fragmentation", "pipelining", "async")) 
 OFFERABLE: Final = frozenset(("pipelining",))
 
 
-
 @enum.unique
 class Redispatch(enum.Enum):
     """Which NOTIFYs of a link that is lost go to the next one; what does not counts as unanswered."""

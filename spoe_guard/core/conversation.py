@@ -131,7 +131,7 @@ class Conversation(Exchange):
         self.to_haproxy.drop(len(raw))
         self.tell_haproxy(goodbye.encode(frame.AGENT_DISCONNECT, status, said.message), AuthoredReason.REPAIRED)
 
-    def _dismiss(self, link: AgentLink, status: int, message: str) -> None:
+    def _dismiss(self, link: AgentLink, status: int = goodbye.STATUS_NORMAL, message: str = "") -> None:
         """Tell an agent goodbye, if it was ever told hello (promise A3), or give up the dial."""
         link.state = State.CLOSING
         link.connect_by = link.hello_by = math.inf

@@ -107,11 +107,15 @@ class Exchange:
         """Return what is known of the NOTIFY ``ids``."""
         return Fate.OPEN if self.holder(ids) else self.past.fate(ids)
 
-    def answered(self, ids: bytes, now: float) -> None:
-        """Settle the open NOTIFY ``ids``: its ACK passes."""
+    def answered(self, ids: bytes, now: float, via: AgentLink) -> None:
+        """Settle the open NOTIFY ``ids``: its ACK, which came ``via`` that link, passes."""
         link = self.holder(ids)
         if link is not None:  # pragma: no branch - it is open
-            self.tally.observe_ack(now - link.ledger.open.pop(ids))
+            since = link.ledger.open.pop(ids)
+            if link is not via:
+                link.owing[ids] = since
+            via.useful = True
+            self.tally.observe_ack(now - since)
             self.tally.open_notifies -= 1
             self.past.remember(ids, Fate.ANSWERED)
 

@@ -3,10 +3,13 @@
 import math
 
 from spoe_guard.core import goodbye, hello
+from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.conversation import ENDING, Conversation, LastWord
+from spoe_guard.core.continuity import Continuity
+from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.exchange import no_effect_ack
+from spoe_guard.core.parking import Parked
 from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
@@ -16,9 +19,10 @@ from spoe_guard.wire import frame, messages, varint
 class FromHAProxy(Walker):
     """Walks HAProxy's bytes."""
 
-    def __init__(self, conversation: Conversation, *, fast: bool) -> None:
+    def __init__(self, conversation: Continuity, *, fast: bool) -> None:
         super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=fast)
         self._said_goodbye = False
+        self._fragments_to = conversation.link
 
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
@@ -28,10 +32,16 @@ class FromHAProxy(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary NOTIFYs."""
         conv = self.conv
-        if conv.state is not State.RUNNING or conv.draining:
+        if conv.state is not State.RUNNING or conv.draining or conv.parking.bytes:
             return pos
-        link = conv.link
-        return scan_notifies(buf, pos, end, link.size, conv.config.open_notifies, link.ledger, conv.tally, now)
+        link = conv.ready()
+        if link is None:
+            return pos
+        self.way = link.way
+        stop = scan_notifies(buf, pos, end, link.size, conv.room(link), link.ledger, conv.tally, now)
+        if link.kept is not None:
+            keep_copies(link, buf, pos, stop)
+        return stop
 
     def stopped(self) -> bool:
         """Behind a break, or once HAProxy's connection was closed."""
@@ -168,11 +178,10 @@ class FromHAProxy(Walker):
         raw = said.raw
         verdict = self._notify_verdict(said, now)
         if verdict is Action.PASS or verdict is Action.REPAIR:
-            self._open(said.ids, now)
-            self.pass_on(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN))
+            self._hand_over(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN), now)
             return
         self.way.drop(len(raw))
-        if verdict is Action.ANSWER and not conv.holder(said.ids):
+        if verdict is Action.ANSWER and not conv.waited_for(said.ids):
             conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
@@ -185,15 +194,15 @@ class FromHAProxy(Walker):
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
-        if not self.conv.holder(ids):
+        if not self.conv.waited_for(ids):
             self.conv.give_up(ids, now, reason)
 
     def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
         """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
         conv = self.conv
-        length = len(said.raw) - frame.LENGTH_BYTES
-        if length > conv.link.size:
-            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {conv.link.size}")
+        length, size = len(said.raw) - frame.LENGTH_BYTES, (conv.ready() or conv.link).size
+        if length > size:
+            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {size}")
         fault = messages.check(said.raw, said.payload_at, len(said.raw))
         verdict = Action.PASS
         if fault in (varint.BAD, varint.INCOMPLETE):
@@ -202,37 +211,69 @@ class FromHAProxy(Walker):
             verdict = self.judge(Anomaly.NOTIFY_MALFORMED, said, now)
         elif said.payload_at == len(said.raw):
             verdict = self.judge(Anomaly.NOTIFY_EMPTY, said, now)
-        if verdict is Action.PASS and conv.holder(said.ids):
+        if verdict is Action.PASS and conv.waited_for(said.ids):
             verdict = self.judge(Anomaly.NOTIFY_DUPLICATE, said, now)
         if verdict is Action.PASS and said.flags != frame.FLAG_FIN:
             verdict = self.judge(Anomaly.RESERVED_FLAGS, said, now, f"flags {said.flags:#010x}")
         return verdict
 
-    def _open(self, ids: bytes, now: float) -> None:
-        conv, opened = self.conv, self.conv.link.ledger.open
-        if ids in opened:
+    def _hand_over(self, said: frame.Frame, raw: bytes, now: float) -> None:
+        """Send a NOTIFY to the agent that has one of its ids, else to one that may have more, else let it wait."""
+        conv = self.conv
+        holder = conv.holder(said.ids)
+        if holder is not None:
+            self.way = holder.way
+            self.pass_on(said, raw)
             return
-        if len(opened) >= conv.config.open_notifies:
-            conv.give_up(conv.link.ledger.oldest(), now, UnansweredReason.LIMIT)
-        opened[ids] = now
-        conv.tally.open_notifies += 1
+        if said.ids in conv.parking:
+            self.pass_on(said, None)
+            return
+        link = conv.ready()
+        if raw is not said.raw:
+            self.way.drop(len(said.raw))
+        waits = Parked(said.ids, raw, now, ours=raw is not said.raw)
+        if link is None or conv.parking.bytes:
+            conv.park(waits, now)
+            return
+        self._make_room(link, now)
+        conv.send(link, waits)
+
+    def _make_room(self, link: AgentLink, now: float) -> None:
+        """Let the oldest NOTIFY give way where no more may be open."""
+        if len(link.ledger.open) >= self.conv.room(link):
+            self.conv.give_up(link.ledger.oldest(), now, UnansweredReason.LIMIT)
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
-        """A NOTIFY without FIN, or an UNSET that continues one."""
+        """A NOTIFY without FIN, or an UNSET that continues one: all of it goes to one agent, or to none."""
         conv = self.conv
         first = said.type == frame.NOTIFY
-        fits = len(said.raw) - frame.LENGTH_BYTES <= conv.link.size
-        if conv.link.fragments and fits:
-            if first:
-                self._open(said.ids, now)
+        if first:
+            self._fragments_to = conv.ready() or conv.link
+        link = self._fragments_to
+        self.way = link.way
+        if link.fragments and len(said.raw) - frame.LENGTH_BYTES <= link.size:
+            if first and not conv.waited_for(said.ids):
+                self._make_room(link, now)
+                link.ledger.open[said.ids] = now
+                conv.tally.open_notifies += 1
             elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):
                 conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
             self.way.forward(said.raw)
             return
         self.way.drop(len(said.raw))
-        action = self.judge(Anomaly.NOTIFY_OVERSIZE if conv.link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
+        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
+
+
+def keep_copies(link: AgentLink, buf: bytes, pos: int, end: int) -> None:
+    """Keep a copy of each of the NOTIFYs from ``pos`` to ``end``, which are open on ``link``."""
+    kept, opened = link.kept, link.ledger.open
+    while pos < end and kept is not None:
+        after = pos + frame.LENGTH_BYTES + frame.length_at(buf, pos)
+        ids_at = pos + frame.IDS_AT
+        kept.add(buf[ids_at : frame.ids_end(buf, ids_at, after)], buf[pos:after], opened)
+        pos = after
 
 
 def _guess(head: bytes) -> str:

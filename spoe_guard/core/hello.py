@@ -12,6 +12,7 @@ from spoe_guard.wire import frame, kv, typed_data
 
 MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
 VERSION: Final = "2.0"
+PIPELINING: Final = "pipelining"
 
 _SIZE: Final = hello_keys.SIZE
 _CAPABILITIES: Final = hello_keys.CAPABILITIES
@@ -34,20 +35,32 @@ class Offer:
 
     ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
     the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte. ``added``: those of
-    ``capabilities`` that the route has the agent offered and HAProxy did not. ``mended``: keys that were mistyped.
+    ``capabilities`` that the route has the agent offered and HAProxy did not. ``asked``: those HAProxy named.
+    ``mended``: keys that were mistyped.
     """
 
-    __slots__ = ("added", "capabilities", "changes", "haproxy_size", "healthcheck", "max_frame_size", "mended", "raw")
+    __slots__ = ("added", "asked", "capabilities", "changes", "haproxy_size", "healthcheck", "max_frame_size", "mended", "raw")
 
     def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
         self.raw = raw
         self.haproxy_size = max_frame_size
         self.max_frame_size = max_frame_size
         self.capabilities = capabilities
+        self.asked = tuple(capabilities)
         self.healthcheck = healthcheck
         self.changes: list[str] = []
         self.added: list[str] = []
         self.mended: list[str] = []
+
+    def replayed(self, max_frame_size: int) -> bytes:
+        """Return the frame for a link that comes after the first: the same offer, with the size that was negotiated."""
+        self.max_frame_size = max_frame_size
+        said = frame.parse(self.raw)
+        if said is None:  # pragma: no cover - it has been read
+            return self.raw
+        pairs, _ = kv.parse(said.raw, said.payload_at, len(said.raw))
+        fresh = [kv.Pair(_SIZE, typed_data.UINT32, max_frame_size) if pair.name == _SIZE else pair for pair in pairs]
+        return frame.with_payload(said, kv.encode(fresh))
 
 
 def split(capabilities: str) -> list[str]:
@@ -120,12 +133,13 @@ class AgentHello:
 
     ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the
     capabilities as the agent named them, ``capabilities`` those that HAProxy offered among them.
+    ``pipelining``: HAProxy may, whatever the agent says; the guard sends it one NOTIFY at a time then.
     ``adapts``: what HAProxy gets has to differ even where there is no problem. ``shown_size``: what HAProxy is told.
     """
 
-    __slots__ = ("adapts", "announced", "capabilities", "hopeless", "max_frame_size", "problems", "shown_size")
+    __slots__ = ("_shown", "adapts", "announced", "capabilities", "hopeless", "max_frame_size", "problems", "shown_size")
 
-    def __init__(self, said: frame.Frame, offer: Offer) -> None:
+    def __init__(self, said: frame.Frame, offer: Offer, *, pipelining: bool = False) -> None:
         self.problems: list[Fault] = []
         self.hopeless = ""
         pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
@@ -149,6 +163,8 @@ class AgentHello:
         self.announced = [name for name in told if name not in offer.added]
         self.capabilities = [name for name in self.announced if name in offer.capabilities]
         self.adapts = len(told) != len(self.announced) or self.shown_size != self.max_frame_size
+        self._shown = [PIPELINING] if pipelining and PIPELINING in offer.asked and PIPELINING not in self.capabilities else []
+        self.adapts = self.adapts or bool(self._shown)
         if len(self.capabilities) != len(self.announced):
             extra = ",".join(name for name in self.announced if name not in offer.capabilities)[:64]
             self.problems.append(Fault(Anomaly.HELLO_CAPABILITY, f"announces {extra}, which was not offered"))
@@ -183,7 +199,7 @@ class AgentHello:
 
     def encode(self, *, keep_capabilities: bool) -> bytes:
         """Return the frame mended: the three keys every HAProxy takes, and nothing else."""
-        capabilities = self.announced if keep_capabilities else self.capabilities
+        capabilities = (self.announced if keep_capabilities else self.capabilities) + self._shown
         pairs = [
             kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),
             kv.Pair(_SIZE, typed_data.UINT32, self.shown_size),

@@ -7,10 +7,10 @@
     guard   waits 0.5                         -> nothing
 
 Said is a run of frames of one read, joined by `` + ``: a type with ids or a status, or ``<name>`` of bytes handed to
-``play``; ``[a:b]`` cuts as in Python. Peers also come ``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the
+``play``; ``[a:b]`` cuts as in Python. ``agent`` is the first agent link, ``agent1`` the one after it. Peers also come ``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the
 guard ``starts``, ``drains`` and ``waits`` seconds. The outcome is, in this order: anomalies as ``action name``, NOTIFYs
-given up, the agent's state, what was written (``ok``: exactly what was said, to the other side), dials and closes, the
-end. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
+given up, the agent's state, links lost and up, what was written (``ok``: exactly what was said, to the other side),
+dials and closes, the end. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
 """
 
 import math
@@ -20,7 +20,18 @@ from typing import Any
 from spoe_guard.core import observing
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import AgentUnreachable, AnomalySeen, DialFailure, Event, NotifiesUnanswered, SessionEnded
+from spoe_guard.core.events import (
+    AgentUnreachable,
+    AnomalySeen,
+    DialFailure,
+    Event,
+    LinkLost,
+    LinkReason,
+    LinkUp,
+    NotifiesRedispatched,
+    NotifiesUnanswered,
+    SessionEnded,
+)
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.policy import Policy
 from spoe_guard.core.session import Session
@@ -52,8 +63,9 @@ class Talk:
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
         self.bytes: dict[str, bytes] = {}
-        self._shut = {"to_agent": False, "to_haproxy": False}
-        self._up = False
+        self.got: dict[str, bytes] = {}  # what each agent link was written, by name
+        self._shut: set[str] = set()
+        self._up: set[str] = set()
 
     @property
     def said_by_agent(self) -> bytes:
@@ -85,12 +97,13 @@ class Talk:
     def _line(self, who: str, what: str) -> str:
         if who == "guard":
             return self._guard(*what.split())
-        side = Side(who)
+        side = Side(who.rstrip("0123456789"))
+        link = int(who.removeprefix(side.value) or 0)
         act = {"up": self._connected, "fail": self._failed, "fin": self._fin, "rst": self._rst}.get(what)
         held = self.session.held
         said = b"" if act else self._encode(what)
         self.said[side] += said
-        out = act(side) if act else self.session.receive(side, said, self.now)
+        out = act(side, link) if act else self.session.receive(side, said, self.now, *_other(link))
         words = self._obey(out, said, "to_agent" if side is Side.HAPROXY else "to_haproxy")
         if said and self.session.held > held and "ok" not in words:
             words.insert(0, "held")
@@ -125,19 +138,22 @@ class Talk:
             data = data[int(first) if first else None : int(last) if last else None]
         return data
 
-    def _connected(self, _: Side) -> Output:
-        self._up = True
-        return self.session.agent_connected(self.now)
+    def _connected(self, _: Side, link: int = 0) -> Output:
+        self._up.add(_name(link))
+        return self.session.agent_connected(self.now, *_other(link))
 
-    def _failed(self, _: Side) -> Output:
-        return self.session.agent_failed(DialFailure.REFUSED, "connection refused", self.now)
+    def _failed(self, _: Side, link: int) -> Output:
+        return self.session.agent_failed(DialFailure.REFUSED, "connection refused", self.now, *_other(link))
 
-    def _fin(self, side: Side) -> Output:
-        return self.session.closed(side, self.now, reset=False)
+    def _fin(self, side: Side, link: int) -> Output:
+        return self._closed(side, link, reset=False)
 
-    def _rst(self, side: Side) -> Output:
-        self._shut["to_agent" if side is Side.AGENT else "to_haproxy"] = True
-        return self.session.closed(side, self.now, reset=True)
+    def _rst(self, side: Side, link: int) -> Output:
+        self._shut.add(_name(link) if side is Side.AGENT else "to_haproxy")
+        return self._closed(side, link, reset=True)
+
+    def _closed(self, side: Side, link: int, *, reset: bool) -> Output:
+        return self.session.closed(side, self.now, reset=reset, **({"link": link} if link else {}))
 
     # --- what a shell does ---------------------------------------------------------------------------------------------
 
@@ -151,13 +167,16 @@ class Talk:
         if isinstance(self.session, Session):
             assert self.session.deadline <= self.session._next_deadline(), "the timer would ring too late"
         words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
-        words += self._write("to_agent", out.to_agent, said, passes)
+        orders = [order for order in (out, *out.more) if order.to_agent or order.dial or order.close_agent is not Close.KEEP]
+        for order in orders:
+            words += self._write(_name(order.link), order.to_agent, said, passes)
         words += self._write("to_haproxy", out.to_haproxy, said, passes)
-        words += ["dial"] if out.dial else []
-        for way, how in (("to_haproxy", out.close_haproxy), ("to_agent", out.close_agent)):
+        words += [f"dial {order.link or ''}".strip() for order in orders if order.dial]
+        closes = [("to_haproxy", out.close_haproxy), *((_name(order.link), order.close_agent) for order in orders)]
+        for way, how in closes:
             if how is not Close.KEEP:
                 words.append(f"{'close' if how is Close.FLUSH else how.value} {way.removeprefix('to_')}")
-                self._shut[way] = True
+                self._shut.add(way)
         if last:
             words.append(f"end {last[0].by.value} {last[0].reason.value}")
             assert self.session.deadline == math.inf
@@ -169,9 +188,10 @@ class Talk:
         if not data:
             return []
         if not self.config.observe:
-            assert not self._shut[way], f"written on a connection that was closed: {data.hex()}"
-        assert way == "to_haproxy" or self._up, "written to an agent that is not there"
-        self.written[way] += data
+            assert way not in self._shut, f"written on a connection that was closed: {data.hex()}"
+        assert way == "to_haproxy" or way in self._up, "written to an agent that is not there"
+        self.written[way.rstrip("0123456789")] += data
+        self.got[way] = self.got.get(way, b"") + data
         if data == said and way == passes:
             return ["ok"]
         if self.config.observe:
@@ -222,6 +242,15 @@ def play(
     return running(policy, **config).play(script, **(named or {}))
 
 
+def _other(link: int) -> tuple[int, ...]:
+    """The argument that names a link; an observed session has one only and takes none."""
+    return (link,) if link else ()
+
+
+def _name(link: int) -> str:
+    return f"to_agent{link or ''}"
+
+
 def _event(event: Event) -> str:
     if isinstance(event, AnomalySeen):
         return f"{event.action.value} {event.anomaly.value}"
@@ -229,6 +258,12 @@ def _event(event: Event) -> str:
         return f"unanswered {event.reason.value} {event.count}"
     if isinstance(event, AgentUnreachable):
         return f"unreachable {event.reason.value}"
+    if isinstance(event, LinkLost):
+        return f"lost {event.reason.value} {event.open_notifies}/{event.again}"
+    if isinstance(event, LinkUp) and event.reason in (LinkReason.REPLACEMENT, LinkReason.PARALLEL):
+        return f"{event.reason.value} up"
+    if isinstance(event, NotifiesRedispatched):
+        return f"redispatched {event.kind.value} {event.count}"
     return ""
 
 

@@ -42,6 +42,7 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     link.said_hello = True
     link.hello_by = math.inf
     conv.state = link.state = State.RUNNING
+    conv.place.refusals.succeeded()
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 

@@ -12,14 +12,12 @@ from spoe_guard.core.events import AuthoredReason, DisconnectHeld, EndedBy, EndR
 from spoe_guard.core.exchange import Exchange
 from spoe_guard.core.goodbye import Goodbye
 from spoe_guard.core.output import Close
+from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
 
 ENDING: Final = frozenset((State.CLOSING, State.CLOSED))
-
-# A refusal is held back this long: HAProxy <= 3.0 that is refused at once reconnects thousands of times a second.
-REFUSAL_HOLD_S: Final = 0.25
 
 
 @enum.unique
@@ -35,8 +33,9 @@ class LastWord(enum.Enum):
 class Conversation(Exchange):
     """State and means of one session, and its end."""
 
-    def __init__(self, config: SessionConfig, tally: Tally) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, place: Place) -> None:
         super().__init__(config, tally)
+        self.place = place
         self._leaving_as = (EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL, "")
         self._ended = (EndedBy.GUARD, EndReason.CLOSED)
 
@@ -60,8 +59,13 @@ class Conversation(Exchange):
         self.state = State.REFUSING
         for link in self.links.values():
             link.connect_by = link.hello_by = math.inf
-        self.hold_by = now + REFUSAL_HOLD_S
+        self.hold_by = self.place.refusals.hold(now, patient=self.offer is not None and self.offer.from_applet)
         self._leaving_as = (by, reason, status or goodbye.STATUS_RESOURCES, message)
+
+    def refused(self) -> None:
+        """Hold back no refusal any more: HAProxy is told now, or is gone."""
+        if self.state is State.REFUSING:
+            self.place.refusals.let_go()
 
     def leave(self, now: float) -> None:
         """Let the held last word go: everything is answered, or will not be any more."""
@@ -88,6 +92,7 @@ class Conversation(Exchange):
         self.abandon(now, gone)
         if self.state is State.LEAVING:
             self.events.append(DisconnectHeld(now - self.held_since))
+        self.refused()
         if word in (LastWord.SAY, LastWord.ANSWER) and not self.haproxy_done:
             self._say(status, message, now, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)
         elif self.held is not None:

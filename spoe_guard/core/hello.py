@@ -35,9 +35,20 @@ class Offer:
     ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
     the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte. ``added``: those of
     ``capabilities`` that the route has the agent offered and HAProxy did not. ``mended``: keys that were mistyped.
+    ``from_applet``: it is HAProxy up to 3.0 for certain, for the mux of 3.1 and later never offers async.
     """
 
-    __slots__ = ("added", "capabilities", "changes", "haproxy_size", "healthcheck", "max_frame_size", "mended", "raw")
+    __slots__ = (
+        "added",
+        "capabilities",
+        "changes",
+        "from_applet",
+        "haproxy_size",
+        "healthcheck",
+        "max_frame_size",
+        "mended",
+        "raw",
+    )
 
     def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
         self.raw = raw
@@ -45,6 +56,7 @@ class Offer:
         self.max_frame_size = max_frame_size
         self.capabilities = capabilities
         self.healthcheck = healthcheck
+        self.from_applet = "async" in capabilities
         self.changes: list[str] = []
         self.added: list[str] = []
         self.mended: list[str] = []

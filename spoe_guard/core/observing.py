@@ -22,6 +22,7 @@ from spoe_guard.core.events import (
     SessionEnded,
 )
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -33,9 +34,10 @@ _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachabl
 class ObservedSession:
     """A session that changes nothing. Same calls as ``Session``; see there."""
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
         self._config = config
-        self._shadow = Session(config, tally, now, fast=fast)
+        number = place.number if place else 0
+        self._shadow = Session(config, tally, now, Place(number), fast=fast)  # it holds nobody back, so no refusal counts
         self._shadow_dials = False
         self._connected = False
         self._early = bytearray()  # what HAProxy sent while the agent was dialled
@@ -189,6 +191,6 @@ class ObservedSession:
         return out
 
 
-def open_session(config: SessionConfig, tally: Tally, now: float) -> Session | ObservedSession:
+def open_session(config: SessionConfig, tally: Tally, now: float, place: Place) -> Session | ObservedSession:
     """Return a new session of the mode ``config`` names."""
-    return ObservedSession(config, tally, now) if config.observe else Session(config, tally, now)
+    return ObservedSession(config, tally, now, place) if config.observe else Session(config, tally, now, place)

@@ -14,6 +14,8 @@ from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure
 from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
+from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 
@@ -24,11 +26,11 @@ class Session:
     """The guard's part in one conversation, in enforce mode (``ObservedSession`` wraps one for observe mode).
 
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
-    nothing to do. ``fast`` False leaves every frame to the readable path.
+    nothing to do. ``place``: among the sessions of its route. ``fast`` False leaves every frame to the readable path.
     """
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
-        self._conv = Conversation(config, tally)
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
+        self._conv = Conversation(config, tally, place or Place())
         self._conv.hello_by = now + config.hello_s
         self._fast = fast
         self._from_haproxy = FromHAProxy(self._conv, fast=fast)
@@ -101,6 +103,9 @@ class Session:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, word=LastWord.CLOSE)
         elif conv.state in (State.DIALLING, State.AGENT_HELLO):
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=goodbye.STATUS_RESOURCES)
+        elif conv.state is State.REFUSING:
+            conv.hold_by = min(conv.hold_by, now + SHORTEST_S)
+            self.deadline = min(self.deadline, conv.hold_by)
         elif conv.state is State.RUNNING and not conv.draining:
             conv.draining = True
             conv.hold_by = now + conv.config.disconnect_hold_s
@@ -134,6 +139,7 @@ class Session:
         for link in conv.links.values():
             link.ledger.open.clear()
         self._held = 0
+        conv.refused()
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""

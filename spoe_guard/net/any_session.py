@@ -7,6 +7,7 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure
 from spoe_guard.core.output import Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.tally import Tally
 
 
@@ -40,4 +41,4 @@ class AnySession(Protocol):
         """Give up: return what is held back, (to_agent, to_haproxy)."""
 
 
-SessionFactory = Callable[[SessionConfig, Tally, float], AnySession]
+SessionFactory = Callable[[SessionConfig, Tally, float, Place], AnySession]

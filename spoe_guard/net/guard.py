@@ -13,6 +13,8 @@ from spoe_guard.core.address import Address
 from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.observing import open_session
+from spoe_guard.core.place import Place
+from spoe_guard.core.refusal import Refusals
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
 from spoe_guard.net.bind import Bound, bind
@@ -39,6 +41,7 @@ class Guard:
         self._listeners: list[Listener] = []
         self._relays: set[Relay] = set()
         self._on_route: Counter[str] = Counter()
+        self._refusals = {route.name: Refusals() for route in self.routes}
         self._opening: set[asyncio.Task[None]] = set()
         self._draining = False
         self._empty = asyncio.Event()
@@ -102,7 +105,8 @@ class Guard:
             self._turn_away(route, number, sock, EndReason.LIMIT)
             return
         try:
-            relay = Relay(route, number, self._observer, self._make_session, self._gone)
+            place = Place(number, self._refusals[route.name])
+            relay = Relay(route, place, self._observer, self._make_session, self._gone)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received: this session, not the guard
             self._observer.internal_error(route.name, number, error)
             self._turn_away(route, number, sock, EndReason.INTERNAL_ERROR)

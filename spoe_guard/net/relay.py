@@ -11,6 +11,7 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.net.any_session import AnySession, SessionFactory
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
@@ -37,10 +38,10 @@ class Relay:
     )  # fmt: skip
 
     def __init__(
-        self, route: Route, number: int, observer: Observer, make_session: SessionFactory, gone: "Callable[[Relay], None]"
+        self, route: Route, place: Place, observer: Observer, make_session: SessionFactory, gone: "Callable[[Relay], None]"
     ) -> None:
         self.route = route
-        self.number = number
+        self.number = place.number
         self.haproxy = Leg(self, Side.HAPROXY)
         self._link: Link | None = None
         self._agent: Leg | None = None  # the link's leg, one step nearer for the hot path
@@ -52,7 +53,7 @@ class Relay:
         self._armed = math.inf  # when the timer rings
         self._ended = False  # the observer has SessionEnded
         self._tally = observer.tally(route.name)
-        self.session: AnySession = make_session(route.config, self._tally, monotonic())
+        self.session: AnySession = make_session(route.config, self._tally, monotonic(), place)
 
     # What the session asks for
 

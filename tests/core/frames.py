@@ -108,8 +108,13 @@ def _with_status(type_: int, text: str) -> bytes:
 
 
 # How a script names frames: the type, and what stands behind it.
+HELLOS: dict[str, dict[str, bytes | bool]] = {
+    "": {},
+    "check": {"healthcheck": True, "capabilities": b""},
+    "applet": {"capabilities": b"pipelining,async"},  # HAProxy up to 3.0
+}
 NAMED = {
-    "HAPROXY_HELLO": lambda text: haproxy_hello(**({"healthcheck": True, "capabilities": b""} if text == "check" else {})),
+    "HAPROXY_HELLO": lambda text: haproxy_hello(**HELLOS[text]),
     "AGENT_HELLO": lambda text: agent_hello(**({"capabilities": b""} if text == "check" else {})),
     "NOTIFY": notify,
     "ACK": ack,

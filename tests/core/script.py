@@ -22,6 +22,7 @@ from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AgentUnreachable, AnomalySeen, DialFailure, Event, NotifiesUnanswered, SessionEnded
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.policy import Policy
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
@@ -42,12 +43,19 @@ MOST_TICKS = 20  # in one wait; a timer that rings more often than that spins
 class Talk:
     """A session between two scripted sides, with a shell that does what the session asks and holds it to its word."""
 
-    def __init__(self, policy: dict[Anomaly, Action] | None = None, *, now: float = 1000.0, **config: Any) -> None:
+    def __init__(
+        self,
+        policy: dict[Anomaly, Action] | None = None,
+        *,
+        now: float = 1000.0,
+        place: Place | None = None,
+        **config: Any,
+    ) -> None:
         self.config = SessionConfig(policy=Policy(policy), **config)
         self.tally = Tally()
         self.now = now
         kind = observing.ObservedSession if self.config.observe else Session
-        self.session = kind(self.config, self.tally, now, fast=FAST)
+        self.session = kind(self.config, self.tally, now, place, fast=FAST)
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}

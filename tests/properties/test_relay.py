@@ -118,8 +118,8 @@ class Stage:
         await self.loop.create_connection(lambda: self.haproxy, address.host, address.port)
         return self
 
-    def _new(self, config, tally, now):
-        self.sessions.append(open_session(config, tally, now))
+    def _new(self, config, tally, now, place):
+        self.sessions.append(open_session(config, tally, now, place))
         return self.sessions[-1]
 
     async def until(self, condition):

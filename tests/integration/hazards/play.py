@@ -1,6 +1,7 @@
 """Plays a row of the hazard table at one HAProxy, with the guard in between or without it."""
 
 import itertools
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tests.core.frames import haproxy_hello
 from tests.integration.generations import Generation
 from tests.integration.guard import Guard
 from tests.integration.haproxy import Haproxy, wait_until
@@ -18,6 +20,7 @@ from tests.integration.hazards.row import Outcome, Row
 ONE_CONNECTION = 8  # so many NOTIFYs in a second, and HAProxy up to 3.0 sends a burst of fewer over the connection that it has
 ATTEMPTS = 4
 BURSTS = 50  # until one of them comes over one connection; the others are answered well
+HELLO_S = 5.0
 DEATH_S = 5.0  # HAProxy's watchdog takes its time
 
 
@@ -64,6 +67,8 @@ class Company:
         guard = self.guard(row) if guarded else None
         for _ in range(ATTEMPTS):
             self.agent.reset(row.peer)
+            if guard:
+                _say_hello(guard.address)
             before = guard.anomalies() if guard else Counter()
             options = replace(row.options, program=generation.program)
             with Haproxy(self.folder(), guard.address if guard else self.agent.address, options) as haproxy:
@@ -97,6 +102,14 @@ def _agent(row: Row, haproxy: Haproxy, agent: HazardAgent) -> Outcome:
         outcome.after = row.shows(after, "/after")
         outcome.died_of = max(0, -(haproxy.process.poll() or 0)) or _dying(haproxy)
     return outcome
+
+
+def _say_hello(address: str) -> None:
+    """Have the guard see the agent behave: what it refuses is then the first refusal again, whatever was played before."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=HELLO_S) as haproxy:
+        haproxy.sendall(haproxy_hello())
+        assert haproxy.recv(4096), "no AGENT-HELLO"
 
 
 def _warm_up(row: Row, haproxy: Haproxy) -> None:

@@ -1,0 +1,16 @@
+"""Where a session stands among the others of its route."""
+
+from dataclasses import dataclass, field
+
+from spoe_guard.core.refusal import Refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the sessions of one route share, and the ``number`` by which the shell knows this one.
+
+    A session that is given none stands alone.
+    """
+
+    number: int = 0
+    refusals: Refusals = field(default_factory=Refusals)

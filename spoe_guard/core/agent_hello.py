@@ -43,6 +43,8 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     link.hello_by = math.inf
     conv.state = link.state = State.RUNNING
     conv.place.refusals.succeeded()
+    if "async" in hello.capabilities:
+        conv.join(offer.engine)
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 

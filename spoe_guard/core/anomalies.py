@@ -194,8 +194,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "an ACK for a NOTIFY that was given up",
         _DROP, (_PASS,), evidence="flt_spoe.c in sync mode: status 12"),
     Anomaly.FOREIGN_ACK: Row(
-        "an ACK for a NOTIFY of another connection of the same engine",
-        _REORDER, (_DROP,), evidence="capability async", detected=False),
+        "an ACK for a NOTIFY of another connection of the same engine; it goes out there, where that is certain",
+        _REORDER, (_DROP,), evidence="capability async"),
     Anomaly.EMPTY_ACK: Row(
         "an ACK without an action; the NOTIFY stalls on HAProxy 3.1.0 to 3.1.6",
         _PASS, (_REPAIR,), evidence="haproxy 851e52b55, coraza-spoa #162"),

@@ -36,6 +36,7 @@ class Conversation(Exchange):
     def __init__(self, config: SessionConfig, tally: Tally, place: Place) -> None:
         super().__init__(config, tally)
         self.place = place
+        self.engine = b""  # its id, where async was negotiated
         self._leaving_as = (EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL, "")
         self._ended = (EndedBy.GUARD, EndReason.CLOSED)
 
@@ -62,10 +63,23 @@ class Conversation(Exchange):
         self.hold_by = self.place.refusals.hold(now, patient=self.offer is not None and self.offer.from_applet)
         self._leaving_as = (by, reason, status or goodbye.STATUS_RESOURCES, message)
 
-    def refused(self) -> None:
-        """Hold back no refusal any more: HAProxy is told now, or is gone."""
+    def join(self, engine: bytes) -> None:
+        """The agent may answer this session's NOTIFYs on the link of another session of ``engine``, and the other way round."""
+        self.engine = engine
+        self.place.engines.join(engine, self.place.number, self)
+
+    def depart(self) -> None:
+        """Have no part any more in what the sessions of the route share."""
+        self.place.engines.leave(self.engine, self.place.number)
         if self.state is State.REFUSING:
             self.place.refusals.let_go()
+
+    def hold_over(self, now: float) -> None:
+        """What was held back, a last word or the end of a drain, has waited long enough."""
+        if self.state is State.RUNNING:
+            self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+        else:
+            self.leave(now)
 
     def leave(self, now: float) -> None:
         """Let the held last word go: everything is answered, or will not be any more."""
@@ -92,7 +106,7 @@ class Conversation(Exchange):
         self.abandon(now, gone)
         if self.state is State.LEAVING:
             self.events.append(DisconnectHeld(now - self.held_since))
-        self.refused()
+        self.depart()
         if word in (LastWord.SAY, LastWord.ANSWER) and not self.haproxy_done:
             self._say(status, message, now, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)
         elif self.held is not None:

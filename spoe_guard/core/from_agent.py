@@ -7,6 +7,7 @@ from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.conversation import ENDING, Conversation, LastWord
 from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, UnansweredReason
+from spoe_guard.core.foreign import send_home
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import State, step
 from spoe_guard.core.torn import TornStream, looks_torn
@@ -67,7 +68,8 @@ class FromAgent(Walker):
         elif anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.ACK:
-            judge_ack(self, said, now)
+            if not send_home(self, said, now):
+                judge_ack(self, said, now)
         elif said.type == frame.AGENT_HELLO and conv.offer is not None:
             judge_hello(self, said, conv.offer, now)
         elif state is State.AGENT_HELLO:
@@ -175,6 +177,8 @@ class FromAgent(Walker):
 
     def _behind_last_word(self, said: frame.Frame, now: float) -> None:
         """A frame behind the last word to HAProxy: nothing passes any more, and only the expected is no anomaly."""
+        if said.type == frame.ACK and send_home(self, said, now):
+            return
         self.pass_on(said, None)
         anomaly = Anomaly.FRAME_AFTER_DISCONNECT
         if said.type == frame.AGENT_HELLO and not self.link.said_hello:

@@ -35,6 +35,7 @@ class Offer:
     ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
     the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte. ``added``: those of
     ``capabilities`` that the route has the agent offered and HAProxy did not. ``mended``: keys that were mistyped.
+    ``engine``: the engine-id the agent is shown, empty where there is none.
     ``from_applet``: it is HAProxy up to 3.0 for certain, for the mux of 3.1 and later never offers async.
     """
 
@@ -42,6 +43,7 @@ class Offer:
         "added",
         "capabilities",
         "changes",
+        "engine",
         "from_applet",
         "haproxy_size",
         "healthcheck",
@@ -57,6 +59,7 @@ class Offer:
         self.capabilities = capabilities
         self.healthcheck = healthcheck
         self.from_applet = "async" in capabilities
+        self.engine = b""
         self.changes: list[str] = []
         self.added: list[str] = []
         self.mended: list[str] = []
@@ -96,6 +99,8 @@ def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
     check = hello_keys.HEALTHCHECK in keys and keys[hello_keys.HEALTHCHECK].value is True
     offer = Offer(said.raw, size, split(_text(keys[_CAPABILITIES])), healthcheck=check)
     offer.mended = mended
+    engine = keys[hello_keys.ENGINE_ID].value if hello_keys.ENGINE_ID in keys else None
+    offer.engine = engine if isinstance(engine, bytes) else b""
     if not config.observe:
         offer.changes += [f"{name} retyped" for name in mended] + [f"unknown key {name} left out" for name in unknown]
         _normalise(offer, said, pairs, config, names_engine=hello_keys.ENGINE_ID in keys)
@@ -122,7 +127,8 @@ def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: Se
             fresh.append(pair)
     if config.engine_id and not names_engine:
         offer.changes.append(f"engine-id {config.engine_id} added")
-        fresh.append(kv.Pair(hello_keys.ENGINE_ID, typed_data.STR, config.engine_id.encode()))
+        offer.engine = config.engine_id.encode()
+        fresh.append(kv.Pair(hello_keys.ENGINE_ID, typed_data.STR, offer.engine))
     if offer.changes:
         offer.raw = frame.with_payload(said, kv.encode(fresh))
 

@@ -36,8 +36,9 @@ class ObservedSession:
 
     def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
         self._config = config
-        number = place.number if place else 0
-        self._shadow = Session(config, tally, now, Place(number), fast=fast)  # it holds nobody back, so no refusal counts
+        place = place or Place()
+        alone = Place(place.number, engines=place.engines)  # it holds nobody back, so no refusal counts
+        self._shadow = Session(config, tally, now, alone, fast=fast)
         self._shadow_dials = False
         self._connected = False
         self._early = bytearray()  # what HAProxy sent while the agent was dialled
@@ -84,6 +85,10 @@ class ObservedSession:
         else:
             self._early += data
         return out
+
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """An ACK for a NOTIFY of this session passed on another one, as it came."""
+        return self._watch(self._shadow.take_foreign(raw, now), now)
 
     def agent_connected(self, now: float) -> Output:
         """The agent link is up."""
@@ -159,6 +164,7 @@ class ObservedSession:
     def _watch(self, shadow: Output, now: float) -> Output:
         """Return an output with what the shadow observed, and nothing of what it wanted."""
         out = Output()
+        out.foreign = shadow.foreign
         events: list[Event] = [event for event in shadow.events if isinstance(event, _OBSERVATIONS)]
         if shadow.dial:
             self._shadow_dials = True

@@ -19,10 +19,11 @@ class Close(enum.Enum):
 class Output:
     """Bytes to write, in order and whole frames only in enforce mode; then what to open and close; then what to report.
 
-    The shell writes first, then closes, then hands ``events`` to the observer.
+    The shell writes first, then closes, then hands ``events`` to the observer, and ``foreign`` to others: ACKs, each with the
+    number of the session that is to ``take_foreign`` it. There is none without an event.
     """
 
-    __slots__ = ("close_agent", "close_haproxy", "dial", "events", "to_agent", "to_haproxy")
+    __slots__ = ("close_agent", "close_haproxy", "dial", "events", "foreign", "to_agent", "to_haproxy")
 
     def __init__(self) -> None:
         self.to_haproxy: bytes = b""
@@ -31,6 +32,7 @@ class Output:
         self.close_haproxy = Close.KEEP
         self.close_agent = Close.KEEP
         self.events: list[Event] | tuple[()] = NO_EVENTS
+        self.foreign: tuple[tuple[int, bytes], ...] = NO_EVENTS
 
 
 NO_EVENTS: Final[tuple[()]] = ()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from spoe_guard.core.engines import Engines
 from spoe_guard.core.refusal import Refusals
 
 
@@ -14,3 +15,4 @@ class Place:
 
     number: int = 0
     refusals: Refusals = field(default_factory=Refusals)
+    engines: Engines = field(default_factory=Engines)

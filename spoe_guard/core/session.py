@@ -6,7 +6,7 @@ No clock, no socket, no log: the shell (``net/``) calls, writes, closes and repo
 import math
 from typing import Final
 
-from spoe_guard.core import goodbye
+from spoe_guard.core import foreign, goodbye
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.conversation import ENDING, Conversation, LastWord
@@ -73,6 +73,12 @@ class Session:
             self._keeps = self._from_haproxy.inlet.held > 0
         return self._step(now)
 
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """``raw``, an ACK for a NOTIFY of this session, came on the link of another one: its ``Output.foreign``."""
+        self._active = now
+        foreign.take_in(self._agents[self._conv.link.number], raw, now)
+        return self._step(now)
+
     def agent_connected(self, now: float, link: int = 0) -> Output:
         """The agent link that ``Output.dial`` asked for is up."""
         agent = self._agents[link]
@@ -121,7 +127,7 @@ class Session:
                 link.shut()
             conv.conclude()
         elif now >= conv.hold_by:
-            self._hold_over(now)
+            conv.hold_over(now)
         elif now >= conv.hello_by:
             conv.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, word=LastWord.CLOSE)
         elif conv.state not in ENDING:
@@ -139,7 +145,7 @@ class Session:
         for link in conv.links.values():
             link.ledger.open.clear()
         self._held = 0
-        conv.refused()
+        conv.depart()
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
@@ -156,13 +162,6 @@ class Session:
             conv.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
         else:
             conv.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, word=LastWord.CLOSE)
-
-    def _hold_over(self, now: float) -> None:
-        conv = self._conv
-        if conv.state is State.RUNNING:
-            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
-        else:
-            conv.leave(now)
 
     def _overdue(self, now: float) -> None:
         """A dial or HELLO that takes too long, frames that stand still, NOTIFYs past their deadline, nothing at all."""

@@ -22,6 +22,9 @@ class AnySession(Protocol):
     def receive(self, side: Side, data: bytes, now: float) -> Output:
         """``side`` wrote ``data``."""
 
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """An ACK for this session came on another one's link."""
+
     def agent_connected(self, now: float) -> Output:
         """The dial that was asked for worked."""
 

@@ -113,9 +113,14 @@ HELLOS: dict[str, dict[str, bytes | bool]] = {
     "check": {"healthcheck": True, "capabilities": b""},
     "applet": {"capabilities": b"pipelining,async"},  # HAProxy up to 3.0
 }
+AGENT_HELLOS: dict[str, dict[str, bytes]] = {
+    "": {},
+    "check": {"capabilities": b""},
+    "async": {"capabilities": b"pipelining,async"},
+}
 NAMED = {
     "HAPROXY_HELLO": lambda text: haproxy_hello(**HELLOS[text]),
-    "AGENT_HELLO": lambda text: agent_hello(**({"capabilities": b""} if text == "check" else {})),
+    "AGENT_HELLO": lambda text: agent_hello(**AGENT_HELLOS[text]),
     "NOTIFY": notify,
     "ACK": ack,
     "UNSET": unset,

@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 
 from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.exchange import Exchange
+from spoe_guard.core.place import Place
+from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import ENDLESS, FIN, MESSAGE, SET_VAR, UNSET_VAR, ack, agent_disconnect, agent_hello, notify, raw
@@ -14,6 +18,13 @@ OPEN = HANDSHAKE + "\nhaproxy NOTIFY 1.1 -> ok\n"
 UP = "haproxy HAPROXY_HELLO -> held, dial\nagent up -> to_agent HAPROXY_HELLO\n"
 CHECK = UP.replace("_HELLO ->", "_HELLO check ->", 1) + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\n"
 LEAVING = OPEN + "agent AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack\n"
+
+ASYNC = frozenset(("pipelining", "async"))
+SHARED = """
+    haproxy HAPROXY_HELLO applet -> held, dial
+    agent   up                   -> to_agent HAPROXY_HELLO
+    agent   AGENT_HELLO async    -> ok
+"""
 
 TOLD = "to_agent HAPROXY_DISCONNECT {0}, to_haproxy AGENT_DISCONNECT {0}"
 ENDED = TOLD.format(4)
@@ -45,6 +56,14 @@ def agent(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], od
 
 def haproxy(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], odd: bytes = b"", **config: object) -> Scene:
     return Scene(Side.HAPROXY, anomaly, before, f"haproxy {said}", comes, odd, config)
+
+
+def elsewhere(at: str) -> Place:
+    """Return the place of session 1, of whose engine session 2 waits for the ACK of that NOTIFY."""
+    place, waiting = Place(1), Exchange(SessionConfig(), Tally())
+    waiting.link.ledger.open[frame.parse(notify(at)).ids] = 0.0
+    place.engines.join(b"e1", 2, waiting)
+    return place
 
 
 A = Anomaly
@@ -84,6 +103,7 @@ FROM_AGENT = [
     agent(A.DUPLICATE_ACK, OPEN + "agent ACK 1.1 -> ok\n", "ACK 1.1", {DROP: ""}),
     agent(A.LATE_ACK, OPEN + "guard waits 5 -> pass notify_unanswered, unanswered deadline 1\n", "ACK 1.1", {
         DROP: "", PASS: "ok"}, answer_deadline_s=5.0),
+    agent(A.FOREIGN_ACK, SHARED, "ACK 9.1", {REORDER: "for 2", DROP: ""}, capabilities=ASYNC, place=elsewhere("9.1")),
     agent(A.EMPTY_ACK, OPEN, "<odd>", {PASS: "ok", REPAIR: PASSED}, ack(payload=b"")),
     agent(A.ACK_STRAY_NULL, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(payload=UNSET_VAR + b"\0" + SET_VAR)),
     agent(A.ACK_BAD_BOOL, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\x10")),

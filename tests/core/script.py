@@ -10,7 +10,7 @@ Said is a run of frames of one read, joined by `` + ``: a type with ids or a sta
 ``play``; ``[a:b]`` cuts as in Python. Peers also come ``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the
 guard ``starts``, ``drains`` and ``waits`` seconds. The outcome is, in this order: anomalies as ``action name``, NOTIFYs
 given up, the agent's state, what was written (``ok``: exactly what was said, to the other side), dials and closes, the
-end. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
+end, ACKs handed over as ``for`` the number of another session. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
 """
 
 import math
@@ -59,6 +59,8 @@ class Talk:
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
+        self.foreign: list[tuple[int, bytes]] = []  # handed over to others
+        self.taken = 0  # bytes of what others handed over
         self.bytes: dict[str, bytes] = {}
         self._shut = {"to_agent": False, "to_haproxy": False}
         self._up = False
@@ -87,6 +89,13 @@ class Talk:
         assert played == expected
         self._check_books()
         return self
+
+    def take(self, raw: bytes) -> str:
+        """Be handed ``raw`` by another session; return what comes of it."""
+        self.taken += len(raw)
+        words = self._obey(self.session.take_foreign(raw, self.now), raw, "to_haproxy")
+        self._check_books()
+        return ", ".join(words) or "nothing"
 
     # --- one line ------------------------------------------------------------------------------------------------------
 
@@ -171,7 +180,9 @@ class Talk:
             assert self.session.deadline == math.inf
         elif not self.config.observe and self.session.state is not State.CLOSED:
             assert self.session.deadline < math.inf, "a session that is not over has no deadline"
-        return words
+        assert out.events or not out.foreign, "an ACK is handed over and nothing said of it"
+        self.foreign += out.foreign
+        return words + [f"for {number}" for number, _ in out.foreign]
 
     def _write(self, way: str, data: bytes, said: bytes, passes: str) -> list[str]:
         if not data:
@@ -197,7 +208,8 @@ class Talk:
         conv = session._conv
         assert self.tally.held_bytes == session.held
         ways = conv.agent_books, conv.to_haproxy.books
-        assert sum(way.forwarded + way.dropped for way in ways) + session.held == sum(len(said) for said in self.said.values())
+        came = sum(len(said) for said in self.said.values()) + self.taken
+        assert sum(way.forwarded + way.dropped for way in ways) + session.held == came
         assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"])
         assert conv.to_haproxy.books.forwarded + conv.to_haproxy.books.authored == len(self.written["to_haproxy"])
         if session.state is State.CLOSED:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from spoe_guard.core.ack_repair import diagnose
+from spoe_guard.core.ack_repair import UNWELCOME, diagnose
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.events import UnansweredReason
 from spoe_guard.core.ledger import Fate
@@ -61,10 +61,10 @@ def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float
     repair: set[Anomaly] = set()
     for anomaly in dict.fromkeys(found.anomalies):
         action = walker.judge(anomaly, said, now)
-        if action in (Action.DROP, Action.CLOSE):
-            return None
-        if action is Action.REPAIR:
+        if action is Action.REPAIR or (action is Action.DROP and anomaly in UNWELCOME):
             repair.add(anomaly)
+        elif action is not Action.PASS:
+            return None
     if not repair:
         return raw
     mended = frame.Frame(raw, said.type, said.flags, said.stream_id, said.frame_id, said.payload_at)

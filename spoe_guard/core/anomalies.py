@@ -209,8 +209,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "actions that do not parse to the last byte; HAProxy would apply some of them and say nothing",
         _DROP, (_PASS, _REPAIR), evidence="spoe_decode_actions stops silently"),
     Anomaly.ACK_LONG_NAME: Row(
-        "a variable name that HAProxy would over-read",
-        _DROP, (_PASS,), evidence="haproxy 23a2811b6", detected=False),
+        "a variable name that HAProxy would over-read: scope, prefix and name beyond 63 bytes; that action is left out",
+        _DROP, (_PASS,), evidence="haproxy 23a2811b6"),
     Anomaly.ACK_PROC_SCOPE: Row(
         "an action on a process-wide variable: one answer reaches every transaction",
         _PASS, (_DROP,), evidence="SPOE.txt 3.4", detected=False),

@@ -21,12 +21,16 @@ STRAY_NULL = bytes.fromhex("0202 02 0161 00") + spop.ALLOWED
 BAD_BOOL = bytes.fromhex("0103 02 0161 10") + spop.ALLOWED
 UNENDING = bytes.fromhex("0103 02 0161 03 f080")
 WRAPPING = bytes.fromhex("0103 02 ff f0fefefefefefefe0e 61")
+LONG_NAME = spop.ALLOWED + bytes.fromhex("0202 01") + spop.text(b"n" * 57) + spop.ALLOWED
+LONGEST_NAME = bytes.fromhex("0103 02") + spop.text(b"n" * 57) + b"\x11"
 LONG_TEXT = bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900)
 
-GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LONG_TEXT])
+GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LONG_TEXT, LONGEST_NAME])
 ACTIONS = st.one_of(
     GOOD_ACTIONS,
-    st.sampled_from([b"", STRAY_NULL, BAD_BOOL, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]),
+    st.sampled_from(
+        [b"", STRAY_NULL, BAD_BOOL, LONG_NAME, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]
+    ),
     st.binary(max_size=20),
 )
 MESSAGES = st.sampled_from([

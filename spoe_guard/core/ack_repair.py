@@ -12,7 +12,7 @@ from spoe_guard.wire import actions, typed_data, varint
 
 _CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # from here on nothing can be read
 # What an action may touch and better does not: to drop one of these is to leave out that action, and to pass the others.
-UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME,))
+UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME, Anomaly.ACK_PROC_SCOPE))
 
 
 class _Known(NamedTuple):
@@ -92,4 +92,6 @@ def _unwelcome(payload: bytes, pos: int, after: int) -> list[Anomaly]:
     A name that holds a NUL ends there for HAProxy; whether what is in front of it would fit is not asked.
     """
     name, _ = typed_data.decode_string(payload, pos + 3, after)
-    return [Anomaly.ACK_LONG_NAME] if len(name) > actions.longest_name(payload[pos + 2]) else []
+    scope = payload[pos + 2]
+    found = [Anomaly.ACK_LONG_NAME] if len(name) > actions.longest_name(scope) else []
+    return [*found, Anomaly.ACK_PROC_SCOPE] if scope == actions.SCOPE_PROC else found

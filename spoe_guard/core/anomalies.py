@@ -212,8 +212,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "a variable name that HAProxy would over-read: scope, prefix and name beyond 63 bytes; that action is left out",
         _DROP, (_PASS,), evidence="haproxy 23a2811b6"),
     Anomaly.ACK_PROC_SCOPE: Row(
-        "an action on a process-wide variable: one answer reaches every transaction",
-        _PASS, (_DROP,), evidence="SPOE.txt 3.4", detected=False),
+        "an action on a process-wide variable: one answer reaches every transaction; drop leaves out that action",
+        _PASS, (_DROP,), evidence="SPOE.txt 3.4"),
     Anomaly.NOTIFY_OVERSIZE: Row(
         "a NOTIFY larger than this agent negotiated; it overflows the heap of the C agents",
         _DROP, (_CLOSE,), evidence="spoa-mirror #40, haproxy ce8c2d359"),

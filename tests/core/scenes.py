@@ -89,6 +89,7 @@ FROM_AGENT = [
     agent(A.ACK_BAD_BOOL, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\x10")),
     agent(A.ACK_MALFORMED, OPEN, "<odd>", {DROP: LOST, PASS: "ok", REPAIR: PASSED}, ack(payload=SET_VAR + b"\7")),
     agent(A.ACK_LONG_NAME, OPEN, "<odd>", {DROP: PASSED, PASS: "ok"}, ack(payload=SET_VAR + frames.LONG_NAME)),
+    agent(A.ACK_PROC_SCOPE, OPEN, "<odd>", {PASS: "ok", DROP: PASSED}, ack(payload=SET_VAR + frames.PROC)),
     # --- NOTIFY
     agent(A.NOTIFY_UNANSWERED, OPEN + "agent AGENT_DISCONNECT 7 -> held, reorder disconnect_before_ack\n", "fin", {
         PASS: "unanswered agent_gone 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 7, close agent"}),

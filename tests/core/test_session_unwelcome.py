@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.anomalies import Action, Anomaly
-from tests.core.frames import LONG_NAME, NOP, SET_VAR, ack
+from tests.core.frames import LONG_NAME, NOP, PROC, SET_VAR, ack
 from tests.core.script import running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
@@ -11,18 +11,19 @@ pytestmark = pytest.mark.usefixtures("both_speeds")
 PLAIN = bytes((1, 3, 2)) + b"\x04deny" + b"\x11"
 
 
-def test_one_unwelcome_action_does_not_cost_the_others() -> None:
-    talk = running()
+@pytest.mark.parametrize(("odd", "name"), [(LONG_NAME, "ack_long_name"), (PROC, "ack_proc_scope")])
+def test_one_unwelcome_action_does_not_cost_the_others(odd: bytes, name: str) -> None:
+    talk = running({Anomaly.ACK_PROC_SCOPE: Action.DROP})
     handshake = len(talk.written["to_haproxy"])
     talk.play(
-        """
+        f"""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
-        agent   <some>  -> drop ack_long_name, to_haproxy ACK 1.1
-        agent   <all>   -> drop ack_long_name, to_haproxy ACK 3.1
+        agent   <some>  -> drop {name}, to_haproxy ACK 1.1
+        agent   <all>   -> drop {name}, to_haproxy ACK 3.1
         agent   ACK 1.1 -> drop duplicate_ack
         """,
-        some=ack(payload=SET_VAR + LONG_NAME + PLAIN),
-        all=ack("3.1", payload=LONG_NAME),
+        some=ack(payload=SET_VAR + odd + PLAIN),
+        all=ack("3.1", payload=odd),
     )
     assert talk.written["to_haproxy"][handshake:] == ack(payload=SET_VAR + PLAIN) + ack("3.1", payload=NOP)
 
@@ -61,3 +62,25 @@ def test_an_ack_with_an_unwelcome_action_is_found_behind_a_break_too() -> None:
         odd=ack(payload=SET_VAR + LONG_NAME),
     )
     assert talk.written["to_haproxy"].endswith(ack())
+
+
+def test_by_default_a_process_wide_variable_is_reported_and_passes_as_it_came() -> None:
+    running().play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> pass ack_proc_scope, ok
+        """,
+        odd=ack(payload=SET_VAR + PROC),
+    )
+
+
+def test_of_a_process_wide_variable_with_a_long_name_the_name_is_what_costs_it() -> None:
+    talk = running()
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> pass ack_proc_scope, drop ack_long_name, to_haproxy ACK 1.1
+        """,
+        odd=ack(payload=PROC + b"\2\2\0\x39" + b"n" * 57),
+    )
+    assert talk.written["to_haproxy"].endswith(ack(payload=PROC))

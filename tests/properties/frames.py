@@ -22,6 +22,7 @@ BAD_BOOL = bytes.fromhex("0103 02 0161 10") + spop.ALLOWED
 UNENDING = bytes.fromhex("0103 02 0161 03 f080")
 WRAPPING = bytes.fromhex("0103 02 ff f0fefefefefefefe0e 61")
 LONG_NAME = spop.ALLOWED + bytes.fromhex("0202 01") + spop.text(b"n" * 57) + spop.ALLOWED
+PROC = spop.ALLOWED + bytes.fromhex("0103 00 0161 11")
 LONGEST_NAME = bytes.fromhex("0103 02") + spop.text(b"n" * 57) + b"\x11"
 LONG_TEXT = bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900)
 
@@ -29,7 +30,7 @@ GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LO
 ACTIONS = st.one_of(
     GOOD_ACTIONS,
     st.sampled_from(
-        [b"", STRAY_NULL, BAD_BOOL, LONG_NAME, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]
+        [b"", STRAY_NULL, BAD_BOOL, LONG_NAME, PROC, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]
     ),
     st.binary(max_size=20),
 )

@@ -144,8 +144,8 @@ ROWS = (
         "D7 process-wide scope",
         "sets a variable of scope 0",
         D + "D7",
-        not_staged="HAProxy's own rule, and nothing wrong on the wire: the guard passes it, as its catalogue says; "
-        "`ack_proc_scope: drop` is not there yet",
+        not_staged="HAProxy's own rule, and nothing wrong on the wire: the guard passes it, as its catalogue says, and "
+        "counts it; `ack_proc_scope: drop` leaves such an action out",
     ),
     row(
         "P1 a zero byte behind UNSET-VAR",

@@ -20,23 +20,26 @@ UNWANTED: Final = {
 }
 
 
-def judge_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
-    """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says."""
+def judge_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
+    """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says.
+
+    ``whole``: the frame to pass where ``said`` is only the first fragment of it.
+    """
     conv = walker.conv
     fate = conv.fate(said.ids)
     if fate is not Fate.OPEN:
         passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
-        walker.pass_on(said, said.raw if passes else None)
+        walker.pass_on(said, (whole or said.raw) if passes else None)
     elif walker.link.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
         lose_ack(walker, said, now)
     else:
-        settle_ack(walker, said, now)
+        settle_ack(walker, said, now, whole)
 
 
-def settle_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
-    raw = walker.mend_flags(said, now)
+    raw = whole or walker.mend_flags(said, now)
     if raw is not None:
         raw = _mend_payload(walker, said, raw, now)
     if raw is None:
@@ -57,7 +60,7 @@ def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
     if actions.check(raw, said.payload_at, len(raw)) == actions.OK:
         return raw
-    found = diagnose(said.payload)
+    found = diagnose(raw[said.payload_at :])
     repair: set[Anomaly] = set()
     for anomaly in dict.fromkeys(found.anomalies):
         action = walker.judge(anomaly, said, now)

@@ -146,8 +146,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "the ABRT flag or a reserved flag is set where it means nothing",
         _REPAIR, (_PASS, _DROP), evidence="SPOE.txt 3.2.1"),
     Anomaly.FRAGMENTED_ACK: Row(
-        "an ACK in several fragments, which no HAProxy takes",
-        _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php", detected=False),
+        "an ACK in several fragments, which no HAProxy takes; they are put together where they all come and fit into one frame",
+        _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php"),
     Anomaly.UNKNOWN_FRAME_TYPE: Row(
         "a frame of a type nobody may send",
         _DROP, (_PASS, _CLOSE), haproxy=(_DROP, _CLOSE), evidence="SPOE.txt 3.2.2"),

@@ -18,6 +18,7 @@ from tests.properties.frames import (
     haproxy_bytes,
     haproxy_hellos,
     mangled,
+    split_acks,
     weighted,
 )
 
@@ -67,7 +68,11 @@ def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
     said = [spop.frame(spop.ACK, one, draw(payloads)) for one in draw(st.permutations(ids))]
     if not sound:
         said = said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
-        among = draw(st.lists(weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, agent_bytes)), max_size=2))
+        among = draw(
+            st.lists(
+                weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, split_acks()), (1, agent_bytes)), max_size=2
+            )
+        )
         for fault in among:
             said.insert(draw(st.integers(0, len(said))), fault)
     mark = draw(st.integers(0, len(said)))

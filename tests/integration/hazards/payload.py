@@ -209,7 +209,6 @@ ROWS = (
         without={"2.2 2.6 3.0": "st=256; next verdict=/after", "3.2": "st=1; next verdict=/after"},
         guarded="verdict=first echo=last; next verdict=/after",
         anomalies="fragmented_ack",
-        not_yet="fragments are not yet put together: the first one passes as if it were the whole answer",
     ),
     Row(
         "P8 DISCONNECT with 400 bytes of text",

@@ -1,7 +1,7 @@
 """What becomes of the agent's answer to HAPROXY-HELLO: passed, mended, or a refusal."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly
@@ -12,6 +12,8 @@ from spoe_guard.wire import frame
 
 if TYPE_CHECKING:
     from spoe_guard.core.from_agent import FromAgent
+
+PARALLEL: Final = frozenset(("pipelining", "async"))  # with either HAProxy has several NOTIFYs open on a connection
 
 
 def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float) -> None:
@@ -41,6 +43,9 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     link.fragments = "fragmentation" in hello.capabilities
     link.said_hello = True
     link.hello_by = math.inf
+    told = hello.announced if keep_capabilities else hello.capabilities
+    conv.one_at_a_time = PARALLEL.isdisjoint(told)
+    conv.most_unjudged = 1 if conv.one_at_a_time else conv.config.open_notifies
     conv.state = link.state = State.RUNNING
     conv.place.refusals.succeeded()
     if "async" in hello.capabilities:

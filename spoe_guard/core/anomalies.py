@@ -146,8 +146,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "the ABRT flag or a reserved flag is set where it means nothing",
         _REPAIR, (_PASS, _DROP), evidence="SPOE.txt 3.2.1"),
     Anomaly.FRAGMENTED_ACK: Row(
-        "an ACK in several fragments, which no HAProxy takes",
-        _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php", detected=False),
+        "an ACK in several fragments, which no HAProxy takes; they are put together where they all come and fit into one frame",
+        _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php"),
     Anomaly.UNKNOWN_FRAME_TYPE: Row(
         "a frame of a type nobody may send",
         _DROP, (_PASS, _CLOSE), haproxy=(_DROP, _CLOSE), evidence="SPOE.txt 3.2.2"),
@@ -209,11 +209,11 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "actions that do not parse to the last byte; HAProxy would apply some of them and say nothing",
         _DROP, (_PASS, _REPAIR), evidence="spoe_decode_actions stops silently"),
     Anomaly.ACK_LONG_NAME: Row(
-        "a variable name that HAProxy would over-read",
-        _DROP, (_PASS,), evidence="haproxy 23a2811b6", detected=False),
+        "a variable name that HAProxy would over-read: scope, prefix and name beyond 63 bytes; that action is left out",
+        _DROP, (_PASS,), evidence="haproxy 23a2811b6"),
     Anomaly.ACK_PROC_SCOPE: Row(
-        "an action on a process-wide variable: one answer reaches every transaction",
-        _PASS, (_DROP,), evidence="SPOE.txt 3.4", detected=False),
+        "an action on a process-wide variable: one answer reaches every transaction; drop leaves out that action",
+        _PASS, (_DROP,), evidence="SPOE.txt 3.4"),
     Anomaly.NOTIFY_OVERSIZE: Row(
         "a NOTIFY larger than this agent negotiated; it overflows the heap of the C agents",
         _DROP, (_CLOSE,), evidence="spoa-mirror #40, haproxy ce8c2d359"),

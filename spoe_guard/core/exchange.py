@@ -1,6 +1,7 @@
 """What both sides of a session share while it lasts: its state, its ways out, its agent links."""
 
 import math
+from typing import Final
 
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
@@ -24,6 +25,10 @@ from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import actions, frame
 
+# NOTIFYs closer together were sent without one having been given up; no `timeout processing` in use is so short. Where one
+# was all the same, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
+SUPERSEDED_S: Final = 0.01
+
 
 class Exchange:
     """State and means of one session. ``FromHAProxy`` and ``FromAgent`` decide; this, and ``Conversation`` at the end, carry out.
@@ -43,6 +48,8 @@ class Exchange:
         self.out = Output()
         self.events: list[Event] = []
         self.offer: Offer | None = None
+        self.one_at_a_time = False  # HAProxy has neither pipelining nor async
+        self.most_unjudged = config.open_notifies  # NOTIFYs open, up to which the fast path may open another
         self.haproxy_done = False
         self.draining = False
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
@@ -139,6 +146,18 @@ class Exchange:
             self.tally.open_notifies -= 1
         self._settle([ids], now, reason)
 
+    def supersede(self, now: float) -> None:
+        """HAProxy, which sends one NOTIFY at a time, sends another: it waits no more for what was open.
+
+        Seen of 3.2 behind its `timeout processing`, whose connection is free again once the stream has gone; up to 3.0 it
+        uses the connection no more. NOTIFYs that come together are no such case: before fd7ebf117 HAProxy 3.1 puts several
+        streams on a connection while it does not know yet that the agent takes one.
+        """
+        for link in self.links.values():
+            opened = link.ledger.open
+            while opened and now >= opened[link.ledger.oldest()] + SUPERSEDED_S:
+                self.give_up(link.ledger.oldest(), now, UnansweredReason.SUPERSEDED)
+
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every open NOTIFY as unanswered."""
         waiting: list[bytes] = []
@@ -150,7 +169,8 @@ class Exchange:
             self._settle(waiting, now, reason)
 
     def _settle(self, waiting: list[bytes], now: float, reason: UnansweredReason) -> None:
-        answer = self.config.answer_unanswered and reason is not UnansweredReason.HAPROXY_GONE
+        awaited = reason not in (UnansweredReason.HAPROXY_GONE, UnansweredReason.SUPERSEDED)
+        answer = self.config.answer_unanswered and awaited
         action = Action.ANSWER if answer else Action.PASS
         if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
             detail = f"{len(waiting)} NOTIFY(s): {reason.value}"
@@ -158,7 +178,7 @@ class Exchange:
         self.events.append(NotifiesUnanswered(reason, len(waiting)))
         for ids in waiting:
             answered = answer and self.tell_haproxy(no_effect_ack(ids), AuthoredReason.ANSWERED)
-            self.past.give_up(ids, now, answered=answered)
+            self.past.give_up(ids, now, answered=answered or reason is UnansweredReason.SUPERSEDED)
 
     # --- closing ---------------------------------------------------------------------------------------------------
 

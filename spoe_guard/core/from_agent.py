@@ -8,6 +8,7 @@ from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.conversation import ENDING, Conversation, LastWord
 from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.foreign import send_home
+from spoe_guard.core.fragments import Fragments
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import State, step
 from spoe_guard.core.torn import TornStream, looks_torn
@@ -22,11 +23,12 @@ class FromAgent(Walker):
         super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
         self.link = link
         self.torn = TornStream(self, link.ledger)
+        self.fragments = Fragments(self)
 
     @property
     def held(self) -> int:
         """Bytes kept here."""
-        return self.inlet.held + self.torn.held
+        return self.inlet.held + self.torn.held + self.fragments.held
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
@@ -58,6 +60,8 @@ class FromAgent(Walker):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         conv = self.conv
+        if self.link.state is not State.CLOSING and self.fragments.take(said, now):
+            return
         state = self.link.state
         _, anomaly = step(state, self.side, said.type)
         check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger.open
@@ -65,6 +69,8 @@ class FromAgent(Walker):
             self._behind_last_word(said, now)
         elif check and state is State.RUNNING:
             judge_trailing(self, said, now)
+        elif said.type == frame.ACK and self.fragments.begin(said, now):
+            return
         elif anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.ACK:
@@ -123,6 +129,7 @@ class FromAgent(Walker):
         if link.done:
             return
         reason = EndReason.RESET if reset else EndReason.CLOSED
+        self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
             link.shut()  # nobody is there to be told goodbye
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state not in ENDING:

@@ -31,7 +31,7 @@ class FromHAProxy(Walker):
         if conv.state is not State.RUNNING or conv.draining:
             return pos
         link = conv.link
-        return scan_notifies(buf, pos, end, link.size, conv.config.open_notifies, link.ledger, conv.tally, now)
+        return scan_notifies(buf, pos, end, link.size, conv.most_unjudged, link.ledger, conv.tally, now)
 
     def stopped(self) -> bool:
         """Behind a break, or once HAProxy's connection was closed."""
@@ -212,6 +212,8 @@ class FromHAProxy(Walker):
         conv, opened = self.conv, self.conv.link.ledger.open
         if ids in opened:
             return
+        if conv.one_at_a_time:
+            conv.supersede(now)
         if len(opened) >= conv.config.open_notifies:
             conv.give_up(conv.link.ledger.oldest(), now, UnansweredReason.LIMIT)
         opened[ids] = now

@@ -149,7 +149,8 @@ class Session:
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
-        to_haproxy = conv.to_haproxy.take() + said + self._agents[conv.link.number].inlet.release()
+        agent = self._agents[conv.link.number]
+        to_haproxy = conv.to_haproxy.take() + said + agent.fragments.release() + agent.inlet.release()
         return conv.link.way.take() + conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy
 
     # --- time --------------------------------------------------------------------------------------------------------
@@ -191,6 +192,8 @@ class Session:
         elif now >= agent.inlet.since + config.frame_s:
             agent.truncated(self._stuck)
             conv.finish(now, EndedBy.AGENT, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
+        elif now >= agent.fragments.by:
+            agent.fragments.over(now, self._stuck)
         else:
             return False
         return True
@@ -254,6 +257,7 @@ class Session:
         """Let go of bytes that nothing will come of any more."""
         for agent in self._agents.values():
             agent.torn.release()
+            agent.fragments.drop()
             if self._conv.state is State.CLOSED:
                 agent.forget()
         if self._conv.state is State.CLOSED:
@@ -281,7 +285,7 @@ class Session:
         by = min(conv.hello_by, conv.hold_by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
         for agent in self._agents.values():
             link = agent.link
-            by = min(by, link.connect_by, link.hello_by, agent.inlet.since + config.frame_s)
+            by = min(by, link.connect_by, link.hello_by, agent.inlet.since + config.frame_s, agent.fragments.by)
             if config.answer_deadline_s is not None and link.ledger.open:
                 by = min(by, link.ledger.open[link.ledger.oldest()] + config.answer_deadline_s)
         return by

@@ -8,6 +8,8 @@ from spoe_guard.wire.frame import FLAG_ABRT, FLAG_FIN, FrameType
 SET_VAR = bytes((1, 3, 2)) + b"\x07allowed" + b"\x11"  # set-var txn "allowed" true
 UNSET_VAR = bytes((2, 2, 2)) + b"\x04gone"  # unset-var txn "gone"
 NOP = bytes((2, 2, 2)) + b"\x0espoe_guard_nop"  # what the guard says where it has to answer
+LONG_NAME = bytes((2, 2, 2, 58)) + b"n" * 58  # unset-var: txn.p.nnn... has 64 bytes
+PROC = bytes((1, 3, 0)) + b"\x04deny" + b"\x11"  # set-var proc "deny" true
 MESSAGE = b"\x05check\x01\x02ip\x06\x7f\x00\x00\x01"  # message "check" with ip=127.0.0.1
 SIZE = 16380
 

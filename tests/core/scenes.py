@@ -9,7 +9,7 @@ from spoe_guard.core.place import Place
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
-from tests.core.frames import ENDLESS, FIN, MESSAGE, SET_VAR, UNSET_VAR, ack, agent_disconnect, agent_hello, notify, raw
+from tests.core.frames import ENDLESS, FIN, MESSAGE, SET_VAR, UNSET_VAR, ack, agent_disconnect, agent_hello, notify, raw, unset
 from tests.core.script import HANDSHAKE
 
 PASS, DROP, REORDER, REPAIR, ANSWER, CLOSE = Action
@@ -83,8 +83,10 @@ FROM_AGENT = [
         "answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, "
         "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13, close agent")),
     agent(A.BAD_VARINT, OPEN, "<odd>", {DROP: LOST, CLOSE: GONE}, ack(payload=b"\2\2\2" + ENDLESS)),
-    agent(A.MISSING_FIN, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST, CLOSE: GONE}, ack(flags=0)),
+    Scene(Side.AGENT, A.MISSING_FIN, OPEN + "agent <odd> -> held\n", "guard waits 0.01", {
+        REPAIR: PASSED, DROP: LOST, CLOSE: GONE}, ack(flags=0)),
     agent(A.RESERVED_FLAGS, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(flags=FIN | frames.ABRT)),
+    agent(A.FRAGMENTED_ACK, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(flags=0) + unset(payload=UNSET_VAR)),
     agent(A.UNKNOWN_FRAME_TYPE, OPEN, "<odd>", {DROP: "", PASS: "ok", CLOSE: GONE}, frame.encode(104)),
     agent(A.WRONG_SIDE_FRAME, OPEN, "NOTIFY 1.1", {DROP: "", CLOSE: GONE}),
     # --- handshake
@@ -108,6 +110,8 @@ FROM_AGENT = [
     agent(A.ACK_STRAY_NULL, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(payload=UNSET_VAR + b"\0" + SET_VAR)),
     agent(A.ACK_BAD_BOOL, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\x10")),
     agent(A.ACK_MALFORMED, OPEN, "<odd>", {DROP: LOST, PASS: "ok", REPAIR: PASSED}, ack(payload=SET_VAR + b"\7")),
+    agent(A.ACK_LONG_NAME, OPEN, "<odd>", {DROP: PASSED, PASS: "ok"}, ack(payload=SET_VAR + frames.LONG_NAME)),
+    agent(A.ACK_PROC_SCOPE, OPEN, "<odd>", {PASS: "ok", DROP: PASSED}, ack(payload=SET_VAR + frames.PROC)),
     # --- NOTIFY
     agent(A.NOTIFY_UNANSWERED, OPEN + "agent AGENT_DISCONNECT 7 -> held, reorder disconnect_before_ack\n", "fin", {
         PASS: "unanswered agent_gone 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 7, close agent"}),

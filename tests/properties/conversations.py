@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.properties import spop
 from tests.properties.frames import (
+    ACTIONS,
     GOOD_ACTIONS,
     KNOWN,
     acks,
@@ -17,6 +18,7 @@ from tests.properties.frames import (
     haproxy_bytes,
     haproxy_hellos,
     mangled,
+    split_acks,
     weighted,
 )
 
@@ -62,10 +64,15 @@ answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda said: [Say(AG
 def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
     """Some NOTIFYs and their ACKs in any order, in one write or two; unless ``sound``, with faults or a goodbye among them."""
     ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
-    said = [spop.frame(spop.ACK, one, draw(GOOD_ACTIONS)) for one in draw(st.permutations(ids))]
+    payloads = GOOD_ACTIONS if sound else weighted((3, GOOD_ACTIONS), (1, ACTIONS))
+    said = [spop.frame(spop.ACK, one, draw(payloads)) for one in draw(st.permutations(ids))]
     if not sound:
         said = said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
-        among = draw(st.lists(weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, agent_bytes)), max_size=2))
+        among = draw(
+            st.lists(
+                weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, split_acks()), (1, agent_bytes)), max_size=2
+            )
+        )
         for fault in among:
             said.insert(draw(st.integers(0, len(said))), fault)
     mark = draw(st.integers(0, len(said)))

@@ -46,6 +46,8 @@ def terms_of(config: SessionConfig) -> Terms:
         capabilities=config.capabilities,
         always_offer=config.always_offer,
         answer_unanswered=config.answer_unanswered,
+        max_frame_size=config.max_frame_size,
+        engine_id=config.engine_id,
     )
 
 

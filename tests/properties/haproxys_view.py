@@ -9,6 +9,8 @@ from tests.properties.hellos import Offer, agent_terms, first_offer
 from tests.properties.spop import Frame, UnreadableError
 from tests.properties.transcript import Did, Terms, Transcript
 
+VARNAME = 64  # HAProxy's buffer for scope, prefix and name with a dot between them and a zero behind; the prefix is never empty
+
 
 def notifies_of(said: bytes) -> Iterator[tuple[int, int]]:
     """Ids of the NOTIFYs in what HAProxy said so far, one that is still coming included if its ids can be read."""
@@ -87,9 +89,13 @@ class HAProxysView:
             self.broken.append(f"H3: ACK {got.ids}, and no such NOTIFY is open")
         self.waiting[got.ids] -= 1
         try:
-            spop.actions(got.payload)
+            listed = spop.actions(got.payload)
         except UnreadableError as why:
             self.broken.append(f"H6: ACK {got.ids}: {why}")
+            return
+        for scope, name in listed:
+            if len(f"{scope}.p.") + len(name) >= VARNAME:
+                self.broken.append(f"H6: ACK {got.ids}: a name of {len(name)} bytes in scope {scope}")
 
     def _disconnect(self, got: Frame) -> None:
         self.got_disconnect = True

@@ -107,18 +107,20 @@ def pairs(payload: bytes) -> dict[bytes, tuple[int, object]]:
     return found
 
 
-def actions(payload: bytes) -> int:
-    """How many actions a list has; SPOE.txt 3.4."""
-    cursor, count = Cursor(payload), 0
+SCOPES = ("proc", "sess", "txn", "req", "res")
+
+
+def actions(payload: bytes) -> list[tuple[str, bytes]]:
+    """Scope and name of each action of a list; SPOE.txt 3.4."""
+    cursor, found = Cursor(payload), []
     while cursor.rest:
         kind, arguments, scope = cursor.take(3)
         if (kind, arguments) not in ((1, 3), (2, 2)) or scope > 4:
             raise UnreadableError(f"action {kind} with {arguments} arguments in scope {scope}")
-        cursor.text()
+        found.append((SCOPES[scope], cursor.text()))
         if kind == 1:
             cursor.value(plain=True)
-        count += 1
-    return count
+    return found
 
 
 def messages(payload: bytes) -> int:

@@ -164,7 +164,7 @@ ROWS = (
         options=SYNC,
         without={"2.2 2.6 3.0 3.2": "st=1; next ok"},
         guarded="st=1; next ok",
-        may_count="late_ack",
+        may_count="late_ack notify_unanswered",
     ),
     Row(
         "C6 never, with answer_deadline",

@@ -21,7 +21,7 @@ class Input:
     a pause behind so many bytes.
 
     ``ends``: the agents whose process it ends with no guard; ``anomalies``: what the guard counts of it, at least;
-    ``not_yet_for``: the agents that end with the guard too, and ``not_yet`` why. ``evidence``: where it is known from.
+    ``evidence``: where it is known from.
     """
 
     id: str
@@ -32,8 +32,6 @@ class Input:
     end: bool = False
     split: int = 0
     ends: str = ""
-    not_yet_for: str = ""
-    not_yet: str = ""
     evidence: str = "agents.md 5"
 
 
@@ -131,7 +129,7 @@ INPUTS: Final = {
         Input(
             "I17 further key in DISCONNECT",
             "HAPROXY-DISCONNECT with a key nobody knows",
-            "",
+            "disconnect_malformed",
             then=frame.encode(
                 frame.HAPROXY_DISCONNECT,
                 payload=kv.encode(
@@ -143,8 +141,6 @@ INPUTS: Final = {
                 ),
             ),
             ends="dropmore-0.0.5",
-            not_yet_for="dropmore-0.0.5",
-            not_yet="the guard passes a key that it does not know; HAProxy sends none",
         ),
         Input(
             "I18 EOF inside a frame",

@@ -137,8 +137,7 @@ def _input(row: Input, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> str
             groups.setdefault(what, []).append(name)
             counted |= set(found.get("anomalies", "").split()) & set(row.anomalies.split())
         cells.append("; ".join(f"{what}: {_names(names)}" for what, names in sorted(groups.items())))
-    evidence = row.evidence + (f"; not yet: {row.not_yet}" if row.not_yet else "")
-    return _line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), evidence)
+    return _line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), row.evidence)
 
 
 def _load(where: Path) -> Iterator[str]:

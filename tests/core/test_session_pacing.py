@@ -235,7 +235,7 @@ def test_an_applet_whose_agent_is_leaving_has_its_next_notify_dropped() -> None:
     running(hello=hello, answer=frames.agent_hello()).play(
         """
         haproxy NOTIFY 1.1         -> ok
-        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack, held
+        agent   AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack
         haproxy NOTIFY 3.1         -> pass notify_unanswered, unanswered agent_gone 1
         """
     )

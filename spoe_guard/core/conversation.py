@@ -10,8 +10,10 @@ from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AuthoredReason, DisconnectHeld, EndedBy, EndReason, SessionEnded, UnansweredReason
 from spoe_guard.core.exchange import Exchange
+from spoe_guard.core.family import Family
 from spoe_guard.core.goodbye import Goodbye
 from spoe_guard.core.output import Close
+from spoe_guard.core.pacing import Pace
 from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -60,7 +62,7 @@ class Conversation(Exchange):
         self.state = State.REFUSING
         for link in self.links.values():
             link.connect_by = link.hello_by = math.inf
-        self.hold_by = self.place.refusals.hold(now, patient=self.offer is not None and self.offer.from_applet)
+        self.hold_by = self.place.refusals.hold(now, patient=self.offer is not None and self.offer.family is Family.APPLET)
         self._leaving_as = (by, reason, status or goodbye.STATUS_RESOURCES, message)
 
     def join(self, engine: bytes) -> None:
@@ -124,7 +126,6 @@ class Conversation(Exchange):
         self.hello_by = self.hold_by = math.inf
         self.close_by = now + self.config.close_s
         self._ended = (by, reason)
-        self.conclude()
 
     def _say(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
         """Tell HAProxy goodbye: the agent's own word if one is held, else one authored."""
@@ -165,9 +166,24 @@ class Conversation(Exchange):
         else:
             link.shut(Close.ABORT)
 
+    def spread(self, pace: Pace, now: float) -> None:
+        """Write to HAProxy what it can take now, and queue the rest; a close waits for it. Too long a queue ends the session."""
+        out = self.out
+        out.to_haproxy = pace.through(out.to_haproxy, now)
+        if len(pace.queue) > self.config.held_bytes and self.state not in ENDING:
+            self.finish(now, EndedBy.GUARD, EndReason.LIMIT, status=goodbye.STATUS_RESOURCES)
+            out.to_haproxy += pace.through(self.to_haproxy.take(), now)
+        self.pace_by = pace.due
+        if not pace.queue:
+            self.drop_queue()  # a close need not wait any more
+        elif out.close_haproxy is Close.FLUSH:
+            self.close_waits = True
+            out.close_haproxy = Close.KEEP
+
     def conclude(self) -> None:
-        """Report the end, once, when all connections are."""
-        if self.state is State.CLOSING and self.haproxy_done and all(link.done for link in self.links.values()):
+        """Report the end, once, when all connections are and nothing is left to write."""
+        over = self.haproxy_done and all(link.done for link in self.links.values())
+        if self.state is State.CLOSING and over and not self.queued:
             self.state = State.CLOSED
             self.close_by = math.inf
             self.events.append(SessionEnded(*self._ended))

@@ -16,11 +16,13 @@ from spoe_guard.core.events import (
     NotifiesUnanswered,
     UnansweredReason,
 )
+from spoe_guard.core.family import Family
 from spoe_guard.core.goodbye import Goodbye
 from spoe_guard.core.hello import Offer
 from spoe_guard.core.ledger import Fate, Past
 from spoe_guard.core.outlet import Books, Outlet
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.pacing import Pace
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import actions, frame
@@ -34,6 +36,8 @@ class Exchange:
     """State and means of one session. ``FromHAProxy`` and ``FromAgent`` decide; this, and ``Conversation`` at the end, carry out.
 
     ``haproxy_done``: its connection is closed, or was asked to close. ``links`` by number, those that are not over.
+    ``pace``: how fast HAProxy is written to, None where that does not matter. ``close_waits``: HAProxy's connection is to be
+    closed behind what ``pace`` has queued.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
@@ -45,6 +49,9 @@ class Exchange:
         self.state = State.HAPROXY_HELLO
         self.agent_books = Books()
         self.to_haproxy = Outlet()
+        self.family = Family.UNKNOWN
+        self.pace = None if config.observe else Pace()
+        self.close_waits = False
         self.out = Output()
         self.events: list[Event] = []
         self.offer: Offer | None = None
@@ -60,6 +67,7 @@ class Exchange:
         self.hello_by = math.inf
         self.hold_by = math.inf
         self.close_by = math.inf
+        self.pace_by = math.inf
 
     # --- reporting -----------------------------------------------------------------------------------------------
 
@@ -131,6 +139,13 @@ class Exchange:
         self.events.append(FrameAuthored(Direction.TO_HAPROXY, data[4], reason))
         return True
 
+    def recognise(self, family: Family) -> None:
+        """Note which HAProxy this is. An applet can be written to at any speed."""
+        self.family = family
+        if family is Family.APPLET and self.pace is not None:
+            self.to_haproxy.put_back(self.take_queue())
+            self.pace = None
+
     def tell_agent(self, link: AgentLink, data: bytes, reason: AuthoredReason) -> None:
         """Author a whole frame for the agent, unless it is too late."""
         if link.way.author(data):
@@ -182,12 +197,29 @@ class Exchange:
 
     # --- closing ---------------------------------------------------------------------------------------------------
 
-    def close_haproxy(self, how: Close = Close.FLUSH) -> None:
+    def close_haproxy(self) -> None:
         """Close HAProxy's connection behind what is queued for it."""
         if not self.haproxy_done:
-            self.out.close_haproxy = how
+            self.out.close_haproxy = Close.FLUSH
             self.haproxy_done = True
             self.to_haproxy.seal()
+
+    @property
+    def queued(self) -> int:
+        """Bytes that HAProxy cannot take yet."""
+        return len(self.pace.queue) if self.pace is not None else 0
+
+    def take_queue(self) -> bytes:
+        """Return them, and queue nothing."""
+        self.pace_by = math.inf
+        return self.pace.release() if self.pace is not None else b""
+
+    def drop_queue(self) -> None:
+        """Give up what ``pace`` has queued for HAProxy: nobody will read it."""
+        self.to_haproxy.books.undelivered += len(self.take_queue())
+        if self.close_waits:
+            self.close_waits = False
+            self.out.close_haproxy = Close.FLUSH
 
 
 def no_effect_ack(ids: bytes) -> bytes:

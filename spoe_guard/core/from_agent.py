@@ -141,7 +141,6 @@ class FromAgent(Walker):
         elif link.state in (State.AGENT_HELLO, State.RUNNING) and conv.state is not State.REFUSING:
             self._left_unsaid(reason, now)
         link.shut()
-        conv.conclude()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
         """The agent ended the link without DISCONNECT."""

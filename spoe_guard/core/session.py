@@ -122,10 +122,10 @@ class Session:
         """Time has passed."""
         conv = self._conv
         if now >= conv.close_by:
+            conv.drop_queue()
             conv.close_haproxy()
             for link in conv.links.values():
                 link.shut()
-            conv.conclude()
         elif now >= conv.hold_by:
             conv.hold_over(now)
         elif now >= conv.hello_by:
@@ -150,7 +150,7 @@ class Session:
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
         agent = self._agents[conv.link.number]
-        to_haproxy = conv.to_haproxy.take() + said + agent.fragments.release() + agent.inlet.release()
+        to_haproxy = conv.take_queue() + conv.to_haproxy.take() + said + agent.fragments.release() + agent.inlet.release()
         return conv.link.way.take() + conv.hello_raw + self._from_haproxy.inlet.release(), to_haproxy
 
     # --- time --------------------------------------------------------------------------------------------------------
@@ -229,10 +229,17 @@ class Session:
                 conv.leave(now)
         elif conv.draining and conv.state is State.RUNNING and not conv.open_notifies:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+        conv.out.to_haproxy = said = conv.to_haproxy.take()
+        pace = conv.pace
+        paced = False
+        if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
+            paced = True
+            conv.spread(pace, now)
         ending = conv.state in ENDING
         if ending:
+            conv.conclude()
             self._forget()
-        if ending or conv.events or self._held or self._keeps or conv.hello_raw:
+        if ending or paced or conv.events or self._held or self._keeps or conv.hello_raw:
             self._settle_up()
         elif now >= self.deadline:
             self.deadline = self._next_deadline()
@@ -245,7 +252,6 @@ class Session:
         conv = self._conv
         out = conv.out
         conv.out = Output()
-        out.to_haproxy = conv.to_haproxy.take()
         link = conv.link
         out.to_agent = link.way.take()
         if link.stirs:
@@ -267,6 +273,7 @@ class Session:
         """Bring the books and the deadline up to date behind a step that was not ordinary."""
         conv = self._conv
         held = self._from_haproxy.inlet.held + len(conv.hello_raw) + sum(agent.held for agent in self._agents.values())
+        held += conv.queued
         if conv.held is not None:
             held += len(conv.held.frame.raw)
         conv.tally.held_bytes += held - self._held
@@ -281,8 +288,9 @@ class Session:
         if conv.state is State.CLOSED:
             return math.inf
         if conv.state is State.CLOSING:
-            return conv.close_by
-        by = min(conv.hello_by, conv.hold_by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
+            return min(conv.close_by, conv.pace_by)
+        by = min(conv.hello_by, conv.hold_by, conv.pace_by)
+        by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
         for agent in self._agents.values():
             link = agent.link
             by = min(by, link.connect_by, link.hello_by, agent.inlet.since + config.frame_s, agent.fragments.by)

@@ -12,6 +12,7 @@ LONG_NAME = bytes((2, 2, 2, 58)) + b"n" * 58  # unset-var: txn.p.nnn... has 64 b
 PROC = bytes((1, 3, 0)) + b"\x04deny" + b"\x11"  # set-var proc "deny" true
 MESSAGE = b"\x05check\x01\x02ip\x06\x7f\x00\x00\x01"  # message "check" with ip=127.0.0.1
 SIZE = 16380
+SHOWN = 16368  # of it the agent is offered: 16 bytes of HAProxy's buffer stay free
 
 ENDLESS = b"\xf0" + b"\x80" * 12  # an integer that does not end
 
@@ -54,7 +55,7 @@ def bare_check(capabilities: bytes = b"", more: bytes = b"") -> bytes:
 
 def agent_hello(*, without: str = "", more: bytes = b"", flags: int = FLAG_FIN, at: str = "0.0", **changes: bytes | int) -> bytes:
     """AGENT-HELLO; ``without`` leaves a key out, ``more`` is raw payload behind the keys."""
-    keys: dict[str, bytes | int] = {"version": b"2.0", "max_frame_size": SIZE, "capabilities": b"pipelining"}
+    keys: dict[str, bytes | int] = {"version": b"2.0", "max_frame_size": SHOWN, "capabilities": b"pipelining"}
     kept = {name: value for name, value in {**keys, **changes}.items() if name != without}
     return frame.encode(FrameType.AGENT_HELLO, *ids(at), pairs(**kept) + more, flags)
 

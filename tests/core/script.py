@@ -207,11 +207,11 @@ class Talk:
             return
         conv = session._conv
         assert self.tally.held_bytes == session.held
-        ways = conv.agent_books, conv.to_haproxy.books
+        books, ways = conv.to_haproxy.books, (conv.agent_books, conv.to_haproxy.books)
         came = sum(len(said) for said in self.said.values()) + self.taken
-        assert sum(way.forwarded + way.dropped for way in ways) + session.held == came
+        assert sum(way.forwarded + way.dropped for way in ways) + session.held - conv.queued == came
         assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"])
-        assert conv.to_haproxy.books.forwarded + conv.to_haproxy.books.authored == len(self.written["to_haproxy"])
+        assert books.forwarded + books.authored - books.undelivered == len(self.written["to_haproxy"]) + conv.queued
         if session.state is State.CLOSED:
             assert not session.held
             assert not session.open_notifies

@@ -71,7 +71,9 @@ class AgentsView:
     def _normalised(self, before: Offer) -> Offer:
         """What the settings make of what HAProxy offers."""
         terms = self.terms
-        size = min(before.size, terms.max_frame_size or before.size, terms.held_bytes - 4)
+        applet = "async" in before.capabilities or before.healthcheck
+        room = before.size if applet else max(before.size - 12, 256)  # 3.1 and later never read on behind a full buffer
+        size = min(room, terms.max_frame_size or room, terms.held_bytes - 4)
         return Offer(size, (before.capabilities & terms.capabilities) | terms.always_offer, before.healthcheck)
 
     def _negotiated(self) -> tuple[int, bool]:

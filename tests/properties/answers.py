@@ -9,6 +9,17 @@ from tests.properties.spop import UnreadableError
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
 SUPERSEDED_S = 0.01
+BURST_BYTES, PAUSE_S = 8192, 0.001  # HAProxy is written no faster than this
+AUTHORED_BYTES = 1024  # what of the guard's own may wait among the agent's
+
+
+@dataclass
+class Due:
+    """An ACK that the agent wrote: ``size`` bytes, to be delivered by then."""
+
+    ids: tuple[int, int]
+    size: int
+    by: float
 
 
 @dataclass
@@ -23,7 +34,7 @@ class Answers:
     stream: bytes = b""
     intact: bool = True  # the agent's stream can be cut into frames so far
     asked: dict[tuple[int, int], float] = field(default_factory=dict)
-    due: list[tuple[int, int]] = field(default_factory=list)  # ACKs that must come out in this step
+    due: list[Due] = field(default_factory=list)
     goodbye_at: float | None = None
     tail_at: float | None = None
 
@@ -84,10 +95,28 @@ class Answers:
                 sound = said.flags == spop.FIN
             except UnreadableError:
                 sound = False
-            if sound:
-                self.due.append(said.ids)
-            else:
-                del self.asked[said.ids]  # mended or given up, as the policy has it: nothing is owed
+            del self.asked[said.ids]
+            if sound:  # else it is mended or given up, as the policy has it: nothing is owed
+                waiting = self.waiting() + len(raw)
+                # Of two bursts in a row the first was too full for the second's first frame: together they are more than one.
+                pauses = 2 + 2 * waiting // BURST_BYTES
+                self.due.append(Due(said.ids, len(raw), at + pauses * PAUSE_S))
+
+    def waiting(self) -> int:
+        """Bytes of ACKs that are not delivered yet."""
+        return sum(ack.size for ack in self.due)
+
+    def overrun(self) -> bool:
+        """Whether more may be waiting than a session may hold: it ends behind that then, and what is written later is lost."""
+        return bool(self.due) and self.waiting() + AUTHORED_BYTES > self.terms.held_bytes
+
+    def delivered(self, ids: tuple[int, int]) -> None:
+        """HAProxy got an ACK, the agent's or one in its place."""
+        ack = next((ack for ack in self.due if ack.ids == ids), None)
+        if ack is not None:
+            self.due.remove(ack)
+        else:
+            self.asked.pop(ids, None)
 
     def expire(self, at: float) -> None:
         limit = self.terms.answer_deadline_s
@@ -114,11 +143,15 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
     quiet_since = haproxy_tail_at = 0.0
     for step in transcript:
         answers.expire(step.at)
-        if step.did is not Did.HAPROXY_GOT and answers.due:
-            broken.append(f"H5: ACK {answers.due[0]} was written and not delivered")
+        free = free or (step.did is not Did.HAPROXY_GOT and answers.overrun())
+        late = [ack for ack in answers.due if step.at > ack.by + EPSILON_S]
+        if answers.due and (late or step.did in (Did.HAPROXY_CLOSED, Did.OVER)):
+            broken.append(f"H5: ACK {answers.due[0]} was written and not delivered at {step.at:.4f} `{step.did.value}`")
             break
         if step.did in (Did.HAPROXY_LEFT, Did.AGENT_LEFT, Did.HAPROXY_CLOSED, Did.AGENT_CLOSED):
             free = True
+            if step.did is Did.HAPROXY_LEFT:
+                answers.due.clear()  # nobody is there to deliver them to
         elif step.did is Did.DRAIN:
             drained_at = step.at if drained_at is None else drained_at
         elif step.did is Did.HAPROXY_SAID:
@@ -139,20 +172,21 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
         elif step.did is Did.AGENT_SAID and not free:
             quiet_since = step.at
             answers.agent_said(step.data, step.at)
-        elif step.did is Did.HAPROXY_GOT and not free:
+        elif step.did is Did.HAPROXY_GOT:
             for raw in spop.cut(step.data)[0]:
                 told = spop.read_frame(raw)
                 if told.type == spop.AGENT_HELLO:
                     answers.size, named = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})
                     answers.one_at_a_time = not named & {"pipelining", "async"}
                 elif told.type == spop.ACK:
-                    answers.asked.pop(told.ids, None)
-                    answers.due = [ids for ids in answers.due if ids != told.ids]
+                    answers.delivered(told.ids)
                 elif told.type == spop.AGENT_DISCONNECT:
                     stuck = bool(spop.cut(haproxy_said)[1]) and step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
-                    if answers.due or (answers.asked and not stuck and not answers.may_end(step.at, drained_at, quiet_since)):
+                    may_end = free or stuck or answers.may_end(step.at, drained_at, quiet_since)
+                    if answers.due or (answers.asked and not may_end):
                         broken.append(f"H5: AGENT-DISCONNECT at {step.at:.3f} while {list(answers.asked)} are open")
                     return broken
+            free = free or answers.overrun()
     return broken
 
 

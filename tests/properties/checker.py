@@ -7,6 +7,7 @@ and with times, of what each peer said and got, and returns the promises that we
 from tests.properties import spop
 from tests.properties.agents_view import broken_to_agent
 from tests.properties.answers import broken_answers
+from tests.properties.bursts import broken_bursts
 from tests.properties.haproxys_view import broken_to_haproxy
 from tests.properties.hellos import first_offer
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
@@ -59,4 +60,5 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
 def broken_promises(transcript: Transcript, terms: Terms, *, answers: bool = True) -> list[str]:
     """Every promise that was broken, each with a reason. ``answers`` False leaves out H5, where a policy gives it away."""
     broken = broken_to_haproxy(transcript, terms) + broken_ends(transcript, terms) + broken_to_agent(transcript, terms)
+    broken += broken_bursts(transcript)
     return broken + (broken_answers(transcript, terms) if answers and not broken else [])

@@ -92,6 +92,25 @@ def dribbles(draw: st.DrawFn) -> list[Move]:
     return [move for pair in moves for move in pair]
 
 
+@st.composite
+def bursts(draw: st.DrawFn) -> list[Move]:
+    """Up to twenty NOTIFYs as the SPOP mux sends them, and long ACKs for them all, faster than HAProxy could take them."""
+    first = draw(st.sampled_from([1, 1, 1, 7, 41]))
+    ids = [(stream_id, 1) for stream_id in range(first, first + 2 * draw(st.integers(2, 20)), 2)]
+    fill = st.sampled_from([0, 200, 900, 900, 900, 3000, 8160, 8170, 8180, 9000, 15900])
+    said = [spop.frame(spop.ACK, one, spop.ALLOWED + spop.padding(draw(fill))) for one in draw(st.permutations(ids))]
+    if draw(st.booleans()):
+        said.insert(draw(st.integers(0, len(said))), draw(weighted((1, disconnects(spop.AGENT_DISCONNECT)), (1, good_acks))))
+    moves: list[Move] = [Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))]
+    while said:
+        some = draw(st.integers(1, len(said)))
+        moves.append(Say(AGENT, b"".join(said[:some])))
+        said = said[some:]
+        if draw(st.booleans()):
+            moves.append(Wait(draw(st.sampled_from([0.0001, 0.0005, 0.001, 0.0015, 0.003]))))
+    return moves
+
+
 good_opening = st.builds(
     lambda size, wanted, capabilities, engine: [
         Say(HAPROXY, spop.haproxy_hello(size, capabilities, engine=engine)),
@@ -118,10 +137,13 @@ def _conversation(*moves: tuple[int, st.SearchStrategy[list[Move]]], most: int =
 
 _FAIR = (3, exchanges(sound=True))
 _TORN = (4, exchanges())
-against_agents = _conversation(_FAIR, _TORN, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+_BURST = (2, bursts())
+against_agents = _conversation(_FAIR, _TORN, _BURST, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
 against_haproxy = _conversation(_FAIR, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
-against_both = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
-standing_still = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, leaves))
+against_both = _conversation(
+    _FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains)
+)
+standing_still = _conversation(_FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, leaves))
 
 
 @st.composite
@@ -131,7 +153,7 @@ def healthy(draw: st.DrawFn) -> list[Move]:
     ids = draw(st.permutations([(2 * n + 1, 1) for n in range(count)]))
     moves: list[Move] = [
         Say(HAPROXY, spop.haproxy_hello()),
-        Say(AGENT, spop.agent_hello(draw(st.sampled_from([16380, 1024, 256])))),
+        Say(AGENT, spop.agent_hello(draw(st.sampled_from([16368, 1024, 256])))),
     ]
     unasked, open_ = list(ids), []
     while unasked or open_:

@@ -1,5 +1,6 @@
 """What HAProxy makes of what it gets: promises H1, H2, H3, H4 and H6."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class HAProxysView:
     said: bytes = b""
     counted: int = 0  # NOTIFYs of ``said`` seen so far
     waiting: Counter[tuple[int, int]] = field(default_factory=Counter)
+    agent_said: bytes = b""
+    answered: Counter[tuple[int, int]] = field(default_factory=Counter)  # ACKs it got
     size: int | None = None  # negotiated
     got_disconnect: bool = False
     frames: int = 0
@@ -43,8 +46,16 @@ class HAProxysView:
         for ids, count in Counter(sent[self.counted :]).items():
             # A NOTIFY with the ids of an open one adds nothing. But of two in one write the first may be answered before
             # the second is read, and a guard that answers for the agent may give the earlier one up for the later.
-            self.waiting[ids] = self.waiting[ids] + count if self.terms.answer_unanswered else max(self.waiting[ids], count)
+            # An ACK that waits until HAProxy can take it may be crossed by the next NOTIFY of those ids, too.
+            adds = self.terms.answer_unanswered or self._written(ids) > self.answered[ids]
+            self.waiting[ids] = self.waiting[ids] + count if adds else max(self.waiting[ids], count)
         self.counted = len(sent)
+
+    def _written(self, ids: tuple[int, int]) -> int:
+        """ACKs for ``ids`` that may have been written until now, wherever they stand; an empty NOTIFY's is the guard's own."""
+        at = re.escape(b"".join(spop.integer(number) for number in ids))
+        empty = spop.frame(spop.NOTIFY, ids)
+        return len(re.findall(b"\x67...." + at, self.agent_said, re.DOTALL)) + self.said.count(empty)
 
     def get(self, write: bytes) -> None:
         frames, rest = spop.cut(write)
@@ -88,6 +99,7 @@ class HAProxysView:
         if self.waiting[got.ids] <= 0:
             self.broken.append(f"H3: ACK {got.ids}, and no such NOTIFY is open")
         self.waiting[got.ids] -= 1
+        self.answered[got.ids] += 1
         try:
             listed = spop.actions(got.payload)
         except UnreadableError as why:
@@ -119,6 +131,8 @@ def broken_to_haproxy(transcript: Transcript, terms: Terms) -> list[str]:
     for step in transcript:
         if step.did is Did.HAPROXY_SAID:
             view.say(step.data)
+        elif step.did is Did.AGENT_SAID:
+            view.agent_said += step.data
         elif step.did is Did.HAPROXY_GOT:
             if closed:
                 view.broken.append("H4: bytes behind the close")

@@ -157,6 +157,11 @@ def frame(type_: int, ids: tuple[int, int] = (0, 0), payload: bytes = b"", flags
     return len(body).to_bytes(4, "big") + body
 
 
+def padding(size: int) -> bytes:
+    """Return a SET-VAR whose text is of ``size`` bytes."""
+    return bytes.fromhex("0103 02 03") + b"pad\x08" + text(b"x" * size)
+
+
 def haproxy_hello(
     size: int = 16380, capabilities: bytes = b"pipelining", *, healthcheck: bool = False, engine: bytes = b""
 ) -> bytes:

@@ -173,7 +173,8 @@ def test_a_healthy_conversation_passes_byte_for_byte_over_sockets(loop, moves, s
                 await stage.until(lambda: len(stage.agent.got) >= len(stage.haproxy.said))
                 await stage.until(lambda: len(stage.haproxy.got) >= len(stage.agent.said))
             assert stage.haproxy.got == stage.agent.said
-            assert stage.agent.got[: len(stage.haproxy.said)] == stage.haproxy.said
+            expected = spop.haproxy_hello(16368) + stage.haproxy.said[len(spop.haproxy_hello()) :]
+            assert stage.agent.got[: len(expected)] == expected
             last_word = stage.agent.got[len(stage.haproxy.said) :]
             if last_word:  # the agent had said goodbye
                 assert spop.read_frame(last_word).type == spop.HAPROXY_DISCONNECT

@@ -63,6 +63,9 @@ class Answers:
             self.asked.pop((cursor.integer(), cursor.integer()), None)
 
     def _whole(self, raw: bytes, at: float) -> None:
+        if spop.torn(raw):
+            self.intact = False  # what can be told from a shuffle is judged by tests/captures
+            return
         try:
             said = spop.read_frame(raw)
         except UnreadableError:

@@ -107,6 +107,7 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
     broken: list[str] = []
     answers = Answers(terms)
     haproxy_said = b""
+    negotiated = False
     free = False  # HAProxy's own doings: the session may end at any time
     drained_at: float | None = None
     quiet_since = haproxy_tail_at = 0.0
@@ -127,7 +128,7 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
             ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
             offer = first_offer(haproxy_said)
-            most = min(terms.held_bytes, offer.size if offer else 256)
+            most = min(terms.held_bytes, offer.size if offer else 256, answers.size if negotiated else terms.held_bytes)
             # Behind the HELLO of a health check nothing is answered.
             free = free or ends or _may_break(frames, rest, most) or (offer is not None and offer.healthcheck)
             if rest and len(rest) > len(step.data):
@@ -141,6 +142,7 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             for raw in spop.cut(step.data)[0]:
                 told = spop.read_frame(raw)
                 if told.type == spop.AGENT_HELLO:
+                    negotiated = True
                     answers.size = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})[0]
                 elif told.type == spop.ACK:
                     answers.asked.pop(told.ids, None)

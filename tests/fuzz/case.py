@@ -31,7 +31,7 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "answer_deadline_s": (None, 0.3),
     "open_notifies": (65536, 2, 1),
     "dial": (Dial.AT_ONCE, Dial.NEXT, Dial.LATER, Dial.FAILS, Dial.FAILS_LATER, Dial.NEVER),
-    "pieces": ((), (1,), (3, 11, 40), (7,)),  # as TCP cuts each write
+    "pieces": ((), (1,) * 20 + (65536,), (3, 11, 40, 65536), (7, 65536)),  # as TCP cuts each write; few, for the sake of speed
 }
 CHOSEN = 2  # policies chosen, two bytes each: which anomaly (0: none), and what is done about it
 HEADER = len(KNOBS) + 2 * CHOSEN

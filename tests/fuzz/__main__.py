@@ -1,4 +1,4 @@
-"""``make fuzz``: ``python -m tests.fuzz --seconds N`` looks for a play that breaks a promise; ``python -m tests.fuzz FILE`` shows one.
+"""``make fuzz``: ``python -m tests.fuzz`` looks for a play that breaks a promise; ``python -m tests.fuzz FILE`` shows one again.
 
 Each job is a process of its own with seeds of its own; they share what reaches new branches through .cache/fuzz/corpus.
 """
@@ -56,7 +56,9 @@ def fuzz(seconds: int, jobs: int, seed: int) -> int:
     corpus, findings = HOME / "corpus", HOME / "findings"
     findings.mkdir(parents=True, exist_ok=True)
     before = set(findings.iterdir())
-    print(f"{sow(corpus)} seeds, {len(list(corpus.iterdir()))} plays in {corpus.relative_to(ROOT)}, {jobs} jobs, seed {seed}", flush=True)
+    sown = sow(corpus)
+    known = len(list(corpus.iterdir()))
+    print(f"{sown} seeds, {known} plays in {corpus.relative_to(ROOT)}, {jobs} jobs, seed {seed}", flush=True)
     began = told = time.monotonic()
     running = [Job(number, seconds, seed, corpus, findings) for number in range(1, jobs + 1)]
     try:

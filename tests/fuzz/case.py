@@ -83,7 +83,9 @@ class Case:
             max_frame_size=profile.max_frame_size if size is None else size,
             held_bytes=held,
             capabilities=profile.capabilities if capabilities is None else capabilities,
-            **{name: self.knob(name) for name in ("disconnect_hold_s", "answer_unanswered", "answer_deadline_s", "open_notifies")},
+            **{
+                name: self.knob(name) for name in ("disconnect_hold_s", "answer_unanswered", "answer_deadline_s", "open_notifies")
+            },
         )
 
 
@@ -99,9 +101,7 @@ def encode(case: Case) -> bytes:
 
 def _encoded(move: Move) -> bytes:
     if isinstance(move, Say):
-        return b"".join(
-            bytes((SIDES.index(move.side),)) + len(part).to_bytes(2, "big") + part for part in _writes(move.data)
-        )
+        return b"".join(bytes((SIDES.index(move.side),)) + len(part).to_bytes(2, "big") + part for part in _writes(move.data))
     if isinstance(move, Wait):
         return bytes((WAIT, WAITS.index(move.seconds)))
     if isinstance(move, Leave):

@@ -1,6 +1,7 @@
 """What the fuzzer found, made small and shown as the conversation that a regression test plays."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,7 +18,8 @@ def fault(case: Case) -> str:
     try:
         judge(case)
     except Exception as error:  # noqa: BLE001 whatever the session raises is a finding
-        return f"{type(error).__name__}: {error}"
+        said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        return f"{type(error).__name__}: {said}"
     return ""
 
 

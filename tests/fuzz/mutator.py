@@ -15,7 +15,8 @@ FLAGS = (1, 1, 0, 2, 3, 0x80000001)
 LENGTHS = (0, 1, 6, 7, 256, 257, 1024, 16380, 16381, 0x47455420, 0xFFFFFFFF)
 STRAY = (1, 3, 239, 240, 2047, 2**32 + 1, 2**64 - 1)
 PAYLOADS = (
-    b"", spop.ALLOWED, spop.ALLOWED * 3, spop.ONE_MESSAGE, b"\x02\x02\x02\x01a\x00", b"\x01\x03\x02\x01a\x10", b"\x01\x03\x02\xff\xf0",
+    b"", spop.ALLOWED, spop.ALLOWED * 3, spop.ONE_MESSAGE,
+    b"\x02\x02\x02\x01a\x00", b"\x01\x03\x02\x01a\x10", b"\x01\x03\x02\xff\xf0",
     bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900), b"\x0bstatus-code\x03\x00\x07message\x08\x03bye",
 )  # fmt: skip
 

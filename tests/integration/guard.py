@@ -62,7 +62,9 @@ class Guard:
     def _listens(self) -> bool:
         assert self.process.poll() is None
         for line in self.lines("listening"):
-            self.addresses = {name: where.replace("unix:", "unix@") for name, where in line["routes"].items()}  # in HAProxy's words
+            self.addresses = {
+                name: where.replace("unix:", "unix@") for name, where in line["routes"].items()
+            }  # in HAProxy's words
             self.address = next(iter(self.addresses.values()))
             self.admin: str = line["admin"]
             return True

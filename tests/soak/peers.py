@@ -75,6 +75,7 @@ class Clients:
     def _note(self, path: str, seen: Seen) -> None:
         if seen.status != 200:
             self.seen["none"] += 1
+            self._over.set()  # nobody there any more: what there is to see has been seen
         else:
             self.seen["ok" if path in (seen.verdict, seen.echo) else f"st={seen.error}" if seen.error else "not set"] += 1
         if path != seen.verdict or seen.status != 200:

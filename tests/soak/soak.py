@@ -37,8 +37,8 @@ class Peer:
 class Soak:
     """Starts everybody in ``folder``."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self._folder, self._seed = folder, seed
+    def __init__(self, folder: Path, seed: int, mode: str = "enforce") -> None:
+        self._folder, self._seed, self._mode = folder, seed, mode
         self._faults: list[str] = []
         self._first_kb = 0
 
@@ -50,7 +50,8 @@ class Soak:
         with ExitStack() as stack:
             self._agent = stack.enter_context(FuzzingAgent(self._seed))
             good = stack.enter_context(AgentProcess())
-            self._guard = stack.enter_context(Guard(self._new("guard"), {"bad": self._agent.address, "good": good.address}))
+            agents = {"bad": self._agent.address, "good": good.address}
+            self._guard = stack.enter_context(Guard(self._new("guard"), agents, mode=self._mode))
             routes = self._guard.addresses
             self._peers = []
             for each in found:
@@ -117,8 +118,8 @@ class Soak:
                 f"{peer.name}: good {peer.good.seen['ok']}, bad {_counted(peer.bad.seen)}, idle {peer.idle:.1%}"
                 for peer in self._peers
             ),
-            f"guard: {self._memory_kb() // 1024} MB, held {guard.metric('spoe_guard_held_bytes'):.0f},"
-            f" open {guard.metric('spoe_guard_open_notifies'):.0f}",
+            f"guard: {self._memory_kb() // 1024} MB",
+            f"held {guard.metric('spoe_guard_held_bytes'):.0f}, open {guard.metric('spoe_guard_open_notifies'):.0f}",
         ]
         return " | ".join(parts)
 
@@ -128,8 +129,9 @@ class Soak:
         worst = ", ".join(f"{peer.name} {peer.worst:.1%}" for peer in self._peers)
         bad: Counter[str] = sum((peer.bad.seen for peer in self._peers), Counter())
         print(
-            f"{seconds:.0f} s, seed {self._seed}: {self._agent.plays} plays on {self._agent.connections} connections; good agent: "
-            f"{answered} of {good} requests answered; the other: {_counted(bad)}; most CPU of an idle HAProxy: {worst}"
+            f"{seconds:.0f} s, seed {self._seed}: {self._agent.plays} plays on {self._agent.connections} connections; "
+            f"good agent: {answered} of {good} requests answered; the other: {_counted(bad)}; "
+            f"most CPU of an idle HAProxy: {worst}"
         )
         for fault in self._faults:
             print(f"FAULT: {fault}")

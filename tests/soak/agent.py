@@ -21,16 +21,41 @@ LONGEST_WAIT_S = 0.6  # of a play: behind HAProxy's timeout processing, and past
 LONGEST = 64 * 1024  # bytes of a play
 
 
-class FuzzingAgent(OnThread):
-    """``plays`` counts what it did other than behave. The same ``seed`` and the same NOTIFYs make the same plays."""
+class Player:
+    """Says what to do. ``plays`` counts what was other than to behave; the same chance and the same NOTIFYs make the same."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.plays = self.connections = 0
-        self._seed = seed
+    def __init__(self) -> None:
+        self.plays = 0
         corpus = [case for case in seeds().values() if any(isinstance(move, Say) and move.side == AGENT for move in case.moves)]
         self._recorded = [case for case in corpus if _notifies(case)]
         self._mutator = Mutator(corpus)
+
+    def mutated(self, moves: list[Move], chance: random.Random) -> list[Move]:
+        self.plays += 1
+        return self._mutator.mutate(Case(moves=moves), chance, most=LONGEST).moves
+
+    def answered(self, notifies: Sequence[frame.Frame], chance: random.Random) -> list[Move]:
+        """What is done about them: the answers they are due, what an agent was seen to do, or either of them mutated."""
+        how = chance.random()
+        due: list[Move] = [Say(HAPROXY, each.raw) for each in notifies]
+        due += [Say(AGENT, frames.ack(each, echo(each))) for each in notifies]
+        if how < 0.3:
+            return due
+        played = due if how < 0.65 else _for(chance.choice(self._recorded), notifies).moves
+        if how < 0.85:
+            return self.mutated(played, chance)
+        self.plays += 1
+        return played
+
+
+class FuzzingAgent(OnThread):
+    """Plays at whoever connects, each connection by chances of its own."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.connections = 0
+        self.player = Player()
+        self._seed = seed
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -62,16 +87,15 @@ class FuzzingAgent(OnThread):
             return
         hello: list[Move] = [Say(HAPROXY, offer.raw), Say(AGENT, good_hello(offer))]
         if chance.random() < 0.1:
-            hello = self._mutator.mutate(Case(moves=hello), chance, most=LONGEST).moves
-            self.plays += 1
+            hello = self.player.mutated(hello, chance)
         over = await self._do(writer, hello)
         while not over and (asked := await self._asked(reader, chance)):
             notifies = [each for each in asked if each.type == frame.NOTIFY]
-            over = await self._do(writer, self._played(notifies, chance)) if notifies else False
+            over = await self._do(writer, self.player.answered(notifies, chance)) if notifies else False
             if any(each.type == frame.HAPROXY_DISCONNECT for each in asked):
-                goodbye = [Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))]
+                goodbye: list[Move] = [Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))]
                 if chance.random() < 0.5:
-                    goodbye = self._mutator.mutate(Case(moves=goodbye), chance, most=LONGEST).moves
+                    goodbye = self.player.mutated(goodbye, chance)
                 await self._do(writer, goodbye)
                 return
 
@@ -86,19 +110,6 @@ class FuzzingAgent(OnThread):
                 while len(asked) < most and asked[-1].type == frame.NOTIFY and (more := await streams.read_frame(reader)):
                     asked.append(more)
         return asked
-
-    def _played(self, notifies: Sequence[frame.Frame], chance: random.Random) -> list[Move]:
-        """What is done about them: the answers they are due, what an agent was seen to do, or either of them mutated."""
-        how = chance.random()
-        due: list[Move] = [Say(HAPROXY, each.raw) for each in notifies]
-        due += [Say(AGENT, frames.ack(each, echo(each))) for each in notifies]
-        if how < 0.3:
-            return due
-        self.plays += 1
-        played = Case(moves=due) if how < 0.65 else _for(chance.choice(self._recorded), notifies)
-        if how < 0.85:
-            played = self._mutator.mutate(played, chance, most=LONGEST)
-        return played.moves
 
     async def _do(self, writer: asyncio.StreamWriter, moves: Sequence[Move]) -> bool:
         """Do the agent's part; whether that ended the connection."""

@@ -30,6 +30,7 @@ class Peer:
     haproxy: TwoAgents
     bad: Clients
     good: Clients
+    busy: float = 0.0
     idle: float = 0.0
     worst: float = 0.0
 
@@ -57,7 +58,7 @@ class Soak:
             for each in found:
                 haproxy = TwoAgents(self._new(each.name), routes["bad"], routes["good"], each.program)
                 stack.enter_context(haproxy)
-                bad = stack.enter_context(Clients(haproxy, "/bad", 6, 0.0))
+                bad = stack.enter_context(Clients(haproxy, "/bad", 12, 0.0))
                 asks = stack.enter_context(Clients(haproxy, "/good", 2, 0.01))
                 self._peers.append(Peer(each.name, haproxy, bad, asks))
             while not self._faults and time.monotonic() - began < seconds:
@@ -81,12 +82,15 @@ class Soak:
 
     def _round(self) -> None:
         clients = [each for peer in self._peers for each in (peer.bad, peer.good)]
+        loaded, at = [self._cpu_s(peer) for peer in self._peers], time.monotonic()
         for each in clients:
             each.go()
         time.sleep(ROUND_S - SILENCE_S)  # the load is what this is about
         for each in clients:
             each.pause()
         wait_until(lambda: all(each.quiet for each in clients), "everybody has the last answer", QUIET_S)
+        for peer, used in zip(self._peers, loaded, strict=True):
+            peer.busy = (self._cpu_s(peer) - used) / (time.monotonic() - at)
         before, at = [self._cpu_s(peer) for peer in self._peers], time.monotonic()
         time.sleep(SILENCE_S)  # this is the measurement
         for peer, used in zip(self._peers, before, strict=True):
@@ -113,10 +117,11 @@ class Soak:
     def _line(self, seconds: float) -> str:
         guard = self._guard
         parts = [
-            f"{seconds:4.0f} s  {self._agent.plays} plays on {self._agent.connections} connections",
+            f"{seconds:4.0f} s  {self._agent.player.plays} plays on {self._agent.connections} connections",
             *(
-                f"{peer.name}: good {peer.good.seen['ok']}, bad {_counted(peer.bad.seen)}, idle {peer.idle:.1%}"
-                for peer in self._peers
+                f"{each.name}: good {each.good.seen['ok']}, bad {_counted(each.bad.seen)}"
+                f", CPU {each.busy:.0%}, idle {each.idle:.1%}"
+                for each in self._peers
             ),
             f"guard: {self._memory_kb() // 1024} MB",
             f"held {guard.metric('spoe_guard_held_bytes'):.0f}, open {guard.metric('spoe_guard_open_notifies'):.0f}",
@@ -129,7 +134,7 @@ class Soak:
         worst = ", ".join(f"{peer.name} {peer.worst:.1%}" for peer in self._peers)
         bad: Counter[str] = sum((peer.bad.seen for peer in self._peers), Counter())
         print(
-            f"{seconds:.0f} s, seed {self._seed}: {self._agent.plays} plays on {self._agent.connections} connections; "
+            f"{seconds:.0f} s, seed {self._seed}: {self._agent.player.plays} plays on {self._agent.connections} connections; "
             f"good agent: {answered} of {good} requests answered; the other: {_counted(bad)}; "
             f"most CPU of an idle HAProxy: {worst}"
         )

@@ -22,7 +22,8 @@ HOME = CACHE / "fuzz"
 LONGEST = 20_000  # bytes of a play: more than one frame of the default size
 PLAY_S = 20  # a play that takes longer is a finding too
 REPORT_S = 30.0
-EXECUTED = re.compile(rb"^#(\d+)\s.*cov: (\d+)", re.MULTILINE)
+EXECUTED = re.compile(rb"^(?:#|Done )(\d+)\s", re.MULTILINE)
+REACHED = re.compile(rb" cov: (\d+) ")
 
 
 def sow(corpus: Path) -> int:
@@ -39,7 +40,7 @@ class Job:
     """One libFuzzer."""
 
     def __init__(self, number: int, seconds: int, seed: int, corpus: Path, findings: Path) -> None:
-        self.log = HOME / f"job-{number}.log"
+        self.log = HOME / f"job-{os.getpid()}-{number}.log"
         command = [sys.executable, "-m", "tests.fuzz.target", f"-max_total_time={seconds}", f"-max_len={LONGEST}"]
         command += [f"-timeout={PLAY_S}", f"-seed={seed + number}", "-reload=1", f"-artifact_prefix={findings}/", str(corpus)]
         with self.log.open("wb") as log:
@@ -48,8 +49,9 @@ class Job:
     @property
     def progress(self) -> tuple[int, int]:
         """How many plays so far, and how many branches they reached."""
-        found = EXECUTED.findall(self.log.read_bytes())
-        return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
+        said = self.log.read_bytes()
+        plays, branches = EXECUTED.findall(said), REACHED.findall(said)
+        return int(plays[-1]) if plays else 0, int(branches[-1]) if branches else 0
 
 
 def fuzz(seconds: int, jobs: int, seed: int) -> int:
@@ -77,8 +79,10 @@ def fuzz(seconds: int, jobs: int, seed: int) -> int:
     found = sorted(set(findings.iterdir()) - before)
     for path in found:
         show(path)
-    for job in failed if not found else ():
-        print(job.log.read_text(errors="replace")[-3000:])
+    for job in running:
+        if job in failed and not found:
+            print(job.log.read_text(errors="replace")[-3000:])
+        job.log.unlink()
     return 1 if found or failed else 0
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure, Event, SessionEnded
+from spoe_guard.core.hello import MAX_HELLO
 from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.session import Session
-from spoe_guard.core.states import State
+from spoe_guard.core.states import BEFORE_HELLO, State
 from spoe_guard.core.tally import Tally
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Say, Wait, pieces
 from tests.properties.transcript import Did, Step, Terms, Transcript
@@ -230,6 +231,9 @@ class Play:
             assert kept >= 0, f"{-kept} bytes more went or were dropped than came"
             held += kept
         assert held == self.session.held == self.tally.held_bytes
+        # The unfinished end of either stream, and the agent's goodbye; a HELLO is read before anything is agreed.
+        most = 3 * self.config.held_bytes + (MAX_HELLO if self.session.state in BEFORE_HELLO else 0)
+        assert held <= most, f"{held} bytes are held"
 
     def _unchanged(self, out: Output, came: tuple[str, bytes] | None) -> None:
         """Observe mode: each step passes on the bytes that came, and only while the agent is dialled are they kept."""

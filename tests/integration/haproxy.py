@@ -141,6 +141,8 @@ def cpu_s(pid: int) -> float:
 class Haproxy:
     """The process. ``agent`` is an address in HAProxy's words: ``127.0.0.1:9000`` or ``unix@/path``."""
 
+    main, spoe = MAIN, SPOE  # the configuration, and that of the filter
+
     def __init__(self, folder: Path, agent: str, options: Options | None = None) -> None:
         options = options or Options()
         program = options.program or binary()
@@ -151,7 +153,7 @@ class Haproxy:
         with socket.socket() as web, self._log_path.open("wb") as log:
             web.bind(("127.0.0.1", 0))
             self.port: int = web.getsockname()[1]
-            main = MAIN.format(
+            main = self.main.format(
                 folder=folder,
                 web_fd=web.fileno(),
                 agent=agent,
@@ -160,7 +162,7 @@ class Haproxy:
                 check="option spop-check" if options.check else "",
                 server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check else "",
             )
-            spoe = SPOE.format(options="\n    ".join(options.spoe), idle=options.idle, processing=options.processing)
+            spoe = self.spoe.format(options="\n    ".join(options.spoe), idle=options.idle, processing=options.processing)
             (folder / "haproxy.cfg").write_text(main)
             (folder / "spoe.conf").write_text(spoe)
             command = [program, "-db", "-f", str(folder / "haproxy.cfg")]

@@ -19,6 +19,7 @@ class AgentsView:
     offered: Offer | None = None
     frames: int = 0
     got_disconnect: bool = False
+    agreed: tuple[int, bool] | None = None
 
     def get(self, write: bytes) -> None:
         if first_offer(self.haproxy_said) is None:
@@ -78,6 +79,8 @@ class AgentsView:
 
     def _negotiated(self) -> tuple[int, bool]:
         """The size the agent asked for, if that is a sane one, and whether it takes fragments. 256 where it asks for less."""
+        if self.agreed is not None:
+            return self.agreed
         offered = self.offered.size if self.offered else 0
         for raw in spop.cut(self.agent_said)[0]:
             if len(raw) < 11 or raw[4] != spop.AGENT_HELLO:
@@ -90,7 +93,8 @@ class AgentsView:
             size = keys.get(b"max-frame-size", (0, None))[1]
             if not isinstance(size, int) or size > offered or size == 0:
                 size = offered
-            return max(size, 256), "fragmentation" in names(keys.get(b"capabilities", (0, None))[1])
+            self.agreed = max(size, 256), "fragmentation" in names(keys.get(b"capabilities", (0, None))[1])
+            return self.agreed
         return offered, True
 
 

@@ -29,8 +29,6 @@ class Answers:
     terms: Terms
     size: int = 256
     one_at_a_time: bool = False  # HAProxy was told neither of pipelining nor of async
-    got: bytes = b""
-    passed: int = 0  # frames of ``got`` dealt with
     stream: bytes = b""
     intact: bool = True  # the agent's stream can be cut into frames so far
     asked: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -39,9 +37,7 @@ class Answers:
     tail_at: float | None = None
 
     def agent_got(self, data: bytes, at: float) -> None:
-        self.got += data
-        frames, _ = spop.cut(self.got)
-        for raw in frames[self.passed :]:
+        for raw in spop.cut(data)[0]:  # whole frames each time, or A2 is broken
             told = spop.read_frame(raw)
             if told.type == spop.NOTIFY and told.flags & spop.FIN and told.ids not in self.asked:
                 if self.one_at_a_time:  # HAProxy has given up what it asked before
@@ -51,7 +47,6 @@ class Answers:
                 self.asked[told.ids] = at
             elif told.type in (spop.NOTIFY, spop.UNSET) and told.flags != spop.FIN:
                 self.intact = False  # fragments: when one counts as asked is not followed here
-        self.passed = len(frames)
 
     def agent_said(self, data: bytes, at: float) -> None:
         self.stream += data
@@ -79,6 +74,9 @@ class Answers:
             self.asked.pop((cursor.integer(), cursor.integer()), None)
 
     def _whole(self, raw: bytes, at: float) -> None:
+        if spop.torn(raw):
+            self.intact = False  # what can be told from a shuffle is judged by tests/captures
+            return
         try:
             said = spop.read_frame(raw)
         except UnreadableError:
@@ -137,7 +135,8 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
     """Whether the ACKs the agent wrote in whole frames were delivered before the DISCONNECT (H5)."""
     broken: list[str] = []
     answers = Answers(terms)
-    haproxy_said = b""
+    haproxy_said = tail = b""
+    negotiated = False
     free = False  # HAProxy's own doings: the session may end at any time
     drained_at: float | None = None
     quiet_since = haproxy_tail_at = 0.0
@@ -156,13 +155,13 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             drained_at = step.at if drained_at is None else drained_at
         elif step.did is Did.HAPROXY_SAID:
             quiet_since = step.at
-            was_whole = not spop.cut(haproxy_said)[1]
             haproxy_said += step.data
-            frames, rest = spop.cut(haproxy_said)
-            haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
+            frames, rest = spop.cut(tail + step.data)
+            haproxy_tail_at = step.at if not tail or len(rest) <= len(step.data) else haproxy_tail_at
+            tail = rest
             ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
             offer = first_offer(haproxy_said)
-            most = min(terms.held_bytes, offer.size if offer else 256)
+            most = min(terms.held_bytes, offer.size if offer else 256, answers.size if negotiated else terms.held_bytes)
             # Behind the HELLO of a health check nothing is answered.
             free = free or ends or _may_break(frames, rest, most) or (offer is not None and offer.healthcheck)
             if rest and len(rest) > len(step.data):
@@ -176,12 +175,13 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             for raw in spop.cut(step.data)[0]:
                 told = spop.read_frame(raw)
                 if told.type == spop.AGENT_HELLO:
+                    negotiated = True
                     answers.size, named = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})
                     answers.one_at_a_time = not named & {"pipelining", "async"}
                 elif told.type == spop.ACK:
                     answers.delivered(told.ids)
                 elif told.type == spop.AGENT_DISCONNECT:
-                    stuck = bool(spop.cut(haproxy_said)[1]) and step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
+                    stuck = bool(tail) and step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
                     may_end = free or stuck or answers.may_end(step.at, drained_at, quiet_since)
                     if answers.due or (answers.asked and not may_end):
                         broken.append(f"H5: AGENT-DISCONNECT at {step.at:.3f} while {list(answers.asked)} are open")

@@ -1,7 +1,7 @@
 """How much HAProxy is written at a time: what its SPOP mux, 3.1 and later, can take (hazard A1)."""
 
 from tests.properties import spop
-from tests.properties.haproxys_view import notifies_of
+from tests.properties.haproxys_view import notify_ids
 from tests.properties.hellos import first_offer
 from tests.properties.transcript import EPSILON_S, Did, Transcript
 
@@ -15,7 +15,8 @@ def shown_to_be_applet(said: bytes) -> bool:
     offer = first_offer(said)
     if offer is None:
         return False
-    first = list(notifies_of(said))[:FIRST_NOTIFIES]
+    frames, rest = spop.cut(said)
+    first = [ids for raw in (*frames, rest) for ids in notify_ids(raw)][:FIRST_NOTIFIES]
     return "async" in offer.capabilities or any(stream_id % 2 == 0 or frame_id != 1 for stream_id, frame_id in first)
 
 

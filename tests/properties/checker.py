@@ -22,7 +22,7 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
     stream = b""  # what the agent said and is no whole frame yet
     over_by: float | None = None  # by then HAProxy must be closed
     frame_by: float | None = None  # and by then, unless the frame that was begun is complete before the frame timeout
-    healthcheck = left = False
+    healthcheck = left = torn = False
     for step in transcript:
         due = min((by for by in (over_by, frame_by) if by is not None and not left), default=step.at)
         if step.at > due + EPSILON_S:
@@ -35,10 +35,11 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
         elif step.did is Did.HAPROXY_GOT:
             got += step.data
         elif step.did is Did.AGENT_SAID:
-            _, stream = spop.cut(stream + step.data)
+            frames, stream = spop.cut(stream + step.data)
+            torn = torn or any(map(spop.torn, frames))
             begun_now = len(stream) <= len(step.data)
             slack = REFUSAL_HOLD_S + terms.close_s + terms.hold_s
-            if not stream:
+            if not stream or torn:  # of a shuffle only who puts it together knows whether a frame is incomplete
                 frame_by = None
             elif frame_by is None or begun_now:
                 frame_by = step.at + terms.frame_s + slack

@@ -47,11 +47,16 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Due:
+    """Time passes until the session's deadline."""
+
+
+@dataclass(frozen=True)
 class Drain:
     """The guard is told to stop."""
 
 
-Move = Say | Leave | Wait | Drain
+Move = Say | Leave | Wait | Due | Drain
 
 waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0])).map(lambda move: [move])
 leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans()).map(lambda move: [move])

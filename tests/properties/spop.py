@@ -87,12 +87,23 @@ def read_frame(raw: bytes) -> Frame:
 
 def cut(data: bytes) -> tuple[list[bytes], bytes]:
     """The frames that ``data`` is made of by length prefix, and what is left over."""
-    frames = []
-    while len(data) >= 4 and len(data) >= 4 + int.from_bytes(data[:4], "big"):
-        end = 4 + int.from_bytes(data[:4], "big")
-        frames.append(data[:end])
-        data = data[end:]
-    return frames, data
+    frames, at = [], 0
+    while len(data) >= at + 4 and len(data) >= (end := at + 4 + int.from_bytes(data[at : at + 4], "big")):
+        frames.append(data[at:end])
+        at = end
+    return frames, data[at:]
+
+
+def torn(raw: bytes) -> bool:
+    """Whether what an agent's length prefix takes for a frame may be pieces of several (hazards A4): another begins in it."""
+    if raw[4:5] == bytes((UNSET,)):
+        return True
+    try:
+        said = read_frame(raw)
+        (actions if said.type == ACK else pairs)(said.payload)
+    except UnreadableError:
+        return any(bytes((type_, 0, 0, 0, FIN)) in raw[5:] for type_ in FROM_AGENT)
+    return False
 
 
 def pairs(payload: bytes) -> dict[bytes, tuple[int, object]]:

@@ -41,10 +41,6 @@ def _notify(payload: bytes) -> bytes:
     return frame.encode(frame.NOTIFY, 1, 1, payload)
 
 
-def _unset() -> bytes:
-    return frame.encode(0, 1, 1, _ONE_ARGUMENT)
-
-
 def _hello(*changed: kv.Pair) -> bytes:
     """HAPROXY-HELLO with some keys otherwise."""
     pairs = {pair.name: pair for pair in kv.parse(GOOD, 11, len(GOOD))[0]} | {pair.name: pair for pair in changed}
@@ -192,7 +188,12 @@ INPUTS: Final = {
             split=len(NOTIFY) // 2,
             pause=STALL_S,
         ),
-        Input("I26 UNSET", "a frame of type 0, the rest of a fragment of which nothing came before", "", then=_unset()),
+        Input(
+            "I26 UNSET",
+            "a frame of type 0: the rest of fragments of which nothing came before",
+            "fragment_refused",
+            then=frame.encode(0, 1, 1, _ONE_ARGUMENT),
+        ),
     )
 }
 

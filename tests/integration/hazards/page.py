@@ -21,8 +21,8 @@ INTRO = """\
 
 Written by `make hazards`. What stands under "without the guard", "with the guard" and "anomaly" is what a run saw; the other
 columns are the table's own words: what was staged, where it is known from, and notes. Each row was played at each HAProxy,
-without the guard and then with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and
-then one more, `next`.
+without the guard and with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and
+then one more, `next`. Where chance has a part, it is 200 requests, and how many of them is said.
 
 - `ok`: the client got the answer that the agent meant for it. `st=N`: HAProxy's own code for what went wrong: 1 is its processing
   timeout, 2 no resources, 256 + N the status N of SPOP (257 input/output, 259 too big, 260 invalid frame, 269 the guard's word

@@ -78,6 +78,7 @@ def test_with_the_guard_no_haproxy_dies_and_none_reconnects_without_pause():
             assert "storm" not in said
 
 
+@pytest.mark.skipif(WHOLE, reason="what this run sees is what the page will be written from")
 def test_the_page_has_every_row():
     page = PAGE.read_text()
     assert [id_ for id_ in [*TABLE, *INPUTS] if f"\n| {id_} |" not in page] == [], "run `make hazards`"

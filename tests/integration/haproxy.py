@@ -73,7 +73,8 @@ spoe-message check
 class Options:
     """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section.
 
-    ``program``: another HAProxy than ``binary()``; ``tune``: a line of its global section.
+    ``program``: another than ``binary()``; ``tune``: a line of its global section; ``web``: bound, to listen on; ``finishes``:
+    the process id of the HAProxy that listens there and that it takes over from.
     """
 
     processing: str = "1s"
@@ -82,6 +83,8 @@ class Options:
     check: bool = False
     program: str | None = None
     tune: str = ""
+    web: socket.socket | None = None
+    finishes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,34 +146,21 @@ def cpu_s(pid: int) -> float:
 
 def free() -> socket.socket:
     """Return a socket bound to a port of the kernel's choice."""
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
+    (bound := socket.socket()).bind(("127.0.0.1", 0))
     return bound
 
 
 class Haproxy:
-    """The process. ``agent`` is an address in HAProxy's words: ``127.0.0.1:9000`` or ``unix@/path``.
+    """The process. ``agent`` is an address in HAProxy's words: ``127.0.0.1:9000`` or ``unix@/path``."""
 
-    ``instead_of``: the one that it takes over from, as in a reload: with ``-sf``, and from the same listening socket, which
-    was kept for it (``inherited``: so that no connection is lost between the two).
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        agent: str,
-        options: Options | None = None,
-        *,
-        inherited: socket.socket | None = None,
-        instead_of: "Haproxy | None" = None,
-    ) -> None:
+    def __init__(self, folder: Path, agent: str, options: Options | None = None) -> None:
         options = options or Options()
         program = options.program or binary()
         self.version = version(program)
         self._log_path = folder / "haproxy.log"
         self._stats = folder / "stats.sock"
         # Bound here and handed over, so that the port is the kernel's choice; HAProxy is the one to listen on it.
-        with inherited.dup() if inherited else free() as web, self._log_path.open("wb") as log:
+        with options.web.dup() if options.web else free() as web, self._log_path.open("wb") as log:
             self.port: int = web.getsockname()[1]
             main = MAIN.format(
                 folder=folder,
@@ -185,7 +175,7 @@ class Haproxy:
             (folder / "haproxy.cfg").write_text(main)
             (folder / "spoe.conf").write_text(spoe)
             command = [program, "-db", "-f", str(folder / "haproxy.cfg")]
-            command += ["-sf", str(instead_of.process.pid)] if instead_of else []
+            command += ["-sf", str(options.finishes)] if options.finishes else []
             self.process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[web.fileno()])
         try:
             wait_until(self._serves, "haproxy answers", START_S)

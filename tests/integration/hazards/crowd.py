@@ -53,9 +53,10 @@ class Result:
 
     ``seen``: what the clients saw, and how often; ``slowest``: the longest that one waited, in seconds. ``given``: how many
     answers the agent wrote to their last byte; ``lost``: how many of them did not reach their client, ``late``: and HAProxy had
-    waited for them as long as it does. ``haproxy_lives``, ``agent_lives``: of the last of each. ``rest_cpu``, ``away_cpu``:
-    HAProxy's share of a core when all is over, and while no agent was there. ``gone_s``: how long the old process stayed after
-    a reload, ``stays``: and is still there; ``new_failed``: requests to the new one that were not answered.
+    waited for them as long as it does. ``unsent``: requests for which HAProxy sent no NOTIFY. ``haproxy_lives``,
+    ``agent_lives``: of the last of each. ``rest_cpu``, ``away_cpu``: HAProxy's share of a core when all is over, and while no
+    agent was there. ``gone_s``: how long the old process stayed after a reload, ``stays``: and is still there; ``new_failed``:
+    requests to the new one that were not answered.
     """
 
     seen: Counter[str] = field(default_factory=Counter)
@@ -63,6 +64,7 @@ class Result:
     given: int = 0
     lost: int = 0
     late: int = 0
+    unsent: int = 0
     haproxy_lives: bool = True
     agent_lives: bool = True
     rest_cpu: float = 0.0
@@ -100,10 +102,9 @@ class Scene:
         self._process = self._stack.enter_context(agent)
         cast.road.up(self._process.address)
 
-    def _new_haproxy(self, instead_of: Haproxy | None = None) -> Haproxy:
-        return self._stack.enter_context(
-            Haproxy(self._cast.folder(), self._target, self._options, inherited=self._web, instead_of=instead_of)
-        )
+    def _new_haproxy(self, finishes: int | None = None) -> Haproxy:
+        options = replace(self._options, web=self._web, finishes=finishes)
+        return self._stack.enter_context(Haproxy(self._cast.folder(), self._target, options))
 
     def _load(self, clients: int = CLIENTS, most: int | None = None) -> Load:
         self.load = Load(self._haproxy, clients, most)
@@ -136,7 +137,7 @@ class Scene:
         with self._load():
             self._wait(AROUND)
             old, began = self._haproxy, time.monotonic()
-            self._haproxy = self._new_haproxy(old)
+            self._haproxy = self._new_haproxy(old.process.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 old.wait_dead(STAY_S + 1)
             self.result.gone_s, self.result.stays = time.monotonic() - began, old.alive()
@@ -195,12 +196,17 @@ class Cast:
     def play(self, kind: str, generation: Generation, *, guarded: bool, requests: int) -> Result:
         """Play one scene; ``kind`` is a key of KINDS."""
         self.road.forget()
-        before = self.guard.anomalies()
+        before, sent = self.guard.anomalies(), self._received()
         result = Scene(self, generation, guarded=guarded, requests=requests).play(kind)
         if guarded:
             wait_until(lambda: self.guard.metric("spoe_guard_connections_active") == 0, "every session ended")
             result.anomalies = self.guard.anomalies() - before
+        result.unsent = result.seen.total() - (self._received() - sent if guarded else len(self.road.asked()))
         return result
+
+    def _received(self) -> int:
+        """Return how many NOTIFYs the guard has received so far."""
+        return int(self.guard.metric("spoe_guard_frames_total", direction="to_agent", type="notify"))
 
 
 def kinds(name: str) -> list[str]:

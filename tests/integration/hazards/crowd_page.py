@@ -27,8 +27,8 @@ TITLES: Final = {
     "load": f"""### Load
 
 {{requests}} requests from {CROWD} clients, to an agent that answers at once: so several answers are written at the same time.
-Where an agent does not pipeline, HAProxy 2.2 leaves some NOTIFYs unsent (st=1), in two or three rounds of ten, with the guard and
-without it.""",
+Where an agent does not pipeline, HAProxy up to 3.0 leaves some NOTIFYs unsent (st=1), in two or three rounds of ten, with the
+guard and without it.""",
     "idle": f"""### The agent's idle timeout
 
 {{requests}} requests at an agent with an idle timeout of {IDLE_MS} ms, whose answers take {IDLE_DELAY_MS[0]} to
@@ -89,6 +89,8 @@ def _what(result: dict[str, Any]) -> str:
     said = [f"{seen.pop('answered', 0)} answered", *(f"{count} {what}" for what, count in sorted(seen.items()))]
     if result["lost"] > result["late"]:
         said.append(f"**{result['lost'] - result['late']} lost**")
+    if result["unsent"]:
+        said.append(f"{result['unsent']} were never sent by HAProxy")
     if result["late"]:
         said.append(f"{result['late']} of the st=1 were written, late or where HAProxy did not read them")
     parts = [", ".join(said)]

@@ -9,6 +9,7 @@ from spoe_guard.lab import streams
 from tests.integration.agent import Tap
 
 LAST_ACTION = re.compile(rb"\x04echo\x08(.)(/load/\d+)", re.DOTALL)  # with which each answer of the agents ends
+ARGUMENT = re.compile(rb"\x04path\x08.(/load/\d+)", re.DOTALL)  # followed by another argument, whose name begins with its length
 DO_S = 10.0
 
 
@@ -60,6 +61,10 @@ class Road(Tap):
         """Begin a new count of what was written."""
         self.to_agent.clear()
         self.to_haproxy.clear()
+
+    def asked(self) -> set[str]:
+        """Return the paths of all NOTIFYs that came this far."""
+        return {path.decode() for each in list(self.to_agent) for path in ARGUMENT.findall(bytes(each))}
 
     def answers(self) -> set[str]:
         """Return the paths of all answers whose last byte the agent has written."""

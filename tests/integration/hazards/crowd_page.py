@@ -17,8 +17,10 @@ CHAPTER: Final = f"""
 {CLIENTS} clients, unless said otherwise, each request on a connection of its own; an answer takes {DELAY_MS[0]} to
 {DELAY_MS[1]} ms. With the guard the agent's profile is set, where there is one (`hello.profile`). What the clients saw, the
 slowest of them, and what the guard counted. `lost`: answers that the agent had written to the last byte, and the client did not
-get. Nothing is asserted of the half without the guard. With it no client got another's answer, none of the answers written was
-lost, and HAProxy lived and was idle afterwards.
+get; `written in vain`: so many more, but HAProxy had given up (st=1), as they were late or behind bytes that it could not read.
+HAProxy's CPU, while no agent was there and when all was over, is named from {100 * BUSY:.0f} % of a core on. Nothing is asserted
+of the half without the guard. With it no client got another's answer, none of the answers written was lost, and HAProxy lived
+and was idle afterwards.
 """
 AWAY: Final = (
     f"Under load; its successor comes {AWAY_S} s later. How many requests fail in that time depends on how soon each does."
@@ -89,10 +91,10 @@ def _what(result: dict[str, Any]) -> str:
     said = [f"{seen.pop('answered', 0)} answered", *(f"{count} {what}" for what, count in sorted(seen.items()))]
     if result["lost"] > result["late"]:
         said.append(f"**{result['lost'] - result['late']} lost**")
-    if result["unsent"]:
+    if result["unsent"] and result["away_cpu"] is None:
         said.append(f"{result['unsent']} were never sent by HAProxy")
     if result["late"]:
-        said.append(f"{result['late']} of the st=1 were written, late or where HAProxy did not read them")
+        said.append(f"{result['late']} of them written in vain")
     parts = [", ".join(said)]
     parts += [] if result["agent_lives"] else ["**the agent ends**"]
     parts += [] if result["haproxy_lives"] else ["**HAProxy dies**"]

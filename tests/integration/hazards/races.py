@@ -45,7 +45,7 @@ ROWS = (
         without={"2.2 2.6 3.0": "none stalls", "3.2": "some stall / none stalls"},
         guarded="none stalls",
         anomalies="disconnect_missing notify_unanswered truncated_frame",
-        differs="the catalogue knows the stall (E3) of 3.4.0 only; 3.2.26 has it too",
+        differs="the catalogue knows the stall (E3) of 3.4.0 only; 3.2.26 has it too: in one run 3 of 200, in another none",
     ),
     Row(
         "E6 ACK and DISCONNECT at the same time",

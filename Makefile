@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 JOBS ?= 2
-# Of each agent under load, in `make hazards`.
+# Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
 .PHONY: help venv peers haproxies agents test hazards fuzz soak briefly check static coverage demo docs fmt image clean
@@ -31,8 +31,8 @@ test: venv peers ## all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
-	@rm -rf .cache/hazards
-	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $(JOBS) tests/integration/hazards $(ARGS)
+	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job
+	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $$((2 * $(JOBS))) tests/integration/hazards $(ARGS)
 	@$(BIN)/python -m tests.integration.hazards.page .cache/hazards
 
 fuzz: TIME ?= 3600

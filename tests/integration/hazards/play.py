@@ -29,14 +29,17 @@ class NotStagedError(AssertionError):
 
 
 class Company:
-    """The agent of the scenes, and the guards in front of it: one for each way of setting it, which plays many scenes."""
+    """The agents of the scenes, and the guards in front of one: one for each way of setting it, which plays many scenes.
+
+    A scene with the guard and one without it can be played at the same time: each has an agent of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
         self._guards: dict[tuple[tuple[str, str], ...], Guard] = {}
         self._stack = ExitStack()
-        self.agent = self._stack.enter_context(HazardAgent(Peer()))
+        self._agents = {guarded: self._stack.enter_context(HazardAgent(Peer())) for guarded in (False, True)}
 
     def close(self) -> None:
         """End all of them; each guard's books are checked."""
@@ -51,7 +54,7 @@ class Company:
     def guard(self, row: Row) -> Guard:
         """Return the guard set as the row wants it."""
         if row.settings not in self._guards:
-            guard = Guard(self.folder(), self.agent.address, settings=dict(row.settings))
+            guard = Guard(self.folder(), self._agents[True].address, settings=dict(row.settings))
             self._guards[row.settings] = self._stack.enter_context(guard)
         return self._guards[row.settings]
 
@@ -64,15 +67,15 @@ class Company:
         Raises:
             NotStagedError: it was not to be had in a few attempts.
         """
-        guard = self.guard(row) if guarded else None
+        guard, agent = self.guard(row) if guarded else None, self._agents[guarded]
         for _ in range(ATTEMPTS):
-            self.agent.reset(row.peer)
+            agent.reset(row.peer)
             if guard:
                 _say_hello(guard.address)
             before = guard.anomalies() if guard else Counter()
             options = replace(row.options, program=generation.program)
-            with Haproxy(self.folder(), guard.address if guard else self.agent.address, options) as haproxy:
-                outcome = SCENES[row.scene](row, haproxy, self.agent)
+            with Haproxy(self.folder(), guard.address if guard else agent.address, options) as haproxy:
+                outcome = SCENES[row.scene](row, haproxy, agent)
             if guard is not None:
                 wait_until(lambda: guard.metric("spoe_guard_connections_active") == 0, "every session ended")
                 outcome.anomalies = guard.anomalies() - before

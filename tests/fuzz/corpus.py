@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import echo
@@ -19,8 +20,9 @@ from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Move, S
 GOODBYE = frames.disconnect(frame.HAPROXY_DISCONNECT)
 
 
+@cache
 def seeds() -> dict[str, Case]:
-    """By name. Where the captures are not there, they are not among them."""
+    """By name. Where the captures are not there, they are not among them. Made once: rows of chance differ from time to time."""
     return dict(_all())
 
 

@@ -42,7 +42,11 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     link.fragments = "fragmentation" in hello.capabilities
     link.said_hello = True
     link.hello_by = math.inf
-    conv.up(link, hello.shown_size, now, pipelining="pipelining" in hello.capabilities)
+    told = hello.announced if keep_capabilities else hello.capabilities
+    conv.place.refusals.succeeded()
+    if "async" in hello.capabilities:
+        conv.join(offer.engine)
+    conv.up(link, hello.shown_size, now, told)
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 

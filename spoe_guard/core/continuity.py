@@ -4,6 +4,7 @@ With ``give_up_s`` 0, in a health check and in observe mode it does not: there t
 """
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 from spoe_guard.core.agent_link import AgentLink
@@ -22,9 +23,12 @@ from spoe_guard.core.events import (
     NotifiesRedispatched,
     UnansweredReason,
 )
+from spoe_guard.core.exchange import SUPERSEDED_S
+from spoe_guard.core.hello import PARALLEL, PIPELINING
 from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import LOSS_MATTERS_S, Fate
 from spoe_guard.core.parking import Parked, Parking
+from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
@@ -41,13 +45,12 @@ class Continuity(Conversation):
     ``away_since``: when a link was first wanted and none was there; infinity while one is, or none is wanted.
     """
 
-    def __init__(self, config: SessionConfig, tally: Tally, spread: float = 0.0) -> None:
-        super().__init__(config, tally)
+    def __init__(self, config: SessionConfig, tally: Tally, place: Place) -> None:
+        super().__init__(config, tally, place)
         self.parking = Parking(config.open_notifies, config.held_bytes)
-        self.backoff = Backoff(spread)
+        self.backoff = Backoff(place.spread)
         self.away_since = math.inf
         self.told_size = frame.DEFAULT_MAX_FRAME_SIZE  # what HAProxy was told in AGENT-HELLO
-        self.pipelining = False  # HAProxy may send a NOTIFY before the one before is answered
         self._numbers = 1
         self.last_failure = ""
 
@@ -56,6 +59,11 @@ class Continuity(Conversation):
         """Whether the session goes on when an agent link is lost."""
         over = self.state in ENDING or self.state is State.REFUSING
         return self.config.give_up_s > 0 and not over and self.offer is not None and not self.offer.healthcheck
+
+    @property
+    def _bridged(self) -> bool:
+        """Whether HAProxy is told pipelining whatever the agent says, because the guard hands out NOTIFYs by number."""
+        return self.config.in_flight > 0 and self.offer is not None and PIPELINING in self.offer.asked
 
     @property
     def wanting(self) -> bool:
@@ -74,11 +82,11 @@ class Continuity(Conversation):
                 return link
         return None
 
-    def room(self, link: AgentLink) -> int:
-        """Return how many NOTIFYs may be open on ``link``, so that its session has no more than ``open_notifies``."""
-        if len(self.links) == 1:
-            return link.most
-        return min(link.most, self.config.open_notifies - self.open_notifies + len(link.ledger.open))
+    def room(self, link: AgentLink, most: int) -> int:
+        """Return how many NOTIFYs may be open on ``link``, so that its session has no more than ``most``."""
+        if len(self.links) > 1:
+            most += len(link.ledger.open) - self.open_notifies
+        return min(link.most, most)
 
     def send(self, link: AgentLink, waits: Parked) -> None:
         """Give the agent of ``link`` a NOTIFY."""
@@ -129,6 +137,13 @@ class Continuity(Conversation):
             self.agent_books.dropped += 0 if waits.ours else len(waits.raw)
         super().give_up(ids, now, reason)
 
+    def supersede(self, now: float) -> None:
+        """HAProxy, which sends one NOTIFY at a time, sends another: it waits no more for what was open, or waited."""
+        for waits in list(self.parking):
+            if now >= waits.since + SUPERSEDED_S:
+                self.give_up(waits.ids, now, UnansweredReason.SUPERSEDED)
+        super().supersede(now)
+
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every NOTIFY that is open or waits as unanswered."""
         for waits in list(self.parking):
@@ -137,9 +152,10 @@ class Continuity(Conversation):
 
     # --- links -----------------------------------------------------------------------------------------------------------
 
-    def up(self, link: AgentLink, size: int, now: float, *, pipelining: bool) -> None:
-        """The agent of ``link`` said HELLO: it takes NOTIFYs of ``size`` bytes, one at a time without ``pipelining``."""
+    def up(self, link: AgentLink, size: int, now: float, capabilities: Collection[str]) -> None:
+        """The agent of ``link`` said HELLO: it takes NOTIFYs of ``size`` bytes, one at a time without pipelining."""
         config = self.config
+        parallel = not PARALLEL.isdisjoint(capabilities)
         running = any(other.state is State.RUNNING for other in self.links.values())
         reason = LinkReason.PARALLEL if running else LinkReason.REPLACEMENT
         if self.offer is not None and self.offer.healthcheck:
@@ -147,8 +163,9 @@ class Continuity(Conversation):
         elif self.state is not State.RUNNING:
             reason = LinkReason.FIRST
             self.told_size = size
-            self.pipelining = pipelining or config.in_flight > 0
-        serial = self.pipelining and not pipelining
+            self.one_at_a_time = not parallel and not self._bridged
+            self.most_unjudged = 1 if self.one_at_a_time else config.open_notifies
+        serial = not self.one_at_a_time and not parallel
         link.size = min(size, self.told_size)
         link.limited = serial or config.in_flight > 0
         link.most = 1 if serial else min(config.in_flight or config.open_notifies, config.open_notifies)

@@ -8,6 +8,8 @@ from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.continuity import Continuity
 from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss, UnansweredReason
+from spoe_guard.core.foreign import send_home
+from spoe_guard.core.fragments import Fragments
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import State, step
@@ -23,11 +25,12 @@ class FromAgent(Walker):
         super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
         self.link = link
         self.torn = TornStream(self, link.ledger)
+        self.fragments = Fragments(self)
 
     @property
     def held(self) -> int:
         """Bytes kept here."""
-        return self.inlet.held + self.torn.held
+        return self.inlet.held + self.torn.held + self.fragments.held
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
@@ -61,6 +64,8 @@ class FromAgent(Walker):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         conv = self.conv
+        if self.link.state is not State.CLOSING and self.fragments.take(said, now):
+            return
         state = self.link.state
         _, anomaly = step(state, self.side, said.type)
         check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger.open
@@ -68,10 +73,13 @@ class FromAgent(Walker):
             self._behind_last_word(said, now)
         elif check and state is State.RUNNING:
             judge_trailing(self, said, now)
+        elif said.type == frame.ACK and self.fragments.begin(said, now):
+            return
         elif anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.ACK:
-            judge_ack(self, said, now)
+            if not send_home(self, said, now):
+                judge_ack(self, said, now)
         elif said.type == frame.AGENT_HELLO and conv.offer is not None:
             judge_hello(self, said, conv.offer, now)
         elif state is State.AGENT_HELLO:
@@ -138,6 +146,7 @@ class FromAgent(Walker):
         if link.done:
             return
         reason = EndReason.RESET if reset else EndReason.CLOSED
+        self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
             link.shut()  # nobody is there to be told goodbye
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state not in ENDING:
@@ -149,7 +158,6 @@ class FromAgent(Walker):
         elif link.state in (State.AGENT_HELLO, State.RUNNING) and conv.state is not State.REFUSING:
             self._left_unsaid(reason, now)
         link.shut()
-        conv.conclude()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
         """The agent ended the link without DISCONNECT."""
@@ -210,6 +218,8 @@ class FromAgent(Walker):
         """
         if said.type == frame.ACK and self.conv.state is State.RUNNING and self.conv.fate(said.ids) is Fate.OPEN:
             settle_ack(self, said, now)
+            return
+        if said.type == frame.ACK and send_home(self, said, now):
             return
         self.pass_on(said, None)
         anomaly = Anomaly.FRAME_AFTER_DISCONNECT

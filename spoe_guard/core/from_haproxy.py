@@ -9,6 +9,7 @@ from spoe_guard.core.continuity import Continuity
 from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.exchange import no_effect_ack
+from spoe_guard.core.family import Family, Newcomer
 from spoe_guard.core.parking import Parked
 from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
@@ -20,7 +21,9 @@ class FromHAProxy(Walker):
     """Walks HAProxy's bytes."""
 
     def __init__(self, conversation: Continuity, *, fast: bool) -> None:
-        super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=fast)
+        super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=False)
+        self._fast_then = fast  # once it is known whose NOTIFYs these are
+        self._newcomer = Newcomer(Family.UNKNOWN)
         self._said_goodbye = False
         self._fragments_to = conversation.link
 
@@ -38,7 +41,7 @@ class FromHAProxy(Walker):
         if link is None:
             return pos
         self.way = link.way
-        stop = scan_notifies(buf, pos, end, link.size, conv.room(link), link.ledger, conv.tally, now)
+        stop = scan_notifies(buf, pos, end, link.size, conv.room(link, conv.most_unjudged), link.ledger, conv.tally, now)
         if link.kept is not None:
             keep_copies(link, buf, pos, stop)
         return stop
@@ -53,7 +56,7 @@ class FromHAProxy(Walker):
 
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
-        if self._said_goodbye and self.conv.state is State.CLOSING:
+        if self._said_goodbye and self.conv.state is State.CLOSING and not self.conv.link.done:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
@@ -75,6 +78,9 @@ class FromHAProxy(Walker):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         _, anomaly = step(self.conv.state, self.side, said.type)
+        if said.type == frame.NOTIFY and not self._newcomer.decided and anomaly is None:
+            self._newcomer.notified(said.stream_id, said.frame_id)
+            self._get_to_know()
         if anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.HAPROXY_HELLO:
@@ -105,13 +111,14 @@ class FromHAProxy(Walker):
     def ended(self, now: float, *, reset: bool) -> None:
         """HAProxy will send no more. A reset, or a FIN without DISCONNECT, is ordinary (F5)."""
         conv = self.conv
+        if reset:
+            conv.drop_queue()
         if conv.haproxy_done:
             return
         if self.inlet.inside_frame and not reset and conv.state not in ENDING:
             self.truncated("HAProxy closed inside a frame")
         conv.close_haproxy()
         conv.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
-        conv.conclude()
 
     def _is_noise(self, buf: bytes, pos: int, end: int, now: float) -> bool:
         """Whether the first bytes cannot be a HAPROXY-HELLO; told from as few of them as possible (promise A1)."""
@@ -124,7 +131,7 @@ class FromHAProxy(Walker):
         else:
             early = head[frame.LENGTH_BYTES] in (frame.NOTIFY, frame.HAPROXY_DISCONNECT)
             anomaly = Anomaly.FRAME_BEFORE_HELLO if early else Anomaly.NOT_SPOP
-        self.conv.judge(self.side, anomaly, buf[pos:end], self.inlet.offset, detail=_guess(head), action=Action.CLOSE)
+        self.conv.judge(self.side, anomaly, buf[pos:end], self.inlet.offset, detail=hello.guess(head), action=Action.CLOSE)
         self.discard(end - pos)
         self.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, word=LastWord.CLOSE)
         return True
@@ -142,10 +149,18 @@ class FromHAProxy(Walker):
         if offer.mended:
             self.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
         conv.offer = offer
+        self._newcomer = Newcomer(offer.family)
+        self._get_to_know()
         conv.state = State.DIALLING
         conv.hello_by = math.inf
         conv.hello_raw = said.raw
         conv.dial(conv.link, now)
+
+    def _get_to_know(self) -> None:
+        """Pass over ordinary NOTIFYs as soon as they tell nothing new of HAProxy."""
+        if self._newcomer.decided:
+            self.conv.recognise(self._newcomer.family)
+            self.fast = self._fast_then
 
     def _disconnect(self, said: frame.Frame, now: float) -> None:
         """HAProxy's last word: answered at once, whatever the agent does, and passed on."""
@@ -156,7 +171,6 @@ class FromHAProxy(Walker):
         if conv.state in ENDING:
             self.way.drop(len(said.raw))
             conv.close_haproxy()
-            conv.conclude()
             return
         status = goodbye.clamp(word.status)
         conv.abandon(now, UnansweredReason.HAPROXY_GONE)
@@ -228,6 +242,8 @@ class FromHAProxy(Walker):
         if said.ids in conv.parking:
             self.pass_on(said, None)
             return
+        if conv.one_at_a_time:
+            conv.supersede(now)
         link = conv.ready()
         if raw is not said.raw:
             self.way.drop(len(said.raw))
@@ -240,7 +256,7 @@ class FromHAProxy(Walker):
 
     def _make_room(self, link: AgentLink, now: float) -> None:
         """Let the oldest NOTIFY give way where no more may be open."""
-        if len(link.ledger.open) >= self.conv.room(link):
+        if len(link.ledger.open) >= self.conv.room(link, self.conv.config.open_notifies):
             self.conv.give_up(link.ledger.oldest(), now, UnansweredReason.LIMIT)
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
@@ -253,6 +269,8 @@ class FromHAProxy(Walker):
         self.way = link.way
         if link.fragments and len(said.raw) - frame.LENGTH_BYTES <= link.size:
             if first and not conv.waited_for(said.ids):
+                if conv.one_at_a_time:
+                    conv.supersede(now)
                 self._make_room(link, now)
                 link.ledger.open[said.ids] = now
                 conv.tally.open_notifies += 1
@@ -274,12 +292,3 @@ def keep_copies(link: AgentLink, buf: bytes, pos: int, end: int) -> None:
         ids_at = pos + frame.IDS_AT
         kept.add(buf[ids_at : frame.ids_end(buf, ids_at, after)], buf[pos:after], opened)
         pos = after
-
-
-def _guess(head: bytes) -> str:
-    """Say what the first bytes look like."""
-    if head[:1] == b"\x16" or head[:2] == b"\x80\x80":
-        return "looks like TLS"
-    if head[:1].isalpha() and head.isascii():
-        return "looks like HTTP or text"
-    return "no HAPROXY-HELLO"

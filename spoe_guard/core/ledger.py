@@ -44,7 +44,7 @@ class Past:
             self._recent = {}
 
     def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
-        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy was given one all the same."""
+        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy has one, or wants none."""
         self.remember(ids, Fate.GIVEN_UP)
         if not answered:
             self._lost = self.lost(now) + 1

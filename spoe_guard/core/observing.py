@@ -22,6 +22,7 @@ from spoe_guard.core.events import (
     SessionEnded,
 )
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -33,9 +34,11 @@ _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachabl
 class ObservedSession:
     """A session that changes nothing. Same calls as ``Session``; see there."""
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
         self._config = config
-        self._shadow = Session(config, tally, now, fast=fast)
+        place = place or Place()
+        alone = Place(place.number, engines=place.engines)  # it holds nobody back, so no refusal counts
+        self._shadow = Session(config, tally, now, alone, fast=fast)
         self._shadow_dials = False
         self._connected = False
         self._early = bytearray()  # what HAProxy sent while the agent was dialled
@@ -82,6 +85,10 @@ class ObservedSession:
         else:
             self._early += data
         return out
+
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """An ACK for a NOTIFY of this session passed on another one, as it came."""
+        return self._watch(self._shadow.take_foreign(raw, now), now)
 
     def agent_connected(self, now: float) -> Output:
         """The agent link is up."""
@@ -157,6 +164,7 @@ class ObservedSession:
     def _watch(self, shadow: Output, now: float) -> Output:
         """Return an output with what the shadow observed, and nothing of what it wanted."""
         out = Output()
+        out.foreign = shadow.foreign
         events: list[Event] = [event for event in shadow.events if isinstance(event, _OBSERVATIONS)]
         if shadow.dial:
             self._shadow_dials = True
@@ -189,6 +197,6 @@ class ObservedSession:
         return out
 
 
-def open_session(config: SessionConfig, tally: Tally, now: float) -> Session | ObservedSession:
+def open_session(config: SessionConfig, tally: Tally, now: float, place: Place) -> Session | ObservedSession:
     """Return a new session of the mode ``config`` names."""
-    return ObservedSession(config, tally, now) if config.observe else Session(config, tally, now)
+    return ObservedSession(config, tally, now, place) if config.observe else Session(config, tally, now, place)

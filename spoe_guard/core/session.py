@@ -6,7 +6,7 @@ No clock, no socket, no log: the shell (``net/``) calls, writes, closes and repo
 import math
 from typing import Final
 
-from spoe_guard.core import goodbye
+from spoe_guard.core import foreign, goodbye
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
@@ -16,6 +16,8 @@ from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure
 from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
 from spoe_guard.core.output import Close, LinkOutput, Output
+from spoe_guard.core.place import Place
+from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 
@@ -26,12 +28,11 @@ class Session:
     """The guard's part in one conversation, in enforce mode (``ObservedSession`` wraps one for observe mode).
 
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
-    nothing to do. ``fast`` False leaves every frame to the readable path. ``spread``, 0 to 1, keeps sessions from
-    dialling in step.
+    nothing to do. ``place``: among the sessions of its route. ``fast`` False leaves every frame to the readable path.
     """
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True, spread: float = 0.0) -> None:
-        self._conv = Continuity(config, tally, spread)
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
+        self._conv = Continuity(config, tally, place or Place())
         self._conv.hello_by = now + config.hello_s
         self._fast = fast
         self._from_haproxy = FromHAProxy(self._conv, fast=fast)
@@ -79,6 +80,12 @@ class Session:
             self._keeps = self._from_haproxy.inlet.held > 0
         return self._step(now)
 
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """``raw``, an ACK for a NOTIFY of this session, came on the link of another one: its ``Output.foreign``."""
+        self._active = now
+        foreign.take_in(self._agents[self._conv.link.number], raw, now)
+        return self._step(now)
+
     def agent_connected(self, now: float, link: int = 0) -> Output:
         """The agent link that ``Output.dial`` asked for is up."""
         agent = self._agents.get(link)
@@ -109,6 +116,9 @@ class Session:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, word=LastWord.CLOSE)
         elif conv.state in (State.DIALLING, State.AGENT_HELLO):
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=goodbye.STATUS_RESOURCES)
+        elif conv.state is State.REFUSING:
+            conv.hold_by = min(conv.hold_by, now + SHORTEST_S)
+            self.deadline = min(self.deadline, conv.hold_by)
         elif conv.state is State.RUNNING and not conv.draining:
             conv.draining = True
             conv.hold_by = now + conv.config.disconnect_hold_s
@@ -119,12 +129,12 @@ class Session:
         """Time has passed."""
         conv = self._conv
         if now >= conv.close_by:
+            conv.drop_queue()
             conv.close_haproxy()
             for link in conv.links.values():
                 link.shut()
-            conv.conclude()
         elif now >= conv.hold_by:
-            self._hold_over(now)
+            conv.hold_over(now)
         elif now >= conv.hello_by:
             conv.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, word=LastWord.CLOSE)
         elif conv.state not in ENDING:
@@ -143,11 +153,13 @@ class Session:
             link.ledger.open.clear()
         conv.tally.parked_notifies -= len(conv.parking)
         self._held = 0
+        conv.depart()
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
         agent = self._agents.get(conv.link.number)
-        to_haproxy = conv.to_haproxy.take() + said + (agent.inlet.release() if agent else b"")
+        to_haproxy = conv.take_queue() + conv.to_haproxy.take() + said
+        to_haproxy += agent.fragments.release() + agent.inlet.release() if agent else b""
         parked = b"".join(waits.raw for waits in conv.parking if not waits.ours)
         return conv.link.way.take() + conv.hello_raw + parked + self._from_haproxy.inlet.release(), to_haproxy
 
@@ -172,13 +184,6 @@ class Session:
             conv.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=goodbye.STATUS_RESOURCES)
         else:
             conv.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
-
-    def _hold_over(self, now: float) -> None:
-        conv = self._conv
-        if conv.state is State.RUNNING:
-            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
-        else:
-            conv.leave(now)
 
     def _overdue(self, now: float) -> None:
         """A dial or HELLO that takes too long, frames that stand still, NOTIFYs past their deadline, nothing at all."""
@@ -210,6 +215,8 @@ class Session:
                 conv.lose(link, now, LinkLoss.FRAME_TIMEOUT)
             else:
                 conv.finish(now, EndedBy.AGENT, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
+        elif now >= agent.fragments.by:
+            agent.fragments.over(now, self._stuck)
         elif now >= link.leave_by:
             conv.lose(link, now, link.leaving_as)
         elif now >= link.close_by:
@@ -262,10 +269,17 @@ class Session:
                 conv.leave(now)
         elif conv.draining and conv.state is State.RUNNING and not conv.open_notifies and not conv.parking:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+        conv.out.to_haproxy = said = conv.to_haproxy.take()
+        pace = conv.pace
+        paced = False
+        if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
+            paced = True
+            conv.spread(pace, now)
         ending = conv.state in ENDING
         if ending:
+            conv.conclude()
             self._forget()
-        if ending or stirred or conv.events:
+        if ending or paced or stirred or conv.events:
             self._settle_up()
         elif now >= self.deadline:
             self.deadline = self._next_deadline()
@@ -278,7 +292,6 @@ class Session:
         conv = self._conv
         out = conv.out
         conv.out = Output()
-        out.to_haproxy = conv.to_haproxy.take()
         link = conv.link
         _order(out, link)
         if len(conv.links) > 1:
@@ -301,6 +314,7 @@ class Session:
         """Let go of bytes that nothing will come of any more."""
         for agent in self._agents.values():
             agent.torn.release()
+            agent.fragments.drop()
             if self._conv.state is State.CLOSED:
                 agent.forget()
         if self._conv.state is State.CLOSED:
@@ -309,7 +323,7 @@ class Session:
     def _settle_up(self) -> None:
         """Bring the books and the deadline up to date behind a step that was not ordinary."""
         conv = self._conv
-        held = self._from_haproxy.inlet.held + len(conv.hello_raw) + conv.parking.held
+        held = self._from_haproxy.inlet.held + len(conv.hello_raw) + conv.parking.held + conv.queued
         held += sum(agent.held for agent in self._agents.values())
         if conv.held is not None:
             held += len(conv.held.frame.raw)
@@ -325,9 +339,9 @@ class Session:
         if conv.state is State.CLOSED:
             return math.inf
         if conv.state is State.CLOSING:
-            return conv.close_by
-        by = min(conv.hello_by, conv.hold_by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
-        by = min(by, conv.patience_ends(), conv.may_open_at())
+            return min(conv.close_by, conv.pace_by)
+        by = min(conv.hello_by, conv.hold_by, conv.pace_by, conv.patience_ends(), conv.may_open_at())
+        by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
         for agent in self._agents.values():
             by = min(by, self._link_deadline(agent))
         return by
@@ -336,7 +350,7 @@ class Session:
         conv, config, link = self._conv, self._conv.config, agent.link
         by = min(link.connect_by, link.hello_by, link.leave_by, link.close_by, conv.idle_until(link), conv.blocked_until(link))
         if link.state is not State.CLOSING:
-            by = min(by, agent.inlet.since + config.frame_s)
+            by = min(by, agent.inlet.since + config.frame_s, agent.fragments.by)
         if config.answer_deadline_s is not None:
             by = min(by, link.ledger.since() + config.answer_deadline_s)
         return by

@@ -27,7 +27,7 @@ class Walker(ABC):
         self.inlet = Inlet()
         tally = conversation.tally
         self._frames = tally.frames_to_haproxy if side is Side.AGENT else tally.frames_to_agent
-        self._fast = fast
+        self.fast = fast
         self.broken = False  # what comes can no longer be cut into frames
 
     # --- what each side decides ------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class Walker(ABC):
             if self.stopped():
                 self.behind(buf[pos:end], now)
                 return
-            stop = self.scan(buf, pos, end, now) if self._fast else pos
+            stop = self.scan(buf, pos, end, now) if self.fast else pos
             if stop > pos:
                 self.way.forward(buf if stop - pos == end else buf[pos:stop])
                 inlet.consumed(stop - pos)

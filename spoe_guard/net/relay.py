@@ -11,7 +11,9 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.net.any_session import AnySession, SessionFactory
+from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
 from spoe_guard.net.route import Route
@@ -27,32 +29,30 @@ _SHORTEST_TIMER_S: Final = 0.001
 class Relay:
     """A session, HAProxy's leg, the agent leg that serves it now, and the one timer of them all.
 
-    ``gone`` is called once, when the last connection is gone. The agent leg is made by a dial and may be replaced by
-    another dial; legs that still flush stay in ``_legs`` until they are gone.
+    ``home`` is told once, when the last connection is gone. The agent leg is made by a dial and may be replaced; legs that
+    still flush stay in ``_legs`` until they are gone.
     """
 
     __slots__ = (
-        "__weakref__", "_agent", "_armed", "_ended", "_gone", "_legs", "_link", "_loop", "_observer", "_tally", "_timer",
+        "__weakref__", "_agent", "_armed", "_ended", "_home", "_legs", "_link", "_loop", "_observer", "_tally", "_timer",
          "haproxy", "number", "route", "session",
     )  # fmt: skip
 
-    def __init__(
-        self, route: Route, number: int, observer: Observer, make_session: SessionFactory, gone: "Callable[[Relay], None]"
-    ) -> None:
+    def __init__(self, route: Route, place: Place, observer: Observer, make_session: SessionFactory, home: Home) -> None:
         self.route = route
-        self.number = number
+        self.number = place.number
         self.haproxy = Leg(self, Side.HAPROXY)
         self._link: Link | None = None
         self._agent: Leg | None = None  # the link's leg, one step nearer for the hot path
         self._observer = observer
-        self._gone: Callable[[Relay], None] | None = gone
+        self._home: Home | None = home
         self._loop = asyncio.get_running_loop()
         self._legs: set[Leg] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf  # when the timer rings
         self._ended = False  # the observer has SessionEnded
         self._tally = observer.tally(route.name)
-        self.session: AnySession = make_session(route.config, self._tally, monotonic())
+        self.session: AnySession = make_session(route.config, self._tally, monotonic(), place)
 
     # What the session asks for
 
@@ -72,6 +72,9 @@ class Relay:
             self._arm()
         if out.events:
             self._report(out.events)
+            if out.foreign and self._home is not None:
+                for number, raw in out.foreign:
+                    self._home.hand_over(number, raw)
 
     def step(self, ask: Callable[P, Output], *args: P.args, **named: P.kwargs) -> None:
         """Ask the session something that is not bytes, and act on the answer."""
@@ -226,7 +229,7 @@ class Relay:
                 leg.abort()
         if self.session.deadline <= now:
             self.step(self.session.tick, now)
-        if self._gone is not None:
+        if self._home is not None:
             self._arm()
         self._check_gone()
 
@@ -235,13 +238,13 @@ class Relay:
         self._observer.seen(self.route.name, self.number, events)
 
     def _check_gone(self) -> None:
-        gone = self._gone
-        if self._legs or gone is None or (self._link is not None and self._link.dialling):
+        home = self._home
+        if self._legs or home is None or (self._link is not None and self._link.dialling):
             return
-        self._gone = None
+        self._home = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._link = self._agent = None
         self._observer.session_closed(self.route.name, self.number)
-        gone(self)
+        home.gone(self)

@@ -5,6 +5,7 @@ from typing import Final
 
 from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import CATALOGUE
+from spoe_guard.core.hello import SPARE_BYTES
 from spoe_guard.settings.model import MAX_UINT32, Links, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
@@ -72,6 +73,7 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
     changes = [
         f"capabilities: {kept} removed from both HELLOs",
         f"max-frame-size: {limit} in HAPROXY-HELLO where HAProxy offers more",
+        f"max-frame-size: {SPARE_BYTES - LENGTH_BYTES} less than HAProxy offers in both HELLOs, unless it offers async",
     ]
     if hello.always_offer:
         changes.append(f"capabilities: {', '.join(hello.always_offer)} added to HAPROXY-HELLO where HAProxy does not offer it")

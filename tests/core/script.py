@@ -7,10 +7,11 @@
     guard   waits 0.5                         -> nothing
 
 Said is a run of frames of one read, joined by `` + ``: a type with ids or a status, or ``<name>`` of bytes handed to
-``play``; ``[a:b]`` cuts as in Python. ``agent`` is the first agent link, ``agent1`` the one after it. Peers also come ``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the
-guard ``starts``, ``drains`` and ``waits`` seconds. The outcome is, in this order: anomalies as ``action name``, NOTIFYs
-given up, the agent's state, links lost and up, what was written (``ok``: exactly what was said, to the other side),
-dials and closes, the end. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
+``play``; ``[a:b]`` cuts as in Python. ``agent`` is the first agent link, ``agent1`` the one after it. Peers also come
+``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the guard ``starts``, ``drains`` and ``waits`` seconds.
+The outcome is, in this order: anomalies as ``action name``, NOTIFYs given up, the agent's state, links lost and up, what
+was written (``ok``: exactly what was said, to the other side), dials and closes, the end, ACKs handed over as ``for`` the
+number of another session. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
 """
 
 import math
@@ -33,6 +34,7 @@ from spoe_guard.core.events import (
     SessionEnded,
 )
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.policy import Policy
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
@@ -53,15 +55,24 @@ MOST_TICKS = 20  # in one wait; a timer that rings more often than that spins
 class Talk:
     """A session between two scripted sides, with a shell that does what the session asks and holds it to its word."""
 
-    def __init__(self, policy: dict[Anomaly, Action] | None = None, *, now: float = 1000.0, **config: Any) -> None:
+    def __init__(
+        self,
+        policy: dict[Anomaly, Action] | None = None,
+        *,
+        now: float = 1000.0,
+        place: Place | None = None,
+        **config: Any,
+    ) -> None:
         self.config = SessionConfig(policy=Policy(policy), **config)
         self.tally = Tally()
         self.now = now
         kind = observing.ObservedSession if self.config.observe else Session
-        self.session = kind(self.config, self.tally, now, fast=FAST)
+        self.session = kind(self.config, self.tally, now, place, fast=FAST)
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
+        self.foreign: list[tuple[int, bytes]] = []  # handed over to others
+        self.taken = 0  # bytes of what others handed over
         self.bytes: dict[str, bytes] = {}
         self.got: dict[str, bytes] = {}  # what each agent link was written, by name
         self._shut: set[str] = set()
@@ -91,6 +102,13 @@ class Talk:
         assert played == expected
         self._check_books()
         return self
+
+    def take(self, raw: bytes) -> str:
+        """Be handed ``raw`` by another session; return what comes of it."""
+        self.taken += len(raw)
+        words = self._obey(self.session.take_foreign(raw, self.now), raw, "to_haproxy")
+        self._check_books()
+        return ", ".join(words) or "nothing"
 
     # --- one line ------------------------------------------------------------------------------------------------------
 
@@ -182,7 +200,9 @@ class Talk:
             assert self.session.deadline == math.inf
         elif not self.config.observe and self.session.state is not State.CLOSED:
             assert self.session.deadline < math.inf, "a session that is not over has no deadline"
-        return words
+        assert out.events or not out.foreign, "an ACK is handed over and nothing said of it"
+        self.foreign += out.foreign
+        return words + [f"for {number}" for number, _ in out.foreign]
 
     def _write(self, way: str, data: bytes, said: bytes, passes: str) -> list[str]:
         if not data:
@@ -208,10 +228,11 @@ class Talk:
             return
         conv = session._conv
         assert self.tally.held_bytes == session.held
-        ways = conv.agent_books, conv.to_haproxy.books
-        assert sum(way.forwarded + way.dropped for way in ways) + session.held == sum(len(said) for said in self.said.values())
+        books, ways = conv.to_haproxy.books, (conv.agent_books, conv.to_haproxy.books)
+        came = sum(len(said) for said in self.said.values()) + self.taken
+        assert sum(way.forwarded + way.dropped for way in ways) + session.held - conv.queued == came
         assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"])
-        assert conv.to_haproxy.books.forwarded + conv.to_haproxy.books.authored == len(self.written["to_haproxy"])
+        assert books.forwarded + books.authored - books.undelivered == len(self.written["to_haproxy"]) + conv.queued
         if session.state is State.CLOSED:
             assert not session.held
             assert not session.open_notifies

@@ -4,10 +4,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 JOBS ?= 2
-# Of each agent under load, in `make hazards`.
+# Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
-.PHONY: help venv peers haproxies agents test hazards check static coverage demo docs fmt image clean
+.PHONY: help venv peers haproxies agents test hazards fuzz soak briefly check static coverage demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,11 +31,23 @@ test: venv peers ## all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
-	@rm -rf .cache/hazards
-	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $(JOBS) tests/integration/hazards $(ARGS)
+	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job
+	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $$((2 * $(JOBS))) tests/integration/hazards $(ARGS)
 	@$(BIN)/python -m tests.integration.hazards.page .cache/hazards
 
-check: static test coverage ## everything that must hold before a change goes in
+fuzz: TIME ?= 3600
+fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found
+	@$(BIN)/python -m tests.fuzz --seconds $(TIME) --jobs $(JOBS) $(ARGS)
+
+soak: TIME ?= 600
+soak: venv peers haproxies ## an agent that makes every mistake, at real HAProxy under load, for TIME seconds
+	@$(BIN)/python -m tests.soak --seconds $(TIME) $(ARGS)
+
+briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside it
+	@$(BIN)/python -m tests.fuzz --seconds 180 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \
+	wait $$fuzz && exit $$soak
+
+check: static test briefly coverage ## everything that must hold before a change goes in
 
 static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from spoe_guard.core.ack_repair import diagnose
+from spoe_guard.core.ack_repair import UNWELCOME, diagnose
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.events import UnansweredReason
 from spoe_guard.core.ledger import Fate
@@ -20,36 +20,40 @@ UNWANTED: Final = {
 }
 
 
-def judge_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
-    """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says."""
+def judge_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
+    """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says.
+
+    ``whole``: the frame to pass where ``said`` is only the first fragment of it.
+    """
     conv = walker.conv
     fate = conv.fate(said.ids)
     if fate is not Fate.OPEN:
+        walker.link.owing.pop(said.ids, None)
         passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
-        walker.pass_on(said, said.raw if passes else None)
+        walker.pass_on(said, (whole or said.raw) if passes else None)
     elif walker.link.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
         lose_ack(walker, said, now)
     else:
-        settle_ack(walker, said, now)
+        settle_ack(walker, said, now, whole)
 
 
-def settle_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
-    raw = walker.mend_flags(said, now)
+    raw = whole or walker.mend_flags(said, now)
     if raw is not None:
         raw = _mend_payload(walker, said, raw, now)
     if raw is None:
         lose_ack(walker, said, now)
         return
-    conv.answered(said.ids, now)
+    conv.answered(said.ids, now, walker.link)
     walker.pass_on(said, raw)
 
 
 def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered."""
     walker.pass_on(said, None)
-    if walker.conv.holder(said.ids):
+    if walker.conv.fate(said.ids) is Fate.OPEN:
         walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 
@@ -57,14 +61,14 @@ def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
     if actions.check(raw, said.payload_at, len(raw)) == actions.OK:
         return raw
-    found = diagnose(said.payload)
+    found = diagnose(raw[said.payload_at :])
     repair: set[Anomaly] = set()
     for anomaly in dict.fromkeys(found.anomalies):
         action = walker.judge(anomaly, said, now)
-        if action in (Action.DROP, Action.CLOSE):
-            return None
-        if action is Action.REPAIR:
+        if action is Action.REPAIR or (action is Action.DROP and anomaly in UNWELCOME):
             repair.add(anomaly)
+        elif action is not Action.PASS:
+            return None
     if not repair:
         return raw
     mended = frame.Frame(raw, said.type, said.flags, said.stream_id, said.frame_id, said.payload_at)

@@ -4,44 +4,54 @@ HAProxy stops at the first action it cannot read and tells nobody (``spoe_decode
 stray byte is silently lost.
 """
 
-from collections.abc import Container
-from typing import Final
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
 
 from spoe_guard.core.anomalies import Anomaly
 from spoe_guard.wire import actions, typed_data, varint
 
 _CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # from here on nothing can be read
+# What an action may touch and better does not: to drop one of these is to leave out that action, and to pass the others.
+UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME, Anomaly.ACK_PROC_SCOPE))
+
+
+class _Known(NamedTuple):
+    """An action that can be read: as it came, how it reads when repaired, and why it may be unwelcome."""
+
+    said: bytes
+    mended: bytes
+    unwelcome: frozenset[Anomaly]
 
 
 class Diagnosis:
     """What is wrong with a list of actions: ``anomalies`` in order."""
 
-    __slots__ = ("_mended", "_rest", "_said", "anomalies")
+    __slots__ = ("_known", "_rest", "anomalies")
 
     def __init__(self) -> None:
         self.anomalies: list[Anomaly] = []
-        self._said: list[bytes] = []  # the actions as they came
-        self._mended: list[bytes] = []
+        self._known: list[_Known] = []
         self._rest = b""  # what cannot be read
 
-    def take(self, said: bytes, mended: bytes) -> None:
-        """Note an action, and how it reads when repaired."""
-        self._said.append(said)
-        self._mended.append(mended)
+    def take(self, said: bytes, mended: bytes, unwelcome: list[Anomaly]) -> None:
+        """Note an action, how it reads when repaired, and why it is better left out."""
+        self.anomalies += unwelcome
+        self._known.append(_Known(said, mended, frozenset(unwelcome)))
 
     def give_up(self, anomaly: Anomaly, rest: bytes) -> None:
         """Note that ``rest`` cannot be read."""
         self.anomalies.append(anomaly)
         self._rest = rest
 
-    def repaired(self, repair: Container[Anomaly]) -> bytes:
+    def repaired(self, repair: AbstractSet[Anomaly]) -> bytes:
         """Return the payload with what is in ``repair`` put right, and no stray byte.
 
-        Where an action cannot be read it is cut in front of it; where nothing is left it says ``NO_EFFECT``.
+        An action that is ``UNWELCOME`` for one of them is left out. Where an action cannot be read the list is cut in
+        front of it; where nothing is left it says ``NO_EFFECT``.
         """
-        known = b"".join(self._mended if Anomaly.ACK_BAD_BOOL in repair else self._said)
-        cut = any(anomaly in repair for anomaly in _CUT)
-        return (known if cut else known + self._rest) or actions.NO_EFFECT
+        mended = Anomaly.ACK_BAD_BOOL in repair
+        left = b"".join(known.mended if mended else known.said for known in self._known if not known.unwelcome & repair)
+        return (left if _CUT & repair else left + self._rest) or actions.NO_EFFECT
 
 
 def diagnose(payload: bytes) -> Diagnosis:
@@ -56,7 +66,7 @@ def diagnose(payload: bytes) -> Diagnosis:
             bad_varint = after in (varint.BAD, varint.INCOMPLETE)
             found.give_up(Anomaly.BAD_VARINT if bad_varint else Anomaly.ACK_MALFORMED, payload[pos:])
             break
-        found.take(payload[pos:after], _action(payload, pos, after, found))
+        found.take(payload[pos:after], _action(payload, pos, after, found), _unwelcome(payload, pos, after))
         if payload[pos] == actions.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
             # No action has type 0: negasus/haproxy-spoe-go writes a NULL value behind every UNSET-VAR.
             found.anomalies.append(Anomaly.ACK_STRAY_NULL)
@@ -74,3 +84,14 @@ def _action(payload: bytes, pos: int, after: int, found: Diagnosis) -> bytes:
         return payload[pos:after]
     found.anomalies.append(Anomaly.ACK_BAD_BOOL)
     return payload[pos:at] + bytes((typed_data.BOOL,))
+
+
+def _unwelcome(payload: bytes, pos: int, after: int) -> list[Anomaly]:
+    """Return why the action at ``pos`` is better left out.
+
+    A name that holds a NUL ends there for HAProxy; whether what is in front of it would fit is not asked.
+    """
+    name, _ = typed_data.decode_string(payload, pos + 3, after)
+    scope = payload[pos + 2]
+    found = [Anomaly.ACK_LONG_NAME] if len(name) > actions.longest_name(scope) else []
+    return [*found, Anomaly.ACK_PROC_SCOPE] if scope == actions.SCOPE_PROC else found

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import AgentReady, AuthoredReason, DisconnectSeen, EndedBy, EndReason
+from spoe_guard.core.events import AgentReady, AuthoredReason, DialFailure, DisconnectSeen, EndedBy, EndReason
 from spoe_guard.core.hello import AgentHello, Offer
 from spoe_guard.core.states import State
 from spoe_guard.wire import frame
@@ -21,7 +21,7 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     if raw is None:
         walker.pass_on(said, None)
         return
-    hello = AgentHello(said, offer)
+    hello = AgentHello(said, offer, pipelining=conv.config.in_flight > 0)
     keep_capabilities = False
     rewrite = False
     for problem in hello.problems:
@@ -31,17 +31,22 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
             return
         rewrite = rewrite or action is Action.REPAIR
         keep_capabilities = keep_capabilities or action is Action.PASS
-    if rewrite or hello.adapts:
+    if conv.state is State.RUNNING:  # HAProxy has been told already, by a link before this one
+        walker.pass_on(said, None)
+    elif rewrite or hello.adapts:
         reason = AuthoredReason.REPAIRED if rewrite or raw is not said.raw else AuthoredReason.HELLO_NORMALISED
         walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities), reason)
     else:
         walker.pass_on(said, raw)
     link = walker.link
-    link.size = hello.shown_size
     link.fragments = "fragmentation" in hello.capabilities
     link.said_hello = True
     link.hello_by = math.inf
-    conv.state = link.state = State.RUNNING
+    told = hello.announced if keep_capabilities else hello.capabilities
+    conv.place.refusals.succeeded()
+    if "async" in hello.capabilities:
+        conv.join(offer.engine)
+    conv.up(link, hello.shown_size, now, told)
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 
@@ -50,6 +55,11 @@ def judge_refusal(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     conv = walker.conv
     word = note_goodbye(walker, said)
     detail = f"status {word.status}: {word.message}"
+    if conv.state is State.RUNNING:
+        walker.judge(Anomaly.HELLO_REFUSED, said, now, detail, Action.DROP)
+        walker.pass_on(said, None)
+        conv.failed(walker.link, now, DialFailure.OTHER, f"it refused HELLO: {detail}")
+        return
     if walker.judge(Anomaly.HELLO_REFUSED, said, now, detail) is Action.PASS:
         word.fit = word.passable
         conv.held = word

@@ -2,6 +2,8 @@
 
 import math
 
+from spoe_guard.core.events import LinkLoss
+from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import Ledger, Past
 from spoe_guard.core.outlet import Books, Outlet
 from spoe_guard.core.output import Close
@@ -15,13 +17,17 @@ class AgentLink:
     ``number`` counts a session's links from 0. ``state``: as a session's, and ``HAPROXY_HELLO`` before the dial.
     ``size``: negotiated, most bytes behind the length prefix, both ways. ``done``: the connection is closed, was asked
     to close, or never was. ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
-    ``dial`` and ``close``: what the shell is to do at the end of this step.
+    ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
+    that another link answered while this agent has them in hand, with their times. ``kept``: copies of what is open.
+    ``useful``: its agent has answered a NOTIFY. ``heard``: when it last said anything.
+    ``dial`` and ``close``: what the shell is to do at the end of this step; ``stirs``: there is something of the kind.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
     __slots__ = (
-        "close", "connect_by", "dial", "done", "fragments", "hello_by", "hello_given", "ledger", "number", "said_goodbye",
-        "said_hello", "size", "state", "stirs", "way",
+        "close", "close_by", "connect_by", "dial", "done", "fragments", "heard", "hello_by", "hello_given", "kept", "leave_by",
+        "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "size", "state", "stirs",
+        "useful", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, past: Past, books: Books) -> None:
@@ -30,16 +36,32 @@ class AgentLink:
         self.way = Outlet(books)
         self.ledger = Ledger(past)
         self.size = frame.DEFAULT_MAX_FRAME_SIZE
+        self.most = 1
+        self.limited = False
+        self.owing: dict[bytes, float] = {}
+        self.kept: Kept | None = None
+        self.useful = False
+        self.heard = 0.0
         self.fragments = False  # negotiated
         self.done = True
         self.hello_given = False
         self.said_hello = False
         self.said_goodbye = False
-        self.stirs = False  # there is something to dial or close
+        self.leaving_as = LinkLoss.DISCONNECT
+        self.stirs = False
         self.dial = False
         self.close = Close.KEEP
         self.connect_by = math.inf
         self.hello_by = math.inf
+        self.leave_by = math.inf
+        self.close_by = math.inf
+
+    @property
+    def ready(self) -> bool:
+        """Whether its agent may be given a NOTIFY more; without a bound of its own the oldest gives way to it."""
+        if self.state is not State.RUNNING:
+            return False
+        return not self.limited or len(self.ledger.open) + len(self.owing) < self.most
 
     def shut(self, how: Close = Close.FLUSH) -> None:
         """Close the connection behind what is queued for it."""
@@ -47,4 +69,5 @@ class AgentLink:
             self.close = how
             self.stirs = True
             self.done = True
+            self.close_by = math.inf
             self.way.seal()

@@ -146,8 +146,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "the ABRT flag or a reserved flag is set where it means nothing",
         _REPAIR, (_PASS, _DROP), evidence="SPOE.txt 3.2.1"),
     Anomaly.FRAGMENTED_ACK: Row(
-        "an ACK in several fragments, which no HAProxy takes",
-        _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php", detected=False),
+        "an ACK in several fragments, which no HAProxy takes; they are put together where they all come and fit into one frame",
+        _REPAIR, (_DROP,), evidence="haproxy-spoa-dotnet, spoa-php"),
     Anomaly.UNKNOWN_FRAME_TYPE: Row(
         "a frame of a type nobody may send",
         _DROP, (_PASS, _CLOSE), haproxy=(_DROP, _CLOSE), evidence="SPOE.txt 3.2.2"),
@@ -194,8 +194,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "an ACK for a NOTIFY that was given up",
         _DROP, (_PASS,), evidence="flt_spoe.c in sync mode: status 12"),
     Anomaly.FOREIGN_ACK: Row(
-        "an ACK for a NOTIFY of another connection of the same engine",
-        _REORDER, (_DROP,), evidence="capability async", detected=False),
+        "an ACK for a NOTIFY of another connection of the same engine; it goes out there, where that is certain",
+        _REORDER, (_DROP,), evidence="capability async"),
     Anomaly.EMPTY_ACK: Row(
         "an ACK without an action; the NOTIFY stalls on HAProxy 3.1.0 to 3.1.6",
         _PASS, (_REPAIR,), evidence="haproxy 851e52b55, coraza-spoa #162"),
@@ -209,11 +209,11 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "actions that do not parse to the last byte; HAProxy would apply some of them and say nothing",
         _DROP, (_PASS, _REPAIR), evidence="spoe_decode_actions stops silently"),
     Anomaly.ACK_LONG_NAME: Row(
-        "a variable name that HAProxy would over-read",
-        _DROP, (_PASS,), evidence="haproxy 23a2811b6", detected=False),
+        "a variable name that HAProxy would over-read: scope, prefix and name beyond 63 bytes; that action is left out",
+        _DROP, (_PASS,), evidence="haproxy 23a2811b6"),
     Anomaly.ACK_PROC_SCOPE: Row(
-        "an action on a process-wide variable: one answer reaches every transaction",
-        _PASS, (_DROP,), evidence="SPOE.txt 3.4", detected=False),
+        "an action on a process-wide variable: one answer reaches every transaction; drop leaves out that action",
+        _PASS, (_DROP,), evidence="SPOE.txt 3.4"),
     Anomaly.NOTIFY_OVERSIZE: Row(
         "a NOTIFY larger than this agent negotiated; it overflows the heap of the C agents",
         _DROP, (_CLOSE,), evidence="spoa-mirror #40, haproxy ce8c2d359"),

@@ -10,16 +10,16 @@ from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AuthoredReason, DisconnectHeld, EndedBy, EndReason, SessionEnded, UnansweredReason
 from spoe_guard.core.exchange import Exchange
+from spoe_guard.core.family import Family
 from spoe_guard.core.goodbye import Goodbye
 from spoe_guard.core.output import Close
+from spoe_guard.core.pacing import Pace
+from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
 
 ENDING: Final = frozenset((State.CLOSING, State.CLOSED))
-
-# A refusal is held back this long: HAProxy <= 3.0 that is refused at once reconnects thousands of times a second.
-REFUSAL_HOLD_S: Final = 0.25
 
 
 @enum.unique
@@ -35,8 +35,10 @@ class LastWord(enum.Enum):
 class Conversation(Exchange):
     """State and means of one session, and its end."""
 
-    def __init__(self, config: SessionConfig, tally: Tally) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, place: Place) -> None:
         super().__init__(config, tally)
+        self.place = place
+        self.engine = b""  # its id, where async was negotiated
         self._leaving_as = (EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL, "")
         self._ended = (EndedBy.GUARD, EndReason.CLOSED)
 
@@ -60,8 +62,26 @@ class Conversation(Exchange):
         self.state = State.REFUSING
         for link in self.links.values():
             link.connect_by = link.hello_by = math.inf
-        self.hold_by = now + REFUSAL_HOLD_S
+        self.hold_by = self.place.refusals.hold(now, patient=self.offer is not None and self.offer.family is Family.APPLET)
         self._leaving_as = (by, reason, status or goodbye.STATUS_RESOURCES, message)
+
+    def join(self, engine: bytes) -> None:
+        """The agent may answer this session's NOTIFYs on the link of another session of ``engine``, and the other way round."""
+        self.engine = engine
+        self.place.engines.join(engine, self.place.number, self)
+
+    def depart(self) -> None:
+        """Have no part any more in what the sessions of the route share."""
+        self.place.engines.leave(self.engine, self.place.number)
+        if self.state is State.REFUSING:
+            self.place.refusals.let_go()
+
+    def hold_over(self, now: float) -> None:
+        """What was held back, a last word or the end of a drain, has waited long enough."""
+        if self.state is State.RUNNING:
+            self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+        else:
+            self.leave(now)
 
     def leave(self, now: float) -> None:
         """Let the held last word go: everything is answered, or will not be any more."""
@@ -88,6 +108,7 @@ class Conversation(Exchange):
         self.abandon(now, gone)
         if self.state is State.LEAVING:
             self.events.append(DisconnectHeld(now - self.held_since))
+        self.depart()
         if word in (LastWord.SAY, LastWord.ANSWER) and not self.haproxy_done:
             self._say(status, message, now, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)
         elif self.held is not None:
@@ -105,7 +126,6 @@ class Conversation(Exchange):
         self.hello_by = self.hold_by = math.inf
         self.close_by = now + self.config.close_s
         self._ended = (by, reason)
-        self.conclude()
 
     def _say(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
         """Tell HAProxy goodbye: the agent's own word if one is held, else one authored."""
@@ -131,7 +151,7 @@ class Conversation(Exchange):
         self.to_haproxy.drop(len(raw))
         self.tell_haproxy(goodbye.encode(frame.AGENT_DISCONNECT, status, said.message), AuthoredReason.REPAIRED)
 
-    def _dismiss(self, link: AgentLink, status: int, message: str) -> None:
+    def _dismiss(self, link: AgentLink, status: int = goodbye.STATUS_NORMAL, message: str = "") -> None:
         """Tell an agent goodbye, if it was ever told hello (promise A3), or give up the dial."""
         link.state = State.CLOSING
         link.connect_by = link.hello_by = math.inf
@@ -146,9 +166,24 @@ class Conversation(Exchange):
         else:
             link.shut(Close.ABORT)
 
+    def spread(self, pace: Pace, now: float) -> None:
+        """Write to HAProxy what it can take now, and queue the rest; a close waits for it. Too long a queue ends the session."""
+        out = self.out
+        out.to_haproxy = pace.through(out.to_haproxy, now)
+        if len(pace.queue) > self.config.held_bytes and self.state not in ENDING:
+            self.finish(now, EndedBy.GUARD, EndReason.LIMIT, status=goodbye.STATUS_RESOURCES)
+            out.to_haproxy += pace.through(self.to_haproxy.take(), now)
+        self.pace_by = pace.due
+        if not pace.queue:
+            self.drop_queue()  # a close need not wait any more
+        elif out.close_haproxy is Close.FLUSH:
+            self.close_waits = True
+            out.close_haproxy = Close.KEEP
+
     def conclude(self) -> None:
-        """Report the end, once, when all connections are."""
-        if self.state is State.CLOSING and self.haproxy_done and all(link.done for link in self.links.values()):
+        """Report the end, once, when all connections are and nothing is left to write."""
+        over = self.haproxy_done and all(link.done for link in self.links.values())
+        if self.state is State.CLOSING and over and not self.queued:
             self.state = State.CLOSED
             self.close_by = math.inf
             self.events.append(SessionEnded(*self._ended))

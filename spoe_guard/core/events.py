@@ -54,6 +54,7 @@ class UnansweredReason(enum.Enum):
     ACK_DROPPED = "ack_dropped"  # its ACK could not be passed
     NOTIFY_DROPPED = "notify_dropped"  # the NOTIFY could not be passed
     LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest gives way
+    SUPERSEDED = "superseded"  # HAProxy went on to the next one without it, where it sends one at a time
     HAPROXY_GONE = "haproxy_gone"  # HAProxy ended the connection first
 
 

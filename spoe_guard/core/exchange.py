@@ -1,6 +1,7 @@
 """What both sides of a session share while it lasts: its state, its ways out, its agent links."""
 
 import math
+from typing import Final
 
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
@@ -15,20 +16,28 @@ from spoe_guard.core.events import (
     NotifiesUnanswered,
     UnansweredReason,
 )
+from spoe_guard.core.family import Family
 from spoe_guard.core.goodbye import Goodbye
 from spoe_guard.core.hello import Offer
 from spoe_guard.core.ledger import Fate, Past
 from spoe_guard.core.outlet import Books, Outlet
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.pacing import Pace
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import actions, frame
+
+# NOTIFYs closer together were sent without one having been given up; no `timeout processing` in use is so short. Where one
+# was all the same, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
+SUPERSEDED_S: Final = 0.01
 
 
 class Exchange:
     """State and means of one session. ``FromHAProxy`` and ``FromAgent`` decide; this, and ``Conversation`` at the end, carry out.
 
     ``haproxy_done``: its connection is closed, or was asked to close. ``links`` by number, those that are not over.
+    ``pace``: how fast HAProxy is written to, None where that does not matter. ``close_waits``: HAProxy's connection is to be
+    closed behind what ``pace`` has queued.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
@@ -40,9 +49,14 @@ class Exchange:
         self.state = State.HAPROXY_HELLO
         self.agent_books = Books()
         self.to_haproxy = Outlet()
+        self.family = Family.UNKNOWN
+        self.pace = None if config.observe else Pace()
+        self.close_waits = False
         self.out = Output()
         self.events: list[Event] = []
         self.offer: Offer | None = None
+        self.one_at_a_time = False  # HAProxy has neither pipelining nor async
+        self.most_unjudged = config.open_notifies  # NOTIFYs open, up to which the fast path may open another
         self.haproxy_done = False
         self.draining = False
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
@@ -53,6 +67,7 @@ class Exchange:
         self.hello_by = math.inf
         self.hold_by = math.inf
         self.close_by = math.inf
+        self.pace_by = math.inf
 
     # --- reporting -----------------------------------------------------------------------------------------------
 
@@ -107,11 +122,15 @@ class Exchange:
         """Return what is known of the NOTIFY ``ids``."""
         return Fate.OPEN if self.holder(ids) else self.past.fate(ids)
 
-    def answered(self, ids: bytes, now: float) -> None:
-        """Settle the open NOTIFY ``ids``: its ACK passes."""
+    def answered(self, ids: bytes, now: float, via: AgentLink) -> None:
+        """Settle the open NOTIFY ``ids``: its ACK, which came ``via`` that link, passes."""
         link = self.holder(ids)
         if link is not None:  # pragma: no branch - it is open
-            self.tally.observe_ack(now - link.ledger.open.pop(ids))
+            since = link.ledger.open.pop(ids)
+            if link is not via:
+                link.owing[ids] = since
+            via.useful = True
+            self.tally.observe_ack(now - since)
             self.tally.open_notifies -= 1
             self.past.remember(ids, Fate.ANSWERED)
 
@@ -123,6 +142,13 @@ class Exchange:
             return False
         self.events.append(FrameAuthored(Direction.TO_HAPROXY, data[4], reason))
         return True
+
+    def recognise(self, family: Family) -> None:
+        """Note which HAProxy this is. An applet can be written to at any speed."""
+        self.family = family
+        if family is Family.APPLET and self.pace is not None:
+            self.to_haproxy.put_back(self.take_queue())
+            self.pace = None
 
     def tell_agent(self, link: AgentLink, data: bytes, reason: AuthoredReason) -> None:
         """Author a whole frame for the agent, unless it is too late."""
@@ -139,6 +165,18 @@ class Exchange:
             self.tally.open_notifies -= 1
         self._settle([ids], now, reason)
 
+    def supersede(self, now: float) -> None:
+        """HAProxy, which sends one NOTIFY at a time, sends another: it waits no more for what was open.
+
+        Seen of 3.2 behind its `timeout processing`, whose connection is free again once the stream has gone; up to 3.0 it
+        uses the connection no more. NOTIFYs that come together are no such case: before fd7ebf117 HAProxy 3.1 puts several
+        streams on a connection while it does not know yet that the agent takes one.
+        """
+        for link in self.links.values():
+            opened = link.ledger.open
+            while opened and now >= opened[link.ledger.oldest()] + SUPERSEDED_S:
+                self.give_up(link.ledger.oldest(), now, UnansweredReason.SUPERSEDED)
+
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every open NOTIFY as unanswered."""
         waiting: list[bytes] = []
@@ -150,7 +188,8 @@ class Exchange:
             self._settle(waiting, now, reason)
 
     def _settle(self, waiting: list[bytes], now: float, reason: UnansweredReason) -> None:
-        answer = self.config.answer_unanswered and reason is not UnansweredReason.HAPROXY_GONE
+        awaited = reason not in (UnansweredReason.HAPROXY_GONE, UnansweredReason.SUPERSEDED)
+        answer = self.config.answer_unanswered and awaited
         action = Action.ANSWER if answer else Action.PASS
         if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
             detail = f"{len(waiting)} NOTIFY(s): {reason.value}"
@@ -158,16 +197,33 @@ class Exchange:
         self.events.append(NotifiesUnanswered(reason, len(waiting)))
         for ids in waiting:
             answered = answer and self.tell_haproxy(no_effect_ack(ids), AuthoredReason.ANSWERED)
-            self.past.give_up(ids, now, answered=answered)
+            self.past.give_up(ids, now, answered=answered or reason is UnansweredReason.SUPERSEDED)
 
     # --- closing ---------------------------------------------------------------------------------------------------
 
-    def close_haproxy(self, how: Close = Close.FLUSH) -> None:
+    def close_haproxy(self) -> None:
         """Close HAProxy's connection behind what is queued for it."""
         if not self.haproxy_done:
-            self.out.close_haproxy = how
+            self.out.close_haproxy = Close.FLUSH
             self.haproxy_done = True
             self.to_haproxy.seal()
+
+    @property
+    def queued(self) -> int:
+        """Bytes that HAProxy cannot take yet."""
+        return len(self.pace.queue) if self.pace is not None else 0
+
+    def take_queue(self) -> bytes:
+        """Return them, and queue nothing."""
+        self.pace_by = math.inf
+        return self.pace.release() if self.pace is not None else b""
+
+    def drop_queue(self) -> None:
+        """Give up what ``pace`` has queued for HAProxy: nobody will read it."""
+        self.to_haproxy.books.undelivered += len(self.take_queue())
+        if self.close_waits:
+            self.close_waits = False
+            self.out.close_haproxy = Close.FLUSH
 
 
 def no_effect_ack(ids: bytes) -> bytes:

@@ -1,12 +1,16 @@
 """What an agent sends, on its way to HAProxy."""
 
 from spoe_guard.core import goodbye
-from spoe_guard.core.ack import UNWANTED, judge_ack
+from spoe_guard.core.ack import UNWANTED, judge_ack, settle_ack
 from spoe_guard.core.agent_hello import judge_hello, judge_refusal, judge_trailing, note_goodbye
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.conversation import ENDING, Conversation, LastWord
-from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, UnansweredReason
+from spoe_guard.core.continuity import Continuity
+from spoe_guard.core.conversation import ENDING, LastWord
+from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss, UnansweredReason
+from spoe_guard.core.foreign import send_home
+from spoe_guard.core.fragments import Fragments
+from spoe_guard.core.ledger import Fate
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import State, step
 from spoe_guard.core.torn import TornStream, looks_torn
@@ -17,15 +21,16 @@ from spoe_guard.wire import frame
 class FromAgent(Walker):
     """Walks the bytes of one agent link."""
 
-    def __init__(self, conversation: Conversation, link: AgentLink, *, fast: bool) -> None:
+    def __init__(self, conversation: Continuity, link: AgentLink, *, fast: bool) -> None:
         super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
         self.link = link
         self.torn = TornStream(self, link.ledger)
+        self.fragments = Fragments(self)
 
     @property
     def held(self) -> int:
         """Bytes kept here."""
-        return self.inlet.held + self.torn.held
+        return self.inlet.held + self.torn.held + self.fragments.held
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
@@ -36,7 +41,9 @@ class FromAgent(Walker):
         conv, link = self.conv, self.link
         if link.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
-        return scan_acks(buf, pos, end, link.size, link.ledger, conv.tally, now)
+        stop = scan_acks(buf, pos, end, link.size, link.ledger, conv.tally, now)
+        link.useful = link.useful or stop > pos
+        return stop
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
@@ -57,6 +64,8 @@ class FromAgent(Walker):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         conv = self.conv
+        if self.link.state is not State.CLOSING and self.fragments.take(said, now):
+            return
         state = self.link.state
         _, anomaly = step(state, self.side, said.type)
         check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger.open
@@ -64,10 +73,13 @@ class FromAgent(Walker):
             self._behind_last_word(said, now)
         elif check and state is State.RUNNING:
             judge_trailing(self, said, now)
+        elif said.type == frame.ACK and self.fragments.begin(said, now):
+            return
         elif anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.ACK:
-            judge_ack(self, said, now)
+            if not send_home(self, said, now):
+                judge_ack(self, said, now)
         elif said.type == frame.AGENT_HELLO and conv.offer is not None:
             judge_hello(self, said, conv.offer, now)
         elif state is State.AGENT_HELLO:
@@ -79,7 +91,7 @@ class FromAgent(Walker):
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
         if self.link.state is State.LEAVING and not self.link.ledger.open:
-            self.conv.leave(now)  # what else is in the same write is behind it
+            self._leave(now)  # what else is in the same write is behind it
         return used
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
@@ -108,10 +120,23 @@ class FromAgent(Walker):
 
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
         """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
-        if self.link.state is State.AGENT_HELLO:
-            self.conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
+        conv = self.conv
+        if conv.state is State.RUNNING and conv.lasts:  # it is this link that cannot go on
+            if self.link.state is State.AGENT_HELLO:
+                conv.failed(self.link, now, DialFailure.OTHER, "its AGENT-HELLO cannot be used")
+            else:
+                conv.lose(self.link, now, LinkLoss.ANOMALY)
+        elif self.link.state is State.AGENT_HELLO:
+            conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
         else:
             super().fail(now, status)
+
+    def _leave(self, now: float) -> None:
+        """The agent has said its last word, and has answered what it will."""
+        if self.conv.lasts:
+            self.conv.lose(self.link, now, self.link.leaving_as)
+        else:
+            self.conv.leave(now)
 
     # --- the end of the link -----------------------------------------------------------------------------------------
 
@@ -121,18 +146,18 @@ class FromAgent(Walker):
         if link.done:
             return
         reason = EndReason.RESET if reset else EndReason.CLOSED
+        self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
             link.shut()  # nobody is there to be told goodbye
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state not in ENDING:
             self.truncated("the agent closed inside a frame")
         if link.state is State.LEAVING:
-            conv.leave(now)
+            self._leave(now)
         elif link.state is State.RUNNING and conv.offer is not None and conv.offer.healthcheck:
             conv.finish(now, EndedBy.AGENT, reason, word=LastWord.NONE)
         elif link.state in (State.AGENT_HELLO, State.RUNNING) and conv.state is not State.REFUSING:
             self._left_unsaid(reason, now)
         link.shut()
-        conv.conclude()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
         """The agent ended the link without DISCONNECT."""
@@ -140,6 +165,12 @@ class FromAgent(Walker):
         early = self.link.state is State.AGENT_HELLO
         detail = f"the agent's connection was {reason.value}" + (" before AGENT-HELLO" if early else "")
         action = conv.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
+        if conv.lasts and action is Action.ANSWER:
+            if early:
+                conv.failed(self.link, now, DialFailure.OTHER, detail)
+            else:
+                conv.lose(self.link, now, LinkLoss.RESET if reason is EndReason.RESET else LinkLoss.CLOSED)
+            return
         if early:
             conv.events.append(AgentUnreachable(DialFailure.OTHER, detail))
         if action is not Action.ANSWER:
@@ -167,14 +198,29 @@ class FromAgent(Walker):
             self.pass_on(said, None)
             return
         word.fit = word.fit and raw is said.raw
-        if self.link.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER:
+        waits = self.link.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER
+        if conv.lasts:  # HAProxy hears nothing of it
+            self.pass_on(said, None)
+            if waits:
+                conv.part(self.link, now, LinkLoss.DISCONNECT)
+            else:
+                conv.lose(self.link, now, LinkLoss.DISCONNECT)
+        elif waits:
             conv.hold(self.link, word, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL)
         else:
             conv.held = word
             conv.finish(now, EndedBy.AGENT, EndReason.DISCONNECT)
 
     def _behind_last_word(self, said: frame.Frame, now: float) -> None:
-        """A frame behind the last word to HAProxy: nothing passes any more, and only the expected is no anomaly."""
+        """A frame behind the guard's last word to this agent: only an ACK that is still waited for passes.
+
+        Of the others only the expected is no anomaly.
+        """
+        if said.type == frame.ACK and self.conv.state is State.RUNNING and self.conv.fate(said.ids) is Fate.OPEN:
+            settle_ack(self, said, now)
+            return
+        if said.type == frame.ACK and send_home(self, said, now):
+            return
         self.pass_on(said, None)
         anomaly = Anomaly.FRAME_AFTER_DISCONNECT
         if said.type == frame.AGENT_HELLO and not self.link.said_hello:
@@ -210,7 +256,9 @@ class FromAgent(Walker):
         if self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail, None if hopeful else Action.CLOSE) is Action.CLOSE:
             self.discard(len(rest))
             return
-        if self.link.state is State.RUNNING:
+        if self.link.state is State.RUNNING and conv.lasts:
+            conv.part(self.link, now, LinkLoss.ANOMALY)
+        elif self.link.state is State.RUNNING:
             conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
         self.torn.search(rest, now)
 
@@ -219,7 +267,12 @@ class FromAgent(Walker):
         conv = self.conv
         self.broken = True
         self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "its payload does not parse; it may hold other frames")
-        conv.hold(self.link, None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL))
+        if conv.lasts:
+            conv.part(self.link, now, LinkLoss.DISCONNECT)
+        else:
+            conv.hold(
+                self.link, None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL)
+            )
         self.way.drop(said.payload_at)
         self.inlet.offset += said.payload_at
         self.torn.search(said.payload, now)

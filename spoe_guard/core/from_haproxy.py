@@ -3,10 +3,14 @@
 import math
 
 from spoe_guard.core import goodbye, hello
+from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.conversation import ENDING, Conversation, LastWord
+from spoe_guard.core.continuity import Continuity
+from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.exchange import no_effect_ack
+from spoe_guard.core.family import Family, Newcomer
+from spoe_guard.core.parking import Parked
 from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
@@ -16,9 +20,12 @@ from spoe_guard.wire import frame, messages, varint
 class FromHAProxy(Walker):
     """Walks HAProxy's bytes."""
 
-    def __init__(self, conversation: Conversation, *, fast: bool) -> None:
-        super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=fast)
+    def __init__(self, conversation: Continuity, *, fast: bool) -> None:
+        super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=False)
+        self._fast_then = fast  # once it is known whose NOTIFYs these are
+        self._newcomer = Newcomer(Family.UNKNOWN)
         self._said_goodbye = False
+        self._fragments_to = conversation.link
 
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
@@ -28,10 +35,16 @@ class FromHAProxy(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary NOTIFYs."""
         conv = self.conv
-        if conv.state is not State.RUNNING or conv.draining:
+        if conv.state is not State.RUNNING or conv.draining or conv.parking.bytes:
             return pos
-        link = conv.link
-        return scan_notifies(buf, pos, end, link.size, conv.config.open_notifies, link.ledger, conv.tally, now)
+        link = conv.ready()
+        if link is None:
+            return pos
+        self.way = link.way
+        stop = scan_notifies(buf, pos, end, link.size, conv.room(link, conv.most_unjudged), link.ledger, conv.tally, now)
+        if link.kept is not None:
+            keep_copies(link, buf, pos, stop)
+        return stop
 
     def stopped(self) -> bool:
         """Behind a break, or once HAProxy's connection was closed."""
@@ -43,7 +56,7 @@ class FromHAProxy(Walker):
 
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
-        if self._said_goodbye and self.conv.state is State.CLOSING:
+        if self._said_goodbye and self.conv.state is State.CLOSING and not self.conv.link.done:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
@@ -65,6 +78,9 @@ class FromHAProxy(Walker):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         _, anomaly = step(self.conv.state, self.side, said.type)
+        if said.type == frame.NOTIFY and not self._newcomer.decided and anomaly is None:
+            self._newcomer.notified(said.stream_id, said.frame_id)
+            self._get_to_know()
         if anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.HAPROXY_HELLO:
@@ -95,13 +111,14 @@ class FromHAProxy(Walker):
     def ended(self, now: float, *, reset: bool) -> None:
         """HAProxy will send no more. A reset, or a FIN without DISCONNECT, is ordinary (F5)."""
         conv = self.conv
+        if reset:
+            conv.drop_queue()
         if conv.haproxy_done:
             return
         if self.inlet.inside_frame and not reset and conv.state not in ENDING:
             self.truncated("HAProxy closed inside a frame")
         conv.close_haproxy()
         conv.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
-        conv.conclude()
 
     def _is_noise(self, buf: bytes, pos: int, end: int, now: float) -> bool:
         """Whether the first bytes cannot be a HAPROXY-HELLO; told from as few of them as possible (promise A1)."""
@@ -114,7 +131,7 @@ class FromHAProxy(Walker):
         else:
             early = head[frame.LENGTH_BYTES] in (frame.NOTIFY, frame.HAPROXY_DISCONNECT)
             anomaly = Anomaly.FRAME_BEFORE_HELLO if early else Anomaly.NOT_SPOP
-        self.conv.judge(self.side, anomaly, buf[pos:end], self.inlet.offset, detail=_guess(head), action=Action.CLOSE)
+        self.conv.judge(self.side, anomaly, buf[pos:end], self.inlet.offset, detail=hello.guess(head), action=Action.CLOSE)
         self.discard(end - pos)
         self.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, word=LastWord.CLOSE)
         return True
@@ -132,10 +149,18 @@ class FromHAProxy(Walker):
         if offer.mended:
             self.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
         conv.offer = offer
+        self._newcomer = Newcomer(offer.family)
+        self._get_to_know()
         conv.state = State.DIALLING
         conv.hello_by = math.inf
         conv.hello_raw = said.raw
         conv.dial(conv.link, now)
+
+    def _get_to_know(self) -> None:
+        """Pass over ordinary NOTIFYs as soon as they tell nothing new of HAProxy."""
+        if self._newcomer.decided:
+            self.conv.recognise(self._newcomer.family)
+            self.fast = self._fast_then
 
     def _disconnect(self, said: frame.Frame, now: float) -> None:
         """HAProxy's last word: answered at once, whatever the agent does, and passed on."""
@@ -146,7 +171,6 @@ class FromHAProxy(Walker):
         if conv.state in ENDING:
             self.way.drop(len(said.raw))
             conv.close_haproxy()
-            conv.conclude()
             return
         status = goodbye.clamp(word.status)
         conv.abandon(now, UnansweredReason.HAPROXY_GONE)
@@ -168,11 +192,10 @@ class FromHAProxy(Walker):
         raw = said.raw
         verdict = self._notify_verdict(said, now)
         if verdict is Action.PASS or verdict is Action.REPAIR:
-            self._open(said.ids, now)
-            self.pass_on(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN))
+            self._hand_over(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN), now)
             return
         self.way.drop(len(raw))
-        if verdict is Action.ANSWER and not conv.holder(said.ids):
+        if verdict is Action.ANSWER and not conv.waited_for(said.ids):
             conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
@@ -185,15 +208,15 @@ class FromHAProxy(Walker):
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
-        if not self.conv.holder(ids):
+        if not self.conv.waited_for(ids):
             self.conv.give_up(ids, now, reason)
 
     def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
         """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
         conv = self.conv
-        length = len(said.raw) - frame.LENGTH_BYTES
-        if length > conv.link.size:
-            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {conv.link.size}")
+        length, size = len(said.raw) - frame.LENGTH_BYTES, (conv.ready() or conv.link).size
+        if length > size:
+            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {size}")
         fault = messages.check(said.raw, said.payload_at, len(said.raw))
         verdict = Action.PASS
         if fault in (varint.BAD, varint.INCOMPLETE):
@@ -202,43 +225,70 @@ class FromHAProxy(Walker):
             verdict = self.judge(Anomaly.NOTIFY_MALFORMED, said, now)
         elif said.payload_at == len(said.raw):
             verdict = self.judge(Anomaly.NOTIFY_EMPTY, said, now)
-        if verdict is Action.PASS and conv.holder(said.ids):
+        if verdict is Action.PASS and conv.waited_for(said.ids):
             verdict = self.judge(Anomaly.NOTIFY_DUPLICATE, said, now)
         if verdict is Action.PASS and said.flags != frame.FLAG_FIN:
             verdict = self.judge(Anomaly.RESERVED_FLAGS, said, now, f"flags {said.flags:#010x}")
         return verdict
 
-    def _open(self, ids: bytes, now: float) -> None:
-        conv, opened = self.conv, self.conv.link.ledger.open
-        if ids in opened:
+    def _hand_over(self, said: frame.Frame, raw: bytes, now: float) -> None:
+        """Send a NOTIFY to the agent that has one of its ids, else to one that may have more, else let it wait."""
+        conv = self.conv
+        holder = conv.holder(said.ids)
+        if holder is not None:
+            self.way = holder.way
+            self.pass_on(said, raw)
             return
-        if len(opened) >= conv.config.open_notifies:
-            conv.give_up(conv.link.ledger.oldest(), now, UnansweredReason.LIMIT)
-        opened[ids] = now
-        conv.tally.open_notifies += 1
+        if said.ids in conv.parking:
+            self.pass_on(said, None)
+            return
+        if conv.one_at_a_time:
+            conv.supersede(now)
+        link = conv.ready()
+        if raw is not said.raw:
+            self.way.drop(len(said.raw))
+        waits = Parked(said.ids, raw, now, ours=raw is not said.raw)
+        if link is None or conv.parking.bytes:
+            conv.park(waits, now)
+            return
+        self._make_room(link, now)
+        conv.send(link, waits)
+
+    def _make_room(self, link: AgentLink, now: float) -> None:
+        """Let the oldest NOTIFY give way where no more may be open."""
+        if len(link.ledger.open) >= self.conv.room(link, self.conv.config.open_notifies):
+            self.conv.give_up(link.ledger.oldest(), now, UnansweredReason.LIMIT)
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
-        """A NOTIFY without FIN, or an UNSET that continues one."""
+        """A NOTIFY without FIN, or an UNSET that continues one: all of it goes to one agent, or to none."""
         conv = self.conv
         first = said.type == frame.NOTIFY
-        fits = len(said.raw) - frame.LENGTH_BYTES <= conv.link.size
-        if conv.link.fragments and fits:
-            if first:
-                self._open(said.ids, now)
+        if first:
+            self._fragments_to = conv.ready() or conv.link
+        link = self._fragments_to
+        self.way = link.way
+        if link.fragments and len(said.raw) - frame.LENGTH_BYTES <= link.size:
+            if first and not conv.waited_for(said.ids):
+                if conv.one_at_a_time:
+                    conv.supersede(now)
+                self._make_room(link, now)
+                link.ledger.open[said.ids] = now
+                conv.tally.open_notifies += 1
             elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):
                 conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
             self.way.forward(said.raw)
             return
         self.way.drop(len(said.raw))
-        action = self.judge(Anomaly.NOTIFY_OVERSIZE if conv.link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
+        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
 
-def _guess(head: bytes) -> str:
-    """Say what the first bytes look like."""
-    if head[:1] == b"\x16" or head[:2] == b"\x80\x80":
-        return "looks like TLS"
-    if head[:1].isalpha() and head.isascii():
-        return "looks like HTTP or text"
-    return "no HAPROXY-HELLO"
+def keep_copies(link: AgentLink, buf: bytes, pos: int, end: int) -> None:
+    """Keep a copy of each of the NOTIFYs from ``pos`` to ``end``, which are open on ``link``."""
+    kept, opened = link.kept, link.ledger.open
+    while pos < end and kept is not None:
+        after = pos + frame.LENGTH_BYTES + frame.length_at(buf, pos)
+        ids_at = pos + frame.IDS_AT
+        kept.add(buf[ids_at : frame.ids_end(buf, ids_at, after)], buf[pos:after], opened)
+        pos = after

@@ -44,7 +44,7 @@ class Past:
             self._recent = {}
 
     def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
-        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy was given one all the same."""
+        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy has one, or wants none."""
         self.remember(ids, Fate.GIVEN_UP)
         if not answered:
             self._lost = self.lost(now) + 1
@@ -60,14 +60,22 @@ class Past:
 
 
 class Ledger:
-    """The NOTIFYs one agent has in hand: ``open`` by ids, oldest first, each with the time it was passed on."""
+    """The NOTIFYs one agent has in hand: ``open`` by ids, each with the time HAProxy sent it, the oldest first.
 
-    __slots__ = ("open", "past")
+    ``mixed``: among them may be some that an agent before had, older than those before them.
+    """
+
+    __slots__ = ("mixed", "open", "past")
 
     def __init__(self, past: Past | None = None) -> None:
         self.open: dict[bytes, float] = {}
         self.past = past or Past()
+        self.mixed = False
 
     def oldest(self) -> bytes:
         """Return the ids of the NOTIFY that has been open longest; there must be one."""
-        return next(iter(self.open))
+        return min(self.open, key=self.open.__getitem__) if self.mixed else next(iter(self.open))
+
+    def since(self) -> float:
+        """Return since when that one has been open, infinity when none is."""
+        return self.open[self.oldest()] if self.open else math.inf

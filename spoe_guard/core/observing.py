@@ -23,6 +23,7 @@ from spoe_guard.core.events import (
     SessionEnded,
 )
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -34,11 +35,13 @@ _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachabl
 class ObservedSession:
     """A session that changes nothing. Same calls as ``Session``, see there; it has no agent link but number 0."""
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, *, fast: bool = True) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
         self._config = config
+        place = place or Place()
+        alone = Place(place.number, engines=place.engines)  # it holds nobody back, so no refusal counts
         # The agent's connection is HAProxy's own here: it is neither replaced nor joined by others.
-        alone = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None)
-        self._shadow = Session(alone, tally, now, fast=fast)
+        config = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None)
+        self._shadow = Session(config, tally, now, alone, fast=fast)
         self._shadow_dials = False
         self._connected = False
         self._early = bytearray()  # what HAProxy sent while the agent was dialled
@@ -85,6 +88,10 @@ class ObservedSession:
         else:
             self._early += data
         return out
+
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """An ACK for a NOTIFY of this session passed on another one, as it came."""
+        return self._watch(self._shadow.take_foreign(raw, now), now)
 
     def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """The agent link is up."""
@@ -160,6 +167,7 @@ class ObservedSession:
     def _watch(self, shadow: Output, now: float) -> Output:
         """Return an output with what the shadow observed, and nothing of what it wanted."""
         out = Output()
+        out.foreign = shadow.foreign
         events: list[Event] = [event for event in shadow.events if isinstance(event, _OBSERVATIONS)]
         if shadow.dial:
             self._shadow_dials = True
@@ -192,6 +200,6 @@ class ObservedSession:
         return out
 
 
-def open_session(config: SessionConfig, tally: Tally, now: float) -> Session | ObservedSession:
+def open_session(config: SessionConfig, tally: Tally, now: float, place: Place) -> Session | ObservedSession:
     """Return a new session of the mode ``config`` names."""
-    return ObservedSession(config, tally, now) if config.observe else Session(config, tally, now)
+    return ObservedSession(config, tally, now, place) if config.observe else Session(config, tally, now, place)

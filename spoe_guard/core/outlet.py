@@ -5,15 +5,17 @@ class Books:
     """What became of the bytes for one side: all of a session's agent links share one.
 
     ``forwarded`` counts bytes of the peer's that went on as they came, ``dropped`` those that did not,
-    ``authored`` bytes that only the guard wrote. A repaired frame is dropped and authored.
+    ``authored`` bytes that only the guard wrote. A repaired frame is dropped and authored. ``undelivered`` counts bytes that
+    are booked as forwarded or authored and that their connection did not live to be written.
     """
 
-    __slots__ = ("authored", "dropped", "forwarded")
+    __slots__ = ("authored", "dropped", "forwarded", "undelivered")
 
     def __init__(self) -> None:
         self.forwarded = 0
         self.authored = 0
         self.dropped = 0
+        self.undelivered = 0
 
 
 class Outlet:
@@ -48,6 +50,11 @@ class Outlet:
     def drop(self, count: int) -> None:
         """Book ``count`` bytes of the peer's that go nowhere."""
         self.books.dropped += count
+
+    def put_back(self, data: bytes) -> None:
+        """Let ``data``, which ``take`` returned before and which was not written, go first."""
+        if data:
+            self._pieces.insert(0, data)
 
     def seal(self) -> None:
         """Let nothing more out."""

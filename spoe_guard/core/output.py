@@ -31,11 +31,12 @@ class LinkOutput:
 class Output(LinkOutput):
     """Bytes to write, in order and whole frames only in enforce mode; then what to open and close; then what to report.
 
-    The shell writes first, then closes, then hands ``events`` to the observer. It is itself what the one link does that
-    an ordinary step concerns; where there are several, ``more`` says what the others do.
+    The shell writes first, then closes, then hands ``events`` to the observer, and ``foreign`` to others: ACKs, each with the
+    number of the session that is to ``take_foreign`` it. There is none without an event. It is itself what the one link does
+    that an ordinary step concerns; where there are several, ``more`` says what the others do.
     """
 
-    __slots__ = ("close_haproxy", "events", "more", "to_haproxy")
+    __slots__ = ("close_haproxy", "events", "foreign", "more", "to_haproxy")
 
     def __init__(self) -> None:  # one per step: a call of super() would be felt
         self.link = 0
@@ -46,6 +47,7 @@ class Output(LinkOutput):
         self.close_haproxy = Close.KEEP
         self.more: list[LinkOutput] | tuple[()] = NOTHING
         self.events: list[Event] | tuple[()] = NOTHING
+        self.foreign: tuple[tuple[int, bytes], ...] = NOTHING
 
 
 NOTHING: Final[tuple[()]] = ()

@@ -70,7 +70,7 @@ class Salvage:
             return 0
         if end > len(region):
             return None
-        if actions.check(region, payload_at, end) not in (actions.OK, actions.EMPTY, actions.BAD_BOOL):
+        if not actions.reads(region, payload_at, end):
             return 0
         whole = frame.parse(region[at:end])
         if whole is None:  # pragma: no cover - ids_end has read both ids

@@ -27,7 +27,7 @@ def looks_torn(raw: bytes) -> bool:
     if said is None or said.flags != frame.FLAG_FIN:
         return False
     if said.type == frame.ACK:
-        return actions.check(raw, said.payload_at, len(raw)) not in (actions.OK, actions.EMPTY, actions.BAD_BOOL)
+        return not actions.reads(raw, said.payload_at, len(raw))
     return said.type == frame.AGENT_DISCONNECT and not Goodbye(said).readable
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 
 from spoe_guard.core import goodbye
 from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.conversation import Conversation
+from spoe_guard.core.continuity import Continuity
 from spoe_guard.core.events import AuthoredReason, EndedBy, EndReason
 from spoe_guard.core.inlet import Inlet, bytes_needed
 from spoe_guard.core.outlet import Outlet
@@ -20,14 +20,14 @@ from spoe_guard.wire import frame
 class Walker(ABC):
     """One side's bytes on their way to the other. ``fast`` False leaves every frame to the readable path."""
 
-    def __init__(self, conversation: Conversation, side: Side, way: Outlet, *, fast: bool) -> None:
+    def __init__(self, conversation: Continuity, side: Side, way: Outlet, *, fast: bool) -> None:
         self.conv = conversation
         self.side = side
         self.way = way
         self.inlet = Inlet()
         tally = conversation.tally
         self._frames = tally.frames_to_haproxy if side is Side.AGENT else tally.frames_to_agent
-        self._fast = fast
+        self.fast = fast
         self.broken = False  # what comes can no longer be cut into frames
 
     # --- what each side decides ------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class Walker(ABC):
             if self.stopped():
                 self.behind(buf[pos:end], now)
                 return
-            stop = self.scan(buf, pos, end, now) if self._fast else pos
+            stop = self.scan(buf, pos, end, now) if self.fast else pos
             if stop > pos:
                 self.way.forward(buf if stop - pos == end else buf[pos:stop])
                 inlet.consumed(stop - pos)

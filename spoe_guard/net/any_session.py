@@ -7,6 +7,7 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure
 from spoe_guard.core.output import Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.tally import Tally
 
 
@@ -23,6 +24,9 @@ class AnySession(Protocol):
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """``side`` wrote ``data``."""
+
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """An ACK for this session came on another one's link."""
 
     def agent_connected(self, now: float, link: int = 0) -> Output:
         """The dial that was asked for worked."""
@@ -43,4 +47,4 @@ class AnySession(Protocol):
         """Give up: return what is held back, (to_agent, to_haproxy)."""
 
 
-SessionFactory = Callable[[SessionConfig, Tally, float], AnySession]
+SessionFactory = Callable[[SessionConfig, Tally, float, Place], AnySession]

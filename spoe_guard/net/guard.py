@@ -7,12 +7,16 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from spoe_guard.core.address import Address
+from spoe_guard.core.engines import Engines
 from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.observing import open_session
+from spoe_guard.core.place import Place
+from spoe_guard.core.refusal import Refusals
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
 from spoe_guard.net.bind import Bound, bind
@@ -46,8 +50,9 @@ class Guard:
         self._make_session = make_session
         self._numbers = itertools.count(1)
         self._listeners: list[Listener] = []
-        self._relays: set[Relay] = set()
+        self._relays: dict[int, Relay] = {}
         self._on_route: Counter[str] = Counter()
+        self._shared = {route.name: (Refusals(), Engines()) for route in self.routes}
         self._opening: set[asyncio.Task[None]] = set()
         self._draining = False
         self._empty = asyncio.Event()
@@ -90,7 +95,7 @@ class Guard:
             await asyncio.wait(self._opening)  # accepted already: a matter of one turn of the loop
         if not self._draining:
             self._draining = True
-            for relay in tuple(self._relays):
+            for relay in tuple(self._relays.values()):
                 relay.drain()
         if bound_s is None:
             bound_s = max((r.config.close_s + 2 * r.config.disconnect_hold_s for r in self.routes), default=0.0)
@@ -102,7 +107,7 @@ class Guard:
 
     def abort_all(self) -> None:
         """Reset every connection now; a ``drain`` that waits returns."""
-        for relay in tuple(self._relays):
+        for relay in tuple(self._relays.values()):
             relay.abort(EndedBy.GUARD, EndReason.DRAIN)
 
     def _accepted(self, route: Route, sock: socket.socket, peer: str) -> None:
@@ -112,12 +117,13 @@ class Guard:
             self._turn_away(route, number, sock, EndReason.LIMIT)
             return
         try:
-            relay = Relay(route, number, self._observer, self._make_session, self._gone)
+            place = Place(number, *self._shared[route.name])
+            relay = Relay(route, place, self._observer, self._make_session, self)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received: this session, not the guard
             self._observer.internal_error(route.name, number, error)
             self._turn_away(route, number, sock, EndReason.INTERNAL_ERROR)
             return
-        self._relays.add(relay)
+        self._relays[number] = relay
         self._on_route[route.name] += 1
         self._empty.clear()
         task = asyncio.get_running_loop().create_task(self._attach(relay, sock))
@@ -135,8 +141,15 @@ class Guard:
         except OSError:  # gone before the event loop had it
             relay.abort(EndedBy.HAPROXY, EndReason.RESET)
 
-    def _gone(self, relay: Relay) -> None:
-        self._relays.discard(relay)
+    def hand_over(self, number: int, raw: bytes) -> None:
+        """Give the session ``number`` an ACK that came on another one's link."""
+        relay = self._relays.get(number)
+        if relay is not None:
+            relay.step(relay.session.take_foreign, raw, monotonic())
+
+    def gone(self, relay: Relay) -> None:
+        """Forget a session: its last connection is gone."""
+        self._relays.pop(relay.number, None)
         self._on_route[relay.route.name] -= 1
         if not self._relays:
             self._empty.set()

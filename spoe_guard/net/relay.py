@@ -11,7 +11,9 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, LinkOutput, Output
+from spoe_guard.core.place import Place
 from spoe_guard.net.any_session import AnySession, SessionFactory
+from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
 from spoe_guard.net.route import Route
@@ -27,25 +29,23 @@ _SHORTEST_TIMER_S: Final = 0.001
 class Relay:
     """A session, HAProxy's leg, the agent links that serve it, and the one timer of them all.
 
-    ``gone`` is called once, when the last connection is gone and none is dialled. A link is known by its number from its
+    ``home`` is told once, when the last connection is gone and none is dialled. A link is known by its number from its
     dial until it is gone.
     """
 
     __slots__ = (
-        "__weakref__", "_armed", "_drain_at", "_ended", "_gone", "_legs", "_linked", "_links", "_loop", "_observer", "_tally",
+        "__weakref__", "_armed", "_drain_at", "_ended", "_home", "_legs", "_linked", "_links", "_loop", "_observer", "_tally",
         "_timer", "haproxy", "number", "route", "session",
     )  # fmt: skip
 
-    def __init__(
-        self, route: Route, number: int, observer: Observer, make_session: SessionFactory, gone: "Callable[[Relay], None]"
-    ) -> None:
+    def __init__(self, route: Route, place: Place, observer: Observer, make_session: SessionFactory, home: Home) -> None:
         self.route = route
-        self.number = number
+        self.number = place.number
         self.haproxy = Leg(self, Side.HAPROXY)
         self._links: dict[int, Link] = {}  # dialled, or with a leg in _legs
         self._linked = False  # there was an agent link
         self._observer = observer
-        self._gone: Callable[[Relay], None] | None = gone
+        self._home: Home | None = home
         self._loop = asyncio.get_running_loop()
         self._legs: set[Leg] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -53,7 +53,7 @@ class Relay:
         self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
         self._tally = observer.tally(route.name)
-        self.session: AnySession = make_session(route.config, self._tally, monotonic())
+        self.session: AnySession = make_session(route.config, self._tally, monotonic(), place)
 
     # What the session asks for
 
@@ -76,7 +76,7 @@ class Relay:
         if self.session.deadline < self._armed:
             self._arm()
         if out.events:
-            self._report(out.events)
+            self._report(out.events, out.foreign)
 
     def step(self, ask: Callable[P, Output], *args: P.args, **named: P.kwargs) -> None:
         """Ask the session something that is not bytes, and act on the answer."""
@@ -269,21 +269,24 @@ class Relay:
         if self._drain_at <= now:
             self._drain_at = math.inf
             self.step(self.session.drain, now)
-        if self._gone is not None:
+        if self._home is not None:
             self._arm()
         self._check_gone()
 
-    def _report(self, events: Sequence[Event]) -> None:
+    def _report(self, events: Sequence[Event], foreign: Sequence[tuple[int, bytes]] = ()) -> None:
         self._ended = self._ended or isinstance(events[-1], SessionEnded)
         self._observer.seen(self.route.name, self.number, events)
+        if self._home is not None:
+            for number, raw in foreign:
+                self._home.hand_over(number, raw)
 
     def _check_gone(self) -> None:
-        gone = self._gone
-        if self._legs or self._links or gone is None:
+        home = self._home
+        if self._legs or self._links or home is None:
             return
-        self._gone = None
+        self._home = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._observer.session_closed(self.route.name, self.number)
-        gone(self)
+        home.gone(self)

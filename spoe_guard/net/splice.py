@@ -68,6 +68,10 @@ class Splice:
             self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
         return out
 
+    def take_foreign(self, raw: bytes, now: float) -> Output:  # noqa: ARG002  a session's signature
+        """Leave it: what was released waits for nothing any more."""
+        return self._output()
+
     def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Hand over what came meanwhile."""
         self.deadline = now + self._config.idle_s

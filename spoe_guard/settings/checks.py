@@ -5,6 +5,7 @@ from typing import Final
 
 from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import CATALOGUE
+from spoe_guard.core.hello import SPARE_BYTES
 from spoe_guard.settings.model import MAX_UINT32, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
@@ -65,6 +66,7 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
     changes = [
         f"capabilities: {kept} removed from both HELLOs",
         f"max-frame-size: {limit} in HAPROXY-HELLO where HAProxy offers more",
+        f"max-frame-size: {SPARE_BYTES - LENGTH_BYTES} less than HAProxy offers in both HELLOs, unless it offers async",
     ]
     if route.links.in_flight:
         changes.append("capabilities: pipelining in AGENT-HELLO where HAProxy offers it, the guard keeps NOTIFYs apart itself")

@@ -19,6 +19,15 @@ SCOPE_RES: Final = 4
 OK: Final = 0
 EMPTY: Final = -4  # no action at all
 BAD_BOOL: Final = -5  # a boolean whose type byte HAProxy reads as something else
+SPECIAL: Final = -6  # an action that can be read, on a variable that is better not touched: SCOPE_PROC, longest_name
+
+# HAProxy writes "scope.prefix.name" into varname[64] with snprintf and went on, until 23a2811b6, with the length it would have
+# had, beyond the end of it (spoe_set_var, spoe_unset_var, the same in flt_spoe.c of every version); since then the action is
+# ignored. The prefix is the agent's id or `option var-prefix`, not known here, and at least one byte.
+VAR_NAME_BYTES: Final = 63
+_LONGEST: Final = tuple(VAR_NAME_BYTES - len(f"{scope}.p.") for scope in ("proc", "sess", "txn", "req", "res"))
+# By scope: the longest name of an action that needs no second look. In the process-wide scope every one does.
+_ORDINARY: Final = (-1, *_LONGEST[SCOPE_SESS:])
 
 # What an ACK that has to be authored says: unset a variable nobody uses. Every HAProxy takes it,
 # also those on which an empty ACK stalls (3.1.0 until 851e52b55).
@@ -55,18 +64,35 @@ def skip_action(buf: bytes, pos: int, end: int) -> int:
     return typed_data.MALFORMED
 
 
+def longest_name(scope: int) -> int:
+    """Return how many bytes a variable's name in ``scope`` may have: one more and no prefix is short enough."""
+    return _LONGEST[scope]
+
+
 def check(buf: bytes, pos: int, end: int) -> int:
-    """Return ``OK`` for a list of one or more actions that HAProxy reads to the last byte as meant, else the negative fault."""
+    """Return ``OK`` for a list of one or more actions that HAProxy reads to the last byte as meant, else the negative fault.
+
+    With more than one fault it is the first; ``reads`` tells whether the list can be read to its end all the same.
+    """
     if pos >= end:
         return EMPTY
     while pos < end:
         after = skip_action(buf, pos, end)
         if after < 0:
             return after
+        if buf[pos + 3] > _ORDINARY[buf[pos + 2]]:  # the length of the name, or the first byte of one beyond 239
+            return SPECIAL
         if buf[pos] == SET_VAR and bad_bool_at(buf, pos, after) >= 0:
             return BAD_BOOL
         pos = after
     return OK
+
+
+def reads(buf: bytes, pos: int, end: int) -> bool:
+    """Whether a list of actions, which may be empty, can be read to its last byte."""
+    while 0 <= pos < end:
+        pos = skip_action(buf, pos, end)
+    return pos >= 0
 
 
 def bad_bool_at(buf: bytes, pos: int, after: int) -> int:

@@ -8,8 +8,11 @@ from spoe_guard.wire.frame import FLAG_ABRT, FLAG_FIN, FrameType
 SET_VAR = bytes((1, 3, 2)) + b"\x07allowed" + b"\x11"  # set-var txn "allowed" true
 UNSET_VAR = bytes((2, 2, 2)) + b"\x04gone"  # unset-var txn "gone"
 NOP = bytes((2, 2, 2)) + b"\x0espoe_guard_nop"  # what the guard says where it has to answer
+LONG_NAME = bytes((2, 2, 2, 58)) + b"n" * 58  # unset-var: txn.p.nnn... has 64 bytes
+PROC = bytes((1, 3, 0)) + b"\x04deny" + b"\x11"  # set-var proc "deny" true
 MESSAGE = b"\x05check\x01\x02ip\x06\x7f\x00\x00\x01"  # message "check" with ip=127.0.0.1
 SIZE = 16380
+SHOWN = 16368  # of it the agent is offered: 16 bytes of HAProxy's buffer stay free
 
 ENDLESS = b"\xf0" + b"\x80" * 12  # an integer that does not end
 
@@ -52,7 +55,7 @@ def bare_check(capabilities: bytes = b"", more: bytes = b"") -> bytes:
 
 def agent_hello(*, without: str = "", more: bytes = b"", flags: int = FLAG_FIN, at: str = "0.0", **changes: bytes | int) -> bytes:
     """AGENT-HELLO; ``without`` leaves a key out, ``more`` is raw payload behind the keys."""
-    keys: dict[str, bytes | int] = {"version": b"2.0", "max_frame_size": SIZE, "capabilities": b"pipelining"}
+    keys: dict[str, bytes | int] = {"version": b"2.0", "max_frame_size": SHOWN, "capabilities": b"pipelining"}
     kept = {name: value for name, value in {**keys, **changes}.items() if name != without}
     return frame.encode(FrameType.AGENT_HELLO, *ids(at), pairs(**kept) + more, flags)
 
@@ -108,9 +111,19 @@ def _with_status(type_: int, text: str) -> bytes:
 
 
 # How a script names frames: the type, and what stands behind it.
+HELLOS: dict[str, dict[str, bytes | bool]] = {
+    "": {},
+    "check": {"healthcheck": True, "capabilities": b""},
+    "applet": {"capabilities": b"pipelining,async"},  # HAProxy up to 3.0
+}
+AGENT_HELLOS: dict[str, dict[str, bytes]] = {
+    "": {},
+    "check": {"capabilities": b""},
+    "async": {"capabilities": b"pipelining,async"},
+}
 NAMED = {
-    "HAPROXY_HELLO": lambda text: haproxy_hello(**({"healthcheck": True, "capabilities": b""} if text == "check" else {})),
-    "AGENT_HELLO": lambda text: agent_hello(**({"capabilities": b""} if text == "check" else {})),
+    "HAPROXY_HELLO": lambda text: haproxy_hello(**HELLOS[text]),
+    "AGENT_HELLO": lambda text: agent_hello(**AGENT_HELLOS[text]),
     "NOTIFY": notify,
     "ACK": ack,
     "UNSET": unset,

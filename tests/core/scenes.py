@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 
 from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.exchange import Exchange
+from spoe_guard.core.place import Place
+from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
-from tests.core.frames import ENDLESS, FIN, MESSAGE, SET_VAR, UNSET_VAR, ack, agent_disconnect, agent_hello, notify, raw
+from tests.core.frames import ENDLESS, FIN, MESSAGE, SET_VAR, UNSET_VAR, ack, agent_disconnect, agent_hello, notify, raw, unset
 from tests.core.script import HANDSHAKE
 
 PASS, DROP, REORDER, REPAIR, ANSWER, CLOSE = Action
@@ -14,6 +18,13 @@ OPEN = HANDSHAKE + "\nhaproxy NOTIFY 1.1 -> ok\n"
 UP = "haproxy HAPROXY_HELLO -> held, dial\nagent up -> to_agent HAPROXY_HELLO\n"
 CHECK = UP.replace("_HELLO ->", "_HELLO check ->", 1) + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\n"
 LEAVING = OPEN + "agent AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack\n"
+
+ASYNC = frozenset(("pipelining", "async"))
+SHARED = """
+    haproxy HAPROXY_HELLO applet -> held, dial
+    agent   up                   -> to_agent HAPROXY_HELLO
+    agent   AGENT_HELLO async    -> ok
+"""
 
 TOLD = "to_agent HAPROXY_DISCONNECT {0}, to_haproxy AGENT_DISCONNECT {0}"
 ENDED = TOLD.format(4)
@@ -47,6 +58,14 @@ def haproxy(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], 
     return Scene(Side.HAPROXY, anomaly, before, f"haproxy {said}", comes, odd, config)
 
 
+def elsewhere(at: str) -> Place:
+    """Return the place of session 1, of whose engine session 2 waits for the ACK of that NOTIFY."""
+    place, waiting = Place(1), Exchange(SessionConfig(), Tally())
+    waiting.link.ledger.open[frame.parse(notify(at)).ids] = 0.0
+    place.engines.join(b"e1", 2, waiting)
+    return place
+
+
 A = Anomaly
 
 FROM_AGENT = [
@@ -64,8 +83,10 @@ FROM_AGENT = [
         "answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, "
         "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13, close agent")),
     agent(A.BAD_VARINT, OPEN, "<odd>", {DROP: LOST, CLOSE: GONE}, ack(payload=b"\2\2\2" + ENDLESS)),
-    agent(A.MISSING_FIN, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST, CLOSE: GONE}, ack(flags=0)),
+    Scene(Side.AGENT, A.MISSING_FIN, OPEN + "agent <odd> -> held\n", "guard waits 0.01", {
+        REPAIR: PASSED, DROP: LOST, CLOSE: GONE}, ack(flags=0)),
     agent(A.RESERVED_FLAGS, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(flags=FIN | frames.ABRT)),
+    agent(A.FRAGMENTED_ACK, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(flags=0) + unset(payload=UNSET_VAR)),
     agent(A.UNKNOWN_FRAME_TYPE, OPEN, "<odd>", {DROP: "", PASS: "ok", CLOSE: GONE}, frame.encode(104)),
     agent(A.WRONG_SIDE_FRAME, OPEN, "NOTIFY 1.1", {DROP: "", CLOSE: GONE}),
     # --- handshake
@@ -84,10 +105,13 @@ FROM_AGENT = [
     agent(A.DUPLICATE_ACK, OPEN + "agent ACK 1.1 -> ok\n", "ACK 1.1", {DROP: ""}),
     agent(A.LATE_ACK, OPEN + "guard waits 5 -> pass notify_unanswered, unanswered deadline 1\n", "ACK 1.1", {
         DROP: "", PASS: "ok"}, answer_deadline_s=5.0),
+    agent(A.FOREIGN_ACK, SHARED, "ACK 9.1", {REORDER: "for 2", DROP: ""}, capabilities=ASYNC, place=elsewhere("9.1")),
     agent(A.EMPTY_ACK, OPEN, "<odd>", {PASS: "ok", REPAIR: PASSED}, ack(payload=b"")),
     agent(A.ACK_STRAY_NULL, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(payload=UNSET_VAR + b"\0" + SET_VAR)),
     agent(A.ACK_BAD_BOOL, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\x10")),
     agent(A.ACK_MALFORMED, OPEN, "<odd>", {DROP: LOST, PASS: "ok", REPAIR: PASSED}, ack(payload=SET_VAR + b"\7")),
+    agent(A.ACK_LONG_NAME, OPEN, "<odd>", {DROP: PASSED, PASS: "ok"}, ack(payload=SET_VAR + frames.LONG_NAME)),
+    agent(A.ACK_PROC_SCOPE, OPEN, "<odd>", {PASS: "ok", DROP: PASSED}, ack(payload=SET_VAR + frames.PROC)),
     # --- NOTIFY
     agent(A.NOTIFY_UNANSWERED, OPEN + "agent AGENT_DISCONNECT 7 -> held, reorder disconnect_before_ack\n", "fin", {
         PASS: "unanswered agent_gone 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 7, close agent"}),

@@ -7,10 +7,11 @@
     guard   waits 0.5                         -> nothing
 
 Said is a run of frames of one read, joined by `` + ``: a type with ids or a status, or ``<name>`` of bytes handed to
-``play``; ``[a:b]`` cuts as in Python. Peers also come ``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the
-guard ``starts``, ``drains`` and ``waits`` seconds. The outcome is, in this order: anomalies as ``action name``, NOTIFYs
-given up, the agent's state, what was written (``ok``: exactly what was said, to the other side), dials and closes, the
-end. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
+``play``; ``[a:b]`` cuts as in Python. ``agent`` is the first agent link, ``agent1`` the one after it. Peers also come
+``up``, ``fail`` (cannot be dialled), ``fin`` and ``rst``; the guard ``starts``, ``drains`` and ``waits`` seconds.
+The outcome is, in this order: anomalies as ``action name``, NOTIFYs given up, the agent's state, links lost and up, what
+was written (``ok``: exactly what was said, to the other side), dials and closes, the end, ACKs handed over as ``for`` the
+number of another session. ``held``: nothing but bytes kept; ``nothing``: nothing at all.
 """
 
 import math
@@ -20,8 +21,20 @@ from typing import Any
 from spoe_guard.core import observing
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import AgentUnreachable, AnomalySeen, DialFailure, Event, NotifiesUnanswered, SessionEnded
+from spoe_guard.core.events import (
+    AgentUnreachable,
+    AnomalySeen,
+    DialFailure,
+    Event,
+    LinkLost,
+    LinkReason,
+    LinkUp,
+    NotifiesRedispatched,
+    NotifiesUnanswered,
+    SessionEnded,
+)
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.place import Place
 from spoe_guard.core.policy import Policy
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
@@ -42,18 +55,28 @@ MOST_TICKS = 20  # in one wait; a timer that rings more often than that spins
 class Talk:
     """A session between two scripted sides, with a shell that does what the session asks and holds it to its word."""
 
-    def __init__(self, policy: dict[Anomaly, Action] | None = None, *, now: float = 1000.0, **config: Any) -> None:
+    def __init__(
+        self,
+        policy: dict[Anomaly, Action] | None = None,
+        *,
+        now: float = 1000.0,
+        place: Place | None = None,
+        **config: Any,
+    ) -> None:
         self.config = SessionConfig(policy=Policy(policy), **config)
         self.tally = Tally()
         self.now = now
         kind = observing.ObservedSession if self.config.observe else Session
-        self.session = kind(self.config, self.tally, now, fast=FAST)
+        self.session = kind(self.config, self.tally, now, place, fast=FAST)
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
+        self.foreign: list[tuple[int, bytes]] = []  # handed over to others
+        self.taken = 0  # bytes of what others handed over
         self.bytes: dict[str, bytes] = {}
-        self._shut = {"to_agent": False, "to_haproxy": False}
-        self._up = False
+        self.got: dict[str, bytes] = {}  # what each agent link was written, by name
+        self._shut: set[str] = set()
+        self._up: set[str] = set()
 
     @property
     def said_by_agent(self) -> bytes:
@@ -80,17 +103,25 @@ class Talk:
         self._check_books()
         return self
 
+    def take(self, raw: bytes) -> str:
+        """Be handed ``raw`` by another session; return what comes of it."""
+        self.taken += len(raw)
+        words = self._obey(self.session.take_foreign(raw, self.now), raw, "to_haproxy")
+        self._check_books()
+        return ", ".join(words) or "nothing"
+
     # --- one line ------------------------------------------------------------------------------------------------------
 
     def _line(self, who: str, what: str) -> str:
         if who == "guard":
             return self._guard(*what.split())
-        side = Side(who)
+        side = Side(who.rstrip("0123456789"))
+        link = int(who.removeprefix(side.value) or 0)
         act = {"up": self._connected, "fail": self._failed, "fin": self._fin, "rst": self._rst}.get(what)
         held = self.session.held
         said = b"" if act else self._encode(what)
         self.said[side] += said
-        out = act(side) if act else self.session.receive(side, said, self.now)
+        out = act(side, link) if act else self.session.receive(side, said, self.now, *_other(link))
         words = self._obey(out, said, "to_agent" if side is Side.HAPROXY else "to_haproxy")
         if said and self.session.held > held and "ok" not in words:
             words.insert(0, "held")
@@ -125,19 +156,22 @@ class Talk:
             data = data[int(first) if first else None : int(last) if last else None]
         return data
 
-    def _connected(self, _: Side) -> Output:
-        self._up = True
-        return self.session.agent_connected(self.now)
+    def _connected(self, _: Side, link: int = 0) -> Output:
+        self._up.add(_name(link))
+        return self.session.agent_connected(self.now, *_other(link))
 
-    def _failed(self, _: Side) -> Output:
-        return self.session.agent_failed(DialFailure.REFUSED, "connection refused", self.now)
+    def _failed(self, _: Side, link: int) -> Output:
+        return self.session.agent_failed(DialFailure.REFUSED, "connection refused", self.now, *_other(link))
 
-    def _fin(self, side: Side) -> Output:
-        return self.session.closed(side, self.now, reset=False)
+    def _fin(self, side: Side, link: int) -> Output:
+        return self._closed(side, link, reset=False)
 
-    def _rst(self, side: Side) -> Output:
-        self._shut["to_agent" if side is Side.AGENT else "to_haproxy"] = True
-        return self.session.closed(side, self.now, reset=True)
+    def _rst(self, side: Side, link: int) -> Output:
+        self._shut.add(_name(link) if side is Side.AGENT else "to_haproxy")
+        return self._closed(side, link, reset=True)
+
+    def _closed(self, side: Side, link: int, *, reset: bool) -> Output:
+        return self.session.closed(side, self.now, reset=reset, **({"link": link} if link else {}))
 
     # --- what a shell does ---------------------------------------------------------------------------------------------
 
@@ -151,27 +185,33 @@ class Talk:
         if isinstance(self.session, Session):
             assert self.session.deadline <= self.session._next_deadline(), "the timer would ring too late"
         words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
-        words += self._write("to_agent", out.to_agent, said, passes)
+        orders = [order for order in (out, *out.more) if order.to_agent or order.dial or order.close_agent is not Close.KEEP]
+        for order in orders:
+            words += self._write(_name(order.link), order.to_agent, said, passes)
         words += self._write("to_haproxy", out.to_haproxy, said, passes)
-        words += ["dial"] if out.dial else []
-        for way, how in (("to_haproxy", out.close_haproxy), ("to_agent", out.close_agent)):
+        words += [f"dial {order.link or ''}".strip() for order in orders if order.dial]
+        closes = [("to_haproxy", out.close_haproxy), *((_name(order.link), order.close_agent) for order in orders)]
+        for way, how in closes:
             if how is not Close.KEEP:
                 words.append(f"{'close' if how is Close.FLUSH else how.value} {way.removeprefix('to_')}")
-                self._shut[way] = True
+                self._shut.add(way)
         if last:
             words.append(f"end {last[0].by.value} {last[0].reason.value}")
             assert self.session.deadline == math.inf
         elif not self.config.observe and self.session.state is not State.CLOSED:
             assert self.session.deadline < math.inf, "a session that is not over has no deadline"
-        return words
+        assert out.events or not out.foreign, "an ACK is handed over and nothing said of it"
+        self.foreign += out.foreign
+        return words + [f"for {number}" for number, _ in out.foreign]
 
     def _write(self, way: str, data: bytes, said: bytes, passes: str) -> list[str]:
         if not data:
             return []
         if not self.config.observe:
-            assert not self._shut[way], f"written on a connection that was closed: {data.hex()}"
-        assert way == "to_haproxy" or self._up, "written to an agent that is not there"
-        self.written[way] += data
+            assert way not in self._shut, f"written on a connection that was closed: {data.hex()}"
+        assert way == "to_haproxy" or way in self._up, "written to an agent that is not there"
+        self.written[way.rstrip("0123456789")] += data
+        self.got[way] = self.got.get(way, b"") + data
         if data == said and way == passes:
             return ["ok"]
         if self.config.observe:
@@ -188,10 +228,11 @@ class Talk:
             return
         conv = session._conv
         assert self.tally.held_bytes == session.held
-        ways = conv.agent_books, conv.to_haproxy.books
-        assert sum(way.forwarded + way.dropped for way in ways) + session.held == sum(len(said) for said in self.said.values())
+        books, ways = conv.to_haproxy.books, (conv.agent_books, conv.to_haproxy.books)
+        came = sum(len(said) for said in self.said.values()) + self.taken
+        assert sum(way.forwarded + way.dropped for way in ways) + session.held - conv.queued == came
         assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"])
-        assert conv.to_haproxy.books.forwarded + conv.to_haproxy.books.authored == len(self.written["to_haproxy"])
+        assert books.forwarded + books.authored - books.undelivered == len(self.written["to_haproxy"]) + conv.queued
         if session.state is State.CLOSED:
             assert not session.held
             assert not session.open_notifies
@@ -222,6 +263,15 @@ def play(
     return running(policy, **config).play(script, **(named or {}))
 
 
+def _other(link: int) -> tuple[int, ...]:
+    """The argument that names a link; an observed session has one only and takes none."""
+    return (link,) if link else ()
+
+
+def _name(link: int) -> str:
+    return f"to_agent{link or ''}"
+
+
 def _event(event: Event) -> str:
     if isinstance(event, AnomalySeen):
         return f"{event.action.value} {event.anomaly.value}"
@@ -229,6 +279,12 @@ def _event(event: Event) -> str:
         return f"unanswered {event.reason.value} {event.count}"
     if isinstance(event, AgentUnreachable):
         return f"unreachable {event.reason.value}"
+    if isinstance(event, LinkLost):
+        return f"lost {event.reason.value} {event.open_notifies}/{event.again}"
+    if isinstance(event, LinkUp) and event.reason in (LinkReason.REPLACEMENT, LinkReason.PARALLEL):
+        return f"{event.reason.value} up"
+    if isinstance(event, NotifiesRedispatched):
+        return f"redispatched {event.kind.value} {event.count}"
     return ""
 
 

@@ -2,17 +2,23 @@ import pytest
 
 from spoe_guard.core.ack_repair import diagnose
 from spoe_guard.core.anomalies import Anomaly
-from tests.core.frames import ENDLESS, NOP, SET_VAR, UNSET_VAR
+from tests.core.frames import ENDLESS, LONG_NAME, NOP, PROC, SET_VAR, UNSET_VAR
 
 FALSE = SET_VAR[:-1] + b"\x01"
 NULL = SET_VAR[:-1] + b"\x00"
 ODD = SET_VAR[:-1] + b"\x10"
+LONG_ODD = b"\1\3\2\x3a" + b"n" * 58 + b"\x10"
+LONG_PROC = b"\2\2\0\x39" + b"n" * 57
+LONGEST = b"\1\3\2\x39" + b"n" * 57 + b"\x11"
+FAR_TOO_LONG = b"\1\3\1\xf0\0" + b"n" * 240 + b"\x11"
 NUMBER = b"\1\3\2\1n\x04\x10"  # a value whose last byte looks like a bad boolean
 TEXT = b"\1\3\2\1s\x08\x01\x20"
 EMPTY = Anomaly.EMPTY_ACK
 STRAY = Anomaly.ACK_STRAY_NULL
 BOOL = Anomaly.ACK_BAD_BOOL
 MALFORMED = Anomaly.ACK_MALFORMED
+LONG = Anomaly.ACK_LONG_NAME
+PROC_WIDE = Anomaly.ACK_PROC_SCOPE
 VARINT = Anomaly.BAD_VARINT
 
 CASES = [
@@ -31,6 +37,16 @@ CASES = [
     ("false as 0x10",                ODD + SET_VAR,                    [BOOL],             FALSE + SET_VAR),
     ("false as 0x21",                SET_VAR[:-1] + b"\x21",           [BOOL],             FALSE),
     ("both kinds, in order",         UNSET_VAR + b"\0" + ODD,          [STRAY, BOOL],      UNSET_VAR + FALSE),
+    ("the longest name",             LONGEST,                          [],                 LONGEST),
+    ("one byte more",                SET_VAR + LONG_NAME + UNSET_VAR,  [LONG],             SET_VAR + UNSET_VAR),
+    ("far more",                     FAR_TOO_LONG + SET_VAR,           [LONG],             SET_VAR),
+    ("nothing but long names",       2 * LONG_NAME,                    [LONG] * 2,         NOP),
+    ("a long name and a bad boolean", LONG_ODD + ODD,                  [BOOL, LONG, BOOL], FALSE),
+    ("a process-wide variable", SET_VAR + PROC + UNSET_VAR, [PROC_WIDE], SET_VAR + UNSET_VAR),
+    ("a process-wide one with a long name", LONG_PROC + SET_VAR, [LONG, PROC_WIDE], SET_VAR),
+    ("nothing but process-wide ones", PROC + PROC, [PROC_WIDE] * 2, NOP),
+    ("a zero byte behind a long name", LONG_NAME + b"\0" + SET_VAR,    [LONG, STRAY],      SET_VAR),
+    ("a long name, then nonsense",   LONG_NAME + b"\7",                [LONG, MALFORMED],  NOP),
     ("an action nobody knows",       SET_VAR + b"\7" + SET_VAR,        [MALFORMED],        SET_VAR),
     ("an unknown type of value",     SET_VAR + SET_VAR[:-1] + b"\x0a", [MALFORMED],        SET_VAR),
     ("a length beyond the end",      SET_VAR + b"\2\2\2\5abc",         [VARINT],           SET_VAR),

@@ -8,6 +8,7 @@ from spoe_guard.core.conversation import Conversation, LastWord
 from spoe_guard.core.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
 from spoe_guard.core.exchange import no_effect_ack
 from spoe_guard.core.output import Close
+from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
@@ -16,7 +17,7 @@ from tests.core.frames import NOP, ack, agent_disconnect
 
 
 def running() -> Conversation:
-    conv = Conversation(SessionConfig(), Tally())
+    conv = Conversation(SessionConfig(), Tally(), Place())
     conv.state = State.RUNNING
     conv.link.done = False
     conv.link.hello_given = True

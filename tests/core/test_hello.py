@@ -4,11 +4,12 @@ import pytest
 
 from spoe_guard.core.anomalies import Anomaly
 from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.family import Family
 from spoe_guard.core.hello import AgentHello, Fault, Offer, read_offer, split
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
-from tests.core.frames import SIZE, agent_hello, haproxy_hello, pairs
+from tests.core.frames import SHOWN, SIZE, agent_hello, haproxy_hello, pairs
 
 MALFORMED = Anomaly.HELLO_MALFORMED
 VERSION = Anomaly.HELLO_VERSION
@@ -74,13 +75,12 @@ def test_a_haproxy_hello_no_agent_should_see(raw: bytes, anomaly: Anomaly, says:
 
 
 PASSED = {
-    "an ordinary one": haproxy_hello(),
     "the least size": haproxy_hello(max_frame_size=256),
-    "several versions": haproxy_hello(supported_versions=b"1.0, 2.0"),
-    "no capabilities": haproxy_hello(capabilities=b""),
-    "a key from the future": haproxy_hello(weather=b"fine"),
+    "several versions": haproxy_hello(max_frame_size=256, supported_versions=b"1.0, 2.0"),
+    "no capabilities": haproxy_hello(max_frame_size=256, capabilities=b""),
+    "a key from the future": haproxy_hello(max_frame_size=256, weather=b"fine"),
     "a health check": haproxy_hello(healthcheck=True, capabilities=b""),
-    "no health check": haproxy_hello(healthcheck=False),
+    "no health check": haproxy_hello(max_frame_size=256, healthcheck=False),
 }
 
 
@@ -93,8 +93,13 @@ def test_a_hello_nothing_asks_to_change_goes_on_byte_for_byte(raw: bytes) -> Non
 
 def test_what_is_offered_is_read() -> None:
     got = offer(haproxy_hello(max_frame_size=1000, capabilities=b"pipelining"))
-    assert (got.haproxy_size, got.max_frame_size, got.capabilities, got.healthcheck) == (1000, 1000, ["pipelining"], False)
+    assert (got.haproxy_size, got.max_frame_size, got.capabilities, got.healthcheck) == (1000, 988, ["pipelining"], False)
+    assert got.family is Family.UNKNOWN
+    assert offer(haproxy_hello(capabilities=b"async"), capabilities=frozenset()).family is Family.APPLET
     assert offer(haproxy_hello(healthcheck=True)).healthcheck
+
+
+ASYNC = {"capabilities": frozenset(("async",))}  # from an applet, which takes whatever fits its buffer
 
 
 @pytest.mark.parametrize(
@@ -110,10 +115,35 @@ def test_what_is_offered_is_read() -> None:
     ],
 )
 def test_the_size_is_clamped_for_this_agent_and_to_what_may_be_held(said: int, clamp: int | None, held: int, shown: int) -> None:
-    got = offer(haproxy_hello(max_frame_size=said), max_frame_size=clamp, held_bytes=held)
+    got = offer(haproxy_hello(max_frame_size=said, capabilities=b"async"), max_frame_size=clamp, held_bytes=held, **ASYNC)
     assert (got.haproxy_size, got.max_frame_size) == (said, shown)
     assert spoken(got.raw)["max-frame-size"] == shown
     assert got.changes == ([] if shown == said else [f"max-frame-size {said} -> {shown}"])
+
+
+@pytest.mark.parametrize(
+    ("said", "clamp", "shown"),
+    [
+        (16380, None, 16368),
+        (16380, 16369, 16368),
+        (16380, 16368, 16368),
+        (16380, 16367, 16367),
+        (2**32 - 1, None, 2**32 - 13),
+        (269, None, 257),
+        (268, None, 256),
+        (267, None, 256),
+        (256, None, 256),
+    ],
+)
+def test_16_bytes_of_haproxys_buffer_stay_free_where_it_may_be_the_mux(said: int, clamp: int | None, shown: int) -> None:
+    got = offer(haproxy_hello(max_frame_size=said), max_frame_size=clamp, held_bytes=2**33)
+    assert (got.haproxy_size, got.max_frame_size) == (said, shown)
+    assert spoken(got.raw)["max-frame-size"] == shown
+    assert got.changes == ([] if shown == said else [f"max-frame-size {said} -> {shown}"])
+
+
+def test_a_health_check_is_shown_the_size_that_haproxy_says() -> None:
+    assert spoken(offer(haproxy_hello(healthcheck=True)).raw)["max-frame-size"] == SIZE
 
 
 @pytest.mark.parametrize(
@@ -127,18 +157,18 @@ def test_the_size_is_clamped_for_this_agent_and_to_what_may_be_held(said: int, c
     ],
 )
 def test_capabilities_the_route_does_not_allow_are_removed(said: bytes, allowed: tuple[str, ...], shown: str) -> None:
-    got = offer(haproxy_hello(capabilities=said), capabilities=frozenset(allowed))
+    got = offer(haproxy_hello(capabilities=said, max_frame_size=256), capabilities=frozenset(allowed))
     assert spoken(got.raw)["capabilities"] == shown.encode()
     assert got.capabilities == split(shown)
     assert bool(got.changes) == (said.decode() != shown)
 
 
 def test_an_engine_id_is_added_where_haproxy_names_none() -> None:
-    nameless = haproxy(pairs(supported_versions=b"2.0", max_frame_size=SIZE, capabilities=b""))
+    nameless = haproxy(pairs(supported_versions=b"2.0", max_frame_size=256, capabilities=b""))
     got = offer(nameless, engine_id="guard")
     assert spoken(got.raw)["engine-id"] == b"guard"
     assert got.changes == ["engine-id guard added"]
-    assert offer(haproxy_hello(), engine_id="guard").raw == haproxy_hello()
+    assert offer(haproxy_hello(max_frame_size=256), engine_id="guard").raw == haproxy_hello(max_frame_size=256)
     check = offer(frames.bare_check(), engine_id="guard")
     assert check.raw == frames.bare_check(more=pairs(engine_id=b"guard"))
     assert check.healthcheck
@@ -174,9 +204,9 @@ def typed(name: bytes, kind: int, value: typed_data.Value) -> bytes:
 
 
 MISTYPED = [
-    (b"max-frame-size", typed_data.INT32, 16380, 16380),
-    (b"max-frame-size", typed_data.UINT64, 16380, 16380),
-    (b"max-frame-size", typed_data.INT64, 2**32 - 1, 2**32 - 1),
+    (b"max-frame-size", typed_data.INT32, 16380, SHOWN),
+    (b"max-frame-size", typed_data.UINT64, 256, 256),
+    (b"max-frame-size", typed_data.INT64, 2**32 - 1, 2**32 - 13),
     (b"healthcheck", typed_data.UINT32, 1, True),
     (b"healthcheck", typed_data.INT64, 0, False),
     (b"engine-id", typed_data.BIN, b"e1", b"e1"),
@@ -221,14 +251,14 @@ def test_a_key_whose_value_is_not_certain_is_not_retyped(name: bytes, kind: int,
 
 
 def test_unknown_keys_are_left_out_where_the_agent_gets_exact_keys() -> None:
-    raw = haproxy_hello(weather=b"fine")
+    raw = haproxy_hello(weather=b"fine", max_frame_size=256)
     got = offer(raw, exact_keys=True)
-    assert got.raw == haproxy_hello()
+    assert got.raw == haproxy_hello(max_frame_size=256)
     assert got.changes == ["unknown key weather left out"]
     assert not got.mended
     twice = haproxy(GOOD + pairs(weather=b"fine") + pairs(weather=b"foul"))
     assert isinstance(read_offer(parsed(twice), SessionConfig(exact_keys=True)), Fault)
-    assert offer(haproxy_hello(), exact_keys=True).raw == haproxy_hello()
+    assert offer(haproxy_hello(max_frame_size=256), exact_keys=True).raw == haproxy_hello(max_frame_size=256)
 
 
 def test_what_is_changed_leaves_every_other_byte_as_it_was() -> None:
@@ -248,6 +278,7 @@ def test_an_observing_guard_changes_nothing() -> None:
 # --- AGENT-HELLO ----------------------------------------
 
 SMALL = 1000  # what was offered
+OFFERING_SMALL = haproxy_hello(max_frame_size=SMALL + 12)
 
 AGENTS = [
     # name                         AGENT-HELLO                                     problems                 size   hopeless
@@ -256,7 +287,7 @@ AGENTS = [
     ("no capabilities",            agent_hello(max_frame_size=256, capabilities=b""), [],                   256,   False),
     ("spaces around the version",  agent_hello(max_frame_size=256, version=b" 2.0 "), [],                   256,   False),
     ("a key from the future",      agent_hello(max_frame_size=256, weather=b"fine"), [],                    256,   False),
-    ("one more than offered",      agent_hello(max_frame_size=SMALL + 1),          [SIZES],                 SMALL, False),
+    ("more than offered",          agent_hello(max_frame_size=SMALL + 13),         [SIZES],                 SMALL, False),
     ("one below the least",        agent_hello(max_frame_size=255),                [SIZES],                 256,   False),
     ("a size of 0",                agent_hello(max_frame_size=0),                  [SIZES],                 SMALL, False),
     ("no size",                    agent_hello(without="max_frame_size"),          [SIZES],                 SMALL, False),
@@ -282,7 +313,7 @@ AGENTS = [
 
 @pytest.mark.parametrize(("raw", "problems", "size", "hopeless"), [c[1:] for c in AGENTS], ids=[c[0] for c in AGENTS])
 def test_what_is_wrong_with_an_agent_hello(raw: bytes, problems: list[Anomaly], size: int, hopeless: bool) -> None:
-    hello = AgentHello(parsed(raw), offer(haproxy_hello(max_frame_size=SMALL)))
+    hello = AgentHello(parsed(raw), offer(OFFERING_SMALL))
     assert [fault.anomaly for fault in hello.problems] == problems
     assert all(fault.detail for fault in hello.problems)
     assert hello.max_frame_size == size
@@ -291,12 +322,33 @@ def test_what_is_wrong_with_an_agent_hello(raw: bytes, problems: list[Anomaly], 
 
 @pytest.mark.parametrize("raw", [c[1] for c in AGENTS], ids=[c[0] for c in AGENTS])
 def test_mended_it_has_three_keys_and_no_problem(raw: bytes) -> None:
-    offered = offer(haproxy_hello(max_frame_size=SMALL))
+    offered = offer(OFFERING_SMALL)
     mended = AgentHello(parsed(raw), offered).encode(keep_capabilities=False)
     assert list(spoken(mended)) == ["version", "max-frame-size", "capabilities"]
     assert spoken(mended)["version"] == b"2.0"
     assert parsed(mended).flags == frames.FIN
     assert not AgentHello(parsed(mended), offered).problems
+
+
+@pytest.mark.parametrize(
+    ("clamp", "size", "lowered", "problems"),
+    [
+        (None, SHOWN, False, []),
+        (None, SHOWN + 1, True, []),
+        (None, SIZE, True, []),
+        (None, SIZE + 1, False, [SIZES]),
+        (1000, 1001, False, [SIZES]),  # that it was told less is the route's own choice
+    ],
+)
+def test_an_agent_may_name_the_size_that_haproxy_offered_and_the_guard_did_not(
+    clamp: int | None, size: int, lowered: bool, problems: list[Anomaly]
+) -> None:
+    offered = offer(haproxy_hello(), max_frame_size=clamp)
+    hello = AgentHello(parsed(agent_hello(max_frame_size=size)), offered)
+    assert [fault.anomaly for fault in hello.problems] == problems
+    assert hello.max_frame_size == hello.shown_size == (clamp or SHOWN)
+    assert hello.adapts == lowered
+    assert spoken(hello.encode(keep_capabilities=False))["max-frame-size"] == (clamp or SHOWN)
 
 
 def test_capabilities_that_were_not_offered_may_be_kept() -> None:

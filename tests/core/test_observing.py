@@ -7,6 +7,7 @@ from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure, SessionEnded
 from spoe_guard.core.observing import ObservedSession, open_session
 from spoe_guard.core.output import Close
+from spoe_guard.core.place import Place
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("both_speeds")
 
 
 def test_the_mode_decides_which_session_it_is() -> None:
-    assert type(open_session(SessionConfig(), Tally(), 0.0)) is Session
-    assert type(open_session(SessionConfig(observe=True), Tally(), 0.0)) is ObservedSession
+    assert type(open_session(SessionConfig(), Tally(), 0.0, Place())) is Session
+    assert type(open_session(SessionConfig(observe=True), Tally(), 0.0, Place())) is ObservedSession
 
 
 def test_a_healthy_pair_is_passed_and_nothing_is_said_of_it() -> None:
@@ -126,7 +127,7 @@ def test_http_passes_too_and_is_reported_once() -> None:
 
 
 def test_a_dial_that_fails_behind_the_end_ends_nothing_twice() -> None:
-    session = open_session(SessionConfig(observe=True), Tally(), 0.0)
+    session = open_session(SessionConfig(observe=True), Tally(), 0.0, Place())
     session.start(0.0)
     ended = [event for event in session.closed(Side.HAPROXY, 1.0, reset=True).events if isinstance(event, SessionEnded)]
     assert len(ended) == 1

@@ -26,7 +26,8 @@ def test_h1_every_frame_arrives_whole_with_a_legal_header() -> None:
         haproxy NOTIFY 1.1 + NOTIFY 3.1   -> ok
         agent   <runt> + <long> + ACK 1.1[:9] -> held, drop runt_frame, drop oversize_frame
         agent   ACK 1.1[9:]               -> to_haproxy ACK 1.1
-        agent   <odd>                     -> repair missing_fin, to_haproxy ACK 3.1
+        agent   <odd>                     -> held
+        guard   waits 0.01                -> repair missing_fin, to_haproxy ACK 3.1
         """,
         runt=frames.raw(b""),
         long=frames.sized(103, 1001, "9.1"),

@@ -63,6 +63,8 @@ NOT_ORDINARY_ACKS = {
     "an action cut short": ack(payload=SET_VAR[:-1]),
     "rubbish behind": ack(payload=SET_VAR + b"\1"),
     "a zero byte behind unset-var": ack(payload=UNSET_VAR + b"\0" + SET_VAR),
+    "a long name": ack(payload=SET_VAR + frames.LONG_NAME),
+    "a process-wide variable": ack(payload=SET_VAR + frames.PROC),
     "a bad boolean": ack(payload=SET_VAR[:-1] + b"\x10"),
     "ids that do not end": raw(b"\x67\0\0\0\1" + frames.ENDLESS),
     "nobody's": ack("9.9"),

@@ -90,14 +90,11 @@ ODD_FALSE = SET_VAR[:-1] + b"\x10"
 
 MENDED = [
     # name                         as it came                   reported                                     as it goes on
-    ("without FIN",                ack(flags=0),                "repair missing_fin",                        ack()),
     ("aborted",                    ack(flags=FIN | ABRT),       "repair reserved_flags",                     ack()),
     ("aborted and without FIN",    ack(flags=ABRT),             "repair missing_fin, repair reserved_flags", ack()),
     ("a flag from the future",     ack(flags=0x80000001),       "repair reserved_flags",                     ack()),
     ("zero byte behind unset-var", ack(payload=STRAY),          "repair ack_stray_null",                     FIXED),
     ("false written as 0x10",      ack(payload=ODD_FALSE),      "repair ack_bad_bool",                       ack(payload=FALSE)),
-    ("no FIN, and a bad boolean",  ack(payload=ODD_FALSE, flags=0),
-                                                                "repair missing_fin, repair ack_bad_bool",   ack(payload=FALSE)),
 ]  # fmt: skip
 
 

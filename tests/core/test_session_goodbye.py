@@ -60,7 +60,8 @@ def test_an_ack_behind_the_disconnect_is_mended_like_any_other() -> None:
         """
         haproxy NOTIFY 1.1              -> ok
         agent   AGENT_DISCONNECT 0      -> held, reorder disconnect_before_ack
-        agent   <odd>                   -> reorder ack_after_disconnect, repair missing_fin, \
+        agent   <odd>                   -> held
+        guard   waits 0.01              -> reorder ack_after_disconnect, repair missing_fin, \
                 to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
         """,
         odd=ack(flags=0),

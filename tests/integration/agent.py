@@ -97,16 +97,23 @@ class Tap(OnThread):
         to_agent, to_haproxy = bytearray(), bytearray()
         self.to_agent.append(to_agent)
         self.to_haproxy.append(to_haproxy)
-        beyond_reader, beyond_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            beyond_reader, beyond_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            self._over(task, writer)
+            return
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pass_on(reader, beyond_writer, to_agent))
                 both.create_task(self._pass_on(beyond_reader, writer, to_haproxy))
         finally:
-            self._tasks.discard(task)
-            self.ended += 1
-            for end in (writer, beyond_writer):
-                end.transport.abort()
+            self._over(task, writer, beyond_writer)
+
+    def _over(self, task: asyncio.Task[None], *ends: asyncio.StreamWriter) -> None:
+        self._tasks.discard(task)
+        self.ended += 1
+        for end in ends:
+            end.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray) -> None:
         try:

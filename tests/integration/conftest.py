@@ -1,6 +1,5 @@
 """Real peers for a test."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +7,6 @@ import pytest
 
 from tests.integration.generations import generation
 from tests.integration.stage import Stage
-
-# Every hazard at every HAProxy and agent takes minutes: `make hazards` plays them.
-collect_ignore = [] if os.environ.get("SPOE_GUARD_HAZARDS") else ["hazards"]
 
 __all__ = ["generation", "stage"]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,13 +23,15 @@ STOP_S = 3.0  # timeouts.close and disconnect_hold are 1.5 s together by default
 class Guard:
     """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` as on the command line.
 
+    ``agent`` is the one of the only route; or those of several, by the routes' names, the first of which is ``address``.
+
     At the end it must stop on SIGTERM with exit code 0, with nothing held, nothing open and no error of its own.
     """
 
     def __init__(
         self,
         folder: Path,
-        agent: str,
+        agent: str | Mapping[str, str],
         *,
         mode: str = "enforce",
         listen: str = "127.0.0.1:0",
@@ -36,9 +39,16 @@ class Guard:
     ) -> None:
         self._log_path = folder / "guard.log"
         self._error_path = folder / "guard.err"
+        flags = []
+        if isinstance(agent, str):
+            flags = ["--listen", listen, "--agent", agent]
+        else:  # flags are for one route only
+            routes = [{"NAME": name, "LISTEN": listen, "AGENT": address} for name, address in agent.items()]
+            keys = {f"ROUTES__{at}__{key}": value for at, route in enumerate(routes) for key, value in route.items()}
+            settings = keys | (settings or {})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SPOE_GUARD_")}
         environment |= {f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()}
-        command = [sys.executable, "-m", "spoe_guard", "run", "--listen", listen, "--agent", agent]
+        command = [sys.executable, "-m", "spoe_guard", "run", *flags]
         command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
             self.process = subprocess.Popen(command, stdout=log, stderr=error, env=environment)
@@ -52,7 +62,10 @@ class Guard:
     def _listens(self) -> bool:
         assert self.process.poll() is None
         for line in self.lines("listening"):
-            self.address: str = line["routes"]["default"].replace("unix:", "unix@")  # in HAProxy's words
+            self.addresses = {
+                name: where.replace("unix:", "unix@") for name, where in line["routes"].items()
+            }  # in HAProxy's words
+            self.address = next(iter(self.addresses.values()))
             self.admin: str = line["admin"]
             return True
         return False

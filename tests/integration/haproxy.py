@@ -20,6 +20,7 @@ import pytest
 from tests.peers import SEARCH_PATH, missing, need
 
 START_S = 10.0
+HEADERS = ("verdict", "error", "allowed", "echo", "process")
 CLIENT_S = 10.0  # no test may wait longer for an HTTP response
 SPOP_MODE_FROM = (3, 1)  # from here on the agents' backend is `mode spop`
 BOGUS_APPCTX = "A bogus APPCTX"
@@ -42,7 +43,8 @@ frontend web
     bind fd@{web_fd}
     filter spoe engine guarded config {folder}/spoe.conf
     http-request return status 200 content-type text/plain hdr verdict "%[var(txn.guarded.verdict)]" \
-hdr error "%[var(txn.guarded.error)]" hdr allowed "%[var(txn.guarded.allowed)]" hdr echo "%[var(txn.guarded.echo)]" string "ok"
+hdr error "%[var(txn.guarded.error)]" hdr allowed "%[var(txn.guarded.allowed)]" hdr echo "%[var(txn.guarded.echo)]" \
+hdr process "%pid" string "ok"
 backend agents
     mode {mode}
     {check}
@@ -71,7 +73,8 @@ spoe-message check
 class Options:
     """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section.
 
-    ``program``: another HAProxy than ``binary()``; ``tune``: a line of its global section.
+    ``program``: another than ``binary()``; ``tune``: a line of its global section; ``web``: bound, to listen on; ``finishes``:
+    the process id of the HAProxy that listens there and that it takes over from.
     """
 
     processing: str = "1s"
@@ -80,13 +83,15 @@ class Options:
     check: bool = False
     program: str | None = None
     tune: str = ""
+    web: socket.socket | None = None
+    finishes: int | None = None
 
 
 @dataclass(frozen=True)
 class Seen:
     """One HTTP response, or that there was none (``status`` 0). A variable that is not set is "".
 
-    The lab's agent sets ``verdict``; those of tests/agents set ``allowed`` and ``echo``.
+    The lab's agent sets ``verdict``; those of tests/agents set ``allowed`` and ``echo``. ``process``: HAProxy's process id.
     """
 
     status: int
@@ -95,6 +100,7 @@ class Seen:
     seconds: float
     allowed: str = ""
     echo: str = ""
+    process: str = ""
 
 
 def binary() -> str:
@@ -138,8 +144,16 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def free() -> socket.socket:
+    """Return a socket bound to a port of the kernel's choice."""
+    (bound := socket.socket()).bind(("127.0.0.1", 0))
+    return bound
+
+
 class Haproxy:
     """The process. ``agent`` is an address in HAProxy's words: ``127.0.0.1:9000`` or ``unix@/path``."""
+
+    main, spoe = MAIN, SPOE  # the configuration, and that of the filter
 
     def __init__(self, folder: Path, agent: str, options: Options | None = None) -> None:
         options = options or Options()
@@ -148,10 +162,9 @@ class Haproxy:
         self._log_path = folder / "haproxy.log"
         self._stats = folder / "stats.sock"
         # Bound here and handed over, so that the port is the kernel's choice; HAProxy is the one to listen on it.
-        with socket.socket() as web, self._log_path.open("wb") as log:
-            web.bind(("127.0.0.1", 0))
+        with options.web.dup() if options.web else free() as web, self._log_path.open("wb") as log:
             self.port: int = web.getsockname()[1]
-            main = MAIN.format(
+            main = self.main.format(
                 folder=folder,
                 web_fd=web.fileno(),
                 agent=agent,
@@ -160,10 +173,11 @@ class Haproxy:
                 check="option spop-check" if options.check else "",
                 server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check else "",
             )
-            spoe = SPOE.format(options="\n    ".join(options.spoe), idle=options.idle, processing=options.processing)
+            spoe = self.spoe.format(options="\n    ".join(options.spoe), idle=options.idle, processing=options.processing)
             (folder / "haproxy.cfg").write_text(main)
             (folder / "spoe.conf").write_text(spoe)
             command = [program, "-db", "-f", str(folder / "haproxy.cfg")]
+            command += ["-sf", str(options.finishes)] if options.finishes else []
             self.process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[web.fileno()])
         try:
             wait_until(self._serves, "haproxy answers", START_S)
@@ -183,13 +197,13 @@ class Haproxy:
             connection.request("GET", path)
             answer = connection.getresponse()
             answer.read()
-            status, said = answer.status, [answer.getheader(name, "") for name in ("verdict", "error", "allowed", "echo")]
+            status, said = answer.status, [answer.getheader(name, "") for name in HEADERS]
         except (OSError, http.client.HTTPException):
-            status, said = 0, [""] * 4
+            status, said = 0, [""] * len(HEADERS)
         finally:
             connection.close()
-        verdict, error, allowed, echo = said
-        return Seen(status, verdict, error, time.monotonic() - began, allowed, echo)
+        verdict, error, allowed, echo, process = said
+        return Seen(status, verdict, error, time.monotonic() - began, allowed, echo, process)
 
     def get_all(self, paths: Sequence[str]) -> list[Seen]:
         """Ask for all of them at the same time; the answers come in the order of ``paths``."""

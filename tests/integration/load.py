@@ -14,18 +14,21 @@ START_S = 10.0
 
 
 class Load:
-    """``with Load(haproxy) as load``: so many clients ask one path after another, each path only once; ``load.seen`` by path."""
+    """``with Load(haproxy) as load``: so many clients ask one path after another, each path only once; ``load.seen`` by path.
 
-    def __init__(self, haproxy: Haproxy, clients: int = 8) -> None:
+    ``most``: how many in all; None: until the end of ``with``.
+    """
+
+    def __init__(self, haproxy: Haproxy, clients: int = 8, most: int | None = None) -> None:
         self.seen: dict[str, Seen] = {}
         self._haproxy = haproxy
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1) if most is None else iter(range(1, most + 1))
         self._stop = threading.Event()
         self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self) -> None:
-        while not self._stop.is_set():
-            path = f"/load/{next(self._numbers)}"
+        while not self._stop.is_set() and (number := next(self._numbers, None)) is not None:
+            path = f"/load/{number}"
             self.seen[path] = self._haproxy.get(path)
 
     def __enter__(self) -> Self:

@@ -49,7 +49,7 @@ class FakeSession:
 
     deadline = float("inf")
 
-    def __init__(self, config, tally, now):
+    def __init__(self, config, tally, now, place):
         self.config = config
         self.calls = []
         self.connected = False

@@ -60,8 +60,8 @@ class Stage:
         self.address = self.guard.addresses["default"]
         return self
 
-    def _new_session(self, config, tally, now):
-        session = self._make(config, tally, now)
+    def _new_session(self, config, tally, now, place):
+        session = self._make(config, tally, now, place)
         self.sessions.append(session)
         return session
 
@@ -74,7 +74,7 @@ class Stage:
     @property
     def relay(self):
         """The one relay there is; a test must not keep it, its end is checked."""
-        [relay] = self.guard._relays
+        [relay] = self.guard._relays.values()
         return relay
 
     async def haproxy(self):

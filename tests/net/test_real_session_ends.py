@@ -126,3 +126,18 @@ async def test_a_bug_in_the_session(splice, monkeypatch):
             assert await haproxy.was_reset()
             assert await agent.was_reset()
         await stage.over()
+
+
+async def test_the_sessions_of_a_route_share_how_long_a_refusal_is_held_back():
+    async with Guarded() as stage:
+        for hold_s in (0.25, 0.5):
+            began = time.monotonic()
+            haproxy = await stage.haproxy()
+            await haproxy.send(frames.haproxy_hello())
+            agent = await stage.agent()
+            await frame_of(agent)
+            await agent.send(frames.disconnect(frame.AGENT_DISCONNECT))
+            assert await types_until_closing(haproxy) == [frame.AGENT_DISCONNECT]
+            assert hold_s <= time.monotonic() - began < hold_s + 0.25
+            agent.fin()
+        await stage.over(2)

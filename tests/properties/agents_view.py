@@ -1,4 +1,4 @@
-"""What the agent makes of what it gets: promises A1, A2 and A3."""
+"""What the agent makes of what it gets: promises A1, A2, A3 and A4."""
 
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ class AgentsView:
     offered: Offer | None = None
     frames: int = 0
     got_disconnect: bool = False
+    agreed: tuple[int, bool] | None = None
 
     def get(self, write: bytes) -> None:
         if first_offer(self.haproxy_said) is None:
@@ -57,14 +58,29 @@ class AgentsView:
     def _hello(self, got: Frame) -> None:
         before = first_offer(self.haproxy_said)
         self.offered = offer = offer_of(got)
-        if before is None or offer.size > before.size or not offer.capabilities <= self._offerable(before):
-            self.broken.append(f"A2: offers {offer}, HAProxy {before}")
+        assert before is not None, "see get"
+        if offer != self._normalised(before):
+            self.broken.append(f"A4: offers {offer}, HAProxy {before}, which makes {self._normalised(before)}")
+        said, shown = spop.pairs(spop.read_frame(spop.cut(self.haproxy_said)[0][0]).payload), spop.pairs(got.payload)
+        if self.terms.engine_id and b"engine-id" not in said:
+            said[b"engine-id"] = (8, self.terms.engine_id.encode())
+        for name in shown.keys() | said.keys():
+            wanted = said.get(name)
+            if name not in (b"max-frame-size", b"capabilities") and shown.get(name) != wanted:
+                self.broken.append(f"A4: {name!r} is {shown.get(name)}, from HAProxy {wanted}")
 
-    def _offerable(self, before: Offer) -> set[str]:
-        return (before.capabilities & self.terms.capabilities) | self.terms.always_offer
+    def _normalised(self, before: Offer) -> Offer:
+        """What the settings make of what HAProxy offers."""
+        terms = self.terms
+        applet = "async" in before.capabilities or before.healthcheck
+        room = before.size if applet else max(before.size - 12, 256)  # 3.1 and later never read on behind a full buffer
+        size = min(room, terms.max_frame_size or room, terms.held_bytes - 4)
+        return Offer(size, (before.capabilities & terms.capabilities) | terms.always_offer, before.healthcheck)
 
     def _negotiated(self) -> tuple[int, bool]:
         """The size the agent asked for, if that is a sane one, and whether it takes fragments. 256 where it asks for less."""
+        if self.agreed is not None:
+            return self.agreed
         offered = self.offered.size if self.offered else 0
         for raw in spop.cut(self.agent_said)[0]:
             if len(raw) < 11 or raw[4] != spop.AGENT_HELLO:
@@ -77,12 +93,13 @@ class AgentsView:
             size = keys.get(b"max-frame-size", (0, None))[1]
             if not isinstance(size, int) or size > offered or size == 0:
                 size = offered
-            return max(size, 256), "fragmentation" in names(keys.get(b"capabilities", (0, None))[1])
+            self.agreed = max(size, 256), "fragmentation" in names(keys.get(b"capabilities", (0, None))[1])
+            return self.agreed
         return offered, True
 
 
 def broken_to_agent(transcript: Transcript, terms: Terms) -> list[str]:
-    """Which of A1, A2 and A3 are broken in what the agent got."""
+    """Which of A1, A2, A3 and A4 are broken in what the agent got."""
     view = AgentsView(terms)
     closed = left = False
     for step in transcript:

@@ -8,6 +8,19 @@ from tests.properties.hellos import agent_terms, first_offer
 from tests.properties.spop import UnreadableError
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
+SUPERSEDED_S = 0.01
+BURST_BYTES, PAUSE_S = 8192, 0.001  # HAProxy is written no faster than this
+AUTHORED_BYTES = 1024  # what of the guard's own may wait among the agent's
+
+
+@dataclass
+class Due:
+    """An ACK that the agent wrote: ``size`` bytes, to be delivered by then."""
+
+    ids: tuple[int, int]
+    size: int
+    by: float
+
 
 @dataclass
 class Answers:
@@ -15,27 +28,25 @@ class Answers:
 
     terms: Terms
     size: int = 256
-    got: bytes = b""
-    passed: int = 0  # frames of ``got`` dealt with
+    one_at_a_time: bool = False  # HAProxy was told neither of pipelining nor of async
     stream: bytes = b""
     intact: bool = True  # the agent's stream can be cut into frames so far
     asked: dict[tuple[int, int], float] = field(default_factory=dict)
-    due: list[tuple[int, int]] = field(default_factory=list)  # ACKs that must come out in this step
+    due: list[Due] = field(default_factory=list)
     goodbye_at: float | None = None
     tail_at: float | None = None
 
     def agent_got(self, data: bytes, at: float) -> None:
-        self.got += data
-        frames, _ = spop.cut(self.got)
-        for raw in frames[self.passed :]:
+        for raw in spop.cut(data)[0]:  # whole frames each time, or A2 is broken
             told = spop.read_frame(raw)
             if told.type == spop.NOTIFY and told.flags & spop.FIN and told.ids not in self.asked:
+                if self.one_at_a_time:  # HAProxy has given up what it asked before
+                    self.asked = {ids: since for ids, since in self.asked.items() if at < since + SUPERSEDED_S - EPSILON_S}
                 if len(self.asked) >= self.terms.open_notifies:
                     del self.asked[next(iter(self.asked))]
                 self.asked[told.ids] = at
             elif told.type in (spop.NOTIFY, spop.UNSET) and told.flags != spop.FIN:
                 self.intact = False  # fragments: when one counts as asked is not followed here
-        self.passed = len(frames)
 
     def agent_said(self, data: bytes, at: float) -> None:
         self.stream += data
@@ -63,6 +74,9 @@ class Answers:
             self.asked.pop((cursor.integer(), cursor.integer()), None)
 
     def _whole(self, raw: bytes, at: float) -> None:
+        if spop.torn(raw):
+            self.intact = False  # what can be told from a shuffle is judged by tests/captures
+            return
         try:
             said = spop.read_frame(raw)
         except UnreadableError:
@@ -79,10 +93,28 @@ class Answers:
                 sound = said.flags == spop.FIN
             except UnreadableError:
                 sound = False
-            if sound:
-                self.due.append(said.ids)
-            else:
-                del self.asked[said.ids]  # mended or given up, as the policy has it: nothing is owed
+            del self.asked[said.ids]
+            if sound:  # else it is mended or given up, as the policy has it: nothing is owed
+                waiting = self.waiting() + len(raw)
+                # Of two bursts in a row the first was too full for the second's first frame: together they are more than one.
+                pauses = 2 + 2 * waiting // BURST_BYTES
+                self.due.append(Due(said.ids, len(raw), at + pauses * PAUSE_S))
+
+    def waiting(self) -> int:
+        """Bytes of ACKs that are not delivered yet."""
+        return sum(ack.size for ack in self.due)
+
+    def overrun(self) -> bool:
+        """Whether more may be waiting than a session may hold: it ends behind that then, and what is written later is lost."""
+        return bool(self.due) and self.waiting() + AUTHORED_BYTES > self.terms.held_bytes
+
+    def delivered(self, ids: tuple[int, int]) -> None:
+        """HAProxy got an ACK, the agent's or one in its place."""
+        ack = next((ack for ack in self.due if ack.ids == ids), None)
+        if ack is not None:
+            self.due.remove(ack)
+        else:
+            self.asked.pop(ids, None)
 
     def expire(self, at: float) -> None:
         limit = self.terms.answer_deadline_s
@@ -103,28 +135,33 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
     """Whether the ACKs the agent wrote in whole frames were delivered before the DISCONNECT (H5)."""
     broken: list[str] = []
     answers = Answers(terms)
-    haproxy_said = b""
+    haproxy_said = tail = b""
+    negotiated = False
     free = False  # HAProxy's own doings: the session may end at any time
     drained_at: float | None = None
     quiet_since = haproxy_tail_at = 0.0
     for step in transcript:
         answers.expire(step.at)
-        if step.did is not Did.HAPROXY_GOT and answers.due:
-            broken.append(f"H5: ACK {answers.due[0]} was written and not delivered")
+        free = free or (step.did is not Did.HAPROXY_GOT and answers.overrun())
+        late = [ack for ack in answers.due if step.at > ack.by + EPSILON_S]
+        if answers.due and (late or step.did in (Did.HAPROXY_CLOSED, Did.OVER)):
+            broken.append(f"H5: ACK {answers.due[0]} was written and not delivered at {step.at:.4f} `{step.did.value}`")
             break
         if step.did in (Did.HAPROXY_LEFT, Did.AGENT_LEFT, Did.HAPROXY_CLOSED, Did.AGENT_CLOSED):
             free = True
+            if step.did is Did.HAPROXY_LEFT:
+                answers.due.clear()  # nobody is there to deliver them to
         elif step.did is Did.DRAIN:
             drained_at = step.at if drained_at is None else drained_at
         elif step.did is Did.HAPROXY_SAID:
             quiet_since = step.at
-            was_whole = not spop.cut(haproxy_said)[1]
             haproxy_said += step.data
-            frames, rest = spop.cut(haproxy_said)
-            haproxy_tail_at = step.at if was_whole or len(rest) <= len(step.data) else haproxy_tail_at
+            frames, rest = spop.cut(tail + step.data)
+            haproxy_tail_at = step.at if not tail or len(rest) <= len(step.data) else haproxy_tail_at
+            tail = rest
             ends = any(len(raw) > 4 and raw[4] == spop.HAPROXY_DISCONNECT for raw in frames)
             offer = first_offer(haproxy_said)
-            most = min(terms.held_bytes, offer.size if offer else 256)
+            most = min(terms.held_bytes, offer.size if offer else 256, answers.size if negotiated else terms.held_bytes)
             # Behind the HELLO of a health check nothing is answered.
             free = free or ends or _may_break(frames, rest, most) or (offer is not None and offer.healthcheck)
             if rest and len(rest) > len(step.data):
@@ -134,19 +171,22 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
         elif step.did is Did.AGENT_SAID and not free:
             quiet_since = step.at
             answers.agent_said(step.data, step.at)
-        elif step.did is Did.HAPROXY_GOT and not free:
+        elif step.did is Did.HAPROXY_GOT:
             for raw in spop.cut(step.data)[0]:
                 told = spop.read_frame(raw)
                 if told.type == spop.AGENT_HELLO:
-                    answers.size = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})[0]
+                    negotiated = True
+                    answers.size, named = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})
+                    answers.one_at_a_time = not named & {"pipelining", "async"}
                 elif told.type == spop.ACK:
-                    answers.asked.pop(told.ids, None)
-                    answers.due = [ids for ids in answers.due if ids != told.ids]
+                    answers.delivered(told.ids)
                 elif told.type == spop.AGENT_DISCONNECT:
-                    stuck = bool(spop.cut(haproxy_said)[1]) and step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
-                    if answers.due or (answers.asked and not stuck and not answers.may_end(step.at, drained_at, quiet_since)):
+                    stuck = bool(tail) and step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
+                    may_end = free or stuck or answers.may_end(step.at, drained_at, quiet_since)
+                    if answers.due or (answers.asked and not may_end):
                         broken.append(f"H5: AGENT-DISCONNECT at {step.at:.3f} while {list(answers.asked)} are open")
                     return broken
+            free = free or answers.overrun()
     return broken
 
 

@@ -7,6 +7,7 @@ and with times, of what each peer said and got, and returns the promises that we
 from tests.properties import spop
 from tests.properties.agents_view import broken_to_agent
 from tests.properties.answers import broken_answers
+from tests.properties.bursts import broken_bursts
 from tests.properties.haproxys_view import broken_to_haproxy
 from tests.properties.hellos import first_offer
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
@@ -21,7 +22,7 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
     stream = b""  # what the agent said and is no whole frame yet
     over_by: float | None = None  # by then HAProxy must be closed
     frame_by: float | None = None  # and by then, unless the frame that was begun is complete before the frame timeout
-    healthcheck = left = False
+    healthcheck = left = torn = False
     for step in transcript:
         due = min((by for by in (over_by, frame_by) if by is not None and not left), default=step.at)
         if step.at > due + EPSILON_S:
@@ -34,10 +35,11 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
         elif step.did is Did.HAPROXY_GOT:
             got += step.data
         elif step.did is Did.AGENT_SAID:
-            _, stream = spop.cut(stream + step.data)
+            frames, stream = spop.cut(stream + step.data)
+            torn = torn or any(map(spop.torn, frames))
             begun_now = len(stream) <= len(step.data)
             slack = REFUSAL_HOLD_S + terms.close_s + terms.hold_s
-            if not stream:
+            if not stream or torn:  # of a shuffle only who puts it together knows whether a frame is incomplete
                 frame_by = None
             elif frame_by is None or begun_now:
                 frame_by = step.at + terms.frame_s + slack
@@ -59,4 +61,5 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
 def broken_promises(transcript: Transcript, terms: Terms, *, answers: bool = True) -> list[str]:
     """Every promise that was broken, each with a reason. ``answers`` False leaves out H5, where a policy gives it away."""
     broken = broken_to_haproxy(transcript, terms) + broken_ends(transcript, terms) + broken_to_agent(transcript, terms)
+    broken += broken_bursts(transcript)
     return broken + (broken_answers(transcript, terms) if answers and not broken else [])

@@ -21,19 +21,19 @@ def _choices(allowed: dict[Anomaly, list[Action]]) -> st.SearchStrategy[Policy]:
 
 
 _ORDER = list(Action)
-_ALL = {anomaly: sorted(row.allowed, key=_ORDER.index) for anomaly, row in CATALOGUE.items()}
-_KEEPING = {
+ALL = {anomaly: sorted(row.allowed, key=_ORDER.index) for anomaly, row in CATALOGUE.items()}
+KEEPING = {
     anomaly: [action for action in actions if action is not Action.PASS or anomaly in _PASSABLE]
-    for anomaly, actions in _ALL.items()
+    for anomaly, actions in ALL.items()
 }
-_ANSWERING = {
+ANSWERING = {
     anomaly: [action for action in actions if action is not Action.CLOSE and _COSTS_ANSWERS.get(anomaly) is not action]
-    for anomaly, actions in _KEEPING.items()
+    for anomaly, actions in KEEPING.items()
 }
 
-any_policy = _choices(_ALL)
-promising_policy = _choices(_KEEPING)
-answering_policy = _choices(_ANSWERING)
+any_policy = _choices(ALL)
+promising_policy = _choices(KEEPING)
+answering_policy = _choices(ANSWERING)
 
 
 def configs(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.properties import spop
 from tests.properties.frames import (
+    ACTIONS,
     GOOD_ACTIONS,
     KNOWN,
     acks,
@@ -17,6 +18,7 @@ from tests.properties.frames import (
     haproxy_bytes,
     haproxy_hellos,
     mangled,
+    split_acks,
     weighted,
 )
 
@@ -45,11 +47,16 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Due:
+    """Time passes until the session's deadline."""
+
+
+@dataclass(frozen=True)
 class Drain:
     """The guard is told to stop."""
 
 
-Move = Say | Leave | Wait | Drain
+Move = Say | Leave | Wait | Due | Drain
 
 waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0])).map(lambda move: [move])
 leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans()).map(lambda move: [move])
@@ -62,10 +69,15 @@ answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda said: [Say(AG
 def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
     """Some NOTIFYs and their ACKs in any order, in one write or two; unless ``sound``, with faults or a goodbye among them."""
     ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
-    said = [spop.frame(spop.ACK, one, draw(GOOD_ACTIONS)) for one in draw(st.permutations(ids))]
+    payloads = GOOD_ACTIONS if sound else weighted((3, GOOD_ACTIONS), (1, ACTIONS))
+    said = [spop.frame(spop.ACK, one, draw(payloads)) for one in draw(st.permutations(ids))]
     if not sound:
         said = said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
-        among = draw(st.lists(weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, agent_bytes)), max_size=2))
+        among = draw(
+            st.lists(
+                weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, split_acks()), (1, agent_bytes)), max_size=2
+            )
+        )
         for fault in among:
             said.insert(draw(st.integers(0, len(said))), fault)
     mark = draw(st.integers(0, len(said)))
@@ -83,6 +95,25 @@ def dribbles(draw: st.DrawFn) -> list[Move]:
     said = draw(frames)
     moves = [[Say(side, said[at : at + 3]), pause] for at in range(0, min(len(said), 30), 3)]
     return [move for pair in moves for move in pair]
+
+
+@st.composite
+def bursts(draw: st.DrawFn) -> list[Move]:
+    """Up to twenty NOTIFYs as the SPOP mux sends them, and long ACKs for them all, faster than HAProxy could take them."""
+    first = draw(st.sampled_from([1, 1, 1, 7, 41]))
+    ids = [(stream_id, 1) for stream_id in range(first, first + 2 * draw(st.integers(2, 20)), 2)]
+    fill = st.sampled_from([0, 200, 900, 900, 900, 3000, 8160, 8170, 8180, 9000, 15900])
+    said = [spop.frame(spop.ACK, one, spop.ALLOWED + spop.padding(draw(fill))) for one in draw(st.permutations(ids))]
+    if draw(st.booleans()):
+        said.insert(draw(st.integers(0, len(said))), draw(weighted((1, disconnects(spop.AGENT_DISCONNECT)), (1, good_acks))))
+    moves: list[Move] = [Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))]
+    while said:
+        some = draw(st.integers(1, len(said)))
+        moves.append(Say(AGENT, b"".join(said[:some])))
+        said = said[some:]
+        if draw(st.booleans()):
+            moves.append(Wait(draw(st.sampled_from([0.0001, 0.0005, 0.001, 0.0015, 0.003]))))
+    return moves
 
 
 good_opening = st.builds(
@@ -111,10 +142,13 @@ def _conversation(*moves: tuple[int, st.SearchStrategy[list[Move]]], most: int =
 
 _FAIR = (3, exchanges(sound=True))
 _TORN = (4, exchanges())
-against_agents = _conversation(_FAIR, _TORN, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+_BURST = (2, bursts())
+against_agents = _conversation(_FAIR, _TORN, _BURST, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
 against_haproxy = _conversation(_FAIR, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
-against_both = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
-standing_still = _conversation(_FAIR, _TORN, (3, questions), (2, answers), (1, leaves))
+against_both = _conversation(
+    _FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains)
+)
+standing_still = _conversation(_FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, leaves))
 
 
 @st.composite
@@ -124,7 +158,7 @@ def healthy(draw: st.DrawFn) -> list[Move]:
     ids = draw(st.permutations([(2 * n + 1, 1) for n in range(count)]))
     moves: list[Move] = [
         Say(HAPROXY, spop.haproxy_hello()),
-        Say(AGENT, spop.agent_hello(draw(st.sampled_from([16380, 1024, 256])))),
+        Say(AGENT, spop.agent_hello(draw(st.sampled_from([16368, 1024, 256])))),
     ]
     unasked, open_ = list(ids), []
     while unasked or open_:

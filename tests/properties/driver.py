@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure, Event, SessionEnded
+from spoe_guard.core.hello import MAX_HELLO
 from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.session import Session
-from spoe_guard.core.states import State
+from spoe_guard.core.states import BEFORE_HELLO, State
 from spoe_guard.core.tally import Tally
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Move, Say, Wait, pieces
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Say, Wait, pieces
 from tests.properties.transcript import Did, Step, Terms, Transcript
 
 SIDES = {HAPROXY: Side.HAPROXY, AGENT: Side.AGENT}
@@ -21,14 +22,19 @@ GOT = {HAPROXY: Did.HAPROXY_GOT, AGENT: Did.AGENT_GOT}
 LEFT = {HAPROXY: Did.HAPROXY_LEFT, AGENT: Did.AGENT_LEFT}
 CLOSED = {HAPROXY: Did.HAPROXY_CLOSED, AGENT: Did.AGENT_CLOSED}
 
+NEAR_S = 10.0
+
 
 class Dial(enum.Enum):
-    """What becomes of the dial: up at once, before the next move, or at the next wait; refused, or never answered."""
+    """What becomes of the dial: up at once, before the next move, or at the next wait; refused at once or at the next wait; or
+    nothing, ever.
+    """
 
     AT_ONCE = "at once"
     NEXT = "next"
     LATER = "later"
     FAILS = "fails"
+    FAILS_LATER = "fails later"
     NEVER = "never"
 
 
@@ -46,6 +52,8 @@ def terms_of(config: SessionConfig) -> Terms:
         capabilities=config.capabilities,
         always_offer=config.always_offer,
         answer_unanswered=config.answer_unanswered,
+        max_frame_size=config.max_frame_size,
+        engine_id=config.engine_id,
     )
 
 
@@ -93,6 +101,8 @@ class Play:
                 self.leave(move.side, reset=move.reset)
             elif isinstance(move, Wait):
                 self.wait(move.seconds)
+            elif isinstance(move, Due):
+                self.due()
             elif isinstance(move, Drain):
                 self.transcript.append(Step(self.now, Did.DRAIN))
                 self._take(self.session.drain(self.now))
@@ -113,9 +123,22 @@ class Play:
             self._take(self.session.closed(SIDES[side], self.now, reset=reset))
 
     def wait(self, seconds: float) -> None:
+        self._dialled()
+        self._until(self.now + seconds)
+
+    def due(self) -> None:
+        """Wait for the session's deadline, and not an instant longer; where it is far away or there is none, not at all."""
+        self._dialled()
+        if self.session.deadline <= self.now + NEAR_S:
+            self._until(max(self.now, self.session.deadline))
+
+    def _dialled(self) -> None:
         if self.dialling and self.dial is Dial.LATER:
             self._connected()
-        until = self.now + seconds
+        elif self.dialling and self.dial is Dial.FAILS_LATER:
+            self._failed()
+
+    def _until(self, until: float) -> None:
         for _ in range(100):
             if self.session.deadline > until:
                 break
@@ -167,9 +190,7 @@ class Play:
         if out.dial and self.dialling and self.dial is Dial.AT_ONCE:
             self._connected()
         elif out.dial and self.dialling and self.dial is Dial.FAILS:
-            self.dialling = False
-            self.transcript.append(Step(self.now, Did.AGENT_FAILED))
-            self._take(self.session.agent_failed(DialFailure.REFUSED, "refused", self.now))
+            self._failed()
 
     def _close(self, side: str, close: Close) -> None:
         wire = self.wires[side]
@@ -189,6 +210,11 @@ class Play:
         self.wires[AGENT].up = True
         self._take(self.session.agent_connected(self.now))
 
+    def _failed(self) -> None:
+        self.dialling = False
+        self.transcript.append(Step(self.now, Did.AGENT_FAILED))
+        self._take(self.session.agent_failed(DialFailure.REFUSED, "refused", self.now))
+
     # --- the books -----------------------------------------------------------------------------------------------
 
     def books(self) -> None:
@@ -202,11 +228,16 @@ class Play:
         conv = self.session._conv
         held = 0
         for came, books, went in ((haproxy.said, conv.agent_books, agent.got), (agent.said, conv.to_haproxy.books, haproxy.got)):
-            assert len(went) == books.forwarded + books.authored
+            queued = conv.queued if books is conv.to_haproxy.books else 0
+            assert len(went) == books.forwarded + books.authored - books.undelivered - queued
+            held += queued
             kept = len(came) - books.forwarded - books.dropped
             assert kept >= 0, f"{-kept} bytes more went or were dropped than came"
             held += kept
         assert held == self.session.held == self.tally.held_bytes
+        # The unfinished end of either stream, and the agent's goodbye; a HELLO is read before anything is agreed.
+        most = 3 * self.config.held_bytes + (MAX_HELLO if self.session.state in BEFORE_HELLO else 0)
+        assert held <= most, f"{held} bytes are held"
 
     def _unchanged(self, out: Output, came: tuple[str, bytes] | None) -> None:
         """Observe mode: each step passes on the bytes that came, and only while the agent is dialled are they kept."""

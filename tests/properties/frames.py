@@ -21,12 +21,17 @@ STRAY_NULL = bytes.fromhex("0202 02 0161 00") + spop.ALLOWED
 BAD_BOOL = bytes.fromhex("0103 02 0161 10") + spop.ALLOWED
 UNENDING = bytes.fromhex("0103 02 0161 03 f080")
 WRAPPING = bytes.fromhex("0103 02 ff f0fefefefefefefe0e 61")
+LONG_NAME = spop.ALLOWED + bytes.fromhex("0202 01") + spop.text(b"n" * 57) + spop.ALLOWED
+PROC = spop.ALLOWED + bytes.fromhex("0103 00 0161 11")
+LONGEST_NAME = bytes.fromhex("0103 02") + spop.text(b"n" * 57) + b"\x11"
 LONG_TEXT = bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900)
 
-GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LONG_TEXT])
+GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LONG_TEXT, LONGEST_NAME])
 ACTIONS = st.one_of(
     GOOD_ACTIONS,
-    st.sampled_from([b"", STRAY_NULL, BAD_BOOL, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]),
+    st.sampled_from(
+        [b"", STRAY_NULL, BAD_BOOL, LONG_NAME, PROC, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]
+    ),
     st.binary(max_size=20),
 )
 MESSAGES = st.sampled_from([
@@ -44,6 +49,20 @@ good_acks = st.builds(lambda ids, payload: spop.frame(spop.ACK, ids, payload), K
 notifies = st.builds(lambda ids, payload, flags: spop.frame(spop.NOTIFY, ids, payload, flags), IDS, MESSAGES, FLAGS)
 acks = st.builds(lambda ids, payload, flags: spop.frame(spop.ACK, ids, payload, flags), IDS, ACTIONS, FLAGS)
 fragments = st.builds(lambda ids, payload, flags: spop.frame(spop.UNSET, ids, payload, flags), IDS, MESSAGES, FLAGS)
+
+
+@st.composite
+def split_acks(draw: st.DrawFn, ids: st.SearchStrategy[tuple[int, int]] = KNOWN) -> bytes:
+    """An ACK in fragments, complete or not, with another frame between them or not."""
+    one, payload = draw(ids), draw(GOOD_ACTIONS)
+    marks = sorted(draw(st.lists(st.integers(0, len(payload)), min_size=1, max_size=2)))
+    parts = [payload[start:end] for start, end in zip([0, *marks], [*marks, len(payload)], strict=True)]
+    said = [spop.frame(spop.ACK, one, parts[0], 0), *(spop.frame(spop.UNSET, one, part, 0) for part in parts[1:-1])]
+    if draw(st.integers(0, 3)):
+        said.append(spop.frame(spop.UNSET, one, parts[-1], draw(st.sampled_from([spop.FIN, spop.FIN, spop.FIN, spop.ABRT]))))
+    if not draw(st.integers(0, 3)):
+        said.insert(draw(st.integers(1, len(said))), draw(good_acks))
+    return b"".join(said)
 
 
 def disconnects(type_: int) -> st.SearchStrategy[bytes]:
@@ -119,7 +138,7 @@ haproxy_hellos = st.one_of(
     st.builds(spop.haproxy_hello, SIZES, CAPABILITIES, healthcheck=st.booleans(), engine=st.sampled_from([b"", b"e-1"])),
     st.builds(lambda keys: spop.frame(spop.HAPROXY_HELLO, payload=keys), st.binary(max_size=20)),
 )
-agent_frames = weighted((4, acks), (3, disconnects(spop.AGENT_DISCONNECT)), (1, agent_hellos), (4, odd_frames))
+agent_frames = weighted((4, acks), (2, split_acks()), (3, disconnects(spop.AGENT_DISCONNECT)), (1, agent_hellos), (4, odd_frames))
 haproxy_frames = weighted(
     (6, notifies), (2, fragments), (2, disconnects(spop.HAPROXY_DISCONNECT)), (1, haproxy_hellos), (4, odd_frames)
 )

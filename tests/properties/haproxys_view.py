@@ -1,7 +1,8 @@
 """What HAProxy makes of what it gets: promises H1, H2, H3, H4 and H6."""
 
+import contextlib
+import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.properties import spop
@@ -9,17 +10,16 @@ from tests.properties.hellos import Offer, agent_terms, first_offer
 from tests.properties.spop import Frame, UnreadableError
 from tests.properties.transcript import Did, Terms, Transcript
 
+VARNAME = 64  # HAProxy's buffer for scope, prefix and name with a dot between them and a zero behind; the prefix is never empty
 
-def notifies_of(said: bytes) -> Iterator[tuple[int, int]]:
-    """Ids of the NOTIFYs in what HAProxy said so far, one that is still coming included if its ids can be read."""
-    frames, rest = spop.cut(said)
-    for raw in (*frames, rest):
-        if len(raw) > 10 and raw[4] == spop.NOTIFY:
-            cursor = spop.Cursor(raw[9:])
-            try:
-                yield cursor.integer(), cursor.integer()
-            except UnreadableError:
-                continue
+
+def notify_ids(raw: bytes) -> list[tuple[int, int]]:
+    """The ids of a NOTIFY, also of one that is still coming if they can be read; none of anything else."""
+    if len(raw) > 10 and raw[4] == spop.NOTIFY:
+        cursor = spop.Cursor(raw[9:])
+        with contextlib.suppress(UnreadableError):
+            return [(cursor.integer(), cursor.integer())]
+    return []
 
 
 @dataclass
@@ -29,20 +29,33 @@ class HAProxysView:
     terms: Terms
     broken: list[str] = field(default_factory=list)
     said: bytes = b""
-    counted: int = 0  # NOTIFYs of ``said`` seen so far
+    coming: bytes = b""  # the frame that is not whole yet
+    counted: bool = False  # whether it was seen to be a NOTIFY
     waiting: Counter[tuple[int, int]] = field(default_factory=Counter)
+    agent_said: bytes = b""
+    answered: Counter[tuple[int, int]] = field(default_factory=Counter)  # ACKs it got
     size: int | None = None  # negotiated
     got_disconnect: bool = False
     frames: int = 0
 
     def say(self, data: bytes) -> None:
         self.said += data
-        sent = list(notifies_of(self.said))
-        for ids, count in Counter(sent[self.counted :]).items():
+        frames, self.coming = spop.cut(self.coming + data)
+        sent = [ids for raw in (*frames, self.coming) for ids in notify_ids(raw)]
+        seen = sent[1:] if self.counted else sent
+        self.counted = bool(notify_ids(self.coming))
+        for ids, count in Counter(seen).items():
             # A NOTIFY with the ids of an open one adds nothing. But of two in one write the first may be answered before
             # the second is read, and a guard that answers for the agent may give the earlier one up for the later.
-            self.waiting[ids] = self.waiting[ids] + count if self.terms.answer_unanswered else max(self.waiting[ids], count)
-        self.counted = len(sent)
+            # An ACK that waits until HAProxy can take it may be crossed by the next NOTIFY of those ids, too.
+            adds = self.terms.answer_unanswered or self._written(ids) > self.answered[ids]
+            self.waiting[ids] = self.waiting[ids] + count if adds else max(self.waiting[ids], count)
+
+    def _written(self, ids: tuple[int, int]) -> int:
+        """ACKs for ``ids`` that may have been written until now, wherever they stand; an empty NOTIFY's is the guard's own."""
+        at = re.escape(b"".join(spop.integer(number) for number in ids))
+        empty = spop.frame(spop.NOTIFY, ids)
+        return len(re.findall(b"\x67...." + at, self.agent_said, re.DOTALL)) + self.said.count(empty)
 
     def get(self, write: bytes) -> None:
         frames, rest = spop.cut(write)
@@ -86,10 +99,15 @@ class HAProxysView:
         if self.waiting[got.ids] <= 0:
             self.broken.append(f"H3: ACK {got.ids}, and no such NOTIFY is open")
         self.waiting[got.ids] -= 1
+        self.answered[got.ids] += 1
         try:
-            spop.actions(got.payload)
+            listed = spop.actions(got.payload)
         except UnreadableError as why:
             self.broken.append(f"H6: ACK {got.ids}: {why}")
+            return
+        for scope, name in listed:
+            if len(f"{scope}.p.") + len(name) >= VARNAME:
+                self.broken.append(f"H6: ACK {got.ids}: a name of {len(name)} bytes in scope {scope}")
 
     def _disconnect(self, got: Frame) -> None:
         self.got_disconnect = True
@@ -113,6 +131,8 @@ def broken_to_haproxy(transcript: Transcript, terms: Terms) -> list[str]:
     for step in transcript:
         if step.did is Did.HAPROXY_SAID:
             view.say(step.data)
+        elif step.did is Did.AGENT_SAID:
+            view.agent_said += step.data
         elif step.did is Did.HAPROXY_GOT:
             if closed:
                 view.broken.append("H4: bytes behind the close")

@@ -1,5 +1,6 @@
 """What the two HELLOs say, and whether the other side would take them (SPOE.txt 3.2.4, 3.2.5)."""
 
+import functools
 from dataclasses import dataclass
 
 from tests.properties import spop
@@ -36,9 +37,14 @@ def offer_of(said: Frame) -> Offer:
 
 def first_offer(said: bytes) -> Offer | None:
     """What HAProxy offers in the bytes it said so far, None while, or where, that is no valid HELLO."""
-    frames, _ = spop.cut(said)
+    end = 4 + int.from_bytes(said[:4], "big")
+    return _offer(said[:end]) if 4 <= end <= len(said) and len(said) >= 4 else None
+
+
+@functools.lru_cache(64)
+def _offer(raw: bytes) -> Offer | None:
     try:
-        return offer_of(spop.read_frame(frames[0])) if frames else None
+        return offer_of(spop.read_frame(raw))
     except UnreadableError:
         return None
 

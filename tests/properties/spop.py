@@ -87,12 +87,23 @@ def read_frame(raw: bytes) -> Frame:
 
 def cut(data: bytes) -> tuple[list[bytes], bytes]:
     """The frames that ``data`` is made of by length prefix, and what is left over."""
-    frames = []
-    while len(data) >= 4 and len(data) >= 4 + int.from_bytes(data[:4], "big"):
-        end = 4 + int.from_bytes(data[:4], "big")
-        frames.append(data[:end])
-        data = data[end:]
-    return frames, data
+    frames, at = [], 0
+    while len(data) >= at + 4 and len(data) >= (end := at + 4 + int.from_bytes(data[at : at + 4], "big")):
+        frames.append(data[at:end])
+        at = end
+    return frames, data[at:]
+
+
+def torn(raw: bytes) -> bool:
+    """Whether what an agent's length prefix takes for a frame may be pieces of several (hazards A4): another begins in it."""
+    if raw[4:5] == bytes((UNSET,)):
+        return True
+    try:
+        said = read_frame(raw)
+        (actions if said.type == ACK else pairs)(said.payload)
+    except UnreadableError:
+        return any(bytes((type_, 0, 0, 0, FIN)) in raw[5:] for type_ in FROM_AGENT)
+    return False
 
 
 def pairs(payload: bytes) -> dict[bytes, tuple[int, object]]:
@@ -107,18 +118,20 @@ def pairs(payload: bytes) -> dict[bytes, tuple[int, object]]:
     return found
 
 
-def actions(payload: bytes) -> int:
-    """How many actions a list has; SPOE.txt 3.4."""
-    cursor, count = Cursor(payload), 0
+SCOPES = ("proc", "sess", "txn", "req", "res")
+
+
+def actions(payload: bytes) -> list[tuple[str, bytes]]:
+    """Scope and name of each action of a list; SPOE.txt 3.4."""
+    cursor, found = Cursor(payload), []
     while cursor.rest:
         kind, arguments, scope = cursor.take(3)
         if (kind, arguments) not in ((1, 3), (2, 2)) or scope > 4:
             raise UnreadableError(f"action {kind} with {arguments} arguments in scope {scope}")
-        cursor.text()
+        found.append((SCOPES[scope], cursor.text()))
         if kind == 1:
             cursor.value(plain=True)
-        count += 1
-    return count
+    return found
 
 
 def messages(payload: bytes) -> int:
@@ -153,6 +166,11 @@ def text(data: bytes) -> bytes:
 def frame(type_: int, ids: tuple[int, int] = (0, 0), payload: bytes = b"", flags: int = FIN) -> bytes:
     body = bytes((type_,)) + flags.to_bytes(4, "big") + integer(ids[0]) + integer(ids[1]) + payload
     return len(body).to_bytes(4, "big") + body
+
+
+def padding(size: int) -> bytes:
+    """Return a SET-VAR whose text is of ``size`` bytes."""
+    return bytes.fromhex("0103 02 03") + b"pad\x08" + text(b"x" * size)
 
 
 def haproxy_hello(

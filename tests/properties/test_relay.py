@@ -118,8 +118,8 @@ class Stage:
         await self.loop.create_connection(lambda: self.haproxy, address.host, address.port)
         return self
 
-    def _new(self, config, tally, now):
-        self.sessions.append(open_session(config, tally, now))
+    def _new(self, config, tally, now, place):
+        self.sessions.append(open_session(config, tally, now, place))
         return self.sessions[-1]
 
     async def until(self, condition):
@@ -173,7 +173,8 @@ def test_a_healthy_conversation_passes_byte_for_byte_over_sockets(loop, moves, s
                 await stage.until(lambda: len(stage.agent.got) >= len(stage.haproxy.said))
                 await stage.until(lambda: len(stage.haproxy.got) >= len(stage.agent.said))
             assert stage.haproxy.got == stage.agent.said
-            assert stage.agent.got[: len(stage.haproxy.said)] == stage.haproxy.said
+            expected = spop.haproxy_hello(16368) + stage.haproxy.said[len(spop.haproxy_hello()) :]
+            assert stage.agent.got[: len(expected)] == expected
             last_word = stage.agent.got[len(stage.haproxy.said) :]
             if last_word:  # the agent had said goodbye
                 assert spop.read_frame(last_word).type == spop.HAPROXY_DISCONNECT

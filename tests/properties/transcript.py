@@ -46,3 +46,5 @@ class Terms:
     capabilities: frozenset[str] = frozenset(("pipelining",))
     always_offer: frozenset[str] = frozenset()
     answer_unanswered: bool = False
+    max_frame_size: int | None = None
+    engine_id: str | None = None

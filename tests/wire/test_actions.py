@@ -9,7 +9,8 @@ ALLOWED = bytes.fromhex("0103 02 07616c6c6f776564 11")  # what the agents of the
 SET_NUMBER = actions.set_var(actions.SCOPE_SESS, b"n", typed_data.INT32, -5)
 SET_TEXT = actions.set_var(actions.SCOPE_RES, b"t", typed_data.STR, b"a\x10")  # ends in what would be a bad boolean
 UNSET = actions.unset_var(actions.SCOPE_REQ, b"old")
-SET_NULL = actions.set_var(actions.SCOPE_PROC, b"", typed_data.NULL, None)
+SET_NULL = actions.set_var(actions.SCOPE_TXN, b"", typed_data.NULL, None)
+SET_PROC = actions.set_var(actions.SCOPE_PROC, b"p", typed_data.BOOL, value=True)
 SHORTEST = actions.unset_var(actions.SCOPE_TXN, b"")
 
 GOOD = [
@@ -47,7 +48,7 @@ def test_a_list_of_actions_is_read():
         (actions.SET_VAR, actions.SCOPE_TXN, b"allowed", True, ALLOWED),
         (actions.UNSET_VAR, actions.SCOPE_REQ, b"old", None, UNSET),
         (actions.SET_VAR, actions.SCOPE_SESS, b"n", -5, SET_NUMBER),
-        (actions.SET_VAR, actions.SCOPE_PROC, b"", None, SET_NULL),
+        (actions.SET_VAR, actions.SCOPE_TXN, b"", None, SET_NULL),
     ]
     assert actions.check(listed, 0, len(listed)) == actions.OK
 
@@ -79,6 +80,10 @@ FAULTS = [
     ("0x21 for true", "01 03 02 0161 21", actions.BAD_BOOL),
     ("a bad boolean before a good action", "01 03 02 0161 10 02 02 02 0161", actions.BAD_BOOL),
     ("a bad boolean behind a good action", "02 02 02 0161 01 03 02 0161 31", actions.BAD_BOOL),
+    ("a process-wide variable without a name", "02 02 00 00", actions.SPECIAL),
+    ("a process-wide variable behind a good action", "02 02 02 0161" + SET_PROC.hex(), actions.SPECIAL),
+    ("a name too long", "02 02 02 3a" + "61" * 58, actions.SPECIAL),
+    ("a name too long behind a good action", "02 02 02 0161 01 03 01 39" + "61" * 57 + "11", actions.SPECIAL),
 ]
 
 
@@ -129,3 +134,21 @@ def test_a_flipped_bit_never_makes_the_reader_raise(listed, data):
     flipped[at // 8] ^= 1 << at % 8
     read, stop = actions.parse(bytes(flipped), 0, len(flipped))
     assert b"".join(action.raw for action in read) == flipped[:stop]
+
+
+@pytest.mark.parametrize(("scope", "word"), list(enumerate(["proc", "sess", "txn", "req", "res"])))
+def test_a_name_may_be_as_long_as_fits_with_the_shortest_prefix_there_is(scope, word):
+    longest = 63 - len(f"{word}.p.")
+    assert actions.longest_name(scope) == longest
+    fits, more, far_more = (actions.unset_var(scope, b"n" * count) for count in (longest, longest + 1, 5000))
+    assert actions.check(fits, 0, len(fits)) == (actions.OK if scope else actions.SPECIAL)
+    assert actions.check(more, 0, len(more)) == actions.check(far_more, 0, len(far_more)) == actions.SPECIAL
+
+
+READ = [("empty", b"", True), ("a special action", actions.unset_var(2, b"n" * 99), True), ("cut", ALLOWED[:-1], False)]
+
+
+@pytest.mark.parametrize(("listed", "readable"), [row[1:] for row in READ], ids=[row[0] for row in READ])
+def test_a_list_is_readable_whatever_its_actions_say(listed, readable):
+    assert actions.reads(b"\xff" + listed, 1, len(listed) + 1) is readable
+    assert actions.reads(listed + ALLOWED, 0, len(listed + ALLOWED)) is readable

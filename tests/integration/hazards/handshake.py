@@ -161,7 +161,7 @@ ROWS = (
         guarded="st=1; next st=1",
         guarded_on={"2.2": "st=306; next st=306", "3.2": "st=260; next st=260"},
         anomalies="hello_refused",
-        differs="2.2 does not connect again; the refusal is held back 250 ms each time, doubling it is not there yet",
+        differs="2.2 does not connect again; it is told as late as the others",
     ),
     Row(
         "B6 refused, closed",
@@ -173,7 +173,7 @@ ROWS = (
         guarded="st=1; next st=1",
         guarded_on={"2.2": "st=306; next st=306", "3.2": "st=260; next st=260"},
         anomalies="hello_refused",
-        differs="2.2 does not connect again; the refusal is held back 250 ms each time, doubling it is not there yet",
+        differs="2.2 does not connect again; it is told as late as the others",
     ),
     Row(
         "B6 closed at accept",
@@ -185,7 +185,7 @@ ROWS = (
         guarded="st=1; next st=1",
         guarded_on={"2.2": "st=269; next st=269", "3.2": "st=260; next st=260"},
         anomalies="disconnect_missing",
-        differs="2.2 does not connect again; the refusal is held back 250 ms each time, doubling it is not there yet",
+        differs="2.2 does not connect again; it is told as late as the others",
     ),
     Row(
         "B7 closed in place of HELLO",
@@ -197,7 +197,7 @@ ROWS = (
         guarded="st=1; next st=1",
         guarded_on={"2.2": "st=269; next st=269", "3.2": "st=260; next st=260"},
         anomalies="disconnect_missing",
-        differs="2.2 does not connect again; the refusal is held back 250 ms each time, doubling it is not there yet",
+        differs="2.2 does not connect again; it is told as late as the others",
     ),
     Row(
         "B8 a close behind each answer",

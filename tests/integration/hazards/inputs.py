@@ -9,6 +9,7 @@ from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import frame, kv, typed_data
 
 SPLIT_S: Final = 0.05
+STALL_S: Final = 1.2  # more than criteo waits for the rest of a frame, and less than timeouts.frame
 PATIENCE_S: Final = 0.25  # for an answer that may not come
 GOOD: Final = frames.haproxy_hello()
 NOTIFY: Final = frames.notify(1, 1, b"/bad")
@@ -18,10 +19,10 @@ MESSAGE: Final = typed_data.encode_string(b"check")
 @dataclass(frozen=True)
 class Input:
     """``first`` is sent in place of HAPROXY-HELLO; ``then`` behind a good one and its answer. ``end``: EOF behind it; ``split``:
-    a pause behind so many bytes.
+    a pause behind so many bytes, of ``pause`` seconds.
 
     ``ends``: the agents whose process it ends with no guard; ``anomalies``: what the guard counts of it, at least;
-    ``not_yet_for``: the agents that end with the guard too, and ``not_yet`` why. ``evidence``: where it is known from.
+    ``evidence``: where it is known from.
     """
 
     id: str
@@ -31,9 +32,8 @@ class Input:
     then: bytes = b""
     end: bool = False
     split: int = 0
+    pause: float = SPLIT_S
     ends: str = ""
-    not_yet_for: str = ""
-    not_yet: str = ""
     evidence: str = "agents.md 5"
 
 
@@ -131,7 +131,7 @@ INPUTS: Final = {
         Input(
             "I17 further key in DISCONNECT",
             "HAPROXY-DISCONNECT with a key nobody knows",
-            "",
+            "disconnect_malformed",
             then=frame.encode(
                 frame.HAPROXY_DISCONNECT,
                 payload=kv.encode(
@@ -143,8 +143,6 @@ INPUTS: Final = {
                 ),
             ),
             ends="dropmore-0.0.5",
-            not_yet_for="dropmore-0.0.5",
-            not_yet="the guard passes a key that it does not know; HAProxy sends none",
         ),
         Input(
             "I18 EOF inside a frame",
@@ -182,6 +180,20 @@ INPUTS: Final = {
         ),
         Input("I23 the same argument twice", "a good NOTIFY with two arguments of one name", "", then=_notify(_TWO_ARGUMENTS)),
         Input("I24 two messages", "a good NOTIFY with two messages", "", then=_notify(2 * _ONE_ARGUMENT)),
+        Input(
+            "I25 a stall inside a frame",
+            f"a good NOTIFY in two writes with {STALL_S} s between them",
+            "",
+            then=NOTIFY,
+            split=len(NOTIFY) // 2,
+            pause=STALL_S,
+        ),
+        Input(
+            "I26 UNSET",
+            "a frame of type 0: the rest of fragments of which nothing came before",
+            "fragment_refused",
+            then=frame.encode(0, 1, 1, _ONE_ARGUMENT),
+        ),
     )
 }
 
@@ -197,7 +209,7 @@ async def send(row: Input, port: int) -> str:
             sent = row.then if row.first is None else row.first
             if row.split:
                 await engine.send(sent[: row.split])
-                await asyncio.sleep(SPLIT_S)  # the pause is what the row is about
+                await asyncio.sleep(row.pause)  # the pause is what the row is about
             await engine.send(sent[row.split :])
             if row.end:
                 engine._writer.write_eof()

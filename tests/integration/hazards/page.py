@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from tests.agents.catalogue import CATALOGUE
 from tests.integration import generations
-from tests.integration.hazards import results
+from tests.integration.hazards import crowd_page, results
 from tests.integration.hazards.inputs import INPUTS, PATIENCE_S, Input
+from tests.integration.hazards.results import MissingError, line
 from tests.integration.hazards.row import Row
 from tests.integration.hazards.table import TABLE
 from tests.peers import ROOT
@@ -20,8 +21,8 @@ INTRO = """\
 
 Written by `make hazards`. What stands under "without the guard", "with the guard" and "anomaly" is what a run saw; the other
 columns are the table's own words: what was staged, where it is known from, and notes. Each row was played at each HAProxy,
-without the guard and then with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and
-then one more, `next`.
+without the guard and with it: three requests (unless the row says otherwise) that are open when the agent goes wrong, and
+then one more, `next`. Where chance has a part, it is 200 requests, and how many of them is said.
 
 - `ok`: the client got the answer that the agent meant for it. `st=N`: HAProxy's own code for what went wrong: 1 is its processing
   timeout, 2 no resources, 256 + N the status N of SPOP (257 input/output, 259 too big, 260 invalid frame, 269 the guard's word
@@ -49,27 +50,12 @@ the guard each agent gave it, unless the row says otherwise. `no reaction` is no
 |---|---|---|---|---|---|
 """
 
-LOAD_INTRO = """
-## The agents people run, under load
-
-{requests} requests from {clients} clients, each on a connection of its own; each answer takes 0 to 60 ms, and an agent that has
-an idle timeout has one of 40 ms. What the clients saw, and what the guard counted. Nothing is asserted of the half without the
-guard.
-
-| agent | HAProxy | without the guard | with the guard | anomalies |
-|---|---|---|---|---|
-"""
-
 NOT_STAGED = """
 ## Hazards that are not staged
 
 | hazard | what the peer does | why there is no scene | evidence |
 |---|---|---|---|
 """
-
-
-class MissingError(Exception):
-    """The run did not play a row."""
 
 
 def page(where: Path) -> str:
@@ -87,14 +73,10 @@ def page(where: Path) -> str:
             parts += _lines(row, seen)
     parts.append(INPUTS_INTRO.format(patience=PATIENCE_S))
     parts += [_input(row, inputs) for row in INPUTS.values()]
-    parts += _load(where)
+    parts += crowd_page.tables(where)
     parts.append(NOT_STAGED)
-    parts += [_line(row.id, row.does, row.not_staged, row.evidence) for row in TABLE.values() if row.not_staged]
+    parts += [line(row.id, row.does, row.not_staged, row.evidence) for row in TABLE.values() if row.not_staged]
     return "".join(parts)
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in cells) + " |\n"
 
 
 def _lines(row: Row, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> Iterator[str]:
@@ -112,7 +94,7 @@ def _lines(row: Row, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> Itera
         notes = [note for note in (row.not_yet and f"not yet: {row.not_yet}", row.differs) if note]
         evidence = "; ".join([row.evidence, *notes]) if first else ""
         counted = " ".join(f"`{each}`" for each in anomalies.split())
-        yield _line(row.id if first else "", row.does if first else "", ", ".join(names), without, said, counted, evidence)
+        yield line(row.id if first else "", row.does if first else "", ", ".join(names), without, said, counted, evidence)
         first = False
 
 
@@ -137,34 +119,7 @@ def _input(row: Input, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> str
             groups.setdefault(what, []).append(name)
             counted |= set(found.get("anomalies", "").split()) & set(row.anomalies.split())
         cells.append("; ".join(f"{what}: {_names(names)}" for what, names in sorted(groups.items())))
-    evidence = row.evidence + (f"; not yet: {row.not_yet}" if row.not_yet else "")
-    return _line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), evidence)
-
-
-def _load(where: Path) -> Iterator[str]:
-    """The measurements of the agents under load."""
-    seen = {(each["id"], each["generation"], each["guarded"]): each for each in results.read("load", where)}
-    if not seen:
-        raise MissingError("no agent was played under load")
-    some = next(iter(seen.values()))
-    yield LOAD_INTRO.format(requests=some["requests"], clients=some["clients"])
-    for name in CATALOGUE:
-        for generation in sorted({generation for of, generation, _ in seen if of == name}):
-            try:
-                without, guarded = seen[name, generation, False], seen[name, generation, True]
-            except KeyError:
-                raise MissingError(f"{name} was not played under load at HAProxy {generation}") from None
-            counted = ", ".join(f"{count} `{anomaly}`" for anomaly, count in sorted(guarded["anomalies"].items()))
-            yield _line(name, generation, _clients(without), _clients(guarded), counted)
-
-
-def _clients(result: dict[str, Any]) -> str:
-    said = ", ".join(f"{count} {what}" for what, count in sorted(result["seen"].items()))
-    return (
-        said
-        + ("" if result["agent_lives"] else "; **the agent ends**")
-        + ("" if result["haproxy_lives"] else "; **HAProxy dies**")
-    )
+    return line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), row.evidence)
 
 
 def _names(names: list[str]) -> str:

@@ -78,7 +78,6 @@ ROWS = (
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
         anomalies="ack_long_name",
-        not_yet="long names are not yet looked for",
         differs="no crash was seen; the over-read is HAProxy's until 23a2811b6",
     ),
     row(
@@ -89,7 +88,6 @@ ROWS = (
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
         anomalies="ack_long_name",
-        not_yet="long names are not yet looked for",
         differs="no crash was seen; the over-read is HAProxy's until 23a2811b6",
     ),
     row(
@@ -146,8 +144,8 @@ ROWS = (
         "D7 process-wide scope",
         "sets a variable of scope 0",
         D + "D7",
-        not_staged="HAProxy's own rule, and nothing wrong on the wire: the guard passes it, as its catalogue says; "
-        "`ack_proc_scope: drop` is not there yet",
+        not_staged="HAProxy's own rule, and nothing wrong on the wire: the guard passes it, as its catalogue says, and "
+        "counts it; `ack_proc_scope: drop` leaves such an action out",
     ),
     row(
         "P1 a zero byte behind UNSET-VAR",
@@ -211,7 +209,6 @@ ROWS = (
         without={"2.2 2.6 3.0": "st=256; next verdict=/after", "3.2": "st=1; next verdict=/after"},
         guarded="verdict=first echo=last; next verdict=/after",
         anomalies="fragmented_ack",
-        not_yet="fragments are not yet put together: the first one passes as if it were the whole answer",
     ),
     Row(
         "P8 DISCONNECT with 400 bytes of text",

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from spoe_guard.lab import frames, streams
 from spoe_guard.lab.agent import echo
 from spoe_guard.lab.misbehaviour import End
-from spoe_guard.wire import frame, kv
+from spoe_guard.wire import actions, frame, kv, typed_data
 from tests.integration.agent import OnThread
 
-Step = bytes | float | End  # one write; a pause in seconds; the end of the connection
+
+@dataclass(frozen=True)
+class Largest:
+    """One write: the ACK, padded to the longest frame that the agent was offered."""
+
+    ack: frame.Frame
+
+
+Step = bytes | float | End | Largest  # one write; a pause in seconds; the end of the connection
 Steps = Sequence[Step]
 RESET_S = 10.0
 
@@ -39,12 +47,35 @@ class Peer:
 
 def good_hello(offer: frame.Frame, capabilities: bytes = b"pipelining") -> bytes:
     """Return the AGENT-HELLO that takes the size that ``offer`` has, and of ``capabilities`` those that it has."""
-    pairs = {pair.name: pair.value for pair in kv.parse(offer.raw, offer.payload_at, len(offer.raw))[0]}
-    size, offered = pairs[b"max-frame-size"], pairs[b"capabilities"]
-    assert isinstance(size, int)
+    offered = _keys(offer)[b"capabilities"]
     assert isinstance(offered, bytes)
     common = [each for each in capabilities.split(b",") if each in offered.split(b",")]
-    return frames.agent_hello(size, b",".join(common))
+    return frames.agent_hello(offered_size(offer), b",".join(common))
+
+
+def offered_size(offer: frame.Frame) -> int:
+    """Return the max-frame-size that ``offer``, a HAPROXY-HELLO, has."""
+    size = _keys(offer)[b"max-frame-size"]
+    assert isinstance(size, int)
+    return size
+
+
+def _keys(said: frame.Frame) -> dict[bytes, typed_data.Value]:
+    return {pair.name: pair.value for pair in kv.parse(said.raw, said.payload_at, len(said.raw))[0]}
+
+
+def padded(ack, size):
+    """The ACK with a second variable, so that it takes ``size`` bytes on the wire."""
+    spare = size - len(ack.raw)
+    filler = max(0, spare - 16)
+    while True:
+        grown = frame.with_payload(
+            ack, ack.payload + actions.set_var(actions.SCOPE_TXN, b"filler", typed_data.STR, b"x" * filler)
+        )
+        if len(grown) >= size:
+            assert len(grown) == size
+            return grown
+        filler += size - len(grown)
 
 
 class HazardAgent(OnThread):
@@ -57,6 +88,7 @@ class HazardAgent(OnThread):
         self.played = 0
         self.connections = 0
         self.answered = 0  # NOTIFYs on which ``every`` was played: each ends with an ACK, written whole
+        self._offered = frame.DEFAULT_MAX_FRAME_SIZE
         self._held: list[tuple[frame.Frame, asyncio.StreamWriter]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,6 +137,7 @@ class HazardAgent(OnThread):
     async def _react(self, got: frame.Frame, writer: asyncio.StreamWriter) -> bool:
         """Do what ``got`` asks for; whether the conversation is over."""
         if got.type == frame.HAPROXY_HELLO:
+            self._offered = offered_size(got)
             steps: Steps = [good_hello(got, self.peer.capabilities)]
             if self.peer.hello is not None and self._wrong():
                 steps = self.peer.hello(got)
@@ -137,8 +170,9 @@ class HazardAgent(OnThread):
         for step in steps:
             if isinstance(step, float):
                 await asyncio.sleep(step)  # the pause is what the row is about
-            elif isinstance(step, bytes):
-                writer.write(step)
+            elif isinstance(step, bytes | Largest):
+                size = frame.LENGTH_BYTES + self._offered
+                writer.write(step if isinstance(step, bytes) else padded(step.ack, size))
                 await writer.drain()
             else:
                 if step is End.RESET:

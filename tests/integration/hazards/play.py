@@ -1,6 +1,7 @@
 """Plays a row of the hazard table at one HAProxy, with the guard in between or without it."""
 
 import itertools
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from tests.core.frames import haproxy_hello
 from tests.integration.generations import Generation
 from tests.integration.guard import Guard
 from tests.integration.haproxy import Haproxy, wait_until
@@ -18,6 +20,7 @@ from tests.integration.hazards.row import Outcome, Row
 ONE_CONNECTION = 8  # so many NOTIFYs in a second, and HAProxy up to 3.0 sends a burst of fewer over the connection that it has
 ATTEMPTS = 4
 BURSTS = 50  # until one of them comes over one connection; the others are answered well
+HELLO_S = 5.0
 DEATH_S = 5.0  # HAProxy's watchdog takes its time
 
 
@@ -26,14 +29,17 @@ class NotStagedError(AssertionError):
 
 
 class Company:
-    """The agent of the scenes, and the guards in front of it: one for each way of setting it, which plays many scenes."""
+    """The agents of the scenes, and the guards in front of one: one for each way of setting it, which plays many scenes.
+
+    A scene with the guard and one without it can be played at the same time: each has an agent of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
         self._guards: dict[tuple[tuple[str, str], ...], Guard] = {}
         self._stack = ExitStack()
-        self.agent = self._stack.enter_context(HazardAgent(Peer()))
+        self._agents = {guarded: self._stack.enter_context(HazardAgent(Peer())) for guarded in (False, True)}
 
     def close(self) -> None:
         """End all of them; each guard's books are checked."""
@@ -48,7 +54,7 @@ class Company:
     def guard(self, row: Row) -> Guard:
         """Return the guard set as the row wants it."""
         if row.settings not in self._guards:
-            guard = Guard(self.folder(), self.agent.address, settings=dict(row.settings))
+            guard = Guard(self.folder(), self._agents[True].address, settings=dict(row.settings))
             self._guards[row.settings] = self._stack.enter_context(guard)
         return self._guards[row.settings]
 
@@ -61,13 +67,15 @@ class Company:
         Raises:
             NotStagedError: it was not to be had in a few attempts.
         """
-        guard = self.guard(row) if guarded else None
+        guard, agent = self.guard(row) if guarded else None, self._agents[guarded]
         for _ in range(ATTEMPTS):
-            self.agent.reset(row.peer)
+            agent.reset(row.peer)
+            if guard:
+                _say_hello(guard.address)
             before = guard.anomalies() if guard else Counter()
             options = replace(row.options, program=generation.program)
-            with Haproxy(self.folder(), guard.address if guard else self.agent.address, options) as haproxy:
-                outcome = SCENES[row.scene](row, haproxy, self.agent)
+            with Haproxy(self.folder(), guard.address if guard else agent.address, options) as haproxy:
+                outcome = SCENES[row.scene](row, haproxy, agent)
             if guard is not None:
                 wait_until(lambda: guard.metric("spoe_guard_connections_active") == 0, "every session ended")
                 outcome.anomalies = guard.anomalies() - before
@@ -97,6 +105,14 @@ def _agent(row: Row, haproxy: Haproxy, agent: HazardAgent) -> Outcome:
         outcome.after = row.shows(after, "/after")
         outcome.died_of = max(0, -(haproxy.process.poll() or 0)) or _dying(haproxy)
     return outcome
+
+
+def _say_hello(address: str) -> None:
+    """Have the guard see the agent behave: what it refuses is then the first refusal again, whatever was played before."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=HELLO_S) as haproxy:
+        haproxy.sendall(haproxy_hello())
+        assert haproxy.recv(4096), "no AGENT-HELLO"
 
 
 def _warm_up(row: Row, haproxy: Haproxy) -> None:

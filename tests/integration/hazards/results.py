@@ -9,6 +9,10 @@ from typing import Any
 WANTED = "SPOE_GUARD_HAZARDS"  # the folder of the results; with it the whole table is played, else a part of it
 
 
+class MissingError(Exception):
+    """The run did not play a row."""
+
+
 def folder() -> Path | None:
     """Return where the results go, or None where none are wanted."""
     asked = os.environ.get(WANTED)
@@ -27,3 +31,8 @@ def read(kind: str, where: Path) -> Iterator[dict[str, Any]]:
     """Return the results of that table."""
     for path in sorted(where.glob(f"{kind}-*.json")):
         yield json.loads(path.read_text())
+
+
+def line(*cells: str) -> str:
+    """Return a row of a table of the page."""
+    return "| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in cells) + " |\n"

@@ -9,6 +9,7 @@ from tests.integration.haproxy import Options, Seen
 from tests.integration.hazards.peer import Peer
 
 PATIENCE = "800ms"  # `timeout processing`: what a stalled request waits
+RACES = 200  # how often a row is played in which chance has a part
 STORM = 100  # connections for one request, from which on it is called a storm
 
 

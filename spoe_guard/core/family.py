@@ -1,0 +1,48 @@
+"""Which family of HAProxy is at the other end of a connection, told from what it says.
+
+``applet`` is HAProxy up to 3.0 (``flt_spoe.c``), ``mux`` is 3.1 and later (``mux_spop.c``). What is safe for the mux is safe
+for both, so nobody waits for the answer.
+"""
+
+import enum
+from collections.abc import Iterable
+from typing import Final
+
+JUDGED: Final = 8  # NOTIFYs: one that has not shown its family by then is not asked any more
+_MUX_OPENS: Final = 3  # NOTIFYs 1.1, 3.1, 5.1: an applet numbers its streams with HAProxy's own, over all connections
+
+
+@enum.unique
+class Family(enum.Enum):
+    """What is known of it."""
+
+    UNKNOWN = "unknown"  # treated like the mux
+    APPLET = "applet"
+    MUX = "mux"
+
+
+def offering(capabilities: Iterable[str]) -> Family:
+    """Return what the capabilities of HAPROXY-HELLO tell: the mux does not have async."""
+    return Family.APPLET if "async" in capabilities else Family.UNKNOWN
+
+
+class Newcomer:
+    """What HELLO told, and what the first NOTIFYs tell. ``decided``: there is nothing more to learn."""
+
+    __slots__ = ("_seen", "_steady", "decided", "family")
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.decided = family is not Family.UNKNOWN
+        self._seen = 0
+        self._steady = True  # all so far were 1.1, 3.1, 5.1 ...
+
+    def notified(self, stream_id: int, frame_id: int) -> None:
+        """Take the ids of the next NOTIFY."""
+        self._seen += 1
+        self._steady = self._steady and (stream_id, frame_id) == (2 * self._seen - 1, 1)
+        if stream_id % 2 == 0 or frame_id != 1:  # the mux has odd stream-ids, as HTTP/2 does, and one NOTIFY for each
+            self.family = Family.APPLET
+        elif self._steady and self._seen == _MUX_OPENS:
+            self.family = Family.MUX
+        self.decided = self.family is not Family.UNKNOWN or self._seen == JUDGED

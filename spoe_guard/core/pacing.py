@@ -1,0 +1,66 @@
+"""How fast HAProxy is written to: what its SPOP mux can take, and no more.
+
+A read that fills the mux's buffer (16 KiB by default) stops HAProxy 3.1 to 3.5-dev from ever reading that connection again
+(hazard A1; ``spop_recv`` in ``mux_spop.c``: nothing clears the flag that says the buffer is full). 8 KiB with a
+millisecond between were taken by every version that was tried.
+"""
+
+from typing import Final
+
+from spoe_guard.wire import frame
+
+BURST_BYTES: Final = 8192  # of whole frames, within any WINDOW_S; a longer frame goes alone
+WINDOW_S: Final = 0.001
+
+
+class Pace:
+    """Lets whole frames through, at most ``BURST_BYTES`` within any ``WINDOW_S``, and queues the rest in order.
+
+    What was written is counted in slots of at least ``WINDOW_S``: a window touches two of them at most.
+    """
+
+    __slots__ = ("_before", "_last", "_sent", "_slot_ends", "queue")
+
+    def __init__(self) -> None:
+        self.queue = b""
+        self._sent = 0  # bytes written in this slot
+        self._before = 0  # and in the one before, as far as they still count
+        self._last = -WINDOW_S  # when the last byte was written
+        self._slot_ends = 0.0
+
+    @property
+    def due(self) -> float:
+        """By then whatever is first in the queue may go."""
+        return self._last + WINDOW_S
+
+    def passes(self, size: int, now: float) -> bool:
+        """Whether ``size`` bytes, one frame or several, may be written at once; they are counted as written then."""
+        if now >= self._slot_ends:
+            self._before = self._sent if now < self._last + WINDOW_S else 0
+            self._sent = 0
+            self._slot_ends = now + WINDOW_S
+        if self.queue or self._before + self._sent + size > BURST_BYTES:
+            return False
+        self._sent += size
+        self._last = now
+        return True
+
+    def through(self, data: bytes, now: float) -> bytes:
+        """Queue ``data``, whole frames, and return what of the queue may be written now."""
+        queue, self.queue = self.queue + data, b""
+        end = 0
+        while end < len(queue):
+            size = frame.LENGTH_BYTES + frame.length_at(queue, end)
+            if size > BURST_BYTES and now >= self.due:
+                self._before, self._sent = 0, size
+                self._last, self._slot_ends = now, now + WINDOW_S
+            elif not self.passes(size, now):
+                break
+            end += size
+        self.queue = queue[end:]
+        return queue[:end]
+
+    def release(self) -> bytes:
+        """Return what is queued, and queue nothing."""
+        queue, self.queue = self.queue, b""
+        return queue

@@ -1,0 +1,73 @@
+"""NOTIFYs that wait for an agent link, in the order in which HAProxy sent them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Parked:
+    """One NOTIFY that waits. ``since``: when HAProxy sent it, monotonic seconds. ``again``: a link that was lost had it.
+
+    ``ours``: HAProxy's own bytes went out, or were dropped, before.
+    """
+
+    ids: bytes
+    raw: bytes
+    since: float
+    again: bool = False
+    ours: bool = False
+
+
+class Parking:
+    """Holds at most ``most`` NOTIFYs and ``most_bytes`` bytes of them; what a link had before comes before the rest.
+
+    ``held`` are the bytes among them that are HAProxy's own.
+    """
+
+    __slots__ = ("_again", "_first", "_most", "_most_bytes", "bytes", "held")
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._again: dict[bytes, Parked] = {}
+        self._first: dict[bytes, Parked] = {}
+        self._most = most
+        self._most_bytes = most_bytes
+        self.bytes = 0
+        self.held = 0
+
+    def __len__(self) -> int:
+        return len(self._again) + len(self._first)
+
+    def __contains__(self, ids: bytes) -> bool:
+        return ids in self._again or ids in self._first
+
+    def __iter__(self) -> Iterator[Parked]:
+        yield from self._again.values()
+        yield from self._first.values()
+
+    def add(self, waits: Parked) -> bool:
+        """Let ``waits`` wait; False when there is no room. Its ids must not wait already."""
+        if len(self) >= self._most or self.bytes + len(waits.raw) > self._most_bytes:
+            return False
+        (self._again if waits.again else self._first)[waits.ids] = waits
+        self._count(waits, 1)
+        return True
+
+    def take(self, ids: bytes) -> Parked:
+        """Return the NOTIFY ``ids``, which waits no longer; it must be there."""
+        waits = self._again.pop(ids, None) or self._first.pop(ids)
+        self._count(waits, -1)
+        return waits
+
+    def find(self, ids: bytes) -> Parked | None:
+        """Return the NOTIFY ``ids`` if it waits."""
+        return self._again.get(ids) or self._first.get(ids)
+
+    def since(self) -> float:
+        """Return since when those whose turn it is have waited, infinity when none waits."""
+        return min((next(iter(some.values())).since for some in (self._again, self._first) if some), default=math.inf)
+
+    def _count(self, waits: Parked, sign: int) -> None:
+        self.bytes += sign * len(waits.raw)
+        if not waits.ours:
+            self.held += sign * len(waits.raw)

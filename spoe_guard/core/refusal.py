@@ -1,0 +1,47 @@
+"""How long HAProxy waits for the news that there is no agent for it: longer each time, until an agent says HELLO.
+
+HAProxy up to 3.0 that is refused while a stream waits connects again at once, thousands of times a second, for as long as
+that stream has patience; and that stream sees its own timeout either way. From 3.1 on it asks once and fails the stream, so
+there every moment of a refusal held back is the stream's.
+"""
+
+from typing import Final
+
+SHORTEST_S: Final = 0.25
+LONGEST_S: Final = 5.0
+MOST_HELD: Final = 256  # held longer than the shortest time; as many connections of HAProxy's wait idle
+
+
+class Refusals:
+    """The refusals of one route, over all its sessions. Times in seconds, ``now`` monotonic.
+
+    The time doubles once per round: what is refused while the last round is still held back waits as long as that did, so
+    that ten threads of HAProxy refused at once count as one refusal.
+    """
+
+    __slots__ = ("_hold_s", "_round_over", "held")
+
+    def __init__(self) -> None:
+        self.held = 0  # right now, by ``hold`` and not yet ``let_go``
+        self._hold_s = 0.0
+        self._round_over = 0.0
+
+    def hold(self, now: float, *, patient: bool) -> float:
+        """Return when HAProxy is to be told; ``let_go`` must follow, once.
+
+        ``patient``: it is known to connect again at once. One that may not is told after the shortest time, and so is one
+        more than are held at most: told at once it would storm, and the shortest time is what keeps it from that.
+        """
+        self.held += 1
+        if now >= self._round_over:
+            self._hold_s = min(2 * self._hold_s, LONGEST_S) or SHORTEST_S
+            self._round_over = now + self._hold_s
+        return now + (self._hold_s if patient and self.held <= MOST_HELD else SHORTEST_S)
+
+    def let_go(self) -> None:
+        """HAProxy was told, or is gone."""
+        self.held -= 1
+
+    def succeeded(self) -> None:
+        """The agent said a HELLO that HAProxy was given: the next refusal is the first again."""
+        self._hold_s = self._round_over = 0.0

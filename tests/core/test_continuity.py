@@ -1,0 +1,68 @@
+"""Agent links come and go; HAProxy's connection lives on."""
+
+# ruff: noqa: E501 - a move and its outcome read best in one line
+
+from typing import Any
+
+import pytest
+
+from spoe_guard.core.config import Redispatch
+from tests.core.script import Talk, running
+
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
+LASTS: dict[str, Any] = {"give_up_s": 5.0}
+AGAIN: dict[str, Any] = {"give_up_s": 5.0, "redispatch": Redispatch.UNANSWERED}
+
+
+def talk(**config: Any) -> Talk:
+    return running(**{**LASTS, **config})
+
+
+def test_a_link_that_closes_while_nothing_is_open_is_replaced_with_the_next_notify() -> None:
+    talk().play("""
+        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
+        guard   waits 60        -> nothing
+        haproxy NOTIFY 1.1      -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
+        agent1  ACK 1.1         -> ok
+        haproxy NOTIFY 3.1      -> to_agent1 NOTIFY 3.1
+        agent1  ACK 3.1         -> ok
+    """)
+
+
+def test_with_unsent_what_the_lost_agent_had_counts_as_unanswered() -> None:
+    talk().play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, close agent
+        haproxy NOTIFY 3.1      -> held
+        guard   waits 0.005     -> dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+        agent1  ACK 1.1         -> drop late_ack
+        agent1  ACK 3.1         -> ok
+    """)
+
+
+def test_with_unanswered_what_the_lost_agent_had_goes_to_the_next_one_first() -> None:
+    talk(**AGAIN).play("""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   ACK 1.1         -> ok
+        agent   fin             -> answer disconnect_missing, lost closed 1/1, to_agent HAPROXY_DISCONNECT 0, dial 1, close agent
+        haproxy NOTIFY 5.1      -> held
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, redispatched unanswered 1, to_agent1 NOTIFY 3.1, to_agent1 NOTIFY 5.1
+        agent1  ACK 5.1 + ACK 3.1 -> ok
+    """)
+
+
+def test_a_notify_is_redispatched_once() -> None:
+    talk(**AGAIN).play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   rst             -> answer disconnect_missing, lost reset 1/1, close agent
+        guard   waits 0.005     -> dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unanswered 1, to_agent1 NOTIFY 1.1
+        agent1  rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, close agent1
+    """)

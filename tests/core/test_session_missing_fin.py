@@ -1,0 +1,103 @@
+"""An ACK without FIN may be the whole answer, or the first fragment of one: what comes next tells, or that nothing does."""
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from tests.core.frames import ABRT, ack, unset
+from tests.core.test_session_fragments import BAD_BOOL, FIRST, HALF, LOST, asked
+
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
+
+def test_an_ack_without_fin_that_may_be_all_passes_when_nothing_follows_it() -> None:
+    talk = asked().play(
+        """
+        agent <first>      -> held
+        guard waits 0.0099 -> nothing
+        guard waits 0.0001 -> repair missing_fin, to_haproxy ACK 1.1
+        """,
+        first=FIRST,
+    )
+    assert talk.written["to_haproxy"].endswith(ack())
+
+
+def test_the_next_frame_tells_at_once_that_nothing_follows() -> None:
+    asked().play(
+        """
+        agent <first> + ACK 3.1  -> repair missing_fin, to_haproxy ACK 1.1, to_haproxy ACK 3.1
+        """,
+        first=FIRST,
+    )
+
+
+def test_an_agent_that_does_not_set_fin_is_waited_for_once() -> None:
+    asked().play(
+        """
+        agent <first>      -> held
+        guard waits 0.01   -> repair missing_fin, to_haproxy ACK 1.1
+        agent <next>       -> repair missing_fin, repair ack_bad_bool, to_haproxy ACK 3.1
+        agent <cut>        -> held
+        """,
+        first=FIRST,
+        next=ack("3.1", payload=BAD_BOOL, flags=0),
+        cut=ack("5.1", payload=HALF, flags=0),
+    )
+
+
+def test_from_a_continuation_on_fin_alone_decides_even_where_it_came_too_late() -> None:
+    asked(frame_s=2.0).play(
+        f"""
+        agent <first>      -> held
+        guard waits 0.01   -> repair missing_fin, to_haproxy ACK 1.1
+        agent <late>       -> drop unknown_frame_type
+        agent <next>       -> held
+        guard waits 1.999  -> nothing
+        guard waits 0.001  -> {LOST}
+        agent <last> + <rest> -> repair fragmented_ack, to_haproxy ACK 5.1
+        """,
+        first=FIRST,
+        late=unset(),
+        next=ack("3.1", flags=0),
+        last=ack("5.1", flags=0),
+        rest=unset("5.1"),
+    )
+
+
+def test_a_continuation_of_nothing_says_nothing_of_fin() -> None:
+    asked().play(
+        """
+        agent <stray>      -> drop unknown_frame_type
+        agent <first>      -> held
+        guard waits 0.01   -> repair missing_fin, to_haproxy ACK 1.1
+        """,
+        stray=unset("9.1"),
+        first=FIRST,
+    )
+
+
+def test_an_abort_on_the_ack_itself_begins_no_fragments() -> None:
+    asked().play("agent <odd> -> repair missing_fin, repair reserved_flags, to_haproxy ACK 1.1", odd=ack(flags=ABRT))
+
+
+def test_behind_a_policy_that_ends_the_session_nothing_of_the_same_read_passes() -> None:
+    asked({Anomaly.MISSING_FIN: Action.CLOSE}).play(
+        """
+        agent <first> + ACK 3.1 -> close missing_fin, pass notify_unanswered, unanswered agent_gone 3, drop late_ack, \
+                to_agent HAPROXY_DISCONNECT 4, to_haproxy AGENT_DISCONNECT 4
+        """,
+        first=FIRST,
+    )
+
+
+def test_an_agent_that_once_sent_fragments_says_with_fin_that_an_ack_is_whole() -> None:
+    asked(frame_s=2.0).play(
+        f"""
+        agent <first> + <rest>    -> repair fragmented_ack, to_haproxy ACK 1.1
+        agent <next>              -> held
+        guard waits 1.999         -> nothing
+        guard waits 0.001         -> {LOST}
+        """,
+        first=FIRST,
+        rest=unset(),
+        next=ack("3.1", flags=0),
+    )

@@ -1,0 +1,143 @@
+"""What the fuzzer starts from: the recorded streams, the hazard table's rows and inputs, and what the lab gets wrong."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+
+from spoe_guard.lab import frames
+from spoe_guard.lab.agent import echo
+from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End
+from spoe_guard.settings.profiles import PROFILES
+from spoe_guard.wire import frame
+from tests.captures.test_captures import AGENTS, CAPTURES
+from tests.fuzz.case import KNOBS, WAITS, Case
+from tests.integration.hazards.inputs import INPUTS, Input
+from tests.integration.hazards.peer import Largest, Peer, Steps, good_hello, padded
+from tests.integration.hazards.table import TABLE
+from tests.properties import spop
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Move, Say, Wait
+
+GOODBYE = frames.disconnect(frame.HAPROXY_DISCONNECT)
+
+
+@cache
+def seeds() -> dict[str, Case]:
+    """By name. Where the captures are not there, they are not among them. Made once: rows of chance differ from time to time."""
+    return dict(_all())
+
+
+def _all() -> Iterator[tuple[str, Case]]:
+    for name, moves in (*_captures(), *_rows(), *_inputs(), *_misbehaviours(), *_good()):
+        yield name, Case(moves=moves)
+    # the same good conversation with every knob at every choice
+    [(_, good), *_] = _good()
+    for knob, choices in KNOBS.items():
+        for choice in dict.fromkeys(choices[1:]):
+            yield f"{knob} {choice}", Case(moves=good).turned(knob, choice)
+    for profile in PROFILES:
+        for family in frames.Family:
+            yield f"{profile} {family.name}", Case(moves=_opening(family)).turned("profile", profile)
+
+
+def _captures() -> Iterator[tuple[str, list[Move]]]:
+    seen = set()
+    for agent in AGENTS:
+        path = CAPTURES / f"{agent}.jsonl"
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            record = json.loads(line)
+            said, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
+            if (said, answered) in seen:
+                continue
+            seen.add((said, answered))
+            [hello, *_], [answer, *_] = spop.cut(said)[0], spop.cut(answered)[0]
+            moves: list[Move] = [Say(HAPROXY, hello), Say(AGENT, answer), Say(HAPROXY, said[len(hello) :])]
+            at = 0
+            for size in record["segments"]:
+                if rest := answered[max(at, len(answer)) : at + size]:
+                    moves.append(Say(AGENT, rest))
+                at += size
+            yield f"{agent} {record['id']} {len(seen)}", [*moves, Leave(AGENT)]
+
+
+def _notifies(count: int) -> list[frame.Frame]:
+    return [_parsed(frames.notify(2 * number + 1, 1, b"/%d" % number)) for number in range(count)]
+
+
+def _parsed(raw: bytes) -> frame.Frame:
+    parsed = frame.parse(raw)
+    assert parsed is not None
+    return parsed
+
+
+def _opening(family: frames.Family = frames.Family.APPLET) -> list[Move]:
+    offer = frames.haproxy_hello(family)
+    return [Say(HAPROXY, offer), Say(AGENT, good_hello(_parsed(offer)))]
+
+
+LARGEST = 16384 - 16  # on the wire: what an agent is offered by the mux behind the guard
+
+
+def _steps(steps: Steps) -> Iterator[Move]:
+    for step in steps:
+        if isinstance(step, Largest):
+            yield Say(AGENT, padded(step.ack, LARGEST))
+        elif isinstance(step, bytes):
+            if step:
+                yield Say(AGENT, step)
+        elif isinstance(step, End):
+            if step is not End.LINGER:
+                yield Leave(AGENT, reset=step is End.RESET)
+        else:
+            yield Wait(min(WAITS, key=lambda choice: abs(choice - step)))
+
+
+def _rows() -> Iterator[tuple[str, list[Move]]]:
+    for row in TABLE.values():
+        for family in frames.Family:
+            yield f"{row.id} {family.name}", _row(row.peer, family)
+
+
+def _row(peer: Peer, family: frames.Family) -> list[Move]:
+    offer = frames.haproxy_hello(family)
+    moves = [*_steps(peer.accept or ()), Say(HAPROXY, offer)]
+    hello = peer.hello(_parsed(offer)) if peer.hello else [good_hello(_parsed(offer), peer.capabilities)]
+    moves += _steps(hello)
+    notifies = _notifies(peer.hold)
+    moves.append(Say(HAPROXY, b"".join(each.raw for each in notifies)))
+    acks = [_parsed(frames.ack(each, echo(each))) for each in notifies]
+    moves += _steps(peer.play(acks) if peer.play else [each.raw for each in acks])
+    return [*moves, Say(HAPROXY, GOODBYE), *_steps(peer.goodbye or ()), Leave(HAPROXY)]
+
+
+def _inputs() -> Iterator[tuple[str, list[Move]]]:
+    for row in INPUTS.values():
+        yield row.id, _input(row)
+
+
+def _input(row: Input) -> list[Move]:
+    moves, said = ([], row.first) if row.first is not None else (_opening(), row.then)
+    parts = [said[: row.split], said[row.split :]]
+    moves += [Say(HAPROXY, part) for part in parts if part]
+    return [*moves, *([Leave(HAPROXY)] if row.end else [])]
+
+
+def _misbehaviours() -> Iterator[tuple[str, list[Move]]]:
+    notifies = _notifies(3)
+    acks = [_parsed(frames.ack(each, echo(each))) for each in notifies]
+    asked = Say(HAPROXY, b"".join(each.raw for each in notifies))
+    for name, row in MISBEHAVIOURS.items():
+        yield name, [*_opening(), asked, *_steps(row.play(acks))]
+
+
+def _good() -> Iterator[tuple[str, list[Move]]]:
+    notifies = _notifies(3)
+    moves = _opening()
+    for each in notifies:
+        moves += [Say(HAPROXY, each.raw), Say(AGENT, frames.ack(each, echo(each)))]
+    asked = Say(HAPROXY, b"".join(each.raw for each in notifies))
+    goodbye = Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))
+    answers = [Say(AGENT, frames.ack(each, echo(each))) for each in notifies]
+    yield "good", [*moves, Say(HAPROXY, GOODBYE), goodbye, Leave(HAPROXY)]
+    yield "behind the goodbye", [*_opening(), asked, goodbye, *answers]
+    yield "drained", [*_opening(), asked, *answers[:1], Drain(), *answers[1:]]
+    yield "check", [Say(HAPROXY, frames.healthcheck_hello()), Say(AGENT, frames.agent_hello()), Leave(HAPROXY)]

@@ -1,0 +1,35 @@
+"""Plays a case on the session, both paths of it, and asserts whatever is due: see driver.py for the books."""
+
+from spoe_guard.core.tally import Tally
+from tests.fuzz.case import BOOKS, EVERY, Case
+from tests.properties.checker import broken_promises
+from tests.properties.conversations import AGENT, HAPROXY
+from tests.properties.driver import Play, terms_of
+from tests.properties.hellos import first_offer
+
+
+def judge(case: Case) -> Play:
+    """Raises whatever the session raises, and AssertionError for a promise that is broken."""
+    config = case.config
+    fast, readable = (
+        Play(config, dial=case.knob("dial"), sizes=list(case.knob("pieces")), fast=fast).play(case.moves).finish()
+        for fast in (True, False)
+    )
+    _assert_alike(fast, readable)
+    judged = case.knob("judged")
+    if config.observe or judged == BOOKS:
+        return fast
+    if config.exact_keys and first_offer(fast.wires[HAPROXY].said) is None:
+        return fast  # what the checker takes for no HELLO at all may have been mended
+    broken = broken_promises(fast.transcript, terms_of(config), answers=judged == EVERY)
+    assert not broken, "\n".join(broken)
+    return fast
+
+
+def _assert_alike(fast: Play, readable: Play) -> None:
+    for side in (HAPROXY, AGENT):
+        assert fast.wires[side].got == readable.wires[side].got, f"the fast path and the readable one differ for the {side}"
+    assert fast.transcript == readable.transcript, "the fast path and the readable one differ in time"
+    assert fast.events == readable.events, "the fast path and the readable one report different events"
+    for name in Tally.__slots__:
+        assert getattr(fast.tally, name) == getattr(readable.tally, name), f"the fast path and the readable one differ in {name}"

@@ -1,0 +1,126 @@
+"""The parts of the fuzzer, and that it finds what it is there for; libFuzzer itself is run by `make fuzz`."""
+
+import importlib.util
+import random
+
+import pytest
+
+from spoe_guard.core import from_agent, outlet, torn, walker
+from spoe_guard.core.ledger import Fate
+from tests.captures.test_captures import AGENTS, CAPTURES
+from tests.fuzz import __main__ as command
+from tests.fuzz.case import Case, decode, encode
+from tests.fuzz.corpus import seeds
+from tests.fuzz.finding import fault, shown, shrunk
+from tests.fuzz.mutator import Mutator
+from tests.integration.hazards.table import TABLE
+from tests.peers import missing
+from tests.properties import spop
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Say, Wait
+
+PLAYS = 1500
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return seeds()
+
+
+def test_every_seed_keeps_every_promise(corpus):
+    assert {name: said for name, case in corpus.items() if (said := fault(case))} == {}
+
+
+def test_the_seeds_are_the_hazard_table_and_the_captures(corpus):
+    assert {name.rpartition(" ")[0] for name in corpus} >= TABLE.keys()
+    if not CAPTURES.is_dir():
+        missing("no captures", "put the recorded streams beside the project, or name their folder in SPOE_GUARD_CAPTURES")
+    assert {name.split()[0] for name in corpus} >= set(AGENTS)
+
+
+def test_a_case_survives_being_bytes(corpus):
+    moves = [Say(HAPROXY, b"a"), Say(AGENT, b"b" * 65535), Wait(0.3), Leave(HAPROXY), Leave(AGENT, reset=True), Drain(), Due()]
+    for case in (*corpus.values(), Case(moves=moves).turned("open_notifies", 1)):
+        assert decode(encode(case)) == case
+
+
+def test_any_bytes_are_a_case_that_can_be_played():
+    chance = random.Random(1)
+    for size in range(300):
+        case = decode(chance.randbytes(size))
+        assert fault(case) == ""
+        assert decode(encode(case)) == case
+
+
+def test_mutated_seeds_keep_every_promise(corpus):
+    chance, mutator = random.Random(2), Mutator(list(corpus.values()))
+    cases = [mutator.mutate(case, chance, most=5000) for case in chance.choices(list(corpus.values()), k=PLAYS)]
+    assert len({encode(case) for case in cases} - {encode(case) for case in corpus.values()}) > 0.8 * PLAYS
+    assert [fault(case) + "\n" + shown(shrunk(case)) for case in cases if fault(case)] == []
+
+
+def test_no_case_grows_beyond_what_it_is_told(corpus):
+    chance, mutator, case = random.Random(3), Mutator(list(corpus.values())), Case()
+    for _ in range(300):
+        case = mutator.mutate(case, chance, most=700)
+        assert sum(len(move.data) for move in case.moves if isinstance(move, Say)) <= 700
+
+
+judge_ack = from_agent.judge_ack
+
+
+def answered_twice(walker, said, now):
+    if walker.conv.fate(said.ids) is Fate.ANSWERED:
+        walker.pass_on(said, said.raw)
+    else:
+        judge_ack(walker, said, now)
+
+
+BREAKAGES = {
+    "a side is written to behind its last word": (outlet.Outlet, "seal", lambda self: None, "A3"),
+    "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
+    "what is held is not given back": (torn.TornStream, "release", lambda self: None, "held"),
+    "a frame out of place passes": (
+        walker.Walker, "misplaced", lambda self, anomaly, said, now: self.pass_on(said, said.raw), "H",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BREAKAGES)
+def test_a_guard_that_is_broken_is_found_out_by_the_seeds(corpus, monkeypatch, how):
+    where, name, broken, promise = BREAKAGES[how]
+    monkeypatch.setattr(where, name, broken)
+    said = [found for case in corpus.values() if (found := fault(case))]
+    assert any(promise in each for each in said), said[:3]
+
+
+def test_what_is_found_is_shown_as_short_as_it_gets(corpus, monkeypatch):
+    monkeypatch.setattr(outlet.Outlet, "seal", lambda self: None)
+    found = next(case for case in corpus.values() if fault(case).startswith("AssertionError: A3"))
+    small = shrunk(found)
+    assert fault(small).startswith("AssertionError: A3")
+    assert len(small.moves) < len(found.moves)
+    assert shown(small).startswith("knobs = {}\n")
+    assert f"Say(HAPROXY, bytes.fromhex('{small.moves[0].data.hex()}'))" in shown(small)
+
+
+def test_a_finding_is_played_again_from_its_file(corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "HOME", tmp_path)
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    file = tmp_path / "play"
+    file.write_bytes(encode(Case(moves=[Say(HAPROXY, spop.haproxy_hello())])))
+    assert command.show(file) == 0
+    monkeypatch.setattr(outlet.Outlet, "seal", lambda self: None)
+    file.write_bytes(encode(next(case for case in corpus.values() if fault(case))))
+    assert command.show(file) == 1
+    [small] = (tmp_path / "findings").iterdir()
+    assert f"-m tests.fuzz findings/{small.name}" in capsys.readouterr().out
+    assert command.show(small) == 1
+
+
+@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+def test_without_atheris_it_says_so_and_fails_only_where_it_is_promised(monkeypatch, capsys, ci, code):
+    monkeypatch.setattr("sys.argv", ["tests.fuzz"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("CI", ci)
+    assert command.main() == code
+    assert capsys.readouterr().out.startswith("skipped: atheris is not there")

@@ -98,6 +98,9 @@ class Fragments:
 
     def drop(self) -> None:
         """Drop what waits; the session is ending."""
+        if self._first is not None:
+            anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK
+            self._walker.judge(anomaly, self._first, 0.0, "the session ended before more of it came", Action.DROP)
         self._walker.way.drop(len(self.release()))
 
     def _more(self, first: frame.Frame, said: frame.Frame, now: float) -> None:

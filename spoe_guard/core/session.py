@@ -277,8 +277,10 @@ class Session:
             conv.spread(pace, now)
         ending = conv.state in ENDING
         if ending:
+            self._let_go()
             conv.conclude()
-            self._forget()
+            if conv.state is State.CLOSED:
+                self._forget()
         if ending or paced or stirred or conv.events:
             self._settle_up()
         elif now >= self.deadline:
@@ -310,15 +312,17 @@ class Session:
         if conv.link.number not in conv.links:
             conv.link = next(iter(conv.links.values()), conv.link)
 
-    def _forget(self) -> None:
-        """Let go of bytes that nothing will come of any more."""
+    def _let_go(self) -> None:
+        """Drop what agents began and nothing will come of any more."""
         for agent in self._agents.values():
             agent.torn.release()
             agent.fragments.drop()
-            if self._conv.state is State.CLOSED:
-                agent.forget()
-        if self._conv.state is State.CLOSED:
-            self._from_haproxy.forget()
+
+    def _forget(self) -> None:
+        """Drop the parts of frames that are still kept; the session is over."""
+        for agent in self._agents.values():
+            agent.forget()
+        self._from_haproxy.forget()
 
     def _settle_up(self) -> None:
         """Bring the books and the deadline up to date behind a step that was not ordinary."""

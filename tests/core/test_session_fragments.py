@@ -187,7 +187,8 @@ def test_fragments_are_dropped_with_the_session() -> None:
     talk = asked().play(
         """
         agent   <cut>                -> held
-        haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 3, ok, to_haproxy AGENT_DISCONNECT 0, close haproxy
+        haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 3, drop fragmented_ack, ok, to_haproxy AGENT_DISCONNECT 0, \
+                close haproxy
         agent   <rest>               -> drop frame_after_disconnect
         """,
         cut=CUT,
@@ -229,7 +230,8 @@ def test_behind_the_last_word_fragments_of_the_same_read_are_not_put_together() 
     asked({Anomaly.DISCONNECT_BEFORE_ACK: Action.PASS}).play(
         """
         agent <cut> + AGENT_DISCONNECT 7 + <rest> -> pass disconnect_before_ack, pass notify_unanswered, \
-                unanswered agent_gone 3, drop frame_after_disconnect, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 7
+                unanswered agent_gone 3, drop frame_after_disconnect, drop fragmented_ack, to_agent HAPROXY_DISCONNECT 0, \
+                to_haproxy AGENT_DISCONNECT 7
         """,
         cut=CUT,
         rest=unset(payload=SET_VAR[5:]),

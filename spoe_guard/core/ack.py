@@ -40,6 +40,10 @@ def judge_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes |
 def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
+    if not said.fin and whole is None and conv.holder(said.ids) is not walker.link:
+        walker.judge(Anomaly.MISSING_FIN, said, now, "the NOTIFY is in the hands of another agent", Action.DROP)
+        walker.pass_on(said, None)  # it may be a part of the answer, and there will be another
+        return
     raw = whole or walker.mend_flags(said, now)
     if raw is not None:
         raw = _mend_payload(walker, said, raw, now)
@@ -51,9 +55,9 @@ def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes 
 
 
 def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
-    """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered."""
+    """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered, unless another agent was given it meanwhile."""
     walker.pass_on(said, None)
-    if walker.conv.fate(said.ids) is Fate.OPEN:
+    if walker.conv.fate(said.ids) is Fate.OPEN and walker.link.state is not State.CLOSING:
         walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 

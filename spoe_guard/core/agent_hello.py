@@ -14,6 +14,30 @@ if TYPE_CHECKING:
     from spoe_guard.core.from_agent import FromAgent
 
 
+def greet(walker: "FromAgent", now: float) -> None:
+    """Give an agent that was reached HAPROXY-HELLO, and hear what it may have said before."""
+    conv, link, offer = walker.conv, walker.link, walker.conv.offer
+    if offer is None:  # pragma: no cover - nothing is dialled before there is one
+        return
+    link.hello_given = True
+    if offer.raw is conv.hello_raw:
+        link.way.forward(offer.raw)
+    elif conv.hello_raw:
+        link.way.drop(len(conv.hello_raw))
+        conv.tell_agent(link, offer.raw, AuthoredReason.HELLO_NORMALISED)
+    else:
+        negotiated = offer.replayed(conv.told_size) if conv.state is State.RUNNING else offer.raw
+        conv.tell_agent(link, negotiated, AuthoredReason.REPLAYED)
+    conv.hello_raw = b""
+    link.size = offer.max_frame_size
+    link.state = State.AGENT_HELLO
+    if conv.state is State.DIALLING:
+        conv.state = State.AGENT_HELLO
+    link.connect_by = math.inf
+    link.hello_by = now + conv.config.hello_s
+    walker.release_early(now)
+
+
 def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float) -> None:
     """Pass an AGENT-HELLO that HAProxy will take (promise H2); the session runs from then on."""
     conv = walker.conv
@@ -21,7 +45,7 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     if raw is None:
         walker.pass_on(said, None)
         return
-    hello = AgentHello(said, offer, pipelining=conv.config.in_flight > 0)
+    hello = AgentHello(said, offer, pipelining=conv.in_flight > 0)
     keep_capabilities = False
     rewrite = False
     for problem in hello.problems:
@@ -58,7 +82,7 @@ def judge_refusal(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     if conv.state is State.RUNNING:
         walker.judge(Anomaly.HELLO_REFUSED, said, now, detail, Action.DROP)
         walker.pass_on(said, None)
-        conv.failed(walker.link, now, DialFailure.OTHER, f"it refused HELLO: {detail}")
+        conv.not_reached(walker.link, DialFailure.OTHER, f"it refused HELLO: {detail}", now)
         return
     if walker.judge(Anomaly.HELLO_REFUSED, said, now, detail) is Action.PASS:
         word.fit = word.passable

@@ -18,8 +18,8 @@ class AgentLink:
     ``size``: negotiated, most bytes behind the length prefix, both ways. ``done``: the connection is closed, was asked
     to close, or never was. ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
     ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
-    that another link answered while this agent has them in hand, with their times. ``kept``: copies of what is open.
-    ``useful``: its agent has answered a NOTIFY. ``heard``: when it last said anything.
+    that are settled while this agent has them in hand, with their times. ``kept``: copies of what is open.
+    ``heard``: when it last said anything.
     ``dial`` and ``close``: what the shell is to do at the end of this step; ``stirs``: there is something of the kind.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
@@ -27,7 +27,7 @@ class AgentLink:
     __slots__ = (
         "close", "close_by", "connect_by", "dial", "done", "fragments", "heard", "hello_by", "hello_given", "kept", "leave_by",
         "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "size", "state", "stirs",
-        "useful", "way",
+        "way",
     )  # fmt: skip
 
     def __init__(self, number: int, past: Past, books: Books) -> None:
@@ -40,7 +40,6 @@ class AgentLink:
         self.limited = False
         self.owing: dict[bytes, float] = {}
         self.kept: Kept | None = None
-        self.useful = False
         self.heard = 0.0
         self.fragments = False  # negotiated
         self.done = True

@@ -37,7 +37,7 @@ class Exchange:
 
     ``haproxy_done``: its connection is closed, or was asked to close. ``links`` by number, those that are not over.
     ``pace``: how fast HAProxy is written to, None where that does not matter. ``close_waits``: HAProxy's connection is to be
-    closed behind what ``pace`` has queued.
+    closed behind what ``pace`` has queued. ``stirred``: something waits or is kept back, so this step is no ordinary one.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
@@ -54,6 +54,7 @@ class Exchange:
         self.close_waits = False
         self.out = Output()
         self.events: list[Event] = []
+        self.stirred = False
         self.offer: Offer | None = None
         self.one_at_a_time = False  # HAProxy has neither pipelining nor async
         self.most_unjudged = config.open_notifies  # NOTIFYs open, up to which the fast path may open another
@@ -127,9 +128,9 @@ class Exchange:
         link = self.holder(ids)
         if link is not None:  # pragma: no branch - it is open
             since = link.ledger.open.pop(ids)
-            if link is not via:
+            if link is not via and via.state is State.CLOSING:  # which had it before; an agent with async answers once
                 link.owing[ids] = since
-            via.useful = True
+            via.ledger.useful = True
             self.tally.observe_ack(now - since)
             self.tally.open_notifies -= 1
             self.past.remember(ids, Fate.ANSWERED)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from spoe_guard.core.ack import UNWANTED, lose_ack, settle_ack
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.ledger import Fate
-from spoe_guard.core.states import State
 from spoe_guard.wire import frame
 
 if TYPE_CHECKING:
@@ -34,17 +33,13 @@ def send_home(walker: "FromAgent", said: frame.Frame, now: float) -> bool:
     return True
 
 
-def take_in(walker: "FromAgent", raw: bytes, now: float) -> None:
-    """Treat ``raw``, a whole ACK that another session handed over, as one of this session's own agent."""
-    conv = walker.conv
-    said = frame.parse(raw)
-    if said is None or conv.state is State.CLOSED:
-        return
-    fate = conv.fate(said.ids)
+def take_in(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+    """Treat ``said``, an ACK that another session handed over, as one of this session's own agent."""
+    fate = walker.conv.fate(said.ids)
     if fate is not Fate.OPEN:  # the same ACK twice in one read of the other link: only the first was waited for
         walker.judge(UNWANTED[fate], said, now, action=Action.DROP)
         walker.pass_on(said, None)
-    elif len(raw) - frame.LENGTH_BYTES > walker.limit():
+    elif len(said.raw) - frame.LENGTH_BYTES > walker.limit():
         walker.judge(Anomaly.OVERSIZE_FRAME, said, now, f"at most {walker.limit()} negotiated")
         lose_ack(walker, said, now)
     else:

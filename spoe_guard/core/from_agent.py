@@ -1,5 +1,7 @@
 """What an agent sends, on its way to HAProxy."""
 
+from typing import Final
+
 from spoe_guard.core import goodbye
 from spoe_guard.core.ack import UNWANTED, judge_ack, settle_ack
 from spoe_guard.core.agent_hello import judge_hello, judge_refusal, judge_trailing, note_goodbye
@@ -12,10 +14,14 @@ from spoe_guard.core.foreign import send_home
 from spoe_guard.core.fragments import Fragments
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.scanner import scan_acks
-from spoe_guard.core.states import State, step
+from spoe_guard.core.states import BEFORE_DIAL, State, step
 from spoe_guard.core.torn import TornStream, looks_torn
 from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame
+
+# To look a member up in its enum takes as long as the rest of a test.
+_RUNNING: Final = State.RUNNING
+_REFUSING: Final = State.REFUSING
 
 
 class FromAgent(Walker):
@@ -39,15 +45,13 @@ class FromAgent(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
         conv, link = self.conv, self.link
-        if link.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
+        if link.state is not _RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
-        stop = scan_acks(buf, pos, end, link.size, link.ledger, conv.tally, now)
-        link.useful = link.useful or stop > pos
-        return stop
+        return scan_acks(buf, pos, end, link.size, link.ledger, conv.tally, now)
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.link.done
+        return self.broken or self.torn.open or self.conv.state is _REFUSING or self.link.done
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to HAProxy."""
@@ -56,7 +60,7 @@ class FromAgent(Walker):
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they came off the wire."""
         self.conv.tally.bytes_to_haproxy += len(data)
-        if self.link.state is State.HAPROXY_HELLO or self.link.state is State.DIALLING:
+        if self.link.state is not _RUNNING and self.link.state in BEFORE_DIAL:
             self._hold_early(data, now)
         else:
             super().receive(data, now)
@@ -120,13 +124,14 @@ class FromAgent(Walker):
 
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
         """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
-        conv = self.conv
-        if conv.state is State.RUNNING and conv.lasts:  # it is this link that cannot go on
-            if self.link.state is State.AGENT_HELLO:
-                conv.failed(self.link, now, DialFailure.OTHER, "its AGENT-HELLO cannot be used")
-            else:
-                conv.lose(self.link, now, LinkLoss.ANOMALY)
-        elif self.link.state is State.AGENT_HELLO:
+        conv, state = self.conv, self.link.state
+        if conv.lasts and state is State.CLOSING:
+            self.link.shut()  # it was told goodbye already
+        elif conv.lasts and state is not State.AGENT_HELLO:  # it is this link that cannot go on
+            conv.lose(self.link, now, LinkLoss.ANOMALY)
+        elif conv.lasts and conv.state is State.RUNNING:
+            conv.not_reached(self.link, DialFailure.OTHER, "its AGENT-HELLO cannot be used", now)
+        elif state is State.AGENT_HELLO:
             conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
         else:
             super().fail(now, status)
@@ -167,7 +172,7 @@ class FromAgent(Walker):
         action = conv.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
         if conv.lasts and action is Action.ANSWER:
             if early:
-                conv.failed(self.link, now, DialFailure.OTHER, detail)
+                conv.not_reached(self.link, DialFailure.OTHER, detail, now)
             else:
                 conv.lose(self.link, now, LinkLoss.RESET if reason is EndReason.RESET else LinkLoss.CLOSED)
             return
@@ -241,6 +246,16 @@ class FromAgent(Walker):
         room = self.conv.config.held_bytes - self.inlet.held
         self.inlet.keep(data[:room], self.conv.config.held_bytes + 1, now)
         self.way.drop(max(0, len(data) - room))
+
+    def let_go(self) -> None:
+        """Drop what was begun in pieces: nothing will come of it any more."""
+        self.torn.release()
+        self.fragments.drop()
+
+    def forget(self) -> None:
+        """Drop all that is still kept; the link is gone."""
+        self.let_go()
+        super().forget()
 
     def release_early(self, now: float) -> None:
         """Walk what the agent said before it was asked."""

@@ -1,6 +1,7 @@
 """What HAProxy, or whoever connected, sends, on its way to the agent."""
 
 import math
+from typing import Final
 
 from spoe_guard.core import goodbye, hello
 from spoe_guard.core.agent_link import AgentLink
@@ -15,6 +16,8 @@ from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame, messages, varint
+
+_RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
 
 class FromHAProxy(Walker):
@@ -34,14 +37,17 @@ class FromHAProxy(Walker):
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary NOTIFYs."""
-        conv = self.conv
-        if conv.state is not State.RUNNING or conv.draining or conv.parking.bytes:
+        conv, link = self.conv, self.conv.link
+        most = conv.most_unjudged
+        if conv.draining:
             return pos
-        link = conv.ready()
-        if link is None:
-            return pos
+        if link.state is not _RUNNING or link.limited or len(conv.links) > 1:
+            other = None if conv.parking.bytes else conv.ready()
+            if other is None:
+                return pos
+            link, most = other, conv.room(other, most)
         self.way = link.way
-        stop = scan_notifies(buf, pos, end, link.size, conv.room(link, conv.most_unjudged), link.ledger, conv.tally, now)
+        stop = scan_notifies(buf, pos, end, link.size, most, link.ledger, conv.tally, now)
         if link.kept is not None:
             keep_copies(link, buf, pos, stop)
         return stop
@@ -154,6 +160,7 @@ class FromHAProxy(Walker):
         conv.state = State.DIALLING
         conv.hello_by = math.inf
         conv.hello_raw = said.raw
+        conv.stirred = True
         conv.dial(conv.link, now)
 
     def _get_to_know(self) -> None:
@@ -214,7 +221,8 @@ class FromHAProxy(Walker):
     def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
         """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
         conv = self.conv
-        length, size = len(said.raw) - frame.LENGTH_BYTES, (conv.ready() or conv.link).size
+        link = conv.ready()
+        length, size = len(said.raw) - frame.LENGTH_BYTES, link.size if link is not None else conv.told_size
         if length > size:
             return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {size}")
         fault = messages.check(said.raw, said.payload_at, len(said.raw))
@@ -251,13 +259,8 @@ class FromHAProxy(Walker):
         if link is None or conv.parking.bytes:
             conv.park(waits, now)
             return
-        self._make_room(link, now)
+        conv.make_room(now)
         conv.send(link, waits)
-
-    def _make_room(self, link: AgentLink, now: float) -> None:
-        """Let the oldest NOTIFY give way where no more may be open."""
-        if len(link.ledger.open) >= self.conv.room(link, self.conv.config.open_notifies):
-            self.conv.give_up(link.ledger.oldest(), now, UnansweredReason.LIMIT)
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
         """A NOTIFY without FIN, or an UNSET that continues one: all of it goes to one agent, or to none."""
@@ -271,7 +274,7 @@ class FromHAProxy(Walker):
             if first and not conv.waited_for(said.ids):
                 if conv.one_at_a_time:
                     conv.supersede(now)
-                self._make_room(link, now)
+                conv.make_room(now)
                 link.ledger.open[said.ids] = now
                 conv.tally.open_notifies += 1
             elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):

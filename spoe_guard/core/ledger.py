@@ -62,15 +62,16 @@ class Past:
 class Ledger:
     """The NOTIFYs one agent has in hand: ``open`` by ids, each with the time HAProxy sent it, the oldest first.
 
-    ``mixed``: among them may be some that an agent before had, older than those before them.
+    ``mixed``: among them may be some that an agent before had, older than those before them. ``useful``: an ACK has come.
     """
 
-    __slots__ = ("mixed", "open", "past")
+    __slots__ = ("mixed", "open", "past", "useful")
 
     def __init__(self, past: Past | None = None) -> None:
         self.open: dict[bytes, float] = {}
         self.past = past or Past()
         self.mixed = False
+        self.useful = False
 
     def oldest(self) -> bytes:
         """Return the ids of the NOTIFY that has been open longest; there must be one."""

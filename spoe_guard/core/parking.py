@@ -25,11 +25,12 @@ class Parking:
     ``held`` are the bytes among them that are HAProxy's own.
     """
 
-    __slots__ = ("_again", "_first", "_most", "_most_bytes", "bytes", "held")
+    __slots__ = ("_again", "_first", "_mixed", "_most", "_most_bytes", "bytes", "held")
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._again: dict[bytes, Parked] = {}
         self._first: dict[bytes, Parked] = {}
+        self._mixed = False  # of several links that were lost: not in order
         self._most = most
         self._most_bytes = most_bytes
         self.bytes = 0
@@ -42,7 +43,7 @@ class Parking:
         return ids in self._again or ids in self._first
 
     def __iter__(self) -> Iterator[Parked]:
-        yield from self._again.values()
+        yield from self._in_order().values()
         yield from self._first.values()
 
     def add(self, waits: Parked) -> bool:
@@ -50,6 +51,7 @@ class Parking:
         if len(self) >= self._most or self.bytes + len(waits.raw) > self._most_bytes:
             return False
         (self._again if waits.again else self._first)[waits.ids] = waits
+        self._mixed = self._mixed or waits.again
         self._count(waits, 1)
         return True
 
@@ -63,9 +65,25 @@ class Parking:
         """Return the NOTIFY ``ids`` if it waits."""
         return self._again.get(ids) or self._first.get(ids)
 
+    def first(self) -> Parked:
+        """Return the NOTIFY whose turn it is; there must be one."""
+        return next(iter(self))
+
+    def oldest(self) -> Parked:
+        """Return the NOTIFY that HAProxy sent first; there must be one."""
+        heads = [next(iter(some.values())) for some in (self._in_order(), self._first) if some]
+        return min(heads, key=lambda waits: waits.since)
+
     def since(self) -> float:
-        """Return since when those whose turn it is have waited, infinity when none waits."""
-        return min((next(iter(some.values())).since for some in (self._again, self._first) if some), default=math.inf)
+        """Return since when that one has waited, infinity when none waits."""
+        return self.oldest().since if len(self) else math.inf
+
+    def _in_order(self) -> dict[bytes, Parked]:
+        """Return what links that were lost had, the oldest first."""
+        if self._mixed:
+            self._again = dict(sorted(self._again.items(), key=lambda item: item[1].since))
+            self._mixed = False
+        return self._again
 
     def _count(self, waits: Parked, sign: int) -> None:
         self.bytes += sign * len(waits.raw)

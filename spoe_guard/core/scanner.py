@@ -70,6 +70,7 @@ def scan_acks(buf: bytes, pos: int, end: int, max_length: int, ledger: Ledger, t
         pos = after
     count = before - len(opened)
     if count:
+        ledger.useful = True
         tally.frames_to_haproxy[frame.ACK] += count
         tally.open_notifies -= count
     return pos

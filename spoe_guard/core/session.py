@@ -7,12 +7,14 @@ import math
 from typing import Final
 
 from spoe_guard.core import foreign, goodbye
+from spoe_guard.core.agent_hello import greet
 from spoe_guard.core.agent_link import AgentLink
-from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.continuity import Continuity
 from spoe_guard.core.conversation import ENDING, LastWord
-from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss
+from spoe_guard.core.deadlines import Deadlines
+from spoe_guard.core.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
 from spoe_guard.core.output import Close, LinkOutput, Output
@@ -20,8 +22,10 @@ from spoe_guard.core.place import Place
 from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
+from spoe_guard.wire import frame
 
 _AGENT: Final = Side.AGENT
+_RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
 
 class Session:
@@ -37,7 +41,8 @@ class Session:
         self._fast = fast
         self._from_haproxy = FromHAProxy(self._conv, fast=fast)
         self._agents = {0: FromAgent(self._conv, self._conv.link, fast=fast)}  # by the number of the link
-        self._active = now
+        self._times = Deadlines(self._conv, self._from_haproxy, self._agents, now)
+        self._soonest_s = self._times.soonest_s
         self._held = 0
         self._keeps = False  # the side that was just heard keeps bytes back
         self.deadline = self._conv.hello_by
@@ -65,7 +70,7 @@ class Session:
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """Bytes came from ``side``; from the agent on the link of that number."""
-        self._active = now
+        self._times.active = now
         if side is _AGENT:
             agent = self._agents.get(link)
             if agent is None:  # it was told goodbye, and is gone
@@ -82,22 +87,29 @@ class Session:
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """``raw``, an ACK for a NOTIFY of this session, came on the link of another one: its ``Output.foreign``."""
-        self._active = now
-        foreign.take_in(self._agents[self._conv.link.number], raw, now)
+        conv = self._conv
+        self._times.active = now
+        said = frame.parse(raw)
+        link = conv.holder(said.ids) if said is not None else None
+        agent = self._agents.get((link or conv.link).number)
+        if said is None or agent is None or conv.state is State.CLOSED:
+            conv.to_haproxy.drop(len(raw))
+        else:
+            foreign.take_in(agent, said, now)
         return self._step(now)
 
     def agent_connected(self, now: float, link: int = 0) -> Output:
         """The agent link that ``Output.dial`` asked for is up."""
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is State.DIALLING:
-            self._greet(agent, now)
+            greet(agent, now)
         return self._step(now)
 
     def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
         """The agent could not be dialled."""
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is State.DIALLING:
-            self._not_reached(agent.link, reason, detail, now)
+            self._conv.not_reached(agent.link, reason, detail, now)
             agent.link.done = True
         return self._step(now)
 
@@ -138,13 +150,14 @@ class Session:
         elif now >= conv.hello_by:
             conv.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, word=LastWord.CLOSE)
         elif conv.state not in ENDING:
-            self._overdue(now)
+            self._times.overdue(now)
         return self._step(now)
 
     def release(self) -> tuple[bytes, bytes]:
         """Return the raw bytes held back (to_agent, to_haproxy), for a shell that goes on without the session.
 
-        Takes the session out of the route's gauges; it must not be used afterwards.
+        Those of an agent are of the one link that is not closed, where there are several. Takes the session out of the
+        route's gauges; it must not be used afterwards.
         """
         conv = self._conv
         conv.tally.held_bytes -= self._held
@@ -157,147 +170,61 @@ class Session:
         conv.state = State.CLOSED
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
-        agent = self._agents.get(conv.link.number)
+        link = next((link for link in conv.links.values() if not link.done), conv.link)
+        agent = self._agents.get(link.number)
         to_haproxy = conv.take_queue() + conv.to_haproxy.take() + said
         to_haproxy += agent.fragments.release() + agent.inlet.release() if agent else b""
-        parked = b"".join(waits.raw for waits in conv.parking if not waits.ours)
-        return conv.link.way.take() + conv.hello_raw + parked + self._from_haproxy.inlet.release(), to_haproxy
-
-    # --- time --------------------------------------------------------------------------------------------------------
-
-    def _not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
-        """A dial or a HELLO came to nothing: another is tried, or that was it."""
-        conv = self._conv
-        if conv.lasts:
-            conv.failed(link, now, reason, detail)
-        else:
-            conv.events.append(AgentUnreachable(reason, detail))
-            self._unreachable(detail, now)
-
-    def _unreachable(self, detail: str, now: float) -> None:
-        """There is no agent: HAProxy is told, slowly where it has no AGENT-HELLO yet."""
-        conv = self._conv
-        action = conv.judge(_AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=detail)
-        if action is not Action.ANSWER:
-            conv.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, word=LastWord.CLOSE)
-        elif conv.state is State.RUNNING:
-            conv.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=goodbye.STATUS_RESOURCES)
-        else:
-            conv.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
-
-    def _overdue(self, now: float) -> None:
-        """A dial or HELLO that takes too long, frames that stand still, NOTIFYs past their deadline, nothing at all."""
-        conv, config = self._conv, self._conv.config
-        for agent in self._agents.values():
-            if self._link_overdue(agent, now):
-                return
-        if now >= self._from_haproxy.inlet.since + config.frame_s:
-            self._from_haproxy.truncated(self._stuck)
-            conv.finish(now, EndedBy.HAPROXY, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
-        elif now >= self._active + config.idle_s:
-            conv.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
-        elif now >= conv.away_since + config.give_up_s:
-            self._unreachable(f"no agent for {config.give_up_s:g} s; the last try: {conv.last_failure}", now)
-        else:
-            conv.lose_patience(now)
-
-    def _link_overdue(self, agent: FromAgent, now: float) -> bool:
-        """Deal with what takes too long on one link; False when nothing does."""
-        conv, config, link = self._conv, self._conv.config, agent.link
-        if now >= link.connect_by:
-            link.shut(Close.ABORT)
-            self._not_reached(link, DialFailure.TIMEOUT, f"no connection within {config.connect_s:g} s", now)
-        elif now >= link.hello_by:
-            self._not_reached(link, DialFailure.HELLO_TIMEOUT, f"no AGENT-HELLO within {config.hello_s:g} s", now)
-        elif now >= agent.inlet.since + config.frame_s and link.state is not State.CLOSING:
-            agent.truncated(self._stuck)
-            if conv.lasts:
-                conv.lose(link, now, LinkLoss.FRAME_TIMEOUT)
-            else:
-                conv.finish(now, EndedBy.AGENT, EndReason.FRAME_TIMEOUT, status=goodbye.STATUS_TIMEOUT)
-        elif now >= agent.fragments.by:
-            agent.fragments.over(now, self._stuck)
-        elif now >= link.leave_by:
-            conv.lose(link, now, link.leaving_as)
-        elif now >= link.close_by:
-            link.shut()
-        elif now >= conv.idle_until(link):
-            conv.lose(link, now, LinkLoss.RETIRED)
-        elif now >= conv.blocked_until(link):
-            conv.unblock(link, now)
-        else:
-            return False
-        return True
-
-    @property
-    def _stuck(self) -> str:
-        return f"no more of it within {self._conv.config.frame_s:g} s"
-
-    def _greet(self, agent: FromAgent, now: float) -> None:
-        """Give the agent HAPROXY-HELLO, and hear what it may have said before."""
-        conv, link, offer = self._conv, agent.link, self._conv.offer
-        if offer is None:  # pragma: no cover - nothing is dialled before there is one
-            return
-        link.hello_given = True
-        if offer.raw is conv.hello_raw:
-            link.way.forward(offer.raw)
-        elif conv.hello_raw:
-            link.way.drop(len(conv.hello_raw))
-            conv.tell_agent(link, offer.raw, AuthoredReason.HELLO_NORMALISED)
-        else:
-            negotiated = offer.replayed(conv.told_size) if conv.state is State.RUNNING else offer.raw
-            conv.tell_agent(link, negotiated, AuthoredReason.REPLAYED)
-        conv.hello_raw = b""
-        link.size = offer.max_frame_size
-        link.state = State.AGENT_HELLO
-        if conv.state is State.DIALLING:
-            conv.state = State.AGENT_HELLO
-        link.connect_by = math.inf
-        link.hello_by = now + conv.config.hello_s
-        agent.release_early(now)
+        parked = b"".join(waits.raw for waits in conv.parking if not waits.again)
+        return link.way.take() + conv.hello_raw + parked + self._from_haproxy.inlet.release(), to_haproxy
 
     # --- the end of every step -----------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Output:
         conv = self._conv
-        stirred = bool(conv.events or self._held or self._keeps or conv.parking.bytes or conv.hello_raw)
-        if stirred or now >= self.deadline:
+        stirred = conv.stirred or self._keeps or conv.events or now >= self.deadline
+        if stirred:
             conv.pump(now)
             self._take_in()
-        if conv.state is State.LEAVING:
-            if not conv.open_notifies:
-                conv.leave(now)
-        elif conv.draining and conv.state is State.RUNNING and not conv.open_notifies and not conv.parking:
-            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+        if conv.state is not _RUNNING or conv.draining:
+            self._wind_up(now)
         conv.out.to_haproxy = said = conv.to_haproxy.take()
         pace = conv.pace
-        paced = False
         if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
-            paced = True
+            stirred = True
             conv.spread(pace, now)
-        ending = conv.state in ENDING
-        if ending:
+        if conv.state is not _RUNNING and conv.state in ENDING:
+            stirred = True
             self._let_go()
             conv.conclude()
             if conv.state is State.CLOSED:
                 self._forget()
-        if ending or paced or stirred or conv.events:
+        if stirred or conv.events:
             self._settle_up()
-        elif now >= self.deadline:
-            self.deadline = self._next_deadline()
-        elif conv.config.answer_deadline_s is not None and conv.link.ledger.open:
-            self.deadline = min(self.deadline, now + conv.config.answer_deadline_s)
-        return self._collect()
-
-    def _collect(self) -> Output:
-        """Return what this step writes, dials and closes."""
-        conv = self._conv
+        elif now + self._soonest_s < self.deadline:
+            self.deadline = now + self._soonest_s
         out = conv.out
         conv.out = Output()
         link = conv.link
+        if link.stirs or len(conv.links) > 1:
+            return self._order_all(out, link)
+        out.link = link.number
+        out.to_agent = link.way.take()
+        return out
+
+    def _wind_up(self, now: float) -> None:
+        """End what waits for open NOTIFYs only, once none is."""
+        conv = self._conv
+        if conv.open_notifies or conv.parking.bytes:
+            return
+        if conv.state is State.LEAVING:
+            conv.leave(now)
+        elif conv.draining and conv.state is _RUNNING:
+            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+
+    def _order_all(self, out: Output, link: AgentLink) -> Output:
+        """Put into ``out`` what ``link`` and all the others are to do, and return it."""
         _order(out, link)
-        if len(conv.links) > 1:
-            out.more = [_order(LinkOutput(other.number), other) for other in conv.links.values() if other is not link]
+        out.more = [_order(LinkOutput(other.number), other) for other in self._conv.links.values() if other is not link]
         return out
 
     def _take_in(self) -> None:
@@ -315,8 +242,7 @@ class Session:
     def _let_go(self) -> None:
         """Drop what agents began and nothing will come of any more."""
         for agent in self._agents.values():
-            agent.torn.release()
-            agent.fragments.drop()
+            agent.let_go()
 
     def _forget(self) -> None:
         """Drop the parts of frames that are still kept; the session is over."""
@@ -333,31 +259,11 @@ class Session:
             held += len(conv.held.frame.raw)
         conv.tally.held_bytes += held - self._held
         self._held = held
+        conv.stirred = held > 0 or conv.parking.bytes > 0
         if conv.events:
             conv.out.events = conv.events
             conv.events = []
-        self.deadline = self._next_deadline()
-
-    def _next_deadline(self) -> float:
-        conv, config = self._conv, self._conv.config
-        if conv.state is State.CLOSED:
-            return math.inf
-        if conv.state is State.CLOSING:
-            return min(conv.close_by, conv.pace_by)
-        by = min(conv.hello_by, conv.hold_by, conv.pace_by, conv.patience_ends(), conv.may_open_at())
-        by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._active + config.idle_s)
-        for agent in self._agents.values():
-            by = min(by, self._link_deadline(agent))
-        return by
-
-    def _link_deadline(self, agent: FromAgent) -> float:
-        conv, config, link = self._conv, self._conv.config, agent.link
-        by = min(link.connect_by, link.hello_by, link.leave_by, link.close_by, conv.idle_until(link), conv.blocked_until(link))
-        if link.state is not State.CLOSING:
-            by = min(by, agent.inlet.since + config.frame_s, agent.fragments.by)
-        if config.answer_deadline_s is not None:
-            by = min(by, link.ledger.since() + config.answer_deadline_s)
-        return by
+        self.deadline = self._times.next()
 
 
 def _order(order: LinkOutput, link: AgentLink) -> LinkOutput:

@@ -62,6 +62,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[int, State]]] = {
 # HAProxy has no AGENT-HELLO yet, so it may not send a NOTIFY, and may not be sent an ACK.
 BEFORE_HELLO: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING, _S.AGENT_HELLO, _S.REFUSING))
 
+BEFORE_DIAL: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING))  # of an agent link: it was given no HELLO yet
+
 
 def step(state: State, side: Side, type_: int) -> tuple[State, Anomaly | None]:
     """Return the state after a frame of ``type_`` from ``side``, and what was wrong with it, if anything.

@@ -183,7 +183,7 @@ class Talk:
         last = [event for event in out.events if isinstance(event, SessionEnded)]
         assert not last or last == [out.events[-1]], "SessionEnded is to be the last event"
         if isinstance(self.session, Session):
-            assert self.session.deadline <= self.session._next_deadline(), "the timer would ring too late"
+            assert self.session.deadline <= self.session._times.next(), "the timer would ring too late"
         words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
         orders = [order for order in (out, *out.more) if order.to_agent or order.dial or order.close_agent is not Close.KEEP]
         for order in orders:

@@ -98,7 +98,7 @@ def test_traffic_is_counted_and_readiness_follows_the_agent(run_guard, loop):
 
 
 def test_an_agent_that_is_not_there_is_said_and_makes_the_guard_unready(run_guard, tmp_path):
-    guard = run_guard(f"unix:{tmp_path}/no.sock")
+    guard = run_guard(f"unix:{tmp_path}/no.sock", settings={"SPOE_GUARD_ROUTES__0__LINKS__GIVE_UP": "100ms"})
 
     async def talk() -> None:
         async with await Engine.tcp(port_of(guard)) as engine:

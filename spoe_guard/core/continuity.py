@@ -104,7 +104,7 @@ class Continuity(Dispatch):
         lost: list[bytes] = []
         for ids, since in had:
             copy = link.kept.get(ids) if link.kept is not None and now < since + longest else None
-            if copy is None or not self.wait(Parked(ids, copy, since, again=True, ours=True)):
+            if copy is None or not self.wait(Parked(ids, copy, since, again=True, ours=True, lost_at=now)):
                 lost.append(ids)
         if lost:
             self._settle(lost, now, UnansweredReason.AGENT_GONE)
@@ -193,7 +193,7 @@ class Continuity(Dispatch):
 
     def patience_ends(self) -> float:
         """Return when what waits has waited long enough: for any link, or for room on one."""
-        return min(self.away_since + self.config.give_up_s, self.parking.since() + self._longest_wait_s)
+        return min(self.away_since + self.config.give_up_s, self.parking.since() + self._longest_wait_s, self.doubted_until())
 
     def lose_patience(self, now: float) -> None:
         """Count NOTIFYs as unanswered that agents have in hand, or that wait for one, for too long."""

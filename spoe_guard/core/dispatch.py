@@ -1,5 +1,6 @@
 """Which agent link a NOTIFY goes to, where it waits while there is none, and what settles it."""
 
+import math
 from typing import Final
 
 from spoe_guard.core.agent_link import AgentLink
@@ -14,6 +15,8 @@ from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
+
+DOUBT_S: Final = 0.02  # for the ends of all links of an agent that died to be read
 
 # The NOTIFY is settled for HAProxy, while an agent still works on it.
 _STILL_IN_HAND: Final = frozenset((UnansweredReason.LIMIT, UnansweredReason.SUPERSEDED, UnansweredReason.HAPROXY_GONE))
@@ -105,16 +108,31 @@ class Dispatch(Conversation):
         """Send what waits, as far as there is room for it."""
         sent = {Redispatch.UNSENT: 0, Redispatch.UNANSWERED: 0}
         while len(self.parking):
-            link = self.ready()
+            waits = self.parking.first()
+            link = self._ready_for(waits, now)
             if link is None:
                 break
-            waits = self._unpark(self.parking.first().ids)
+            self._unpark(waits.ids)
             if len(waits.raw) - frame.LENGTH_BYTES > link.size:
                 self._no_longer_fits(waits, link, now)
                 continue
             self.send(link, waits)
             sent[Redispatch.UNANSWERED if waits.again else Redispatch.UNSENT] += 1
         self.events += [NotifiesRedispatched(kind, count) for kind, count in sent.items() if count]
+
+    def _ready_for(self, waits: Parked, now: float) -> AgentLink | None:
+        """Return a link for ``waits``. An agent that dies takes all its links with it, and their ends are read one by one:
+
+        what one of them had goes to a link that was heard since, or to any a moment later.
+        """
+        if now >= waits.lost_at + DOUBT_S:
+            waits.lost_at = -math.inf
+        return next((link for link in self.links.values() if link.ready and link.heard >= waits.lost_at), None)
+
+    def doubted_until(self) -> float:
+        """Return when a link that was not heard since another one was lost may be given its NOTIFYs; infinity where none waits."""
+        lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
+        return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
 
     def _no_longer_fits(self, waits: Parked, link: AgentLink, now: float) -> None:
         """The agent of the new link takes less than the one before."""

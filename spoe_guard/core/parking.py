@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Parked:
     """One NOTIFY that waits. ``since``: when HAProxy sent it, monotonic seconds. ``again``: a link that was lost had it.
 
-    ``ours``: HAProxy's own bytes went out, or were dropped, before.
+    ``ours``: HAProxy's own bytes went out, or were dropped, before. ``lost_at``: when that link was lost, which casts doubt on
+    the others; -infinity where it does no more.
     """
 
     ids: bytes
@@ -17,6 +18,7 @@ class Parked:
     since: float
     again: bool = False
     ours: bool = False
+    lost_at: float = -math.inf
 
 
 class Parking:

@@ -66,3 +66,42 @@ def test_a_notify_is_redispatched_once() -> None:
         agent1  AGENT_HELLO     -> replacement up, redispatched unanswered 1, to_agent1 NOTIFY 1.1
         agent1  rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, close agent1
     """)
+
+
+PARALLEL: dict[str, Any] = {**AGAIN, "max_links": 2, "in_flight": 1}
+TWO_LINKS = """
+    haproxy NOTIFY 1.1 + NOTIFY 3.1 -> held, to_agent NOTIFY 1.1, dial 1
+    agent1  up              -> to_agent1 HAPROXY_HELLO
+    agent1  AGENT_HELLO     -> parallel up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+    agent1  ACK 3.1         -> ok
+"""
+
+
+def test_an_agent_that_died_with_all_its_links_is_not_given_the_same_notify_again() -> None:
+    play = talk(**PARALLEL).play(TWO_LINKS)
+    play.play("""
+        guard   waits 0.001     -> nothing
+        agent   rst             -> answer disconnect_missing, lost reset 1/1, close agent
+        guard   waits 0.001     -> nothing
+        agent1  rst             -> answer disconnect_missing, lost reset 0/0, dial 2, close agent1
+        agent2  up              -> to_agent2 HAPROXY_HELLO
+        agent2  AGENT_HELLO     -> replacement up, redispatched unanswered 1, to_agent2 NOTIFY 1.1
+        agent2  ACK 1.1         -> ok
+    """)
+
+
+OTHER_LIVES = [
+    "agent1 ACK 5.1 -> drop unmatched_ack, redispatched unanswered 1, to_agent1 NOTIFY 1.1",
+    "guard waits 0.018 -> dial 2\nguard waits 0.001 -> redispatched unanswered 1, to_agent1 NOTIFY 1.1",
+]
+
+
+@pytest.mark.parametrize("comes", OTHER_LIVES, ids=["it speaks", "a moment later"])
+def test_another_link_is_given_it_when_it_speaks_or_a_moment_later(comes: str) -> None:
+    play = talk(**PARALLEL).play(TWO_LINKS)
+    play.play(f"""
+        guard   waits 0.001     -> nothing
+        agent   rst             -> answer disconnect_missing, lost reset 1/1, close agent
+        guard   waits 0.001     -> nothing
+        {comes}
+    """)

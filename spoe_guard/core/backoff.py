@@ -22,8 +22,12 @@ class Backoff:
         self.retry_at = -math.inf
 
     def failed(self, now: float) -> None:
-        """A try failed, or what it brought was of no use."""
+        """A try failed, or what it brought died of the first work it was given."""
         self.since = min(self.since, now)
+        self.pause(now)
+
+    def pause(self, now: float) -> None:
+        """Dial again, but not at once."""
         delay = min(max((now - self.since) / _SHARE, SHORTEST_S), LONGEST_S)
         self.retry_at = now + delay * (1 - self._spread / 4)
 

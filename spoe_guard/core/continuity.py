@@ -113,8 +113,10 @@ class Continuity(Dispatch):
         self._end_link(link, now)
         if useful:
             self.backoff.worked()
-        else:
+        elif had:
             self.backoff.failed(now)
+        else:
+            self.backoff.pause(now)
         if self.config.redispatch is Redispatch.OFF and not self.running:
             for waits in list(self.parking):
                 self.give_up(waits.ids, now, UnansweredReason.AGENT_GONE)
@@ -137,6 +139,9 @@ class Continuity(Dispatch):
 
     def despair(self, now: float) -> None:
         """No agent was there for ``give_up_s``."""
+        for link in self.links.values():
+            if link.state is State.DIALLING:  # it would come too late
+                self._end_link(link, now)
         self._unreachable(f"no agent for {self.config.give_up_s:g} s; the last try: {self._last_failure or 'none'}", now)
 
     def _unreachable(self, detail: str, now: float) -> None:
@@ -165,6 +170,7 @@ class Continuity(Dispatch):
     def pump(self, now: float) -> None:
         """Send what waits where there is room, and have a link made for what still waits."""
         if not self.lasts:
+            self.away_since = math.inf
             return
         for link in list(self.links.values()):
             if link.state is State.LEAVING and not link.ledger.open:

@@ -28,7 +28,7 @@ class FromHAProxy(Walker):
         self._fast_then = fast  # once it is known whose NOTIFYs these are
         self._newcomer = Newcomer(Family.UNKNOWN)
         self._said_goodbye = False
-        self._fragments_to = conversation.link
+        self._fragments_to: AgentLink | None = conversation.link
 
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
@@ -267,8 +267,13 @@ class FromHAProxy(Walker):
         conv = self.conv
         first = said.type == frame.NOTIFY
         if first:
-            self._fragments_to = conv.ready() or conv.link
+            self._fragments_to = conv.ready()
         link = self._fragments_to
+        if link is None or link.state is not _RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
+            self.pass_on(said, None)
+            if first:
+                self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)
+            return
         self.way = link.way
         if link.fragments and len(said.raw) - frame.LENGTH_BYTES <= link.size:
             if first and not conv.waited_for(said.ids):

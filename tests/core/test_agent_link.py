@@ -1,0 +1,57 @@
+"""One agent link of a session."""
+
+import math
+
+import pytest
+
+from spoe_guard.core.agent_link import AgentLink
+from spoe_guard.core.ledger import Past
+from spoe_guard.core.outlet import Books
+from spoe_guard.core.output import Close
+from spoe_guard.core.states import State
+
+
+def link(state: State = State.RUNNING) -> AgentLink:
+    made = AgentLink(3, Past(), Books())
+    made.state = state
+    made.done = False
+    return made
+
+
+@pytest.mark.parametrize("state", State)
+def test_only_an_agent_that_said_hello_and_no_goodbye_is_given_notifies(state: State) -> None:
+    assert link(state).ready is (state is State.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("opened", "owing", "ready"), [(0, 0, True), (1, 0, True), (0, 1, True), (2, 0, False), (1, 1, False), (0, 2, False)]
+)
+def test_where_it_is_bounded_no_more_than_most_are_in_its_agents_hands(opened: int, owing: int, ready: bool) -> None:
+    made = link()
+    made.limited, made.most = True, 2
+    made.ledger.open = {b"open %d" % number: 1.0 for number in range(opened)}
+    made.owing = {b"owing %d" % number: 1.0 for number in range(owing)}
+    assert made.ready is ready
+
+
+def test_where_it_is_not_bounded_the_oldest_gives_way() -> None:
+    made = link()
+    made.most = 1
+    made.ledger.open = {b"a": 1.0, b"b": 1.0}
+    assert made.ready
+
+
+def test_it_is_closed_once_and_nothing_is_written_behind_that() -> None:
+    made = link()
+    made.close_by = 7.0
+    made.shut()
+    assert (made.close, made.stirs, made.done, made.close_by) == (Close.FLUSH, True, True, math.inf)
+    assert not made.way.author(b"too late")
+    made.shut(Close.ABORT)
+    assert made.close is Close.FLUSH
+
+
+def test_a_link_that_was_never_dialled_is_not_closed() -> None:
+    made = AgentLink(0, Past(), Books())
+    made.shut()
+    assert not made.stirs

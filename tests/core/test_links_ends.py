@@ -65,7 +65,7 @@ def test_haproxy_closes_while_its_notify_waits(way: str) -> None:
 
 def test_haproxy_says_goodbye_to_every_agent() -> None:
     two().play("""
-        haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 1, unanswered haproxy_gone 2, to_agent1 HAPROXY_DISCONNECT 0, ok, to_haproxy AGENT_DISCONNECT 0, close haproxy
+        haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 1, unanswered haproxy_gone 2, ok, to_agent1 HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0, close haproxy
         agent   fin             -> close agent
         agent1  fin             -> close agent1, end haproxy disconnect
     """)
@@ -74,7 +74,7 @@ def test_haproxy_says_goodbye_to_every_agent() -> None:
 @pytest.mark.parametrize("way", ["fin", "rst"])
 def test_every_agent_is_told_goodbye_when_haproxy_closes(way: str) -> None:
     two().play(f"""
-        haproxy {way}             -> unanswered haproxy_gone 1, unanswered haproxy_gone 2, to_agent1 HAPROXY_DISCONNECT 0, to_agent HAPROXY_DISCONNECT 0, close haproxy
+        haproxy {way}             -> unanswered haproxy_gone 1, unanswered haproxy_gone 2, to_agent HAPROXY_DISCONNECT 0, to_agent1 HAPROXY_DISCONNECT 0, close haproxy
         agent   ACK 1.1         -> drop late_ack
         agent   fin             -> close agent
         guard   waits 1         -> close agent1, end haproxy {"reset" if way == "rst" else "closed"}

@@ -158,7 +158,7 @@ def test_a_fragmented_answer_that_is_cut_off_by_the_loss_is_dropped() -> None:
         agent   <part>          -> held
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
         guard   waits 0.51      -> lost disconnect 1/1, to_agent HAPROXY_DISCONNECT 0, dial 1
-        guard   waits 1         -> close agent, unreachable timeout, abort agent1
+        guard   waits 1         -> close agent, unreachable timeout, drop fragmented_ack, abort agent1
     """, part=frames.ack("1.1", payload=frames.SET_VAR[:5], flags=0))  # fmt: skip
 
 

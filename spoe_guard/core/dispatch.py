@@ -121,16 +121,16 @@ class Dispatch(Conversation):
         self.events += [NotifiesRedispatched(kind, count) for kind, count in sent.items() if count]
 
     def _ready_for(self, waits: Parked, now: float) -> AgentLink | None:
-        """Return a link for ``waits``. An agent that dies takes all its links with it, and their ends are read one by one:
+        """Return a link for ``waits``: one that was heard since its own was lost, or a moment later any.
 
-        what one of them had goes to a link that was heard since, or to any a moment later.
+        An agent that dies takes all its links with it, and their ends are read one by one.
         """
         if now >= waits.lost_at + DOUBT_S:
             waits.lost_at = -math.inf
         return next((link for link in self.links.values() if link.ready and link.heard >= waits.lost_at), None)
 
     def doubted_until(self) -> float:
-        """Return when a link that was not heard since another one was lost may be given its NOTIFYs; infinity where none waits."""
+        """Return when a link that was not heard since another was lost may be given its NOTIFYs; infinity where none waits."""
         lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
         return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
 

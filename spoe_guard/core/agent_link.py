@@ -6,7 +6,7 @@ from spoe_guard.core.events import LinkLoss
 from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import Ledger, Past
 from spoe_guard.core.outlet import Books, Outlet
-from spoe_guard.core.output import Close
+from spoe_guard.core.output import Close, LinkOutput
 from spoe_guard.core.states import State
 from spoe_guard.wire import frame
 
@@ -70,3 +70,12 @@ class AgentLink:
             self.done = True
             self.close_by = math.inf
             self.way.seal()
+
+    def give(self, order: LinkOutput) -> LinkOutput:
+        """Put into ``order`` what this link is to do at the end of a step, and return it."""
+        order.link = self.number
+        order.to_agent = self.way.take()
+        if self.stirs:
+            order.dial, order.close_agent = self.dial, self.close
+            self.dial, self.close, self.stirs = False, Close.KEEP, False
+        return order

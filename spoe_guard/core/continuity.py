@@ -175,6 +175,15 @@ class Continuity(Dispatch):
         while now >= self.may_open_at():
             self._open_link(now)
 
+    def wind_up(self, now: float) -> None:
+        """End what waits for open NOTIFYs only, once none is."""
+        if self.open_notifies or self.parking.bytes:
+            return
+        if self.state is State.LEAVING:
+            self.leave(now)
+        elif self.draining and self.state is State.RUNNING:
+            self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+
     def may_open_at(self) -> float:
         """Return when the next link may be opened: infinity where none is wanted or no more may be."""
         if not self.wanting:

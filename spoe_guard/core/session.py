@@ -17,7 +17,7 @@ from spoe_guard.core.deadlines import Deadlines
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
-from spoe_guard.core.output import Close, LinkOutput, Output
+from spoe_guard.core.output import LinkOutput, Output
 from spoe_guard.core.place import Place
 from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
@@ -186,7 +186,7 @@ class Session:
             conv.pump(now)
             self._take_in()
         if conv.state is not _RUNNING or conv.draining:
-            self._wind_up(now)
+            conv.wind_up(now)
         conv.out.to_haproxy = said = conv.to_haproxy.take()
         pace = conv.pace
         if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
@@ -211,20 +211,10 @@ class Session:
         out.to_agent = link.way.take()
         return out
 
-    def _wind_up(self, now: float) -> None:
-        """End what waits for open NOTIFYs only, once none is."""
-        conv = self._conv
-        if conv.open_notifies or conv.parking.bytes:
-            return
-        if conv.state is State.LEAVING:
-            conv.leave(now)
-        elif conv.draining and conv.state is _RUNNING:
-            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN)
-
     def _order_all(self, out: Output, link: AgentLink) -> Output:
         """Put into ``out`` what ``link`` and all the others are to do, and return it."""
-        _order(out, link)
-        out.more = [_order(LinkOutput(other.number), other) for other in self._conv.links.values() if other is not link]
+        link.give(out)
+        out.more = [other.give(LinkOutput()) for other in self._conv.links.values() if other is not link]
         return out
 
     def _take_in(self) -> None:
@@ -264,13 +254,3 @@ class Session:
             conv.out.events = conv.events
             conv.events = []
         self.deadline = self._times.next()
-
-
-def _order(order: LinkOutput, link: AgentLink) -> LinkOutput:
-    """Put into ``order`` what ``link`` is to do, and return it."""
-    order.link = link.number
-    order.to_agent = link.way.take()
-    if link.stirs:
-        order.dial, order.close_agent = link.dial, link.close
-        link.dial, link.close, link.stirs = False, Close.KEEP, False
-    return order

@@ -121,16 +121,17 @@ class Dispatch(Conversation):
         self.events += [NotifiesRedispatched(kind, count) for kind, count in sent.items() if count]
 
     def _ready_for(self, waits: Parked, now: float) -> AgentLink | None:
-        """Return a link for ``waits``. An agent that dies takes all its links with it, and their ends are read one by one:
+        """Return a link for ``waits``.
 
-        what one of them had goes to a link that was heard since, or to any a moment later.
+        An agent that dies takes all its links with it, and their ends are read one by one: what one of them had goes to
+        a link that was heard since, or to any a moment later.
         """
         if now >= waits.lost_at + DOUBT_S:
             waits.lost_at = -math.inf
         return next((link for link in self.links.values() if link.ready and link.heard >= waits.lost_at), None)
 
     def doubted_until(self) -> float:
-        """Return when a link that was not heard since another one was lost may be given its NOTIFYs; infinity where none waits."""
+        """Return when what a lost link had may go to one that was not heard since; infinity where none of it waits."""
         lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
         return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
 

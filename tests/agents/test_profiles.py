@@ -152,7 +152,7 @@ def test_dropmore_is_mute_when_offered_more_than_64k_and_with_its_profile_is_not
 @pytest.mark.parametrize("name", ["dropmore-0.0.5", "dropmore-0.0.6"])
 @on_a_loop
 async def test_with_its_profile_dropmore_is_never_asked_two_things_at_once_on_a_connection(name, start_agent, tmp_path):
-    agent = start_agent(CATALOGUE[name], delay_ms=100)
+    agent = start_agent(CATALOGUE[name], delay_ms=(100, 100))
     for profile, links in (("none", 1), ("dropmore", 2)):
         (tmp_path / profile).mkdir()
         with guarded(tmp_path / profile, agent, profile) as guard:

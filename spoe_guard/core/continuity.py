@@ -78,7 +78,7 @@ class Continuity(Dispatch):
             self.one_at_a_time = not parallel and not bridged
             self.most_unjudged = 1 if self.one_at_a_time else config.open_notifies
         serial = not self.one_at_a_time and not parallel
-        link.size = min(size, self.told_size)
+        link.size = size
         link.limited = serial or bound > 0
         link.most = 1 if serial else min(bound or config.open_notifies, config.open_notifies)
         link.kept = Kept(config.held_bytes) if config.redispatch is Redispatch.UNANSWERED and self.lasts else None
@@ -153,11 +153,6 @@ class Continuity(Dispatch):
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=goodbye.STATUS_RESOURCES)
         else:
             self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
-
-    def refuse(self, now: float, by: EndedBy, reason: EndReason, status: int, message: str) -> None:
-        """Hold back the news that there is no agent to talk to; none is looked for any more."""
-        self.away_since = math.inf
-        super().refuse(now, by, reason, status, message)
 
     def _end_link(self, link: AgentLink, now: float) -> None:
         self._dismiss(link)

@@ -121,10 +121,9 @@ class Dispatch(Conversation):
         self.events += [NotifiesRedispatched(kind, count) for kind, count in sent.items() if count]
 
     def _ready_for(self, waits: Parked, now: float) -> AgentLink | None:
-        """Return a link for ``waits``.
+        """Return a link for ``waits``: one that was heard since its own was lost, or a moment later any.
 
-        An agent that dies takes all its links with it, and their ends are read one by one: what one of them had goes to
-        a link that was heard since, or to any a moment later.
+        An agent that dies takes all its links with it, and their ends are read one by one.
         """
         if now >= waits.lost_at + DOUBT_S:
             waits.lost_at = -math.inf

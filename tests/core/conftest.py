@@ -4,6 +4,8 @@ import pytest
 
 pytest.register_assert_rewrite("tests.core.script")
 
+from spoe_guard.core import from_haproxy  # noqa: E402
+from spoe_guard.core.family import Family, Newcomer  # noqa: E402
 from tests.core import script  # noqa: E402  behind the rewrite
 
 
@@ -11,3 +13,19 @@ from tests.core import script  # noqa: E402  behind the rewrite
 def both_speeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Play every script twice: what the fast path does the readable one does too."""
     monkeypatch.setattr(script, "FAST", request.param)
+
+
+class _Known(Newcomer):
+    """A HAProxy of which nothing is to be learnt, so that its first NOTIFY goes the fast way, too."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__(family)
+        self.decided = True
+
+
+@pytest.fixture(params=["fast", "readable", "fast at once"])
+def all_speeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, and once more without the first NOTIFYs that tell what HAProxy it is."""
+    monkeypatch.setattr(script, "FAST", request.param != "readable")
+    if request.param == "fast at once":
+        monkeypatch.setattr(from_haproxy, "Newcomer", _Known)

@@ -9,7 +9,7 @@ import pytest
 from spoe_guard.core.config import Redispatch
 from tests.core.script import Talk, running
 
-pytestmark = pytest.mark.usefixtures("both_speeds")
+pytestmark = pytest.mark.usefixtures("all_speeds")
 
 LASTS: dict[str, Any] = {"give_up_s": 5.0}
 AGAIN: dict[str, Any] = {"give_up_s": 5.0, "redispatch": Redispatch.UNANSWERED}

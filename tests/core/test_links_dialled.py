@@ -14,7 +14,7 @@ from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk, running
 
-pytestmark = pytest.mark.usefixtures("both_speeds")
+pytestmark = pytest.mark.usefixtures("all_speeds")
 
 
 def fresh(**config: Any) -> Talk:
@@ -138,6 +138,15 @@ def test_an_agent_that_stays_away_is_refused_slowly_where_haproxy_has_no_hello()
         guard   waits 0.0899    -> dial 3
         guard   waits 0.0002    -> answer agent_unreachable, abort agent3
         agent3  up              -> nothing
+        guard   waits 5         -> to_haproxy AGENT_DISCONNECT 13, close haproxy, end agent unreachable
+    """)
+
+
+def test_a_refusal_that_outlasts_the_close_of_the_last_try_is_waited_for() -> None:
+    fresh(give_up_s=0.1, close_s=0.01).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, abort agent
+        guard   waits 0.1       -> dial 1, answer agent_unreachable, abort agent1
         guard   waits 5         -> to_haproxy AGENT_DISCONNECT 13, close haproxy, end agent unreachable
     """)
 

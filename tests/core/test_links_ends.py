@@ -12,7 +12,7 @@ from spoe_guard.core.states import State
 from tests.core import frames
 from tests.core.script import Talk, running
 
-pytestmark = pytest.mark.usefixtures("both_speeds")
+pytestmark = pytest.mark.usefixtures("all_speeds")
 
 ONE = len(frames.notify("1.1"))  # bytes
 
@@ -205,8 +205,8 @@ def test_what_waits_is_answered_where_the_route_says_so() -> None:
 
 def test_release_returns_what_waits_and_what_the_one_link_left_began() -> None:
     session = two(answer_unanswered=True)
-    session._line("agent", "fin")
     session._line("agent1", "ACK 3.1[:6]")
+    session._line("agent", "fin")
     assert session.session.release() == (frames.notify("5.1"), frames.ack("3.1")[:6])
     assert session.tally.parked_notifies == session.tally.held_bytes == session.tally.open_notifies == 0
     assert session.session.state is State.CLOSED

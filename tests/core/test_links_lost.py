@@ -11,7 +11,7 @@ from spoe_guard.core.config import Redispatch
 from tests.core import frames
 from tests.core.script import Talk, running
 
-pytestmark = pytest.mark.usefixtures("both_speeds")
+pytestmark = pytest.mark.usefixtures("all_speeds")
 
 JUNK = b"\xff\xff\xff\xff\x67\0\0\0\1aaaa"  # no frame has that length
 

@@ -10,7 +10,7 @@ from spoe_guard.core.config import Redispatch
 from tests.core import frames
 from tests.core.script import Talk, running
 
-pytestmark = pytest.mark.usefixtures("both_speeds")
+pytestmark = pytest.mark.usefixtures("all_speeds")
 
 SYNC: dict[str, Any] = {
     "hello": frames.haproxy_hello(capabilities=b""),
@@ -193,6 +193,37 @@ def test_an_agent_that_still_works_on_what_another_answered_gets_nothing_more() 
     """)
 
 
+def test_what_an_agent_still_works_on_counts_in_a_run_too() -> None:
+    talk(max_links=1, in_flight=2, redispatch=Redispatch.UNANSWERED).play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
+        guard   waits 0.51      -> lost disconnect 1/1, to_agent HAPROXY_DISCONNECT 0, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unanswered 1, to_agent1 NOTIFY 1.1
+        agent   ACK 1.1         -> ok
+        haproxy NOTIFY 3.1 + NOTIFY 5.1 -> held, to_agent1 NOTIFY 3.1
+        agent1  ACK 1.1         -> drop duplicate_ack, redispatched unsent 1, to_agent1 NOTIFY 5.1
+    """)
+
+
+def test_a_notify_that_does_not_block_the_link_goes_to_another_one() -> None:
+    talk(max_links=1, in_flight=2, redispatch=Redispatch.UNANSWERED, answer_deadline_s=2.0).play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
+        guard   waits 0.51      -> lost disconnect 1/1, to_agent HAPROXY_DISCONNECT 0, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unanswered 1, to_agent1 NOTIFY 1.1
+        agent   ACK 1.1         -> ok
+        haproxy NOTIFY 3.1      -> to_agent1 NOTIFY 3.1
+        guard   waits 1.489     -> close agent
+        guard   waits 0.001     -> lost deadline 1/1, to_agent1 HAPROXY_DISCONNECT 0
+        guard   waits 0.1       -> dial 2
+        agent2  up              -> to_agent2 HAPROXY_HELLO
+        agent2  AGENT_HELLO     -> replacement up, redispatched unanswered 1, to_agent2 NOTIFY 3.1
+        agent2  ACK 3.1         -> ok
+    """)
+
+
 def test_a_link_that_owes_an_answer_nobody_waits_for_is_closed_in_time() -> None:
     talk(max_links=1, redispatch=Redispatch.UNANSWERED, answer_deadline_s=2.0).play("""
         haproxy NOTIFY 1.1      -> ok
@@ -249,6 +280,22 @@ def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_a_leaving_agent_has() 
         agent1  <serial>        -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
         guard   waits 0.01      -> nothing
         haproxy NOTIFY 5.1      -> pass notify_unanswered, unanswered superseded 1, to_agent1 NOTIFY 5.1
+    """, serial=SYNC["answer"])  # fmt: skip
+
+
+def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_a_leaving_agent_has_when_another_is_free() -> None:
+    running(**SYNC, give_up_s=5.0).play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
+        haproxy NOTIFY 3.1      -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  <serial>        -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+        agent1  ACK 3.1         -> ok
+        haproxy NOTIFY 5.1      -> to_agent1 NOTIFY 5.1
+        agent1  ACK 5.1         -> ok
+        guard   waits 0.01      -> nothing
+        haproxy NOTIFY 7.1      -> pass notify_unanswered, unanswered superseded 1, lost disconnect 0/0, to_agent1 NOTIFY 7.1, to_agent HAPROXY_DISCONNECT 0
+        agent1  ACK 7.1         -> ok
     """, serial=SYNC["answer"])  # fmt: skip
 
 
@@ -341,3 +388,15 @@ def test_fragments_are_never_torn_over_two_links() -> None:
         agent   rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, close agent
         haproxy <e> + UNSET 11.1 -> pass notify_unanswered, unanswered agent_gone 1
     """, hello=fragments["answer"], **{name: frames.notify(at, flags=0) for name, at in zip("abcde", ("1.1", "5.1", "7.1", "9.1", "11.1"), strict=True)})  # fmt: skip
+
+
+def test_fragments_do_not_follow_an_agent_that_said_goodbye() -> None:
+    hello = frames.agent_hello(capabilities=b"pipelining,fragmentation")
+    asked = frames.haproxy_hello(capabilities=b"pipelining,fragmentation")
+    session = running(hello=asked, answer=hello, capabilities=frozenset(("pipelining", "fragmentation")), give_up_s=5.0)
+    session.play("""
+        haproxy <part>          -> ok
+        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
+        haproxy UNSET 1.1       -> nothing
+        guard   waits 0.5       -> pass notify_unanswered, unanswered agent_gone 1, lost disconnect 1/0, to_agent HAPROXY_DISCONNECT 0
+    """, part=frames.notify("1.1", flags=0))  # fmt: skip

@@ -25,6 +25,15 @@ from tests.properties.frames import (
 HAPROXY, AGENT = "haproxy", "agent"
 
 
+def agent(link: int) -> str:
+    """The side that link of the session leads to; ``AGENT`` is the first."""
+    return f"{AGENT}{link or ''}"
+
+
+def link_of(side: str) -> int:
+    return int(side.removeprefix(HAPROXY).removeprefix(AGENT) or 0)
+
+
 @dataclass(frozen=True)
 class Say:
     """``side`` writes ``data``."""

@@ -63,6 +63,13 @@ class Answers:
 
     def haproxy_said(self, ids: tuple[int, int], at: float) -> None:
         self.sent.setdefault(ids, at)
+        if self.lasts and self.one_at_a_time and ids not in self.asked:  # it may have to wait until it gets to an agent
+            self._superseded(at)
+
+    def _superseded(self, at: float) -> None:
+        """HAProxy has given up what it asked before."""
+        mark = at - SUPERSEDED_S + EPSILON_S
+        self.asked = {ids: one for ids, one in self.asked.items() if one.since > mark}
 
     def agent_got(self, data: bytes, at: float, link: int) -> None:
         for raw in spop.cut(data)[0]:  # whole frames each time, or A2 is broken
@@ -70,9 +77,8 @@ class Answers:
             if told.type == spop.HAPROXY_DISCONNECT and self.lasts:
                 self.lost(link)
             elif told.type == spop.NOTIFY and told.flags & spop.FIN and told.ids not in self.asked:
-                if self.one_at_a_time:  # HAProxy has given up what it asked before
-                    mark = at - SUPERSEDED_S + EPSILON_S
-                    self.asked = {ids: one for ids, one in self.asked.items() if one.since > mark}
+                if self.one_at_a_time:
+                    self._superseded(at)
                 if len(self.asked) >= self.terms.open_notifies:
                     here = [ids for ids, one in self.asked.items() if one.link == link]
                     self.asked.pop(min(here, key=lambda ids: self.asked[ids].since, default=None), None)

@@ -56,7 +56,7 @@ def terms_of(config: SessionConfig) -> Terms:
         answer_unanswered=config.answer_unanswered,
         max_frame_size=config.max_frame_size,
         engine_id=config.engine_id,
-        give_up_s=config.give_up_s,
+        give_up_s=0.0 if config.observe else config.give_up_s,  # what is observed ends with its agent link
         max_links=config.max_links,
         in_flight=config.in_flight,
         redispatches=config.redispatch is Redispatch.UNANSWERED,

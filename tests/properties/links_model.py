@@ -17,9 +17,6 @@ RETRY_S = 0.25  # the longest pause between two dials
 BLOCKED_S = 30.0  # how long one NOTIFY may block a link where there is no answer_deadline
 LINGERING = 16
 
-# What the guard is known to get wrong, each with the test that is to see it cured before it goes from here.
-KNOWN = frozenset(("superseded",))  # a NOTIFY that HAProxy gave up no longer counts as in the hands of the agent that has it
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -147,6 +144,8 @@ class Model:
                 notify = self.notifies.get(said.ids)
                 if notify is not None and notify.given and not notify.done and link.hello and not self.ended:
                     notify.acks.append(raw)
+                    if notify.at is not None and not link.lost:  # an agent may answer on another link, and answers once
+                        self.links[notify.at].hands.pop(notify.ids, None)
                     if not link.spoiled and not [ids for ids, _ in self.due if ids == said.ids]:
                         self.due.append((said.ids, raw))
 
@@ -229,17 +228,16 @@ class Model:
         self.ended = True
 
     def _agents_got(self, seen: Seen) -> None:
-        for number, data in seen.to_agent.items():
-            link = self.links[number]
-            for raw in spop.cut(data)[0]:
-                told = spop.read_frame(raw)
-                if told.type == spop.NOTIFY:
-                    self._given(self.notifies[told.ids], link, raw)
-                elif told.type == spop.HAPROXY_DISCONNECT:
-                    self._lose(link)
+        told = {number: [(raw, spop.read_frame(raw)) for raw in spop.cut(data)[0]] for number, data in seen.to_agent.items()}
+        for number in [number for number, frames in told.items() if frames[-1][1].type == spop.HAPROXY_DISCONNECT]:
+            self._lose(self.links[number])
         for number in seen.closed:
             self.links[number].over = True
             self._lose(self.links[number])
+        for number, frames in told.items():
+            for raw, got in frames:
+                if got.type == spop.NOTIFY:
+                    self._given(self.notifies[got.ids], self.links[number], raw)
 
     def _given(self, notify: Notify, link: Link, raw: bytes) -> None:
         assert raw == notify.raw, f"{notify.ids} was changed"
@@ -279,8 +277,6 @@ class Model:
             reasons = [reason for reason in seen.unanswered if self._holds(reason, notify, seen, before)]
             assert reasons, f"{notify} is given up for {dict(seen.unanswered)}"
             notify.done = "given up"
-            if "superseded" in KNOWN and "superseded" in reasons and notify.at is not None:
-                self.links[notify.at].hands.pop(notify.ids)
         passed_over = [one.ids for one in self.notifies.values() if one.waits and not one.given and one.turn < self.last_turn]
         for link in self.links.values():
             assert link.over or len(link.hands) <= link.bound, f"link {link.number} has more than {link.bound}: {link.hands}"
@@ -310,7 +306,7 @@ class Model:
             later = [ids for ids in self.fresh if self.notifies[ids].turn > notify.turn]
             return self.one_at_a_time and bool(later) and waited >= SUPERSEDED_S
         if reason == "notify_dropped":
-            sizes = [link.size for link in self.links.values() if link.hello and not link.lost]
+            sizes = [link.size for link in self.links.values() if link.hello and (not link.lost or link.number in self.lost_now)]
             return len(notify.raw) - 4 > min(sizes, default=math.inf)
         assert reason == "agent_gone", reason
         if self.ended or (self.draining and notify.ids in self.fresh):
@@ -332,6 +328,8 @@ class Model:
         assert len(live) <= self.rules.max_links, f"links {live} at a time"
         assert len(there) <= self.rules.max_links + LINGERING
         wanted = not self.told_size or bool(seen.waits)
+        if not self.told_size and seen.now >= self.away_since + self.rules.give_up_s - EPSILON_S:
+            self.may_end = True  # HAProxy is refused, a little later
         if any(link.running for link in self.links.values()):
             self.away_since = math.inf
         elif wanted and self.links:

@@ -28,6 +28,7 @@ class Stream:
     """What the agent says on one link. ``intact``: it can be cut into frames so far."""
 
     size: int = 256
+    hello: bool = False
     said: bytes = b""
     intact: bool = True
     goodbye_at: float | None = None
@@ -129,7 +130,10 @@ class Answers:
             said = spop.read_frame(raw)
         except UnreadableError:
             return
-        if said.type == spop.AGENT_HELLO and stream is not self.streams[0]:
+        if said.type == spop.AGENT_HELLO and not stream.hello:
+            stream.hello = True
+            if stream is self.streams[0]:
+                return
             try:
                 stream.size = min(agent_terms(said, self.size, {"pipelining", "async", "fragmentation"})[0], self.size)
             except UnreadableError:
@@ -140,7 +144,7 @@ class Answers:
                 spop.pairs(said.payload)
             except UnreadableError:
                 stream.intact = False
-        elif said.type == spop.ACK and said.ids in self.asked:
+        elif said.type == spop.ACK and said.ids in self.asked and stream.hello:
             try:
                 spop.actions(said.payload)
                 sound = said.flags == spop.FIN

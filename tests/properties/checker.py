@@ -10,6 +10,7 @@ from tests.properties.answers import broken_answers
 from tests.properties.bursts import broken_bursts
 from tests.properties.haproxys_view import broken_to_haproxy
 from tests.properties.hellos import first_offer
+from tests.properties.links_view import broken_links
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
 REFUSAL_HOLD_S = 0.25  # design: slow refusal, the first of its steps
@@ -63,5 +64,5 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
 def broken_promises(transcript: Transcript, terms: Terms, *, answers: bool = True) -> list[str]:
     """Every promise that was broken, each with a reason. ``answers`` False leaves out H5, where a policy gives it away."""
     broken = broken_to_haproxy(transcript, terms) + broken_ends(transcript, terms) + broken_to_agent(transcript, terms)
-    broken += broken_bursts(transcript)
+    broken += broken_bursts(transcript) + broken_links(transcript, terms)
     return broken + (broken_answers(transcript, terms) if answers and not broken else [])

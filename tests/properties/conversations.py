@@ -65,7 +65,15 @@ class Drain:
     """The guard is told to stop."""
 
 
-Move = Say | Leave | Wait | Due | Drain
+@dataclass(frozen=True)
+class Reach:
+    """What becomes of the dial of that link, if it is dialled."""
+
+    link: int
+    up: bool = True
+
+
+Move = Say | Leave | Wait | Due | Drain | Reach
 
 waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0])).map(lambda move: [move])
 leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans()).map(lambda move: [move])

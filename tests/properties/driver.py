@@ -14,7 +14,7 @@ from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from tests.properties import books
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Say, Wait, agent, link_of, pieces
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent, link_of, pieces
 from tests.properties.transcript import Did, Step, Terms, Transcript
 
 SAID = {HAPROXY: Did.HAPROXY_SAID, AGENT: Did.AGENT_SAID}
@@ -57,8 +57,6 @@ def terms_of(config: SessionConfig) -> Terms:
         max_frame_size=config.max_frame_size,
         engine_id=config.engine_id,
         give_up_s=0.0 if config.observe else config.give_up_s,  # what is observed ends with its agent link
-        max_links=config.max_links,
-        in_flight=config.in_flight,
         redispatches=config.redispatch is Redispatch.UNANSWERED,
     )
 
@@ -125,6 +123,8 @@ class Play:
                 self.due()
             elif isinstance(move, Drain):
                 self.drain()
+            elif isinstance(move, Reach) and move.link in self.dialling:
+                (self.connected if move.up else self.failed)(move.link)
         return self
 
     def say(self, side: str, data: bytes) -> None:
@@ -183,7 +183,15 @@ class Play:
     def finish(self) -> "Play":
         """Nobody says or does anything more: whatever is left to happen is up to the guard's own deadlines."""
         config = self.config
-        waits = (config.connect_s, config.hello_s, config.frame_s, config.disconnect_hold_s, 0.25, config.give_up_s, config.idle_s)
+        waits = (
+            config.connect_s,
+            config.hello_s,
+            config.frame_s,
+            config.disconnect_hold_s,
+            0.25,
+            config.give_up_s,
+            config.idle_s,
+        )
         for bound in (*waits, config.close_s):
             self.wait(bound)
         if config.observe:  # a plain proxy ends when its peers do

@@ -153,7 +153,7 @@ class Model:
         if not self.told_size:
             self.one_at_a_time = not parallel and not (self.rules.in_flight and self.offered_pipelining)
         serial = not parallel and not self.one_at_a_time
-        link.bound = 1 if serial else self.rules.in_flight or math.inf
+        link.bound = 1 if serial else min(self.rules.in_flight, self.rules.open_notifies) or math.inf
 
     def spoiled(self, number: int) -> None:
         """Its agent said what cannot be read, or half a frame for too long."""

@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -21,7 +20,6 @@ from tests.properties.conversations import HAPROXY, agent
 from tests.properties.driver import Dial, Play, terms_of
 from tests.properties.effort import marks, stateful
 from tests.properties.links_model import Link, Model, Notify, Rules, Seen
-from tests.properties.transcript import Did
 
 pytestmark = marks
 

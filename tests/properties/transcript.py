@@ -51,6 +51,4 @@ class Terms:
     max_frame_size: int | None = None
     engine_id: str | None = None
     give_up_s: float = 0.0
-    max_links: int = 1
-    in_flight: int = 0
     redispatches: bool = False  # what a lost link had and did not answer, once

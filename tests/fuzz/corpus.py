@@ -45,8 +45,8 @@ def _all() -> Iterator[tuple[str, Case]]:
 
 def _captures() -> Iterator[tuple[str, list[Move]]]:
     seen = set()
-    for agent in AGENTS:
-        path = CAPTURES / f"{agent}.jsonl"
+    for name in AGENTS:
+        path = CAPTURES / f"{name}.jsonl"
         for line in path.read_text().splitlines() if path.is_file() else ():
             record = json.loads(line)
             said, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
@@ -60,7 +60,7 @@ def _captures() -> Iterator[tuple[str, list[Move]]]:
                 if rest := answered[max(at, len(answer)) : at + size]:
                     moves.append(Say(AGENT, rest))
                 at += size
-            yield f"{agent} {record['id']} {len(seen)}", [*moves, Leave(AGENT)]
+            yield f"{name} {record['id']} {len(seen)}", [*moves, Leave(AGENT)]
 
 
 def _notifies(count: int) -> list[frame.Frame]:

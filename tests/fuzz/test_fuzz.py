@@ -38,16 +38,8 @@ def test_the_seeds_are_the_hazard_table_and_the_captures(corpus):
 
 
 def test_a_case_survives_being_bytes(corpus):
-    moves: list[Move] = [
-        Say(HAPROXY, b"a"),
-        Say(AGENT, b"b" * 65535),
-        Wait(0.3),
-        Leave(HAPROXY),
-        Leave(AGENT, reset=True),
-        Drain(),
-        Due(),
-    ]
-    moves += [Say(agent(3), b"c"), Leave(agent(2), reset=True), Reach(1), Reach(4, up=False)]
+    moves: list[Move] = [Say(HAPROXY, b"a"), Say(AGENT, b"b" * 65535), Say(agent(3), b"c"), Wait(0.3), Drain(), Due()]
+    moves += [Leave(HAPROXY), Leave(AGENT, reset=True), Leave(agent(2), reset=True), Reach(1), Reach(4, up=False)]
     for case in (*corpus.values(), Case(moves=moves).turned("open_notifies", 1)):
         assert decode(encode(case)) == case
 

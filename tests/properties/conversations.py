@@ -135,7 +135,7 @@ def bursts(draw: st.DrawFn) -> list[Move]:
 
 @st.composite
 def changes_of_links(draw: st.DrawFn) -> list[Move]:
-    """What an agent says on the links behind the first, as far as there are any: HELLO, ACKs in any order, the end; or rubbish."""
+    """What an agent says on links behind the first, where there are any: HELLO, ACKs in any order, the end; or rubbish."""
     ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
     asked = Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))
     moves: list[Move] = [asked] if draw(st.booleans()) else []

@@ -80,7 +80,7 @@ class Wire:
 
 @dataclass
 class Play:
-    """A session, its wires by side, and everything that happened. Links behind the first are sides of their own: see ``agent``."""
+    """A session, its wires by side, and everything that happened. Links behind the first are sides of their own, see ``agent``."""
 
     config: SessionConfig
     dial: Dial = Dial.AT_ONCE
@@ -183,17 +183,10 @@ class Play:
     def finish(self) -> "Play":
         """Nobody says or does anything more: whatever is left to happen is up to the guard's own deadlines."""
         config = self.config
-        waits = (
-            config.connect_s,
-            config.hello_s,
-            config.frame_s,
-            config.disconnect_hold_s,
-            0.25,
-            config.give_up_s,
-            config.idle_s,
-        )
-        for bound in (*waits, config.close_s):
+        for bound in (config.connect_s, config.hello_s, config.frame_s, config.disconnect_hold_s, 0.25, config.give_up_s):
             self.wait(bound)
+        self.wait(config.idle_s)
+        self.wait(config.close_s)
         if config.observe:  # a plain proxy ends when its peers do
             self.leave(HAPROXY, reset=False)
             self.leave(AGENT, reset=False)
@@ -212,7 +205,7 @@ class Play:
 
     def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
         self.events += out.events
-        orders = {agent(order.link): order for order in (out, *out.more)}
+        orders = {agent(order.link): order for order in sorted((out, *out.more), key=lambda order: order.link)}
         assert len(orders) == 1 + len(out.more), "two orders for one link"
         self._write(HAPROXY, out.to_haproxy)
         for side, order in orders.items():

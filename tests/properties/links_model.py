@@ -13,6 +13,7 @@ from tests.properties.transcript import EPSILON_S
 
 Ids = tuple[int, int]
 SUPERSEDED_S = 0.01
+DOUBT_S = 0.02  # for so long what a lost link had goes to a link only that was heard since
 RETRY_S = 0.25  # the longest pause between two dials
 BLOCKED_S = 30.0  # how long one NOTIFY may block a link where there is no answer_deadline
 LINGERING = 16
@@ -45,6 +46,7 @@ class Notify:
     at: int | None = None
     given: list[int] = field(default_factory=list)
     done: str = ""
+    lost_at: float = -math.inf  # when the link was lost that had it
     acks: list[bytes] = field(default_factory=list)  # what agents wrote for it
 
     @property
@@ -59,6 +61,7 @@ class Link:
     number: int
     hello: bool = False
     size: int = 0
+    heard: float = 0.0
     bound: float = math.inf
     leaving: bool = False  # its agent said DISCONNECT, or what cannot be read
     spoiled: bool = False  # what cannot be read
@@ -127,6 +130,7 @@ class Model:
     def agent_said(self, number: int, whole: list[bytes], now: float) -> None:
         self.heard_at = now
         link = self.links[number]
+        link.heard = now
         for raw in whole:
             said = spop.read_frame(raw)
             if said.type == spop.AGENT_HELLO and not link.lost:
@@ -267,6 +271,7 @@ class Model:
                 lost = notify.at is not None and self.links[notify.at].lost
                 assert notify.at is None or lost, f"{notify.ids} waits, and link {notify.at} has it"
                 assert not notify.given or (self.rules.again and len(notify.given) == 1)
+                notify.lost_at = seen.now if lost else notify.lost_at
                 notify.at = None
             elif notify.ids in there:
                 assert notify.at == there[notify.ids], f"{notify.ids} is open on {there[notify.ids]}, link {notify.at} has it"
@@ -342,8 +347,12 @@ class Model:
         assert sum(map(len, (seen.waits, *seen.open.values()))) <= rules.open_notifies
         if not seen.waits:
             return
-        ready = [link.number for link in self.links.values() if link.ready]
-        assert not ready, f"{seen.waits} wait, and links {ready} are ready"
+        # An agent that dies loses all its links, one after the other: a moment of doubt. Who waits behind such a one waits too.
+        doubt = max(self.notifies[ids].lost_at for ids in seen.waits)
+        ready = [link for link in self.links.values() if link.ready]
+        sure = [link.number for link in ready if link.heard >= doubt or seen.now >= doubt + DOUBT_S]
+        assert not sure, f"{seen.waits} wait, and links {sure} are ready"
+        assert not ready or seen.deadline <= doubt + DOUBT_S + EPSILON_S, f"{seen.waits} wait, and nobody looks for a link"
         patience = min(rules.give_up_s, rules.answer_deadline_s)
         oldest = min(self.notifies[ids].since for ids in seen.waits)
         assert seen.deadline <= max(oldest + patience, seen.now) + EPSILON_S, f"{seen.waits} wait for ever"

@@ -130,7 +130,7 @@ class Dispatch(Conversation):
         return next((link for link in self.links.values() if link.ready and link.heard >= waits.lost_at), None)
 
     def doubted_until(self) -> float:
-        """Return when a link that was not heard since another was lost may be given its NOTIFYs; infinity where none waits."""
+        """Return when what a lost link had may go to one that was not heard since; infinity where none of it waits."""
         lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
         return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,10 +21,18 @@ class Failed(Exception):  # noqa: N818  it reads as what it is
 class Child:
     """``with Child(command, log_path) as child``: runs in a process group of its own, so that Ctrl-C is the demo's alone.
 
-    ``gentle`` says whether it may end by itself (SIGTERM) before it is killed.
+    ``gentle`` says whether it may end by itself (SIGTERM) before it is killed. ``settings``: more of its environment.
     """
 
-    def __init__(self, command: Sequence[str], log_path: Path, pass_fds: Sequence[int] = (), *, gentle: bool) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_path: Path,
+        pass_fds: Sequence[int] = (),
+        *,
+        gentle: bool,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.began = time.monotonic()
         self._gentle = gentle
         self._log_path = log_path
@@ -38,7 +46,7 @@ class Child:
                 stderr=log,
                 pass_fds=pass_fds,
                 process_group=0,
-                env=environment,
+                env={**environment, **(settings or {})},
             )
 
     def __enter__(self) -> Self:

@@ -37,7 +37,9 @@ class Guard(Child):
         command = [sys.executable, "-m", "spoe_guard", "run", "--listen", free, "--agent", f"{LOCALHOST}:{agent_port}"]
         # At debug level the log has a line for the end of every session, also of an ordinary one.
         options = ["--admin", free, "--log-format", "json", "--log-level", "debug"]
-        super().__init__([*command, *options], folder / "guard.log", gentle=True)
+        # Each act tells of one session to its end, so the session ends with its agent link here.
+        ends_with_link = {"SPOE_GUARD_ROUTES__0__LINKS__GIVE_UP": "0"}
+        super().__init__([*command, *options], folder / "guard.log", gentle=True, settings=ends_with_link)
         self._told = 0  # log lines that `did` has been through
         self.port = 0
         self.admin_port = 0

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from spoe_guard.lab import frames
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import frame, kv, typed_data
 from tests.agents.catalogue import CATALOGUE
@@ -150,15 +151,18 @@ def test_dropmore_is_mute_when_offered_more_than_64k_and_with_its_profile_is_not
 
 @pytest.mark.parametrize("name", ["dropmore-0.0.5", "dropmore-0.0.6"])
 @on_a_loop
-async def test_with_its_profile_dropmore_is_never_said_to_pipeline(name, start_agent, tmp_path):
-    agent = start_agent(CATALOGUE[name])
-    for profile, announced in (("none", b"pipelining"), ("dropmore", b"")):
+async def test_with_its_profile_dropmore_is_never_asked_two_things_at_once_on_a_connection(name, start_agent, tmp_path):
+    agent = start_agent(CATALOGUE[name], delay_ms=(100, 100))
+    for profile, links in (("none", 1), ("dropmore", 2)):
         (tmp_path / profile).mkdir()
         with guarded(tmp_path / profile, agent, profile) as guard:
             async with await Engine.tcp(int(guard.address.rpartition(":")[2])) as engine:
                 hello = await engine.hello()
                 pairs = {pair.name: pair.value for pair in kv.parse(hello.raw, hello.payload_at, len(hello.raw))[0]}
-                assert pairs[b"capabilities"] == announced
+                assert pairs[b"capabilities"] == b"pipelining"
+                await engine.send(b"".join(frames.notify(at, 1, b"/path") for at in (1, 3)))
+                assert {(await engine.read()).stream_id, (await engine.read()).stream_id} == {1, 3}
+            assert guard.metric("spoe_guard_agent_links_total") == links
 
 
 # --- any agent ----------------------------------------

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.config import Redispatch, SessionConfig
 from spoe_guard.core.policy import Policy
 from spoe_guard.settings.load import load
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.settings.sessions import session_config
 from tests.properties.configs import ALL, ANSWERING, KEEPING
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Say, Wait
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent, link_of
 from tests.properties.driver import Dial
 
 # What is judged, and so which choices a policy may make: every promise; all but late answers (H5); the books alone.
@@ -31,15 +31,25 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "answer_deadline_s": (None, 0.3),
     "open_notifies": (65536, 2, 1),
     "dial": (Dial.AT_ONCE, Dial.NEXT, Dial.LATER, Dial.FAILS, Dial.FAILS_LATER, Dial.NEVER),
+    "give_up_s": (0.0, 5.0, 5.0, 0.4),
+    "max_links": (1, 2, 20),
+    "in_flight": (0, 1, 2),
+    "retire_s": (None, 0.3),
+    "redispatch": (Redispatch.UNSENT, Redispatch.UNANSWERED, Redispatch.OFF),
     "pieces": ((), (1,) * 20 + (65536,), (3, 11, 40, 65536), (7, 65536)),  # as TCP cuts each write; few, for the sake of speed
 }
+PLAIN = (
+    "disconnect_hold_s", "answer_unanswered", "answer_deadline_s", "open_notifies",
+    "give_up_s", "max_links", "in_flight", "retire_s", "redispatch",
+)  # fmt: skip
 CHOSEN = 2  # policies chosen, two bytes each: which anomaly (0: none), and what is done about it
 HEADER = len(KNOBS) + 2 * CHOSEN
 
 WAITS = (0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0)
 SAYS = {0: HAPROXY, 1: AGENT, 6: HAPROXY, 7: AGENT}
-WAIT, LEAVE, DRAIN, DUE = 2, 3, 4, 5
-SIDES = (HAPROXY, AGENT)
+WAIT, LEAVE, DRAIN, DUE, ON_LINK, REACH = 2, 3, 4, 5, 8, 9
+LINKS = 6  # that peers may say something on
+SIDES = (HAPROXY, *map(agent, range(LINKS)))
 
 
 @dataclass
@@ -83,9 +93,7 @@ class Case:
             max_frame_size=profile.max_frame_size if size is None else size,
             held_bytes=held,
             capabilities=profile.capabilities if capabilities is None else capabilities,
-            **{
-                name: self.knob(name) for name in ("disconnect_hold_s", "answer_unanswered", "answer_deadline_s", "open_notifies")
-            },
+            **{name: self.knob(name) for name in PLAIN},
         )
 
 
@@ -101,11 +109,15 @@ def encode(case: Case) -> bytes:
 
 def _encoded(move: Move) -> bytes:
     if isinstance(move, Say):
-        return b"".join(bytes((SIDES.index(move.side),)) + len(part).to_bytes(2, "big") + part for part in _writes(move.data))
+        link = link_of(move.side)
+        head = bytes((ON_LINK, link)) if link else bytes((SIDES.index(move.side),))
+        return b"".join(head + len(part).to_bytes(2, "big") + part for part in _writes(move.data))
     if isinstance(move, Wait):
         return bytes((WAIT, WAITS.index(move.seconds)))
     if isinstance(move, Leave):
-        return bytes((LEAVE, SIDES.index(move.side) + 2 * move.reset))
+        return bytes((LEAVE, 2 * SIDES.index(move.side) + move.reset))
+    if isinstance(move, Reach):
+        return bytes((REACH, 2 * move.link + move.up))
     return bytes((DRAIN if isinstance(move, Drain) else DUE,))
 
 
@@ -121,16 +133,24 @@ def decode(raw: bytes) -> Case:
 def _moves(rest: bytes) -> Iterator[Move]:
     at = 0
     while at < len(rest):
-        kind, at = rest[at] % 8, at + 1
-        if kind in SAYS:
+        kind, at = rest[at] % 10, at + 1
+        side = SAYS.get(kind)
+        if kind == ON_LINK:
+            side, at = agent(rest[at] % LINKS if at < len(rest) else 0), at + 1
+        if side is not None:
             length = int.from_bytes(rest[at : at + 2], "big")
             data, at = rest[at + 2 : at + 2 + length], at + 2 + length
             if data:
-                yield Say(SAYS[kind], data)
+                yield Say(side, data)
         elif kind == DRAIN:
             yield Drain()
         elif kind == DUE:
             yield Due()
         else:
             told, at = rest[at] if at < len(rest) else 0, at + 1
-            yield Wait(WAITS[told % len(WAITS)]) if kind == WAIT else Leave(SIDES[told % 2], reset=told % 4 > 1)
+            if kind == WAIT:
+                yield Wait(WAITS[told % len(WAITS)])
+            elif kind == LEAVE:
+                yield Leave(SIDES[told // 2 % len(SIDES)], reset=told % 2 == 1)
+            else:
+                yield Reach(told // 2 % LINKS, up=told % 2 == 1)

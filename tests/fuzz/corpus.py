@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
+from spoe_guard.core.config import Redispatch
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import echo
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End
@@ -15,7 +17,8 @@ from tests.integration.hazards.inputs import INPUTS, Input
 from tests.integration.hazards.peer import Largest, Peer, Steps, good_hello, padded
 from tests.integration.hazards.table import TABLE
 from tests.properties import spop
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Move, Say, Wait
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Move, Reach, Say, Wait, agent
+from tests.properties.driver import Dial
 
 GOODBYE = frames.disconnect(frame.HAPROXY_DISCONNECT)
 
@@ -29,6 +32,7 @@ def seeds() -> dict[str, Case]:
 def _all() -> Iterator[tuple[str, Case]]:
     for name, moves in (*_captures(), *_rows(), *_inputs(), *_misbehaviours(), *_good()):
         yield name, Case(moves=moves)
+    yield from _links()
     # the same good conversation with every knob at every choice
     [(_, good), *_] = _good()
     for knob, choices in KNOBS.items():
@@ -41,8 +45,8 @@ def _all() -> Iterator[tuple[str, Case]]:
 
 def _captures() -> Iterator[tuple[str, list[Move]]]:
     seen = set()
-    for agent in AGENTS:
-        path = CAPTURES / f"{agent}.jsonl"
+    for name in AGENTS:
+        path = CAPTURES / f"{name}.jsonl"
         for line in path.read_text().splitlines() if path.is_file() else ():
             record = json.loads(line)
             said, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
@@ -56,7 +60,7 @@ def _captures() -> Iterator[tuple[str, list[Move]]]:
                 if rest := answered[max(at, len(answer)) : at + size]:
                     moves.append(Say(AGENT, rest))
                 at += size
-            yield f"{agent} {record['id']} {len(seen)}", [*moves, Leave(AGENT)]
+            yield f"{name} {record['id']} {len(seen)}", [*moves, Leave(AGENT)]
 
 
 def _notifies(count: int) -> list[frame.Frame]:
@@ -127,6 +131,29 @@ def _misbehaviours() -> Iterator[tuple[str, list[Move]]]:
     asked = Say(HAPROXY, b"".join(each.raw for each in notifies))
     for name, row in MISBEHAVIOURS.items():
         yield name, [*_opening(), asked, *_steps(row.play(acks))]
+
+
+def _links() -> Iterator[tuple[str, Case]]:
+    """Agent links that are lost in every way, with NOTIFYs on them and without, and come again, or are several."""
+    notifies = [each.raw for each in _notifies(4)]
+    acks = [frames.ack(each, echo(each)) for each in _notifies(4)]
+    hello = good_hello(_parsed(frames.haproxy_hello(frames.Family.APPLET)))
+    asked = Say(HAPROXY, b"".join(notifies))
+    lasting = Case().turned("give_up_s", 5.0).turned("redispatch", Redispatch.UNANSWERED)
+    goodbye = Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))
+    ends = {"fin": Leave(AGENT), "rst": Leave(AGENT, reset=True), "goodbye": goodbye, "garbage": Say(AGENT, b"\xff" * 24)}
+    for name, end in ends.items():
+        again = [Wait(0.6), Say(agent(1), hello), Say(agent(1), b"".join(acks)), Say(AGENT, acks[0])]
+        yield f"link lost by {name}", replace(lasting, moves=[*_opening(), asked, Say(AGENT, acks[1]), end, *again])
+        idle = [*_opening(), end, asked, Wait(0.1), Say(agent(1), hello[:20]), Say(agent(1), hello[20:]), Say(agent(1), acks[2])]
+        yield f"idle link lost by {name}", replace(lasting, moves=[*idle, Drain()])
+    several: list[Move] = [*_opening(), asked]
+    for link in (1, 2, 3):
+        several += [Reach(link), Say(agent(link), hello), Say(agent(link), b"".join(acks))]
+    limited = lasting.turned("max_links", 20).turned("in_flight", 1)
+    yield "several links", replace(limited, moves=[*several, Say(AGENT, acks[0]), asked, Leave(agent(2)), Wait(700.0)])
+    away: list[Move] = [Leave(AGENT), *(Reach(link, up=False) for link in range(3)), asked, Wait(5.0)]
+    yield "the agent stays away", replace(lasting.turned("dial", Dial.NEVER), moves=[*_opening()[:1], Reach(0), *away])
 
 
 def _good() -> Iterator[tuple[str, list[Move]]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tests.fuzz.case import HEADER, KNOBS, Case
 from tests.fuzz.judge import judge
 from tests.properties import spop
-from tests.properties.conversations import Move, Say, Wait
+from tests.properties.conversations import Move, Say, Wait, link_of
 
 BUDGET = 20_000  # plays
 
@@ -80,11 +80,15 @@ def shown(case: Case) -> str:
         lines.append(f"policy = {case.choices!r}")
     for move in case.moves:
         if isinstance(move, Say):
-            lines.append(f"Say({move.side.upper()}, bytes.fromhex({move.data.hex()!r})),")
+            lines.append(f"Say({_named(move.side)}, bytes.fromhex({move.data.hex()!r})),")
             lines += [f"    # {_read(raw)}" for raw in spop.cut(move.data)[0]]
         else:
             lines.append(f"Wait({move.seconds})," if isinstance(move, Wait) else f"{move},")
     return "\n".join(lines)
+
+
+def _named(side: str) -> str:
+    return f"agent({link})" if (link := link_of(side)) else side.upper()
 
 
 def _read(raw: bytes) -> str:

@@ -4,9 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tests.fuzz.case import HEADER, WAITS, Case
+from tests.fuzz.case import HEADER, LINKS, WAITS, Case
 from tests.properties import spop
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Say, Wait
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent
 
 Scramble = Callable[[bytes, random.Random], bytes]  # any change of bytes
 
@@ -74,7 +74,10 @@ class Mutator:
             moves[at] = replace(said, data=self._scramble(said.data, chance))
             return
         which = chance.randrange(len(frames))
-        how = chance.randrange(8)
+        how = chance.randrange(9)
+        if how == 8 and said.side != HAPROXY:  # on another link
+            moves[at] = replace(said, side=agent(chance.randrange(LINKS)))
+            return
         if how == 0:
             frames[which] = self._another(frames[which], moves, chance)
         elif how == 1:
@@ -132,7 +135,7 @@ class Mutator:
             return spop.frame(chance.choice(TYPES), self._ids(moves, chance), chance.choice(PAYLOADS), chance.choice(FLAGS))
         if how == 5:
             return chance.choice(LENGTHS).to_bytes(4, "big") + chance.randbytes(chance.randrange(8))
-        return chance.choice(self._donated[side])
+        return chance.choice(self._donated[HAPROXY if side == HAPROXY else AGENT])
 
     def _ids(self, moves: list[Move], chance: random.Random) -> tuple[int, int]:
         """Of a NOTIFY in the case, most often."""
@@ -157,12 +160,13 @@ class Mutator:
         elif how == 4 and at < len(moves):
             moves.insert(chance.randint(0, len(moves)), moves.pop(at))
         else:
-            side = chance.choice((HAPROXY, AGENT))
+            link = chance.randrange(LINKS)
+            side = chance.choice((HAPROXY, AGENT, agent(link)))
             fresh: list[Move] = [
                 Say(side, self._fresh(side, moves, chance)), Wait(chance.choice(WAITS)), Due(), Drain(),
-                Leave(side, reset=chance.random() < 0.5),
+                Leave(side, reset=chance.random() < 0.5), Reach(link, up=chance.random() < 0.7),
             ]  # fmt: skip
-            moves.insert(at, chance.choices(fresh, (6, 3, 2, 1, 1))[0])
+            moves.insert(at, chance.choices(fresh, (6, 3, 2, 1, 1, 1))[0])
 
     def _write(self, moves: list[Move], at: int, how: int, chance: random.Random) -> None:
         """One write as two, two as one, or twice."""

@@ -16,7 +16,7 @@ from tests.fuzz.mutator import Mutator
 from tests.integration.hazards.table import TABLE
 from tests.peers import missing
 from tests.properties import spop
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Say, Wait
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent
 
 PLAYS = 1500
 
@@ -38,7 +38,8 @@ def test_the_seeds_are_the_hazard_table_and_the_captures(corpus):
 
 
 def test_a_case_survives_being_bytes(corpus):
-    moves = [Say(HAPROXY, b"a"), Say(AGENT, b"b" * 65535), Wait(0.3), Leave(HAPROXY), Leave(AGENT, reset=True), Drain(), Due()]
+    moves: list[Move] = [Say(HAPROXY, b"a"), Say(AGENT, b"b" * 65535), Say(agent(3), b"c"), Wait(0.3), Drain(), Due()]
+    moves += [Leave(HAPROXY), Leave(AGENT, reset=True), Leave(agent(2), reset=True), Reach(1), Reach(4, up=False)]
     for case in (*corpus.values(), Case(moves=moves).turned("open_notifies", 1)):
         assert decode(encode(case)) == case
 

@@ -68,11 +68,11 @@ class Watched:
     said: str = ""
 
 
-def watch(folder: Path, name: str, settling: Semaphore) -> Watched:
+def watch(folder: Path, name: str, settling: Semaphore, give_up: str = "0") -> Watched:
     """Set the scene, rest, and take down what there is to see."""
     with Stage(folder) as stage:
         with settling:
-            scene = misbehave(stage, name, guarded=True)
+            scene = misbehave(stage, name, guarded=True, give_up=give_up)
         began, haproxy_s, guard_s = time.monotonic(), scene.haproxy.cpu_s(), scene.guard.cpu_s()
         time.sleep(REST_S)  # this is the measurement
         seconds = time.monotonic() - began
@@ -112,6 +112,28 @@ def test_haproxy_lives_and_every_answer_counts(scenes, name):
     assert {each.error for each in scene.seen if not each.verdict} == UNANSWERED.get(name, set())
     assert scene.after.verdict == "/after"
     assert scene.anomalies == EXPECTED[name]
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory, scenes: object) -> Iterator[dict[str, Future[Watched]]]:
+    """The same, behind the others, where agent links are replaced: the default."""
+    settling = Semaphore(AT_ONCE)
+    with ThreadPoolExecutor(len(EXPECTED)) as pool:
+        yield {name: pool.submit(watch, tmp_path_factory.mktemp(name), name, settling, "5s") for name in EXPECTED}
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_where_the_agents_link_is_replaced_haproxy_keeps_its_own(lasting, name):
+    scene = lasting[name].result()
+    print(scene.said)
+    assert scene.alive
+    assert BOGUS_APPCTX not in scene.said
+    assert scene.haproxy_share < AT_REST
+    assert scene.guard_share < AT_REST
+    assert [each.verdict for each in scene.seen] == [path if path in scene.answered else "" for path in PATHS]
+    assert {each.error for each in scene.seen if not each.verdict} <= {"1"}  # `timeout processing`: it hears of no end
+    assert scene.after.verdict == "/after"
 
 
 def test_in_sync_mode_the_answer_behind_a_stray_ack_counts(stage):

@@ -20,6 +20,7 @@ class AgentsView:
     frames: int = 0
     got_disconnect: bool = False
     agreed: tuple[int, bool] | None = None
+    told_size: int | None = None  # what HAProxy was told when this link was not up yet
 
     def get(self, write: bytes) -> None:
         if first_offer(self.haproxy_said) is None:
@@ -75,7 +76,8 @@ class AgentsView:
         applet = "async" in before.capabilities or before.healthcheck
         room = before.size if applet else max(before.size - 12, 256)  # 3.1 and later never read on behind a full buffer
         size = min(room, terms.max_frame_size or room, terms.held_bytes - 4)
-        return Offer(size, (before.capabilities & terms.capabilities) | terms.always_offer, before.healthcheck)
+        capabilities = (before.capabilities & terms.capabilities) | terms.always_offer
+        return Offer(self.told_size or size, capabilities, before.healthcheck)
 
     def _negotiated(self) -> tuple[int, bool]:
         """The size the agent asked for, if that is a sane one, and whether it takes fragments. 256 where it asks for less."""
@@ -99,12 +101,23 @@ class AgentsView:
 
 
 def broken_to_agent(transcript: Transcript, terms: Terms) -> list[str]:
-    """Which of A1, A2, A3 and A4 are broken in what the agent got."""
+    """Which of A1, A2, A3 and A4 are broken in what the agent got, on each of its links."""
+    links = sorted({step.link for step in transcript})
+    return [f"{said}, link {link}" for link in links for said in _broken_on(transcript, terms, link)]
+
+
+def _broken_on(transcript: Transcript, terms: Terms, link: int) -> list[str]:
     view = AgentsView(terms)
     closed = left = False
     for step in transcript:
         if step.did is Did.HAPROXY_SAID:
             view.haproxy_said += step.data
+        elif step.did is Did.HAPROXY_GOT and not view.frames and view.told_size is None:
+            view.told_size = _told(step.data)
+        elif step.did is Did.OVER and view.frames and not closed and not left:
+            view.broken.append("A3: never closed")
+        elif step.link != link:
+            continue
         elif step.did is Did.AGENT_SAID:
             view.agent_said += step.data
         elif step.did is Did.AGENT_LEFT:
@@ -117,6 +130,13 @@ def broken_to_agent(transcript: Transcript, terms: Terms) -> list[str]:
             if closed:
                 view.broken.append("A3: bytes behind the close")
             view.get(step.data)
-        elif step.did is Did.OVER and view.frames and not closed and not left:
-            view.broken.append("A3: never closed")
     return view.broken
+
+
+def _told(write: bytes) -> int | None:
+    """The size in the AGENT-HELLO, if that is what HAProxy gets."""
+    for raw in spop.cut(write)[0]:
+        if raw[4] == spop.AGENT_HELLO:
+            size = spop.pairs(spop.read_frame(raw).payload).get(b"max-frame-size", (0, None))[1]
+            return size if isinstance(size, int) else None
+    return None

@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 from tests.properties import spop
+from tests.properties.haproxys_view import notify_ids
 from tests.properties.hellos import agent_terms, first_offer
 from tests.properties.spop import UnreadableError
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
@@ -23,49 +24,97 @@ class Due:
 
 
 @dataclass
-class Answers:
-    """Follows the NOTIFYs the agent got and the ACKs it wrote for them, as far as its stream can be cut into frames."""
+class Stream:
+    """What the agent says on one link. ``intact``: it can be cut into frames so far."""
 
-    terms: Terms
     size: int = 256
-    one_at_a_time: bool = False  # HAProxy was told neither of pipelining nor of async
-    stream: bytes = b""
-    intact: bool = True  # the agent's stream can be cut into frames so far
-    asked: dict[tuple[int, int], float] = field(default_factory=dict)
-    due: list[Due] = field(default_factory=list)
+    hello: bool = False
+    said: bytes = b""
+    intact: bool = True
     goodbye_at: float | None = None
     tail_at: float | None = None
 
-    def agent_got(self, data: bytes, at: float) -> None:
+
+@dataclass
+class Asked:
+    """A NOTIFY in the agent's hands, on that link."""
+
+    since: float
+    link: int
+
+
+@dataclass
+class Answers:
+    """Follows the NOTIFYs the agent got and the ACKs it wrote for them, as far as its streams can be cut into frames."""
+
+    terms: Terms
+    size: int = 256  # what HAProxy was told
+    lasts: bool = False  # the session outlives its agent links
+    one_at_a_time: bool = False  # HAProxy was told neither of pipelining nor of async
+    streams: dict[int, Stream] = field(default_factory=lambda: {0: Stream()})
+    sent: dict[tuple[int, int], float] = field(default_factory=dict)  # by HAProxy, first since it was last answered
+    asked: dict[tuple[int, int], Asked] = field(default_factory=dict)
+    due: list[Due] = field(default_factory=list)
+
+    def negotiated(self, size: int, *, one_at_a_time: bool) -> None:
+        """HAProxy got AGENT-HELLO."""
+        self.size, self.one_at_a_time = size, one_at_a_time
+        for stream in self.streams.values():
+            stream.size = size
+
+    def haproxy_said(self, ids: tuple[int, int], at: float) -> None:
+        self.sent.setdefault(ids, at)
+        if self.lasts and self.one_at_a_time and ids not in self.asked:  # it may have to wait until it gets to an agent
+            self._superseded(at)
+
+    def _superseded(self, at: float) -> None:
+        """HAProxy has given up what it asked before."""
+        mark = at - SUPERSEDED_S + EPSILON_S
+        self.asked = {ids: one for ids, one in self.asked.items() if one.since > mark}
+
+    def agent_got(self, data: bytes, at: float, link: int) -> None:
         for raw in spop.cut(data)[0]:  # whole frames each time, or A2 is broken
             told = spop.read_frame(raw)
-            if told.type == spop.NOTIFY and told.flags & spop.FIN and told.ids not in self.asked:
-                if self.one_at_a_time:  # HAProxy has given up what it asked before
-                    self.asked = {ids: since for ids, since in self.asked.items() if at < since + SUPERSEDED_S - EPSILON_S}
+            if told.type == spop.HAPROXY_DISCONNECT and self.lasts:
+                self.lost(link)
+            elif told.type == spop.NOTIFY and told.flags & spop.FIN and told.ids not in self.asked:
+                if self.one_at_a_time:
+                    self._superseded(at)
                 if len(self.asked) >= self.terms.open_notifies:
-                    del self.asked[next(iter(self.asked))]
-                self.asked[told.ids] = at
+                    here = [ids for ids, one in self.asked.items() if one.link == link]
+                    self.asked.pop(min(here, key=lambda ids: self.asked[ids].since, default=None), None)
+                since = min(at, self.sent.get(told.ids, at)) if self.lasts else at
+                self.asked[told.ids] = Asked(since, link)
             elif told.type in (spop.NOTIFY, spop.UNSET) and told.flags != spop.FIN:
-                self.intact = False  # fragments: when one counts as asked is not followed here
+                self.stream(link).intact = False  # fragments: when one counts as asked is not followed here
 
-    def agent_said(self, data: bytes, at: float) -> None:
-        self.stream += data
-        while self.intact and len(self.stream) >= 4:
-            length = int.from_bytes(self.stream[:4], "big")
-            if length > self.size and (len(self.stream) < 8 or not self._skippable(length)):
-                self.intact = len(self.stream) < 8 and length <= self.terms.held_bytes
+    def stream(self, link: int) -> Stream:
+        return self.streams.setdefault(link, Stream(self.size))
+
+    def lost(self, link: int) -> None:
+        """Of what that link's agent has nothing is owed; given to another one it is again."""
+        self.asked = {ids: one for ids, one in self.asked.items() if one.link != link}
+
+    def agent_said(self, data: bytes, at: float, link: int) -> None:
+        stream = self.stream(link)
+        stream.said += data
+        while stream.intact and len(stream.said) >= 4:
+            said = stream.said
+            length = int.from_bytes(said[:4], "big")
+            if length > stream.size and (len(said) < 8 or not self._skippable(length, said)):
+                stream.intact = len(said) < 8 and length <= self.terms.held_bytes
                 break
-            if length > self.size and self.stream[4] == spop.ACK:
-                self._give_up(self.stream[9:])
-            if len(self.stream) < 4 + length:
+            if length > stream.size and said[4] == spop.ACK:
+                self._give_up(said[9:])
+            if len(said) < 4 + length:
                 break
-            raw, self.stream = self.stream[: 4 + length], self.stream[4 + length :]
+            raw, stream.said = said[: 4 + length], said[4 + length :]
             if length >= 7:
-                self._whole(raw, at)
-        self.tail_at = (self.tail_at if self.tail_at is not None else at) if self.stream else None
+                self._whole(raw, at, stream)
+        stream.tail_at = (stream.tail_at if stream.tail_at is not None else at) if stream.said else None
 
-    def _skippable(self, length: int) -> bool:
-        return length <= self.terms.held_bytes and self.stream[4] in spop.FROM_AGENT and self.stream[5:8] == b"\0\0\0"
+    def _skippable(self, length: int, said: bytes) -> bool:
+        return length <= self.terms.held_bytes and said[4] in spop.FROM_AGENT and said[5:8] == b"\0\0\0"
 
     def _give_up(self, ids: bytes) -> None:
         """An ACK that is too long cannot be passed: nothing is owed for its NOTIFY."""
@@ -73,21 +122,29 @@ class Answers:
         with contextlib.suppress(UnreadableError):
             self.asked.pop((cursor.integer(), cursor.integer()), None)
 
-    def _whole(self, raw: bytes, at: float) -> None:
+    def _whole(self, raw: bytes, at: float, stream: Stream) -> None:
         if spop.torn(raw):
-            self.intact = False  # what can be told from a shuffle is judged by tests/captures
+            stream.intact = False  # what can be told from a shuffle is judged by tests/captures
             return
         try:
             said = spop.read_frame(raw)
         except UnreadableError:
             return
-        if said.type == spop.AGENT_DISCONNECT and len(raw) - 4 <= self.size:
-            self.goodbye_at = at if self.goodbye_at is None else self.goodbye_at
+        if said.type == spop.AGENT_HELLO and not stream.hello:
+            stream.hello = True
+            if stream is self.streams[0]:
+                return
+            try:
+                stream.size = min(agent_terms(said, self.size, {"pipelining", "async", "fragmentation"})[0], self.size)
+            except UnreadableError:
+                stream.intact = False  # refused, or mended: nothing is owed
+        elif said.type == spop.AGENT_DISCONNECT and len(raw) - 4 <= stream.size:
+            stream.goodbye_at = at if stream.goodbye_at is None else stream.goodbye_at
             try:
                 spop.pairs(said.payload)
             except UnreadableError:
-                self.intact = False
-        elif said.type == spop.ACK and said.ids in self.asked:
+                stream.intact = False
+        elif said.type == spop.ACK and said.ids in self.asked and stream.hello:
             try:
                 spop.actions(said.payload)
                 sound = said.flags == spop.FIN
@@ -115,20 +172,26 @@ class Answers:
             self.due.remove(ack)
         else:
             self.asked.pop(ids, None)
+        self.sent.pop(ids, None)
 
     def expire(self, at: float) -> None:
         limit = self.terms.answer_deadline_s
         if limit is not None:
-            self.asked = {ids: since for ids, since in self.asked.items() if at < since + limit - EPSILON_S}
+            self.asked = {ids: one for ids, one in self.asked.items() if at < one.since + limit - EPSILON_S}
 
     def may_end(self, at: float, drained_at: float | None, quiet_since: float) -> bool:
         """Whether AGENT-DISCONNECT may be said at ``at`` though NOTIFYs are open."""
         terms = self.terms
-        held = self.goodbye_at is not None and at >= self.goodbye_at + terms.hold_s - EPSILON_S
         drained = drained_at is not None and at >= drained_at + terms.hold_s - EPSILON_S
-        stuck = self.tail_at is not None and at >= self.tail_at + terms.frame_s - EPSILON_S
         idle = at >= quiet_since + terms.idle_s - EPSILON_S
-        return held or drained or stuck or idle or not self.intact
+        return drained or idle or all(self._need_not_wait(self.stream(one.link), at) for one in self.asked.values())
+
+    def _need_not_wait(self, stream: Stream, at: float) -> bool:
+        """Whether the agent need not be waited for on that link."""
+        terms = self.terms
+        held = stream.goodbye_at is not None and (self.lasts or at >= stream.goodbye_at + terms.hold_s - EPSILON_S)
+        stuck = stream.tail_at is not None and at >= stream.tail_at + terms.frame_s - EPSILON_S
+        return held or stuck or not stream.intact
 
 
 def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
@@ -147,7 +210,9 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
         if answers.due and (late or step.did in (Did.HAPROXY_CLOSED, Did.OVER)):
             broken.append(f"H5: ACK {answers.due[0]} was written and not delivered at {step.at:.4f} `{step.did.value}`")
             break
-        if step.did in (Did.HAPROXY_LEFT, Did.AGENT_LEFT, Did.HAPROXY_CLOSED, Did.AGENT_CLOSED):
+        if answers.lasts and step.did in (Did.AGENT_LEFT, Did.AGENT_CLOSED):
+            answers.lost(step.link)
+        elif step.did in (Did.HAPROXY_LEFT, Did.AGENT_LEFT, Did.HAPROXY_CLOSED, Did.AGENT_CLOSED):
             free = True
             if step.did is Did.HAPROXY_LEFT:
                 answers.due.clear()  # nobody is there to deliver them to
@@ -164,20 +229,23 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             most = min(terms.held_bytes, offer.size if offer else 256, answers.size if negotiated else terms.held_bytes)
             # Behind the HELLO of a health check nothing is answered.
             free = free or ends or _may_break(frames, rest, most) or (offer is not None and offer.healthcheck)
+            answers.lasts = terms.give_up_s > 0 and not (offer is not None and offer.healthcheck)
+            for ids in (ids for raw in frames for ids in notify_ids(raw)):
+                answers.haproxy_said(ids, step.at)
             if rest and len(rest) > len(step.data):
                 free = free or step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
         elif step.did is Did.AGENT_GOT:
-            answers.agent_got(step.data, step.at)
+            answers.agent_got(step.data, step.at, step.link)
         elif step.did is Did.AGENT_SAID and not free:
             quiet_since = step.at
-            answers.agent_said(step.data, step.at)
+            answers.agent_said(step.data, step.at, step.link)
         elif step.did is Did.HAPROXY_GOT:
             for raw in spop.cut(step.data)[0]:
                 told = spop.read_frame(raw)
                 if told.type == spop.AGENT_HELLO:
                     negotiated = True
-                    answers.size, named = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})
-                    answers.one_at_a_time = not named & {"pipelining", "async"}
+                    size, named = agent_terms(told, 1 << 32, {"pipelining", "async", "fragmentation"})
+                    answers.negotiated(size, one_at_a_time=not named & {"pipelining", "async"})
                 elif told.type == spop.ACK:
                     answers.delivered(told.ids)
                 elif told.type == spop.AGENT_DISCONNECT:

@@ -10,6 +10,7 @@ from tests.properties.answers import broken_answers
 from tests.properties.bursts import broken_bursts
 from tests.properties.haproxys_view import broken_to_haproxy
 from tests.properties.hellos import first_offer
+from tests.properties.links_view import broken_links
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
 REFUSAL_HOLD_S = 0.25  # design: slow refusal, the first of its steps
@@ -23,6 +24,7 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
     over_by: float | None = None  # by then HAProxy must be closed
     frame_by: float | None = None  # and by then, unless the frame that was begun is complete before the frame timeout
     healthcheck = left = torn = False
+    lasts = terms.give_up_s > 0  # what ends an agent link does not end the session: see links_model.py
     for step in transcript:
         due = min((by for by in (over_by, frame_by) if by is not None and not left), default=step.at)
         if step.at > due + EPSILON_S:
@@ -32,18 +34,19 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
             said += step.data
             offer = first_offer(said)
             healthcheck = offer is not None and offer.healthcheck
+            lasts = terms.give_up_s > 0 and not healthcheck
         elif step.did is Did.HAPROXY_GOT:
             got += step.data
         elif step.did is Did.AGENT_SAID:
             frames, stream = spop.cut(stream + step.data)
-            torn = torn or any(map(spop.torn, frames))
+            torn = torn or lasts or any(map(spop.torn, frames))
             begun_now = len(stream) <= len(step.data)
             slack = REFUSAL_HOLD_S + terms.close_s + terms.hold_s
             if not stream or torn:  # of a shuffle only who puts it together knows whether a frame is incomplete
                 frame_by = None
             elif frame_by is None or begun_now:
                 frame_by = step.at + terms.frame_s + slack
-        elif step.did in (Did.AGENT_LEFT, Did.AGENT_FAILED):
+        elif step.did in (Did.AGENT_LEFT, Did.AGENT_FAILED) and not lasts:
             over_by = step.at + REFUSAL_HOLD_S + terms.close_s
         elif step.did is Did.HAPROXY_LEFT:
             left = True
@@ -61,5 +64,5 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
 def broken_promises(transcript: Transcript, terms: Terms, *, answers: bool = True) -> list[str]:
     """Every promise that was broken, each with a reason. ``answers`` False leaves out H5, where a policy gives it away."""
     broken = broken_to_haproxy(transcript, terms) + broken_ends(transcript, terms) + broken_to_agent(transcript, terms)
-    broken += broken_bursts(transcript)
+    broken += broken_bursts(transcript) + broken_links(transcript, terms)
     return broken + (broken_answers(transcript, terms) if answers and not broken else [])

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.config import Redispatch, SessionConfig
 from spoe_guard.core.policy import Policy
 
 # To let one of these pass is to ask for what the promises exclude; so the promises are not tested under it.
@@ -37,11 +37,12 @@ answering_policy = _choices(ANSWERING)
 
 
 def configs(
-    policy: st.SearchStrategy[Policy], *, observe: bool = False, exact_keys: bool = False
+    policy: st.SearchStrategy[Policy], *, observe: bool = False, exact_keys: bool = False, lasts: bool = True
 ) -> st.SearchStrategy[SessionConfig]:
     """Settings as ``check`` would let them pass: room for a frame in ``held_bytes``.
 
     ``exact_keys``: whether they may be asked for; what the checkers take for no HELLO at all may then be mended.
+    ``lasts``: whether sessions may outlive their agent links.
     """
     sizes = st.sampled_from([(None, 1048576), (None, 1048576), (None, 16384), (1024, 1028), (256, 260)])
     return st.builds(
@@ -59,6 +60,11 @@ def configs(
         answer_unanswered=st.booleans(),
         answer_deadline_s=st.sampled_from([None, None, 0.3]),
         open_notifies=st.sampled_from([65536, 65536, 2, 1]),
+        give_up_s=st.sampled_from([0.0, 0.0, 5.0, 0.4]) if lasts else st.just(0.0),
+        max_links=st.sampled_from([1, 1, 2, 20]),
+        in_flight=st.sampled_from([0, 0, 1, 2]),
+        retire_s=st.sampled_from([None, None, 0.3]),
+        redispatch=st.sampled_from([Redispatch.UNSENT, Redispatch.UNANSWERED, Redispatch.OFF]),
     )
 
 

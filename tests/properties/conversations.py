@@ -25,6 +25,15 @@ from tests.properties.frames import (
 HAPROXY, AGENT = "haproxy", "agent"
 
 
+def agent(link: int) -> str:
+    """The side that link of the session leads to; ``AGENT`` is the first."""
+    return f"{AGENT}{link or ''}"
+
+
+def link_of(side: str) -> int:
+    return int(side.removeprefix(HAPROXY).removeprefix(AGENT) or 0)
+
+
 @dataclass(frozen=True)
 class Say:
     """``side`` writes ``data``."""
@@ -56,7 +65,15 @@ class Drain:
     """The guard is told to stop."""
 
 
-Move = Say | Leave | Wait | Due | Drain
+@dataclass(frozen=True)
+class Reach:
+    """What becomes of the dial of that link, if it is dialled."""
+
+    link: int
+    up: bool = True
+
+
+Move = Say | Leave | Wait | Due | Drain | Reach
 
 waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0])).map(lambda move: [move])
 leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans()).map(lambda move: [move])
@@ -116,6 +133,26 @@ def bursts(draw: st.DrawFn) -> list[Move]:
     return moves
 
 
+@st.composite
+def changes_of_links(draw: st.DrawFn) -> list[Move]:
+    """What an agent says on links behind the first, where there are any: HELLO, ACKs in any order, the end; or rubbish."""
+    ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
+    asked = Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))
+    moves: list[Move] = [asked] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        link = draw(st.sampled_from([0, 1, 1, 2, 3, 4]))
+        hello = spop.agent_hello(draw(st.sampled_from([16000, 256])), draw(st.sampled_from([b"pipelining", b"pipelining", b""])))
+        acks = b"".join(spop.frame(spop.ACK, one, spop.ALLOWED) for one in draw(st.permutations(ids))[: draw(st.integers(0, 4))])
+        said = draw(weighted((3, st.just(hello)), (1, st.just(b"")), (1, agent_bytes))) if link else b""
+        moves += [Say(agent(link), part) for part in (said, acks) if part]
+        if draw(st.booleans()):
+            moves += draw(weighted((1, waits), (1, st.just([Due()]))))
+        if draw(st.booleans()):
+            goodbye = Say(agent(link), spop.disconnect(spop.AGENT_DISCONNECT))
+            moves.append(draw(st.sampled_from([Leave(agent(link)), Leave(agent(link), reset=True), goodbye])))
+    return moves if draw(st.booleans()) else [*moves, asked]
+
+
 good_opening = st.builds(
     lambda size, wanted, capabilities, engine: [
         Say(HAPROXY, spop.haproxy_hello(size, capabilities, engine=engine)),
@@ -143,10 +180,11 @@ def _conversation(*moves: tuple[int, st.SearchStrategy[list[Move]]], most: int =
 _FAIR = (3, exchanges(sound=True))
 _TORN = (4, exchanges())
 _BURST = (2, bursts())
-against_agents = _conversation(_FAIR, _TORN, _BURST, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
-against_haproxy = _conversation(_FAIR, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+_LINKS = (3, changes_of_links())
+against_agents = _conversation(_FAIR, _TORN, _BURST, _LINKS, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+against_haproxy = _conversation(_FAIR, _LINKS, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
 against_both = _conversation(
-    _FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains)
+    _FAIR, _TORN, _BURST, _LINKS, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains)
 )
 standing_still = _conversation(_FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, leaves))
 

@@ -2,27 +2,29 @@
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.config import Redispatch, SessionConfig
 from spoe_guard.core.events import DialFailure, Event, SessionEnded
-from spoe_guard.core.hello import MAX_HELLO
 from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.session import Session
-from spoe_guard.core.states import BEFORE_HELLO, State
+from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Say, Wait, pieces
+from tests.properties import books
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent, link_of, pieces
 from tests.properties.transcript import Did, Step, Terms, Transcript
 
-SIDES = {HAPROXY: Side.HAPROXY, AGENT: Side.AGENT}
 SAID = {HAPROXY: Did.HAPROXY_SAID, AGENT: Did.AGENT_SAID}
 GOT = {HAPROXY: Did.HAPROXY_GOT, AGENT: Did.AGENT_GOT}
 LEFT = {HAPROXY: Did.HAPROXY_LEFT, AGENT: Did.AGENT_LEFT}
 CLOSED = {HAPROXY: Did.HAPROXY_CLOSED, AGENT: Did.AGENT_CLOSED}
 
 NEAR_S = 10.0
+MOST_TICKS = 100
+TRIES = 200  # ticks more where an agent that stays away is dialled again and again
 
 
 class Dial(enum.Enum):
@@ -54,6 +56,8 @@ def terms_of(config: SessionConfig) -> Terms:
         answer_unanswered=config.answer_unanswered,
         max_frame_size=config.max_frame_size,
         engine_id=config.engine_id,
+        give_up_s=0.0 if config.observe else config.give_up_s,  # what is observed ends with its agent link
+        redispatches=config.redispatch is Redispatch.UNANSWERED,
     )
 
 
@@ -62,15 +66,21 @@ class Wire:
     """One connection as this end sees it."""
 
     up: bool = False
+    dialling: bool = False
     left: bool = False  # the peer closed
     closed: Close = Close.KEEP  # what the session asked for
     said: bytes = b""
     got: bytes = b""
 
+    @property
+    def speaks(self) -> bool:
+        """Whether its peer may say something."""
+        return self.up and not self.left and self.closed in (Close.KEEP, Close.HALF)
+
 
 @dataclass
 class Play:
-    """A session, its two wires, and everything that happened."""
+    """A session, its wires by side, and everything that happened. Links behind the first are sides of their own, see ``agent``."""
 
     config: SessionConfig
     dial: Dial = Dial.AT_ONCE
@@ -85,15 +95,23 @@ class Play:
         self.wires = {HAPROXY: Wire(up=True), AGENT: Wire()}
         self.events: list[Event] = []
         self.transcript: Transcript = []
-        self.dialling = False
-        self._take(self.session.start(self.now))
+        self.take(self.session.start(self.now))
+
+    @property
+    def links(self) -> dict[int, Wire]:
+        """Every agent link there ever was, by number."""
+        return {link_of(side): wire for side, wire in self.wires.items() if side != HAPROXY}
+
+    @property
+    def dialling(self) -> list[int]:
+        return [link for link, wire in self.links.items() if wire.dialling]
 
     # --- what may happen -----------------------------------------------------------------------------------------
 
     def play(self, moves: list[Move]) -> "Play":
         for move in moves:
-            if self.dialling and self.dial is Dial.NEXT:
-                self._connected()
+            if self.dial is Dial.NEXT:
+                self._dialled(self.connected)
             if isinstance(move, Say):
                 for piece in pieces(move.data, self.sizes):
                     self.say(move.side, piece)
@@ -104,55 +122,70 @@ class Play:
             elif isinstance(move, Due):
                 self.due()
             elif isinstance(move, Drain):
-                self.transcript.append(Step(self.now, Did.DRAIN))
-                self._take(self.session.drain(self.now))
+                self.drain()
+            elif isinstance(move, Reach) and move.link in self.dialling:
+                (self.connected if move.up else self.failed)(move.link)
         return self
 
     def say(self, side: str, data: bytes) -> None:
-        wire = self.wires[side]
-        if wire.up and not wire.left and wire.closed in (Close.KEEP, Close.HALF):
+        wire = self.wires.get(side)
+        if wire is not None and wire.speaks:
             wire.said += data
-            self.transcript.append(Step(self.now, SAID[side], data))
-            self._take(self.session.receive(SIDES[side], data, self.now), came=(side, data))
+            self._note(SAID, side, data)
+            whose = Side.HAPROXY if side == HAPROXY else Side.AGENT
+            self.take(self.session.receive(whose, data, self.now, *_other(link_of(side))), came=(side, data))
 
     def leave(self, side: str, *, reset: bool) -> None:
-        wire = self.wires[side]
-        if wire.up and not wire.left:
+        wire = self.wires.get(side)
+        if wire is not None and wire.up and not wire.left:
             wire.left = True
-            self.transcript.append(Step(self.now, LEFT[side]))
-            self._take(self.session.closed(SIDES[side], self.now, reset=reset))
+            self._note(LEFT, side)
+            link = link_of(side)
+            whose = Side.HAPROXY if side == HAPROXY else Side.AGENT
+            self.take(self.session.closed(whose, self.now, reset=reset, **({"link": link} if link else {})))
+
+    def drain(self) -> None:
+        self.transcript.append(Step(self.now, Did.DRAIN))
+        self.take(self.session.drain(self.now))
 
     def wait(self, seconds: float) -> None:
-        self._dialled()
-        self._until(self.now + seconds)
+        self._at_a_wait()
+        self.until(self.now + seconds)
 
     def due(self) -> None:
         """Wait for the session's deadline, and not an instant longer; where it is far away or there is none, not at all."""
-        self._dialled()
+        self._at_a_wait()
         if self.session.deadline <= self.now + NEAR_S:
-            self._until(max(self.now, self.session.deadline))
+            self.until(max(self.now, self.session.deadline))
 
-    def _dialled(self) -> None:
-        if self.dialling and self.dial is Dial.LATER:
-            self._connected()
-        elif self.dialling and self.dial is Dial.FAILS_LATER:
-            self._failed()
+    def _at_a_wait(self) -> None:
+        if self.dial is Dial.LATER:
+            self._dialled(self.connected)
+        elif self.dial is Dial.FAILS_LATER:
+            self._dialled(self.failed)
 
-    def _until(self, until: float) -> None:
-        for _ in range(100):
+    def _dialled(self, become: Callable[[int], None]) -> None:
+        for link in self.dialling:
+            if self.wires[agent(link)].dialling:  # what became of the one before may have ended all
+                become(link)
+
+    def until(self, until: float) -> None:
+        most = MOST_TICKS + (TRIES if self.config.give_up_s else 0)
+        for _ in range(most):
             if self.session.deadline > until:
                 break
             self.now = max(self.now, self.session.deadline)
-            self._take(self.session.tick(self.now))
+            self.take(self.session.tick(self.now))
         else:
-            raise AssertionError(f"a hundred ticks and the deadline is still {self.session.deadline - self.now:+.3f} s")
+            raise AssertionError(f"{most} ticks and the deadline is still {self.session.deadline - self.now:+.3f} s")
         self.now = until
 
     def finish(self) -> "Play":
         """Nobody says or does anything more: whatever is left to happen is up to the guard's own deadlines."""
         config = self.config
-        for bound in (config.connect_s, config.hello_s, config.frame_s, config.disconnect_hold_s, 0.25, config.idle_s):
+        for bound in (config.connect_s, config.hello_s, config.frame_s, config.disconnect_hold_s, 0.25, config.give_up_s):
             self.wait(bound)
+        self.wait(config.idle_s)
         self.wait(config.close_s)
         if config.observe:  # a plain proxy ends when its peers do
             self.leave(HAPROXY, reset=False)
@@ -165,89 +198,72 @@ class Play:
         )
         assert self.session.held == self.tally.held_bytes == 0
         assert self.session.open_notifies == self.tally.open_notifies == 0
+        assert self.tally.parked_notifies == 0
         return self
 
     # --- what the session asks for -------------------------------------------------------------------------------
 
-    def _take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
+    def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
         self.events += out.events
-        for side, data in ((HAPROXY, out.to_haproxy), (AGENT, out.to_agent)):
-            wire = self.wires[side]
-            if data:
-                assert wire.up, f"bytes for the {side}, which is not connected: {data!r}"
-                assert wire.closed is Close.KEEP, f"bytes for the {side} behind its close: {data!r}"
-                wire.got += data
-                self.transcript.append(Step(self.now, GOT[side], data))
+        orders = {agent(order.link): order for order in sorted((out, *out.more), key=lambda order: order.link)}
+        assert len(orders) == 1 + len(out.more), "two orders for one link"
+        self._write(HAPROXY, out.to_haproxy)
+        for side, order in orders.items():
+            self._write(side, order.to_agent)
         if self.config.observe:
-            self._unchanged(out, came)
-        if out.dial:
-            assert not self.dialling
-            assert not self.wires[AGENT].up, "dialled twice"
-            self.dialling = True
-        for side, close in ((HAPROXY, out.close_haproxy), (AGENT, out.close_agent)):
-            self._close(side, close)
-        self.books()
-        if out.dial and self.dialling and self.dial is Dial.AT_ONCE:
-            self._connected()
-        elif out.dial and self.dialling and self.dial is Dial.FAILS:
-            self._failed()
+            books.unchanged(self, out, came)
+        dialled = [side for side, order in orders.items() if order.dial]
+        for side in dialled:
+            wire = self.wires.setdefault(side, Wire())
+            assert wire == Wire(), f"the {side} is dialled twice"
+            wire.dialling = True
+            self._note({AGENT: Did.AGENT_DIALLED}, side)
+        self._close(HAPROXY, out.close_haproxy)
+        for side, order in orders.items():
+            self._close(side, order.close_agent)
+        books.balance(self)
+        for side in dialled:
+            if self.wires[side].dialling and self.dial is Dial.AT_ONCE:
+                self.connected(link_of(side))
+            elif self.wires[side].dialling and self.dial is Dial.FAILS:
+                self.failed(link_of(side))
+
+    def _note(self, what: dict[str, Did], side: str, data: bytes = b"") -> None:
+        did = what[side] if side in what else what[AGENT]
+        self.transcript.append(Step(self.now, did, data, link_of(side)))
+
+    def _write(self, side: str, data: bytes) -> None:
+        if data:
+            wire = self.wires.get(side, Wire())
+            assert wire.up, f"bytes for the {side}, which is not connected: {data!r}"
+            assert wire.closed is Close.KEEP, f"bytes for the {side} behind its close: {data!r}"
+            wire.got += data
+            self._note(GOT, side, data)
 
     def _close(self, side: str, close: Close) -> None:
-        wire = self.wires[side]
         if close is Close.KEEP:
             return
+        wire = self.wires[side]
         assert self.config.observe or close is not Close.HALF, "the guard itself never half-closes"
         assert wire.closed in (Close.KEEP, Close.HALF), f"the {side} is closed twice"
-        assert wire.up or (side == AGENT and close is Close.ABORT), f"{close} for the {side}, which is not up"
-        if side == AGENT and close is not Close.HALF:
-            self.dialling = False
+        assert wire.up or (side != HAPROXY and close is Close.ABORT), f"{close} for the {side}, which is not up"
+        if close is not Close.HALF:
+            wire.dialling = False
         wire.closed = close
         if wire.up and close is not Close.HALF:
-            self.transcript.append(Step(self.now, CLOSED[side]))
+            self._note(CLOSED, side)
 
-    def _connected(self) -> None:
-        self.dialling = False
-        self.wires[AGENT].up = True
-        self._take(self.session.agent_connected(self.now))
+    def connected(self, link: int = 0) -> None:
+        wire = self.wires[agent(link)]
+        wire.dialling, wire.up = False, True
+        self.take(self.session.agent_connected(self.now, *_other(link)))
 
-    def _failed(self) -> None:
-        self.dialling = False
-        self.transcript.append(Step(self.now, Did.AGENT_FAILED))
-        self._take(self.session.agent_failed(DialFailure.REFUSED, "refused", self.now))
+    def failed(self, link: int = 0) -> None:
+        self.wires[agent(link)].dialling = False
+        self._note({AGENT: Did.AGENT_FAILED}, agent(link))
+        self.take(self.session.agent_failed(DialFailure.REFUSED, "refused", self.now, *_other(link)))
 
-    # --- the books -----------------------------------------------------------------------------------------------
 
-    def books(self) -> None:
-        """Bytes in = out + held + dropped + authored, to the byte."""
-        haproxy, agent = self.wires[HAPROXY], self.wires[AGENT]
-        assert self.tally.held_bytes >= 0
-        assert self.tally.bytes_to_agent == len(haproxy.said)
-        assert self.tally.bytes_to_haproxy == len(agent.said)
-        if isinstance(self.session, ObservedSession):
-            return
-        conv = self.session._conv
-        held = 0
-        for came, books, went in ((haproxy.said, conv.agent_books, agent.got), (agent.said, conv.to_haproxy.books, haproxy.got)):
-            queued = conv.queued if books is conv.to_haproxy.books else 0
-            assert len(went) == books.forwarded + books.authored - books.undelivered - queued
-            held += queued
-            kept = len(came) - books.forwarded - books.dropped
-            assert kept >= 0, f"{-kept} bytes more went or were dropped than came"
-            held += kept
-        assert held == self.session.held == self.tally.held_bytes
-        # The unfinished end of either stream, and the agent's goodbye; a HELLO is read before anything is agreed.
-        most = 3 * self.config.held_bytes + (MAX_HELLO if self.session.state in BEFORE_HELLO else 0)
-        assert held <= most, f"{held} bytes are held"
-
-    def _unchanged(self, out: Output, came: tuple[str, bytes] | None) -> None:
-        """Observe mode: each step passes on the bytes that came, and only while the agent is dialled are they kept."""
-        haproxy, agent = self.wires[HAPROXY], self.wires[AGENT]
-        assert haproxy.got == agent.said
-        kept = haproxy.said[len(agent.got) :]
-        assert agent.got + kept == haproxy.said
-        over = haproxy.closed is not Close.KEEP or out.close_haproxy is not Close.KEEP
-        assert self.session.held == len(kept) or (over and not agent.up and not self.session.held)
-        assert not kept or not agent.up
-        if came is not None:
-            side, data = came
-            assert (out.to_haproxy if side == AGENT else out.to_agent) in (data, b"")
+def _other(link: int) -> tuple[int, ...]:
+    """The argument that names a link; an observed session has one only and takes none."""
+    return (link,) if link else ()

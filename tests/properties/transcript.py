@@ -15,6 +15,7 @@ class Did(enum.Enum):
     AGENT_GOT = "agent got"
     AGENT_LEFT = "agent left"
     AGENT_CLOSED = "agent was closed"
+    AGENT_DIALLED = "agent is dialled"  # a link of its own each time
     AGENT_FAILED = "agent could not be dialled"
     DRAIN = "drain"
     OVER = "over"  # the transcript ends here
@@ -25,6 +26,7 @@ class Step:
     at: float
     did: Did
     data: bytes = b""
+    link: int = 0  # of the agent's
 
 
 Transcript = list[Step]
@@ -48,3 +50,5 @@ class Terms:
     answer_unanswered: bool = False
     max_frame_size: int | None = None
     engine_id: str | None = None
+    give_up_s: float = 0.0
+    redispatches: bool = False  # what a lost link had and did not answer, once

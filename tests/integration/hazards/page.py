@@ -29,6 +29,8 @@ then one more, `next`. Where chance has a part, it is 200 requests, and how many
   for an agent that is gone, 355 unknown). `verdict=... echo=...`: the variables that were set.
 - A reconnect storm is more than 100 connections for one request.
 - The anomaly is the name under which the guard counts it (anomalies.md).
+- The guard ran with `links.give_up: 0`: HAProxy's connection ends with the agent's, so that it meets whatever an agent does to
+  its end. With the default the guard replaces the agent's link, and HAProxy hears of no end at all: see "Agents come and go".
 - **not yet**: what should be seen with the guard is not seen in this version.
 
 HAProxy: {versions}, as Debian packages them.

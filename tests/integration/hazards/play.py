@@ -54,7 +54,10 @@ class Company:
     def guard(self, row: Row) -> Guard:
         """Return the guard set as the row wants it."""
         if row.settings not in self._guards:
-            guard = Guard(self.folder(), self._agents[True].address, settings=dict(row.settings))
+            # A session ends with its agent link here, so that HAProxy meets whatever an agent does to its end; that it meets
+            # nothing of it where links are replaced, the default, is another chapter: tests/integration/continuity.
+            settings = {"ROUTES__0__LINKS__GIVE_UP": "0", **dict(row.settings)}
+            guard = Guard(self.folder(), self._agents[True].address, settings=settings)
             self._guards[row.settings] = self._stack.enter_context(guard)
         return self._guards[row.settings]
 

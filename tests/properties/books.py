@@ -1,0 +1,54 @@
+"""The books of a play: every byte that came is accounted for after every step."""
+
+from typing import TYPE_CHECKING
+
+from spoe_guard.core.hello import MAX_HELLO
+from spoe_guard.core.observing import ObservedSession
+from spoe_guard.core.output import Close, Output
+from spoe_guard.core.states import BEFORE_HELLO
+from tests.properties.conversations import AGENT, HAPROXY
+
+if TYPE_CHECKING:
+    from tests.properties.driver import Play
+
+
+def balance(play: "Play") -> None:
+    """Bytes in = out + held + dropped + authored, to the byte; of the agent over all its links."""
+    haproxy, links = play.wires[HAPROXY], play.links
+    to_agent, said_by_agent = (sum(len(getattr(wire, what)) for wire in links.values()) for what in ("got", "said"))
+    assert play.tally.held_bytes >= 0
+    assert play.tally.bytes_to_agent == len(haproxy.said)
+    assert play.tally.bytes_to_haproxy == said_by_agent
+    if isinstance(play.session, ObservedSession):
+        return
+    conv = play.session._conv
+    held = 0
+    for came, books, went in (
+        (len(haproxy.said), conv.agent_books, to_agent),
+        (said_by_agent, conv.to_haproxy.books, len(haproxy.got)),
+    ):
+        queued = conv.queued if books is conv.to_haproxy.books else 0
+        assert went == books.forwarded + books.authored - books.undelivered - queued
+        held += queued
+        kept = came - books.forwarded - books.dropped
+        assert kept >= 0, f"{-kept} bytes more went or were dropped than came"
+        held += kept
+    assert held == play.session.held == play.tally.held_bytes
+    # The unfinished end of each stream, the agent's goodbye, NOTIFYs that wait; a HELLO is read before anything is agreed.
+    shares = 2 + sum(wire.closed is Close.KEEP for wire in links.values()) + (play.config.give_up_s > 0)
+    most = shares * play.config.held_bytes + (MAX_HELLO if play.session.state in BEFORE_HELLO else 0)
+    assert held <= most, f"{held} bytes are held"
+
+
+def unchanged(play: "Play", out: Output, came: tuple[str, bytes] | None) -> None:
+    """Observe mode: each step passes on the bytes that came, and only while the agent is dialled are they kept."""
+    haproxy, agent = play.wires[HAPROXY], play.wires[AGENT]
+    assert haproxy.got == agent.said
+    kept = haproxy.said[len(agent.got) :]
+    assert agent.got + kept == haproxy.said
+    over = haproxy.closed is not Close.KEEP or out.close_haproxy is not Close.KEEP
+    assert play.session.held == len(kept) or (over and not agent.up and not play.session.held)
+    assert not kept or not agent.up
+    if came is not None:
+        side, data = came
+        assert (out.to_haproxy if side == AGENT else out.to_agent) in (data, b"")

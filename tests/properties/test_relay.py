@@ -200,6 +200,7 @@ def test_whatever_comes_over_sockets_every_byte_is_accounted_for_and_well_formed
                 assert len(went.got) == written or (went.was_reset and len(went.got) < written)
                 assert books.forwarded + books.dropped <= len(came.said)  # behind a close nothing is read
             assert session.held == 0
+            # The kernel discards what it still holds for a peer it resets.
             met = (
                 agent.transport is not None and not agent.was_reset
             )  # the kernel discards what it still holds for a peer it resets

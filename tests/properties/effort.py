@@ -7,7 +7,7 @@ from hypothesis import settings
 thoroughly = settings(max_examples=6 * settings.default.max_examples)
 
 # About 10 ms an example of up to 40 steps.
-stateful = settings(max_examples=10 * settings.default.max_examples, stateful_step_count=40)
+stateful = settings(max_examples=8 * settings.default.max_examples, stateful_step_count=40)
 
 marks = [
     pytest.mark.timeout(120),  # a failing example is shrunk before it is shown

@@ -318,6 +318,8 @@ class Model:
             return True
         if notify.at is None:
             return rules.off and bool(self.lost_now)
+        if waited >= patience:  # it could not wait an instant
+            return notify.at in self.lost_now
         return notify.at in self.lost_now and not self._can_wait(notify)
 
     def _can_wait(self, notify: Notify) -> bool:

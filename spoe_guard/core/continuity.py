@@ -181,7 +181,7 @@ class Continuity(Dispatch):
             return
         if self.state is State.LEAVING:
             self.leave(now)
-        elif self.draining and self.state is State.RUNNING:
+        elif self.draining and self.state is State.RUNNING and now >= self.quiet_at:
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
 
     def may_open_at(self) -> float:

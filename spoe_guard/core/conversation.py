@@ -80,6 +80,8 @@ class Conversation(Exchange):
         """What was held back, a last word or the end of a drain, has waited long enough."""
         if self.state is State.RUNNING:
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
+        elif self.draining and self.state in (State.DIALLING, State.AGENT_HELLO):
+            self.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=goodbye.STATUS_RESOURCES)
         else:
             self.leave(now)
 

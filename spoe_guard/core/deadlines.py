@@ -39,6 +39,8 @@ class Deadlines:
         if conv.state is State.CLOSING:
             return min(conv.close_by, conv.pace_by)
         by = min(conv.hello_by, conv.hold_by, conv.pace_by, conv.patience_ends(), conv.may_open_at())
+        if conv.draining and not conv.open_notifies and not conv.parking and conv.state is State.RUNNING:
+            by = min(by, conv.quiet_at)
         by = min(by, self._from_haproxy.inlet.since + config.frame_s, self.active + config.idle_s)
         return min(by, *(self._next_on(agent) for agent in self._agents.values())) if self._agents else by
 

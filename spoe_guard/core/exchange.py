@@ -60,6 +60,7 @@ class Exchange:
         self.most_unjudged = config.open_notifies  # NOTIFYs open, up to which the fast path may open another
         self.haproxy_done = False
         self.draining = False
+        self.quiet_at = math.inf  # when a session that drains may say goodbye if nothing is open
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
         self.link = AgentLink(0, self.past, self.agent_books)  # where NOTIFYs go
         self.links = {0: self.link}

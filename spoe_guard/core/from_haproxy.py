@@ -39,13 +39,14 @@ class FromHAProxy(Walker):
         """Pass over ordinary NOTIFYs."""
         conv, link = self.conv, self.conv.link
         most = conv.most_unjudged
-        if conv.draining:
-            return pos
         if link.state is not _RUNNING or link.limited or len(conv.links) > 1:
             other = None if conv.parking.bytes else conv.ready()
             if other is None:
                 return pos
             link, most = other, conv.room(other, most)
+            if len(conv.links) > 1 and conv.holder(_first_ids(buf, pos, end)) not in (None, link):
+                return pos  # another agent has it in hand
+            most = min(most, len(link.ledger.open) + 1)
         self.way = link.way
         stop = scan_notifies(buf, pos, end, link.size, most, link.ledger, conv.tally, now)
         if link.kept is not None:
@@ -93,7 +94,7 @@ class FromHAProxy(Walker):
             self._hello(said, now)
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
-        elif self.conv.state is not State.RUNNING or self.conv.draining:
+        elif self.conv.state is not State.RUNNING:
             self._too_late(said, now)
         elif said.type == frame.NOTIFY and said.fin:
             self._notify(said, now)
@@ -290,6 +291,12 @@ class FromHAProxy(Walker):
         action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
         if first and action is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
+
+
+def _first_ids(buf: bytes, pos: int, end: int) -> bytes:
+    """Return the ids of the frame at ``pos``, nothing where they cannot be read."""
+    after = frame.ids_end(buf, pos + frame.IDS_AT, end)
+    return buf[pos + frame.IDS_AT : after] if after > 0 else b""
 
 
 def keep_copies(link: AgentLink, buf: bytes, pos: int, end: int) -> None:

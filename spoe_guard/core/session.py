@@ -6,7 +6,7 @@ No clock, no socket, no log: the shell (``net/``) calls, writes, closes and repo
 import math
 from typing import Final
 
-from spoe_guard.core import foreign, goodbye
+from spoe_guard.core import foreign
 from spoe_guard.core.agent_hello import greet
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Side
@@ -23,6 +23,8 @@ from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import frame
+
+QUIET_S: Final = 0.05  # of nothing open and nothing said: the next NOTIFY is not likely to be on its way
 
 _AGENT: Final = Side.AGENT
 _RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
@@ -78,10 +80,14 @@ class Session:
                 self._conv.to_haproxy.drop(len(data))
                 return self._step(now)
             agent.link.heard = now
+            if self._conv.draining:
+                self._conv.quiet_at = now if self._conv.open_notifies else now + QUIET_S
             agent.receive(data, now)
             self._keeps = agent.held > 0
         else:
             self._from_haproxy.receive(data, now)
+            if self._conv.draining:
+                self._conv.quiet_at = now + QUIET_S
             self._keeps = self._from_haproxy.inlet.held > 0
         return self._step(now)
 
@@ -122,19 +128,22 @@ class Session:
         return self._step(now)
 
     def drain(self, now: float) -> Output:
-        """The guard is stopping: take no new NOTIFY, let open ones be answered, then end."""
+        """The guard is stopping: go on for ``disconnect_hold``, and end as soon as it costs HAProxy nothing.
+
+        SPOP has no word for "send no more": a NOTIFY that crosses AGENT-DISCONNECT is lost. So that is said behind the
+        last answer, in the same write, or when nothing has come for a while.
+        """
         conv = self._conv
         if conv.state is State.HAPROXY_HELLO:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, word=LastWord.CLOSE)
-        elif conv.state in (State.DIALLING, State.AGENT_HELLO):
-            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=goodbye.STATUS_RESOURCES)
         elif conv.state is State.REFUSING:
             conv.hold_by = min(conv.hold_by, now + SHORTEST_S)
             self.deadline = min(self.deadline, conv.hold_by)
-        elif conv.state is State.RUNNING and not conv.draining:
+        elif conv.state in (State.DIALLING, State.AGENT_HELLO, State.RUNNING) and not conv.draining:
             conv.draining = True
             conv.hold_by = now + conv.config.disconnect_hold_s
-            self.deadline = min(self.deadline, conv.hold_by)
+            conv.quiet_at = self._times.active + QUIET_S
+            self.deadline = min(self.deadline, conv.hold_by, math.inf if conv.open_notifies else conv.quiet_at)
         return self._step(now)
 
     def tick(self, now: float) -> Output:

@@ -97,10 +97,11 @@ def test_an_agent_that_was_told_goodbye_is_not_told_again() -> None:
 def test_a_drain_lets_every_agent_answer_and_what_waits_be_sent() -> None:
     two().play("""
         guard   drains          -> nothing
-        haproxy NOTIFY 7.1      -> pass notify_unanswered, unanswered agent_gone 1
         agent   ACK 1.1         -> redispatched unsent 1, to_agent NOTIFY 5.1, ok
         agent1  ACK 3.1         -> ok
-        agent   ACK 5.1         -> to_agent HAPROXY_DISCONNECT 0, to_agent1 HAPROXY_DISCONNECT 0, to_haproxy ACK 5.1, to_haproxy AGENT_DISCONNECT 13
+        haproxy NOTIFY 7.1      -> to_agent1 NOTIFY 7.1
+        agent   ACK 5.1         -> ok
+        agent1  ACK 7.1         -> to_agent1 HAPROXY_DISCONNECT 0, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 7.1, to_haproxy AGENT_DISCONNECT 0
         haproxy fin             -> close haproxy
         agent   fin             -> close agent
         agent1  fin             -> close agent1, end guard drain
@@ -125,10 +126,11 @@ def test_a_drain_lets_a_new_agent_answer_what_waits() -> None:
     """)
 
 
-def test_a_drain_of_a_session_without_a_link_ends_it_at_once() -> None:
+def test_a_drain_of_a_session_without_a_link_ends_it() -> None:
     talk().play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
-        guard   drains          -> to_haproxy AGENT_DISCONNECT 0
+        guard   drains          -> nothing
+        guard   waits 0.05      -> to_haproxy AGENT_DISCONNECT 0
         haproxy fin             -> close haproxy, end guard drain
     """)
 

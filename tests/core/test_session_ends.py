@@ -5,7 +5,7 @@ import pytest
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.states import State
 from tests.core import frames
-from tests.core.script import HANDSHAKE, Talk, play, running
+from tests.core.script import HANDSHAKE, UP, Talk, play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
@@ -96,10 +96,12 @@ def test_an_open_notify_does_not_keep_a_silent_connection() -> None:
 # --- the guard stops ----------------------------------------
 
 
-def test_a_guard_that_stops_with_nothing_open_says_goodbye_at_once() -> None:
+def test_a_guard_that_stops_says_goodbye_when_nothing_is_open_and_nothing_has_come_for_a_while() -> None:
     play(
         """
-        guard   drains             -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0
+        guard   waits 0.049        -> nothing
+        guard   drains             -> nothing
+        guard   waits 0.001        -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0
         guard   drains             -> nothing
         haproxy rst                -> close haproxy
         agent   AGENT_DISCONNECT 0 -> nothing
@@ -108,15 +110,40 @@ def test_a_guard_that_stops_with_nothing_open_says_goodbye_at_once() -> None:
     )
 
 
-def test_a_guard_that_stops_lets_open_notifies_be_answered_and_takes_no_more() -> None:
+def test_a_guard_that_stops_after_a_rest_says_goodbye_at_once() -> None:
     play(
         """
+        guard   waits 0.05         -> nothing
+        guard   drains             -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0
+        """
+    )
+
+
+def test_a_guard_that_stops_goes_on_and_says_goodbye_behind_the_last_answer_in_the_same_write() -> None:
+    play(
+        """
+        guard   drains      -> nothing
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
-        guard   drains      -> nothing
         agent   ACK 1.1     -> ok
-        haproxy NOTIFY 5.1  -> pass notify_unanswered, unanswered agent_gone 1
+        haproxy NOTIFY 5.1  -> ok
         guard   drains      -> nothing
-        agent   ACK 3.1     -> to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 13
+        agent   ACK 3.1     -> ok
+        guard   waits 0.1   -> nothing
+        agent   ACK 5.1     -> to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 5.1, to_haproxy AGENT_DISCONNECT 0
+        """
+    )
+
+
+def test_a_guard_that_stops_lets_a_handshake_come_to_its_end() -> None:
+    Talk().play(
+        """
+        haproxy HAPROXY_HELLO -> held, dial
+        guard   drains        -> nothing
+        agent   up            -> to_agent HAPROXY_HELLO
+        guard   waits 0.2     -> nothing
+        agent   AGENT_HELLO   -> ok
+        haproxy NOTIFY 1.1    -> ok
+        agent   ACK 1.1       -> to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
         """
     )
 
@@ -140,8 +167,8 @@ def test_a_guard_that_stops_waits_no_longer_than_disconnect_hold() -> None:
     [
         ("", "close haproxy, end guard drain"),
         ("haproxy HAPROXY_HELLO[:9] -> held", "close haproxy, end guard drain"),
-        ("haproxy HAPROXY_HELLO -> held, dial", "to_haproxy AGENT_DISCONNECT 13, abort agent"),
-        (HANDSHAKE.partition("agent   AGENT_HELLO")[0], "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"),
+        ("haproxy HAPROXY_HELLO -> held, dial", "nothing\nguard waits 0.5 -> to_haproxy AGENT_DISCONNECT 13, abort agent"),
+        (UP, "nothing\nguard waits 0.5 -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"),
         ("haproxy HAPROXY_HELLO -> held, dial\nagent fail -> unreachable refused, answer agent_unreachable", "nothing"),
         (HANDSHAKE + "agent AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok", "nothing"),
     ],

@@ -80,7 +80,7 @@ class Wire:
 
 @dataclass
 class Play:
-    """A session, its wires by side, and everything that happened. Links behind the first are sides of their own: ``agent``."""
+    """A session, its wires by side, and everything that happened. Links behind the first are sides of their own."""
 
     config: SessionConfig
     dial: Dial = Dial.AT_ONCE

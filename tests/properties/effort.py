@@ -6,8 +6,8 @@ from hypothesis import settings
 # About 5 ms an example: 600 of them in the fast profile, 30000 in the deep one.
 thoroughly = settings(max_examples=6 * settings.default.max_examples)
 
-# About 40 ms an example of up to 40 steps.
-stateful = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=40)
+# About 10 ms an example of up to 40 steps.
+stateful = settings(max_examples=8 * settings.default.max_examples, stateful_step_count=40)
 
 marks = [
     pytest.mark.timeout(120),  # a failing example is shrunk before it is shown

@@ -270,7 +270,7 @@ class Model:
             elif notify.ids in seen.waits:
                 lost = notify.at is not None and self.links[notify.at].lost
                 assert notify.at is None or lost, f"{notify.ids} waits, and link {notify.at} has it"
-                assert not notify.given or (self.rules.again and len(notify.given) == 1)
+                assert not notify.given or (self.rules.again and len(notify.given) == 1), f"{notify.ids} waits again"
                 notify.lost_at = seen.now if lost else notify.lost_at
                 notify.at = None
             elif notify.ids in there:
@@ -318,6 +318,8 @@ class Model:
             return True
         if notify.at is None:
             return rules.off and bool(self.lost_now)
+        if waited >= patience:  # it could not wait an instant
+            return notify.at in self.lost_now
         return notify.at in self.lost_now and not self._can_wait(notify)
 
     def _can_wait(self, notify: Notify) -> bool:

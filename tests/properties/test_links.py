@@ -226,6 +226,8 @@ class Links(RuleBasedStateMachine):
     @rule()
     def the_rest_of_an_answer_comes(self) -> None:
         number, (ack, rest) = self.tails.popitem()
+        if self.model.links[number].lost:  # it came too late
+            self.model.spoiled(number)
         self.agents(number, rest, [ack])
 
     @precondition(lambda self: self.links())

@@ -1,0 +1,108 @@
+"""A guard that loses sight of its links or NOTIFYs is found out by the state machine."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from spoe_guard.core import from_agent
+from spoe_guard.core.agent_link import AgentLink
+from spoe_guard.core.continuity import Continuity
+from spoe_guard.core.conversation import Conversation
+from spoe_guard.core.dispatch import Dispatch
+from spoe_guard.core.events import EndedBy, EndReason
+from spoe_guard.core.from_agent import FromAgent
+from spoe_guard.core.kept import Kept
+from spoe_guard.core.ledger import Fate
+from spoe_guard.core.parking import Parking
+from spoe_guard.core.states import State
+from tests.properties.effort import marks
+from tests.properties.test_links import Links
+
+pytestmark = marks
+
+send, up, lose, judge_ack, may_open_at = (
+    Dispatch.send,
+    Continuity.up,
+    Continuity.lose,
+    from_agent.judge_ack,
+    Continuity.may_open_at,
+)
+
+
+def sent_again_and_again(self: Any, link: Any, waits: Any) -> None:
+    send(self, link, waits)
+    if link.kept is not None:
+        link.kept.add(waits.ids, waits.raw, link.ledger.open)
+
+
+def up_with(change: Callable[[Any, Any], None]) -> Callable[..., None]:
+    def changed(self: Any, link: Any, *rest: Any) -> None:
+        up(self, link, *rest)
+        change(self, link)
+
+    return changed
+
+
+def keep(_: Any, link: Any) -> None:
+    link.kept = Kept(1 << 20)
+
+
+def swell(conv: Any, link: Any) -> None:
+    link.size = conv.told_size
+
+
+def ends_with_a_link(self: Any, link: Any, now: float, loss: Any) -> None:
+    lose(self, link, now, loss)
+    self.finish(now, EndedBy.AGENT, EndReason.CLOSED)
+
+
+def answered_twice(walker: Any, said: Any, now: float) -> None:
+    if walker.conv.fate(said.ids) is Fate.ANSWERED:
+        walker.pass_on(said, said.raw)
+    else:
+        judge_ack(walker, said, now)
+
+
+def one_link_more(self: Any) -> float:
+    self.config = replace(self.config, max_links=self.config.max_links + 1)
+    at = may_open_at(self)
+    self.config = replace(self.config, max_links=self.config.max_links - 1)
+    return at
+
+
+def backwards(self: Any) -> Any:
+    return reversed([*self._again.values(), *self._first.values()])
+
+
+BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
+    "a NOTIFY goes to a third agent": (Dispatch, "send", sent_again_and_again, "goes to link|too many values|waits"),
+    "what a lost link had goes to the next one unasked": (Continuity, "up", up_with(keep), "waits again"),
+    "what waits is forgotten": (Dispatch, "send_parked", lambda self, now: None, "wait, and links"),
+    "in_flight is not counted": (AgentLink, "ready", property(lambda self: self.state is State.RUNNING), "more than"),
+    "links are opened without number": (
+        Continuity, "may_open_at", one_link_more, "at a time",
+    ),
+    "what waits too long is kept": (Continuity, "patience_ends", lambda self: float("inf"), "wait for ever"),
+    "an agent's absence ends nothing": (Continuity, "despair", lambda self, now: None, "ticks"),
+    "the session ends with a link": (Continuity, "lose", ends_with_a_link, "HAProxy is closed"),
+    "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
+    "a lost link is not heard": (
+        FromAgent, "_behind_last_word", lambda self, said, now: self.pass_on(said, None), "H5",
+    ),
+    "a smaller size is not minded": (Continuity, "up", up_with(swell), "too long|A2"),
+    "what waits goes out of order": (Parking, "__iter__", backwards, "goes before"),
+    "a lost link's NOTIFYs stay on it": (Conversation, "give_up", lambda self, ids, now, reason: None, "Counter|ticks|kept"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BREAKAGES)
+def test_a_guard_that_is_broken_is_found_out(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    where, name, broken, said = BREAKAGES[how]
+    monkeypatch.setattr(where, name, broken)
+    quick = settings(max_examples=2000, stateful_step_count=40, phases=[Phase.generate], report_multiple_bugs=False)
+    with pytest.raises(Exception, match=said):
+        run_state_machine_as_test(Links, settings=quick)

@@ -400,3 +400,11 @@ def test_fragments_do_not_follow_an_agent_that_said_goodbye() -> None:
         haproxy UNSET 1.1       -> nothing
         guard   waits 0.5       -> pass notify_unanswered, unanswered agent_gone 1, lost disconnect 1/0, to_agent HAPROXY_DISCONNECT 0
     """, part=frames.notify("1.1", flags=0))  # fmt: skip
+
+
+def test_a_notify_that_another_agent_has_in_hand_is_not_given_to_two() -> None:
+    two().play("""
+        agent   ACK 1.1         -> ok
+        haproxy NOTIFY 3.1      -> pass notify_duplicate, to_agent1 NOTIFY 3.1
+        agent1  ACK 3.1         -> ok
+    """)

@@ -22,7 +22,10 @@ CROWD: Final = 64
 EVERY_S: Final = 1.0
 AWAY_S: Final = 0.3
 AROUND: Final = 100  # requests before and after what happens once
-DELAY_MS: Final = (0, 2)  # of an answer: at 2.5 ms on average two CPUs could give 800 in a second (dropmore works on two at a time)
+DELAY_MS: Final = (
+    0,
+    2,
+)  # of an answer: at 2.5 ms on average two CPUs could give 800 in a second (dropmore works on two at a time)
 IDLE_MS: Final = 15
 IDLE_DELAY_MS: Final = (0, 12)
 LONG_DELAY_MS: Final = (0, 40)

@@ -47,7 +47,9 @@ def test_a_health_check_tells_the_truth_about_the_agent(way, at, stage):
     assert stay.haproxy.get("/load/1").echo == "/load/1"
     stay.leave()
     down_s = took(lambda: stay.haproxy.health() == "DOWN", "DOWN without the agent", 2 * CHECK_S)
-    [why] = set(re.findall(r"Server agents/agent is DOWN, reason: (.*?)(?:, check duration.*)?$", stay.haproxy.log(), re.MULTILINE))
+    [why] = set(
+        re.findall(r"Server agents/agent is DOWN, reason: (.*?)(?:, check duration.*)?$", stay.haproxy.log(), re.MULTILINE)
+    )
     said = stay.guard and (readyz(stay.guard), stay.guard.metric("spoe_guard_agent_up"))
     stay.come()
     up_s = took(lambda: stay.haproxy.health() == "UP", "UP with the agent", 2 * CHECK_S)

@@ -30,10 +30,11 @@ Settings = Mapping[str, str]  # of the only route, in words of the environment
 class Result:
     """What came of it. Times in seconds.
 
-    ``size``: how long the scene was, in what it is counted in. ``seen``: what the clients saw, and how often; ``slowest``: the longest that one waited. ``away``: how long no agent was
-    there, at most. ``in_hands``: requests whose NOTIFY an agent had and never answered; ``beyond``: those that failed and were
-    not among them. ``connections``: of HAProxy, when the load was under way and at its end; ``opened`` in between.
-    ``links``: connections to the agent. ``closed``: connections of HAProxy that the agent or the guard ended.
+    ``size``: how long the scene was, in what it is counted in. ``seen``: what the clients saw, and how often; ``slowest``: the
+    longest that one waited. ``away``: how long no agent was there, at most. ``in_hands``: requests whose NOTIFY an agent had
+    and never answered; ``beyond``: those that failed and were not among them. ``connections``: of HAProxy, when the load was
+    under way and at its end; ``opened`` in between. ``links``: connections to the agent. ``closed``: connections of HAProxy
+    that the agent or the guard ended. ``redispatched``: NOTIFYs that went to a second agent.
     """
 
     size: int = 0

@@ -71,7 +71,7 @@ class Road(Tap):
         return {path for each in list(self.to_haproxy) for path in _answered(bytes(each))}
 
     def in_hands(self) -> set[str]:
-        """Return the paths of NOTIFYs that were not answered on the connection on which they came: its agent had them to the last."""
+        """Return the paths of NOTIFYs that had no answer on a connection on which they came: its agent had them to the last."""
         found: set[str] = set()
         for asked, said in zip(list(self.to_agent), list(self.to_haproxy), strict=False):
             found |= {path.decode() for path in ARGUMENT.findall(bytes(asked))} - _answered(bytes(said))

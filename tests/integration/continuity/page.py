@@ -41,12 +41,14 @@ connection of its own; an answer takes {DELAY_MS[0]} to {DELAY_MS[1]} ms. "Away"
     "idle": f"""### An idle timeout, and NOTIFYs that cross it
 
 {{size}} requests from {CLIENTS} clients to an agent with an idle timeout of {IDLE_MS} ms, whose answers take
-{IDLE_DELAY_MS[0]} to {IDLE_DELAY_MS[1]} ms: it says goodbye while NOTIFYs are on their way to it.""",
+{IDLE_DELAY_MS[0]} to {IDLE_DELAY_MS[1]} ms: it says goodbye while NOTIFYs are on their way to it. `links.retire: 8ms`, under it as the profile's
+own is under the library's 30 s.""",
     "long": f"""### Work that outlasts the idle timeout
 
 {{size}} requests from {CLIENTS} clients to the same agent, whose answers take {LONG_DELAY_MS[0]} to {LONG_DELAY_MS[1]} ms: it
 says goodbye over its own work, whose answer it never writes. On a link with one NOTIFY at a time (the profile's
-`links.in_flight: 1`) nothing else comes that would keep it awake: more is lost than without the guard, where HAProxy and agent also agree on `async`.
+`links.in_flight: 1`) nothing else comes that would keep it awake: more is lost than without the guard, where HAProxy and
+agent also agree on `async`.
 `unanswered: empty-ack` keeps it from being waited for. Such an agent needs a longer idle timeout.""",
     "SIGTERM": f"### Told to stop\n\nSIGTERM {{size}} times under load from {CLIENTS} clients, and back {AWAY_S:g} s later.",
     "guard started again": """### The guard, started again

@@ -137,7 +137,7 @@ SCENES: Final = {
     ),
     "idle": Scene(
         ("criteo-1.0.8",),
-        {WITHOUT: None, "redispatch: unanswered": UNANSWERED},
+        {WITHOUT: None, "redispatch: unanswered": UNANSWERED | {"LINKS__RETIRE": "8ms"}},
         _asked(CLIENTS),
         (1000, 10_000),
         {"delay_ms": IDLE_DELAY_MS, "idle_ms": IDLE_MS},

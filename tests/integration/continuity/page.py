@@ -41,8 +41,8 @@ connection of its own; an answer takes {DELAY_MS[0]} to {DELAY_MS[1]} ms. "Away"
     "idle": f"""### An idle timeout, and NOTIFYs that cross it
 
 {{size}} requests from {CLIENTS} clients to an agent with an idle timeout of {IDLE_MS} ms, whose answers take
-{IDLE_DELAY_MS[0]} to {IDLE_DELAY_MS[1]} ms: it says goodbye while NOTIFYs are on their way to it. `links.retire: 8ms`, under it as the profile's
-own is under the library's 30 s.""",
+{IDLE_DELAY_MS[0]} to {IDLE_DELAY_MS[1]} ms: it says goodbye while NOTIFYs are on their way to it. `links.retire: 8ms`
+stands to it as the profile's 25 s stand to the library's own 30 s.""",
     "long": f"""### Work that outlasts the idle timeout
 
 {{size}} requests from {CLIENTS} clients to the same agent, whose answers take {LONG_DELAY_MS[0]} to {LONG_DELAY_MS[1]} ms: it

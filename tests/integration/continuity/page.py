@@ -1,5 +1,6 @@
 """Writes the chapter of docs/hazards.md on agents that come and go: ``python -m tests.integration.continuity.page FOLDER``."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def chapter(where: Path) -> str:
         for at in AT:
             health = seen.read(where, "health", way, at)
             stays = seen.read(where, "give_up", f"criteo-1.0.8 {way}", at)
-            times = [f"{health[key]:.2f} s" for key in ("down_s", "up_s")]
+            times = [f"{health[key]:.2f} s" if health[key] < math.inf else "never" for key in ("down_s", "up_s")]
             parts.append(line(way, at, times[0], health["why"], times[1], "; ".join(_what(stays, "give_up"))))
     return "".join(parts)
 

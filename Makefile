@@ -38,8 +38,8 @@ hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent,
 continuity: PART ?= 1
 continuity: venv peers haproxies agents ## agents, guards and HAProxys that come and go under load; writes that chapter of docs/hazards.md
 	@rm -rf .cache/continuity # one after the other: what clients wait is measured. PART=4: a quarter as long
-	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q tests/integration/continuity $(ARGS) || true
-	@$(BIN)/python -m tests.integration.continuity.page .cache/continuity
+	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q tests/integration/continuity $(ARGS) || failed=$$?; \
+	$(BIN)/python -m tests.integration.continuity.page .cache/continuity && exit $${failed:-0}
 
 fuzz: TIME ?= 3600
 fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found

@@ -7,7 +7,7 @@ JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
-.PHONY: help venv peers haproxies agents test hazards fuzz soak briefly check static coverage demo docs fmt image clean
+.PHONY: help venv peers haproxies agents test hazards continuity fuzz soak briefly check static coverage demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,12 @@ hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent,
 	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job
 	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $$((2 * $(JOBS))) tests/integration/hazards $(ARGS)
 	@$(BIN)/python -m tests.integration.hazards.page .cache/hazards
+
+continuity: PART ?= 1
+continuity: venv peers haproxies agents ## agents, guards and HAProxys that come and go under load; writes that chapter of docs/hazards.md
+	@rm -rf .cache/continuity # one after the other: what clients wait is measured. PART=4: a quarter as long
+	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q tests/integration/continuity $(ARGS) || failed=$$?; \
+	$(BIN)/python -m tests.integration.continuity.page .cache/continuity && exit $${failed:-0}
 
 fuzz: TIME ?= 3600
 fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found

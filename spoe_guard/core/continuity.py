@@ -104,7 +104,9 @@ class Continuity(Dispatch):
         lost: list[bytes] = []
         for ids, since in had:
             copy = link.kept.get(ids) if link.kept is not None and now < since + longest else None
-            if copy is None or not self.wait(Parked(ids, copy, since, again=True, ours=True, lost_at=now)):
+            if copy is None or not self.wait(
+                Parked(ids, copy, since, again=True, ours=True, lost_at=now, next_link=self._numbers)
+            ):
                 lost.append(ids)
         if lost:
             self._settle(lost, now, UnansweredReason.AGENT_GONE)
@@ -216,4 +218,6 @@ class Continuity(Dispatch):
 
     @property
     def _longest_wait_s(self) -> float:
-        return min(self.config.give_up_s, self.config.answer_deadline_s or math.inf)
+        """For one NOTIFY alone: what waits while no agent is there is given up with the session, of which HAProxy is told."""
+        room_s = self.config.give_up_s if self.away_since == math.inf else math.inf
+        return min(room_s, self.config.answer_deadline_s or math.inf)

@@ -121,16 +121,18 @@ class Dispatch(Conversation):
         self.events += [NotifiesRedispatched(kind, count) for kind, count in sent.items() if count]
 
     def _ready_for(self, waits: Parked, now: float) -> AgentLink | None:
-        """Return a link for ``waits``: one that was heard since its own was lost, or a moment later any.
+        """Return a link for ``waits``.
 
-        An agent that dies takes all its links with it, and their ends are read one by one.
+        An agent that dies takes all its links with it, and their ends are read one by one: what one of them had goes to a link
+        that was dialled since, or to any a moment later. That another one is heard says nothing: it may be what its agent
+        wrote before.
         """
         if now >= waits.lost_at + DOUBT_S:
-            waits.lost_at = -math.inf
-        return next((link for link in self.links.values() if link.ready and link.heard >= waits.lost_at), None)
+            waits.lost_at, waits.next_link = -math.inf, 0
+        return next((link for link in self.links.values() if link.ready and link.number >= waits.next_link), None)
 
     def doubted_until(self) -> float:
-        """Return when what a lost link had may go to one that was not heard since; infinity where none of it waits."""
+        """Return when a link that is older than the loss of another one may be given its NOTIFYs; infinity where none waits."""
         lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
         return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
 

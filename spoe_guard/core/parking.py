@@ -10,7 +10,7 @@ class Parked:
     """One NOTIFY that waits. ``since``: when HAProxy sent it, monotonic seconds. ``again``: a link that was lost had it.
 
     ``ours``: HAProxy's own bytes went out, or were dropped, before. ``lost_at``: when that link was lost, which casts doubt on
-    the others; -infinity where it does no more.
+    the others; -infinity where it does no more. ``next_link``: the number of the first one that was dialled later.
     """
 
     ids: bytes
@@ -19,6 +19,7 @@ class Parked:
     again: bool = False
     ours: bool = False
     lost_at: float = -math.inf
+    next_link: int = 0
 
 
 class Parking:

@@ -90,18 +90,24 @@ def test_an_agent_that_died_with_all_its_links_is_not_given_the_same_notify_agai
     """)
 
 
-OTHER_LIVES = [
-    "agent1 ACK 5.1 -> drop unmatched_ack, redispatched unanswered 1, to_agent1 NOTIFY 1.1",
-    "guard waits 0.018 -> dial 2\nguard waits 0.001 -> redispatched unanswered 1, to_agent1 NOTIFY 1.1",
-]
-
-
-@pytest.mark.parametrize("comes", OTHER_LIVES, ids=["it speaks", "a moment later"])
-def test_another_link_is_given_it_when_it_speaks_or_a_moment_later(comes: str) -> None:
-    play = talk(**PARALLEL).play(TWO_LINKS)
-    play.play(f"""
+def test_another_link_is_given_it_a_moment_later_whatever_it_says_before() -> None:
+    talk(**PARALLEL).play(TWO_LINKS).play("""
         guard   waits 0.001     -> nothing
         agent   rst             -> answer disconnect_missing, lost reset 1/1, close agent
         guard   waits 0.001     -> nothing
-        {comes}
+        agent1  ACK 5.1         -> drop unmatched_ack
+        guard   waits 0.018     -> dial 2
+        guard   waits 0.001     -> redispatched unanswered 1, to_agent1 NOTIFY 1.1
+    """)
+
+
+def test_what_waits_for_an_agent_that_stays_away_is_given_up_with_the_session() -> None:
+    """HAProxy sent it before the agent went: were it given up alone, nothing would wait, and HAProxy would hear nothing."""
+    talk(**AGAIN, connect_s=60.0).play("""
+        haproxy NOTIFY 1.1      -> ok
+        guard   waits 1         -> nothing
+        agent   rst             -> answer disconnect_missing, lost reset 1/1, close agent
+        guard   waits 0.005     -> dial 1
+        guard   waits 4.994     -> nothing
+        guard   waits 0.001     -> answer agent_unreachable, pass notify_unanswered, unanswered agent_gone 1, to_haproxy AGENT_DISCONNECT 13, abort agent1
     """)

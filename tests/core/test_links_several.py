@@ -302,12 +302,14 @@ def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_a_leaving_agent_has_wh
 # --- lost -----------------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_lost_link_had_goes_to_the_others_at_once() -> None:
+def test_what_a_lost_link_had_goes_to_the_others_a_moment_later() -> None:
     talk(in_flight=2, max_links=2, redispatch=Redispatch.UNANSWERED).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> held, to_agent NOTIFY 1.1, to_agent NOTIFY 3.1, dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO
         agent1  AGENT_HELLO     -> parallel up, redispatched unsent 1, to_agent1 NOTIFY 5.1
-        agent   rst             -> answer disconnect_missing, lost reset 2/2, redispatched unanswered 1, to_agent1 NOTIFY 1.1, close agent
+        agent   rst             -> answer disconnect_missing, lost reset 2/2, close agent
+        guard   waits 0.005     -> dial 2
+        guard   waits 0.015     -> redispatched unanswered 1, to_agent1 NOTIFY 1.1
         agent1  ACK 5.1         -> redispatched unanswered 1, to_agent1 NOTIFY 3.1, ok
     """)
 

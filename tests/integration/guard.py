@@ -113,8 +113,8 @@ class Guard:
 
     def _check_books(self) -> None:
         wait_until(lambda: self.metric("spoe_guard_connections_active") == 0, "every session ended")
-        for name in ("spoe_guard_open_notifies", "spoe_guard_held_bytes", "spoe_guard_internal_errors_total"):
-            assert self.metric(name) == 0, name
+        for name in ("open_notifies", "parked_notifies", "agent_links", "held_bytes", "internal_errors_total"):
+            assert self.metric(f"spoe_guard_{name}") == 0, name
 
     def __enter__(self) -> Self:
         return self

@@ -218,10 +218,15 @@ class Haproxy:
             stats.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: stats.recv(65536), b"")).decode()
 
-    def health(self) -> str:
-        """Return what the last health check of the agent said, as in the stats: UP or DOWN, "" before the first."""
+    def stat(self) -> dict[str, str]:
+        """Return the line of `show stat` about the agent."""
         names, *rows = (line.split(",") for line in self.show("show stat").strip().splitlines())
         [server] = [dict(zip(names, row, strict=True)) for row in rows if row[:2] == ["agents", "agent"]]
+        return server
+
+    def health(self) -> str:
+        """Return what the last health check of the agent said, as in the stats: UP or DOWN, "" before the first."""
+        server = self.stat()
         return "" if "INI" in server["check_status"] else server["status"]  # an asterisk: one more is under way
 
     def cpu_s(self) -> float:

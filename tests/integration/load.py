@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -16,22 +17,31 @@ START_S = 10.0
 class Load:
     """``with Load(haproxy) as load``: so many clients ask one path after another, each path only once; ``load.seen`` by path.
 
-    ``most``: how many in all; None: until the end of ``with``.
+    ``most``: how many in all; None: until the end of ``with``. ``per_second``: so many are asked in a second, whatever becomes
+    of those before, as long as a client is free; None: each client asks as soon as it is answered.
     """
 
-    def __init__(self, haproxy: Haproxy, clients: int = 8, most: int | None = None) -> None:
+    def __init__(self, haproxy: Haproxy, clients: int = 8, most: int | None = None, per_second: float | None = None) -> None:
         self.seen: dict[str, Seen] = {}
         self._haproxy = haproxy
         self._numbers = itertools.count(1) if most is None else iter(range(1, most + 1))
         self._stop = threading.Event()
+        self._gap_s = 1 / per_second if per_second else 0.0
         self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def turn_to(self, haproxy: Haproxy) -> None:
+        """Ask that one from now on."""
+        self._haproxy = haproxy
 
     def _ask(self) -> None:
         while not self._stop.is_set() and (number := next(self._numbers, None)) is not None:
+            if self._gap_s and self._stop.wait(self._began + number * self._gap_s - time.monotonic()):
+                return
             path = f"/load/{number}"
             self.seen[path] = self._haproxy.get(path)
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         for thread in self.threads:
             thread.start()
         return self

@@ -2,16 +2,18 @@
 
 import itertools
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from spoe_guard.lab.agent import Script
 from tests.integration.agent import AgentThread, Tap
 from tests.integration.guard import Guard
 from tests.integration.haproxy import Haproxy, Options
 from tests.integration.load import AgentProcess
+
+P = TypeVar("P")
 
 
 class Stage:
@@ -37,6 +39,10 @@ class Stage:
         made = self._folder / str(next(self._numbers))
         made.mkdir()
         return made
+
+    def enter(self, peer: AbstractContextManager[P]) -> P:
+        """Start any other peer."""
+        return self._stack.enter_context(peer)
 
     def agent(self, script: Script | None = None, *, unix: bool = False) -> AgentThread:
         """Start a scripted agent."""

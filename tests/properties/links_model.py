@@ -13,7 +13,7 @@ from tests.properties.transcript import EPSILON_S
 
 Ids = tuple[int, int]
 SUPERSEDED_S = 0.01
-DOUBT_S = 0.02  # for so long what a lost link had goes to a link only that was heard since
+DOUBT_S = 0.02  # for so long what a lost link had goes to a link only that was dialled since
 RETRY_S = 0.25  # the longest pause between two dials
 BLOCKED_S = 30.0  # how long one NOTIFY may block a link where there is no answer_deadline
 LINGERING = 16
@@ -47,6 +47,7 @@ class Notify:
     given: list[int] = field(default_factory=list)
     done: str = ""
     lost_at: float = -math.inf  # when the link was lost that had it
+    next_link: int = 0  # the first that was dialled since
     acks: list[bytes] = field(default_factory=list)  # what agents wrote for it
 
     @property
@@ -61,7 +62,6 @@ class Link:
     number: int
     hello: bool = False
     size: int = 0
-    heard: float = 0.0
     bound: float = math.inf
     leaving: bool = False  # its agent said DISCONNECT, or what cannot be read
     spoiled: bool = False  # what cannot be read
@@ -130,7 +130,6 @@ class Model:
     def agent_said(self, number: int, whole: list[bytes], now: float) -> None:
         self.heard_at = now
         link = self.links[number]
-        link.heard = now
         for raw in whole:
             said = spop.read_frame(raw)
             if said.type == spop.AGENT_HELLO and not link.lost:
@@ -271,7 +270,8 @@ class Model:
                 lost = notify.at is not None and self.links[notify.at].lost
                 assert notify.at is None or lost, f"{notify.ids} waits, and link {notify.at} has it"
                 assert not notify.given or (self.rules.again and len(notify.given) == 1), f"{notify.ids} waits again"
-                notify.lost_at = seen.now if lost else notify.lost_at
+                if lost:
+                    notify.lost_at, notify.next_link = seen.now, min(seen.dialled, default=max(self.links) + 1)
                 notify.at = None
             elif notify.ids in there:
                 assert notify.at == there[notify.ids], f"{notify.ids} is open on {there[notify.ids]}, link {notify.at} has it"
@@ -352,11 +352,14 @@ class Model:
         # An agent that dies loses all its links, one after the other: a moment of doubt. Who waits behind such a one waits too.
         doubt = max(self.notifies[ids].lost_at for ids in seen.waits)
         ready = [link for link in self.links.values() if link.ready]
-        sure = [link.number for link in ready if link.heard >= doubt or seen.now >= doubt + DOUBT_S]
+        since = max(self.notifies[ids].next_link for ids in seen.waits)
+        sure = [link.number for link in ready if link.number >= since or seen.now >= doubt + DOUBT_S]
         assert not sure, f"{seen.waits} wait, and links {sure} are ready"
         assert not ready or seen.deadline <= doubt + DOUBT_S + EPSILON_S, f"{seen.waits} wait, and nobody looks for a link"
         patience = min(rules.give_up_s, rules.answer_deadline_s)
         oldest = min(self.notifies[ids].since for ids in seen.waits)
+        if self.away_since < math.inf:  # what waits while no agent is there is given up with the session
+            oldest = max(oldest, self.away_since)
         assert seen.deadline <= max(oldest + patience, seen.now) + EPSILON_S, f"{seen.waits} wait for ever"
         if not any(link.live for link in self.links.values()):
             assert seen.deadline <= seen.now + RETRY_S + EPSILON_S, f"{seen.waits} wait, and nobody dials"
@@ -367,7 +370,8 @@ class Model:
         for notify in self.notifies.values():
             patience = rules.answer_deadline_s if notify.at is not None else min(rules.give_up_s, rules.answer_deadline_s)
             if not notify.done and not self.ended:
-                assert now < notify.since + patience + EPSILON_S, f"{notify} is kept for ever"
+                since = notify.since if notify.at is not None or self.away_since == math.inf else self.away_since
+                assert now < max(since, notify.since) + patience + EPSILON_S, f"{notify} is kept for ever"
                 waited_for = any(one.waits for one in self.notifies.values())
                 if waited_for and notify.at is not None and self.links[notify.at].bound < math.inf:
                     assert now < notify.since + BLOCKED_S + EPSILON_S, f"{notify} blocks link {notify.at}"

@@ -68,5 +68,15 @@ class Road(Tap):
 
     def answers(self) -> set[str]:
         """Return the paths of all answers whose last byte the agent has written."""
-        written = [found for each in list(self.to_haproxy) for found in LAST_ACTION.findall(bytes(each))]
-        return {path[: length[0]].decode() for length, path in written if len(path) >= length[0]}
+        return {path for each in list(self.to_haproxy) for path in _answered(bytes(each))}
+
+    def in_hands(self) -> set[str]:
+        """Return the paths of NOTIFYs that had no answer on a connection on which they came: its agent had them to the last."""
+        found: set[str] = set()
+        for asked, said in zip(list(self.to_agent), list(self.to_haproxy), strict=False):
+            found |= {path.decode() for path in ARGUMENT.findall(bytes(asked))} - _answered(bytes(said))
+        return found
+
+
+def _answered(said: bytes) -> set[str]:
+    return {path[: length[0]].decode() for length, path in LAST_ACTION.findall(said) if len(path) >= length[0]}

@@ -1,0 +1,94 @@
+"""Agents, guards and HAProxys come and go under load: with the guard no request fails that need not.
+
+Without the guard nothing is asserted: it is a measurement. SPOE_GUARD_CONTINUITY names the folder for what the long version
+saw (``make continuity``), SPOE_GUARD_CONTINUITY_PART=4 makes it a quarter; an ordinary run plays a short one, with the guard.
+"""
+
+import os
+
+import pytest
+
+from tests.integration import generations
+from tests.integration.continuity import seen
+from tests.integration.continuity.scenes import CLIENTS, SCENES, WITHOUT, play
+from tests.integration.continuity.stay import ANSWERED, PROCESSING_S
+
+WHOLE = seen.folder() is not None
+PART = int(os.environ.get("SPOE_GUARD_CONTINUITY_PART", "1")) if WHOLE else None
+AT = ("2.6", "3.2")
+# Beyond what the agent was away: of it dropmore, which works on two at a time here, needs up to 0.15 s, the others under 0.1 s.
+PROMPT_S = 0.2 if WHOLE else 0.5  # other tests run beside an ordinary run
+
+
+def cases():
+    """Return scene, agent, way and HAProxy."""
+    return [
+        (name, agent, way, at)
+        for name, scene in SCENES.items()
+        for agent in scene.agents
+        for way, settings in scene.ways.items()
+        for at in AT
+        if WHOLE or settings is not None
+    ]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("name", "agent", "way", "at"), cases())
+def test_requests_are_answered(name, agent, way, at, stage):
+    result = play(stage, name, agent, way, generations.find(at), PART)
+    seen.keep(name, agent, way, at, result)
+    print(result)
+    if way == WITHOUT:
+        return
+    assert result.seen["another's answer"] == 0
+    assert result.seen["no HTTP response"] == 0
+    CHECKS[name](result, way)
+
+
+def killed(result, way):
+    assert result.beyond == 0
+    assert result.closed == 0
+    if way == "redispatch: unanswered":
+        none_fails(result, way)
+        assert result.slowest <= result.away + PROMPT_S
+
+
+def none_fails(result, way):
+    assert set(result.seen) == {ANSWERED}
+
+
+def hardly_any_fails(result, way):
+    """One NOTIFY may meet two goodbyes where the agent gets no CPU for longer than its idle timeout."""
+    assert result.failed <= result.seen.total() / 200
+
+
+def none_stalls(result, way):
+    assert result.slowest < PROCESSING_S / 2
+
+
+def not_mixed_up(result, way):
+    if way != "one link":
+        none_fails(result, way)
+        assert result.anomalies.keys() <= {"hello_capability"}  # this release announces what it was not offered
+
+
+def measured(result, way):
+    assert result.seen[ANSWERED] > 0
+
+
+def handed_over(result, way):
+    """A NOTIFY that crosses the old guard's goodbye fails: at most one of each client."""
+    assert result.failed <= result.size * CLIENTS
+    assert result.slowest < PROCESSING_S / 2
+
+
+CHECKS = {
+    "killed": killed,
+    "idle": hardly_any_fails,
+    "long": none_stalls,
+    "SIGTERM": none_fails,
+    "guard started again": measured,
+    "guard handed over": handed_over,
+    "reload": none_fails,
+    "pipelining": not_mixed_up,
+}

@@ -55,9 +55,9 @@ def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes 
 
 
 def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
-    """Drop an ACK; its NOTIFY, if it is still open, counts as unanswered, unless another agent was given it meanwhile."""
+    """Drop an ACK; its NOTIFY counts as unanswered where it was open on that very link: from another agent it may still come."""
     walker.pass_on(said, None)
-    if walker.conv.fate(said.ids) is Fate.OPEN and walker.link.state is not State.CLOSING:
+    if walker.conv.holder(said.ids) is walker.link:
         walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 

@@ -404,6 +404,16 @@ def test_fragments_do_not_follow_an_agent_that_said_goodbye() -> None:
     """, part=frames.notify("1.1", flags=0))  # fmt: skip
 
 
+def test_an_ack_that_is_dropped_costs_no_notify_of_another_agent() -> None:
+    two().play(
+        """
+        agent1  <bad>           -> drop bad_varint
+        agent   ACK 1.1         -> ok
+        """,
+        bad=frames.ack("1.1", b"\x01\x03\x02\x07v"),
+    )
+
+
 def test_a_notify_that_another_agent_has_in_hand_is_not_given_to_two() -> None:
     two().play("""
         agent   ACK 1.1         -> ok

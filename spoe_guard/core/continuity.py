@@ -132,7 +132,7 @@ class Continuity(Dispatch):
     def not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         """A try to have a link came to nothing: there will be another, or that was it."""
         self.events.append(AgentUnreachable(reason, detail))
-        if not self.lasts:
+        if not self.lasts or (self.state is not State.RUNNING and self.place.refusals.away):
             self._unreachable(detail, now)
             return
         self._last_failure = detail
@@ -141,6 +141,7 @@ class Continuity(Dispatch):
 
     def despair(self, now: float) -> None:
         """No agent was there for ``give_up_s``."""
+        self.place.refusals.away = True
         for link in self.links.values():
             if link.state is State.DIALLING:  # it would come too late
                 self._end_link(link, now)

@@ -17,11 +17,13 @@ class Refusals:
 
     The time doubles once per round: what is refused while the last round is still held back waits as long as that did, so
     that ten threads of HAProxy refused at once count as one refusal.
+    ``away``: a session gave the agent up, and none has met it since; the next one need not try for as long again.
     """
 
-    __slots__ = ("_hold_s", "_round_over", "held")
+    __slots__ = ("_hold_s", "_round_over", "away", "held")
 
     def __init__(self) -> None:
+        self.away = False
         self.held = 0  # right now, by ``hold`` and not yet ``let_go``
         self._hold_s = 0.0
         self._round_over = 0.0
@@ -43,5 +45,6 @@ class Refusals:
         self.held -= 1
 
     def succeeded(self) -> None:
-        """The agent said a HELLO that HAProxy was given: the next refusal is the first again."""
+        """The agent said HELLO: the next refusal is the first again."""
         self._hold_s = self._round_over = 0.0
+        self.away = False

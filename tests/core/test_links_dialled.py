@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import Redispatch
 from spoe_guard.core.events import LinkUp
 from spoe_guard.core.family import Family
 from spoe_guard.core.place import Place
+from spoe_guard.core.states import State
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk, running
@@ -335,3 +337,17 @@ def test_a_haproxy_up_to_3_0_is_still_written_to_at_any_speed() -> None:
         agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
     """)
     assert session.session._conv.family is Family.APPLET
+
+
+def test_an_agent_that_one_session_gave_up_is_tried_once_by_the_next_ones_until_it_is_back() -> None:
+    place = Place()
+    first = Talk(give_up_s=5.0, place=place).play("haproxy HAPROXY_HELLO -> held, dial")
+    while first.session.state is not State.REFUSING:
+        at = max(first.session._conv.links)
+        first._obey(first._failed(Side.AGENT, at), b"", "")
+        first.now = first.session.deadline
+        first._obey(first.session.tick(first.now), b"", "")
+    asked = "haproxy HAPROXY_HELLO -> held, dial\n"
+    Talk(give_up_s=5.0, place=place).play(asked + "agent fail -> unreachable refused, answer agent_unreachable")
+    Talk(give_up_s=5.0, place=place).play(asked + "agent up -> to_agent HAPROXY_HELLO\nagent AGENT_HELLO -> ok")
+    Talk(give_up_s=5.0, place=place).play(asked + "agent fail -> unreachable refused, abort agent\nguard waits 0.005 -> dial 1")

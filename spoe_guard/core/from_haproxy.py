@@ -182,8 +182,10 @@ class FromHAProxy(Walker):
             return
         status = goodbye.clamp(word.status)
         conv.abandon(now, UnansweredReason.HAPROXY_GONE)
-        way = conv.link.way
-        if not conv.link.hello_given:
+        # The very frame goes to the oldest link; the others are told the same in the guard's words.
+        link = next((link for link in conv.links.values() if link.state in (State.RUNNING, State.LEAVING)), conv.link)
+        way = link.way
+        if not link.hello_given:
             way.drop(len(said.raw))
         elif word.passable and word.plain:
             way.forward(said.raw)
@@ -191,7 +193,7 @@ class FromHAProxy(Walker):
         else:
             self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
             way.drop(len(said.raw))
-            self.author(goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+            conv.tell_agent(link, goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
             way.seal()
         conv.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, word=LastWord.ANSWER)
 

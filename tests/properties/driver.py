@@ -56,6 +56,7 @@ def terms_of(config: SessionConfig) -> Terms:
         answer_unanswered=config.answer_unanswered,
         max_frame_size=config.max_frame_size,
         engine_id=config.engine_id,
+        exact_keys=config.exact_keys,
         give_up_s=0.0 if config.observe else config.give_up_s,  # what is observed ends with its agent link
         redispatches=config.redispatch is Redispatch.UNANSWERED,
     )

@@ -50,5 +50,6 @@ class Terms:
     answer_unanswered: bool = False
     max_frame_size: int | None = None
     engine_id: str | None = None
+    exact_keys: bool = False
     give_up_s: float = 0.0
     redispatches: bool = False  # what a lost link had and did not answer, once

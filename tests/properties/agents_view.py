@@ -7,7 +7,6 @@ from tests.properties.hellos import Offer, first_offer, names, offer_of
 from tests.properties.spop import Frame, UnreadableError
 from tests.properties.transcript import Did, Terms, Transcript
 
-
 KEYS = (b"supported-versions", b"max-frame-size", b"capabilities", b"engine-id", b"healthcheck")  # SPOE.txt 3.2.4
 
 

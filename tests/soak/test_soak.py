@@ -51,5 +51,5 @@ def test_the_same_seed_says_the_same_and_another_one_something_else():
     first, played = plays(1)
     assert first == plays(1)[0] != plays(2)[0]
     due = [frames.ack(each, frames.text_verdict(b"verdict", b"/x")) for each in notifies(1, 3)]
-    assert 0.2 * PLAYS < first.count(due) < 0.5 * PLAYS  # it behaves as often, so that connections live on
+    assert 0.2 * PLAYS < first.count(due) < 0.6 * PLAYS  # it behaves as often, so that connections live on
     assert played > 0.5 * PLAYS

@@ -180,7 +180,7 @@ class Pieces:
 
     def _share(self, owners: list[_Head], payload: bytes) -> None:
         """Note a payload that any of ``owners`` may own. When all have one it shows whether that matters."""
-        if owners[-1].raw == self._beside:
+        if owners[-1] is self._heads[-1] and owners[-1].raw == self._beside:  # not merely one with the same ids
             self._whole.append(owners[-1])
         self._shared = owners
         self._payloads.append(payload)

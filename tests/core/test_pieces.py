@@ -229,3 +229,15 @@ def test_what_waits_is_held_until_it_is_released() -> None:
     assert pieces.release() == b""
     assert pieces.take_lost() == len(stream(script))
     assert pieces.held == 0
+
+
+def test_a_payload_beside_a_longer_header_of_the_same_ids_is_not_taken_for_its_own() -> None:
+    """Found by the fuzzer: the frame was completed twice."""
+    length, head_c, payload = cut(ack("5.1"))
+    _, head_a, _ = cut(ack("1.1"))
+    _, head_b, _ = cut(ack("3.1"))
+    longer = (200).to_bytes(4, "big")
+    shuffled = length + length + head_a + head_b + payload + length + head_c + payload + longer + head_c + payload
+    pieces = Pieces(MOST)
+    found, _ = pieces.feed(shuffled + b"\0")
+    assert found.count(ack("5.1")) <= 1

@@ -86,9 +86,12 @@ class Tap(OnThread):
 
     async def stop(self) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # for what was accepted last to have its task
+        while tasks := tuple(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # for the transports that were aborted to close
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -97,17 +100,17 @@ class Tap(OnThread):
         to_agent, to_haproxy = bytearray(), bytearray()
         self.to_agent.append(to_agent)
         self.to_haproxy.append(to_haproxy)
+        ends = [writer]
         try:
             beyond_reader, beyond_writer = await asyncio.open_connection(self._host, self._port)
-        except OSError:
-            self._over(task, writer)
-            return
-        try:
+            ends.append(beyond_writer)
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pass_on(reader, beyond_writer, to_agent))
                 both.create_task(self._pass_on(beyond_reader, writer, to_haproxy))
+        except OSError:
+            return  # nobody there
         finally:
-            self._over(task, writer, beyond_writer)
+            self._over(task, *ends)
 
     def _over(self, task: asyncio.Task[None], *ends: asyncio.StreamWriter) -> None:
         self._tasks.discard(task)

@@ -145,8 +145,9 @@ ROWS = (
         without={"2.2 2.6 3.0 3.2": "no answer lost that was given"},
         guarded="no answer lost that was given",
         anomalies="disconnect_missing",
-        may_count="notify_unanswered",
-        differs="a request is lost only where its NOTIFY meets the close (st=257, with the guard st=269)",
+        settings=(("ROUTES__0__LINKS__GIVE_UP", "5s"), ("ROUTES__0__REDISPATCH", "unanswered")),
+        differs="a request is lost where its NOTIFY meets the close (st=257); the guard had `links.give_up: 5s` and "
+        "`redispatch: unanswered`",
     ),
     Row(
         "C6 late ACK",

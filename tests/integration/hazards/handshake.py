@@ -210,8 +210,8 @@ ROWS = (
         guarded="no answer lost that was given",
         anomalies="disconnect_missing",
         settings=(("ROUTES__0__LINKS__GIVE_UP", "5s"), ("ROUTES__0__REDISPATCH", "unanswered")),
-        differs="no st=2 was seen: a request is lost where its NOTIFY meets the close (st=257); the guard had `links.give_up: 5s` "
-        "and `redispatch: unanswered`",
+        differs="no st=2 was seen: a request is lost where its NOTIFY meets the close (st=257); the guard had `links.give_up: "
+        "5s` and `redispatch: unanswered`",
     ),
     Row(
         "B9 a stream on a connection without HELLO",

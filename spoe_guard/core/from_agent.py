@@ -3,8 +3,9 @@
 from typing import Final
 
 from spoe_guard.core import goodbye
-from spoe_guard.core.ack import UNWANTED, judge_ack, settle_ack
-from spoe_guard.core.agent_hello import judge_hello, judge_refusal, judge_trailing, note_goodbye
+from spoe_guard.core.ack import judge_ack
+from spoe_guard.core.agent_goodbye import behind_last_word, judge_goodbye
+from spoe_guard.core.agent_hello import judge_hello, judge_refusal, judge_trailing
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
 from spoe_guard.core.continuity import Continuity
@@ -12,7 +13,6 @@ from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss, UnansweredReason
 from spoe_guard.core.foreign import send_home
 from spoe_guard.core.fragments import Fragments
-from spoe_guard.core.ledger import Fate
 from spoe_guard.core.scanner import scan_acks
 from spoe_guard.core.states import BEFORE_DIAL, State, step
 from spoe_guard.core.torn import TornStream, looks_torn
@@ -74,7 +74,7 @@ class FromAgent(Walker):
         _, anomaly = step(state, self.side, said.type)
         check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger.open
         if state is State.CLOSING:
-            self._behind_last_word(said, now)
+            behind_last_word(self, said, now)
         elif check and state is State.RUNNING:
             judge_trailing(self, said, now)
         elif said.type == frame.ACK and self.fragments.begin(said, now):
@@ -89,7 +89,7 @@ class FromAgent(Walker):
         elif state is State.AGENT_HELLO:
             judge_refusal(self, said, now)
         else:
-            self._disconnect(said, now)
+            judge_goodbye(self, said, now)
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
@@ -185,60 +185,6 @@ class FromAgent(Walker):
         else:  # a NOTIFY may be crossing the news, so it is never called normal
             conv.finish(now, EndedBy.AGENT, reason, status=goodbye.STATUS_RESOURCES)
 
-    # --- DISCONNECT --------------------------------------------------------------------------------------------------
-
-    def _disconnect(self, said: frame.Frame, now: float) -> None:
-        conv = self.conv
-        word = note_goodbye(self, said)
-        if not word.readable:
-            self._search_inside(said, word, now)
-            return
-        if not word.fit:
-            self.judge(Anomaly.DISCONNECT_MALFORMED, said, now)
-        if said.stream_id or said.frame_id:
-            self.judge(Anomaly.DISCONNECT_BAD_IDS, said, now)
-            word.fit = False
-        raw = self.mend_flags(said, now)
-        if raw is None:
-            self.pass_on(said, None)
-            return
-        word.fit = word.fit and raw is said.raw
-        waits = self.link.ledger.open and self.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER
-        if conv.lasts:  # HAProxy hears nothing of it
-            self.pass_on(said, None)
-            if waits:
-                conv.part(self.link, now, LinkLoss.DISCONNECT)
-            else:
-                conv.lose(self.link, now, LinkLoss.DISCONNECT)
-        elif waits:
-            conv.hold(self.link, word, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL)
-        else:
-            conv.held = word
-            conv.finish(now, EndedBy.AGENT, EndReason.DISCONNECT)
-
-    def _behind_last_word(self, said: frame.Frame, now: float) -> None:
-        """A frame behind the guard's last word to this agent: only an ACK that is still waited for passes.
-
-        Of the others only the expected is no anomaly.
-        """
-        if said.type == frame.ACK and self.conv.state is State.RUNNING and self.conv.fate(said.ids) is Fate.OPEN:
-            settle_ack(self, said, now)
-            return
-        if said.type == frame.ACK and send_home(self, said, now):
-            return
-        self.pass_on(said, None)
-        anomaly = Anomaly.FRAME_AFTER_DISCONNECT
-        if said.type == frame.AGENT_HELLO and not self.link.said_hello:
-            return
-        if said.type == frame.ACK:
-            anomaly = UNWANTED[self.conv.fate(said.ids)]
-        elif said.type == frame.AGENT_DISCONNECT:
-            if not self.link.said_goodbye:
-                note_goodbye(self, said)
-                return
-            anomaly = Anomaly.DISCONNECT_REPEATED
-        self.judge(anomaly, said, now, action=Action.DROP)
-
     # --- a stream that can no longer be cut into frames ----------------------------------------------------------------
 
     def _hold_early(self, data: bytes, now: float) -> None:
@@ -276,22 +222,6 @@ class FromAgent(Walker):
         elif self.link.state is State.RUNNING:
             conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
         self.torn.search(rest, now)
-
-    def _search_inside(self, said: frame.Frame, word: goodbye.Goodbye, now: float) -> None:
-        """A DISCONNECT whose payload is no list may have other frames written into it."""
-        conv = self.conv
-        self.broken = True
-        self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "its payload does not parse; it may hold other frames")
-        if conv.lasts:
-            conv.part(self.link, now, LinkLoss.DISCONNECT)
-        else:
-            conv.hold(
-                self.link, None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL)
-            )
-        self.way.drop(said.payload_at)
-        self.inlet.offset += said.payload_at
-        self.torn.search(said.payload, now)
-        self.inlet.offset -= len(said.raw)  # the caller counts the whole frame
 
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""

@@ -1,6 +1,5 @@
 """What HAProxy, or whoever connected, sends, on its way to the agent."""
 
-import math
 from typing import Final
 
 from spoe_guard.core import goodbye, hello
@@ -11,11 +10,13 @@ from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.exchange import no_effect_ack
 from spoe_guard.core.family import Family, Newcomer
+from spoe_guard.core.haproxy_hello import is_noise, judge_offer
+from spoe_guard.core.notify import judge_notify
 from spoe_guard.core.parking import Parked
 from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
-from spoe_guard.wire import frame, messages, varint
+from spoe_guard.wire import frame
 
 _RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
@@ -28,6 +29,7 @@ class FromHAProxy(Walker):
         self._fast_then = fast  # once it is known whose NOTIFYs these are
         self._newcomer = Newcomer(Family.UNKNOWN)
         self._said_goodbye = False
+        self._to = conversation.link  # the agent that has the NOTIFY which is sent once more
         self._fragments_to: AgentLink | None = conversation.link
 
     def limit(self) -> int:
@@ -59,7 +61,7 @@ class FromHAProxy(Walker):
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to the agent."""
-        self.conv.tell_agent(self.conv.link, data, reason)
+        self.conv.tell_agent(self._to, data, reason)
 
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
@@ -75,7 +77,7 @@ class FromHAProxy(Walker):
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Judge the very first bytes before anything else."""
         if self.conv.state is State.HAPROXY_HELLO:
-            if self._is_noise(buf, pos, end, now):
+            if is_noise(self, buf, pos, end, now):
                 return end - pos
             if end - pos <= frame.LENGTH_BYTES:
                 self.inlet.keep(buf[pos:end], end - pos + 1, now)  # the next byte may tell
@@ -91,7 +93,7 @@ class FromHAProxy(Walker):
         if anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.HAPROXY_HELLO:
-            self._hello(said, now)
+            judge_offer(self, said, now)
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
         elif self.conv.state is not State.RUNNING:
@@ -127,42 +129,10 @@ class FromHAProxy(Walker):
         conv.close_haproxy()
         conv.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
 
-    def _is_noise(self, buf: bytes, pos: int, end: int, now: float) -> bool:
-        """Whether the first bytes cannot be a HAPROXY-HELLO; told from as few of them as possible (promise A1)."""
-        head = buf[pos : min(end, pos + frame.LENGTH_BYTES + 1)]
-        padded = int.from_bytes(head[: frame.LENGTH_BYTES].ljust(frame.LENGTH_BYTES, b"\0"), "big")
-        if padded > hello.MAX_HELLO or (len(head) >= frame.LENGTH_BYTES and padded < frame.MIN_LENGTH):
-            anomaly = Anomaly.NOT_SPOP
-        elif len(head) <= frame.LENGTH_BYTES or head[frame.LENGTH_BYTES] == frame.HAPROXY_HELLO:
-            return False
-        else:
-            early = head[frame.LENGTH_BYTES] in (frame.NOTIFY, frame.HAPROXY_DISCONNECT)
-            anomaly = Anomaly.FRAME_BEFORE_HELLO if early else Anomaly.NOT_SPOP
-        self.conv.judge(self.side, anomaly, buf[pos:end], self.inlet.offset, detail=hello.guess(head), action=Action.CLOSE)
-        self.discard(end - pos)
-        self.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, word=LastWord.CLOSE)
-        return True
-
-    def _hello(self, said: frame.Frame, now: float) -> None:
-        conv = self.conv
-        offer = hello.read_offer(said, conv.config)
-        if isinstance(offer, hello.Fault):
-            self.way.drop(len(said.raw))
-            conv.judge(self.side, offer.anomaly, said.raw, self.inlet.offset, parsed=said, detail=offer.detail)
-            version = offer.anomaly is Anomaly.HELLO_VERSION
-            status = goodbye.STATUS_BAD_VERSION if version else goodbye.STATUS_INVALID
-            conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
-            return
-        if offer.mended:
-            self.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
-        conv.offer = offer
-        self._newcomer = Newcomer(offer.family)
+    def meet(self, family: Family) -> None:
+        """Take note of what HELLO tells of which HAProxy this is."""
+        self._newcomer = Newcomer(family)
         self._get_to_know()
-        conv.state = State.DIALLING
-        conv.hello_by = math.inf
-        conv.hello_raw = said.raw
-        conv.stirred = True
-        conv.dial(conv.link, now)
 
     def _get_to_know(self) -> None:
         """Pass over ordinary NOTIFYs as soon as they tell nothing new of HAProxy."""
@@ -200,7 +170,7 @@ class FromHAProxy(Walker):
     def _notify(self, said: frame.Frame, now: float) -> None:
         conv = self.conv
         raw = said.raw
-        verdict = self._notify_verdict(said, now)
+        verdict = judge_notify(self, said, now)
         if verdict is Action.PASS or verdict is Action.REPAIR:
             self._hand_over(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN), now)
             return
@@ -221,33 +191,12 @@ class FromHAProxy(Walker):
         if not self.conv.waited_for(ids):
             self.conv.give_up(ids, now, reason)
 
-    def _notify_verdict(self, said: frame.Frame, now: float) -> Action:
-        """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
-        conv = self.conv
-        link = conv.ready()
-        length, size = len(said.raw) - frame.LENGTH_BYTES, link.size if link is not None else conv.told_size
-        if length > size:
-            return self.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {size}")
-        fault = messages.check(said.raw, said.payload_at, len(said.raw))
-        verdict = Action.PASS
-        if fault in (varint.BAD, varint.INCOMPLETE):
-            return self.judge(Anomaly.BAD_VARINT, said, now, "in its payload")
-        if fault != messages.OK:
-            verdict = self.judge(Anomaly.NOTIFY_MALFORMED, said, now)
-        elif said.payload_at == len(said.raw):
-            verdict = self.judge(Anomaly.NOTIFY_EMPTY, said, now)
-        if verdict is Action.PASS and conv.waited_for(said.ids):
-            verdict = self.judge(Anomaly.NOTIFY_DUPLICATE, said, now)
-        if verdict is Action.PASS and said.flags != frame.FLAG_FIN:
-            verdict = self.judge(Anomaly.RESERVED_FLAGS, said, now, f"flags {said.flags:#010x}")
-        return verdict
-
     def _hand_over(self, said: frame.Frame, raw: bytes, now: float) -> None:
         """Send a NOTIFY to the agent that has one of its ids, else to one that may have more, else let it wait."""
         conv = self.conv
         holder = conv.holder(said.ids)
         if holder is not None:
-            self.way = holder.way
+            self.way, self._to = holder.way, holder
             self.pass_on(said, raw)
             return
         if said.ids in conv.parking:

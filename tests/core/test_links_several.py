@@ -420,3 +420,13 @@ def test_a_notify_that_another_agent_has_in_hand_is_not_given_to_two() -> None:
         haproxy NOTIFY 3.1      -> pass notify_duplicate, to_agent1 NOTIFY 3.1
         agent1  ACK 3.1         -> ok
     """)
+
+
+def test_a_repeated_notify_that_needs_a_repair_goes_to_the_agent_that_has_it() -> None:
+    two().play(
+        """
+        haproxy <again>         -> pass notify_duplicate, repair reserved_flags, to_agent NOTIFY 1.1
+        agent   ACK 1.1         -> ok
+        """,
+        again=frames.notify("1.1", flags=5),
+    )

@@ -147,7 +147,7 @@ class Model:
                 notify = self.notifies.get(said.ids)
                 if notify is not None and notify.given and not notify.done and link.hello and not self.ended:
                     notify.acks.append(raw)
-                    if notify.at is not None and not (link.lost or link.spoiled):  # an agent may answer on another link, and answers once
+                    if notify.at is not None and not (link.lost or link.spoiled):  # it answers once, on any link
                         self.links[notify.at].hands.pop(notify.ids, None)
                     if not link.spoiled and not [ids for ids, _ in self.due if ids == said.ids]:
                         self.due.append((said.ids, raw))

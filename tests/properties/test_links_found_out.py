@@ -14,7 +14,6 @@ from spoe_guard.core.continuity import Continuity
 from spoe_guard.core.conversation import Conversation
 from spoe_guard.core.dispatch import Dispatch
 from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.parking import Parking
@@ -91,7 +90,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "the session ends with a link": (Continuity, "lose", ends_with_a_link, "HAProxy is closed"),
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
     "a lost link is not heard": (
-        FromAgent, "_behind_last_word", lambda self, said, now: self.pass_on(said, None), "H5",
+        from_agent, "behind_last_word", lambda walker, said, now: walker.pass_on(said, None), "H5",
     ),
     "a smaller size is not minded": (Continuity, "up", up_with(swell), "too long|A2"),
     "what waits goes out of order": (Parking, "__iter__", backwards, "goes before"),

@@ -108,10 +108,13 @@ class Image:
         shell = [*namespaces, "sh", "-c", CONTAINER, "sh", *inside]
         env = {**os.environ, "PYTHON": sys.executable}
         with subprocess.Popen(shell, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+            container = Container(self, process)
             try:
-                yield Container(self, process)
+                yield container
             finally:
-                process.kill()  # --kill-child takes PID 1 with it, and with PID 1 the rest
+                if process.poll() is None:  # --kill-child is undone by the change of user, so PID 1 is ended by its id
+                    os.kill(container.first_process(), signal.SIGKILL)
+                process.kill()
 
 
 @dataclass

@@ -64,7 +64,7 @@ class ScriptedAgent:
     async def stop(self) -> None:
         """Stop listening and drop every connection."""
         for server in self._servers:
-            server.close()
+            await streams.stop_listening(server)
         links = list(self._links)
         for link in links:
             link.abort()

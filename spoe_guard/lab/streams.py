@@ -25,6 +25,18 @@ async def read_frame(reader: asyncio.StreamReader) -> frame.Frame | None:
     return frame.parse(prefix + body) if len(body) >= frame.MIN_LENGTH else None
 
 
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close ``server``, whose connections go on.
+
+    ``close`` alone loses a connection that was accepted in the same turn of the loop: its transport is made one turn later, can
+    no longer attach to the server, and its socket stays open until it is collected (CPython, ``Server._attach``).
+    """
+    for sock in server.sockets:
+        asyncio.get_running_loop().remove_reader(sock)
+    await asyncio.sleep(0)
+    server.close()
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with RST in place of FIN. On a Unix socket there is no such thing; the other side sees the end all the same."""
     sock: socket.socket = writer.get_extra_info("socket")

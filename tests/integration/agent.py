@@ -5,13 +5,18 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from spoe_guard.lab import streams
 from spoe_guard.lab.agent import Script, ScriptedAgent
 
 START_S = 10.0
+TURNS = 4  # of the loop: a connection that was accepted in the last one has the task that serves it three later
 
 
 class OnThread:
-    """``with`` it: ``start`` and ``stop`` run on an event loop of its own. ``address`` is for whoever connects to it."""
+    """``with`` it: ``start`` and ``stop`` run on an event loop of its own. ``address`` is for whoever connects to it.
+
+    What still runs behind ``stop`` is cancelled, and closes its connections at once.
+    """
 
     def __init__(self) -> None:
         self.address = ""
@@ -47,6 +52,13 @@ class OnThread:
         self._started.set()
         await self._stopping.wait()
         await self.stop()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        await asyncio.sleep(0)  # for the transports that were aborted to close
 
 
 class AgentThread(OnThread):
@@ -78,25 +90,15 @@ class Tap(OnThread):
         self.ended = 0
         self._host, _, port = beyond.rpartition(":")
         self._port = int(port)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        self._server.close()
-        await asyncio.sleep(0)  # for what was accepted last to have its task
-        while tasks := tuple(self._tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # for the transports that were aborted to close
+        await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         to_agent, to_haproxy = bytearray(), bytearray()
         self.to_agent.append(to_agent)
         self.to_haproxy.append(to_haproxy)
@@ -110,13 +112,9 @@ class Tap(OnThread):
         except OSError:
             return  # nobody there
         finally:
-            self._over(task, *ends)
-
-    def _over(self, task: asyncio.Task[None], *ends: asyncio.StreamWriter) -> None:
-        self._tasks.discard(task)
-        self.ended += 1
-        for end in ends:
-            end.transport.abort()
+            self.ended += 1
+            for end in ends:
+                end.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray) -> None:
         try:

@@ -25,22 +25,15 @@ class Shuffler(OnThread):
         super().__init__()
         self.shuffled = 0  # ACKs on another connection than their NOTIFY's
         self._held: list[tuple[frame.Frame, asyncio.StreamWriter]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accepted, streams.LOCALHOST, 0)
         self.address = f"{streams.LOCALHOST}:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             while got := await streams.read_frame(reader):
                 if got.type == frame.HAPROXY_HELLO:
@@ -53,7 +46,6 @@ class Shuffler(OnThread):
         except ConnectionError:
             pass  # how HAProxy goes is its own business
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     def _notified(self, notify: frame.Frame, writer: asyncio.StreamWriter) -> None:

@@ -1,11 +1,12 @@
 """The scripted agent and the engine, against each other: a healthy conversation, each way of ending, and the deadlines."""
 
 import asyncio
+import socket
 import sys
 
 import pytest
 
-from spoe_guard.lab import frames
+from spoe_guard.lab import frames, streams
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
@@ -187,6 +188,22 @@ async def test_bytes_that_are_no_frame_end_what_is_read():
     async with await Engine.tcp(server.sockets[0].getsockname()[1]) as engine:
         assert len(await engine.rest()) == 1
     server.close()
+
+
+@on_a_loop
+async def test_a_connection_accepted_in_the_turn_before_listening_stops_is_served():
+    served = asyncio.Event()
+
+    async def serve(_, writer):
+        served.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    with socket.create_connection(server.sockets[0].getsockname()[:2]):
+        await asyncio.sleep(0)  # the loop finds it
+        await asyncio.sleep(0)  # and accepts it
+        await streams.stop_listening(server)
+        await served.wait()
 
 
 @on_a_loop

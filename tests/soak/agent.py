@@ -56,29 +56,24 @@ class FuzzingAgent(OnThread):
         self.connections = 0
         self.player = Player()
         self._seed = seed
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accepted, streams.LOCALHOST, 0, backlog=4096)
         self.address = f"{streams.LOCALHOST}:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
         chance = random.Random(f"{self._seed} {self.connections}")
         try:
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):  # it is over either way
-                await self._converse(reader, writer, chance)
+            await self._converse(reader, writer, chance)
+        except ConnectionError:
+            pass  # it is over either way
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chance: random.Random) -> None:

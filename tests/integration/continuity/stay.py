@@ -34,7 +34,8 @@ class Result:
     longest that one waited. ``away``: how long no agent was there, at most. ``in_hands``: requests whose NOTIFY an agent had
     and never answered; ``beyond``: those that failed and were not among them. ``connections``: of HAProxy, when the load was
     under way and at its end; ``opened`` in between. ``links``: connections to the agent. ``closed``: connections of HAProxy
-    that the agent or the guard ended. ``redispatched``: NOTIFYs that went to a second agent.
+    that the agent or the guard ended. ``redispatched``: NOTIFYs that went to a second agent. ``given_up``: those that the guard
+    counted as lost with a link.
     """
 
     size: int = 0
@@ -48,6 +49,7 @@ class Result:
     links: int = 0
     closed: int = 0
     redispatched: int = 0
+    given_up: int = 0
     anomalies: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -138,5 +140,6 @@ class Stay:
     def _ask_guard(self, guard: Guard) -> None:
         self.result.anomalies = guard.anomalies()
         self.result.redispatched = int(guard.metric("spoe_guard_redispatched_notifies_total", kind="unanswered"))
+        self.result.given_up = int(guard.metric("spoe_guard_unanswered_notifies_total", reason="agent_gone"))
         closed = (guard.metric("spoe_guard_connections_closed_total", by=by) for by in ("agent", "guard"))
         self.result.closed = int(sum(closed))

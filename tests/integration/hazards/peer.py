@@ -1,7 +1,6 @@
 """An agent that a row of the hazard table can make do anything: bytes at any moment, pauses, and every way to end."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -108,8 +107,7 @@ class HazardAgent(OnThread):
         self.address = f"{streams.LOCALHOST}:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        self._server.close()
-        await self._reset(self.peer)
+        await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -117,8 +115,11 @@ class HazardAgent(OnThread):
         self._tasks.add(task)
         self.connections += 1
         try:
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):  # it is over either way
-                await self._converse(reader, writer)
+            await self._converse(reader, writer)
+        except ConnectionError:
+            pass  # it is over either way
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -46,7 +46,7 @@ class Road(Tap):
     async def _down(self) -> None:
         if self._bound is None:
             port = self._server.sockets[0].getsockname()[1]
-            self._server.close()
+            await streams.stop_listening(self._server)
             self._bound = socket.socket()
             self._bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._bound.bind((streams.LOCALHOST, port))

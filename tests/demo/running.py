@@ -14,7 +14,10 @@ MARK = "DEMO_TEST_MARK"
 DEADLINE_S = 60.0
 
 
-def _core_dumps_wanted() -> None:
+def _as_from_a_terminal() -> None:
+    """No signal ignored, which a test run in the background hands on, and core dumps wanted."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
@@ -39,7 +42,7 @@ class Demo:
                 stdout=out if stdout is None else stdout,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=_core_dumps_wanted,  # noqa: PLW1509  no threads in this test process
+                preexec_fn=_as_from_a_terminal,  # noqa: PLW1509  no threads in this test process
             )
 
     def __enter__(self) -> Self:

@@ -150,8 +150,9 @@ class Answers:
                 sound = said.flags == spop.FIN
             except UnreadableError:
                 sound = False
-            del self.asked[said.ids]
-            if sound:  # else it is mended or given up, as the policy has it: nothing is owed
+            holder = self.stream(self.asked.pop(said.ids).link)
+            # Else it is mended or given up, as the policy has it, or what its own link brought was, which is not followed.
+            if sound and holder.intact:
                 waiting = self.waiting() + len(raw)
                 # Of two bursts in a row the first was too full for the second's first frame: together they are more than one.
                 pauses = 2 + 2 * waiting // BURST_BYTES

@@ -47,14 +47,8 @@ class Dispatch(Conversation):
     # --- where a NOTIFY goes -------------------------------------------------------------------------------------------
 
     def ready(self) -> AgentLink | None:
-        """Return a link whose agent may be given a NOTIFY more, if there is one."""
-        if self.link.ready:
-            return self.link
-        for link in self.links.values():
-            if link.ready:
-                self.link = link
-                return link
-        return None
+        """Return a link whose agent may be given a NOTIFY more, if there is one: the one that got the last, where it may."""
+        return self.link if self.link.ready else next((link for link in self.links.values() if link.ready), None)
 
     def room(self, link: AgentLink, most: int) -> int:
         """Return how many NOTIFYs may be open on ``link``, so that its session has no more than ``most``."""

@@ -46,13 +46,16 @@ class FromHAProxy(Walker):
             if other is None:
                 return pos
             link, most = other, conv.room(other, most)
-            if len(conv.links) > 1 and conv.holder(_first_ids(buf, pos, end)) not in (None, link):
-                return pos  # another agent has it in hand
-            most = min(most, len(link.ledger.open) + 1)
+            if len(conv.links) > 1:
+                if conv.holder(_first_ids(buf, pos, end)) not in (None, link):
+                    return pos  # another agent has it in hand
+                most = min(most, len(link.ledger.open) + 1)
         self.way = link.way
         stop = scan_notifies(buf, pos, end, link.size, most, link.ledger, conv.tally, now)
-        if link.kept is not None:
-            keep_copies(link, buf, pos, stop)
+        if stop > pos:
+            conv.link = link
+            if link.kept is not None:
+                keep_copies(link, buf, pos, stop)
         return stop
 
     def stopped(self) -> bool:
@@ -65,7 +68,8 @@ class FromHAProxy(Walker):
 
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
-        if self._said_goodbye and self.conv.state is State.CLOSING and not self.conv.link.done:
+        told = any(not link.done for link in self.conv.links.values())
+        if self._said_goodbye and self.conv.state is State.CLOSING and told:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
@@ -212,6 +216,7 @@ class FromHAProxy(Walker):
             conv.park(waits, now)
             return
         conv.make_room(now)
+        conv.link = link
         conv.send(link, waits)
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
@@ -232,6 +237,7 @@ class FromHAProxy(Walker):
                 if conv.one_at_a_time:
                     conv.supersede(now)
                 conv.make_room(now)
+                conv.link = link
                 link.ledger.open[said.ids] = now
                 conv.tally.open_notifies += 1
             elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):

@@ -9,7 +9,7 @@ from spoe_guard.core.events import AnomalySeen
 from spoe_guard.core.output import Close
 from spoe_guard.core.states import State
 from tests.properties import spop
-from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say
+from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say, agent
 from tests.properties.driver import Dial, Play
 
 OPENING = [Say(HAPROXY, spop.haproxy_hello()), Say(AGENT, spop.agent_hello())]
@@ -112,3 +112,48 @@ def test_a_drained_observed_session_closes_both_sides_when_haproxy_leaves():
     observed = replace(CONFIG, observe=True)
     played = Play(observed).play([*OPENING, Say(HAPROXY, NOTIFY), Drain(), Leave(HAPROXY)])
     assert played.wires[AGENT].closed is Close.FLUSH
+
+
+SEVERAL = replace(CONFIG, give_up_s=5.0, max_links=20, in_flight=1)
+
+
+def notify(stream):
+    return spop.frame(spop.NOTIFY, (stream, 1), spop.ONE_MESSAGE)
+
+
+def ack(stream):
+    return spop.frame(spop.ACK, (stream, 1), spop.ALLOWED)
+
+
+def on_both_paths(moves):
+    fast, readable = (Play(SEVERAL, fast=fast).play([*OPENING, *moves]).finish() for fast in (True, False))
+    assert fast.transcript == readable.transcript
+    assert fast.events == readable.events
+    return fast
+
+
+def test_a_frame_that_is_no_notify_leaves_the_next_one_to_the_link_that_got_the_last():
+    played = on_both_paths(
+        [
+            Say(HAPROXY, notify(3) + notify(5) + notify(7)),
+            Say(agent(1), spop.agent_hello()),
+            Say(agent(1), ack(3) + ack(5)),  # 3 was the first link's, which gets 7 then
+            Say(HAPROXY, spop.frame(42, (7, 1))),
+            Say(AGENT, ack(7)),
+            Say(HAPROXY, notify(9)),
+        ]
+    )
+    assert [spop.read_frame(raw).ids for raw in spop.cut(played.wires[AGENT].got)[0]].count((9, 1)) == 1
+
+
+def test_bytes_behind_haproxys_goodbye_are_reported_while_any_agent_has_still_to_go():
+    played = on_both_paths(
+        [
+            Say(HAPROXY, notify(5) + notify(7)),
+            Say(agent(1), spop.agent_hello()),
+            Say(agent(1), ack(7)),
+            Leave(AGENT, reset=True),
+            Say(HAPROXY, spop.disconnect(spop.HAPROXY_DISCONNECT) + b"\x03"),
+        ]
+    )
+    assert anomalies(played)[-1] is Anomaly.FRAME_AFTER_DISCONNECT

@@ -34,8 +34,11 @@ class FromHAProxy(Walker):
 
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
-        offer = self.conv.offer
-        return hello.MAX_HELLO if offer is None else min(offer.haproxy_size, self.conv.config.held_bytes - frame.LENGTH_BYTES)
+        conv = self.conv
+        if conv.state is State.HAPROXY_HELLO:
+            return hello.MAX_HELLO
+        size = hello.MAX_HELLO if conv.offer is None else conv.offer.haproxy_size
+        return min(size, conv.config.held_bytes - frame.LENGTH_BYTES)
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary NOTIFYs."""

@@ -53,6 +53,14 @@ def test_a_hello_longer_than_what_a_session_may_hold_is_read_whole():
         assert anomalies(played) == []
 
 
+def test_behind_a_hello_that_cannot_be_used_no_more_is_kept_than_a_session_may_hold():
+    config = replace(CONFIG, max_frame_size=256, held_bytes=260)
+    hello = Say(HAPROXY, spop.haproxy_hello().replace(b"max-frame-size", b"min-frame-size"))
+    for length in (256, 257):
+        played = Play(config).play([hello, Say(HAPROXY, length.to_bytes(4, "big") + spop.frame(spop.NOTIFY)[4:] + bytes(240))])
+        assert played.session.held == (251 if length == 256 else 0)
+
+
 def test_noise_is_told_from_its_fifth_byte_however_it_comes():
     for sizes in ([], [1]):
         played = Play(CONFIG, sizes=sizes).play([Say(HAPROXY, b"\0\0\0\x0b\x2a")])

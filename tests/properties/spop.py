@@ -102,7 +102,9 @@ def torn(raw: bytes) -> bool:
         said = read_frame(raw)
         (actions if said.type == ACK else pairs)(said.payload)
     except UnreadableError:
-        return any(bytes((type_, 0, 0, 0, FIN)) in raw[5:] for type_ in FROM_AGENT)
+        headers = any(bytes((type_, 0, 0, 0, FIN)) in raw[5:] for type_ in FROM_AGENT)
+        # Of the other one there may be no more than its length.
+        return headers or any(7 <= int.from_bytes(raw[at : at + 4], "big") < 1 << 24 for at in range(11, len(raw) - 3))
     return False
 
 

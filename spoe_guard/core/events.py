@@ -42,6 +42,7 @@ class EndReason(enum.Enum):
     ANOMALY = "anomaly"  # an anomaly whose action ends the session
     LIMIT = "limit"  # a bound was reached
     DRAIN = "drain"  # the guard is stopping
+    HANDED_OVER = "handed_over"  # the next guard goes on with it, on the same connection
     INTERNAL_ERROR = "internal_error"
 
 

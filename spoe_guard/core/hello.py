@@ -37,19 +37,20 @@ class Offer:
     """What a HAPROXY-HELLO offers, as the agent is shown it.
 
     ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
-    the agent. ``changes``: what was changed in it and why, empty when it goes on byte for byte. ``added``: those of
-    ``capabilities`` that the route has the agent offered and HAProxy did not. ``asked``: those HAProxy named.
+    the agent; ``said``: as HAProxy sent it. ``changes``: what was changed in it and why, empty when it goes on byte for
+    byte. ``added``: those of ``capabilities`` that the route has the agent offered and HAProxy did not. ``asked``: those
+    HAProxy named.
     ``mended``: keys that were mistyped. ``engine``: the engine-id the agent is shown, empty where there is none.
     ``family``: which HAProxy this is, as far as HELLO tells.
     """
 
     __slots__ = (
         "added", "asked", "capabilities", "changes", "engine", "family", "haproxy_size", "healthcheck", "max_frame_size",
-        "mended", "raw",
+        "mended", "raw", "said",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
-        self.raw = raw
+        self.raw = self.said = raw
         self.haproxy_size = max_frame_size
         self.max_frame_size = max_frame_size
         self.capabilities = capabilities

@@ -56,6 +56,10 @@ class Inlet:
         self._tail = bytearray()
         return tail
 
+    def peek(self) -> bytes:
+        """Return what is kept, and go on keeping it."""
+        return bytes(self._tail)
+
     def consumed(self, count: int) -> None:
         """Note that ``count`` bytes were dealt with; the next frame's time has not begun."""
         self.offset += count

@@ -17,6 +17,8 @@ from spoe_guard.core.deadlines import Deadlines
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
+from spoe_guard.core.handed import Handed, NotTakenError
+from spoe_guard.core.hello import Offer, read_offer
 from spoe_guard.core.output import LinkOutput, Output
 from spoe_guard.core.place import Place
 from spoe_guard.core.refusal import SHORTEST_S
@@ -125,6 +127,46 @@ class Session:
             self._from_haproxy.ended(now, reset=reset)
         elif link in self._agents:
             self._agents[link].ended(now, reset=reset)
+        return self._step(now)
+
+    def to_hand_over(self) -> Handed | None:
+        """Return what the next guard needs to go on with this session; None while something is open or on its way.
+
+        What comes from HAProxy until ``handed_over`` would be lost: the shell has stopped to read.
+        """
+        conv, inlet = self._conv, self._from_haproxy.inlet
+        skipping = inlet.inside_frame and not inlet.held
+        busy = conv.open_notifies or conv.parking.bytes or conv.queued or skipping
+        if conv.state is not _RUNNING or conv.offer is None or not conv.lasts or busy or self._from_haproxy.stopped():
+            return None
+        return Handed(conv.offer.said, conv.told_size, conv.one_at_a_time, conv.family, inlet.peek())
+
+    def handed_over(self, now: float) -> Output:
+        """The next guard has HAProxy's connection, which is to be closed here without a word."""
+        conv = self._conv
+        conv.haproxy_done = True
+        conv.finish(now, EndedBy.GUARD, EndReason.HANDED_OVER, word=LastWord.NONE)
+        return self._step(now)
+
+    def take_over(self, handed: Handed, now: float) -> Output:
+        """In place of ``start``: go on with a session of the guard before, as with one that has lost its agent link.
+
+        Raises:
+            NotTakenError: not with these settings.
+        """
+        conv = self._conv
+        said = frame.parse(handed.hello)
+        offer = read_offer(said, conv.config) if said is not None else None
+        if not isinstance(offer, Offer) or offer.healthcheck or not conv.config.give_up_s:
+            raise NotTakenError("with these settings its HELLO is not taken, or the session ends with its agent link")
+        conv.offer = offer
+        conv.told_size, conv.one_at_a_time = handed.size, handed.one_at_a_time
+        conv.most_unjudged = 1 if handed.one_at_a_time else conv.config.open_notifies
+        conv.hello_by = math.inf
+        conv.state = State.RUNNING
+        conv.link.state = State.CLOSING
+        conv.stirred = True
+        self._from_haproxy.meet(handed.family)
         return self._step(now)
 
     def drain(self, now: float) -> Output:

@@ -13,6 +13,7 @@ from typing import Final
 from spoe_guard.core.address import Address
 from spoe_guard.core.engines import Engines
 from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.observing import open_session
 from spoe_guard.core.place import Place
@@ -20,7 +21,8 @@ from spoe_guard.core.refusal import Refusals
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
 from spoe_guard.net.bind import Bound, bind
-from spoe_guard.net.listener import Listener
+from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
+from spoe_guard.net.listener import Listener, peer_name
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
 
@@ -54,6 +56,9 @@ class Guard:
         self._on_route: Counter[str] = Counter()
         self._shared = {route.name: (Refusals(), Engines()) for route in self.routes}
         self._opening: set[asyncio.Task[None]] = set()
+        self._takers: list[Taker] = []
+        self._next_guards: dict[str, list[NextGuard]] = {}  # by route
+        self._leaving: list[asyncio.Task[None]] = []
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -80,12 +85,14 @@ class Guard:
         for bound in taken:
             self._listeners.append(Listener(bound, partial(self._accepted, bound.route)))
             self.addresses[bound.route.name] = bound.address
+            if self._reuse_port:
+                self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route)))
 
     async def drain(self, bound_s: float | None = None) -> None:
         """Stop: accept nothing more, let every session end its own way, reset what is left after ``bound_s``.
 
-        None: the longest a session may take by its route's rules (twice ``disconnect_hold``, see ``Relay.drain``, plus
-        ``timeouts.close``).
+        Where another guard shares the addresses it is given HAProxy's connections. None: the longest a session may take by
+        its route's rules (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
         for listener in self._listeners:
@@ -95,15 +102,51 @@ class Guard:
             await asyncio.wait(self._opening)  # accepted already: a matter of one turn of the loop
         if not self._draining:
             self._draining = True
-            for relay in tuple(self._relays.values()):
-                relay.drain()
+            self._end_sessions()
         if bound_s is None:
-            bound_s = max((r.config.close_s + 2 * r.config.disconnect_hold_s for r in self.routes), default=0.0)
+            bound_s = max((r.config.close_s + 3 * r.config.disconnect_hold_s for r in self.routes), default=0.0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), bound_s)
         self.abort_all()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), _ABORTED_S)
+        for guard in itertools.chain.from_iterable(self._next_guards.values()):
+            guard.close()
+
+    def _end_sessions(self) -> None:
+        """Hand over what another guard takes, and end the rest."""
+        for taker in self._takers:
+            taker.close()
+        if self._takers:
+            self._next_guards = {name: next_guards(str(address)) for name, address in self.addresses.items()}
+        loop = asyncio.get_running_loop()
+        for relay in tuple(self._relays.values()):
+            if guards := self._next_guards.get(relay.route.name):
+                self._leaving.append(loop.create_task(self._pass_on(relay, guards)))
+            else:
+                relay.drain()
+
+    async def _pass_on(self, relay: Relay, guards: Sequence[NextGuard]) -> None:
+        """Hand ``relay``'s connection over, or end it."""
+        try:
+            if not await hand_over(relay, guards):
+                relay.drain()
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+            relay.broke(error)
+
+    def _take_over(self, route: Route, handed: Handed, sock: socket.socket) -> None:
+        """Go on with a session of a guard that stops.
+
+        Raises:
+            NotTakenError: why not.
+        """
+        if self._on_route[route.name] >= route.connections:
+            raise NotTakenError("no more connections")
+        number = next(self._numbers)
+        relay = self._make_relay(route, number)
+        relay.take_over(handed)
+        self._observer.session_opened(route.name, number, peer_name(sock))
+        self._begin(relay, sock)
 
     def abort_all(self) -> None:
         """Reset every connection now; a ``drain`` that waits returns."""
@@ -117,14 +160,19 @@ class Guard:
             self._turn_away(route, number, sock, EndReason.LIMIT)
             return
         try:
-            place = Place(number, *self._shared[route.name])
-            relay = Relay(route, place, self._observer, self._make_session, self)
+            relay = self._make_relay(route, number)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received: this session, not the guard
             self._observer.internal_error(route.name, number, error)
             self._turn_away(route, number, sock, EndReason.INTERNAL_ERROR)
             return
-        self._relays[number] = relay
-        self._on_route[route.name] += 1
+        self._begin(relay, sock)
+
+    def _make_relay(self, route: Route, number: int) -> Relay:
+        return Relay(route, Place(number, *self._shared[route.name]), self._observer, self._make_session, self)
+
+    def _begin(self, relay: Relay, sock: socket.socket) -> None:
+        self._relays[relay.number] = relay
+        self._on_route[relay.route.name] += 1
         self._empty.clear()
         task = asyncio.get_running_loop().create_task(self._attach(relay, sock))
         self._opening.add(task)

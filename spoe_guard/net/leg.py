@@ -27,6 +27,7 @@ LOW_WATER: Final = 16384
 OTHER_IS_FULL: Final = 1  # what it writes has nowhere to go
 DIALLING: Final = 2  # the session's first agent link is not there yet
 SELF_IS_FULL: Final = 4  # it does not read what its own frames make the guard answer
+HANDED_OVER: Final = 8  # the next guard is to read what comes
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
@@ -94,6 +95,17 @@ class Leg:
         self.let_go(SELF_IS_FULL)
         self.relay.emptied(self)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and did not get away yet."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    @property
+    def descriptor(self) -> int:
+        """Of the connection, -1 where it is gone."""
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        return sock.fileno() if sock is not None else -1
+
     # What the relay calls
 
     def write(self, data: bytes) -> None:
@@ -128,6 +140,12 @@ class Leg:
             if self.transport is not None:
                 self.close_by = monotonic() + close_s
                 self.transport.close()
+
+    def leave(self) -> None:
+        """Have no part in the connection any more, which goes on: somebody else has it too."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.abort()  # closes the descriptor, and no more than that
 
     def abort(self) -> None:
         """Reset the connection, queued bytes and all; one that is still being made ends as soon as it is there."""

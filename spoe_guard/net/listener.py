@@ -72,4 +72,14 @@ class Listener:
 
     def _take(self, sock: socket.socket, peer: Place) -> None:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
-        self._accepted(sock, "unix" if sock.family == socket.AF_UNIX else name(peer))
+        self._accepted(sock, peer_name(sock, peer))
+
+
+def peer_name(sock: socket.socket, peer: Place | None = None) -> str:
+    """Return who is at the other end, for people; ``peer``: as accept(2) said."""
+    if sock.family == socket.AF_UNIX:
+        return "unix"
+    try:
+        return name(peer or sock.getpeername())
+    except OSError:  # gone
+        return "unknown"

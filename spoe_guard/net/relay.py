@@ -9,9 +9,11 @@ from typing import Final, ParamSpec
 
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
+from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.core.place import Place
+from spoe_guard.core.session import Session
 from spoe_guard.net.any_session import AnySession, SessionFactory
 from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
@@ -34,8 +36,8 @@ class Relay:
     """
 
     __slots__ = (
-        "__weakref__", "_armed", "_drain_at", "_ended", "_home", "_legs", "_linked", "_links", "_loop", "_observer", "_tally",
-        "_timer", "haproxy", "number", "route", "session",
+        "__weakref__", "_armed", "_drain_at", "_ended", "_handed", "_home", "_legs", "_linked", "_links", "_loop", "_observer",
+        "_tally", "_timer", "haproxy", "number", "route", "session",
     )  # fmt: skip
 
     def __init__(self, route: Route, place: Place, observer: Observer, make_session: SessionFactory, home: Home) -> None:
@@ -52,6 +54,7 @@ class Relay:
         self._armed = math.inf  # when the timer rings
         self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
+        self._handed: tuple[Output, bytes] | None = None  # by the guard before: the first step, and what it had read
         self._tally = observer.tally(route.name)
         self.session: AnySession = make_session(route.config, self._tally, monotonic(), place)
 
@@ -109,6 +112,36 @@ class Relay:
             self._drain_at = monotonic() + self.route.config.disconnect_hold_s
             self._arm()
 
+    # From guard to guard
+
+    @property
+    def begins(self) -> bool:
+        """Whether no agent was needed yet: HAProxy has just connected."""
+        return not self._linked
+
+    def take_over(self, handed: Handed) -> None:
+        """Before the connection is there: it will be one that a guard before has served.
+
+        Raises:
+            NotTakenError: its session cannot be gone on with.
+        """
+        if not isinstance(self.session, Session):
+            raise NotTakenError("what is only observed is not gone on with")
+        self._handed = self.session.take_over(handed, monotonic()), handed.rest
+        self._linked = True
+
+    def to_hand_over(self) -> Handed | None:
+        """Return what the next guard needs to go on with the session, once nothing of it is under way here."""
+        gone = self.haproxy.unsent or self.haproxy.descriptor < 0
+        return self.session.to_hand_over() if isinstance(self.session, Session) and not gone else None
+
+    def handed_over(self) -> None:
+        """The next guard has HAProxy's connection."""
+        self.haproxy.leave()
+        if isinstance(self.session, Session):
+            self.step(self.session.handed_over, monotonic())
+        self._check_gone()
+
     def abort(self, by: EndedBy, reason: EndReason) -> None:
         """Reset every connection at once; ``by`` and ``reason`` are reported unless the session ended by itself."""
         with contextlib.suppress(Exception):  # for its gauges; a session that is broken may break here too
@@ -129,7 +162,12 @@ class Relay:
         """A connection is there."""
         self._legs.add(leg)
         if leg is self.haproxy:
-            self.step(self.session.start, monotonic())
+            if self._handed is None:
+                self.step(self.session.start, monotonic())
+                return
+            first, rest = self._handed
+            self.act(first)
+            leg.data_received(rest)
             return
         self._linked = True
         self._links[leg.link].is_made()

@@ -31,6 +31,7 @@ _ORDINARY: Final = frozenset(
         (EndedBy.HAPROXY, EndReason.RESET),
         (EndedBy.GUARD, EndReason.IDLE_TIMEOUT),
         (EndedBy.GUARD, EndReason.DRAIN),
+        (EndedBy.GUARD, EndReason.HANDED_OVER),
     )
 )
 

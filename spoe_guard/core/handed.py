@@ -1,0 +1,62 @@
+"""A session on its way to the next guard: what that one has to know to go on with it on the same connection."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from spoe_guard.core.family import Family
+
+VERSION: Final = 1  # of the form below; a guard that does not know it does not take the session
+
+
+class NotTakenError(Exception):
+    """Why a session cannot be gone on with here, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A session with nothing open.
+
+    ``hello``: HAPROXY-HELLO as it came. ``size``: what HAProxy was told, most bytes behind the length prefix;
+    ``one_at_a_time``: that it may send one NOTIFY at a time. ``family``: which HAProxy it is, as far as that is known.
+    ``rest``: the part of a frame that has come.
+    """
+
+    hello: bytes
+    size: int
+    one_at_a_time: bool
+    family: Family
+    rest: bytes
+
+    def encode(self) -> bytes:
+        """Return it for another guard, as JSON."""
+        said = {
+            "version": VERSION,
+            "hello": self.hello.hex(),
+            "size": self.size,
+            "one_at_a_time": self.one_at_a_time,
+            "family": self.family.value,
+            "rest": self.rest.hex(),
+        }
+        return json.dumps(said).encode()
+
+
+def decode(said: bytes) -> Handed:
+    """Return what ``encode`` made bytes of.
+
+    Raises:
+        NotTakenError: it is no such thing, or of another version.
+    """
+    try:
+        read = json.loads(said)
+        if read["version"] != VERSION:
+            raise NotTakenError(f"version {read['version']!r}")
+        return Handed(
+            bytes.fromhex(read["hello"]),
+            int(read["size"]),
+            bool(read["one_at_a_time"]),
+            Family(read["family"]),
+            bytes.fromhex(read["rest"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise NotTakenError(f"not readable: {error!r}") from None

@@ -1,0 +1,289 @@
+"""A guard stops while another one listens on its address: HAProxy's connections go over to that one."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from dataclasses import replace
+
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.events import EndedBy, EndReason
+from spoe_guard.core.family import Family
+from spoe_guard.core.handed import Handed, NotTakenError
+from spoe_guard.core.observing import open_session
+from spoe_guard.lab import frames
+from spoe_guard.net import handover
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.handover import MAX_GIVERS, MAX_MESSAGE, NextGuard, Taker, next_guards
+from spoe_guard.wire import frame
+from tests.net.conversation import Guarded, ack_of, frame_of, types_until_closing
+from tests.net.doubles import Recorder
+from tests.net.stage import LOCALHOST, until
+
+LASTING = SessionConfig(give_up_s=5.0, disconnect_hold_s=0.2, close_s=0.1)
+HERE = f"test-{os.getpid()}"
+HANDED = Handed(b"hello", 1024, one_at_a_time=False, family=Family.UNKNOWN, rest=b"")
+ASKED = frames.notify(1, 1, b"/1")
+
+
+class Next:
+    """``async with Next(stage) as successor``: a guard that takes the place of the stage's, with ``route`` otherwise.
+
+    The kernel deals out what connects from then on.
+    """
+
+    def __init__(self, stage, **route):
+        self.recorder = Recorder()
+        self.guard = Guard(
+            [replace(stage.route, **{"listen": stage.address, **route})], self.recorder, open_session, reuse_port=True
+        )
+
+    async def __aenter__(self):
+        await self.guard.start()
+        return self
+
+    async def __aexit__(self, kind, *_):
+        await self.guard.drain(0.0 if kind else None)
+        assert self.recorder.errors == []
+
+
+async def answered(haproxy, agent, stream_id):
+    asked = frames.notify(stream_id, 1, b"/path")
+    await haproxy.send(asked)
+    assert await agent.read(len(asked)) == asked
+    await agent.send(ack_of(asked))
+    assert await haproxy.read(len(ack_of(asked))) == ack_of(asked)
+
+
+async def met(agent):
+    """The agent is told hello, and answers."""
+    assert (await frame_of(agent)).type == frame.HAPROXY_HELLO
+    await agent.send(frames.agent_hello())
+
+
+def leaves(haproxy, successor):
+    """HAProxy goes, and so does what the next guard has."""
+    haproxy.close()
+    return until(lambda: not successor.guard.sessions, "the end of the session")
+
+
+async def test_haproxy_goes_on_with_the_next_guard_on_the_same_connection():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy, agent = await stage.talking()
+        async with Next(stage) as successor:
+            await answered(haproxy, agent, 1)
+            await stage.guard.drain()
+            assert (await frame_of(agent)).type == frame.HAPROXY_DISCONNECT
+            assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.HANDED_OVER)]
+            asked = frames.notify(3, 1, b"/3")
+            await haproxy.send(asked)
+            agent = await stage.agent()
+            await met(agent)
+            assert await agent.read(len(asked)) == asked
+            await agent.send(ack_of(asked))
+            assert await haproxy.read(len(ack_of(asked))) == ack_of(asked)
+            await leaves(haproxy, successor)
+
+
+async def test_what_is_open_is_answered_first_and_what_comes_meanwhile_is_the_next_guards():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy, agent = await stage.talking()
+        async with Next(stage) as successor:
+            await haproxy.send(ASKED)
+            assert await agent.read(len(ASKED)) == ASKED
+            drain = asyncio.ensure_future(stage.guard.drain())
+            await until(lambda: stage.relay.haproxy._held, "the pause")
+            later = frames.notify(3, 1, b"/3")
+            await haproxy.send(later[:7])  # also what is cut where it should not be
+            await agent.send(ack_of(ASKED))
+            assert await haproxy.read(len(ack_of(ASKED))) == ack_of(ASKED)
+            await drain
+            await haproxy.send(later[7:])
+            agent = await stage.agent()
+            await met(agent)
+            assert await agent.read(len(later)) == later
+            await leaves(haproxy, successor)
+
+
+async def test_the_part_of_a_frame_that_was_read_goes_over():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy, _ = await stage.talking()
+        async with Next(stage) as successor:
+            await haproxy.send(ASKED[:9])
+            await until(lambda: stage.session.held, "the part")
+            await stage.guard.drain()
+            await haproxy.send(ASKED[9:])
+            agent = await stage.agent()
+            await met(agent)
+            assert await agent.read(len(ASKED)) == ASKED
+            await leaves(haproxy, successor)
+
+
+async def said_goodbye(stage, haproxy):
+    """The session ends as it would without another guard."""
+    drain = asyncio.ensure_future(stage.guard.drain())
+    assert (await types_until_closing(haproxy))[-1] == frame.AGENT_DISCONNECT
+    await drain
+    assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
+
+
+async def test_what_stays_open_too_long_ends_here():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy, agent = await stage.talking()
+        async with Next(stage) as successor:
+            await haproxy.send(ASKED)
+            assert await agent.read(len(ASKED)) == ASKED
+            await said_goodbye(stage, haproxy)
+            assert successor.recorder.count("opened") == 0
+
+
+async def test_a_guard_that_listens_elsewhere_takes_nothing():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy, _ = await stage.talking()
+        async with Next(stage, listen=LOCALHOST):
+            await said_goodbye(stage, haproxy)
+
+
+async def test_a_guard_that_has_all_the_connections_it_may_takes_no_more():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        first, _ = await stage.talking()
+        second = await stage.haproxy()
+        await second.send(frames.haproxy_hello(frames.Family.MUX))
+        await met(await stage.agent())
+        assert (await frame_of(second)).type == frame.AGENT_HELLO
+        async with Next(stage, connections=1) as successor:
+            drain = asyncio.ensure_future(stage.guard.drain())
+            ends = stage.recorder.ends
+            await until(lambda: successor.guard.sessions == 1, "one of them")
+            hearing = {asyncio.ensure_future(frame_of(haproxy)): haproxy for haproxy in (first, second)}
+            [heard], [other] = await asyncio.wait(hearing, return_when=asyncio.FIRST_COMPLETED)
+            assert heard.result().type == frame.AGENT_DISCONNECT
+            hearing[heard].fin()
+            other.cancel()
+            await drain
+            assert sorted(reason.value for _, reason in ends()) == ["drain", "handed_over"]
+            first.close()
+            second.close()
+            await until(lambda: not successor.guard.sessions, "the end of the session")
+
+
+async def test_a_guard_that_stops_too_takes_nothing():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy, _ = await stage.talking()
+        async with Next(stage) as other:
+            await other.guard.drain()
+            await said_goodbye(stage, haproxy)
+
+
+async def test_a_session_that_ends_with_its_link_is_not_handed_over():
+    async with Guarded(shared=True, config=replace(LASTING, give_up_s=0.0)) as stage:
+        haproxy, _ = await stage.talking()
+        async with Next(stage) as successor:
+            await said_goodbye(stage, haproxy)
+            assert successor.recorder.count("opened") == 0
+
+
+async def test_a_connection_without_hello_may_still_say_it_and_goes_over_then():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        haproxy = await stage.haproxy()
+        await until(lambda: stage.guard.sessions, "the session")
+        async with Next(stage) as successor:
+            drain = asyncio.ensure_future(stage.guard.drain())
+            await haproxy.send(frames.haproxy_hello(frames.Family.MUX))
+            await met(await stage.agent())
+            assert (await frame_of(haproxy)).type == frame.AGENT_HELLO
+            await drain
+            assert successor.guard.sessions == 1
+            await leaves(haproxy, successor)
+
+
+# --- the messages -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def taker(take=lambda *_: None):
+    """A taker and a guard that hands over to it, and no other guard of this machine."""
+    taker = Taker(HERE, take)
+    try:
+        [giver] = next_guards(HERE)
+        yield giver
+        giver.close()
+    finally:
+        taker.close()
+
+
+async def test_a_message_as_long_as_may_be_is_taken_and_a_longer_one_is_not_sent():
+    taken = []
+    room = MAX_MESSAGE - len(HANDED.encode())
+    near, over = replace(HANDED, rest=bytes(room // 2)), replace(HANDED, rest=bytes(room // 2 + 1))
+    async with taker(lambda handed, sock: taken.append((handed, sock.close()))) as giver:
+        with socket.socket() as sock:
+            assert await giver.takes(near, sock.fileno())
+            assert not await giver.takes(over, sock.fileno())
+            assert await giver.takes(HANDED, sock.fileno())
+    assert taken == [(near, None), (HANDED, None)]
+
+
+async def test_what_is_not_taken_is_closed_and_said():
+    def never(*_):
+        raise NotTakenError("no")
+
+    async with taker(never) as giver:
+        ours, theirs = socket.socketpair()
+        with ours:
+            assert not await giver.takes(HANDED, theirs.fileno())
+            theirs.close()
+            assert ours.recv(1) == b""
+
+
+async def test_what_is_no_message_is_answered_with_no():
+    async with taker() as giver:
+        loop = asyncio.get_running_loop()
+        for junk in (b"{}", b"\xff", HANDED.encode()):  # the last: without a connection
+            giver._sock.send(junk)
+            assert await loop.sock_recv(giver._sock, 1) == b"n"
+
+
+async def test_one_that_does_not_answer_in_time_is_not_asked_again(monkeypatch):
+    monkeypatch.setattr(handover, "ANSWER_S", 0.05)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with theirs, socket.socket() as sock:
+        giver = NextGuard(ours)
+        assert not await giver.takes(HANDED, sock.fileno())
+        assert ours.fileno() == -1
+        assert not await giver.takes(HANDED, sock.fileno())
+
+
+async def test_so_many_may_hand_over_at_a_time_and_no_more():
+    held = Taker(HERE, lambda *_: None)
+    givers = []
+    try:
+        for count in range(1, MAX_GIVERS + 2):
+            givers += next_guards(HERE)
+            await until(lambda count=count: len(held._givers) == min(count, MAX_GIVERS), "being heard")
+        assert await asyncio.get_running_loop().sock_recv(givers[-1]._sock, 1) == b""
+        givers[0].close()
+        await until(lambda: len(held._givers) == MAX_GIVERS - 1, "its end")
+    finally:
+        held.close()
+        for giver in givers:
+            giver.close()
+
+
+async def test_of_another_user_nothing_is_taken_and_to_one_nothing_is_given(monkeypatch):
+    held = Taker(HERE, lambda *_: None)
+    try:
+        [giver] = next_guards(HERE)
+        await until(lambda: held._givers, "being heard")
+        giver.close()
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        assert next_guards(HERE) == []
+        monkeypatch.undo()
+        await until(lambda: not held._givers, "its end")
+        [giver] = next_guards(HERE)
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        assert await asyncio.get_running_loop().sock_recv(giver._sock, 1) == b""
+        giver.close()
+    finally:
+        held.close()

@@ -58,8 +58,8 @@ agent also agree on `async`.
 {size} times under load: stopped, and the next one started when it is gone.""",
     "guard handed over": """### The guard, handed over
 
-{size} times under load, with `share_listen: true`: the next one listens before the old one is told to stop, and is given HAProxy's
-connections.""",
+{size} times under load, with `share_listen: true`: the next one listens before the old one is told to stop, and is given
+HAProxy's connections.""",
     "reload": "### HAProxy, reloaded\n\n{size} times under load.",
     "pipelining": f"""### An agent that mixes up its answers
 

@@ -83,7 +83,7 @@ class Dispatch(Conversation):
         """Let a NOTIFY wait for a link; it counts as unanswered when too many do."""
         total = self.open_notifies + len(self.parking)
         if total >= self.config.open_notifies or not self.wait(waits):
-            self.agent_books.dropped += 0 if waits.ours else len(waits.raw)
+            self.agent_books.dropped += waits.held
             self._settle([waits.ids], now, UnansweredReason.LIMIT)
 
     def wait(self, waits: Parked) -> bool:
@@ -134,7 +134,7 @@ class Dispatch(Conversation):
         """The agent of the new link takes less than the one before."""
         detail = f"length {len(waits.raw) - frame.LENGTH_BYTES}, the agent takes {link.size}"
         self.judge(Side.HAPROXY, Anomaly.NOTIFY_OVERSIZE, waits.raw, 0, detail=detail, action=Action.DROP)
-        self.agent_books.dropped += 0 if waits.ours else len(waits.raw)
+        self.agent_books.dropped += waits.held
         self._settle([waits.ids], now, UnansweredReason.NOTIFY_DROPPED)
 
     # --- what settles it -----------------------------------------------------------------------------------------------
@@ -156,8 +156,7 @@ class Dispatch(Conversation):
         """Count one NOTIFY, open, waiting or just arrived, as unanswered."""
         link = self.holder(ids)
         if ids in self.parking:
-            waits = self._unpark(ids)
-            self.agent_books.dropped += 0 if waits.ours else len(waits.raw)
+            self.agent_books.dropped += self._unpark(ids).held
         elif link is not None and link.limited and reason in _STILL_IN_HAND:
             link.owing[ids] = link.ledger.open[ids]
         super().give_up(ids, now, reason)

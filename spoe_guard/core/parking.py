@@ -21,6 +21,11 @@ class Parked:
     lost_at: float = -math.inf
     next_link: int = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of it that are HAProxy's own, and neither went on nor were dropped yet."""
+        return 0 if self.ours else len(self.raw)
+
 
 class Parking:
     """Holds at most ``most`` NOTIFYs and ``most_bytes`` bytes of them; what a link had before comes before the rest.
@@ -90,5 +95,4 @@ class Parking:
 
     def _count(self, waits: Parked, sign: int) -> None:
         self.bytes += sign * len(waits.raw)
-        if not waits.ours:
-            self.held += sign * len(waits.raw)
+        self.held += sign * waits.held

@@ -37,10 +37,11 @@ class Stream:
 
 @dataclass
 class Asked:
-    """A NOTIFY in the agent's hands, on that link."""
+    """A NOTIFY in the agent's hands, on that link. ``owed``: surely still, and so its answer."""
 
     since: float
     link: int
+    owed: bool = True
 
 
 @dataclass
@@ -81,12 +82,19 @@ class Answers:
                 if self.one_at_a_time:
                     self._superseded(at)
                 if len(self.asked) >= self.terms.open_notifies:
-                    here = [ids for ids, one in self.asked.items() if one.link == link]
-                    self.asked.pop(min(here, key=lambda ids: self.asked[ids].since, default=None), None)
+                    self._one_gives_way()
                 since = min(at, self.sent.get(told.ids, at)) if self.lasts else at
                 self.asked[told.ids] = Asked(since, link)
             elif told.type in (spop.NOTIFY, spop.UNSET) and told.flags != spop.FIN:
                 self.stream(link).intact = False  # fragments: when one counts as asked is not followed here
+
+    def _one_gives_way(self) -> None:
+        """One of the oldest, of several that are as old it is not known which."""
+        first = min(one.since for one in self.asked.values())
+        oldest = [ids for ids, one in self.asked.items() if one.since == first]
+        for ids in oldest:
+            self.asked[ids].owed = False
+        del self.asked[oldest[0]]
 
     def stream(self, link: int) -> Stream:
         return self.streams.setdefault(link, Stream(self.size))
@@ -150,9 +158,9 @@ class Answers:
                 sound = said.flags == spop.FIN
             except UnreadableError:
                 sound = False
-            holder = self.stream(self.asked.pop(said.ids).link)
+            one = self.asked.pop(said.ids)
             # Else it is mended or given up, as the policy has it, or what its own link brought was, which is not followed.
-            if sound and holder.intact:
+            if sound and one.owed and self.stream(one.link).intact:
                 waiting = self.waiting() + len(raw)
                 # Of two bursts in a row the first was too full for the second's first frame: together they are more than one.
                 pauses = 2 + 2 * waiting // BURST_BYTES
@@ -185,7 +193,8 @@ class Answers:
         terms = self.terms
         drained = drained_at is not None and at >= drained_at + terms.hold_s - EPSILON_S
         idle = at >= quiet_since + terms.idle_s - EPSILON_S
-        return drained or idle or all(self._need_not_wait(self.stream(one.link), at) for one in self.asked.values())
+        owed = (self.stream(one.link) for one in self.asked.values() if one.owed)
+        return drained or idle or all(self._need_not_wait(stream, at) for stream in owed)
 
     def _need_not_wait(self, stream: Stream, at: float) -> bool:
         """Whether the agent need not be waited for on that link."""

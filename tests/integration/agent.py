@@ -23,6 +23,7 @@ class OnThread:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stopping = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     async def start(self) -> None:
@@ -30,6 +31,13 @@ class OnThread:
 
     async def stop(self) -> None:
         raise NotImplementedError
+
+    def keep(self) -> None:
+        """Keep the task that serves a connection: the loop does not, once that connection has said FIN."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -99,6 +107,7 @@ class Tap(OnThread):
         await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.keep()
         to_agent, to_haproxy = bytearray(), bytearray()
         self.to_agent.append(to_agent)
         self.to_haproxy.append(to_haproxy)

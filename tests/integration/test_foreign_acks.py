@@ -34,6 +34,7 @@ class Shuffler(OnThread):
         await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.keep()
         try:
             while got := await streams.read_frame(reader):
                 if got.type == frame.HAPROXY_HELLO:

@@ -65,6 +65,7 @@ class FuzzingAgent(OnThread):
         await streams.stop_listening(self._server)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.keep()
         self.connections += 1
         chance = random.Random(f"{self._seed} {self.connections}")
         try:

@@ -20,9 +20,9 @@ def missing(what: str, remedy: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def need(program: str) -> str:
-    """Return the path of ``program``, which is also the name of its Debian package."""
-    return shutil.which(program, path=SEARCH_PATH) or missing(f"{program} not found", f"apt-get install {program}")
+def need(program: str, package: str = "") -> str:
+    """Return the path of ``program``; its Debian package has the same name where ``package`` is not given."""
+    return shutil.which(program, path=SEARCH_PATH) or missing(f"{program} not found", f"apt-get install {package or program}")
 
 
 def need_root(why: str) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ class Guard:
     """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` as on the command line.
 
     ``agent`` is the one of the only route; or those of several, by the routes' names, the first of which is ``address``.
+    ``program``: what runs in the place of ``python -m spoe_guard``.
 
     At the end it must stop on SIGTERM with exit code 0, with nothing held, nothing open and no error of its own.
     """
@@ -36,6 +37,7 @@ class Guard:
         mode: str = "enforce",
         listen: str = "127.0.0.1:0",
         settings: dict[str, str] | None = None,
+        program: Sequence[str] | None = None,
     ) -> None:
         self._log_path = folder / "guard.log"
         self._error_path = folder / "guard.err"
@@ -48,15 +50,14 @@ class Guard:
             settings = keys | (settings or {})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SPOE_GUARD_")}
         environment |= {f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()}
-        command = [sys.executable, "-m", "spoe_guard", "run", *flags]
+        command = [*(program or (sys.executable, "-m", "spoe_guard")), "run", *flags]
         command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
             self.process = subprocess.Popen(command, stdout=log, stderr=error, env=environment)
         try:
             wait_until(self._listens, "spoe-guard listens", START_S)
         except AssertionError:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             raise AssertionError(self.log() + self.errors()) from None
 
     def _listens(self) -> bool:
@@ -107,6 +108,10 @@ class Guard:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
     def wait_stopped(self, seconds: float = STOP_S) -> int:
         """Wait for its end and return its exit code."""
         return self.process.wait(seconds)
@@ -128,5 +133,4 @@ class Guard:
             assert self.errors() == ""
             assert not self.lines("internal_error")
         finally:
-            self.process.kill()
-            self.process.wait()
+            self.kill()

@@ -1,0 +1,117 @@
+"""Guards with every fault that an alert is about, each on a route of its own, with traffic and a Prometheus that watches them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spoe_guard.lab.agent import Script, ScriptedAgent
+from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
+from tests.alerts import traffic
+from tests.alerts.prometheus import Prometheus
+from tests.alerts.traffic import Flow, Traffic
+from tests.integration.agent import AgentThread
+from tests.integration.guard import Guard
+from tests.integration.haproxy import free
+
+NEVER_S = 3600.0
+NO_ACTION = bytes((9, 0))  # an action of a type that does not exist
+
+# A bug that ends every session, whatever it is asked.
+PLANTED = """\
+from spoe_guard.net.relay import Relay
+def broken(self, out):
+    raise RuntimeError("planted")
+Relay.act = broken
+from spoe_guard.cli import main
+main()
+"""
+
+
+class AlwaysWrong(ScriptedAgent):
+    """Goes wrong on every NOTIFY, not on one alone."""
+
+    def its_turn(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One route: what its agent does (None: there is none), what is sent to it, and the alerts that must fire for it."""
+
+    script: Script | None
+    flow: Flow
+    alerts: frozenset[str] = frozenset()
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def _alerts(*names: str) -> frozenset[str]:
+    return frozenset(f"SpoeGuard{name}" for name in names)
+
+
+def _wrong(name: str) -> Script:
+    return Script(MISBEHAVIOURS[name])
+
+
+ENFORCE = {
+    "healthy": Watched(Script(), traffic.steadily),
+    "dead": Watched(None, traffic.slowly, _alerts("AgentDown"), {"LINKS__GIVE_UP": "0"}),
+    "deadly": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxySpared")),
+    "unreadable": Watched(
+        Script(answer=lambda _: NO_ACTION), traffic.steadily, _alerts("AnswersLost", "Unanswered", "UnansweredRising")
+    ),
+    "hung": Watched(Script(delay_s=NEVER_S), traffic.steadily, _alerts("Unanswered", "UnansweredRising")),
+    "leaving": Watched(_wrong("disconnect_left_open"), traffic.quickly, _alerts("HoldingTooLong"), {"LINKS__GIVE_UP": "0"}),
+    "busy": Watched(Script(delay_s=NEVER_S), traffic.now_and_then, _alerts("NotifiesWaiting"), {"LINKS__IN_FLIGHT": "1"}),
+    "crowded": Watched(Script(), traffic.side_by_side, _alerts("LimitReached"), {"LIMITS__CONNECTIONS": "1"}),
+}
+OBSERVE = {
+    "bare": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxyInDanger")),
+    "late": Watched(_wrong("disconnect_then_acks"), traffic.quickly, _alerts("AnswersLost")),
+}
+BROKEN = {"broken": Watched(Script(), traffic.slowly, _alerts("InternalError"))}
+
+EXPECTED = {
+    (alert, route) for routes in (ENFORCE, OBSERVE, BROKEN) for route, watched in routes.items() for alert in watched.alerts
+}
+
+
+@dataclass
+class Scene:
+    prometheus: Prometheus
+    broken: Guard
+
+
+def _agent(stack: ExitStack, script: Script | None) -> str:
+    if script is None:
+        bound = stack.enter_context(free())  # ours, and nobody listens
+        return f"127.0.0.1:{bound.getsockname()[1]}"
+    thread = AgentThread(script)
+    if script.misbehaviour is not None:
+        thread.agent = AlwaysWrong(script)
+    return stack.enter_context(thread).address
+
+
+def scene(folder: Path) -> Iterator[Scene]:
+    """Start everything, and stop it behind the ``yield``."""
+    with ExitStack() as stack:
+        flows: dict[int, Flow] = {}
+        guards = []
+        for name, routes in (("enforce", ENFORCE), ("observe", OBSERVE), ("broken", BROKEN)):
+            (folder / name).mkdir()
+            agents = {route: _agent(stack, watched.script) for route, watched in routes.items()}
+            settings = {
+                f"ROUTES__{at}__{key}": value for at, of in enumerate(routes.values()) for key, value in of.settings.items()
+            }
+            mode = "observe" if routes is OBSERVE else "enforce"
+            program = [sys.executable, "-c", PLANTED] if routes is BROKEN else None
+            guard = Guard(folder / name, agents, mode=mode, settings=settings, program=program)
+            guards.append(guard)
+            if routes is BROKEN:  # its books are not in order
+                stack.callback(guard.kill)
+            else:
+                stack.enter_context(guard)
+            flows |= {int(guard.addresses[route].rpartition(":")[2]): watched.flow for route, watched in routes.items()}
+        stack.enter_context(Traffic(flows))
+        yield Scene(stack.enter_context(Prometheus(folder, [guard.admin for guard in guards])), guards[-1])

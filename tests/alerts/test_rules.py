@@ -1,0 +1,72 @@
+"""The alert rules, without a Prometheus: promtool plays each one, and they say nothing that is not so."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spoe_guard.core.anomalies import Anomaly
+from tests.alerts.rules import ALERTS, RULES, runbook_anchors
+from tests.peers import ROOT, need
+
+PLAYED = sorted((Path(__file__).parent / "played").glob("*.yml"))
+DEADLY = {"runt_frame", "bad_varint", "disconnect_malformed", "hello_refused"}
+AFTERMATH = {"disconnect_missing", "notify_unanswered"}  # what the guard counts once the agent is gone or did not answer
+
+
+def promtool(*arguments: str | Path) -> None:
+    done = subprocess.run([need("promtool", "prometheus"), *arguments], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_takes_its_configuration_and_the_rules():
+    promtool("check", "config", "--lint-fatal", ROOT / "config/prometheus/prometheus.yml")
+
+
+@pytest.mark.parametrize("played", PLAYED, ids=lambda path: path.stem)
+def test_each_alert_fires_where_it_must_and_not_one_step_before(played):
+    promtool("test", "rules", played)
+
+
+def test_no_alert_is_left_out_of_what_is_played():
+    told = {case["alertname"] for path in PLAYED for group in yaml.safe_load(path.read_text())["tests"]
+            for case in group.get("alert_rule_test", [])}  # fmt: skip
+    assert told == ALERTS.keys()
+
+
+def test_every_alert_leads_to_its_place_in_the_runbook():
+    anchors = runbook_anchors()
+    for name, rule in ALERTS.items():
+        page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        assert (page, anchor) == ("docs/runbook.md", name.lower())
+        assert anchor in anchors
+        if "anomaly_url" in rule["annotations"]:
+            assert rule["annotations"]["anomaly_url"] == "docs/runbook.md#{{ $labels.anomaly }}"
+
+
+def test_every_alert_says_how_bad_it_is():
+    assert {rule["labels"]["severity"] for rule in ALERTS.values()} == {"critical", "warning"}
+
+
+def test_the_deadly_anomalies_are_those_that_a_haproxy_was_seen_to_die_of():
+    died = {
+        anomaly
+        for line in (ROOT / "docs/hazards.md").read_text().splitlines()
+        if "HAProxy dies" in line
+        for anomaly in re.findall(r"`([a-z_]+)`", line.split(" | ")[5])
+    }
+    assert died - AFTERMATH == DEADLY
+    for name in ("SpoeGuardHaproxyInDanger", "SpoeGuardHaproxySpared"):
+        assert {frozenset(named.split("|")) for named in named_anomalies(ALERTS[name]["expr"])} == {frozenset(DEADLY)}
+
+
+def named_anomalies(expression: str) -> list[str]:
+    return re.findall(r'anomaly=~?"([^"]*)"', expression)
+
+
+def test_the_rules_name_only_anomalies_that_exist():
+    named = {anomaly for listed in named_anomalies(RULES.read_text()) for anomaly in listed.split("|")}
+    assert named
+    assert named <= {anomaly.value for anomaly in Anomaly}

@@ -1,0 +1,73 @@
+"""What HAProxy would send to each of the routes that are watched, for as long as the test takes."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from spoe_guard.lab.engine import Engine
+from tests.integration.agent import OnThread
+
+Flow = Callable[[int], Coroutine[Any, Any, None]]  # given the route's port
+
+SLOWLY_S = 0.5  # 10 NOTIFYs in 5 s: too few for the alerts that judge a share of them
+QUICKLY_S = 0.05
+QUIET_S = 0.6  # longer than disconnect_hold
+
+
+async def _converse(port: int) -> None:
+    """Send one NOTIFY on a connection of its own, and take what comes until it ends, or until nothing does."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with await Engine.tcp(port, deadline_s=QUIET_S) as engine:
+            if await engine.hello() is not None:
+                await engine.notify(b"/")
+                await engine.rest()
+
+
+async def slowly(port: int) -> None:
+    """One connection after the other, with one NOTIFY each."""
+    while True:
+        await _converse(port)
+        await asyncio.sleep(SLOWLY_S)
+
+
+async def quickly(port: int) -> None:
+    """The same with hardly a pause."""
+    while True:
+        await _converse(port)
+        await asyncio.sleep(QUICKLY_S)
+
+
+async def steadily(port: int, gap_s: float = QUICKLY_S) -> None:
+    """One connection with many NOTIFYs, whatever becomes of those before."""
+    async with await Engine.tcp(port) as engine:
+        await engine.hello()
+        while True:
+            await engine.notify(b"/")
+            await asyncio.sleep(gap_s)
+
+
+async def now_and_then(port: int) -> None:
+    """The same with fewer."""
+    await steadily(port, SLOWLY_S)
+
+
+async def side_by_side(port: int) -> None:
+    """One connection that stays, and others beside it."""
+    async with await Engine.tcp(port) as engine:
+        await engine.hello()
+        await slowly(port)
+
+
+class Traffic(OnThread):
+    """``flows``: what runs, by the port it goes to."""
+
+    def __init__(self, flows: Mapping[int, Flow]) -> None:
+        super().__init__()
+        self._flows = flows
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(flow(port)) for port, flow in self._flows.items()]
+
+    async def stop(self) -> None:
+        """Nothing to close: the flows are cancelled behind it."""

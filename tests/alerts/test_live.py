@@ -2,14 +2,18 @@
 
 import contextlib
 import re
+import time
 
 import pytest
 
+from tests.alerts.dashboard import VARIABLES, filled_in, queries
+from tests.alerts.prometheus import SCRAPE_S
 from tests.alerts.rules import ALERTS, RULES, alerts, hurried
-from tests.alerts.stage import EXPECTED, scene
+from tests.alerts.stage import BROKEN, ENFORCE, EXPECTED, OBSERVE, scene
 from tests.integration.haproxy import wait_until
 
 FIRE_S = 35.0
+RANGE_S = 30
 LIVE_S = 120  # for one test: starting, and as long as every alert may take
 
 
@@ -34,7 +38,45 @@ def test_every_alert_fires_where_its_fault_is_and_nowhere_else(live):
     with contextlib.suppress(AssertionError):  # the next line says which does not
         wait_until(lambda: prometheus.firing() >= EXPECTED, "every alert about a route fires", FIRE_S)
     assert prometheus.firing() == EXPECTED
+
+
+@pytest.mark.timeout(LIVE_S)
+@pytest.mark.parametrize("picked", [{}, {"route": ["healthy", "leaving"]}], ids=["all", "two routes"])
+def test_every_query_of_the_dashboard_returns_data(live, picked):
+    def answers(query):
+        asked = filled_in(query.expression, picked, SCRAPE_S, RANGE_S)
+        if query.instant:
+            found = live.prometheus.ask("query", query=asked)["result"]
+            return any(float(each["value"][1]) > 0 for each in found)
+        now = time.time()
+        found = live.prometheus.ask("query_range", query=asked, start=str(now - RANGE_S), end=str(now), step="1")["result"]
+        return any(value != "NaN" for each in found for _, value in each["values"])
+
+    def all_answered(left):
+        left[:] = [query for query in left if not answers(query)]
+        return not left
+
+    left = list(queries())
+    with contextlib.suppress(AssertionError):  # the next line says which do not
+        wait_until(lambda: all_answered(left), "every query has data", FIRE_S)
+    assert not left
+
+
+@pytest.mark.timeout(LIVE_S)
+def test_what_can_be_chosen_on_the_dashboard_are_the_guards_and_their_routes(live):
+    def values(name):
+        asked = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[name]["query"]["query"])
+        matching = {"match[]": filled_in(asked[1], {}, SCRAPE_S, RANGE_S)}
+        return set(live.prometheus.ask(f"label/{asked[2]}/values", **matching))
+
+    wait_until(lambda: values("route") == {*ENFORCE, *OBSERVE, *BROKEN}, "every route can be chosen", FIRE_S)
+    assert values("job") == {"spoe-guard"}
+    assert len(values("instance")) == 3
+
+
+@pytest.mark.timeout(LIVE_S)
+def test_a_guard_that_is_gone_is_reported(live):
     live.broken.terminate()
     down = ("SpoeGuardDown", live.broken.admin)
-    wait_until(lambda: down in prometheus.firing(), "a guard that is gone is reported", FIRE_S)
+    wait_until(lambda: down in live.prometheus.firing(), "it is", FIRE_S)
     assert {name for name, _ in EXPECTED | {down}} == ALERTS.keys()

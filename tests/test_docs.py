@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from spoe_guard.core.anomalies import Anomaly
 from tests import docs
+from tests.alerts.rules import ALERTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,3 +30,43 @@ def test_every_file_the_readme_points_at_exists():
     links = {link for link in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in link}
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def entries(chapter: str) -> dict[str, str]:
+    """Return the text below each heading of a chapter of the runbook."""
+    runbook = (ROOT / "docs/runbook.md").read_text()
+    text = runbook.split(f"\n## {chapter}\n", 1)[1].split("\n## ", 1)[0]
+    _, *parts = re.split(r"^### (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_runbook_has_every_anomaly_once_in_the_order_of_the_catalogue_and_no_other():
+    assert list(entries("Anomalies")) == [anomaly.value for anomaly in Anomaly]
+
+
+def test_the_runbook_has_every_alert_once_in_the_order_of_the_rules_and_its_threshold():
+    assert list(entries("Alerts")) == list(ALERTS)
+    thresholds = re.findall(r"^\| (SpoeGuard\w+) \| (\w+) \|", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
+    assert thresholds == [(name, rule["labels"]["severity"]) for name, rule in ALERTS.items()]
+
+
+@pytest.mark.parametrize("chapter", ["Alerts", "Anomalies"])
+def test_every_entry_of_the_runbook_says_what_it_means_what_users_feel_what_to_do_and_who_is_concerned(chapter):
+    said = [line for text in entries(chapter).values() for line in text.replace("\n  ", " ").strip().splitlines()]
+    labels = [re.match(r"- \*\*([A-Z][a-z ]+):\*\* \S.*\.$", line) for line in said]
+    assert all(labels), said[labels.index(None)]
+    assert [found[1] for found in labels] == ["Means", "Users feel", "Do", "Concerned"] * len(entries(chapter))
+
+
+def test_the_runbook_names_only_anomalies_and_alerts_that_exist():
+    runbook = (ROOT / "docs/runbook.md").read_text()
+    assert set(re.findall(r"\bSpoeGuard[A-Z]\w+", runbook)) <= ALERTS.keys()
+    told = set(re.findall(r"[Ss]ee (?:also )?`([a-z]+_[a-z_]+)`", runbook))
+    assert told
+    assert told <= {anomaly.value for anomaly in Anomaly}
+
+
+def test_every_file_the_runbook_points_at_exists():
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs/runbook.md").read_text()) if "://" not in link}
+    assert links
+    assert not [link for link in links if not (ROOT / "docs" / link).exists()]

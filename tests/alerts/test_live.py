@@ -1,8 +1,7 @@
-"""A real Prometheus and real guards: every alert fires where its fault is, and nowhere else; every query of the dashboard answers."""
+"""A real Prometheus and real guards: every alert fires where its fault is, and every query of the dashboard has data."""
 
 import contextlib
 import re
-import time
 
 import pytest
 
@@ -48,7 +47,7 @@ def test_every_query_of_the_dashboard_returns_data(live, picked):
         if query.instant:
             found = live.prometheus.ask("query", query=asked)["result"]
             return any(float(each["value"][1]) > 0 for each in found)
-        now = time.time()
+        now = float(live.prometheus.ask("query", query="time()")["result"][1])
         found = live.prometheus.ask("query_range", query=asked, start=str(now - RANGE_S), end=str(now), step="1")["result"]
         return any(value != "NaN" for each in found for _, value in each["values"])
 

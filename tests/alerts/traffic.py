@@ -67,7 +67,11 @@ class Traffic(OnThread):
         self._flows = flows
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(flow(port)) for port, flow in self._flows.items()]
+        self._tasks = [asyncio.get_running_loop().create_task(flow(port)) for port, flow in self._flows.items()]
 
     async def stop(self) -> None:
-        """Nothing to close: the flows are cancelled behind it."""
+        """None may have ended by itself; they are cancelled behind this."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+                raise AssertionError(task)

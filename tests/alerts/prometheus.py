@@ -41,9 +41,10 @@ class Prometheus:
         try:
             wait_until(self._listens, "Prometheus listens", START_S)
             wait_until(self._is_ready, "Prometheus is ready", START_S)
-        except AssertionError:
+        except BaseException as error:
             self._kill()
-            raise AssertionError(self._log_path.read_text()) from None
+            error.add_note(self._log_path.read_text())
+            raise
 
     def _listens(self) -> bool:
         assert self.process.poll() is None

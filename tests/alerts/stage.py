@@ -14,6 +14,7 @@ from tests.alerts.traffic import Flow, Traffic
 from tests.integration.agent import AgentThread
 from tests.integration.guard import Guard
 from tests.integration.haproxy import free
+from tests.peers import need
 
 NEVER_S = 3600.0
 NO_ACTION = bytes((9, 0))  # an action of a type that does not exist
@@ -95,6 +96,7 @@ def _agent(stack: ExitStack, script: Script | None) -> str:
 
 def scene(folder: Path) -> Iterator[Scene]:
     """Start everything, and stop it behind the ``yield``."""
+    need("prometheus")  # before anything is started
     with ExitStack() as stack:
         flows: dict[int, Flow] = {}
         guards = []

@@ -28,7 +28,9 @@ def test_every_query_asks_the_chosen_source_for_the_chosen_guards_and_routes():
     assert all(panel["datasource"] == SOURCE for panel in PANELS)
     assert all(target["datasource"] == SOURCE for panel in PANELS for target in panel["targets"])
     for query in queries():
-        for name, labels in re.findall(r"(\w+)\{([^}]*)\}", query.expression):
+        named = re.findall(r"\b(spoe_guard_\w+|process_\w+|up)\b(?:\{([^}]*)\})?", query.expression)
+        assert named, query
+        for name, labels in named:
             assert 'job=~"$job", instance=~"$instance"' in labels, query
             assert ('route=~"$route"' in labels) == (name in OF_A_ROUTE), query
 

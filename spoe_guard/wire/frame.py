@@ -39,7 +39,7 @@ FLAG_FIN: Final = 0x00000001
 FLAG_ABRT: Final = 0x00000002
 
 # Type and flags of a whole frame, as they stand behind its length.
-FIN_ALONE: Final = FLAG_FIN.to_bytes(4, "big")
+FIN_ALONE: Final[bytes] = FLAG_FIN.to_bytes(4, "big")
 NOTIFY_HEAD: Final = bytes((NOTIFY,)) + FIN_ALONE
 ACK_HEAD: Final = bytes((ACK,)) + FIN_ALONE
 

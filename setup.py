@@ -1,0 +1,70 @@
+"""Compiles the data path with mypyc where a C compiler is at hand; everything else about the package stands in pyproject.toml.
+
+The same sources run without it: SPOE_GUARD_COMPILE says ``auto`` (the default: compiled if it can be), ``require`` (or fail)
+or ``off``. An editable installation is pure under ``auto``: it runs the sources themselves, and they change.
+"""
+
+import os
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools._distutils.ccompiler import new_compiler
+from setuptools._distutils.errors import CCompilerError, DistutilsError
+from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
+
+HERE = Path(__file__).parent
+WISHES = ("auto", "require", "off")
+BUILDING = {"bdist_wheel", "build", "build_ext", "editable_wheel"}  # other commands only ask what the package is
+REMEDY = "a C compiler and Python's headers are needed (on Debian: gcc libc6-dev python3-dev)"
+
+
+def wish() -> str:
+    """Return what SPOE_GUARD_COMPILE asks for."""
+    said = os.environ.get("SPOE_GUARD_COMPILE", "auto")
+    if said not in WISHES:
+        sys.exit(f"spoe-guard: SPOE_GUARD_COMPILE is '{said}'; allowed are {', '.join(WISHES)}")
+    return said
+
+
+def can_compile(scratch: Path) -> bool:
+    """Whether there is a C compiler that finds Python's headers."""
+    probe = scratch / "probe.c"
+    probe.write_text("#include <Python.h>\n")
+    compiler = new_compiler()
+    try:
+        customize_compiler(compiler)
+        compiler.compile([str(probe)], output_dir=str(scratch), include_dirs=[get_python_inc()])
+    except (CCompilerError, DistutilsError, OSError):
+        return False
+    return True
+
+
+def sources() -> list[str]:
+    """Return the modules to compile."""
+    table = tomllib.loads((HERE / "pyproject.toml").read_text())["tool"]["spoe-guard"]["compile"]
+    chosen, left = ({path for pattern in table[key] for path in HERE.glob(pattern)} for key in ("modules", "but"))
+    return sorted(str(path.relative_to(HERE)) for path in chosen - left)
+
+
+def extensions(scratch: Path) -> list[Extension]:
+    """Return what is to be compiled; nothing for a pure build."""
+    asked = wish()
+    if not BUILDING & set(sys.argv) or asked == "off" or (asked == "auto" and "editable_wheel" in sys.argv):
+        return []
+    if not can_compile(scratch):
+        if asked == "require":
+            sys.exit(f"spoe-guard: SPOE_GUARD_COMPILE=require: {REMEDY}")
+        print(f"spoe-guard: installed without compiling, it is slower so: {REMEDY}", file=sys.stderr)
+        return []
+    from mypyc.build import mypycify
+
+    options = [f"--cache-dir={scratch / 'mypy'}", *sources()]
+    return mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
+
+
+# In a place of its own: what an earlier build left in build/ would go into the wheel with the rest.
+with tempfile.TemporaryDirectory() as scratch:
+    setup(ext_modules=extensions(Path(scratch)), options={"build": {"build_base": scratch}})

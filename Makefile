@@ -7,7 +7,11 @@ JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
-.PHONY: help venv peers haproxies agents test hazards continuity fuzz soak briefly check static coverage demo docs fmt image clean
+# Of the tests against real peers the compiled build has those below: what it does differently it does in wire and core.
+ON_BOTH := $(addprefix tests/,wire core properties captures net settings observe lab fuzz test_build.py test_cli.py test_run.py) \
+	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
+
+.PHONY: help venv peers haproxies agents builds test compiled hazards continuity fuzz soak briefly check static coverage demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,10 +29,18 @@ haproxies: venv ## HAProxy of four generations, as Debian packages them, in .cac
 agents: venv ## the agents people run, each behind the same command line, in .cache/agents
 	@$(BIN)/python -m tests.agents.build
 
+builds: .cache/builds/.made ## the package without compiling and compiled, in .cache/builds/pure and .cache/builds/compiled
+.cache/builds/.made: .venv/.made .ci/builds setup.py $(shell find spoe_guard -name '*.py')
+	@.ci/builds
+
 # By file, so that what a file's tests share (an image, an HAProxy) is made once; loadgroup does not group with pytest 9.2.
 test: venv peers ## all tests
 	@$(MAKE) --no-print-directory --keep-going haproxies agents || [ "$${CI:-}" != true ] # without them a test is skipped
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	SPOE_GUARD_EXPECT_BUILD=pure $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
+
+compiled: peers haproxies builds ## the tests on the compiled build: all of wire, core and net, and some with real peers
+	@.ci/tree
+	cd .cache/builds/tree && SPOE_GUARD_EXPECT_BUILD=compiled PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ON_BOTH) $(ARGS)
 
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
 	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job
@@ -54,7 +66,7 @@ briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside 
 	@$(BIN)/python -m tests.fuzz --seconds 180 --seed 1 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \
 	wait $$fuzz && exit $$soak
 
-check: static test briefly coverage ## everything that must hold before a change goes in
+check: static test compiled briefly coverage ## everything that must hold before a change goes in
 
 static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ pytest.register_assert_rewrite("tests.core.script")
 
 from spoe_guard.core import from_haproxy  # noqa: E402
 from spoe_guard.core.family import Family, Newcomer  # noqa: E402
+from tests.builds import puts_in_place  # noqa: E402
 from tests.core import script  # noqa: E402  behind the rewrite
 
 
@@ -23,7 +24,7 @@ class _Known(Newcomer):
         self.decided = True
 
 
-@pytest.fixture(params=["fast", "readable", "fast at once"])
+@pytest.fixture(params=["fast", "readable", pytest.param("fast at once", marks=puts_in_place)])
 def all_speeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, and once more without the first NOTIFYs that tell what HAProxy it is."""
     monkeypatch.setattr(script, "FAST", request.param != "readable")

@@ -256,6 +256,14 @@ def running(policy: dict[Anomaly, Action] | None = None, *, hello: bytes = b"", 
     return talk
 
 
+def plant_a_bug(session: Session) -> None:
+    """Make ``session`` raise KeyError at its next anomaly: it finds no rule for it."""
+    policy = Policy()
+    policy._agent.clear()
+    policy._haproxy.clear()
+    session._conv.policy = policy
+
+
 def play(
     script: str, policy: dict[Anomaly, Action] | None = None, *, named: dict[str, bytes] | None = None, **config: Any
 ) -> Talk:

@@ -3,13 +3,8 @@
 import pytest
 
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.session import Session
 from tests.core import frames
-from tests.core.script import HANDSHAKE, Talk
-
-
-class OurBugError(Exception):
-    """Planted."""
+from tests.core.script import HANDSHAKE, Talk, plant_a_bug
 
 
 def running(**config):
@@ -18,6 +13,7 @@ def running(**config):
     return talk
 
 
+NOISE = b"\0\0\0\0any bytes"
 OBSERVED = """
     agent   up            -> nothing
     haproxy HAPROXY_HELLO -> ok
@@ -26,12 +22,12 @@ OBSERVED = """
 
 
 @pytest.mark.parametrize("whole_frames", [0, 1])
-def test_what_a_bug_did_not_reach_is_released_in_order(monkeypatch, whole_frames):
+def test_what_a_bug_did_not_reach_is_released_in_order(whole_frames):
     talk = running()
     first, second = frames.notify("1.1"), frames.notify("3.1")
-    monkeypatch.setattr(talk.session._from_haproxy, "one", planted)
+    plant_a_bug(talk.session)
     odd = b"\0\0\0\0" + second
-    with pytest.raises(OurBugError):
+    with pytest.raises(KeyError):
         talk.session.receive(Side.HAPROXY, first * whole_frames + odd, talk.now)
     assert talk.session.release() == (first * whole_frames + odd, b"")
     assert talk.tally.open_notifies == 0
@@ -39,19 +35,15 @@ def test_what_a_bug_did_not_reach_is_released_in_order(monkeypatch, whole_frames
 
 
 @pytest.mark.parametrize("side", Side)
-def test_an_observing_session_keeps_at_hand_what_its_shadow_broke_on(monkeypatch, side):
+def test_an_observing_session_keeps_at_hand_what_its_shadow_broke_on(side):
     talk = running(observe=True)
-    monkeypatch.setattr(Session, "receive", planted)
-    with pytest.raises(OurBugError):
-        talk.session.receive(side, b"any bytes", talk.now)
-    assert talk.session.release() == ((b"any bytes", b"") if side is Side.HAPROXY else (b"", b"any bytes"))
+    plant_a_bug(talk.session._shadow)
+    with pytest.raises(KeyError):
+        talk.session.receive(side, NOISE, talk.now)
+    assert talk.session.release() == ((NOISE, b"") if side is Side.HAPROXY else (b"", NOISE))
 
 
 def test_what_went_on_is_not_at_hand_any_more():
     talk = running(observe=True)
     talk.session.receive(Side.HAPROXY, frames.notify("1.1"), talk.now)
     assert talk.session.release() == (b"", b"")
-
-
-def planted(*_args, **_named):
-    raise OurBugError

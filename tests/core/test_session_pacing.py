@@ -7,6 +7,7 @@ import pytest
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.states import State
 from spoe_guard.wire.frame import FrameType
+from tests.builds import puts_in_place
 from tests.core import frames, script
 from tests.core.script import Talk, running
 
@@ -207,6 +208,7 @@ def test_an_observing_guard_holds_nothing_back() -> None:
 # --- the first NOTIFYs ----------------------------------------
 
 
+@puts_in_place
 @pytest.mark.parametrize(
     ("capabilities", "ids", "slow"),
     [

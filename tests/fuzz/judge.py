@@ -1,7 +1,7 @@
 """Plays a case on the session, both paths of it, and asserts whatever is due: see driver.py for the books."""
 
-from spoe_guard.core.tally import Tally
 from tests.fuzz.case import BOOKS, EVERY, Case
+from tests.properties.books import COUNTERS
 from tests.properties.checker import broken_promises
 from tests.properties.conversations import HAPROXY
 from tests.properties.driver import Play, terms_of
@@ -32,5 +32,5 @@ def _assert_alike(fast: Play, readable: Play) -> None:
         assert fast.wires[side].got == readable.wires[side].got, f"the fast path and the readable one differ for the {side}"
     assert fast.transcript == readable.transcript, "the fast path and the readable one differ in time"
     assert fast.events == readable.events, "the fast path and the readable one report different events"
-    for name in Tally.__slots__:
+    for name in COUNTERS:
         assert getattr(fast.tally, name) == getattr(readable.tally, name), f"the fast path and the readable one differ in {name}"

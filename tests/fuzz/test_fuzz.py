@@ -7,6 +7,7 @@ import pytest
 
 from spoe_guard.core import from_agent, outlet, torn, walker
 from spoe_guard.core.ledger import Fate
+from tests.builds import puts_in_place
 from tests.captures.test_captures import AGENTS, CAPTURES
 from tests.fuzz import __main__ as command
 from tests.fuzz.case import Case, decode, encode
@@ -86,6 +87,7 @@ BREAKAGES = {
 }  # fmt: skip
 
 
+@puts_in_place
 @pytest.mark.parametrize("how", BREAKAGES)
 def test_a_guard_that_is_broken_is_found_out_by_the_seeds(corpus, monkeypatch, how):
     where, name, broken, promise = BREAKAGES[how]
@@ -94,6 +96,7 @@ def test_a_guard_that_is_broken_is_found_out_by_the_seeds(corpus, monkeypatch, h
     assert any(promise in each for each in said), said[:3]
 
 
+@puts_in_place
 def test_what_is_found_is_shown_as_short_as_it_gets(corpus, monkeypatch):
     monkeypatch.setattr(outlet.Outlet, "seal", lambda self: None)
     found = next(case for case in corpus.values() if fault(case).startswith("AssertionError: A3"))
@@ -104,6 +107,7 @@ def test_what_is_found_is_shown_as_short_as_it_gets(corpus, monkeypatch):
     assert f"Say(HAPROXY, bytes.fromhex('{small.moves[0].data.hex()}'))" in shown(small)
 
 
+@puts_in_place
 def test_a_finding_is_played_again_from_its_file(corpus, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "HOME", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)

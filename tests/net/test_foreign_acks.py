@@ -63,11 +63,23 @@ async def test_one_for_a_session_that_is_gone_is_lost_and_nothing_else():
     assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)] * 2
 
 
+class Broken:
+    """A session that takes no bytes any more."""
+
+    def __init__(self, session):
+        self._session = session
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    receive = None
+
+
 async def test_a_session_that_a_bug_broke_takes_none():
     """Spliced, it is a plain TCP proxy, and of its engine no more."""
     async with Guarded(config=SessionConfig(capabilities=ASYNC), splice_on_error=True) as stage:
         haproxy, agent, _, other_agent = await two_connections(stage)
-        stage.sessions[0].receive = None
+        stage.guard._relays[1].session = Broken(stage.sessions[0])
         await haproxy.send(ASKED)
         await until(lambda: stage.recorder.errors)
         stage.guard.hand_over(1, ack_of(ASKED))

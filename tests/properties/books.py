@@ -6,10 +6,14 @@ from spoe_guard.core.hello import MAX_HELLO
 from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.states import BEFORE_HELLO, State
+from spoe_guard.core.tally import Tally
 from tests.properties.conversations import AGENT, HAPROXY
 
 if TYPE_CHECKING:
     from tests.properties.driver import Play
+
+# Of a tally, by name; what is compiled has no __slots__.
+COUNTERS = [name for name in dir(Tally) if not name.startswith("_") and not callable(getattr(Tally, name))]
 
 
 def balance(play: "Play") -> None:

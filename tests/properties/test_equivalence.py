@@ -6,7 +6,7 @@ from hypothesis import given
 
 from spoe_guard.core.anomalies import Anomaly, Side
 from spoe_guard.core.events import AnomalySeen
-from spoe_guard.core.tally import Tally
+from tests.properties.books import COUNTERS
 from tests.properties.configs import any_policy, configs
 from tests.properties.conversations import AGENT, HAPROXY, against_both, segmentations, standing_still
 from tests.properties.driver import Dial, Play
@@ -17,7 +17,7 @@ pytestmark = marks
 
 
 def counted(tally):
-    return {name: getattr(tally, name) for name in Tally.__slots__}
+    return {name: getattr(tally, name) for name in COUNTERS}
 
 
 def written(played):

@@ -18,6 +18,7 @@ from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.parking import Parking
 from spoe_guard.core.states import State
+from tests.builds import puts_in_place
 from tests.properties.effort import marks
 from tests.properties.test_links import Links
 
@@ -98,6 +99,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
 }  # fmt: skip
 
 
+@puts_in_place
 @pytest.mark.parametrize("how", BREAKAGES)
 def test_a_guard_that_is_broken_is_found_out(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     where, name, broken, said = BREAKAGES[how]

@@ -1,0 +1,13 @@
+"""Which build of the guard the tests run on, and what a test may do on one only."""
+
+import pytest
+
+from spoe_guard.about import about
+
+COMPILED = about()["compiled"] == "true"
+
+# A mark for tests that put something else in the place of a function, to see what happens then.
+puts_in_place = pytest.mark.skipif(
+    COMPILED,
+    reason="compiled functions call each other directly, past whatever a test puts in their place; the pure build is asked",
+)

@@ -1,0 +1,48 @@
+"""The tests run on the build they are meant to run on, whole."""
+
+import importlib
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from spoe_guard.about import about
+from tests.peers import ROOT
+from tests.running import spoe_guard
+
+EXPECTED = os.environ.get("SPOE_GUARD_EXPECT_BUILD", "pure")
+CHOICE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["spoe-guard"]["compile"]
+
+
+def chosen(key: str) -> set[Path]:
+    return {path.relative_to(ROOT) for pattern in CHOICE[key] for path in ROOT.glob(pattern)}
+
+
+COMPILABLE = chosen("modules") - chosen("but")
+
+
+def ending(path: Path) -> str:
+    module = importlib.import_module(".".join(path.with_suffix("").parts))
+    return Path(module.__file__).suffix
+
+
+def test_expectation_is_one_of_two():
+    assert EXPECTED in ("pure", "compiled")
+
+
+@pytest.mark.parametrize("path", sorted(COMPILABLE), ids=str)
+def test_every_module_is_of_the_expected_build(path):
+    assert ending(path) == (".so" if EXPECTED == "compiled" else ".py")
+
+
+def test_exceptions_exist_and_stay_python():
+    for pattern in CHOICE["but"]:
+        assert list(ROOT.glob(pattern)), pattern
+    assert {ending(path) for path in chosen("but")} == {".py"}
+
+
+def test_version_names_the_build():
+    said = dict(line.rsplit(maxsplit=1) for line in spoe_guard("version").stdout.splitlines())
+    assert said["build"] == EXPECTED
+    assert about()["compiled"] == ("true" if EXPECTED == "compiled" else "false")

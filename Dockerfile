@@ -1,4 +1,4 @@
-# The image of spoe-guard: python3, the package and what it needs; no compiler, no pip, not root.
+# The image of spoe-guard: python3, the compiled package and what it needs; no compiler, no pip, not root.
 #
 #   docker build -t spoe-guard .          (podman and buildah too; with `--format docker`, or HEALTHCHECK is lost)
 #   docker run --read-only -p 12345:12345 spoe-guard run --listen 0.0.0.0:12345 --agent agent:9000
@@ -13,10 +13,14 @@ RUN command -v python3 \
 FROM runtime AS build
 RUN python3 -c 'import ensurepip' \
     || { apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists /var/cache/apt/archives; }
+# What compiles stays behind in this stage. A base that brings its own python3 has the headers of it, too.
+RUN { command -v cc && [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; } \
+    || { apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
+        && rm -rf /var/lib/apt/lists /var/cache/apt/archives; }
 RUN python3 -m venv /opt/spoe-guard
 COPY . /src
 # pip has done its work then: an image that cannot install anything has less to offer to an intruder.
-RUN /opt/spoe-guard/bin/pip install --no-cache-dir /src \
+RUN SPOE_GUARD_COMPILE=require /opt/spoe-guard/bin/pip install --no-cache-dir /src \
     && /opt/spoe-guard/bin/pip uninstall --yes pip setuptools
 
 FROM runtime

@@ -10,6 +10,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from mypyc.build import mypycify
 from setuptools import Extension, setup
 from setuptools._distutils.ccompiler import new_compiler
 from setuptools._distutils.errors import CCompilerError, DistutilsError
@@ -57,10 +58,8 @@ def extensions(scratch: Path) -> list[Extension]:
     if not can_compile(scratch):
         if asked == "require":
             sys.exit(f"spoe-guard: SPOE_GUARD_COMPILE=require: {REMEDY}")
-        print(f"spoe-guard: installed without compiling, it is slower so: {REMEDY}", file=sys.stderr)
+        sys.stderr.write(f"spoe-guard: not compiled, which makes it slower: {REMEDY}\n")
         return []
-    from mypyc.build import mypycify
-
     options = [f"--cache-dir={scratch / 'mypy'}", *sources()]
     return mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
 

@@ -5,16 +5,16 @@ or ``off``. An editable installation is pure under ``auto``: it runs the sources
 """
 
 import os
+import shlex
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import tomllib
 from pathlib import Path
 
 from mypyc.build import mypycify
 from setuptools import Extension, setup
-from setuptools._distutils.ccompiler import new_compiler
-from setuptools._distutils.errors import CCompilerError, DistutilsError
-from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
 
 HERE = Path(__file__).parent
 WISHES = ("auto", "require", "off")
@@ -34,13 +34,12 @@ def can_compile(scratch: Path) -> bool:
     """Whether there is a C compiler that finds Python's headers."""
     probe = scratch / "probe.c"
     probe.write_text("#include <Python.h>\n")
-    compiler = new_compiler()
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")  # as setuptools chooses
+    command = [*compiler, f"-I{sysconfig.get_path('include')}", "-c", str(probe), "-o", str(probe.with_suffix(".o"))]
     try:
-        customize_compiler(compiler)
-        compiler.compile([str(probe)], output_dir=str(scratch), include_dirs=[get_python_inc()])
-    except (CCompilerError, DistutilsError, OSError):
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603 the compiler asked for
+    except OSError:
         return False
-    return True
 
 
 def sources() -> list[str]:
@@ -64,6 +63,7 @@ def extensions(scratch: Path) -> list[Extension]:
     return mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
 
 
-# In a place of its own: what an earlier build left in build/ would go into the wheel with the rest.
-with tempfile.TemporaryDirectory() as scratch:
-    setup(ext_modules=extensions(Path(scratch)), options={"build": {"build_base": scratch}})
+if __name__ == "__main__":
+    # In a place of its own: what an earlier build left in build/ would go into the wheel with the rest.
+    with tempfile.TemporaryDirectory() as made:
+        setup(ext_modules=extensions(Path(made)), options={"build": {"build_base": made}})

@@ -1,9 +1,11 @@
 """The tests run on the build they are meant to run on, whole."""
 
+import dataclasses
 import importlib
 import os
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,9 +24,12 @@ def chosen(key: str) -> set[Path]:
 COMPILABLE = chosen("modules") - chosen("but")
 
 
+def module(path: Path) -> ModuleType:
+    return importlib.import_module(".".join(path.with_suffix("").parts))
+
+
 def ending(path: Path) -> str:
-    module = importlib.import_module(".".join(path.with_suffix("").parts))
-    return Path(module.__file__).suffix
+    return Path(module(path).__file__).suffix
 
 
 def test_expectation_is_one_of_two():
@@ -40,6 +45,12 @@ def test_exceptions_exist_and_stay_python():
     for pattern in CHOICE["but"]:
         assert list(ROOT.glob(pattern)), pattern
     assert {ending(path) for path in chosen("but")} == {".py"}
+
+
+@pytest.mark.parametrize("path", sorted(COMPILABLE), ids=str)
+def test_what_cannot_be_copied_once_compiled_is_not_compiled(path):
+    kinds = [kind for kind in vars(module(path)).values() if dataclasses.is_dataclass(kind)]
+    assert not [kind for kind in kinds if kind.__module__ == module(path).__name__ and kind.__dataclass_params__.frozen]
 
 
 def test_version_names_the_build():

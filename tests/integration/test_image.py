@@ -34,6 +34,12 @@ def test_image_holds_python_and_the_guard_but_nothing_to_build_or_install_with(i
     assert not {name for name in found if COMPILER.fullmatch(name)}
 
 
+def test_the_guard_in_it_is_compiled(image):
+    with image.run("version") as container:
+        said, _ = container.process.communicate(timeout=20)
+    assert "build      compiled" in said.splitlines()
+
+
 def test_pid_1_is_the_guard_not_root_and_on_a_read_only_root(image):
     with image.run(*START) as container:
         container.wait_for(container.healthcheck)

@@ -40,7 +40,8 @@ test: venv peers ## all tests
 
 compiled: peers haproxies builds ## the tests on the compiled build: all of wire, core and net, and some with real peers
 	@.ci/tree
-	cd .cache/builds/tree && SPOE_GUARD_EXPECT_BUILD=compiled PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ON_BOTH) $(ARGS)
+	cd .cache/builds/tree && SPOE_GUARD_EXPECT_BUILD=compiled SPOE_GUARD_CAPTURES="$${SPOE_GUARD_CAPTURES:-$(CURDIR)/../shared/captures}" \
+		PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -rfE -n $(JOBS) --dist loadfile $(ON_BOTH) $(ARGS)
 
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
 	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import os
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -10,10 +9,10 @@ from types import ModuleType
 import pytest
 
 from spoe_guard.about import about
+from tests.builds import EXPECTED
 from tests.peers import ROOT
 from tests.running import spoe_guard
 
-EXPECTED = os.environ.get("SPOE_GUARD_EXPECT_BUILD", "pure")
 CHOICE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["spoe-guard"]["compile"]
 
 

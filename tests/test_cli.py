@@ -9,6 +9,7 @@ import pytest
 
 from spoe_guard import __version__
 from spoe_guard.core.anomalies import CATALOGUE
+from tests.builds import EXPECTED
 from tests.running import FREE, RUN_S, environment, spoe_guard
 
 
@@ -146,7 +147,7 @@ def test_version_names_what_runs():
     done = spoe_guard("version")
     assert (done.returncode, done.stderr) == (0, "")
     version, python, loop, build = (line.split()[-1] for line in done.stdout.splitlines())
-    assert (version, python, build) == (__version__, sys.version.split()[0], "pure")
+    assert (version, python, build) == (__version__, sys.version.split()[0], EXPECTED)
     assert loop == "uvloop"
     asyncio_only = spoe_guard("version", settings={"SPOE_GUARD_LOOP": "asyncio"})
     assert "event loop asyncio" in asyncio_only.stdout

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.image import Image, built_image
 from tests.peers import need, need_root
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
 COMPILER = re.compile(r"(.*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|tcc|as|ld|make|rustc|cargo|pip)(-?[\d.]+)?")
 START = ("run", "--listen", "127.0.0.1:12345", "--agent", "127.0.0.1:9000")  # in a network of its own: no port is anyone else's

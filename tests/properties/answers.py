@@ -105,6 +105,8 @@ class Answers:
 
     def agent_said(self, data: bytes, at: float, link: int) -> None:
         stream = self.stream(link)
+        if self._stuck(stream, at):
+            stream.intact = False  # what comes is not followed any more, though it may go on where that frame stopped
         stream.said += data
         while stream.intact and len(stream.said) >= 4:
             said = stream.said
@@ -200,8 +202,11 @@ class Answers:
         """Whether the agent need not be waited for on that link."""
         terms = self.terms
         held = stream.goodbye_at is not None and (self.lasts or at >= stream.goodbye_at + terms.hold_s - EPSILON_S)
-        stuck = stream.tail_at is not None and at >= stream.tail_at + terms.frame_s - EPSILON_S
-        return held or stuck or not stream.intact
+        return held or self._stuck(stream, at) or not stream.intact
+
+    def _stuck(self, stream: Stream, at: float) -> bool:
+        """Whether the agent has not gone on with a frame for so long that it is given up."""
+        return stream.tail_at is not None and at >= stream.tail_at + self.terms.frame_s - EPSILON_S
 
 
 def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:

@@ -1,0 +1,55 @@
+"""The programs of the bench: where each is, and how it is had. ``python -m tests.bench.builds`` makes what can be made."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.agents.build import go, run
+from tests.peers import CACHE, ROOT
+
+HOME: Final = CACHE / "bench"
+SOURCES: Final = Path(__file__).parent / "go"
+LOAD: Final = HOME / "load"
+AGENT: Final = HOME / "agent"
+GUARDS: Final = CACHE / "builds"  # a virtual environment for each build
+
+
+def guard(build: str) -> tuple[list[str], Path] | None:
+    """Return the command of that build of the guard, ``compiled`` or ``pure``, and the folder to run it in; None: not there.
+
+    Without a pure one it is this checkout's own source.
+    """
+    program = GUARDS / build / "bin" / "spoe-guard"
+    if program.exists():
+        return [str(program)], HOME
+    source = [sys.executable, "-m", "spoe_guard"]
+    said = subprocess.run([*source, "version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return (source, ROOT) if f"build {build}" in " ".join(said.split()) else None
+
+
+def build_go(folder: Path, target: Path, *packages: str) -> None:
+    """Build programs of a Go module into ``target``, from what its go.sum pins.
+
+    Raises:
+        OSError: it cannot be done; the message is what Go said.
+    """
+    env = {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(HOME / "go/build"),
+        "GOFLAGS": "-buildvcs=false -modcacherw",  # so that `make clean` can remove what it downloads
+        "GOMODCACHE": str(HOME / "go/modules"),
+        "GOTOOLCHAIN": "local",
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    run(go(), "build", "-o", f"{target}{os.sep}" if len(packages) > 1 else target, *packages, cwd=folder, env=env)
+
+
+def peers() -> None:
+    """Build the load generator and the agent; Go does nothing where nothing has changed."""
+    build_go(SOURCES, HOME, "./load", "./agent")
+
+
+if __name__ == "__main__":
+    peers()

@@ -1,0 +1,163 @@
+"""What may stand between HAProxy and an agent: each candidate as a process that listens on a port and dials the agent."""
+
+import json
+import socket
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.bench import builds
+from tests.bench.process import Process, wait_for
+from tests.integration.haproxy import binary, free
+from tests.peers import need
+
+
+class Running:
+    """A candidate at work. ``address``: HOST:PORT where it listens; ``process`` None: nothing stands in between."""
+
+    def __init__(self, address: str, process: Process | None = None) -> None:
+        self.address = address
+        self.process = process
+
+    @property
+    def pids(self) -> list[int]:
+        return self.process.pids() if self.process else []
+
+    def check(self, notifies: int) -> None:
+        """Raise AssertionError if it saw another number of NOTIFYs than the load sent, or anything wrong with them."""
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.stop()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a candidate is started: a folder of its own, the agent's HOST:PORT, the CPUs it may use (none: any)."""
+
+    folder: Path
+    agent: str
+    cpus: Sequence[int] = ()
+
+    def start(self, command: Sequence[str | Path], cwd: Path | None = None, fds: Sequence[int] = ()) -> Process:
+        return Process(self.folder / "log", command, self.cpus, cwd, fds)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
+def direct(place: Place) -> Running:
+    return Running(place.agent)
+
+
+HAPROXY: Final = """\
+global
+    nbthread 1
+    maxconn 2000
+defaults
+    mode tcp
+    timeout client 1h
+    timeout server 1h
+    timeout connect 1s
+frontend front
+    bind fd@{fd}
+    default_backend back
+backend back
+    server agent {agent}
+"""
+
+
+def haproxy(place: Place) -> Running:
+    with free() as front:
+        (config := place.folder / "haproxy.cfg").write_text(HAPROXY.format(fd=front.fileno(), agent=place.agent))
+        front.listen(4096)
+        process = place.start([binary(), "-db", "-f", config], fds=[front.fileno()])
+        return Running("{}:{}".format(*front.getsockname()), process)
+
+
+NGINX: Final = """\
+load_module {module};
+daemon off;
+worker_processes 1;
+pid {folder}/pid;
+error_log stderr;
+events {{ worker_connections 4096; }}
+stream {{
+    server {{
+        listen 127.0.0.1:{port};
+        proxy_pass {agent};
+        proxy_timeout 1h;
+    }}
+}}
+"""
+NGINX_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+def nginx(place: Place) -> Running:
+    """It listens on a port that was free a moment ago: it cannot be told to let the kernel choose."""
+    program = need("nginx")
+    if not NGINX_MODULE.exists():
+        builds.missing("libnginx-mod-stream")
+    with free() as front:
+        port: int = front.getsockname()[1]
+    config = place.folder / "nginx.conf"
+    config.write_text(NGINX.format(module=NGINX_MODULE, folder=place.folder, port=port, agent=place.agent))
+    process = place.start([program, "-e", "stderr", "-p", place.folder, "-c", config])
+    wait_for(lambda: listens(port), "nginx listens")
+    return Running(f"127.0.0.1:{port}", process)
+
+
+class Guard(Running):
+    def __init__(self, place: Place, build: str, mode: str) -> None:
+        command, home = builds.guard(build)
+        (config := place.folder / "guard.yaml").write_text(json.dumps({"routes": [{"limits": {"connections": 20000}}]}))
+        flags = ["--config", config, "--listen", "127.0.0.1:0", "--agent", place.agent, "--admin", "127.0.0.1:0", "--mode", mode]
+        process = place.start([*command, "run", *flags, "--log-format", "json"], home)
+        line = json.loads(process.said(r'(\{.*"event": ?"listening".*\})\n'))
+        super().__init__(next(iter(line["routes"].values())), process)
+        self._admin = line["admin"]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the sum of the samples of each metric."""
+        with closing(urllib.request.urlopen(f"http://{self._admin}/metrics", timeout=5)) as page:
+            families = text_string_to_metric_families(page.read().decode())
+            sums: dict[str, float] = {}
+            for sample in (sample for family in families for sample in family.samples):
+                name = sample.name.removeprefix("spoe_guard_") + (f".{sample.labels['type']}" if "type" in sample.labels else "")
+                sums[name] = sums.get(name, 0) + sample.value
+            return sums
+
+    def check(self, notifies: int) -> None:
+        seen = self.metrics()
+        assert seen.get("frames_total.notify") == notifies, seen
+        assert seen["frames_total.ack"] == notifies, (seen["frames_total.ack"], notifies)
+        assert seen["internal_errors_total"] == 0
+        assert seen.get("anomalies_total", 0) == 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """``label``: for people."""
+
+    label: str
+    start: Callable[[Place], Running]
+
+
+CANDIDATES: Final = {
+    "direct": Candidate("nothing in between", direct),
+    "haproxy": Candidate("HAProxy, mode tcp", haproxy),
+    "nginx": Candidate("nginx, stream", nginx),
+    **{
+        f"guard-{build}-{mode}": Candidate(f"guard, {build}, {mode}", partial(Guard, build=build, mode=mode))
+        for build in ("compiled", "pure")
+        for mode in ("enforce", "observe")
+    },
+}

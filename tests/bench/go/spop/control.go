@@ -1,0 +1,33 @@
+package spop
+
+func pair(out []byte, name, value string) []byte {
+	return AppendString(append(AppendString(out, name), String), value)
+}
+
+func number(out []byte, name string, value uint64) []byte {
+	return AppendVarint(append(AppendString(out, name), Uint32), value)
+}
+
+func control(kind byte, payload []byte) []byte {
+	return End(append(append(BeginWhole(nil, kind), 0, 0), payload...), 0)
+}
+
+// AppendHaproxyHello is what HAProxy opens a connection with.
+func HaproxyHelloFrame() []byte {
+	payload := pair(nil, "supported-versions", "2.0")
+	payload = number(payload, "max-frame-size", Size)
+	payload = pair(payload, "capabilities", "pipelining")
+	return control(HaproxyHello, pair(payload, "engine-id", "00000000-0000-4000-8000-000000000001"))
+}
+
+// AgentHelloFrame answers it.
+func AgentHelloFrame() []byte {
+	payload := pair(nil, "version", "2.0")
+	payload = number(payload, "max-frame-size", Size)
+	return control(AgentHello, pair(payload, "capabilities", "pipelining"))
+}
+
+// Disconnect is the last frame of either side, which kind says.
+func Disconnect(kind byte) []byte {
+	return control(kind, pair(number(nil, "status-code", 0), "message", "bye"))
+}

@@ -13,6 +13,8 @@ HOME: Final = CACHE / "bench"
 SOURCES: Final = Path(__file__).parent / "go"
 LOAD: Final = HOME / "load"
 AGENT: Final = HOME / "agent"
+TOXIPROXY: Final = HOME / "toxiproxy"
+MITMPROXY: Final = HOME / "mitmproxy" / "bin" / "mitmdump"
 GUARDS: Final = CACHE / "builds"  # a virtual environment for each build
 
 
@@ -51,5 +53,32 @@ def peers() -> None:
     build_go(SOURCES, HOME, "./load", "./agent")
 
 
+def toxiproxy() -> None:
+    build_go(SOURCES.parent / "toxiproxy", TOXIPROXY, "github.com/Shopify/toxiproxy/v2/cmd/server")
+
+
+def mitmproxy() -> None:
+    """Install it into a virtual environment of its own: what it depends on would change what the guard runs with."""
+    if MITMPROXY.exists():
+        return
+    home = MITMPROXY.parent.parent
+    python = home / "bin" / "python"
+    run(sys.executable, "-m", "venv", "--clear", "--without-pip", home)
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "--requirement", SOURCES.parent / "mitmproxy.txt")
+
+
+def main() -> int:
+    """Make what is not there; the exit code is the number of those that cannot be had."""
+    failed = 0
+    for build in (peers, toxiproxy, mitmproxy):
+        try:
+            build()
+        except OSError as error:
+            failed += 1
+            print(f"{build.__name__} cannot be had: {error}")
+    return failed
+
+
 if __name__ == "__main__":
-    peers()
+    sys.exit(main())

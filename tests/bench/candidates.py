@@ -49,9 +49,19 @@ class Place:
         return Process(self.folder / "log", command, self.cpus, cwd, fds)
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
+def unused_port() -> int:
+    """Return a port that was free a moment ago, for a program that cannot say which one the kernel chose."""
+    with free() as bound:
+        return int(bound.getsockname()[1])
+
+
+def listening(port: int, process: Process) -> Running:
+    def listens() -> bool:
+        with socket.socket() as trial:
+            return trial.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(listens, "it listens")
+    return Running(f"127.0.0.1:{port}", process)
 
 
 def direct(place: Place) -> Running:
@@ -102,17 +112,30 @@ NGINX_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 def nginx(place: Place) -> Running:
-    """It listens on a port that was free a moment ago: it cannot be told to let the kernel choose."""
     program = need("nginx")
     if not NGINX_MODULE.exists():
         builds.missing("libnginx-mod-stream")
-    with free() as front:
-        port: int = front.getsockname()[1]
+    port = unused_port()
     config = place.folder / "nginx.conf"
     config.write_text(NGINX.format(module=NGINX_MODULE, folder=place.folder, port=port, agent=place.agent))
     process = place.start([program, "-e", "stderr", "-p", place.folder, "-c", config])
-    wait_for(lambda: listens(port), "nginx listens")
-    return Running(f"127.0.0.1:{port}", process)
+    return listening(port, process)
+
+
+def toxiproxy(place: Place) -> Running:
+    port = unused_port()
+    proxy = {"name": "agent", "listen": f"127.0.0.1:{port}", "upstream": place.agent, "enabled": True}
+    (config := place.folder / "toxiproxy.json").write_text(json.dumps([proxy]))
+    process = place.start([builds.TOXIPROXY, "-host", "127.0.0.1", "-port", "0", "-config", config])
+    return listening(port, process)
+
+
+def mitmproxy(place: Place) -> Running:
+    process = place.start(
+        [builds.MITMPROXY, "--mode", f"reverse:tcp://{place.agent}", "--listen-host", "127.0.0.1", "--listen-port", "0"]
+        + ["--set", "flow_detail=0", "--set", f"confdir={place.folder}"]
+    )
+    return Running(process.said(r"listening at ([0-9.:]+[0-9])"), process)
 
 
 class Guard(Running):
@@ -155,6 +178,8 @@ CANDIDATES: Final = {
     "direct": Candidate("nothing in between", direct),
     "haproxy": Candidate("HAProxy, mode tcp", haproxy),
     "nginx": Candidate("nginx, stream", nginx),
+    "toxiproxy": Candidate("toxiproxy", toxiproxy),
+    "mitmproxy": Candidate("mitmproxy, reverse tcp", mitmproxy),
     **{
         f"guard-{build}-{mode}": Candidate(f"guard, {build}, {mode}", partial(Guard, build=build, mode=mode))
         for build in ("compiled", "pure")

@@ -54,7 +54,7 @@ func connect(o options) (*load, error) {
 	if l.loop, err = loop.New(); err != nil {
 		return nil, err
 	}
-	for key := range o.connections {
+	for key := 0; key < o.connections; key++ {
 		c, err := shakeHands(o)
 		if err != nil {
 			return nil, fmt.Errorf("connection %d: %w", key+1, err)
@@ -105,7 +105,7 @@ func shakeHands(o options) (*conn, error) {
 	}
 	c := &conn{Conn: loop.Conn{FD: fd}, ids: make([]uint64, o.inFlight), sent: make([]int64, o.inFlight)}
 	c.last = make([]uint64, o.inFlight)
-	for slot := range o.inFlight {
+	for slot := 0; slot < o.inFlight; slot++ {
 		c.last[slot] = uint64(slot)
 		c.free = append(c.free, int32(slot))
 	}

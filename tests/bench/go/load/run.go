@@ -13,7 +13,7 @@ func (l *load) run() error {
 	if l.rate == 0 {
 		for key, c := range l.conns {
 			l.out = l.out[:0]
-			for slot := range l.inFlight {
+			for slot := 0; slot < l.inFlight; slot++ {
 				l.notify(c, slot, l.now())
 			}
 			l.loop.Write(&c.Conn, int32(key), l.out)

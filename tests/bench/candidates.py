@@ -1,6 +1,7 @@
 """What may stand between HAProxy and an agent: each candidate as a process that listens on a port and dials the agent."""
 
 import json
+import shutil
 import socket
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.bench import builds
 from tests.bench.process import Process, wait_for
 from tests.integration.haproxy import binary, free
-from tests.peers import need
+from tests.peers import SEARCH_PATH
 
 
 class Running:
@@ -28,6 +29,15 @@ class Running:
     @property
     def pids(self) -> list[int]:
         return self.process.pids() if self.process else []
+
+    @property
+    def most_kib(self) -> int:
+        """The most memory it has taken so far."""
+        return self.process.memory("VmHWM") if self.process else 0
+
+    def cpu_us(self) -> float:
+        """Return the CPU it has used so far."""
+        return self.process.cpu_us() if self.process else 0.0
 
     def check(self, notifies: int) -> None:
         """Raise AssertionError if it saw another number of NOTIFYs than the load sent, or anything wrong with them."""
@@ -112,13 +122,10 @@ NGINX_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 def nginx(place: Place) -> Running:
-    program = need("nginx")
-    if not NGINX_MODULE.exists():
-        builds.missing("libnginx-mod-stream")
     port = unused_port()
     config = place.folder / "nginx.conf"
     config.write_text(NGINX.format(module=NGINX_MODULE, folder=place.folder, port=port, agent=place.agent))
-    process = place.start([program, "-e", "stderr", "-p", place.folder, "-c", config])
+    process = place.start(["nginx", "-e", "stderr", "-p", place.folder, "-c", config])
     return listening(port, process)
 
 
@@ -140,7 +147,9 @@ def mitmproxy(place: Place) -> Running:
 
 class Guard(Running):
     def __init__(self, place: Place, build: str, mode: str) -> None:
-        command, home = builds.guard(build)
+        found = builds.guard(build)
+        assert found, build
+        command, home = found
         (config := place.folder / "guard.yaml").write_text(json.dumps({"routes": [{"limits": {"connections": 20000}}]}))
         flags = ["--config", config, "--listen", "127.0.0.1:0", "--agent", place.agent, "--admin", "127.0.0.1:0", "--mode", mode]
         process = place.start([*command, "run", *flags, "--log-format", "json"], home)
@@ -168,20 +177,41 @@ class Guard(Running):
 
 @dataclass(frozen=True)
 class Candidate:
-    """``label``: for people."""
+    """``label``: for people; ``lacks`` returns what this machine has not got of it, and how to get it, "" if nothing."""
 
     label: str
     start: Callable[[Place], Running]
+    lacks: Callable[[], str] = lambda: ""
+
+
+def _package(*paths: str) -> Callable[[], str]:
+    """Tell how to get the Debian package of a program; further files come from its other packages."""
+    return lambda: "" if all(map(_found, paths)) else f"apt-get install {' '.join(PACKAGES[path] for path in paths)}"
+
+
+def _found(path: str) -> bool:
+    return shutil.which(path, path=SEARCH_PATH) is not None or Path(path).is_file()
+
+
+PACKAGES: Final = {"haproxy": "haproxy", "nginx": "nginx", str(NGINX_MODULE): "libnginx-mod-stream"}
+
+
+def _made(program: Path) -> Callable[[], str]:
+    return lambda: "" if program.exists() else "python -m tests.bench.builds"
+
+
+def _build(name: str) -> Callable[[], str]:
+    return lambda: "" if builds.guard(name) else f"there is no {name} build in .cache/builds"
 
 
 CANDIDATES: Final = {
     "direct": Candidate("nothing in between", direct),
-    "haproxy": Candidate("HAProxy, mode tcp", haproxy),
-    "nginx": Candidate("nginx, stream", nginx),
-    "toxiproxy": Candidate("toxiproxy", toxiproxy),
-    "mitmproxy": Candidate("mitmproxy, reverse tcp", mitmproxy),
+    "haproxy": Candidate("HAProxy, mode tcp", haproxy, _package("haproxy")),
+    "nginx": Candidate("nginx, stream", nginx, _package("nginx", str(NGINX_MODULE))),
+    "toxiproxy": Candidate("toxiproxy", toxiproxy, _made(builds.TOXIPROXY)),
+    "mitmproxy": Candidate("mitmproxy, reverse tcp", mitmproxy, _made(builds.MITMPROXY)),
     **{
-        f"guard-{build}-{mode}": Candidate(f"guard, {build}, {mode}", partial(Guard, build=build, mode=mode))
+        f"guard-{build}-{mode}": Candidate(f"guard, {build}, {mode}", partial(Guard, build=build, mode=mode), _build(build))
         for build in ("compiled", "pure")
         for mode in ("enforce", "observe")
     },

@@ -76,5 +76,5 @@ def contest(names: Sequence[str], shape: Shape, rounds: int, seconds: float, say
         told = {}
         for name, (candidate, _) in running.items():
             candidate.check(sum(int(seen["answered"]) for seen in runs[name]))
-            told[name] = {"runs": runs[name], "most_kib": candidate.process.memory("VmHWM") if candidate.process else 0}
+            told[name] = {"runs": runs[name], "most_kib": candidate.most_kib}
         return told

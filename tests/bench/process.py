@@ -101,6 +101,10 @@ class Process:
             family += children.get(pid, [])
         return family
 
+    def cpu_us(self) -> float:
+        """Return the CPU (user and system, all threads) its processes have used so far, as clock_getcpuclockid(3) counts it."""
+        return sum(time.clock_gettime(~pid << 3 | 2) for pid in self.pids()) * 1e6
+
     def memory(self, what: str) -> int:
         """Return VmRSS (now) or VmHWM (the most so far) of all its processes, in KiB."""
         return sum(_kib(Path(f"/proc/{pid}/status").read_text(), what) for pid in self.pids())

@@ -1,0 +1,127 @@
+"""The real thing: wrk asks an HAProxy with a SPOE filter, whose agent is behind the guard, or not."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.candidates import CANDIDATES, Place, Running
+from tests.bench.measure import PLACES
+from tests.bench.peers import Agent
+from tests.bench.process import Process, environment
+from tests.integration import generations, haproxy
+from tests.integration.haproxy import free
+
+VERSIONS: Final = ("2.6", "3.2")
+BETWEEN: Final = ("direct", "guard-compiled-enforce", "guard-pure-enforce")
+CONNECTIONS: Final = 64
+SPARE_S: Final = 30.0
+SCRIPT: Final = Path(__file__).with_name("wrk.lua")
+
+MAIN: Final = """\
+global
+    nbthread 1
+    maxconn 2000
+defaults
+    timeout client 10s
+    timeout server 10s
+    timeout connect 1s
+frontend web
+    mode http
+    bind fd@{fd}
+    filter spoe engine guarded config {folder}/spoe.conf
+    http-request return status 503 unless {{ var(txn.guarded.echo) -m found }}
+    http-request return status 200 content-type text/plain string "ok"
+backend agents
+    mode {mode}
+    server agent {agent}
+"""
+SPOE: Final = """\
+[guarded]
+spoe-agent guarded
+    messages check
+    option var-prefix guarded
+    timeout hello 1s
+    timeout idle 1h
+    timeout processing 1s
+    use-backend agents
+spoe-message check
+    args path=path src=src host=req.hdr(host)
+    event on-frontend-http-request
+"""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """From the back to the front. ``address``: where HAProxy serves, HOST:PORT."""
+
+    candidate: Running
+    haproxy: Process
+    address: str
+
+
+def contest(names: Sequence[str], rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return, for each HAProxy there is, the runs of each candidate."""
+    told: dict[str, Any] = {}
+    for version in VERSIONS:
+        program = generations.HOME / version / "haproxy"
+        if not program.exists():
+            say(f"left out: HAProxy {version} in front: make haproxies")
+            continue
+        there = [name for name in BETWEEN if name in names]
+        told[version] = _turns(program, there, rounds, seconds, lambda line, version=version: say(f"{version:9}{line}"))
+    return told
+
+
+def _turns(program: Path, names: Sequence[str], rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        chains = {name: _chain(program, name, folder / name, stack) for name in names}
+        for number in range(1, rounds + 1):
+            for name, chain in chains.items():
+                seen = once(chain, seconds)
+                runs[name].append(seen)
+                say(f"{name:24}{number:3}/{rounds} {seen['per_second']:10.0f}/s {seen['cpu_us']:8.2f} us CPU")
+        return {name: {"runs": runs[name], "most_kib": chain.candidate.most_kib} for name, chain in chains.items()}
+
+
+def _chain(program: Path, name: str, folder: Path, stack: ExitStack) -> Chain:
+    folder.mkdir()
+    agent = stack.enter_context(Agent(folder, PLACES["agent"]))
+    candidate = CANDIDATES[name].start(Place(folder, agent.address, PLACES["candidate"]))
+    stack.callback(candidate.stop)
+    mode = haproxy.backend_mode(haproxy.version(str(program)))
+    (folder / "spoe.conf").write_text(SPOE)
+    with free() as front:
+        front.listen(1024)
+        config = MAIN.format(fd=front.fileno(), folder=folder, mode=mode, agent=candidate.address)
+        (folder / "web.cfg").write_text(config)
+        command = [program, "-db", "-f", folder / "web.cfg"]
+        web = Process(folder / "web.log", command, PLACES["load"], fds=[front.fileno()])
+        stack.enter_context(web)
+        return Chain(candidate, web, "{}:{}".format(*front.getsockname()))
+
+
+def once(chain: Chain, seconds: float) -> dict[str, float]:
+    """Return one measurement: requests per second, latencies and CPU per request in microseconds.
+
+    Raises:
+        AssertionError: a response was missing, or not 200.
+    """
+    pinned = ["taskset", "--cpu-list", ",".join(map(str, PLACES["load"]))] if PLACES["load"] else []
+    whole = max(1, round(seconds))  # wrk knows no parts of a second
+    command = [*pinned, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{whole}s", "-s", str(SCRIPT), f"http://{chain.address}/path"]
+    before = chain.candidate.cpu_us(), chain.haproxy.cpu_us()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=whole + SPARE_S, env=environment(), check=False)
+    after = chain.candidate.cpu_us(), chain.haproxy.cpu_us()
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    assert seen.pop("errors") == 0, f"{done.stdout}{chain.haproxy.log()}"
+    requests = seen.pop("requests")
+    used = [now - then for now, then in zip(after, before, strict=True)]
+    return seen | {"per_second": requests / whole, "cpu_us": used[0] / requests, "haproxy_cpu_us": used[1] / requests}

@@ -11,10 +11,11 @@ REQUESTS ?= 200
 ON_BOTH := $(addprefix tests/,wire core properties captures net settings observe lab fuzz test_build.py test_cli.py test_run.py) \
 	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
 
-.PHONY: help venv peers haproxies agents builds test compiled hazards continuity fuzz soak briefly check static coverage demo docs fmt image clean
+.PHONY: help venv peers haproxies agents rivals builds test compiled hazards continuity fuzz soak bench bench-scale briefly check static
+.PHONY: coverage demo docs fmt image clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 venv: .venv/.made ## a virtual environment in .venv with the package and the development tools
 .venv/.made: pyproject.toml .ci/venv
@@ -61,6 +62,14 @@ fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; p
 soak: TIME ?= 600
 soak: venv peers haproxies ## an agent that makes every mistake, at real HAProxy under load, for TIME seconds
 	@$(BIN)/python -m tests.soak --seconds $(TIME) $(ARGS)
+
+rivals: venv ## what the bench measures with and against, in .cache/bench: load generator, agent, toxiproxy, mitmproxy
+	@$(BIN)/python -m tests.bench.builds
+
+bench: ROUNDS ?= 7
+bench: SECONDS ?= 2
+bench: venv peers haproxies rivals ## what the guard costs against other proxies; writes docs/benchmarks.*. SHAPES=, CANDIDATES=: a part
+	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS) --shapes "$(SHAPES)" --candidates "$(CANDIDATES)"
 
 briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside it
 	@# one seed: a check that judges a change plays the same each time; make fuzz looks for what is new

@@ -14,6 +14,8 @@ SOURCES: Final = Path(__file__).parent / "go"
 LOAD: Final = HOME / "load"
 AGENT: Final = HOME / "agent"
 TOXIPROXY: Final = HOME / "toxiproxy"
+NGINX: Final = CACHE / "nginx" / "nginx"
+NGINX_STREAM: Final = NGINX.parent / "root/usr/lib/nginx/modules/ngx_stream_module.so"
 MITMPROXY: Final = HOME / "mitmproxy" / "bin" / "mitmdump"
 GUARDS: Final = CACHE / "builds"  # a virtual environment for each build
 
@@ -57,6 +59,12 @@ def toxiproxy() -> None:
     build_go(SOURCES.parent / "toxiproxy", TOXIPROXY, "github.com/Shopify/toxiproxy/v2/cmd/server")
 
 
+def nginx() -> None:
+    """Unpack Debian's: installed, it would serve port 80 from then on."""
+    if not NGINX.exists():
+        run(ROOT / ".ci/unpack", "bookworm", "libnginx-mod-stream", NGINX.parent, "usr/sbin/nginx")
+
+
 def mitmproxy() -> None:
     """Install it into a virtual environment of its own: what it depends on would change what the guard runs with."""
     if MITMPROXY.exists():
@@ -71,7 +79,7 @@ def mitmproxy() -> None:
 def main() -> int:
     """Make what is not there; the exit code is the number of those that cannot be had."""
     failed = 0
-    for build in (peers, toxiproxy, mitmproxy):
+    for build in (peers, nginx, toxiproxy, mitmproxy):
         try:
             build()
         except OSError as error:

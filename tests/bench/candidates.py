@@ -118,14 +118,13 @@ stream {{
     }}
 }}
 """
-NGINX_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 def nginx(place: Place) -> Running:
     port = unused_port()
     config = place.folder / "nginx.conf"
-    config.write_text(NGINX.format(module=NGINX_MODULE, folder=place.folder, port=port, agent=place.agent))
-    process = place.start(["nginx", "-e", "stderr", "-p", place.folder, "-c", config])
+    config.write_text(NGINX.format(module=builds.NGINX_STREAM, folder=place.folder, port=port, agent=place.agent))
+    process = place.start([builds.NGINX, "-e", "stderr", "-p", place.folder, "-c", config])
     return listening(port, process)
 
 
@@ -138,10 +137,9 @@ def toxiproxy(place: Place) -> Running:
 
 
 def mitmproxy(place: Place) -> Running:
-    process = place.start(
-        [builds.MITMPROXY, "--mode", f"reverse:tcp://{place.agent}", "--listen-host", "127.0.0.1", "--listen-port", "0"]
-        + ["--set", "flow_detail=0", "--set", f"confdir={place.folder}"]
-    )
+    front = ["--listen-host", "127.0.0.1", "--listen-port", "0"]
+    quiet = ["--set", "flow_detail=0", "--set", f"confdir={place.folder}"]
+    process = place.start([builds.MITMPROXY, "--mode", f"reverse:tcp://{place.agent}", *front, *quiet])
     return Running(process.said(r"listening at ([0-9.:]+[0-9])"), process)
 
 
@@ -184,20 +182,12 @@ class Candidate:
     lacks: Callable[[], str] = lambda: ""
 
 
-def _package(*paths: str) -> Callable[[], str]:
-    """Tell how to get the Debian package of a program; further files come from its other packages."""
-    return lambda: "" if all(map(_found, paths)) else f"apt-get install {' '.join(PACKAGES[path] for path in paths)}"
-
-
-def _found(path: str) -> bool:
-    return shutil.which(path, path=SEARCH_PATH) is not None or Path(path).is_file()
-
-
-PACKAGES: Final = {"haproxy": "haproxy", "nginx": "nginx", str(NGINX_MODULE): "libnginx-mod-stream"}
-
-
 def _made(program: Path) -> Callable[[], str]:
-    return lambda: "" if program.exists() else "python -m tests.bench.builds"
+    return lambda: "" if program.exists() else "make rivals"
+
+
+def _haproxy() -> str:
+    return "" if shutil.which("haproxy", path=SEARCH_PATH) else "apt-get install haproxy"
 
 
 def _build(name: str) -> Callable[[], str]:
@@ -206,8 +196,8 @@ def _build(name: str) -> Callable[[], str]:
 
 CANDIDATES: Final = {
     "direct": Candidate("nothing in between", direct),
-    "haproxy": Candidate("HAProxy, mode tcp", haproxy, _package("haproxy")),
-    "nginx": Candidate("nginx, stream", nginx, _package("nginx", str(NGINX_MODULE))),
+    "haproxy": Candidate("HAProxy, mode tcp", haproxy, _haproxy),
+    "nginx": Candidate("nginx, stream", nginx, _made(builds.NGINX)),
     "toxiproxy": Candidate("toxiproxy", toxiproxy, _made(builds.TOXIPROXY)),
     "mitmproxy": Candidate("mitmproxy, reverse tcp", mitmproxy, _made(builds.MITMPROXY)),
     **{

@@ -41,8 +41,10 @@ def versions() -> dict[str, str]:
     """Return the version of every program that may take part."""
     return {
         "HAProxy": _said(r"version (\d[0-9.]*)", binary(), "-v"),
-        "nginx": _said(r"nginx/(\S+)", "nginx", "-v"),
-        "toxiproxy": _said(r"toxiproxy/v2\s+v(\S+)", go(), "version", "-m", builds.TOXIPROXY) if builds.TOXIPROXY.exists() else "-",
+        "nginx": _said(r"nginx/(\S+)", builds.NGINX, "-v"),
+        "toxiproxy": _said(r"toxiproxy/v2\s+v(\S+)", go(), "version", "-m", builds.TOXIPROXY)
+        if builds.TOXIPROXY.exists()
+        else "-",
         "mitmproxy": _said(r"Mitmproxy: (\S+)", builds.MITMPROXY, "--version"),
         "wrk": _said(r"wrk (?:debian/)?(\S+)", "wrk", "-v"),
         "Go": _said(r"go(\d\S+)", go(), "version"),

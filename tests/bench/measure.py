@@ -64,7 +64,13 @@ def once(candidate: Running, agent: Agent, shape: Shape, seconds: float, how: Se
     }
 
 
-def contest(names: Sequence[str], shape: Shape, rounds: int, seconds: float, say: Said, how: Sequence[str] = ()) -> dict[str, Any]:
+def line(seen: dict[str, float]) -> str:
+    return f"{seen['per_second']:10.0f}/s {seen['cpu_us']:8.2f} us CPU, p99 {seen['p99_us']:8.0f} us"
+
+
+def contest(
+    names: Sequence[str], shape: Shape, rounds: int, seconds: float, say: Said, how: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return, for each candidate, its runs in order and the most memory it took (KiB)."""
     with Contest(names) as running:
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -72,7 +78,7 @@ def contest(names: Sequence[str], shape: Shape, rounds: int, seconds: float, say
             for name, (candidate, agent) in running.items():
                 seen = once(candidate, agent, shape, seconds, how)
                 runs[name].append(seen)
-                say(f"{shape.name:9}{name:24}{number:3}/{rounds} {seen['per_second']:10.0f}/s {seen['cpu_us']:8.2f} us CPU, p99 {seen['p99_us']:8.0f} us")
+                say(f"{shape.name:9}{name:24}{number:3}/{rounds} {line(seen)}")
         told = {}
         for name, (candidate, _) in running.items():
             candidate.check(sum(int(seen["answered"]) for seen in runs[name]))

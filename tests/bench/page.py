@@ -10,15 +10,16 @@ from tests.bench.scale import rows as scale_rows
 INTRO: Final = """\
 # Benchmarks
 
-What it costs to put the guard between HAProxy and an agent, against nothing in between and against other proxies that could stand
-there. Written by `make bench` (about half an hour; `make bench ROUNDS=3 SECONDS=1 SHAPES=1x1,16x1 CANDIDATES=haproxy,guard-pure-enforce`
-shows a part of it and leaves this page alone) and `make bench-scale`. All figures are in [benchmarks.json](benchmarks.json).
+What it costs to put the guard between HAProxy and an agent, against nothing in between and against other proxies that could
+stand there. Written by `make bench` (about half an hour) and `make bench-scale`. `make bench ROUNDS=3 SECONDS=1 SHAPES=1x1,16x1
+CANDIDATES=haproxy,guard-pure-enforce` measures a part of it and leaves this page alone. All figures are in
+[benchmarks.json](benchmarks.json). Only ratios of one run say something: other machines, other microseconds.
 
-- The load generator plays HAProxy, the agent answers at once; both are written for this in Go (tests/bench/go), each on one thread.
-  Every ACK is checked: it answers a NOTIFY that is open on its connection, once, with what that NOTIFY asked about.
+- The load generator plays HAProxy, the agent answers at once; both are written for this in Go (tests/bench/go), each on one
+  thread. Every ACK is checked: it answers a NOTIFY that is open on its connection, once, with what that NOTIFY asked about.
 - A shape `4x16` is 4 connections with 16 NOTIFYs open on each at any time; a NOTIFY has about 128 bytes, with `8k` 8 KiB.
-- The candidates run in turn, A B C A B C; a figure is the median of {rounds} rounds of {seconds:g} s, with the lowest and the highest. Ratios
-  are taken round by round.
+- The candidates run in turn, A B C A B C; a figure is the median of {rounds} rounds of {seconds:g} s, with the lowest and the
+  highest in brackets. Ratios are taken round by round.
 - The candidate has a CPU for itself; load and agent have the others, or share the other one. CPU is user and system time of
   all threads and processes of the candidate, as the kernel counts it between the ends of the time that counts; memory is
   VmHWM of all its processes.
@@ -40,6 +41,7 @@ REAL: Final = """
 
 wrk asks an HAProxy with a SPOE filter, one thread, on {connections} connections; the agent's answer decides on the status of
 the response, and each was 200. CPU is that of the guard alone, per request.
+
 """
 
 
@@ -49,7 +51,10 @@ def page(data: Mapping[str, Any], notes: str) -> str:
     parts = [INTRO.format(rounds=data["settings"]["rounds"], seconds=data["settings"]["seconds"])]
     parts += _table(("", ""), [*data["machine"].items(), *data["versions"].items()])
     parts += ["\n## Goals\n\n"]
-    met = [(each.what, f"<= {each.most:.2f}", str(each.seen), "yes" if each.met else "**no**") for each in goals.outcomes(data, labels)]
+    met = [
+        (each.what, f"<= {each.most:.2f}", str(each.seen), "yes" if each.met else "**no**")
+        for each in goals.outcomes(data, labels)
+    ]
     parts += _table(("ratio", "goal", "seen", "met"), met)
     parts += [f"\n## By shape\n\n![CPU per round trip]({CPU_PLOT})\n\n![Latency]({LATENCY_PLOT})\n"]
     for shape, told in data["shapes"].items():
@@ -98,5 +103,14 @@ def _real(real: Mapping[str, Mapping[str, Told]], labels: Mapping[str, str]) -> 
         for name, seen in told.items():
             keys = ("per_second", "p50_us", "p99_us", "p999_us", "cpu_us", "haproxy_cpu_us")
             rows.append([version, labels[name], *(str(figures.of(seen, key)) for key in keys)])
-    head = ("HAProxy", "", "requests/s", "p50, us", "p99, us", "p99.9, us", "CPU, us per request", "HAProxy's CPU, us per request")
+    head = (
+        "HAProxy",
+        "",
+        "requests/s",
+        "p50, us",
+        "p99, us",
+        "p99.9, us",
+        "CPU, us per request",
+        "HAProxy's CPU, us per request",
+    )
     return _table(head, rows)

@@ -21,7 +21,9 @@ class Agent(Process):
         self.address = self.said(r"listening (\S+)\n")
 
 
-def load(address: str, shape: Shape, seconds: float, *, cpus: Sequence[int] = (), watch: Sequence[int] = (), how: Sequence[str] = ()) -> dict[str, Any]:
+def load(
+    address: str, shape: Shape, seconds: float, *, cpus: Sequence[int] = (), watch: Sequence[int] = (), how: Sequence[str] = ()
+) -> dict[str, Any]:
     """Put that load on ``address`` and return what the load generator saw (see ``result`` in go/load/main.go).
 
     ``watch``: process ids whose CPU it measures; ``how``: further flags.
@@ -32,7 +34,12 @@ def load(address: str, shape: Shape, seconds: float, *, cpus: Sequence[int] = ()
     pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
     flags = [f"-connect={address}", *shape.flags, f"-time={seconds}s", f"-watch={','.join(map(str, watch))}", *how]
     done = subprocess.run(
-        [*pinned, str(builds.LOAD), *flags], capture_output=True, text=True, timeout=seconds + SPARE_S, env=environment(), check=False
+        [*pinned, str(builds.LOAD), *flags],
+        capture_output=True,
+        text=True,
+        timeout=seconds + SPARE_S,
+        env=environment(),
+        check=False,
     )
     assert done.returncode == 0, f"{shape.name}: {done.stderr}"
     seen: dict[str, Any] = json.loads(done.stdout)

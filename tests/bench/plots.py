@@ -7,6 +7,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tests.bench import figures
 from tests.bench.figures import Told
@@ -50,6 +51,11 @@ def _plot(data: Mapping[str, Any], title: str, draw: Draw, without: tuple[str, .
             axes = figure.add_subplot(lines, COLUMNS, number)
             axes.set_title(shape, fontsize=10)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(
+                FuncFormatter(lambda value, _: f"{value:g}" if value < 10_000 else f"{value / 1000:g}k")
+            )
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_yticks(range(len(told)), [data["labels"][name] for name in told])
             axes.invert_yaxis()
             axes.grid(axis="x", which="both", color=INK, alpha=0.25, linewidth=0.5)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.candidates import CANDIDATES, Place, Running
-from tests.bench.measure import PLACES
+from tests.bench.measure import PLACES, line
 from tests.bench.peers import Agent
 from tests.bench.process import Process, environment
 from tests.integration import generations, haproxy
@@ -86,7 +86,7 @@ def _turns(program: Path, names: Sequence[str], rounds: int, seconds: float, say
             for name, chain in chains.items():
                 seen = once(chain, seconds)
                 runs[name].append(seen)
-                say(f"{name:24}{number:3}/{rounds} {seen['per_second']:10.0f}/s {seen['cpu_us']:8.2f} us CPU")
+                say(f"{name:24}{number:3}/{rounds} {line(seen)}")
         return {name: {"runs": runs[name], "most_kib": chain.candidate.most_kib} for name, chain in chains.items()}
 
 

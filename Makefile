@@ -71,6 +71,9 @@ bench: SECONDS ?= 2
 bench: venv peers haproxies rivals ## what the guard costs against other proxies; writes docs/benchmarks.*. SHAPES=, CANDIDATES=: a part
 	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS) --shapes "$(SHAPES)" --candidates "$(CANDIDATES)"
 
+bench-scale: venv rivals ## many sessions, many open NOTIFYs, a flood of anomalies, 20 million round trips; joins docs/benchmarks.*
+	@$(BIN)/python -m tests.bench.scale $(ARGS)
+
 briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside it
 	@# one seed: a check that judges a change plays the same each time; make fuzz looks for what is new
 	@$(BIN)/python -m tests.fuzz --seconds 180 --seed 1 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.agents.build import go, run
+from tests.bench.process import environment
 from tests.peers import CACHE, ROOT
 
 HOME: Final = CACHE / "bench"
@@ -26,11 +27,9 @@ def guard(build: str) -> tuple[list[str], Path] | None:
     Without a pure one it is this checkout's own source.
     """
     program = GUARDS / build / "bin" / "spoe-guard"
-    if program.exists():
-        return [str(program)], HOME
-    source = [sys.executable, "-m", "spoe_guard"]
-    said = subprocess.run([*source, "version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return (source, ROOT) if f"build {build}" in " ".join(said.split()) else None
+    command, home = ([str(program)], HOME) if program.exists() else ([sys.executable, "-m", "spoe_guard"], ROOT)
+    said = subprocess.run([*command, "version"], cwd=home, env=environment(), capture_output=True, text=True, check=True).stdout
+    return (command, home) if f"build {build}" in " ".join(said.split()) else None
 
 
 def build_go(folder: Path, target: Path, *packages: str) -> None:

@@ -63,7 +63,10 @@ def page(data: Mapping[str, Any], notes: str) -> str:
     if data["real"]:
         parts += [REAL.format(connections=data["settings"]["wrk_connections"]), *_real(data["real"], labels)]
     if data.get("scale"):
-        parts += ["\n## Scale\n\n", *_table(("what", "goal", "seen"), scale_rows(data["scale"]))]
+        parts += [
+            f"\n## Scale\n\nThe {data['scale']['build']} build.\n\n",
+            *_table(("what", "goal", "seen"), scale_rows(data["scale"])),
+        ]
     return "".join(parts) + (f"\n## Notes\n\n{notes.strip()}\n" if notes.strip() else "")
 
 

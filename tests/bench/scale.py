@@ -1,9 +1,148 @@
-"""What the page says of the measurements of scale. Pure."""
+"""``make bench-scale`` (``python -m tests.bench.scale``): many sessions, many open NOTIFYs, a flood of anomalies, a long run.
 
+The figures join those of ``make bench`` in docs/benchmarks.json, and the page is written anew.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench import builds, figures
+from tests.bench.candidates import Guard, Place
+from tests.bench.measure import PLACES, once
+from tests.bench.peers import Agent, load
+from tests.bench.process import environment
+from tests.bench.shapes import Shape
+
+IDLE: Final = 5000  # sessions
+HELD: Final = (0, 100, 10_000)  # NOTIFYs that the agent keeps open
+WINDOW: Final = 64  # NOTIFYs beyond those
+FLOODED: Final = (Shape(16, 1), Shape(2, 64))
+TRIPS: Final = 1_000_000
+TIMES: Final = 20
+LONG_S: Final = 600.0
+
+
+@contextmanager
+def guarded(build: str, *how: str) -> Iterator[tuple[Guard, Agent]]:
+    """A guard of that build, in enforce, in front of an agent with those flags."""
+    with tempfile.TemporaryDirectory() as folder, Agent(Path(folder), PLACES["agent"], how) as agent:
+        guard = Guard(Place(Path(folder), agent.address, PLACES["candidate"]), build, "enforce")
+        try:
+            yield guard, agent
+        finally:
+            guard.stop()
+
+
+def rss_kib(guard: Guard) -> int:
+    assert guard.process
+    return guard.process.memory("VmRSS")
+
+
+def idle(build: str, sessions: int = IDLE) -> dict[str, float]:
+    """Return what a session takes that has shaken hands and rests, both of its sockets, in KiB."""
+    with guarded(build) as (guard, _):
+        before = rss_kib(guard)
+        command = [builds.LOAD, f"-connect={guard.address}", f"-connections={sessions}", "-idle"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as load_:
+            assert load_.stdout
+            assert load_.stdout.readline() == b"idle\n"
+            assert guard.metrics()["connections_active"] == sessions
+            after = rss_kib(guard)
+            load_.communicate(timeout=60)
+        assert load_.returncode == 0
+        return {"sessions": sessions, "kib": (after - before) / sessions}
+
+
+def many_open(build: str, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Return CPU per frame in microseconds, round by round, by how many NOTIFYs are open at any time."""
+    seen: dict[str, list[float]] = {str(held + WINDOW): [] for held in HELD}
+    for _ in range(rounds):
+        for held in HELD:
+            with guarded(build, f"-hold={held}") as (guard, agent):
+                run = once(guard, agent, Shape(1, held + WINDOW), seconds, [f"-held={held}"])
+                seen[str(held + WINDOW)].append(run["cpu_us"] / 2)
+    return seen
+
+
+def flood(build: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """Return, by shape, CPU per frame where each frame of the agent is anomalous against none, memory, and log lines a second."""
+    told = {}
+    for shape in FLOODED:
+        cost: dict[str, list[float]] = {"": [], "missing_fin": []}
+        with guarded(build) as well, guarded(build, "-anomaly=missing_fin") as flooded:
+            for _ in range(rounds):
+                for key, (guard, agent) in (("", well), ("missing_fin", flooded)):
+                    cost[key].append(once(guard, agent, shape, seconds)["cpu_us"] / 2)
+            guard = flooded[0]
+            assert guard.metrics()["anomalies_total"] > 0
+            assert guard.process
+            lines = guard.process.log().count('"event": "anomaly"') + guard.process.log().count('"event":"anomaly"')
+            told[shape.name] = {
+                "ratios": [bad / good for bad, good in zip(cost["missing_fin"], cost[""], strict=True)],
+                "more_kib": guard.most_kib - well[0].most_kib,
+                "lines_per_second": lines / (rounds * seconds),
+            }
+    return told
+
+
+def growth(build: str, times: int = TIMES, trips: int = TRIPS) -> dict[str, Any]:
+    """Return the RSS (KiB) after each of so many times so many round trips, the first of which warm it up."""
+    with guarded(build) as (guard, _):
+        seen = []
+        for _ in range(times + 1):
+            load(guard.address, Shape(2, 64), LONG_S, cpus=PLACES["load"], how=[f"-count={trips}"])
+            seen.append(rss_kib(guard))
+        return {"trips": times * trips, "rss_kib": seen}
 
 
 def rows(scale: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Return the rows of the table."""
-    yield from ((row["what"], row["goal"], row["seen"]) for row in scale.values())
+    """Return the rows of the page's table: what, goal, seen."""
+    resting = scale["idle"]
+    yield f"RSS per session, {resting['sessions']:,} idle", "<= 10 KiB", f"{figures.number(resting['kib'])} KiB"
+    few, *more = scale["open"]
+    for count in more:
+        ratios = [mine / its for mine, its in zip(scale["open"][count], scale["open"][few], strict=True)]
+        yield f"CPU per frame, {int(count):,} NOTIFYs open / {few}", "0.90..1.10", str(figures.spread(ratios))
+    for shape, told in scale["flood"].items():
+        yield f"CPU per frame, each of the agent's anomalous / none, {shape}", "<= 3", str(figures.spread(told["ratios"]))
+        yield f"- memory beside none, {shape}", "flat", f"{told['more_kib']:+,} KiB"
+        yield f"- log lines a second, {shape}", "log.anomaly_rate, 10/s", figures.number(told["lines_per_second"])
+    rss = scale["growth"]["rss_kib"]
+    # Halves, not ends: what a single reading happens to be says less.
+    half = len(rss) // 2
+    drift = statistics.median(rss[half:]) - statistics.median(rss[:half])
+    seen = f"{rss[-1] - rss[0]:+,} KiB from the first to the last reading, {drift:+,.0f} KiB between the medians of the halves"
+    yield f"RSS over {scale['growth']['trips']:,} round trips", "none beyond noise", seen
+
+
+def main() -> None:
+    from tests.bench import __main__ as bench
+
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.scale")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--millions", type=int, default=TIMES, help="round trips of the long run")
+    asked = parser.parse_args()
+    build = "compiled" if builds.guard("compiled") else "pure"
+    scale = {
+        "build": build,
+        "idle": idle(build),
+        "open": many_open(build, asked.rounds, asked.seconds),
+        "flood": flood(build, asked.rounds, asked.seconds),
+        "growth": growth(build, asked.millions),
+    }
+    for row in rows(scale):
+        print(" | ".join(row))
+    if (where := bench.DOCS / bench.JSON).exists():
+        bench.write(bench.DOCS, json.loads(where.read_text()) | {"scale": scale})
+
+
+if __name__ == "__main__":
+    main()

@@ -49,10 +49,12 @@ class Contest:
         self._stack.close()
 
 
-def once(candidate: Running, agent: Agent, shape: Shape, seconds: float, how: Sequence[str] = ()) -> dict[str, float]:
+def once(
+    candidate: Running, agent: Agent, shape: Shape, seconds: float, how: Sequence[str] = (), held: int = 0
+) -> dict[str, float]:
     """Return one measurement: round trips per second, latencies and CPU per round trip in microseconds."""
     pids = candidate.pids
-    seen = load(candidate.address, shape, seconds, cpus=PLACES["load"], watch=[*pids, agent.process.pid], how=how)
+    seen = load(candidate.address, shape, seconds, cpus=PLACES["load"], watch=[*pids, agent.process.pid], how=how, held=held)
     trips = seen["round_trips"]
     return {
         "answered": seen["answered"],

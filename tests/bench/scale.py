@@ -66,7 +66,7 @@ def many_open(build: str, rounds: int, seconds: float) -> dict[str, list[float]]
     for _ in range(rounds):
         for held in HELD:
             with guarded(build, f"-hold={held}") as (guard, agent):
-                run = once(guard, agent, Shape(1, held + WINDOW), seconds, [f"-held={held}"])
+                run = once(guard, agent, Shape(1, held + WINDOW), seconds, held=held)
                 seen[str(held + WINDOW)].append(run["cpu_us"] / 2)
     return seen
 

@@ -70,7 +70,8 @@ def test_an_answer_without_fin_is_found_out(tmp_path):
 
 def test_what_the_agent_holds_is_answered_at_the_end(tmp_path):
     with Agent(tmp_path, how=["-hold=9"]) as agent:
-        seen = load(agent.address, Shape(1, 10), LENGTH_S, how=["-held=9", *SHORT])
+        seen = load(agent.address, Shape(1, 10), LENGTH_S, how=SHORT, held=9)
+    assert seen["unanswered"] == 0
     assert seen["answered"] > seen["round_trips"] > 0
 
 

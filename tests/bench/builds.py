@@ -26,10 +26,11 @@ def guard(build: str) -> tuple[list[str], Path] | None:
 
     Without a pure one it is this checkout's own source.
     """
-    program = GUARDS / build / "bin" / "spoe-guard"
-    command, home = ([str(program)], HOME) if program.exists() else ([sys.executable, "-m", "spoe_guard"], ROOT)
-    said = subprocess.run([*command, "version"], cwd=home, env=environment(), capture_output=True, text=True, check=True).stdout
-    return (command, home) if f"build {build}" in " ".join(said.split()) else None
+    python = GUARDS / build / "bin" / "python"  # not the script beside it, which names a path that may have moved
+    home = HOME if python.exists() else ROOT
+    command = [str(python) if python.exists() else sys.executable, "-m", "spoe_guard"]
+    done = subprocess.run([*command, "version"], cwd=home, env=environment(), capture_output=True, text=True, check=False)
+    return (command, home) if f"build {build}" in " ".join(done.stdout.split()) else None
 
 
 def build_go(folder: Path, target: Path, *packages: str) -> None:

@@ -36,7 +36,7 @@ builds: .cache/builds/.made ## the package without compiling and compiled, in .c
 
 # By file, so that what a file's tests share (an image, an HAProxy) is made once; loadgroup does not group with pytest 9.2.
 test: venv peers ## all tests
-	@$(MAKE) --no-print-directory --keep-going haproxies agents || [ "$${CI:-}" != true ] # without them a test is skipped
+	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals builds) || [ "$${CI:-}" != true ] # without them a test is skipped
 	SPOE_GUARD_EXPECT_BUILD=pure $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 compiled: peers haproxies builds ## the tests on the compiled build: all of wire, core and net, and some with real peers
@@ -68,10 +68,10 @@ rivals: venv ## what the bench measures with and against, in .cache/bench: load 
 
 bench: ROUNDS ?= 7
 bench: SECONDS ?= 2
-bench: venv peers haproxies rivals ## what the guard costs against other proxies; writes docs/benchmarks.*. SHAPES=, CANDIDATES=: a part
+bench: venv peers haproxies rivals builds ## what the guard costs against other proxies; writes docs/benchmarks.*. SHAPES=, CANDIDATES=: a part
 	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS) --shapes "$(SHAPES)" --candidates "$(CANDIDATES)"
 
-bench-scale: venv rivals ## many sessions, many open NOTIFYs, a flood of anomalies, 20 million round trips; joins docs/benchmarks.*
+bench-scale: venv rivals builds ## many sessions, many open NOTIFYs, a flood of anomalies, 20 million round trips; joins docs/benchmarks.*
 	@$(BIN)/python -m tests.bench.scale $(ARGS)
 
 briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside it

@@ -191,7 +191,7 @@ def _haproxy() -> str:
 
 
 def _build(name: str) -> Callable[[], str]:
-    return lambda: "" if builds.guard(name) else f"there is no {name} build in .cache/builds"
+    return lambda: "" if builds.guard(name) else "make builds (it needs a C compiler)"
 
 
 CANDIDATES: Final = {

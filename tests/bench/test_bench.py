@@ -86,8 +86,6 @@ def test_an_answer_that_never_comes_is_said(tmp_path):
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_a_candidate_is_measured(name):
     if why := CANDIDATES[name].lacks():
-        if "compiled" in name:
-            pytest.skip(why)
         missing(CANDIDATES[name].label, why)
     told = measure.contest([name], Shape(4, 2), 2, LENGTH_S, print, SHORT)[name]
     assert len(told["runs"]) == 2

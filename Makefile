@@ -11,7 +11,7 @@ REQUESTS ?= 200
 ON_BOTH := $(addprefix tests/,wire core properties captures net settings observe lab fuzz test_build.py test_cli.py test_run.py) \
 	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
 
-.PHONY: help venv peers haproxies agents rivals builds test compiled hazards continuity fuzz soak bench bench-scale briefly check static
+.PHONY: help venv peers haproxies agents rivals builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage demo docs fmt image clean
 
 help: ## this list
@@ -35,14 +35,17 @@ builds: .cache/builds/.made ## the package without compiling and compiled, in .c
 	@.ci/builds
 
 # By file, so that what a file's tests share (an image, an HAProxy) is made once; loadgroup does not group with pytest 9.2.
-test: venv peers ## all tests
+test: venv peers ## all tests but those of the container image
 	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals builds) || [ "$${CI:-}" != true ] # without them a test is skipped
-	SPOE_GUARD_EXPECT_BUILD=pure $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	EXPECTED_BUILD=pure $(BIN)/python -m pytest -m "not image" -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
 
 compiled: peers haproxies builds ## the tests on the compiled build: all of wire, core and net, and some with real peers
 	@.ci/tree
-	cd .cache/builds/tree && SPOE_GUARD_EXPECT_BUILD=compiled SPOE_GUARD_CAPTURES="$${SPOE_GUARD_CAPTURES:-$(CURDIR)/../shared/captures}" \
+	cd .cache/builds/tree && EXPECTED_BUILD=compiled SPOE_GUARD_CAPTURES="$${SPOE_GUARD_CAPTURES:-$(CURDIR)/../shared/captures}" \
 		PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -rfE -n $(JOBS) --dist loadfile $(ON_BOTH) $(ARGS)
+
+test-image: venv peers ## build the container image and run it: a compiler, and so minutes
+	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)
 
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
 	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job
@@ -79,7 +82,7 @@ briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside 
 	@$(BIN)/python -m tests.fuzz --seconds 180 --seed 1 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \
 	wait $$fuzz && exit $$soak
 
-check: static test compiled briefly coverage ## everything that must hold before a change goes in
+check: static test compiled test-image briefly coverage ## everything that must hold before a change goes in
 
 static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import pytest
 
 from spoe_guard.about import about
 
-EXPECTED = os.environ.get("SPOE_GUARD_EXPECT_BUILD", "pure")  # that they do is asserted by test_build.py
+EXPECTED = os.environ.get("EXPECTED_BUILD", "pure")  # that they do is asserted by test_build.py
 COMPILED = about()["compiled"] == "true"
 
 # For tests that put something else in the place of a function. They are the pure build's alone (see conftest.py): compiled

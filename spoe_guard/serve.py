@@ -18,6 +18,7 @@ from spoe_guard.net.guard import Guard
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
@@ -54,9 +55,10 @@ async def _serve(settings: Settings, log: Log) -> bool:
     routes = [_route(settings, index) for index in range(len(settings.routes))]
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _say_bug(log, context))
     rate = settings.log.anomaly_rate
-    observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s)
+    observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
     health = Health(observer.routes)
-    admin = Admin(health, Exposition(GuardCollector(observer.routes, about())))
+    live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
+    admin = Admin(health, Exposition(GuardCollector(observer.routes, about())), live)
     guard = Guard(routes, observer, reuse_port=settings.share_listen)
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(_signals())
@@ -73,8 +75,9 @@ async def _serve(settings: Settings, log: Log) -> bool:
             await guard.start()
         except ListenError as error:
             raise CannotRunError(error) from None
-        summing_up = asyncio.get_running_loop().create_task(_sum_up(observer))
-        at_exit.callback(summing_up.cancel)
+        for beside in (_sum_up(observer), live.keep()):
+            at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
+        live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in routes}
         health.listening = True
         log.say(
             "info",

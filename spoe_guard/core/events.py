@@ -106,7 +106,7 @@ class LinkLoss(enum.Enum):
     RETIRED = "retired"  # idle for ``links.retire``, closed from here
 
 
-SAMPLE_BYTES = 64  # how much of an anomaly's bytes its event carries
+SAMPLE_BYTES = 256  # how much of an anomaly's bytes its event carries
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class AnomalySeen:
     ``applied`` is False in observe mode. ``state`` is the session's state by name. ``type``, ``stream_id``,
     ``frame_id`` are None where the bytes have none; ``length`` is the announced length (bytes behind the
     prefix) or the number of bytes meant; ``offset`` counts the bytes that side had sent before these.
-    ``detail`` is a sentence for a person; ``sample`` the first 64 bytes meant.
+    ``detail`` is a sentence for a person; ``sample`` the first ``SAMPLE_BYTES`` bytes meant.
     """
 
     anomaly: Anomaly

@@ -1,11 +1,14 @@
-"""The admin address: GET /metrics, /healthz and /readyz."""
+"""The admin address: the live page, /api/status, /metrics, /healthz and /readyz."""
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
 from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.page import ASSETS, POLICY, Page
+from spoe_guard.observe.live.status import Live, as_json
 from spoe_guard.observe.metrics import Exposition
 
 MAX_REQUEST_BYTES: Final = 8192  # request line and header lines, to the empty line
@@ -15,6 +18,15 @@ _MAX_LINGER_BYTES: Final = 65536
 _LIMIT: Final = MAX_REQUEST_BYTES - len(b"\r\n\r\n")  # asyncio counts the bytes before the mark
 
 _TEXT: Final = "text/plain; charset=utf-8"
+_HTML: Final = "text/html; charset=utf-8"
+_JSON: Final = "application/json"
+_HEADERS: Final = f"""\
+Content-Security-Policy: {POLICY}\r
+X-Content-Type-Options: nosniff\r
+Referrer-Policy: no-referrer\r
+Cache-Control: no-store\r
+Connection: close\r
+"""
 _Answer = tuple[HTTPStatus, str, bytes]
 
 # Why no HTTP library: one GET per connection, answered and closed, has no corner a library would have to know. wsgiref, which
@@ -25,9 +37,18 @@ _Answer = tuple[HTTPStatus, str, bytes]
 class Admin:
     """Serves on the running loop between ``start`` and ``stop``."""
 
-    def __init__(self, health: Health, exposition: Exposition) -> None:
+    def __init__(self, health: Health, exposition: Exposition, live: Live) -> None:
         self._health = health
         self._exposition = exposition
+        self._live = live
+        self._page = Page()
+        self._paths: dict[str, Callable[[], Awaitable[_Answer]]] = {
+            "/": self._live_page,
+            "/api/status": self._status,
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+        }
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -82,14 +103,27 @@ class Admin:
             return "GET", _plain(HTTPStatus.BAD_REQUEST, "not HTTP/1.x\n")
         method, target, _version = words
         path = target.split("?", 1)[0]
-        if path not in ("/metrics", "/healthz", "/readyz"):
-            return method, _plain(HTTPStatus.NOT_FOUND, "there is /metrics, /healthz and /readyz\n")
+        if path not in self._paths and path not in ASSETS:
+            return method, _plain(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._paths)}\n")
         if method not in ("GET", "HEAD"):
             return method, _plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n")
-        if path == "/metrics":
-            return method, (HTTPStatus.OK, Exposition.CONTENT_TYPE, await self._exposition.render())
-        ready, why = (True, "ok\n") if path == "/healthz" else self._health.ready()
-        return method, _plain(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
+        return method, (HTTPStatus.OK, *ASSETS[path]) if path in ASSETS else await self._paths[path]()
+
+    async def _live_page(self) -> _Answer:
+        return HTTPStatus.OK, _HTML, await self._page.render(await self._live.status())
+
+    async def _status(self) -> _Answer:
+        return HTTPStatus.OK, _JSON, await as_json(await self._live.status())
+
+    async def _metrics(self) -> _Answer:
+        return HTTPStatus.OK, Exposition.CONTENT_TYPE, await self._exposition.render()
+
+    async def _healthz(self) -> _Answer:
+        return _plain(HTTPStatus.OK, "ok\n")
+
+    async def _readyz(self) -> _Answer:
+        ready, why = self._health.ready()
+        return _plain(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
 
 
 def _plain(status: HTTPStatus, text: str) -> _Answer:
@@ -101,6 +135,6 @@ def _encode(answer: _Answer, *, with_body: bool) -> bytes:
     allow = "Allow: GET, HEAD\r\n" if status is HTTPStatus.METHOD_NOT_ALLOWED else ""
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{allow}Connection: close\r\n\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{allow}{_HEADERS}\r\n"
     )
     return head.encode() + (body if with_body else b"")

@@ -5,7 +5,6 @@ from typing import Final
 
 from spoe_guard.core.anomalies import CATALOGUE, Action
 from spoe_guard.core.events import (
-    SAMPLE_BYTES,
     AgentUnreachable,
     AnomalySeen,
     DisconnectSeen,
@@ -20,6 +19,8 @@ from spoe_guard.core.events import (
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats, type_name
+
+HEX_BYTES: Final = 64  # of an anomaly's sample, in its line
 
 _Kind = tuple[str, str, str]  # route, event, anomaly ("" for other events)
 
@@ -100,7 +101,7 @@ class Journal:
             offset=seen.offset,
             open_notifies=seen.open_notifies,
             sentence=f"{sentence} ({seen.detail})" if seen.detail else sentence,
-            hex=bytes(seen.sample[:SAMPLE_BYTES]).hex(),
+            hex=seen.sample[:HEX_BYTES].hex(),
         )
 
     def unreachable(self, route: str, session: int, seen: AgentUnreachable) -> None:

@@ -21,12 +21,16 @@ from spoe_guard.core.events import (
 )
 from spoe_guard.core.tally import Tally
 from spoe_guard.observe.journal import Journal, SessionNotes
+from spoe_guard.observe.live.recent import Payload, Recent
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats, status_label, type_name
 
 
 class GuardObserver:
-    """An ``Observer`` (core/observer.py) for the given routes. ``lines`` per ``period_s`` bound each kind of log line."""
+    """An ``Observer`` (core/observer.py) for the given routes.
+
+    ``lines`` per ``period_s`` bound each kind of log line; ``payload`` says how much of the last anomalies' bytes is told.
+    """
 
     def __init__(
         self,
@@ -35,9 +39,11 @@ class GuardObserver:
         lines: int,
         period_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
+        payload: Payload = "full",
     ) -> None:
         self.routes: dict[str, RouteStats] = {name: RouteStats() for name in routes}
         self.journal = Journal(log, self.routes, lines, period_s, clock)
+        self.recent = Recent(clock, payload)
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
 
@@ -60,6 +66,7 @@ class GuardObserver:
         for event in events:
             self._seen(stats, notes, event)
             if isinstance(event, AnomalySeen):
+                self.recent.add(route, session, event)
                 self.journal.anomaly(route, session, event)
             elif isinstance(event, AgentUnreachable):
                 self.journal.unreachable(route, session, event)

@@ -94,6 +94,9 @@ def warnings(settings: Settings) -> list[str]:
         found += [f"routes[{index}].{note}" for note in _about_links(settings, route)]
         if settings.share_listen and route.listen.path is not None:
             found.append(f"routes[{index}].listen: share_listen has no effect on a Unix socket")
+    admin = settings.admin
+    if admin.listen is not None and admin.listen.path is None and admin.listen.host not in _LOOPBACKS and admin.payload == "full":
+        found.append("admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs and ACKs with an anomaly carry")
     return found
 
 

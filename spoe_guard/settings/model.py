@@ -198,9 +198,13 @@ class Route(Section):
 
 
 class Admin(Section):
-    """Where metrics and health are asked for; null: nowhere."""
+    """Where the live page, metrics and health are asked for; null: nowhere.
+
+    ``payload``: what the page tells of the bytes behind an anomaly: all, frame headers and names without values, or nothing.
+    """
 
     listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
+    payload: Literal["full", "headers", "off"] = "full"
 
 
 class Log(Section):

@@ -84,7 +84,7 @@ def test_what_an_anomaly_says_of_a_frame() -> None:
             offset=4711,
             open_notifies=1,
             detail="why",
-            sample=raw[:64],
+            sample=raw,
             applied=True,
         )
     ]
@@ -96,7 +96,8 @@ BYTES = [
     ("half a length",          b"\0\0",                    None,  2,      b"\0\0"),
     ("a length",               b"\0\0\1\0",                None,  256,    b"\0\0\1\0"),
     ("a length and a type",    b"\0\0\1\0\x67",            103,   256,    b"\0\0\1\0\x67"),
-    ("more than is shown",     b"\0\0\1\0" + b"\x67" * 99, 103,   256,    b"\0\0\1\0" + b"\x67" * 60),
+    ("all that is shown",      b"\0\0\1\0" + b"\x67" * 252, 103,  256,    b"\0\0\1\0" + b"\x67" * 252),
+    ("more than is shown",     b"\0\0\1\0" + b"\x67" * 253, 103,  256,    b"\0\0\1\0" + b"\x67" * 252),
 ]  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from spoe_guard.core.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.observe import admin as admin_module
 from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, REQUEST_S, Admin
 from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.page import POLICY
+from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 
@@ -65,7 +67,8 @@ class Served:
 async def serving(lines, sock: socket.socket | None = None) -> AsyncIterator[Served]:
     observer = GuardObserver(["default", "other"], lines.log(), 10)
     health = Health(observer.routes)
-    admin = Admin(health, Exposition(GuardCollector(observer.routes, {"version": "1"})))
+    live = Live(observer.routes, observer.recent.take, health, {"version": "1"})
+    admin = Admin(health, Exposition(GuardCollector(observer.routes, {"version": "1"})), live)
     sock = sock or socket.create_server(("127.0.0.1", 0))
     await admin.start(sock)
     try:
@@ -98,6 +101,36 @@ def test_metrics_are_served_in_the_text_format(on_admin):
         assert headers["Connection"] == "close"
         assert 'spoe_guard_connections_total{route="other"} 0.0' in body
         assert (await served.ask("GET /metrics?name[]=x"))[0] == 200
+
+    on_admin(talk)
+
+
+PATHS = [
+    ("/", "text/html; charset=utf-8", "<!doctype html>"),
+    ("/api/status", "application/json", '{"version": 1, '),
+    ("/live.css", "text/css; charset=utf-8", ":root {"),
+    ("/live.js", "text/javascript; charset=utf-8", '"use strict";'),
+    ("/icon.svg", "image/svg+xml", "<svg "),
+]
+
+
+@pytest.mark.parametrize(("path", "content_type", "start"), PATHS)
+def test_the_live_page_and_what_belongs_to_it_is_served(on_admin, path, content_type, start):
+    async def talk(served: Served) -> None:
+        status, headers, body = await served.ask(f"GET {path}?x")
+        assert (status, headers["Content-Type"], body[: len(start)]) == (200, content_type, start)
+
+    on_admin(talk)
+
+
+@pytest.mark.parametrize("path", ["/", "/api/status", "/metrics", "/readyz", "/nothing", "/live.js"])
+def test_every_answer_tells_a_browser_to_run_nothing_it_did_not_get_here_and_to_keep_nothing(on_admin, path):
+    async def talk(served: Served) -> None:
+        _status, headers, _body = await served.ask(f"GET {path}")
+        assert headers["Content-Security-Policy"] == POLICY
+        assert "unsafe" not in POLICY
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
 
     on_admin(talk)
 
@@ -140,10 +173,14 @@ def test_health_is_that_it_serves_and_readiness_that_haproxy_could_be_served(on_
 
 
 ANSWERS = [
-    ("GET /", 404),
+    ("GET /nothing", 404),
+    ("GET /page.html", 404),
+    ("GET /live.css/", 404),
     ("GET /metrics/", 404),
     ("POST /nothing", 404),
     ("POST /metrics", 405),
+    ("POST /", 405),
+    ("PUT /live.js", 405),
     ("DELETE /healthz", 405),
     ("GET  /healthz", 400),
     ("/healthz", 400),

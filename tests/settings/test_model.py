@@ -43,7 +43,7 @@ def test_defaults_are_designs(from_yaml):
 
 
 # Not in design.md: agent profiles, and the settings they are made of.
-BESIDE_DESIGN = {"share_listen", *(f"routes[0].hello.{name}" for name in ("profile", "always_offer", "keys"))}
+BESIDE_DESIGN = {"share_listen", "admin.payload", *(f"routes[0].hello.{name}" for name in ("profile", "always_offer", "keys"))}
 
 
 def test_every_key_of_design_is_a_key_and_there_are_no_others(from_yaml):

@@ -1,0 +1,98 @@
+"""What the last minutes looked like: each route's numbers, sampled at a fixed interval beside the data path."""
+
+import math
+from array import array
+from collections.abc import Mapping
+from typing import Final
+
+from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.observe.stats import RouteStats
+from spoe_guard.wire import frame
+
+STEP_S: Final = 5.0
+POINTS: Final = 120  # ten minutes
+
+# Counted within the step; the window's sum is what the page calls recent.
+COUNTED: Final = ("anomalies", "unanswered", "internal_errors")
+SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
+
+Window = dict[str, int]
+
+
+def totals(stats: RouteStats) -> dict[str, int]:
+    """Return what the route has counted since the start; each is a counter of ``/metrics``, or a sum over its labels."""
+    return {
+        "sessions": stats.connections,
+        "notifies": stats.tally.frames_to_agent[frame.NOTIFY],
+        "acks": stats.tally.frames_to_haproxy[frame.ACK],
+        "bytes_to_agent": stats.tally.bytes_to_agent,
+        "bytes_to_haproxy": stats.tally.bytes_to_haproxy,
+        "anomalies": stats.anomalies.total(),
+        "unanswered": stats.unanswered.total(),
+        "internal_errors": stats.internal_errors,
+    }
+
+
+def quantile(share: float, counts: list[int]) -> float:
+    """Return an ACK latency in seconds that ``share`` of those in ``counts`` (per bucket) stay within; NaN where there are none.
+
+    Within a bucket evenly spread, and the last bound for what is beyond it, as Prometheus's ``histogram_quantile`` has it.
+    """
+    rank = share * sum(counts)
+    if not rank:
+        return math.nan
+    below = 0
+    for upper, lower, count in zip(ACK_BUCKETS, (0.0, *ACK_BUCKETS), counts, strict=False):
+        if count and below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below += count
+    return ACK_BUCKETS[-1]
+
+
+class RouteHistory:
+    """The last ``POINTS`` samples of one route, oldest first, by name in ``series``."""
+
+    __slots__ = ("_buckets", "_totals", "series")
+
+    def __init__(self) -> None:
+        self.series = {name: array("d") for name in SERIES}
+        self._totals = totals(RouteStats())
+        self._buckets = list(RouteStats().tally.ack_buckets)
+
+    def sample(self, stats: RouteStats, seconds: float) -> None:
+        """Add a point; ``seconds`` are what passed since the last one."""
+        now, buckets = totals(stats), list(stats.tally.ack_buckets)
+        latencies = [count - before for count, before in zip(buckets, self._buckets, strict=True)]
+        point: dict[str, float] = {name: now[name] - self._totals[name] for name in COUNTED}
+        point["sessions"] = stats.open
+        point["open_notifies"] = stats.tally.open_notifies
+        point["notifies_per_s"] = (now["notifies"] - self._totals["notifies"]) / seconds
+        point["acks_per_s"] = (now["acks"] - self._totals["acks"]) / seconds
+        point["ack_p50_s"] = quantile(0.5, latencies)
+        point["ack_p99_s"] = quantile(0.99, latencies)
+        for name, values in self.series.items():
+            if len(values) == POINTS:
+                del values[0]
+            values.append(point[name])
+        self._totals, self._buckets = now, buckets
+
+    def window(self, stats: RouteStats) -> Window:
+        """Return what was counted within the samples and since the last one."""
+        now = totals(stats)
+        return {name: int(sum(self.series[name])) + now[name] - self._totals[name] for name in COUNTED}
+
+
+class History:
+    """Of all routes. The numbers are looked up at each sample: another process's sums may be other objects each time."""
+
+    def __init__(self, routes: Mapping[str, RouteStats], now: float) -> None:
+        self._routes = routes
+        self._sampled_at = now
+        self.of = {name: RouteHistory() for name in routes}
+
+    def sample(self, now: float) -> None:
+        """Add a point to each route; nothing where no time has passed."""
+        seconds, self._sampled_at = now - self._sampled_at, now
+        if seconds > 0:
+            for name, stats in self._routes.items():
+                self.of[name].sample(stats, seconds)

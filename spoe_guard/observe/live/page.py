@@ -1,0 +1,104 @@
+"""The live page: ``/api/status`` for a person. Everything a peer wrote is text: the template escapes whatever it is handed."""
+
+import asyncio
+from collections.abc import Mapping
+from importlib.resources import files
+from itertools import groupby
+from typing import Any, Final
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from spoe_guard.observe.live import words
+from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, OK, Status
+
+# What every answer says to a browser: from here alone, in no frame, and no script or style but ours.
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+# A sparkline's own units; the style sheet makes it as wide as there is room.
+WIDTH: Final = 120
+HEIGHT: Final = 24
+
+# What a route shows at a glance: label, key of the history, how it is written
+FIGURES: Final = (
+    ("NOTIFYs", "notifies_per_s", words.per_s),
+    ("Open NOTIFYs", "open_notifies", words.count),
+    ("ACK latency, p99", "ack_p99_s", words.seconds),
+    ("Sessions", "sessions", words.count),
+    ("Anomalies", "anomalies", words.count),
+    ("Unanswered", "unanswered", words.count),
+)
+
+# By level: a shape beside the colour, and a word; nothing where the route's own sentence says it
+MARKS: Final = {OK: ("●", "served"), ATTENTION: ("▲", "attention"), DOWN: ("■", "down"), IDLE: ("○", "")}
+
+_FOLDER: Final = files(__package__)
+ASSETS: Final = {
+    f"/{name}": (content_type, (_FOLDER / name).read_bytes())
+    for name, content_type in (
+        ("live.css", "text/css; charset=utf-8"),
+        ("live.js", "text/javascript; charset=utf-8"),
+        ("icon.svg", "image/svg+xml"),
+    )
+}
+
+
+class Page:
+    """Compiles its template once, which takes a while: to be made before there is traffic."""
+
+    def __init__(self) -> None:
+        loader = DictLoader({"page.html": (_FOLDER / "page.html").read_text("utf-8")})
+        # Not `select_autoescape`, which goes by a file's ending: there is no page here without escaping.
+        environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.pairs):
+            environment.filters[write.__name__] = write
+        environment.globals.update(figures=figures, marks=MARKS, width=WIDTH, height=HEIGHT)
+        self._template = environment.get_template("page.html")
+
+    async def render(self, status: Status) -> bytes:
+        """Return the page in HTML. Gives way to traffic behind every route and anomaly."""
+        parts: list[str] = []
+        for part in self._template.generate(status):
+            parts.append(part)
+            if "</article>" in part:
+                await asyncio.sleep(0)
+        return "".join(parts).encode()
+
+
+def figures(route: Mapping[str, Any], points: int, step_s: float) -> list[dict[str, Any]]:
+    """Return each figure of a route: its label, its value as text, what the sparkline shows in words, and its paths."""
+    shown = []
+    for label, key, write in FIGURES:
+        history = route["history"][key]
+        last = history[-1] if history else None
+        value = route["window"].get(key, route["now"].get(key, last))
+        recent = key in route["window"]
+        most = write(max((point for point in history if point is not None), default=None)) if history else ""
+        told = f"the last {words.ago(step_s * len(history))}: at most {most}" if history else "nothing sampled yet"
+        shown.append(
+            {
+                "label": label,
+                "text": write(value),
+                "told": told,
+                "paths": paths(history, points),
+                "recent": recent,
+                "most": "" if recent else most,
+                "wrong": recent and bool(value),
+            }
+        )
+    return shown
+
+
+def paths(history: list[float | None], points: int) -> list[str]:
+    """Return SVG path data, a line per stretch without gaps, the newest of at most ``points`` at the right edge."""
+    top = max((point for point in history if point is not None), default=0) or 1
+    first = points - len(history)
+    drawn = []
+    for gap, stretch in groupby(enumerate(history, first), key=lambda point: point[1] is None):
+        if not gap:
+            line = [(at / (points - 1) * WIDTH, HEIGHT - 1 - (value or 0) / top * (HEIGHT - 2)) for at, value in stretch]
+            line = [(line[0][0] - 1, line[0][1]), *line] if len(line) == 1 else line  # a lone point has to be seen
+            drawn.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line))
+    return drawn

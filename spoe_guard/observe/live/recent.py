@@ -1,0 +1,67 @@
+"""The last anomalies of all routes, each with the bytes it was about."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from spoe_guard.core.anomalies import CATALOGUE
+from spoe_guard.core.events import AnomalySeen
+from spoe_guard.observe.live.frames import explain
+from spoe_guard.observe.logs import MAX_TEXT, printable
+from spoe_guard.observe.stats import type_name
+
+KEPT: Final = 50
+
+Payload = Literal["full", "headers", "off"]
+Note = dict[str, Any]
+
+
+class Recent:
+    """Keeps references, and puts them into words only when somebody asks: an anomaly may come ten thousand times a second.
+
+    ``payload``: how much of what the peers wrote is told: all, frame headers and names without values, or nothing of it.
+    """
+
+    def __init__(self, clock: Callable[[], float], payload: Payload = "full") -> None:
+        self._clock = clock
+        self._payload = payload
+        self._count = 0
+        self._kept: deque[tuple[int, float, str, int, AnomalySeen]] = deque(maxlen=KEPT)
+
+    def add(self, route: str, session: int, seen: AnomalySeen) -> None:
+        """Keep it, and forget the oldest where there are more than ``KEPT``."""
+        self._count += 1
+        self._kept.append((self._count, self._clock(), route, session, seen))
+
+    def take(self) -> list[Note]:
+        """Return them, newest first, as JSON can carry them. ``at`` are seconds of the monotonic clock all processes share."""
+        return [self._note(*entry) for entry in reversed(self._kept)]
+
+    def _note(self, number: int, at: float, route: str, session: int, seen: AnomalySeen) -> Note:
+        row = CATALOGUE[seen.anomaly]
+        return {
+            "id": str(number),
+            "at": at,
+            "route": route,
+            "session": session,
+            "side": seen.side.value,
+            "anomaly": seen.anomaly.value,
+            "action": seen.action.value,
+            "applied": seen.applied,
+            "state": seen.state,
+            "type": None if seen.type is None else type_name(seen.type),
+            "stream_id": seen.stream_id,
+            "frame_id": seen.frame_id,
+            "length": seen.length,
+            "offset": seen.offset,
+            "open_notifies": seen.open_notifies,
+            "sentence": row.sentence,
+            "detail": printable(seen.detail[:MAX_TEXT]) if self._payload == "full" else "",
+            "frame": [] if self._payload == "off" else explain(seen.sample, values=self._payload == "full"),
+            "hex": seen.sample.hex() if self._payload == "full" else "",
+        }
+
+
+def newest(notes: list[Note]) -> list[Note]:
+    """Return the last ``KEPT`` of several processes' notes together, newest first; ids must differ."""
+    return sorted(notes, key=lambda note: -note["at"])[:KEPT]

@@ -1,0 +1,168 @@
+"""How everything does, as one JSON value: ``/api/status``. The page and ``spoe-guard top`` are views of it."""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S, History, quantile, totals
+from spoe_guard.observe.live.recent import Note
+from spoe_guard.observe.logs import printable
+from spoe_guard.observe.stats import RouteStats
+
+VERSION: Final = 1  # of the shape; a key may be added without another one
+DIGITS: Final = 4  # of a sample
+
+DOWN: Final = "down"  # the agent cannot be reached
+ATTENTION: Final = "attention"  # something was wrong in the window
+OK: Final = "ok"
+IDLE: Final = "idle"  # HAProxy is not connected
+_WORST_FIRST: Final = (DOWN, ATTENTION, OK, IDLE)
+
+Status = dict[str, Any]
+
+
+class Live:
+    """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run beside them.
+
+    ``mode`` is the setting. ``places``: by route, where it listens and its agents, for people; known when everything listens.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, RouteStats],
+        recent: Callable[[], list[Note]],
+        health: Health,
+        build: Mapping[str, str],
+        mode: str = "enforce",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.places: dict[str, tuple[str, str]] = {}
+        self.history = History(routes, clock())
+        self._routes = routes
+        self._recent = recent
+        self._health = health
+        self._guard = {**build, "mode": mode}
+        self._clock = clock
+        self._started_at = clock()
+
+    async def keep(self) -> None:
+        """Sample every ``STEP_S`` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(STEP_S)
+            self.history.sample(self._clock())
+
+    async def status(self) -> Status:
+        """Return it all, as docs/live.md describes it. Gives way to traffic after each route."""
+        now = self._clock()
+        routes = []
+        for name, stats in self._routes.items():
+            routes.append(self._route(name, stats))
+            await asyncio.sleep(0)
+        level, sentence = self._verdict([route["level"] for route in routes])
+        notes = self._recent()
+        wall = datetime.now(UTC).timestamp()  # noqa: TID251 for people: it says when, nothing is measured by it
+        for note in notes:
+            note["ago_s"] = round(now - note.pop("at"), 3)
+            note["at"] = _utc(wall - note["ago_s"])
+        return {
+            "version": VERSION,
+            "at": _utc(wall),
+            "guard": {**self._guard, "up_s": round(now - self._started_at, 3)},
+            "level": level,
+            "sentence": sentence,
+            "step_s": STEP_S,
+            "points": POINTS,
+            "routes": routes,
+            "anomalies": notes,
+        }
+
+    def _route(self, name: str, stats: RouteStats) -> Status:
+        history = self.history.of[name]
+        window = history.window(stats)
+        level, sentence = _judged(stats, window)
+        listen, agent = self.places.get(name, ("", ""))
+        return {
+            "name": name,
+            "listen": listen,
+            "agent": agent,
+            "level": level,
+            "sentence": sentence,
+            "agent_up": stats.agent_up,
+            "now": {
+                "sessions": stats.open,
+                "open_notifies": stats.tally.open_notifies,
+                "parked_notifies": stats.tally.parked_notifies,
+                "held_bytes": stats.tally.held_bytes,
+                "agent_links": stats.links,
+            },
+            "total": totals(stats),
+            "ack_seconds": {f"p{share * 100:g}": _number(quantile(share, stats.tally.ack_buckets)) for share in (0.5, 0.99)},
+            "window": window,
+            "anomalies": [
+                {"side": side, "anomaly": anomaly, "action": action, "applied": applied == "true", "count": count}
+                for (side, anomaly, action, applied), count in stats.anomalies.most_common()
+            ],
+            "unanswered": {reason: count for (reason,), count in stats.unanswered.items()},
+            "history": {key: [_number(value) for value in history.series[key]] for key in SERIES},
+        }
+
+    def _verdict(self, levels: list[str]) -> tuple[str, str]:
+        if self._health.draining:
+            return ATTENTION, "Draining: the guard is stopping."
+        if not self._health.listening:
+            return ATTENTION, "Not listening yet."
+        level = min(levels, key=_WORST_FIRST.index)
+        count, all_of_them = levels.count(level), len(levels)
+        of = "The route" if all_of_them == 1 else f"{count} of {all_of_them} routes"
+        few = count == 1
+        return level, {
+            DOWN: f"{of} {'has' if few else 'have'} no agent.",
+            ATTENTION: f"{of} {'needs' if few else 'need'} a look.",
+            OK: "All is well.",
+            IDLE: "HAProxy is not connected.",
+        }[level]
+
+
+def _judged(stats: RouteStats, window: Mapping[str, int]) -> tuple[str, str]:
+    """Return a route's level, and why, in words."""
+    wrong = [f"{count} {_NAMES[name][count != 1]}" for name in COUNTED if (count := window[name])]
+    if stats.agent_up is False:
+        return DOWN, f"The agent is unreachable: {printable(stats.agent_detail)}"
+    if wrong:
+        return ATTENTION, f"{', '.join(wrong)} in the last {STEP_S * POINTS / 60:g} minutes"
+    if not stats.open:
+        return IDLE, "HAProxy is not connected" if stats.connections else "HAProxy has not connected yet"
+    return OK, "Served"
+
+
+_NAMES: Final = {
+    "anomalies": ("anomaly", "anomalies"),
+    "unanswered": ("NOTIFY unanswered", "NOTIFYs unanswered"),
+    "internal_errors": ("internal error", "internal errors"),
+}
+
+
+def _number(value: float) -> float | None:
+    """Return what is worth saying of a sample; None for NaN, which JSON cannot carry."""
+    if math.isnan(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def as_json(status: Status) -> bytes:
+    """Return ``status`` as JSON. Gives way to traffic after each route: the whole would be milliseconds with many."""
+    routes = []
+    for route in status["routes"]:
+        routes.append(json.dumps(route))
+        await asyncio.sleep(0)
+    rest = json.dumps({key: value for key, value in status.items() if key != "routes"})
+    return f'{rest[:-1]}, "routes": [{", ".join(routes)}]}}\n'.encode()

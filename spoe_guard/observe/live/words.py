@@ -1,0 +1,53 @@
+"""Numbers as people read them, on the page and in the terminal."""
+
+from typing import Final
+
+NOTHING: Final = "\N{EN DASH}"  # not known, or not yet
+
+
+def count(value: float | None) -> str:
+    """Return a number in few digits: 0.25, 9.5, 950, 12.3k, 3.4M."""
+    if value is None:
+        return NOTHING
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= limit:
+            return f"{value / (1e3 if unit == 'k' else limit):.3g}{unit}"
+    return _short(value)
+
+
+def per_s(value: float | None) -> str:
+    """Return a rate: 9.5/s, 12.3k/s."""
+    return NOTHING if value is None else f"{count(value)}/s"
+
+
+def size(value: float) -> str:
+    """Return bytes: 950 B, 1.2 MB."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value:g} B"
+
+
+def seconds(value: float | None) -> str:
+    """Return a short time: 0.82 ms, 42 ms, 1.2 s."""
+    if value is None:
+        return NOTHING
+    return f"{_short(value)} s" if value >= 1 else f"{_short(value * 1000)} ms"
+
+
+def _short(value: float) -> str:
+    digits = 0 if value >= 10 else 1 if value >= 1 else 2  # noqa: PLR2004
+    return f"{value:.{digits}f}".removesuffix(".0").removesuffix(".00")
+
+
+def ago(value: float) -> str:
+    """Return a time that has passed, in its largest unit: 12 s, 3 min, 2 h, 5 d."""
+    for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if value >= limit:
+            return f"{value // limit:.0f} {unit}"
+    return f"{max(value, 0):.0f} s"
+
+
+def pairs(hexes: str) -> str:
+    """Return hex digits by byte, so that a line can break between them."""
+    return " ".join(hexes[at : at + 2] for at in range(0, len(hexes), 2))

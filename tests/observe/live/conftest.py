@@ -1,0 +1,86 @@
+"""A scene served by the real admin code in a thread of its own, and Debian's Chromium to look at it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Self
+from urllib.request import urlopen
+
+import pytest
+
+from spoe_guard.observe.admin import Admin
+from spoe_guard.observe.metrics import Exposition, GuardCollector
+from tests.observe.conftest import Lines
+from tests.observe.live.scenes import ALL, BUILD, Scene
+from tests.peers import missing, need
+
+
+class Served:
+    """An admin address for one scene after another. What a test changes in a scene it changes between two requests."""
+
+    def __init__(self) -> None:
+        self.scene = Scene(Lines().log(level="error"))
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://{}:{}".format(*self.sock.getsockname())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="admin")
+        self._admin: Admin | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def show(self, scene: Scene) -> Scene:
+        asyncio.run_coroutine_threadsafe(self._show(scene), self._loop).result(5)
+        return scene
+
+    async def _show(self, scene: Scene) -> None:
+        if self._admin is not None:
+            await self._admin.stop()
+        self.scene = scene
+        self._admin = Admin(scene.health, Exposition(GuardCollector(scene.observer.routes, BUILD)), scene.live)
+        await self._admin.start(self.sock.dup())
+
+    def stop(self) -> None:
+        """Answer nobody any more, as a guard that is gone."""
+        if self._admin is not None:
+            asyncio.run_coroutine_threadsafe(self._admin.stop(), self._loop).result(5)
+            self._admin = None
+        self.sock.close()
+
+    def ask(self, path: str) -> str:
+        with urlopen(self.url + path, timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with Served() as one:
+        yield one
+
+
+@pytest.fixture
+def show(served):
+    """Serve a scene by its name; return it."""
+    return lambda name, **more: served.show(ALL[name](Lines().log(level="error"), **more))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    chromium = need("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright not found", "pip install playwright")
+    with sync_playwright() as play:
+        one = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        yield one
+        one.close()

@@ -1,0 +1,188 @@
+"""States of a guard to look at: an observer and its history, filled as sessions would."""
+
+import math
+from collections.abc import Callable
+
+from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.events import (
+    AgentReady,
+    AgentUnreachable,
+    AnomalySeen,
+    DialFailure,
+    NotifiesUnanswered,
+    UnansweredReason,
+)
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.history import POINTS, STEP_S
+from spoe_guard.observe.live.recent import Payload
+from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.wire import actions, frame, kv, messages, typed_data
+
+BUILD = {"version": "0.1.0", "python": "3.11.7", "loop": "uvloop", "compiled": "false"}
+
+# What a peer may call a message, a variable or itself, hoping that somebody's browser reads it.
+HOSTILE = (
+    "<script>window.owned = 1</script>",
+    '"><img src=x onerror="window.owned = 2">',
+    "'\"></p></article></details><h1 id=verdict>All is well.</h1>",
+    "{{ 7 * 7 }}{% raw %}",
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scene:
+    """A guard that has ``routes`` and serves nobody."""
+
+    def __init__(self, log, *routes: str, mode: str = "enforce", payload: Payload = "full") -> None:
+        self.clock = Clock()
+        self.observer = GuardObserver(routes or ("default",), log, 10, clock=self.clock, payload=payload)
+        self.health = Health(self.observer.routes)
+        self.health.listening = True
+        self.live = Live(self.observer.routes, self.observer.recent.take, self.health, BUILD, mode, self.clock)
+        self.live.places = {name: (f"127.0.0.1:{12345 + at}", f"10.0.3.{at + 7}:9000") for at, name in enumerate(routes)}
+        self._next = 0
+
+    def session(self, route: str) -> int:
+        self._next += 1
+        self.observer.session_opened(route, self._next, "127.0.0.1:5000")
+        self.observer.seen(route, self._next, [AgentReady(16380, "pipelining", healthcheck=False)])
+        self.observer.link_opened(route)
+        return self._next
+
+    def acks(self, route: str, count: int, seconds: float) -> None:
+        """NOTIFYs that came and were answered."""
+        tally = self.observer.routes[route].tally
+        tally.frames_to_agent[frame.NOTIFY] += count
+        tally.frames_to_haproxy[frame.ACK] += count
+        tally.bytes_to_agent += 320 * count
+        tally.bytes_to_haproxy += 60 * count
+        for share, late in ((0.9, 1.0), (0.09, 3.0), (0.01, 10.0)):
+            for _ in range(math.ceil(count * share)):
+                tally.observe_ack(seconds * late)
+
+    def step(self, times: int = 1, each: Callable[[int], None] = lambda _step: None) -> None:
+        for at in range(times):
+            each(at)
+            self.clock.now += STEP_S
+            self.live.history.sample(self.clock.now)
+
+    def traffic(self, steps: int = POINTS + 5) -> None:
+        """Something that looks like an evening."""
+
+        def busy(step: int) -> None:
+            for at, route in enumerate(self.observer.routes):
+                wave = 1 + 0.4 * math.sin(step / 9 + at) + 0.15 * math.sin(step * 1.7 + at)
+                self.acks(route, int(60 * wave / (1 + at % 3)), 0.0018 * (1 + 0.5 * math.sin(step / 17 + at)))
+                self.observer.routes[route].tally.open_notifies = int(3 * wave)
+
+        self.step(steps, busy)
+
+    def anomaly(self, route: str, session: int, anomaly: Anomaly, action: Action, sample: bytes = b"", **more) -> None:
+        parsed = frame.parse(sample) if len(sample) > frame.IDS_AT else None
+        ids = {"type": parsed.type, "stream_id": parsed.stream_id, "frame_id": parsed.frame_id} if parsed else {}
+        length = frame.length_at(sample, 0) if len(sample) >= frame.LENGTH_BYTES else len(sample)
+        fields = {"side": Side.AGENT, "state": "RUNNING", "length": length, **ids, **more}
+        self.observer.seen(route, session, [AnomalySeen(anomaly=anomaly, action=action, sample=sample[:256], **fields)])
+
+
+def just_started(log) -> Scene:
+    return Scene(log, "default")
+
+
+def healthy(log) -> Scene:
+    scene = Scene(log, "checkout", "login")
+    for _ in range(6):
+        scene.session("checkout")
+        scene.session("login")
+    scene.traffic()
+    return scene
+
+
+def agent_down(log) -> Scene:
+    scene = healthy(log)
+    refused = AgentUnreachable(DialFailure.REFUSED, "10.0.3.8:9000: Connection refused")
+    scene.observer.seen("login", 2, [refused, NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3)])
+
+    def quiet(_step: int) -> None:
+        scene.acks("checkout", 55, 0.002)
+        scene.observer.routes["login"].tally.open_notifies = 0
+        scene.observer.seen("login", 2, [refused])
+
+    scene.step(9, quiet)
+    return scene
+
+
+def ack(stream_id: int, name: bytes, value: bytes) -> bytes:
+    return frame.encode(frame.ACK, stream_id, 1, actions.set_var(actions.SCOPE_TXN, name, typed_data.STR, value))
+
+
+def notify(stream_id: int, name: bytes, *args: kv.Pair) -> bytes:
+    return frame.encode(frame.NOTIFY, stream_id, 1, messages.encode([messages.Message(name, list(args))]))
+
+
+def anomalies(log, payload: Payload = "full") -> Scene:
+    scene = Scene(log, "checkout", "login", payload=payload)
+    sessions = {name: scene.session(name) for name in ("checkout", "login")}
+    scene.traffic()
+    for step in range(7):
+        scene.anomaly("checkout", sessions["checkout"], Anomaly.UNMATCHED_ACK, Action.DROP, ack(90 + step, b"score", b"12"))
+        scene.step(3, lambda step: [scene.acks(route, 50 + step, 0.002) for route in sessions])
+    hostile(scene, "checkout", sessions["checkout"])
+    scene.anomaly("checkout", 1, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=4096)
+    scene.step(1, lambda _step: [scene.acks(route, 50, 0.002) for route in sessions])
+    scene.anomaly("login", 2, Anomaly.NOT_SPOP, Action.CLOSE, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", side=Side.HAPROXY,
+                  state="HELLO", detail="HTTP")  # fmt: skip
+    scene.anomaly("checkout", 1, Anomaly.DISCONNECT_BEFORE_ACK, Action.REORDER, frame.encode(
+        frame.AGENT_DISCONNECT, 0, 0, kv.encode([
+            kv.Pair(b"status-code", typed_data.UINT32, 0), kv.Pair(b"message", typed_data.STR, b"idle timeout")])),
+        open_notifies=3, offset=88123)  # fmt: skip
+    scene.clock.now += 2.5
+    return scene
+
+
+def hostile(scene: Scene, route: str, session: int) -> None:
+    """Each hostile text as the name of a message, of an argument, of a variable, as a value, and as what the guard quotes."""
+    for at, text in enumerate(HOSTILE):
+        name = text.encode()
+        ip = kv.Pair(b"client_ip", typed_data.STR, b"198.51.100.7")
+        sample = notify(7 + 2 * at, name, ip, kv.Pair(name, typed_data.STR, name))
+        scene.anomaly(route, session, Anomaly.NOTIFY_DUPLICATE, Action.PASS, sample, side=Side.HAPROXY, detail=text)
+        scene.anomaly(route, session, Anomaly.DUPLICATE_ACK, Action.DROP, ack(8 + 2 * at, name, name), open_notifies=at)
+    scene.observer.routes[route].agent_detail = HOSTILE[0]
+
+
+def many_routes(log) -> Scene:
+    scene = Scene(log, *(f"team-{at:02}-bot-detection" for at in range(40)))
+    for at, name in enumerate(scene.observer.routes):
+        if at % 7:
+            scene.session(name)
+    scene.traffic(40)
+    scene.observer.seen("team-11-bot-detection", 3, [AgentUnreachable(DialFailure.TIMEOUT, "10.0.3.18:9000: no answer in 1 s")])
+    scene.anomaly("team-05-bot-detection", 2, Anomaly.EMPTY_ACK, Action.PASS, frame.encode(frame.ACK, 1, 1))
+    return scene
+
+
+def draining_observer(log) -> Scene:
+    scene = Scene(log, "default", mode="observe")
+    scene.anomaly("default", scene.session("default"), Anomaly.MISSING_FIN, Action.REPAIR,
+                  frame.encode(frame.ACK, 5, 1, b"", flags=0), applied=False)  # fmt: skip
+    scene.health.draining = True
+    return scene
+
+
+ALL: dict[str, Callable[..., Scene]] = {
+    "just-started": just_started,
+    "healthy": healthy,
+    "agent-down": agent_down,
+    "anomalies": anomalies,
+    "many-routes": many_routes,
+    "observe": draining_observer,
+}

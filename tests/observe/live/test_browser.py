@@ -1,0 +1,239 @@
+"""The live page in a real browser: its numbers, what a peer wrote, keys, width, colours, and staying as a reader left it.
+
+SPOE_GUARD_PICTURES=FOLDER keeps a picture of every state, to be looked at.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.observe.live.history import STEP_S
+from tests.observe.live.scenes import ALL, HOSTILE
+
+pytestmark = pytest.mark.timeout(120)  # a browser starts
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+
+# class of the number on the page: its metric, and the labels that must be so; what is left is summed up
+METRICS = {
+    "sessions": ("spoe_guard_connections_total", {}),
+    "notifies": ("spoe_guard_frames_total", {"direction": "to_agent", "type": "notify"}),
+    "acks": ("spoe_guard_frames_total", {"direction": "to_haproxy", "type": "ack"}),
+    "anomalies": ("spoe_guard_anomalies_total", {}),
+    "unanswered": ("spoe_guard_unanswered_notifies_total", {}),
+    "internal_errors": ("spoe_guard_internal_errors_total", {}),
+    "bytes_to_agent": ("spoe_guard_bytes_total", {"direction": "to_agent"}),
+    "bytes_to_haproxy": ("spoe_guard_bytes_total", {"direction": "to_haproxy"}),
+    "now_sessions": ("spoe_guard_connections_active", {}),
+    "now_agent_links": ("spoe_guard_agent_links", {}),
+    "now_open_notifies": ("spoe_guard_open_notifies", {}),
+    "now_parked_notifies": ("spoe_guard_parked_notifies", {}),
+    "now_held_bytes": ("spoe_guard_held_bytes", {}),
+}
+
+
+@pytest.fixture
+def page(browser):
+    """A page whose complaints fail the test."""
+    one = browser.new_page(viewport={"width": 1180, "height": 800})
+    complaints: list[str] = []
+    one.on("console", lambda message: complaints.append(message.text))
+    one.on("pageerror", lambda error: complaints.append(str(error)))
+    one.complaints = complaints
+    yield one
+    one.close()
+    assert complaints == []
+
+
+def metric(samples: list, route: str, name: str, labels: dict[str, str]) -> float:
+    wanted = {"route": route, **labels}
+    return sum(each.value for each in samples if each.name == name and wanted.items() <= each.labels.items())
+
+
+@pytest.mark.parametrize("scene", ["just-started", "agent-down", "anomalies"])
+def test_every_number_is_the_metrics_own(show, served, page, scene):
+    routes = show(scene).observer.routes
+    page.goto(served.url)
+    samples = [each for family in text_string_to_metric_families(served.ask("/metrics")) for each in family.samples]
+    for index, route in enumerate(routes):
+        for name, (said, labels) in METRICS.items():
+            shown = page.locator(f"#route-{index} data.{name}").get_attribute("value")
+            assert float(shown) == metric(samples, route, said, labels), name
+        kinds = page.locator(f"#route-{index} data.kind").evaluate_all("(all) => all.map((each) => Number(each.value))")
+        assert sum(kinds) == metric(samples, route, "spoe_guard_anomalies_total", {})
+        reasons = page.locator(f"#route-{index} data.reason").evaluate_all("(all) => all.map((each) => Number(each.value))")
+        assert sum(reasons) == metric(samples, route, "spoe_guard_unanswered_notifies_total", {})
+
+
+def test_what_a_peer_wrote_stays_text(show, served, page):
+    show("anomalies")
+    page.goto(served.url)
+    page.evaluate(OPEN_ALL)
+    page.evaluate("refresh()")  # once more by way of the script
+    text = page.locator("#anomalies").inner_text()
+    for each in HOSTILE:
+        assert text.count(f'message "{each}"') == 1
+        assert text.count(f'set-var txn."{each}" = str "{each}"') == 1
+        assert f"({each})" in text
+    assert page.evaluate("window.owned") is None
+    assert page.locator("img, iframe, object, style, [onerror], [style]").count() == 0
+    assert page.locator("script").evaluate_all("(all) => all.map((each) => each.getAttribute('src'))") == ["/live.js"]
+    assert page.locator("h1").count() == 1
+
+
+def test_the_policy_blocks_what_escaping_would_have_missed(show, served, page):
+    show("just-started")
+    page.goto(served.url)
+    blocked = page.evaluate(
+        """async () => {
+            const seen = [];
+            document.addEventListener("securitypolicyviolation", (event) => seen.push(event.effectiveDirective));
+            document.body.insertAdjacentHTML("beforeend", '<img src="https://192.0.2.1/x.png" onerror="window.owned = 1">');
+            document.body.insertAdjacentHTML("beforeend", '<p style="color: red">x</p>');
+            const script = document.createElement("script");
+            script.textContent = "window.owned = 2";
+            document.body.append(script);
+            for (let turn = 0; seen.length < 4 && turn < 200; turn++) await new Promise((done) => setTimeout(done, 10));
+            return seen.sort();
+        }"""
+    )
+    assert blocked == ["img-src", "script-src-attr", "script-src-elem", "style-src-attr"]
+    assert page.evaluate("window.owned") is None
+    assert len(page.complaints) == 4
+    page.complaints.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scene", ALL)
+def test_every_state_fits_a_phone_and_can_be_read(show, served, page, scene, scheme):
+    show(scene)
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(served.url)
+    picture(page, f"{scene}-{scheme}-phone")
+    page.evaluate(OPEN_ALL)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.evaluate("document.getElementById('lost').hidden = false; document.getElementById('lost').textContent = 'lost'")
+    checked = page.evaluate(CONTRAST)
+    assert checked["texts"] > 20
+    assert checked["faint"] == []
+    page.set_viewport_size({"width": 1180, "height": 800})
+    page.reload()
+    assert page.evaluate("document.documentElement.scrollWidth") == 1180
+    picture(page, f"{scene}-{scheme}")
+
+
+def picture(page, name: str) -> None:
+    if folder := os.environ.get("SPOE_GUARD_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_the_keyboard_reaches_everything(show, served, page):
+    show("anomalies")
+    page.goto(served.url)
+    page.evaluate(OPEN_ALL)
+    reachable = "a[href], button, summary, pre"
+    wanted = page.locator(reachable).count()
+    page.evaluate(f"document.querySelectorAll({reachable!r}).forEach((each, at) => {{ each.dataset.at = at; }})")
+    reached = []
+    for _ in range(wanted):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.dataset.at"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", "the focus has to be seen"
+    assert reached == [str(at) for at in range(wanted)]
+    assert wanted > 40
+    first = page.locator("#anomalies summary").first
+    first.focus()
+    page.keyboard.press("Enter")
+    assert first.evaluate("(each) => each.parentNode.open") is False
+
+
+def test_it_stays_as_the_reader_left_it_when_it_is_brought_up_to_date(show, served, page):
+    scene = show("anomalies")
+    page.clock.install()
+    page.goto(served.url)
+    third = page.locator("#anomalies li").nth(3)
+    name = third.get_attribute("id")
+    third.locator("summary").click()
+    page.locator("#route-1 summary").click()
+    third.locator("summary").focus()
+    third.evaluate("(each) => each.scrollIntoView({block: 'center'})")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#anomalies li:nth-child(4) pre'))")
+    selected = page.evaluate("getSelection().toString()")
+    before = page.locator(f"#{name}").evaluate("(each) => each.getBoundingClientRect().top")
+
+    for at in range(3):
+        scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
+    scene.acks("login", 7, 0.001)
+    page.clock.run_for(STEP_S * 1000)
+    page.locator("#anomalies li").nth(6).and_(page.locator(f"#{name}")).wait_for()  # three places further down
+    assert page.locator("#route-1 data.anomalies").get_attribute("value") == "4"
+    assert page.locator("#anomalies li").first.inner_text().startswith("runt_frame")
+
+    assert page.locator("details[open]").count() == 2
+    assert page.locator(f"#{name} details").evaluate("(each) => each.open")
+    assert page.evaluate("document.activeElement.closest('li').id") == name
+    assert page.evaluate("getSelection().toString()") == selected != ""
+    assert page.locator(f"#{name}").evaluate("(each) => each.getBoundingClientRect().top") == pytest.approx(before, abs=2)
+
+
+def test_what_is_brought_up_to_date_is_what_a_reload_would_show(show, served, page):
+    scene = show("anomalies")
+    page.goto(served.url)
+    scene.traffic(3)
+    for at in range(45):  # so that old ones go, too
+        scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
+    scene.observer.routes["checkout"].agent_up = False
+    page.evaluate("refresh()")
+    content = "document.body.innerText.replace(/As of [0-9:]+ UTC/, '')"
+    refreshed = page.evaluate(content)
+    page.reload()
+    assert refreshed == page.evaluate(content)
+    assert page.title() == "■ 1 of 2 routes has no agent. spoe-guard"
+
+
+def test_pausing_keeps_it_as_it_is(show, served, page):
+    scene = show("anomalies")
+    page.goto(served.url)
+    pause = page.get_by_role("button", name="Pause")
+    pause.click()
+    scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4))
+    page.evaluate("refresh()")
+    assert page.locator("#route-1 data.anomalies").get_attribute("value") == "1"
+    page.get_by_role("button", name="Resume").click()
+    page.locator("#route-1 data.anomalies[value='2']").wait_for(state="attached")
+    assert pause.is_visible()
+
+
+def test_a_guard_that_is_gone_is_said_and_its_return_is_seen(show, served, page):
+    show("healthy")
+    page.goto(served.url)
+    page.route(served.url + "/", lambda route: route.abort())
+    page.evaluate("refresh()")
+    assert page.locator("#lost").inner_text().startswith("■ No answer from the guard since ")
+    assert page.title() == "■ No answer spoe-guard"
+    page.unroute(served.url + "/")
+    page.evaluate("refresh()")
+    assert page.locator("#lost").is_hidden()
+    assert page.title() == "● All is well. spoe-guard"
+    assert all("ERR_FAILED" in text for text in page.complaints)
+    page.complaints.clear()
+
+
+def test_without_script_it_is_a_page_that_can_be_reloaded(show, served, browser):
+    scene = show("anomalies")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.url)
+    assert page.locator("#pause").is_hidden()
+    scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4))
+    page.get_by_role("link", name="Reload").click()
+    page.locator("#route-1 data.anomalies[value='2']").wait_for(state="attached")
+    page.locator("#anomalies summary").first.click()
+    assert page.locator("#anomalies pre").first.is_visible()
+    context.close()

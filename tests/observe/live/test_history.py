@@ -1,0 +1,120 @@
+"""The samples of the last minutes: what a point says, how many are kept, and what the window counts."""
+
+import math
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.events import AnomalySeen, NotifiesUnanswered, UnansweredReason
+from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, quantile
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.wire import frame
+
+RUNT = AnomalySeen(Anomaly.RUNT_FRAME, Side.AGENT, Action.DROP, "RUNNING")
+
+
+@pytest.fixture
+def observer(lines, clock) -> GuardObserver:
+    return GuardObserver(["default", "other"], lines.log(level="error"), 10, clock=clock)
+
+
+def points(history: History, name: str, route: str = "default") -> list[float]:
+    return list(history.of[route].series[name])
+
+
+def test_a_rate_is_over_the_time_that_really_passed(observer):
+    history = History(observer.routes, 100.0)
+    tally = observer.routes["default"].tally
+    tally.frames_to_agent[frame.NOTIFY] = 50
+    tally.frames_to_haproxy[frame.ACK] = 40
+    history.sample(105.0)
+    tally.frames_to_agent[frame.NOTIFY] = 60
+    history.sample(115.0)
+    assert points(history, "notifies_per_s") == [10.0, 1.0]
+    assert points(history, "acks_per_s") == [8.0, 0.0]
+    assert points(history, "notifies_per_s", "other") == [0.0, 0.0]
+
+
+def test_no_time_no_sample(observer):
+    history = History(observer.routes, 100.0)
+    history.sample(100.0)
+    assert points(history, "sessions") == []
+
+
+def test_gauges_are_as_they_stand(observer):
+    history = History(observer.routes, 0.0)
+    observer.session_opened("default", 1, "")
+    observer.routes["default"].tally.open_notifies = 7
+    history.sample(STEP_S)
+    assert (points(history, "sessions"), points(history, "open_notifies")) == ([1.0], [7.0])
+
+
+@pytest.mark.parametrize(("samples", "kept"), [(POINTS - 1, POINTS - 1), (POINTS, POINTS), (POINTS + 1, POINTS)])
+def test_points_are_bounded_and_the_oldest_goes(observer, samples, kept):
+    history = History(observer.routes, 0.0)
+    for at in range(1, samples + 1):
+        observer.routes["default"].open = at
+        history.sample(at * STEP_S)
+    assert {name: len(values) for name, values in history.of["default"].series.items()} == dict.fromkeys(SERIES, kept)
+    assert points(history, "sessions") == list(range(samples - kept + 1, samples + 1))
+
+
+def test_the_window_counts_what_is_not_sampled_yet_and_forgets_what_has_left_it(observer):
+    history = History(observer.routes, 0.0)
+    stats = observer.routes["default"]
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [RUNT, RUNT, NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3)])
+    told = {"anomalies": 2, "unanswered": 3, "internal_errors": 0}
+    assert history.of["default"].window(stats) == told
+    for at in range(1, POINTS + 1):
+        history.sample(at * STEP_S)
+        assert history.of["default"].window(stats) == told
+    observer.internal_error("default", 1, ValueError())
+    history.sample((POINTS + 1) * STEP_S)
+    assert history.of["default"].window(stats) == {"anomalies": 0, "unanswered": 0, "internal_errors": 1}
+
+
+def test_the_numbers_may_be_other_objects_at_each_sample(observer):
+    """A sum over several processes is made anew each time."""
+    history = History(observer.routes, 0.0)
+    observer.routes["default"].open = 1
+    history.sample(STEP_S)
+    other = GuardObserver(["default"], observer.journal._log, 1).routes["default"]
+    other.open = 2
+    observer.routes["default"] = other
+    history.sample(2 * STEP_S)
+    assert points(history, "sessions") == [1.0, 2.0]
+
+
+def test_latency_is_of_the_step_alone_and_nothing_without_an_ack(observer):
+    history = History(observer.routes, 0.0)
+    tally = observer.routes["default"].tally
+    for _ in range(100):
+        tally.observe_ack(0.4)
+    history.sample(STEP_S)
+    for _ in range(100):
+        tally.observe_ack(0.0004)
+    history.sample(2 * STEP_S)
+    history.sample(3 * STEP_S)
+    first, second, third = points(history, "ack_p99_s")
+    assert 0.25 < first <= 0.5
+    assert second <= 0.0005
+    assert math.isnan(third)
+
+
+@pytest.mark.parametrize(
+    ("share", "seconds", "expected"),
+    [
+        (0.5, [0.0015] * 10, 0.001 + 0.0015 * 0.5),  # half way through its bucket
+        (1.0, [0.0015] * 10, 0.0025),  # its upper bound
+        (0.5, [0.0001] * 4, 0.00025),  # the first bucket begins at nothing
+        (0.5, [0.0001, 0.3], 0.0005),
+        (0.99, [99.0], ACK_BUCKETS[-1]),  # beyond the last bound nothing is known
+    ],
+)
+def test_a_quantile_is_prometheus_own(observer, share, seconds, expected):
+    tally = observer.routes["default"].tally
+    for value in seconds:
+        tally.observe_ack(value)
+    assert quantile(share, tally.ack_buckets) == pytest.approx(expected)

@@ -16,6 +16,8 @@ CLEAN: Final = 0
 CANNOT_RUN: Final = 1
 WRONG_USE: Final = 2
 
+ADMIN: Final = "127.0.0.1:9464"  # admin.listen's default, said here because `--help` loads no settings
+
 # Every wrong use; click's own, which typer brings along but does not name.
 _ClickError: Final[type[typer.BadParameter]] = typer.BadParameter.__mro__[2]
 
@@ -129,6 +131,28 @@ def demo() -> int:
     from spoe_guard import demo as story  # noqa: PLC0415
 
     return story.main()
+
+
+@app.command(help="Show in the terminal how a running guard does, from its admin address. Keys: q quits, s sorts, p pauses.")
+def top(
+    address: Annotated[str, typer.Argument(metavar="[ADDR]", help="Its admin address.", show_default=True)] = ADMIN,
+) -> int:
+    """Show what the live page shows."""
+    from spoe_guard.core.address import parse  # noqa: PLC0415
+    from spoe_guard.top.ask import NoAnswerError  # noqa: PLC0415
+    from spoe_guard.top.main import NotInstalledError, main  # noqa: PLC0415
+
+    try:
+        where = parse(address)
+    except ValueError as error:
+        _say(f"top: {address!r}: {error}")
+        return WRONG_USE
+    try:
+        main(where)
+    except (NoAnswerError, NotInstalledError) as error:
+        _say(f"top: {error}")
+        return CANNOT_RUN
+    return CLEAN
 
 
 @app.command(help="Print what is installed here.")

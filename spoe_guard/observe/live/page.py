@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from spoe_guard.observe.live import words
-from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, OK, Status
+from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, MARKS, OK, Status
 
 # What every answer says to a browser: from here alone, in no frame, and no script or style but ours.
 POLICY: Final = (
@@ -31,8 +31,8 @@ FIGURES: Final = (
     ("Unanswered", "unanswered", words.count),
 )
 
-# By level: a shape beside the colour, and a word; nothing where the route's own sentence says it
-MARKS: Final = {OK: ("●", "served"), ATTENTION: ("▲", "attention"), DOWN: ("■", "down"), IDLE: ("○", "")}
+# By level, in a word; nothing where the route's own sentence says it
+WORDS: Final = {OK: "served", ATTENTION: "attention", DOWN: "down", IDLE: ""}
 
 _FOLDER: Final = files(__package__)
 ASSETS: Final = {
@@ -54,7 +54,7 @@ class Page:
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.pairs):
             environment.filters[write.__name__] = write
-        environment.globals.update(figures=figures, marks=MARKS, width=WIDTH, height=HEIGHT)
+        environment.globals.update(figures=figures, marks=MARKS, words=WORDS, width=WIDTH, height=HEIGHT)
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:

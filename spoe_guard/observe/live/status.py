@@ -21,6 +21,7 @@ DOWN: Final = "down"  # the agent cannot be reached
 ATTENTION: Final = "attention"  # something was wrong in the window
 OK: Final = "ok"
 IDLE: Final = "idle"  # HAProxy is not connected
+MARKS: Final = {OK: "●", ATTENTION: "▲", DOWN: "■", IDLE: "○"}  # a shape beside the colour
 _WORST_FIRST: Final = (DOWN, ATTENTION, OK, IDLE)
 
 Status = dict[str, Any]

@@ -1,0 +1,158 @@
+"""The terminal's screen: routes, the last anomalies, and the chosen one's frame."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import DataTable, Footer, Static
+
+from spoe_guard.observe.live import words
+from spoe_guard.observe.live.status import DOWN, MARKS, Status
+from spoe_guard.top.ask import NoAnswerError
+from spoe_guard.top.table import COLOURS, COLUMNS, SORTS, anomaly_row, anomaly_text, sorted_by, troubles
+
+EVERY_S: Final = 2.0
+
+_STYLE: Final = """
+Screen { layout: vertical; }
+#verdict { padding: 0 1; }
+#note { padding: 0 1; color: $text-muted; }
+#routes { height: auto; max-height: 33%; margin-top: 1; }
+#anomalies { height: 1fr; min-height: 4; margin-top: 1; }
+#frame { height: auto; max-height: 25%; border-top: solid $foreground-muted; padding: 0 1; }
+#frame:focus { border-top: solid $accent; }
+"""
+
+
+class Top(App[None]):
+    """``ask`` is called in a thread, every ``EVERY_S`` seconds unless paused; ``first`` is what it said already."""
+
+    CSS = _STYLE
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit"),
+        Binding("s", "sort", "Sort"),
+        Binding("p,space", "pause", "Pause"),
+        Binding("r", "refresh", "Refresh"),
+    ]
+
+    def __init__(self, ask: Callable[[], Status], first: Status) -> None:
+        super().__init__()
+        self._ask = ask
+        self._status = first
+        self._sort = 0
+        self._paused = False
+        self._asking = False
+        self._lost = ""
+        self._notes: dict[str, Any] = {}
+
+    def compose(self) -> ComposeResult:
+        """Build the screen, top to bottom."""
+        yield Static(id="verdict", markup=False)
+        yield Static(id="note", markup=False)
+        routes: DataTable[Text] = DataTable(id="routes", cursor_type="row", zebra_stripes=True)
+        routes.add_columns("", "Route", *(label for label, _key, _shown in COLUMNS))
+        yield routes
+        anomalies: DataTable[Text] = DataTable(id="anomalies", cursor_type="row")
+        anomalies.add_columns("Last anomalies", "", "From", "Route", "Done")
+        yield anomalies
+        with VerticalScroll(id="frame"):
+            yield Static(id="words", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Show what is known, and ask again and again."""
+        self._show()
+        self.set_interval(EVERY_S, self._tick)
+
+    async def _tick(self) -> None:
+        if not self._paused:
+            await self.action_refresh()
+
+    async def action_refresh(self) -> None:
+        """Ask now, unless the last time is still waiting for its answer."""
+        if self._asking:
+            return
+        self._asking = True
+        try:
+            self._status, self._lost = await asyncio.to_thread(self._ask), ""
+        except NoAnswerError as error:
+            self._lost = str(error)
+        finally:
+            self._asking = False
+        self._show()
+
+    def action_sort(self) -> None:
+        """Sort the routes by the next column."""
+        self._sort = (self._sort + 1) % len(SORTS)
+        self._show()
+
+    def action_pause(self) -> None:
+        """Stop asking, or go on."""
+        self._paused = not self._paused
+        self._show()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Tell the frame of the anomaly the cursor is on."""
+        if event.data_table.id == "anomalies":
+            note = self._notes.get(str(event.row_key.value))
+            self.query_one("#words", Static).update(anomaly_text(note) if note else "")
+
+    def _show(self) -> None:
+        status, guard = self._status, self._status["guard"]
+        level = status["level"]
+        said = (
+            f"{MARKS[level]} {status['sentence']}"
+            if not self._lost
+            else f"{MARKS[DOWN]} {self._lost}; what is below is from before"
+        )
+        wrong = [Text(f"  {line}", style=COLOURS[of]) for line, of in troubles(status["routes"])]
+        self.query_one("#verdict", Static).update(
+            Text("\n").join([Text(said, style=f"bold {COLOURS[DOWN if self._lost else level]}"), *wrong])
+        )
+        observing = ["observe mode: nothing is changed"] if guard["mode"] == "observe" else []
+        about = [
+            f"spoe-guard {guard['version']}",
+            f"as of {status['at'][11:19]} UTC",
+            f"up {words.ago(guard['up_s'])}",
+            *observing,
+        ]
+        if SORTS[self._sort]:
+            about.append(f"by {SORTS[self._sort]}")
+        if self._paused:
+            about.append("PAUSED")
+        self.query_one("#note", Static).update(", ".join(about))
+        self._show_routes()
+        self._show_anomalies()
+
+    def _show_routes(self) -> None:
+        rows = []
+        for route in sorted_by(self._status["routes"], SORTS[self._sort]):
+            level = route["level"]
+            cells = [Text(shown(route), justify="right") for _label, _key, shown in COLUMNS]
+            rows.append((route["name"], [Text(MARKS[level], style=COLOURS[level]), Text(route["name"]), *cells]))
+        _fill(self.query_one("#routes", DataTable), rows)
+
+    def _show_anomalies(self) -> None:
+        self._notes = {note["id"]: note for note in self._status["anomalies"]}
+        _fill(
+            self.query_one("#anomalies", DataTable), [(id_, [*map(Text, anomaly_row(note))]) for id_, note in self._notes.items()]
+        )
+
+
+def _fill(table: DataTable[Text], rows: list[tuple[str, list[Text]]]) -> None:
+    """Put the rows in, and leave the cursor on the row it was on."""
+    at = table.cursor_row
+    chosen = list(table.rows)[at].value if 0 <= at < len(table.rows) else None
+    top = table.scroll_y
+    table.clear()
+    for key, cells in rows:
+        table.add_row(*cells, key=key)
+    keys = [key for key, _cells in rows]
+    if chosen in keys and at:  # on the first row it stays on the first: the newest
+        table.move_cursor(row=keys.index(chosen), scroll=False)
+        table.scroll_to(y=top + keys.index(chosen) - at, animate=False)

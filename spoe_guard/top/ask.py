@@ -1,0 +1,59 @@
+"""Asking a guard how it does: one GET of /api/status, over TCP or a Unix socket."""
+
+import http.client
+import json
+import socket
+from typing import Final
+
+from spoe_guard.core.address import Address
+from spoe_guard.observe.live.status import VERSION, Status
+
+PATIENCE_S: Final = 5.0
+MAX_BYTES: Final = 64 * 1024 * 1024  # a thousand routes are some ten
+
+
+class NoAnswerError(Exception):
+    """Why not, in words for a person."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP on a Unix socket, too."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address.host or "localhost", address.port, timeout=PATIENCE_S)
+        self._path = address.path
+
+    def connect(self) -> None:
+        """Connect, wherever it is."""
+        if self._path is None:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(address: Address) -> Status:
+    """Return what the guard at ``address`` says of itself.
+
+    Raises:
+        NoAnswerError: it cannot be reached, or what answers is no guard with a live page.
+    """
+    connection = _Connection(address)
+    try:
+        connection.request("GET", "/api/status")
+        answer = connection.getresponse()
+        body = answer.read(MAX_BYTES)
+    except OSError as error:
+        raise NoAnswerError(f"{address} cannot be reached: {error.strerror or error}") from None
+    except http.client.HTTPException:
+        raise NoAnswerError(f"what answers at {address} does not speak HTTP") from None
+    finally:
+        connection.close()
+    try:
+        status = json.loads(body) if answer.status == http.client.OK else None
+    except ValueError:
+        status = None
+    if not isinstance(status, dict) or status.get("version") != VERSION:
+        raise NoAnswerError(f"what answers at {address} has no /api/status of a spoe-guard like this one")
+    return status

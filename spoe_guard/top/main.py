@@ -1,0 +1,24 @@
+"""``spoe-guard top``: ask once, then show, or say in one line why not."""
+
+from functools import partial
+
+from spoe_guard.core.address import Address
+from spoe_guard.top.ask import ask
+
+
+class NotInstalledError(Exception):
+    """What is missing, and how to get it."""
+
+
+def main(address: Address) -> None:
+    """Show the guard at ``address`` until somebody quits.
+
+    Raises:
+        NotInstalledError: the extra ``top`` is not installed.
+        NoAnswerError: nobody, or nobody fit, answers at ``address``.
+    """
+    try:
+        from spoe_guard.top.app import Top  # noqa: PLC0415 it takes half a second, and is an extra
+    except ModuleNotFoundError as error:
+        raise NotInstalledError(f"{error.name} is not installed: pip install 'spoe-guard[top]'") from None
+    Top(partial(ask, address), ask(address)).run()

@@ -1,0 +1,91 @@
+"""What stands in the terminal: rows and lines of text, made from a status. Nothing in them is markup."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from spoe_guard.observe.live import words
+from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, OK
+
+BARS: Final = " ▁▂▃▄▅▆▇█"
+BARS_SHOWN: Final = 20
+TROUBLES_SHOWN: Final = 3
+
+COLOURS: Final = {OK: "green", ATTENTION: "yellow", DOWN: "red", IDLE: "bright_black"}
+
+_Route = Mapping[str, Any]
+_Column = tuple[str, Callable[[_Route], float], Callable[[_Route], str]]  # label, what it is sorted by, what is shown
+
+
+def _last(route: _Route, name: str) -> float | None:
+    history = route["history"][name]
+    return history[-1] if history else None
+
+
+def _sampled(label: str, name: str, write: Callable[[float | None], str]) -> _Column:
+    return label, lambda route: _last(route, name) or 0, lambda route: write(_last(route, name))
+
+
+def _now(label: str, name: str) -> _Column:
+    return label, lambda route: float(route["now"][name]), lambda route: words.count(route["now"][name])
+
+
+def _recent(label: str, name: str) -> _Column:
+    return label, lambda route: float(route["window"][name]), lambda route: words.count(route["window"][name])
+
+
+# Behind the route's name. The worst, the busiest or the slowest first, where it is sorted by one.
+COLUMNS: Final[tuple[_Column, ...]] = (
+    _sampled("NOTIFYs", "notifies_per_s", words.per_s),
+    _now("Open", "open_notifies"),
+    _sampled("p50", "ack_p50_s", words.seconds),
+    _sampled("p99", "ack_p99_s", words.seconds),
+    _now("Sessions", "sessions"),
+    _recent("Anomalies", "anomalies"),
+    _recent("Unanswered", "unanswered"),
+    ("NOTIFYs lately", lambda route: _last(route, "notifies_per_s") or 0, lambda route: bars(route["history"]["notifies_per_s"])),
+)
+# What `s` goes through: as configured, then by these
+SORTS: Final = ("", "NOTIFYs", "Open", "p99", "Sessions", "Anomalies", "Unanswered")
+
+
+def bars(history: list[float | None]) -> str:
+    """Return the last ``BARS_SHOWN`` samples as characters of different height, the newest at the right."""
+    shown = history[-BARS_SHOWN:]
+    top = max((value for value in shown if value is not None), default=0) or 1
+    return "".join(BARS[round((value or 0) / top * (len(BARS) - 1))] for value in shown).rjust(BARS_SHOWN)
+
+
+def sorted_by(routes: list[_Route], label: str) -> list[_Route]:
+    """Return the routes with the largest of that column first; as they are configured where ``label`` is empty."""
+    for name, key, _shown in COLUMNS:
+        if name == label:
+            return sorted(routes, key=key, reverse=True)
+    return routes
+
+
+def troubles(routes: list[_Route]) -> list[tuple[str, str]]:
+    """Return a line and its level for each route that needs one, the worst first; at most ``TROUBLES_SHOWN`` and how many more."""
+    wrong = [
+        (f"{route['name']}: {route['sentence']}", level)
+        for level in (DOWN, ATTENTION)
+        for route in routes
+        if route["level"] == level
+    ]
+    more = len(wrong) - TROUBLES_SHOWN
+    return [*wrong[:TROUBLES_SHOWN], (f"and {more} more", IDLE)] if more > 0 else wrong
+
+
+def anomaly_row(note: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return how long ago, what, who, where, and what was done."""
+    done = note["action"] if note["applied"] else f"{note['action']} (not applied)"
+    return f"{words.ago(note['ago_s'])} ago", note["anomaly"], note["side"], note["route"], done
+
+
+def anomaly_text(note: Mapping[str, Any]) -> str:
+    """Return all there is to say of an anomaly."""
+    detail = f" ({note['detail']})" if note["detail"] else ""
+    where = (
+        f"{note['at']}, session {note['session']}, {note['state']}, byte {note['offset']} of what the {note['side']} side sent"
+    )
+    lines = [f"{note['sentence']}{detail}", *note["frame"], words.pairs(note["hex"]), where]
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,216 @@
+"""``spoe-guard top`` by its library's own pilot: the status's numbers, keys, and a guard that goes and comes back."""
+
+import asyncio
+
+import pytest
+
+from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.observe.live.page import figures
+from tests.observe.conftest import Lines
+from tests.observe.live.scenes import ALL, HOSTILE, Scene
+from tests.peers import missing
+
+try:
+    from textual.widgets import DataTable, Static
+
+    from spoe_guard.top.app import Top
+    from spoe_guard.top.ask import NoAnswerError
+except ModuleNotFoundError:
+    missing("textual not found", "pip install 'spoe-guard[top]'")
+
+
+class Guard:
+    """What answers."""
+
+    def __init__(self, name: str) -> None:
+        self.scene: Scene = ALL[name](Lines().log(level="error"))
+        self.asked = 0
+        self.gone = False
+
+    def __call__(self) -> dict:
+        self.asked += 1
+        if self.gone:
+            raise NoAnswerError("127.0.0.1:9464 cannot be reached: Connection refused")
+        return asyncio.run(self.scene.live.status())
+
+
+def on_top(guard: Guard, talk, size: tuple[int, int] = (140, 44)) -> None:
+    first = guard()
+
+    async def main() -> None:
+        async with Top(guard, first).run_test(size=size) as pilot:
+            await pilot.pause()
+            await talk(pilot)
+
+    asyncio.run(main())
+
+
+def rows(pilot, table: str) -> list[list[str]]:
+    shown = pilot.app.query_one(f"#{table}", DataTable)
+    return [[str(cell) for cell in shown.get_row_at(at)] for at in range(shown.row_count)]
+
+
+def text(pilot, name: str) -> str:
+    return str(pilot.app.query_one(f"#{name}", Static).content)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_state_is_shown_with_the_pages_own_numbers(name):
+    guard = Guard(name)
+    status = guard()
+
+    async def talk(pilot) -> None:
+        assert status["sentence"] in text(pilot, "verdict")
+        for route, row in zip(status["routes"], rows(pilot, "routes"), strict=True):
+            page = {figure["label"]: figure["text"] for figure in figures(route, status["points"], status["step_s"])}
+            assert row[1] == route["name"]
+            assert [row[2], row[3], row[5], *row[6:9]] == [
+                page["NOTIFYs"], page["Open NOTIFYs"], page["ACK latency, p99"], page["Sessions"], page["Anomalies"],
+                page["Unanswered"],
+            ]  # fmt: skip
+        shown = rows(pilot, "anomalies")
+        assert [row[1:4] for row in shown] == [[note["anomaly"], note["side"], note["route"]] for note in status["anomalies"]]
+        assert ("observe mode" in text(pilot, "note")) == (name == "observe")
+
+    on_top(guard, talk)
+
+
+@pytest.mark.parametrize(("down", "lines"), [(0, 0), (3, 3), (4, 4), (9, 4)])
+def test_what_is_wrong_is_said_first_and_bounded(down, lines):
+    guard = Guard("healthy")
+    guard.scene = Scene(Lines().log(level="error"), *(f"route-{at}" for at in range(9)))
+    for at in range(down):
+        guard.scene.observer.routes[f"route-{at}"].agent_up = False
+
+    async def talk(pilot) -> None:
+        _verdict, *said = text(pilot, "verdict").split("\n")
+        assert len(said) == lines
+        assert all(line.startswith(f"  route-{at}: The agent is unreachable") for at, line in enumerate(said[:3]))
+        assert said[3:] == ([f"  and {down - 3} more"] if down > 3 else [])
+
+    on_top(guard, talk)
+
+
+def test_the_chosen_anomaly_is_told_whole_and_what_a_peer_wrote_is_no_markup():
+    async def talk(pilot) -> None:
+        pilot.app.query_one("#anomalies").focus()
+        told = [text(pilot, "words")]
+        for _ in range(12):
+            await pilot.press("down")
+            await pilot.pause()
+            told.append(text(pilot, "words"))
+        for each in HOSTILE:
+            assert any(f'message "{each}"' in one for one in told)
+        assert "idle timeout" in told[0]
+
+    on_top(Guard("anomalies"), talk)
+
+
+def test_a_route_may_be_named_like_markup():
+    guard = Guard("healthy")
+    guard.scene = Scene(Lines().log(level="error"), "[red]x[/]", "[/nothing]")
+
+    async def talk(pilot) -> None:
+        assert [row[1] for row in rows(pilot, "routes")] == ["[red]x[/]", "[/nothing]"]
+
+    on_top(guard, talk)
+
+
+def test_s_sorts_the_largest_first_and_comes_round_to_the_configured_order():
+    guard = Guard("many-routes")
+    status = guard()
+    names = [route["name"] for route in status["routes"]]
+    rate = {route["name"]: route["history"]["notifies_per_s"][-1] for route in status["routes"]}
+
+    async def talk(pilot) -> None:
+        async def sort() -> list[str]:
+            await pilot.press("s")
+            return [row[1] for row in rows(pilot, "routes")]
+
+        assert await sort() == sorted(names, key=lambda name: -rate[name])
+        assert "by NOTIFYs" in text(pilot, "note")
+        orders = [await sort() for _ in range(6)]
+        assert orders[3][0] == "team-05-bot-detection"  # the one with an anomaly
+        assert orders[5] == names
+        assert " by " not in text(pilot, "note")
+
+    on_top(guard, talk)
+
+
+async def until(pilot, condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await pilot.pause(0.01)
+
+
+def test_it_asks_again_by_itself_but_not_while_paused(monkeypatch):
+    monkeypatch.setattr("spoe_guard.top.app.EVERY_S", 0.02)
+    guard = Guard("healthy")
+
+    async def talk(pilot) -> None:
+        await until(pilot, lambda: guard.asked >= 3)
+        await pilot.press("p")
+        assert "PAUSED" in text(pilot, "note")
+        await until(pilot, lambda: not pilot.app._asking)
+        asked = guard.asked
+        await pilot.pause(0.2)  # ten times
+        assert guard.asked == asked
+        guard.scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP)
+        await pilot.press("r")  # now, all the same
+        await until(pilot, lambda: len(rows(pilot, "anomalies")) == 1)
+        await pilot.press("space")
+        await until(pilot, lambda: guard.asked > asked + 1)
+
+    on_top(guard, talk)
+
+
+def test_a_guard_that_is_gone_is_said_and_its_return_is_seen():
+    guard = Guard("healthy")
+
+    async def talk(pilot) -> None:
+        guard.gone = True
+        await pilot.press("r")
+        await until(pilot, lambda: "cannot be reached" in text(pilot, "verdict"))
+        assert len(rows(pilot, "routes")) == 2
+        guard.gone = False
+        await pilot.press("r")
+        await until(pilot, lambda: text(pilot, "verdict") == "● All is well.")  # and no trouble below
+
+    on_top(guard, talk)
+
+
+def test_the_cursor_stays_on_its_anomaly_when_newer_ones_come():
+    guard = Guard("anomalies")
+
+    async def talk(pilot) -> None:
+        table = pilot.app.query_one("#anomalies", DataTable)
+        table.focus()
+        await pilot.press("down", "down")
+        chosen = list(table.rows)[table.cursor_row].value
+        before = table.row_count
+        guard.scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP)
+        await pilot.press("r")
+        await until(pilot, lambda: table.row_count == before + 1)
+        await pilot.pause()
+        assert (list(table.rows)[table.cursor_row].value, table.cursor_row) == (chosen, 3)
+        assert "runt" in text(pilot, "words") or "RUNNING" in text(pilot, "words")
+
+    on_top(guard, talk)
+
+
+def test_q_quits():
+    async def talk(pilot) -> None:
+        await pilot.press("q")
+        assert pilot.app._exit
+
+    on_top(Guard("healthy"), talk)
+
+
+def test_it_fits_eighty_by_twentyfour():
+    async def talk(pilot) -> None:
+        for name in ("verdict", "routes", "anomalies", "frame"):
+            region = pilot.app.query_one(f"#{name}").region
+            assert region.height >= (4 if name == "anomalies" else 1)
+            assert region.bottom <= 24
+
+    on_top(Guard("many-routes"), talk, size=(80, 24))

@@ -54,7 +54,7 @@ def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
         config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
         listen: Annotated[str | None, typer.Option(metavar="ADDR", help="Where HAProxy finds the guard.")] = None,
         agent: Annotated[str | None, typer.Option(metavar="ADDR", help="The agent.")] = None,
-        admin: Annotated[str | None, typer.Option(metavar="ADDR", help="Where metrics and health are served.")] = None,
+        admin: Annotated[str | None, typer.Option(metavar="ADDR", help="Where page, metrics and health are served.")] = None,
         mode: Annotated[str | None, typer.Option(metavar="enforce|observe", help="Mend, or only report.")] = None,
         workers: Annotated[str | None, typer.Option(metavar="N", help="Processes.")] = None,
         log_format: Annotated[str | None, typer.Option(metavar="json|console", help="For machines, or for people.")] = None,

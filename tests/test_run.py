@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -68,6 +70,25 @@ def test_listen_and_agent_are_a_complete_start(run_guard):
     assert [each["event"] for each in guard.log()] == ["listening", "draining", "stopped"]
     assert guard.log("draining")[0]["signal"] == "SIGTERM"
     assert guard.log("stopped")[0]["clean"] is True
+
+
+def test_the_live_page_and_its_status_are_of_this_guard(run_guard):
+    options = ("--mode", "observe")
+    guard = run_guard("127.0.0.1:9", *options, settings={"SPOE_GUARD_ADMIN__PAYLOAD": "headers"})
+    listen = guard.wait_for("listening")["routes"]["default"]
+    with socket.create_connection(("127.0.0.1", port_of(guard)), timeout=5) as sock:
+        sock.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
+        sock.recv(1)
+    status = json.loads(guard.ask("/api/status")[1])
+    (route,) = status["routes"]
+    assert (route["listen"], route["agent"], status["guard"]["mode"]) == (listen, "127.0.0.1:9", "observe")
+    assert (route["total"]["sessions"], route["total"]["anomalies"]) == (1, 1)
+    (note,) = status["anomalies"]
+    assert (note["anomaly"], note["applied"], note["frame"]) == ("not_spop", False, ["no frame can be read from 24 bytes"])
+    code, page = guard.ask("/")
+    assert code == 200
+    assert f"{listen} → 127.0.0.1:9" in page
+    assert "secret" not in page
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

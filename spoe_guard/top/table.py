@@ -64,7 +64,7 @@ def sorted_by(routes: list[_Route], label: str) -> list[_Route]:
 
 
 def troubles(routes: list[_Route]) -> list[tuple[str, str]]:
-    """Return a line and its level for each route that needs one, the worst first; at most ``TROUBLES_SHOWN`` and how many more."""
+    """Return a line and its level for each route that needs one, the worst first; of many, a few and how many more."""
     wrong = [
         (f"{route['name']}: {route['sentence']}", level)
         for level in (DOWN, ATTENTION)

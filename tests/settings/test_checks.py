@@ -41,6 +41,25 @@ def test_what_has_no_effect_is_said(from_yaml):
     assert warnings(load().settings) == []
 
 
+OPEN = "admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs and ACKs with an anomaly carry"
+
+
+@pytest.mark.parametrize(
+    ("admin", "said"),
+    [
+        ("listen: 0.0.0.0:9464", [OPEN]),
+        ("listen: 10.0.0.1:9464, payload: full", [OPEN]),
+        ("listen: 0.0.0.0:9464, payload: headers", []),
+        ("listen: 0.0.0.0:9464, payload: off", []),
+        ("listen: localhost:9464", []),
+        ("listen: unix:/run/admin", []),
+        ("listen: null", []),
+    ],
+)
+def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, said):
+    assert warnings(from_yaml(f"admin: {{{admin}}}").settings) == said
+
+
 @pytest.mark.parametrize(
     ("route", "said"),
     [

@@ -1,6 +1,7 @@
 """The live page: ``/api/status`` for a person. Everything a peer wrote is text: the template escapes whatever it is handed."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import groupby
@@ -17,9 +18,8 @@ POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-# A sparkline's own units; the style sheet makes it as wide as there is room.
-WIDTH: Final = 120
-HEIGHT: Final = 24
+TURN_S: Final = 0.001
+HEIGHT: Final = 24  # of a sparkline, in its own units; it is as wide as there are samples, and drawn as wide as there is room
 
 # What a route shows at a glance: label, key of the history, how it is written
 FIGURES: Final = (
@@ -54,16 +54,18 @@ class Page:
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.pairs):
             environment.filters[write.__name__] = write
-        environment.globals.update(figures=figures, marks=MARKS, words=WORDS, width=WIDTH, height=HEIGHT)
+        environment.globals.update(figures=figures, marks=MARKS, words=WORDS, height=HEIGHT)
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:
-        """Return the page in HTML. Gives way to traffic behind every route and anomaly."""
+        """Return the page in HTML. Gives way to traffic every ``TURN_S``: with many routes it takes a while."""
         parts: list[str] = []
+        turn = time.monotonic()
         for part in self._template.generate(status):
             parts.append(part)
-            if "</article>" in part:
+            if time.monotonic() - turn > TURN_S:
                 await asyncio.sleep(0)
+                turn = time.monotonic()
         return "".join(parts).encode()
 
 
@@ -94,11 +96,16 @@ def figures(route: Mapping[str, Any], points: int, step_s: float) -> list[dict[s
 def paths(history: list[float | None], points: int) -> list[str]:
     """Return SVG path data, a line per stretch without gaps, the newest of at most ``points`` at the right edge."""
     top = max((point for point in history if point is not None), default=0) or 1
-    first = points - len(history)
     drawn = []
-    for gap, stretch in groupby(enumerate(history, first), key=lambda point: point[1] is None):
+    for gap, stretch in groupby(enumerate(history, points - len(history)), key=lambda point: point[1] is None):
         if not gap:
-            line = [(at / (points - 1) * WIDTH, HEIGHT - 1 - (value or 0) / top * (HEIGHT - 2)) for at, value in stretch]
+            line = [(at, f"{HEIGHT - 1 - (value or 0) / top * (HEIGHT - 2):.1f}") for at, value in stretch]
             line = [(line[0][0] - 1, line[0][1]), *line] if len(line) == 1 else line  # a lone point has to be seen
-            drawn.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line))
+            drawn.append("M" + "L".join(f"{x} {y}" for x, y in _corners(line)))
     return drawn
+
+
+def _corners(line: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Leave out what lies between two points of the same height: most lines are flat for most of the time."""
+    inner = zip(line, line[1:-1], line[2:], strict=False)
+    return [line[0], *(at for before, at, after in inner if not before[1] == at[1] == after[1]), line[-1]]

@@ -98,11 +98,18 @@ class Top(App[None]):
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Tell the frame of the anomaly the cursor is on."""
-        if event.data_table.id == "anomalies":
+        if event.data_table.id == "anomalies" and self._shown:
             note = self._notes.get(str(event.row_key.value))
             self.query_one("#words", Static).update(anomaly_text(note) if note else "")
 
+    @property
+    def _shown(self) -> bool:
+        """Whether there is a screen yet, and still: an answer may come while it is taken down."""
+        return bool(self.query("#words"))
+
     def _show(self) -> None:
+        if not self._shown:
+            return
         status, guard = self._status, self._status["guard"]
         level = status["level"]
         said = (

@@ -1,6 +1,7 @@
 """``spoe-guard top`` by its library's own pilot: the status's numbers, keys, and a guard that goes and comes back."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -51,7 +52,7 @@ def rows(pilot, table: str) -> list[list[str]]:
 
 
 def text(pilot, name: str) -> str:
-    return str(pilot.app.query_one(f"#{name}", Static).content)
+    return pilot.app.query_one(f"#{name}", Static).render().plain
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -95,7 +96,7 @@ def test_the_chosen_anomaly_is_told_whole_and_what_a_peer_wrote_is_no_markup():
     async def talk(pilot) -> None:
         pilot.app.query_one("#anomalies").focus()
         told = [text(pilot, "words")]
-        for _ in range(12):
+        for _ in range(18):
             await pilot.press("down")
             await pilot.pause()
             told.append(text(pilot, "words"))
@@ -196,6 +197,27 @@ def test_the_cursor_stays_on_its_anomaly_when_newer_ones_come():
         assert "runt" in text(pilot, "words") or "RUNNING" in text(pilot, "words")
 
     on_top(guard, talk)
+
+
+def test_an_answer_that_comes_when_it_is_closed_is_no_traceback():
+    guard = Guard("anomalies")
+    answer = threading.Event()
+    status = guard()
+
+    def slow() -> dict:
+        answer.wait(10)
+        return status
+
+    async def main() -> None:
+        app = Top(slow, status)
+        async with app.run_test() as pilot:
+            asking = asyncio.get_running_loop().create_task(app.action_refresh())
+            await pilot.pause()
+            await pilot.press("q")
+        answer.set()
+        await asking
+
+    asyncio.run(main())
 
 
 def test_q_quits():

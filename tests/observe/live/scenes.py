@@ -27,6 +27,8 @@ HOSTILE = (
     '"><img src=x onerror="window.owned = 2">',
     "'\"></p></article></details><h1 id=verdict>All is well.</h1>",
     "{{ 7 * 7 }}{% raw %}",
+    "[bold red]x[/] [/nothing] [@click=app.quit]y[/]",
+    "W" * 60,  # and wider than a phone
 )
 
 

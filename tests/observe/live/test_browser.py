@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.observe.live.history import STEP_S
+from spoe_guard.observe.live.history import POINTS, STEP_S
 from tests.observe.live.scenes import ALL, HOSTILE
 
 pytestmark = pytest.mark.timeout(120)  # a browser starts
@@ -185,29 +185,48 @@ def test_it_stays_as_the_reader_left_it_when_it_is_brought_up_to_date(show, serv
 def test_what_is_brought_up_to_date_is_what_a_reload_would_show(show, served, page):
     scene = show("anomalies")
     page.goto(served.url)
+
+    def same_as_reloaded() -> None:
+        page.evaluate("refresh()")
+        content = "document.body.innerText.replace(/As of [0-9:]+ UTC/, '')"
+        refreshed = page.evaluate(content)
+        page.reload()
+        assert refreshed == page.evaluate(content)
+
     scene.traffic(3)
     for at in range(45):  # so that old ones go, too
         scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
     scene.observer.routes["checkout"].agent_up = False
-    page.evaluate("refresh()")
-    content = "document.body.innerText.replace(/As of [0-9:]+ UTC/, '')"
-    refreshed = page.evaluate(content)
-    page.reload()
-    assert refreshed == page.evaluate(content)
+    same_as_reloaded()
     assert page.title() == "■ 1 of 2 routes has no agent. spoe-guard"
+    scene.observer.routes["checkout"].agent_up = True
+    scene.step(POINTS + 1)
+    same_as_reloaded()
+    assert page.title() == "● All is well. spoe-guard"
 
 
-def test_pausing_keeps_it_as_it_is(show, served, page):
+def test_pausing_keeps_it_as_it_is_and_asks_for_nothing(show, served, page):
     scene = show("anomalies")
     page.goto(served.url)
     pause = page.get_by_role("button", name="Pause")
     pause.click()
     scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4))
+    asked = []
+    page.on("request", lambda request: asked.append(request))  # noqa: PLW0108 it marks what it is given, which a list takes badly
     page.evaluate("refresh()")
     assert page.locator("#route-1 data.anomalies").get_attribute("value") == "1"
+    assert asked == []
     page.get_by_role("button", name="Resume").click()
     page.locator("#route-1 data.anomalies[value='2']").wait_for(state="attached")
     assert pause.is_visible()
+
+
+def test_what_was_asked_for_before_a_pause_changes_nothing_in_it(show, served, page):
+    scene = show("anomalies")
+    page.goto(served.url)
+    scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4))
+    page.evaluate("(() => { const asked = refresh(); document.getElementById('pause').click(); return asked; })()")
+    assert page.locator("#route-1 data.anomalies").get_attribute("value") == "1"
 
 
 def test_a_guard_that_is_gone_is_said_and_its_return_is_seen(show, served, page):

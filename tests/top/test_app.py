@@ -4,20 +4,14 @@ import asyncio
 import threading
 
 import pytest
+from textual.widgets import DataTable, Static
 
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.observe.live.page import figures
+from spoe_guard.top.app import Top
+from spoe_guard.top.ask import NoAnswerError
 from tests.observe.conftest import Lines
 from tests.observe.live.scenes import ALL, HOSTILE, Scene
-from tests.peers import missing
-
-try:
-    from textual.widgets import DataTable, Static
-
-    from spoe_guard.top.app import Top
-    from spoe_guard.top.ask import NoAnswerError
-except ModuleNotFoundError:
-    missing("textual not found", "pip install 'spoe-guard[top]'")
 
 
 class Guard:

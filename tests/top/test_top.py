@@ -104,7 +104,6 @@ class Terminal:
 
 @pytest.mark.timeout(90)
 def test_on_a_real_terminal_it_shows_a_real_guard_and_quits(tmp_path):
-    pytest.importorskip("textual", reason="textual not found: pip install 'spoe-guard[top]'")
     guard = Running(tmp_path, "127.0.0.1:9")
     with guard.process:
         try:

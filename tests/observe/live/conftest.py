@@ -8,12 +8,13 @@ from typing import Self
 from urllib.request import urlopen
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from tests.observe.conftest import Lines
 from tests.observe.live.scenes import ALL, BUILD, Scene
-from tests.peers import missing, need
+from tests.peers import need
 
 
 class Served:
@@ -74,12 +75,8 @@ def show(served):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
+def browser() -> Iterator[Browser]:
     chromium = need("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright not found", "pip install playwright")
     with sync_playwright() as play:
         one = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         yield one

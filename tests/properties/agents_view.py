@@ -7,7 +7,8 @@ from tests.properties.hellos import Offer, first_offer, names, offer_of
 from tests.properties.spop import Frame, UnreadableError
 from tests.properties.transcript import Did, Terms, Transcript
 
-KEYS = (b"supported-versions", b"max-frame-size", b"capabilities", b"engine-id", b"healthcheck")  # SPOE.txt 3.2.4
+# Type of each key; SPOE.txt 3.2.4.
+KEYS = {b"supported-versions": 8, b"max-frame-size": 3, b"capabilities": 8, b"engine-id": 8, b"healthcheck": 1}
 
 
 @dataclass
@@ -69,7 +70,8 @@ class AgentsView:
             said[b"engine-id"] = (8, self.terms.engine_id.encode())
         for name in shown.keys() | said.keys():
             wanted = said.get(name) if name in KEYS or not self.terms.exact_keys else None
-            if name not in (b"max-frame-size", b"capabilities") and shown.get(name) != wanted:
+            retyped = (KEYS[name], wanted[1]) if self.terms.exact_keys and wanted is not None else wanted
+            if name not in (b"max-frame-size", b"capabilities") and shown.get(name) not in (wanted, retyped):
                 self.broken.append(f"A4: {name!r} is {shown.get(name)}, from HAProxy {wanted}")
 
     def _normalised(self, before: Offer) -> Offer:

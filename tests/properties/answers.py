@@ -187,8 +187,13 @@ class Answers:
 
     def expire(self, at: float) -> None:
         limit = self.terms.answer_deadline_s
-        if limit is not None:
-            self.asked = {ids: one for ids, one in self.asked.items() if at < one.since + limit - EPSILON_S}
+        if limit is None:
+            return
+        late = {ids: one for ids, one in self.asked.items() if at >= one.since + limit - EPSILON_S}
+        for ids, one in late.items():
+            self.asked.pop(ids, None)
+            if self.lasts and self.terms.in_flight:  # it blocks its link, which is ended for that
+                self.lost(one.link)
 
     def may_end(self, at: float, drained_at: float | None, quiet_since: float) -> bool:
         """Whether AGENT-DISCONNECT may be said at ``at`` though NOTIFYs are open."""

@@ -58,6 +58,7 @@ def terms_of(config: SessionConfig) -> Terms:
         engine_id=config.engine_id,
         exact_keys=config.exact_keys,
         give_up_s=0.0 if config.observe else config.give_up_s,  # what is observed ends with its agent link
+        in_flight=config.in_flight,
         redispatches=config.redispatch is Redispatch.UNANSWERED,
     )
 

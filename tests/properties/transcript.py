@@ -52,4 +52,5 @@ class Terms:
     engine_id: str | None = None
     exact_keys: bool = False
     give_up_s: float = 0.0
+    in_flight: int = 0  # NOTIFYs on one link, 0: any number
     redispatches: bool = False  # what a lost link had and did not answer, once

@@ -125,6 +125,90 @@ app.command("run", help=_RUN)(_with_settings(_run))
 app.command("check", help="Check the settings; print those in effect and where each comes from.")(_with_settings(_check))
 
 
+def _loaded(config: Path | None) -> "Loaded | None":
+    """Return the settings; None where they cannot be used, which was said then."""
+    from spoe_guard.settings import ConfigError, load  # noqa: PLC0415
+
+    try:
+        return load(config, os.environ)
+    except ConfigError as error:
+        _say(*error.problems)
+        return None
+
+
+_DECODE: Final = """Print a capture frame by frame, both sides in time order, with every anomaly and what the guard would do.
+
+FILE: pcapng (of the flight recorder, or of tcpdump between HAProxy and its agent), raw bytes, hex, or recorded streams in JSON.
+Marks: ! an anomaly, > what the guard would do, # about the capture."""
+
+
+@app.command(help=_DECODE)
+def decode(
+    file: Annotated[str, typer.Argument(metavar="FILE|-")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings to judge by.")] = None,
+    route: Annotated[int, typer.Option(metavar="N", min=0, help="Which of their routes, from 0.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,  # noqa: FBT002 a flag
+) -> int:
+    """Run the command."""
+    from spoe_guard.capture import commands  # noqa: PLC0415 only here is what it needs needed
+    from spoe_guard.capture.model import CaptureError  # noqa: PLC0415
+    from spoe_guard.settings import session_config  # noqa: PLC0415
+
+    loaded = _loaded(config)
+    if loaded is None:
+        return WRONG_USE
+    routes = loaded.settings.routes
+    if route >= len(routes):
+        _say(f"--route: {route}: there are {len(routes)} routes, counted from 0")
+        return WRONG_USE
+    try:
+        for line in commands.decode(file, session_config(loaded.settings, routes[route]), as_json=as_json):
+            typer.echo(line)
+    except CaptureError as error:
+        _say(error)
+        return WRONG_USE
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CLEAN
+
+
+_REPLAY: Final = """Play one side of a capture again, with its segmentation and its pauses.
+
+--to agent: dials ADDR and is HAProxy. --to haproxy: listens on ADDR and is the agent, whose ACKs get the ids of the NOTIFYs
+that HAProxy really sends. It waits for what the other side said in the recording before it goes on."""
+
+
+@app.command(help=_REPLAY)
+def replay(  # noqa: PLR0913, PLR0917 one per flag
+    file: Annotated[str, typer.Argument(metavar="FILE|-")],
+    address: Annotated[str, typer.Argument(metavar="ADDR")],
+    to: Annotated[str, typer.Option(metavar="agent|haproxy", help="Who is played to.")],
+    speed: Annotated[float, typer.Option(metavar="X", min=0, help="2: twice as fast; 0: without pauses.")] = 1.0,
+    patience: Annotated[float, typer.Option(metavar="SECONDS", min=0.001, help="How long to wait for the other side.")] = 5.0,
+    conversation: Annotated[int, typer.Option(metavar="N", min=0, help="Which one of the file, from 0.")] = 0,
+) -> int:
+    """Run the command."""
+    from spoe_guard.capture import commands  # noqa: PLC0415
+    from spoe_guard.capture.model import CaptureError  # noqa: PLC0415
+    from spoe_guard.core.address import parse  # noqa: PLC0415
+    from spoe_guard.core.anomalies import Side  # noqa: PLC0415
+
+    if to not in ("agent", "haproxy"):
+        _say(f"--to: {ascii(to)}: allowed: agent, haproxy")
+        return WRONG_USE
+    try:
+        where = parse(address)
+    except ValueError as error:
+        _say(f"ADDR: {ascii(address)}: {error}")
+        return WRONG_USE
+    try:
+        commands.play(file, Side(to), where, (speed, patience), conversation, sys.stdout)
+    except CaptureError as error:
+        _say(error)
+        return CANNOT_RUN
+    return CLEAN
+
+
 @app.command(help="Tell the whole story in one terminal: a buggy agent, HAProxy, first without then with the guard.")
 def demo() -> int:
     """Run the demo."""

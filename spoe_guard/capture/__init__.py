@@ -1,0 +1,1 @@
+"""What went over the wire, kept, written and read: the flight recorder, ``spoe-guard decode`` and ``spoe-guard replay``."""

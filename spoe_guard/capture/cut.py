@@ -1,0 +1,86 @@
+"""Frames out of one direction of a stream, for a person to read: nothing is repaired, and what is no frame is shown as it is."""
+
+from typing import Final
+
+from spoe_guard.wire import frame
+
+# Beyond this a length is taken for bytes that are none. HAProxy's tune.bufsize, which bounds a frame, is 16384 by default.
+MAX_LENGTH: Final = 1 << 20
+
+
+class Cut:
+    """Bytes of the stream from ``offset`` on. ``frame`` None: they are no frame, and ``why`` says so.
+
+    ``offset`` does not count what was lost.
+    """
+
+    __slots__ = ("frame", "offset", "raw", "why")
+
+    def __init__(self, raw: bytes, offset: int, found: frame.Frame | None, why: str = "") -> None:
+        self.raw = raw
+        self.offset = offset
+        self.frame = found
+        self.why = why
+
+
+class Cutter:
+    """Cuts what one side wrote. ``offset``: how many bytes of it were fed."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self._tail = b""
+        self._broken = False
+
+    def feed(self, data: bytes) -> list[Cut]:
+        """Return what ``data`` completes."""
+        buf = self._tail + data
+        at = 0
+        cuts: list[Cut] = []
+        start = self.offset - len(self._tail)
+        self.offset += len(data)
+        while not self._broken and len(buf) - at >= frame.LENGTH_BYTES:
+            length = frame.length_at(buf, at)
+            if length > MAX_LENGTH:
+                self._broken = True
+                break
+            end = at + frame.LENGTH_BYTES + length
+            if end > len(buf):
+                break
+            cuts.append(_cut(buf[at:end], start + at))
+            at = end
+        self._tail = buf[at:]
+        if self._broken and self._tail:
+            cuts.append(Cut(self._tail, start + at, None, "no frame"))
+            self._tail = b""
+        return cuts
+
+    def finish(self) -> list[Cut]:
+        """Return what is left when nothing more comes, or when something is missing in between."""
+        tail, self._tail, self._broken = self._tail, b"", False
+        return [Cut(tail, self.offset - len(tail), None, "part of a frame")] if tail else []
+
+
+def _cut(raw: bytes, offset: int) -> Cut:
+    if len(raw) - frame.LENGTH_BYTES < frame.MIN_LENGTH:
+        return Cut(raw, offset, None, f"a frame of {len(raw) - frame.LENGTH_BYTES} bytes, fewer than {frame.MIN_LENGTH}")
+    found = frame.parse(raw)
+    return Cut(raw, offset, found, "" if found else "a frame whose ids cannot be read")
+
+
+def first_frame(data: bytes) -> int:
+    """Return where in ``data``, which may begin inside a frame, the first frame begins; its length where there is none."""
+    return next((at for at in range(len(data)) if _may_begin(data, at)), len(data))
+
+
+def _may_begin(data: bytes, at: int) -> bool:
+    """Whether from ``at`` on there are frames of known types up to the end; the last one may be cut short."""
+    seen = 0
+    while at < len(data):
+        if len(data) - at < frame.IDS_AT:
+            return seen > 0
+        length = frame.length_at(data, at)
+        if not frame.MIN_LENGTH <= length <= MAX_LENGTH or data[at + 4] not in frame.TYPE_NAMES or data[at + 5 : at + 8] != bytes(3):
+            return False
+        at += frame.LENGTH_BYTES + length
+        seen += 1
+    return seen > 0

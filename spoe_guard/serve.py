@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from spoe_guard.about import about
+from spoe_guard.capture.flight import recording
 from spoe_guard.core.address import Address
 from spoe_guard.core.events import DialFailure
 from spoe_guard.net import loop as event_loop
@@ -59,8 +60,10 @@ async def _serve(settings: Settings, log: Log) -> bool:
     health = Health(observer.routes)
     live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
     admin = Admin(health, Exposition(GuardCollector(observer.routes, about())), live)
-    guard = Guard(routes, observer, reuse_port=settings.share_listen)
     async with contextlib.AsyncExitStack() as at_exit:
+        flight = recording(settings.capture, observer.routes, log)
+        at_exit.callback(flight.close)
+        guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen)
         signals = at_exit.enter_context(_signals())
         await _resolve_agents(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())

@@ -38,7 +38,9 @@ def _lines(captures: list[Capture], config: SessionConfig, *, as_json: bool) -> 
 def _heading(capture: Capture, number: int, count: int) -> Iterator[str]:
     if count > 1:
         yield f"# conversation {number}"
-    for (side, link), (opened, accepted) in sorted(capture.sockets.items(), key=lambda item: (item[0][0].value != "haproxy", item[0][1])):
+    order = sorted(capture.sockets.items(), key=lambda item: (item[0][0] is not Side.HAPROXY, item[0][1]))
+    order = sorted(capture.sockets.items(), key=lambda item: (item[0][0] is not Side.HAPROXY, item[0][1]))
+    for (side, link), (opened, accepted) in order:
         ends = f"{Address(opened.host, opened.port)} to {Address(accepted.host, accepted.port)}"
         yield f"# {show.who(side, link)}: {ends}"
 

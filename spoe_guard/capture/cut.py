@@ -11,16 +11,17 @@ MAX_LENGTH: Final = 1 << 20
 class Cut:
     """Bytes of the stream from ``offset`` on. ``frame`` None: they are no frame, and ``why`` says so.
 
-    ``offset`` does not count what was lost.
+    ``offset`` does not count what was lost. ``delimited``: they are what a length announced, or the beginning of it.
     """
 
-    __slots__ = ("frame", "offset", "raw", "why")
+    __slots__ = ("delimited", "frame", "offset", "raw", "why")
 
-    def __init__(self, raw: bytes, offset: int, found: frame.Frame | None, why: str = "") -> None:
+    def __init__(self, raw: bytes, offset: int, found: frame.Frame | None, why: str = "", *, delimited: bool = True) -> None:
         self.raw = raw
         self.offset = offset
         self.frame = found
         self.why = why
+        self.delimited = delimited
 
 
 class Cutter:
@@ -50,7 +51,7 @@ class Cutter:
             at = end
         self._tail = buf[at:]
         if self._broken and self._tail:
-            cuts.append(Cut(self._tail, start + at, None, "no frame"))
+            cuts.append(Cut(self._tail, start + at, None, "no frame", delimited=False))
             self._tail = b""
         return cuts
 
@@ -79,7 +80,8 @@ def _may_begin(data: bytes, at: int) -> bool:
         if len(data) - at < frame.IDS_AT:
             return seen > 0
         length = frame.length_at(data, at)
-        if not frame.MIN_LENGTH <= length <= MAX_LENGTH or data[at + 4] not in frame.TYPE_NAMES or data[at + 5 : at + 8] != bytes(3):
+        known = data[at + 4] in frame.TYPE_NAMES and data[at + 5 : at + 8] == bytes(3)  # of the flags only two bits mean anything
+        if not known or not frame.MIN_LENGTH <= length <= MAX_LENGTH:
             return False
         at += frame.LENGTH_BYTES + length
         seen += 1

@@ -5,7 +5,6 @@ offsets in the stream, from 1, so that what was not kept is a gap and not a lie.
 """
 
 import io
-import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -26,6 +25,11 @@ _Key = tuple[Side, int]
 
 def dump(capture: Capture) -> bytes:
     """Return the file. Times are of the epoch; ``Capture.note`` is the comment of the section."""
+    return b"".join(packets(capture))
+
+
+def packets(capture: Capture) -> Iterator[bytes]:
+    """Yield the file piece by piece: what comes in front of the packets, then each of them."""
     options = {"shb_userappl": f"spoe-guard {__version__}", "opt_comment": capture.note}
     section = blocks.SectionHeader(options={name: value for name, value in options.items() if value})
     keys = sorted({(chunk.side, chunk.link) for chunk in capture.chunks}, key=lambda key: (key[0].value != "haproxy", key[1]))
@@ -36,14 +40,22 @@ def dump(capture: Capture) -> bytes:
         wires[key] = _Wire(number, capture.sockets.get(key))
     out = io.BytesIO()
     writer = FileWriter(out, section)
+    yield _taken(out)
     for chunk in capture.chunks:
         wire = wires[chunk.side, chunk.link]
         for packet, size, comment in wire.packets(chunk):
             writer.write_block(_block(section, wire.number, chunk.at, packet, size, comment))
-    return out.getvalue()
+            yield _taken(out)
 
 
-def _block(section: Any, interface: int, at: float, packet: bytes, size: int, comment: str) -> Any:  # noqa: ANN401, PLR0913, PLR0917  the library is untyped
+def _taken(out: io.BytesIO) -> bytes:
+    data = out.getvalue()
+    out.seek(0)
+    out.truncate()
+    return data
+
+
+def _block(section: Any, interface: int, at: float, packet: bytes, size: int, comment: str) -> Any:  # noqa: ANN401  the library is untyped
     micros = round(at * _MICRO)
     return section.new_member(
         blocks.EnhancedPacket,

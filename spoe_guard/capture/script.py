@@ -9,7 +9,6 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.wire import frame
 
 
-
 @dataclass(slots=True)
 class Part:
     """Some bytes of one frame, or of what is no frame: ``raw[start:end]``, ``end`` -1 being the frame's end.

@@ -96,7 +96,9 @@ def _told(chunk: Chunk, at: float, cutter: Cutter, guard: "_Guard | None") -> It
     cuts = cutter.feed(data)
     rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cuts]
     if chunk.size > len(chunk.data):
-        rows.append((cutter.offset, Row(at, "bytes", who, "", f"{chunk.size - len(chunk.data)} bytes, left out", size=chunk.size)))
+        rows.append(
+            (cutter.offset, Row(at, "bytes", who, "", f"{chunk.size - len(chunk.data)} bytes, left out", size=chunk.size))
+        )
     if chunk.end is not None:
         rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cutter.finish()]
         what = "closes its connection (FIN)" if chunk.end is End.FIN else "resets its connection (RST)"

@@ -28,6 +28,14 @@ class Action(enum.Enum):
     CLOSE = "close"
 
 
+SEVERITIES: Final = ("info", "warning", "error")  # from the least on
+
+
+def severity(action: Action) -> str:
+    """Return how bad it is that ``action`` had to be taken: info where all went on as it came, error where a session ends."""
+    return "info" if action is Action.PASS else "error" if action is Action.CLOSE else "warning"
+
+
 @enum.unique
 class Anomaly(enum.Enum):
     """A departure from the protocol, by its name in metrics, logs and settings."""

@@ -5,12 +5,13 @@ import contextlib
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
 
 from spoe_guard.core.address import Address
+from spoe_guard.core.anomalies import Side
 from spoe_guard.core.engines import Engines
 from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
 from spoe_guard.core.handed import Handed, NotTakenError
@@ -22,9 +23,12 @@ from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
 from spoe_guard.net.bind import Bound, bind
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
+from spoe_guard.net.leg import Leg
 from spoe_guard.net.listener import Listener, peer_name
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
+
+Met = Callable[[int, Side, int, asyncio.Transport], None]  # session, whose connection, link, the connection
 
 # What is aborted is gone one or two turns of the loop later; this is only there so that nothing can wait for ever.
 _ABORTED_S: Final = 1.0
@@ -33,7 +37,7 @@ _ABORTED_S: Final = 1.0
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by route name, where it really listens
+    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by route name, where it really listens
     (with the port the kernel chose), once started.
     """
 
@@ -43,8 +47,10 @@ class Guard:
         observer: Observer,
         make_session: SessionFactory = open_session,
         *,
+        met: Met | None = None,
         reuse_port: bool = False,
     ) -> None:
+        self._met = met
         self._reuse_port = reuse_port
         self.routes = tuple(routes)
         self.addresses: dict[str, Address] = {}
@@ -194,6 +200,11 @@ class Guard:
         relay = self._relays.get(number)
         if relay is not None:
             relay.step(relay.session.take_foreign, raw, monotonic())
+
+    def met(self, relay: Relay, leg: Leg) -> None:
+        """Tell whoever wants to know that a connection is there."""
+        if self._met is not None and leg.transport is not None:
+            self._met(relay.number, leg.side, leg.link, leg.transport)
 
     def gone(self, relay: Relay) -> None:
         """Forget a session: its last connection is gone."""

@@ -161,6 +161,8 @@ class Relay:
     def made(self, leg: Leg) -> None:
         """A connection is there."""
         self._legs.add(leg)
+        if self._home is not None:
+            self._home.met(self, leg)
         if leg is self.haproxy:
             if self._handed is None:
                 self.step(self.session.start, monotonic())

@@ -74,6 +74,13 @@ COUNTERS: Final[tuple[_Row, ...]] = (
         (),
         lambda s: _one(s.suppressed),
     ),
+    ("captures_written_total", "Captures written to capture.dir.", (), lambda s: _one(s.captures_written)),
+    (
+        "captures_dropped_total",
+        "Anomalies of which a capture should have been written, and why it was not.",
+        ("reason",),
+        lambda s: s.captures_dropped.items(),
+    ),
     ("internal_errors_total", "Bugs of the guard, caught.", (), lambda s: _one(s.internal_errors)),
 )
 

@@ -14,6 +14,9 @@ HOLD_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 
 _STATUS_CODES: Final = frozenset((*range(14), 99))  # SPOE.txt 3.5
 
+# Why an anomaly of the chosen severity has no capture: too many of it, no room for more, the disk, a bug of ours.
+CAPTURE_DROPS: Final = ("rate", "busy", "disk", "error")
+
 Labels = tuple[str, ...]
 
 
@@ -25,6 +28,8 @@ class RouteStats:
         "agent_up",
         "anomalies",
         "authored",
+        "captures_dropped",
+        "captures_written",
         "closed",
         "connect_failures",
         "connections",
@@ -60,6 +65,8 @@ class RouteStats:
         kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
         self.redispatched: Counter[Labels] = Counter({(kind.value,): 0 for kind in kinds})
         self.suppressed = 0
+        self.captures_written = 0
+        self.captures_dropped: Counter[Labels] = Counter({(reason,): 0 for reason in CAPTURE_DROPS})
         self.internal_errors = 0
 
     def observe_hold(self, seconds: float) -> None:

@@ -215,6 +215,25 @@ class Log(Section):
     anomaly_rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(10, 1.0)
 
 
+def _folder(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise ValueError("expected an absolute path")
+    return value
+
+
+class Capture(Section):
+    """The flight recorder. ``rate`` holds per route and anomaly, ``session_bytes`` per direction of a session."""
+
+    dir: Annotated[str, BeforeValidator(_folder)] | None = None
+    severity: Literal["info", "warning", "error"] = "warning"
+    payload: Literal["full", "headers", "off"] = "full"
+    rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(6, 60.0)
+    session_bytes: Annotated[int, _size(1024, 16 * 1024 * 1024)] = 16 * 1024
+    total_bytes: Annotated[int, _size(64 * 1024, MAX_UINT32)] = 64 * 1024 * 1024
+    files: Annotated[int, _number(1, 100_000)] = 100
+    files_bytes: Annotated[int, _size(1024 * 1024, 1 << 40)] = 256 * 1024 * 1024
+
+
 class Settings(BaseSettings):
     """All settings, in the units of the core: seconds and bytes. To be had from ``load``."""
 
@@ -227,6 +246,7 @@ class Settings(BaseSettings):
     routes: Annotated[list[Route], BeforeValidator(_in_order), Field(min_length=1)] = [Route()]
     admin: Admin = Admin()
     log: Log = Log()
+    capture: Capture = Capture()
 
     @classmethod
     def settings_customise_sources(

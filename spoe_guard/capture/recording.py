@@ -1,0 +1,188 @@
+"""A session that keeps its last bytes: the real one inside, and a note of each step beside it."""
+
+import heapq
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from spoe_guard.capture.model import End
+from spoe_guard.capture.ring import ENTRY_BYTES, LEAST_BYTES, Entry, Extra, Ring
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.events import AnomalySeen, DialFailure, SessionEnded
+from spoe_guard.core.observing import ObservedSession
+from spoe_guard.core.output import Close, Output
+from spoe_guard.core.session import Session
+
+if TYPE_CHECKING:
+    from spoe_guard.capture.recorder import Recorder
+
+AFTERWARDS_S: Final = 1.0  # how long is recorded behind an anomaly, unless the session ends or has no room before
+SEEN: Final = 16  # anomalies noted of one step
+
+_AGENT: Final = Side.AGENT
+_ENDS: Final = {Close.HALF: End.FIN, Close.FLUSH: End.FIN, Close.ABORT: End.RESET}
+
+
+class RecordedSession:
+    """The same calls as ``Session``, see there. ``sockets`` is filled in by the recorder as connections are made."""
+
+    __slots__ = (
+        "_agents", "_due", "_haproxys", "_limit", "_over", "_receive", "_recorder", "_session", "anomaly", "deadline", "number",
+        "route", "sockets",
+    )  # fmt: skip
+
+    def __init__(self, session: Session | ObservedSession, recorder: "Recorder", route: str, number: int) -> None:
+        self._session = session
+        self._receive = session.receive
+        self._recorder = recorder
+        self._limit = recorder.session_bytes
+        self._haproxys = Ring(self._limit, recorder.budget)
+        self._agents = Ring(self._limit, recorder.budget)
+        self._due = math.inf  # when the capture that an anomaly asked for is complete
+        self._over = False
+        self.anomaly: AnomalySeen | None = None  # the one that asked for a capture
+        self.route = route
+        self.number = number
+        self.sockets: dict[tuple[Side, int], Any] = {}
+        self.deadline = session.deadline
+
+    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+        """Bytes came from ``side``. The only step that is taken often."""
+        out = self._receive(side, data, now, link)
+        if out.events or out.more or len(data) > self._limit:
+            self._note(side, now, link, data, out)
+            return out
+        deadline = self._session.deadline
+        self.deadline = deadline if deadline < self._due else self._due
+        to_agent, to_haproxy = out.to_agent, out.to_haproxy
+        size = len(data)
+        if to_agent is not data:
+            size += len(to_agent)
+        if to_haproxy is not data:
+            size += len(to_haproxy)
+        if size < LEAST_BYTES:
+            size = LEAST_BYTES
+        ring = self._agents if side is _AGENT else self._haproxys
+        ring.entries.append((size, now, link, data, out.link, to_agent, to_haproxy))
+        ring.bytes += size
+        budget = self._recorder.budget
+        budget.used += size + ENTRY_BYTES
+        if ring.bytes > ring.limit or budget.used > budget.limit:
+            self._make_room(ring)
+        return out
+
+    def start(self, now: float) -> Output:
+        """HAProxy is connected."""
+        return self._noted(Side.HAPROXY, now, 0, self._session.start(now))
+
+    def take_foreign(self, raw: bytes, now: float) -> Output:
+        """An ACK came on another session's link."""
+        return self._noted(_AGENT, now, 0, self._session.take_foreign(raw, now))
+
+    def agent_connected(self, now: float, link: int = 0) -> Output:
+        """A link is up."""
+        return self._noted(Side.HAPROXY, now, link, self._session.agent_connected(now, link))
+
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
+        """A link could not be had."""
+        return self._noted(_AGENT, now, link, self._session.agent_failed(reason, detail, now, link))
+
+    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
+        """A side will send no more."""
+        out = self._session.closed(side, now, reset=reset, link=link)
+        return self._noted(side, now, link, out, End.RESET if reset else End.FIN)
+
+    def tick(self, now: float) -> Output:
+        """Time has passed."""
+        if now >= self._due:
+            self._finish()
+        return self._noted(_AGENT, now, 0, self._session.tick(now))
+
+    def drain(self, now: float) -> Output:
+        """The guard is stopping."""
+        return self._noted(_AGENT, now, 0, self._session.drain(now))
+
+    def release(self) -> tuple[bytes, bytes]:
+        """Give up."""
+        try:
+            return self._session.release()
+        finally:
+            self._end()
+
+    def clear(self) -> None:
+        """Give way to other sessions: write what is to be written, forget the rest."""
+        self._finish()
+        self._haproxys.clear()
+        self._agents.clear()
+
+    def entries(self) -> list[tuple[Side, Entry]]:
+        """Return what is kept, in time order, each with whose side it is about."""
+        haproxys = [(Side.HAPROXY, entry) for entry in self._haproxys.kept()]
+        agents = [(_AGENT, entry) for entry in self._agents.kept()]
+        return list(heapq.merge(haproxys, agents, key=lambda each: each[1].now))
+
+    # --- what is not ordinary ----------------------------------------------------------------------------------------
+
+    def _noted(self, side: Side, now: float, link: int, out: Output, end: End | None = None) -> Output:
+        self._note(side, now, link, b"", out, end)
+        return out
+
+    def _note(self, side: Side, now: float, link: int, data: bytes, out: Output, end: End | None = None) -> None:
+        self.deadline = min(self._session.deadline, self._due)
+        if self._over:
+            return
+        seen = [event for event in out.events if isinstance(event, AnomalySeen)]
+        extra = Extra(end, tuple(_closed(out)), tuple(out.more), tuple(seen[:SEEN]), max(0, len(seen) - SEEN))
+        if data or out.to_agent or out.to_haproxy or extra != Extra():
+            self._append(side, now, link, data, out, extra)
+        for anomaly in seen:
+            if self._recorder.wants(self, anomaly):
+                self.anomaly = anomaly
+                self._due = now + AFTERWARDS_S
+                self._haproxys.limit = self._agents.limit = 2 * self._limit
+                self.deadline = min(self.deadline, self._due)
+        if any(isinstance(event, SessionEnded) for event in out.events):
+            self._end()
+
+    def _append(self, side: Side, now: float, link: int, data: bytes, out: Output, extra: Extra) -> None:
+        parts = [part[-self._limit :] for part in (data, out.to_agent, out.to_haproxy)]
+        size = max(LEAST_BYTES, sum(map(len, parts)) + sum(len(more.to_agent) for more in extra.more) + 64 * len(extra.seen))
+        ring = self._agents if side is _AGENT else self._haproxys
+        entry = Entry(size, now, link, parts[0], out.link, parts[1], parts[2], len(data) - len(parts[0]), extra)
+        ring.entries.append(entry)
+        ring.bytes += size
+        self._recorder.budget.used += size + ENTRY_BYTES
+        self._make_room(ring)
+
+    def _make_room(self, ring: Ring) -> None:
+        if self._over:
+            ring.clear()
+            return
+        if ring.bytes > ring.limit:
+            self._finish()  # what comes now would push out what led to the anomaly
+            ring.trim()
+        self._recorder.make_room()
+
+    def _finish(self) -> None:
+        if self.anomaly is not None:
+            self._recorder.write(self, self.anomaly)
+            self.anomaly = None
+            self._due = math.inf
+            for ring in (self._haproxys, self._agents):
+                ring.limit = self._limit
+                ring.trim()
+
+    def _end(self) -> None:
+        if not self._over:
+            self.clear()
+            self._over = True
+            self._recorder.forget(self)
+
+
+def _closed(out: Output) -> Iterable[tuple[bool, int, End]]:
+    """Yield which connections the guard closes."""
+    if out.close_haproxy is not Close.KEEP:
+        yield True, 0, _ENDS[out.close_haproxy]
+    for order in (out, *out.more):
+        if order.close_agent is not Close.KEEP:
+            yield False, order.link, _ENDS[order.close_agent]

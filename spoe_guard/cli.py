@@ -179,7 +179,7 @@ that HAProxy really sends. It waits for what the other side said in the recordin
 
 
 @app.command(help=_REPLAY)
-def replay(  # noqa: PLR0913, PLR0917 one per flag
+def replay(
     file: Annotated[str, typer.Argument(metavar="FILE|-")],
     address: Annotated[str, typer.Argument(metavar="ADDR")],
     to: Annotated[str, typer.Option(metavar="agent|haproxy", help="Who is played to.")],
@@ -194,12 +194,12 @@ def replay(  # noqa: PLR0913, PLR0917 one per flag
     from spoe_guard.core.anomalies import Side  # noqa: PLC0415
 
     if to not in ("agent", "haproxy"):
-        _say(f"--to: {ascii(to)}: allowed: agent, haproxy")
+        _say(f"--to: {to!a}: allowed: agent, haproxy")
         return WRONG_USE
     try:
         where = parse(address)
     except ValueError as error:
-        _say(f"ADDR: {ascii(address)}: {error}")
+        _say(f"ADDR: {address!a}: {error}")
         return WRONG_USE
     try:
         commands.play(file, Side(to), where, (speed, patience), conversation, sys.stdout)

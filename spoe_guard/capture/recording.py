@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from spoe_guard.capture.model import End
-from spoe_guard.capture.ring import ENTRY_BYTES, LEAST_BYTES, Entry, Extra, Ring
+from spoe_guard.capture.ring import LEAST_BYTES, PARTS, Entry, Extra, Ring
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import AnomalySeen, DialFailure, SessionEnded
 from spoe_guard.core.observing import ObservedSession
@@ -27,7 +27,7 @@ class RecordedSession:
     """The same calls as ``Session``, see there. ``sockets`` is filled in by the recorder as connections are made."""
 
     __slots__ = (
-        "_agents", "_due", "_haproxys", "_limit", "_over", "_receive", "_recorder", "_session", "anomaly", "deadline", "number",
+        "_agents", "_due", "_haproxys", "_limit", "_most", "_over", "_receive", "_recorder", "_session", "anomaly", "deadline", "number",
         "route", "sockets",
     )  # fmt: skip
 
@@ -36,8 +36,9 @@ class RecordedSession:
         self._receive = session.receive
         self._recorder = recorder
         self._limit = recorder.session_bytes
-        self._haproxys = Ring(self._limit, recorder.budget)
-        self._agents = Ring(self._limit, recorder.budget)
+        self._most = self._limit // PARTS  # of one read
+        self._haproxys = Ring(Side.HAPROXY, self._limit, recorder.budget)
+        self._agents = Ring(_AGENT, self._limit, recorder.budget)
         self._due = math.inf  # when the capture that an anomaly asked for is complete
         self._over = False
         self.anomaly: AnomalySeen | None = None  # the one that asked for a capture
@@ -49,26 +50,26 @@ class RecordedSession:
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """Bytes came from ``side``. The only step that is taken often."""
         out = self._receive(side, data, now, link)
-        if out.events or out.more or len(data) > self._limit:
+        if out.events or out.more or len(data) > self._most:
             self._note(side, now, link, data, out)
             return out
         deadline = self._session.deadline
         self.deadline = deadline if deadline < self._due else self._due
-        to_agent, to_haproxy = out.to_agent, out.to_haproxy
+        if side is _AGENT:
+            if out.to_haproxy is not data or out.to_agent:
+                self._append(side, now, link, data, out, None)
+                return out
+            ring = self._agents
+        else:
+            if out.to_agent is not data or out.to_haproxy:
+                self._append(side, now, link, data, out, None)
+                return out
+            ring = self._haproxys
+        ring.entries.append((now, link, data, out.link))
         size = len(data)
-        if to_agent is not data:
-            size += len(to_agent)
-        if to_haproxy is not data:
-            size += len(to_haproxy)
-        if size < LEAST_BYTES:
-            size = LEAST_BYTES
-        ring = self._agents if side is _AGENT else self._haproxys
-        ring.entries.append((size, now, link, data, out.link, to_agent, to_haproxy))
-        ring.bytes += size
-        budget = self._recorder.budget
-        budget.used += size + ENTRY_BYTES
-        if ring.bytes > ring.limit or budget.used > budget.limit:
-            self._make_room(ring)
+        ring.left -= size if size > LEAST_BYTES else LEAST_BYTES
+        if ring.left < 0:
+            self._roll(ring)
         return out
 
     def start(self, now: float) -> Output:
@@ -144,23 +145,28 @@ class RecordedSession:
         if any(isinstance(event, SessionEnded) for event in out.events):
             self._end()
 
-    def _append(self, side: Side, now: float, link: int, data: bytes, out: Output, extra: Extra) -> None:
-        parts = [part[-self._limit :] for part in (data, out.to_agent, out.to_haproxy)]
-        size = max(LEAST_BYTES, sum(map(len, parts)) + sum(len(more.to_agent) for more in extra.more) + 64 * len(extra.seen))
-        ring = self._agents if side is _AGENT else self._haproxys
-        entry = Entry(size, now, link, parts[0], out.link, parts[1], parts[2], len(data) - len(parts[0]), extra)
-        ring.entries.append(entry)
-        ring.bytes += size
-        self._recorder.budget.used += size + ENTRY_BYTES
-        self._make_room(ring)
-
-    def _make_room(self, ring: Ring) -> None:
+    def _append(self, side: Side, now: float, link: int, data: bytes, out: Output, extra: Extra | None) -> None:
         if self._over:
-            ring.clear()
             return
-        if ring.bytes > ring.limit:
+        ring = self._agents if side is _AGENT else self._haproxys
+        read, to_agent, to_haproxy = (part[-self._most :] for part in (data, out.to_agent, out.to_haproxy))
+        if out.to_agent is data:
+            to_agent = read
+        if out.to_haproxy is data:
+            to_haproxy = read
+        entry = Entry(now, link, read, out.link, to_agent, to_haproxy, len(data) - len(read), extra)
+        ring.entries.append(entry)
+        ring.left -= entry.size()
+        if ring.left < 0:
+            self._roll(ring)
+
+    def _roll(self, ring: Ring) -> None:
+        if self._over:
+            ring.entries.clear()
+            return
+        if self.anomaly is not None and ring.is_full():
             self._finish()  # what comes now would push out what led to the anomaly
-            ring.trim()
+        ring.roll()
         self._recorder.make_room()
 
     def _finish(self) -> None:
@@ -170,12 +176,14 @@ class RecordedSession:
             self._due = math.inf
             for ring in (self._haproxys, self._agents):
                 ring.limit = self._limit
-                ring.trim()
+                ring.shrink()
 
     def _end(self) -> None:
         if not self._over:
-            self.clear()
+            self._finish()
             self._over = True
+            self._haproxys.end()
+            self._agents.end()
             self._recorder.forget(self)
 
 

@@ -4,13 +4,15 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from spoe_guard.capture.model import End
+from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import AnomalySeen
 from spoe_guard.core.output import LinkOutput
 from spoe_guard.wire import frame
 
-# What an entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of the bytes objects.
+# What an entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
 ENTRY_BYTES: Final = 256
-LEAST_BYTES: Final = 16  # what an entry counts towards its direction's bound at least, so that there is one on their number
+LEAST_BYTES: Final = 64  # what an entry counts towards its direction's bound at least, so that there is one on their number
+PARTS: Final = 4  # a direction is let go of in so many parts: entry by entry, every read would pay for it
 # The HELLO of each connection is kept for good: without it nothing behind it can be judged. So many bytes of one, of so many.
 HELLO_BYTES: Final = 1024
 MOST_HELLOS: Final = 32
@@ -29,18 +31,29 @@ class Extra(NamedTuple):
 class Entry(NamedTuple):
     """One step of a session: what was read at ``now`` on ``link``, and what was written then.
 
-    ``size``: what it counts. ``out_link``: where ``to_agent`` went. ``lost``: bytes cut off the front of ``data``.
+    ``out_link``: where ``to_agent`` went. ``lost``: bytes cut off the front of ``data``.
     """
 
-    size: int
     now: float
     link: int
     data: bytes
     out_link: int
-    to_agent: bytes
-    to_haproxy: bytes
+    to_agent: bytes = b""
+    to_haproxy: bytes = b""
     lost: int = 0
     extra: Extra | None = None
+
+    def size(self) -> int:
+        """Return what it counts: each object once."""
+        size = len(self.data)
+        size += len(self.to_agent) if self.to_agent is not self.data else 0
+        size += len(self.to_haproxy) if self.to_haproxy is not self.data else 0
+        if self.extra is not None:
+            size += sum(len(order.to_agent) for order in self.extra.more) + LEAST_BYTES * len(self.extra.seen)
+        return max(LEAST_BYTES, size)
+
+
+Passed = tuple[float, int, bytes, int]  # the first four of an Entry: all of ``data`` went on as it came
 
 
 class Budget:
@@ -63,6 +76,12 @@ class _Hello:
         self.data = b""
         self.open = True
 
+    def forget(self) -> int:
+        """Let go of it, and of what would belong to it; return what it counted towards the budget."""
+        size = sum(entry.size() + ENTRY_BYTES for entry in self.entries)
+        self.open, self.entries = False, []
+        return size
+
     def offer(self, entry: Entry) -> bool:
         """Return whether ``entry`` is kept for good."""
         if len(self.data) + len(entry.data) > HELLO_BYTES or entry.lost:
@@ -76,55 +95,106 @@ class _Hello:
 
 
 class Ring:
-    """Entries of what one side wrote: at most ``limit`` bytes of them, read and otherwise written, and the HELLOs."""
+    """Entries of what ``side`` wrote: at most ``limit`` bytes, read or otherwise written, and the HELLOs.
 
-    __slots__ = ("_budget", "_hellos", "bytes", "entries", "limit", "lost")
+    ``entries`` is the newest part, to be appended to: then take what the entry counts off ``left``, and ``roll`` below 0.
+    """
 
-    def __init__(self, limit: int, budget: Budget) -> None:
-        self.entries: deque[Entry | tuple[int, float, int, bytes, int, bytes, bytes]] = deque()
-        self.bytes = 0
+    __slots__ = ("_budget", "_capacity", "_closed", "_hellos", "_side", "entries", "left", "limit", "lost")
+
+    def __init__(self, side: Side, limit: int, budget: Budget) -> None:
         self.limit = limit
+        self.entries: list[Entry | Passed] = []
         self.lost: dict[int, int] = {}  # bytes read that are no longer there, by link
+        self._side = side
         self._budget = budget
+        self._closed: deque[tuple[int, list[Entry | Passed]]] = deque()
         self._hellos: dict[int, _Hello] = {}
+        self._capacity = self.left = limit // PARTS
+        budget.used += self._reserved()
 
-    def trim(self) -> None:
-        """Let go of the oldest until the bound holds."""
-        entries, budget, lost, hellos = self.entries, self._budget, self.lost, self._hellos
-        while self.bytes > self.limit and entries:
-            old = entries.popleft()
-            self.bytes -= old[0]
-            link = old[2]
-            hello = hellos.get(link)
-            if (hello is None or hello.open) and self._keep(hello, Entry(*old)):
-                continue
-            budget.used -= old[0] + ENTRY_BYTES
-            lost[link] = lost.get(link, 0) + len(old[3])
+    def roll(self) -> None:
+        """Begin a new part, with the entry that was one too many, and let go of the oldest until the bound holds."""
+        last = self.entries.pop()
+        size = _size(last)
+        self.left += size
+        part = self.limit // PARTS
+        self._close(max(part, size))
+        self.entries.append(last)
+        self.left -= size
+        self.shrink()
+
+    def is_full(self) -> bool:
+        """Whether to roll is to let go of something."""
+        return self._bytes() + self.limit // PARTS > self.limit
+
+    def shrink(self) -> None:
+        """Let go of the oldest parts until the bound holds."""
+        while self._closed and self._bytes() + self._capacity > self.limit:
+            size, entries = self._closed.popleft()
+            self._budget.used -= size + len(entries) * ENTRY_BYTES
+            for entry in entries:
+                hello = self._hellos.get(entry[1])
+                if (hello is not None and not hello.open) or not self._keep(hello, self._whole(entry)):
+                    self.lost[entry[1]] = self.lost.get(entry[1], 0) + len(entry[2])
+
+    def clear(self) -> None:
+        """Let go of everything; what comes next is kept again."""
+        self._close(self.limit // PARTS)
+        for entry in self.kept():
+            self.lost[entry.link] = self.lost.get(entry.link, 0) + len(entry.data)
+        self._budget.used -= sum(size + len(entries) * ENTRY_BYTES for size, entries in self._closed)
+        self._closed.clear()
+        for hello in self._hellos.values():
+            self._budget.used -= hello.forget()
+
+    def end(self) -> None:
+        """Let go of everything for good."""
+        self.clear()
+        self._budget.used -= self._reserved()
+
+    def kept(self) -> list[Entry]:
+        """Return what is kept, oldest first; each link's first entry behind what was lost says how much that was."""
+        found = [entry for hello in self._hellos.values() for entry in hello.entries]
+        lost = dict(self.lost)
+        for entries in (*(entries for _, entries in self._closed), self.entries):
+            for entry in map(self._whole, entries):
+                found.append(entry._replace(lost=entry.lost + lost.pop(entry.link, 0)) if entry.data else entry)
+        return found
+
+    def _whole(self, entry: Entry | Passed) -> Entry:
+        if isinstance(entry, Entry):
+            return entry
+        now, link, data, out_link = entry
+        to_agent, to_haproxy = (b"", data) if self._side is Side.AGENT else (data, b"")
+        return Entry(now, link, data, out_link, to_agent, to_haproxy)
+
+    def _bytes(self) -> int:
+        return self._capacity - self.left + sum(size for size, _ in self._closed)
+
+    def _reserved(self) -> int:
+        return self._capacity + self._capacity // LEAST_BYTES * ENTRY_BYTES
+
+    def _close(self, capacity: int) -> None:
+        """Put the newest part to the others, and begin one for ``capacity`` bytes."""
+        size = self._capacity - self.left
+        self._budget.used += size + len(self.entries) * ENTRY_BYTES - self._reserved()
+        if self.entries:
+            self._closed.append((size, self.entries))
+        self.entries = []
+        self._capacity = self.left = capacity
+        self._budget.used += self._reserved()
 
     def _keep(self, hello: _Hello | None, entry: Entry) -> bool:
         if hello is None:
             if not entry.data or len(self._hellos) >= MOST_HELLOS:
                 return False
             hello = self._hellos[entry.link] = _Hello()
-        return hello.offer(entry)
+        if hello.offer(entry):
+            self._budget.used += entry.size() + ENTRY_BYTES
+            return True
+        return False
 
-    def clear(self) -> None:
-        """Let go of everything."""
-        self._budget.used -= self.bytes + len(self.entries) * ENTRY_BYTES
-        self._budget.used -= sum(each.size + ENTRY_BYTES for hello in self._hellos.values() for each in hello.entries)
-        for old in self.entries:
-            self.lost[old[2]] = self.lost.get(old[2], 0) + len(old[3])
-        for link, hello in self._hellos.items():
-            self.lost[link] = self.lost.get(link, 0) + len(hello.data)
-            hello.open, hello.entries = False, []
-        self.entries.clear()
-        self.bytes = 0
 
-    def kept(self) -> list[Entry]:
-        """Return what is kept, oldest first; each link's first entry behind what was lost says so."""
-        found = [entry for hello in self._hellos.values() for entry in hello.entries]
-        lost = dict(self.lost)
-        for entry in self.entries:
-            whole = Entry(*entry)
-            found.append(whole._replace(lost=whole.lost + lost.pop(whole.link, 0)) if whole.data else whole)
-        return found
+def _size(entry: Entry | Passed) -> int:
+    return entry.size() if isinstance(entry, Entry) else max(LEAST_BYTES, len(entry[2]))

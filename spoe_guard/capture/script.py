@@ -1,7 +1,6 @@
 """One side of a capture as a part that can be played again: what to write, behind what of the other side, and when."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from spoe_guard.capture.cut import Cut, Cutter
 from spoe_guard.capture.model import Capture, CaptureError, Chunk, End

@@ -26,12 +26,12 @@ def load(data: bytes) -> list[Capture]:
     sections: list[dict[object, _Flow]] = []
     notes: list[str] = []
     try:
-        for block in FileScanner(io.BytesIO(data)):
+        for number, block in enumerate(FileScanner(io.BytesIO(data))):
             if isinstance(block, blocks.SectionHeader):
                 sections.append({})
                 notes.append(_option(block, "opt_comment"))
             elif isinstance(block, blocks.EnhancedPacket):
-                _take(sections[-1], block)
+                _take(sections[-1], number, block)
     except (PcapngException, ValueError, KeyError, IndexError, TypeError, struct.error) as error:
         raise CaptureError(f"not a whole pcapng file: {error or type(error).__name__}") from None
     found = [capture for flows, note in zip(sections, notes, strict=True) for capture in _captures(flows, note)]
@@ -40,7 +40,7 @@ def load(data: bytes) -> list[Capture]:
     return found
 
 
-def _take(flows: "dict[object, _Flow]", block: Any) -> None:  # noqa: ANN401  the library is untyped
+def _take(flows: "dict[object, _Flow]", number: int, block: Any) -> None:  # noqa: ANN401  the library is untyped
     interface = block.interface
     segment = tcp.parse(block.packet_data, interface.link_type, block.packet_len)
     if segment is None:
@@ -50,7 +50,7 @@ def _take(flows: "dict[object, _Flow]", block: Any) -> None:  # noqa: ANN401  th
     flow = flows.get(key)
     if flow is None:
         flow = flows[key] = _Flow(segment.source, segment.target, name)
-    flow.take(float(block.timestamp), segment, _option(block, "opt_comment"))
+    flow.take(_Piece(number, float(block.timestamp), segment, _option(block, "opt_comment")), segment.source)
 
 
 def _option(block: Any, name: str) -> str:  # noqa: ANN401  as above
@@ -76,25 +76,31 @@ def _captures(flows: "dict[object, _Flow]", note: str) -> Iterator[Capture]:
 
 def _of_the_guard(flows: "list[_Flow]", note: str) -> Capture:
     capture = Capture(note=note)
+    found: list[tuple[_Piece, Chunk]] = []
     for flow in flows:
         side, link = _whose(flow.name) or (Side.HAPROXY, 0)
         capture.sockets[side, link] = (Socket(*flow.opened), Socket(*flow.accepted))
         for number, stream in enumerate(flow.streams):
             inward = (side is Side.HAPROXY) == (number == 0)
-            capture.chunks += [_chunk(piece, side, link, inward=inward) for piece in stream.in_order(join=True)]
-    capture.chunks.sort(key=lambda chunk: chunk.at)
+            found += [(piece, _chunk(piece, side, link, inward=inward)) for piece in stream.in_order(join=True)]
+    capture.chunks = _sorted(found)
     return capture
 
 
 def _seen_between(flow: "_Flow", opener: Side, note: str) -> Capture:
     capture = Capture(note=note)
+    found: list[tuple[_Piece, Chunk]] = []
     ends = (Socket(*flow.opened), Socket(*flow.accepted))
     capture.sockets[Side.HAPROXY, 0] = ends if opener is Side.HAPROXY else (ends[1], ends[0])
     for number, stream in enumerate(flow.streams):
         side = Side.HAPROXY if (opener is Side.HAPROXY) == (number == 0) else Side.AGENT
-        capture.chunks += [_chunk(piece, side, 0, inward=True) for piece in stream.in_order(join=False)]
-    capture.chunks.sort(key=lambda chunk: chunk.at)
+        found += [(piece, _chunk(piece, side, 0, inward=True)) for piece in stream.in_order(join=False)]
+    capture.chunks = _sorted(found)
     return capture
+
+
+def _sorted(found: "list[tuple[_Piece, Chunk]]") -> list[Chunk]:
+    return [chunk for _, chunk in sorted(found, key=lambda each: (each[0].at, each[0].number))]
 
 
 def _chunk(piece: "_Piece", side: Side, link: int, *, inward: bool) -> Chunk:
@@ -106,9 +112,10 @@ def _chunk(piece: "_Piece", side: Side, link: int, *, inward: bool) -> Chunk:
 class _Piece:
     """What one segment brought that was new."""
 
-    __slots__ = ("at", "data", "end", "flags", "lost", "note", "seq", "size")
+    __slots__ = ("at", "data", "end", "flags", "lost", "note", "number", "seq", "size")
 
-    def __init__(self, at: float, segment: tcp.Segment, note: str) -> None:
+    def __init__(self, number: int, at: float, segment: tcp.Segment, note: str) -> None:
+        self.number = number  # of the packet in the file: at the same time the earlier one comes first
         self.at = at
         self.seq = segment.seq
         self.flags = segment.flags
@@ -165,6 +172,9 @@ class _Stream:
             return  # sent once more
         piece.data = piece.data[again:]
         piece.size = max(0, piece.size - again)
+        if self._in_order:  # one that waited for another one is there when that is
+            piece.at = max(piece.at, self._in_order[-1].at)
+            piece.number = max(piece.number, self._in_order[-1].number)
         self._next = ((self._next or 0) + piece.size) % (2 * _HALF)
         self._in_order.append(piece)
 
@@ -192,8 +202,8 @@ class _Flow:
         self.name = name
         self.streams = (_Stream(), _Stream())
 
-    def take(self, at: float, segment: tcp.Segment, note: str) -> None:
-        self.streams[0 if segment.source == self.opened else 1].take(_Piece(at, segment, note))
+    def take(self, piece: _Piece, source: tuple[str, int]) -> None:
+        self.streams[0 if source == self.opened else 1].take(piece)
 
     def opened_by(self) -> Side | None:
         """Return whose side the opener is, by what the two wrote first; None where that is no SPOP."""

@@ -17,7 +17,7 @@ MAX_FILE_BYTES: Final = 256 * 1024 * 1024
 STDIN: Final = "-"
 
 _PCAP: Final = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
-_HEX: Final = re.compile(rb"(?:0x|\\x|[0-9a-fA-F]{2}|[\s:,])+")
+_HEX: Final = re.compile(rb"(?:0x|\\x|[0-9a-fA-F\s:,])+")
 _NO_HEX: Final = re.compile(rb"0x|\\x|[\s:,]")
 
 
@@ -90,7 +90,7 @@ def _records(data: bytes) -> Iterator[Capture]:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 wrong = f"{type(error).__name__}: {error}"
                 raise CaptureError(
-                    f"line {number}: expected an object with from_haproxy and from_agent in hex ({wrong})"
+                    f"line {number}: expected from_haproxy and from_agent in hex ({wrong})"
                 ) from None
 
 

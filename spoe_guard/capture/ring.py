@@ -125,12 +125,13 @@ class Ring:
         self.shrink()
 
     def is_full(self) -> bool:
-        """Whether to roll is to let go of something."""
-        return self._bytes() + self.limit // PARTS > self.limit
+        """Whether to roll, now that there is an entry too many, is to let go of something."""
+        last = _size(self.entries[-1])
+        return self._older() + self._capacity - self.left - last + max(last, self.limit // PARTS) > self.limit
 
     def shrink(self) -> None:
         """Let go of the oldest parts until the bound holds."""
-        while self._closed and self._bytes() + self._capacity > self.limit:
+        while self._closed and self._older() + self._capacity > self.limit:
             size, entries = self._closed.popleft()
             self._budget.used -= size + len(entries) * ENTRY_BYTES
             for entry in entries:
@@ -169,8 +170,8 @@ class Ring:
         to_agent, to_haproxy = (b"", data) if self._side is Side.AGENT else (data, b"")
         return Entry(now, link, data, out_link, to_agent, to_haproxy)
 
-    def _bytes(self) -> int:
-        return self._capacity - self.left + sum(size for size, _ in self._closed)
+    def _older(self) -> int:
+        return sum(size for size, _ in self._closed)
 
     def _reserved(self) -> int:
         return self._capacity + self._capacity // LEAST_BYTES * ENTRY_BYTES

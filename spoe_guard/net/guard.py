@@ -37,7 +37,8 @@ _ABORTED_S: Final = 1.0
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over.``addresses``: by route name, where it really listens
+    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by
+    route name, where it really listens
     (with the port the kernel chose), once started.
     """
 

@@ -41,15 +41,17 @@ def misbehave(
     paths: Sequence[str] = PATHS,
     options: Options | None = None,
     give_up: str = "0",
+    settings: dict[str, str] | None = None,
 ) -> Scene:
     """Let the agent go wrong as ``name`` says while ``paths`` are open, all of them on one connection.
 
-    ``give_up``: the guard's ``links.give_up``; with 0 HAProxy's connection ends with the agent's.
+    ``settings``: others of the guard's. ``give_up``: its ``links.give_up``; with 0 HAProxy's connection ends with the agent's.
     On a busy machine HAProxy may spread the burst over two connections, on which the agent then waits in vain: that is not
     the scene, and it is set again.
     """
     for _ in range(ATTEMPTS):
-        scene = _play(stage, name, give_up if guarded else None, paths, options)
+        told = {"ROUTES__0__LINKS__GIVE_UP": give_up, **(settings or {})}
+        scene = _play(stage, name, told if guarded else None, paths, options)
         if scene.agent.played:
             if guarded:  # without the guard HAProxy may reset the connection before the agent has written them all
                 answered = WARM_UP + len(paths) - MISBEHAVIOURS[name].unanswered
@@ -62,9 +64,11 @@ def _has_answered(agent: ScriptedAgent, count: int) -> bool:
     return len(agent.answered) == count
 
 
-def _play(stage: Stage, name: str, give_up: str | None, paths: Sequence[str], options: Options | None) -> Scene:
+def _play(
+    stage: Stage, name: str, settings: dict[str, str] | None, paths: Sequence[str], options: Options | None
+) -> Scene:
     agent = stage.agent(Script(MISBEHAVIOURS[name], on_notify=WARM_UP + 1, hold=len(paths)))
-    guard = stage.guard(agent.address, settings={"ROUTES__0__LINKS__GIVE_UP": give_up}) if give_up else None
+    guard = stage.guard(agent.address, settings=settings) if settings else None
     haproxy = stage.haproxy(guard.address if guard else agent.address, options)
     for i in range(WARM_UP):
         assert haproxy.get(f"/warm-up/{i}").verdict == f"/warm-up/{i}"

@@ -1,0 +1,162 @@
+"""Captures on disk: within bounds, never half a file, and a disk that fails costs captures alone."""
+
+import errno
+import os
+import stat
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from spoe_guard.capture import store as store_module
+from spoe_guard.capture.read import read
+from spoe_guard.capture.store import Folder, Store
+from tests.capture.scenes import Recorded, end
+from tests.peers import need_root
+
+DEADLINE_S = 10.0
+
+
+def takes(count):
+    recorded = Recorded(rate=(1000, 1.0))
+    for _ in range(count):
+        session = recorded.session()
+        recorded.round_trips(session, 2)
+        recorded.go_wrong(session)
+        end(session, recorded.now)
+    return recorded.takes
+
+
+class Kept:
+    """A store in ``path`` and what it said."""
+
+    def __init__(self, path, files=100, max_bytes=1 << 30, **how):
+        self.stats = Recorded().stats
+        self.said = []
+        self.store = Store(Folder(path, files, max_bytes), self.stats, lambda *line: self.said.append(line), **how)
+
+    def write(self, *wanted):
+        for take in wanted:
+            deadline = time.monotonic() + DEADLINE_S
+            while not self.store.submit(take):
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        assert self.store.close(DEADLINE_S)
+        return self
+
+    def counts(self):
+        dropped = {reason: count for (reason,), count in self.stats["default"].captures_dropped.items() if count}
+        return self.stats["default"].captures_written, dropped
+
+
+def test_a_file_is_readable_by_its_owner_alone_and_whole(tmp_path):
+    kept = Kept(tmp_path).write(*takes(1))
+    [file] = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert kept.counts() == (1, {})
+    assert kept.said == [
+        ("info", "capture_written", {
+            "route": "default", "session": 1, "anomaly": "runt_frame", "file": str(file), "bytes": file.stat().st_size,
+        })
+    ]  # fmt: skip
+    assert len(read(str(file))) == 1
+
+
+@pytest.mark.parametrize(("made", "left"), [(3, 3), (4, 3), (7, 3)])
+def test_the_newest_so_many_files_stay(tmp_path, made, left):
+    Kept(tmp_path, files=3).write(*takes(made))
+    sessions = sorted(int(path.name.split("-")[4]) for path in tmp_path.iterdir())
+    assert sessions == list(range(made - left + 1, made + 1))
+
+
+def test_the_newest_so_many_bytes_stay(tmp_path):
+    first, *rest = takes(4)
+    Kept(tmp_path).write(first)
+    [file] = tmp_path.iterdir()
+    size = file.stat().st_size
+    Kept(tmp_path, max_bytes=3 * size).write(*rest[:2])
+    assert len(list(tmp_path.iterdir())) == 3  # at the bound
+    Kept(tmp_path, max_bytes=3 * size).write(rest[2])
+    assert len(list(tmp_path.iterdir())) == 3
+    assert not file.exists()
+
+
+def test_what_is_not_a_capture_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    Kept(tmp_path, files=1).write(*takes(3))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_is_removed_is_one_line_and_counted_and_may_come_back(tmp_path):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    one, two, three, four = takes(4)
+    kept = Kept(folder)
+    kept.store.submit(one)
+    wait_for(lambda: kept.counts() == (1, {}))
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    for take in (two, three):
+        kept.store.submit(take)
+    wait_for(lambda: kept.counts() == (1, {"disk": 2}))
+    folder.mkdir()
+    kept.write(four)
+    assert kept.counts() == (2, {"disk": 2})
+    faults = [fields for _, event, fields in kept.said if event == "capture_failed"]
+    assert [fault["error"] for fault in faults] == [os.strerror(errno.ENOENT)]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_a_full_disk_is_one_line_and_counted_and_leaves_no_half_file(tmp_path):
+    need_root("mount a tmpfs")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        (tmp_path / "filler").write_bytes(b"x" * 8192)
+        kept = Kept(tmp_path).write(*takes(3))
+        assert [path.name for path in tmp_path.iterdir()] == ["filler"]
+        assert kept.counts() == (0, {"disk": 3})
+        assert [(event, fields["error"]) for _, event, fields in kept.said] == [("capture_failed", os.strerror(errno.ENOSPC))]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_bug_of_ours_costs_a_capture(tmp_path, monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store_module, "packets", broken)
+    kept = Kept(tmp_path).write(*takes(2))
+    assert kept.counts() == (0, {"error": 2})
+    assert list(tmp_path.iterdir()) == []
+    assert [fields["error"] for _, _, fields in kept.said] == ["ZeroDivisionError()"]
+
+
+def test_behind_a_disk_that_hangs_so_many_wait_and_one_more_is_turned_away_at_once(tmp_path, monkeypatch):
+    hangs, hung = threading.Event(), threading.Event()
+
+    def write(self, take):
+        hung.set()
+        assert hangs.wait(DEADLINE_S)
+        return Path("x"), 0
+
+    monkeypatch.setattr(Store, "_write", write)
+    first, *rest = takes(5)
+    kept = Kept(tmp_path, waiting=3)
+    assert kept.store.submit(first)
+    assert hung.wait(DEADLINE_S)
+    assert [kept.store.submit(take) for take in rest] == [True, True, True, False]
+    began = time.monotonic()
+    assert not kept.store.close(0.05)
+    assert time.monotonic() - began < 1.0
+    hangs.set()
+    assert kept.store.close(DEADLINE_S)

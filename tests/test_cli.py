@@ -167,4 +167,4 @@ def test_help_names_every_command():
     done = spoe_guard("--help")
     assert done.returncode == 0
     commands = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
-    assert commands == ["run", "check", "demo", "top", "version"]
+    assert commands == ["run", "check", "decode", "replay", "demo", "top", "version"]

@@ -50,23 +50,20 @@ class RecordedSession:
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """Bytes came from ``side``. The only step that is taken often."""
         out = self._receive(side, data, now, link)
-        if out.events or out.more or len(data) > self._most:
+        size = len(data)
+        if side is _AGENT:
+            ring = self._agents
+            passed = out.to_haproxy is data and not out.to_agent
+        else:
+            ring = self._haproxys
+            passed = out.to_agent is data and not out.to_haproxy
+        if not passed or out.events or out.more or size > self._most:
             self._note(side, now, link, data, out)
             return out
-        deadline = self._session.deadline
-        self.deadline = deadline if deadline < self._due else self._due
-        if side is _AGENT:
-            if out.to_haproxy is not data or out.to_agent:
-                self._append(side, now, link, data, out, None)
-                return out
-            ring = self._agents
-        else:
-            if out.to_agent is not data or out.to_haproxy:
-                self._append(side, now, link, data, out, None)
-                return out
-            ring = self._haproxys
+        self.deadline = self._session.deadline
+        if self.anomaly is not None and self._due < self.deadline:
+            self.deadline = self._due
         ring.entries.append((now, link, data, out.link))
-        size = len(data)
         ring.left -= size if size > LEAST_BYTES else LEAST_BYTES
         if ring.left < 0:
             self._roll(ring)
@@ -132,6 +129,10 @@ class RecordedSession:
         self.deadline = min(self._session.deadline, self._due)
         if self._over:
             return
+        if not out.events and not out.more and end is None and out.close_haproxy is out.close_agent is Close.KEEP:
+            if data or out.to_agent or out.to_haproxy:
+                self._append(side, now, link, data, out, None)
+            return
         seen = [event for event in out.events if isinstance(event, AnomalySeen)]
         extra = Extra(end, tuple(_closed(out)), tuple(out.more), tuple(seen[:SEEN]), max(0, len(seen) - SEEN))
         if data or out.to_agent or out.to_haproxy or extra != Extra():
@@ -167,7 +168,9 @@ class RecordedSession:
         if self.anomaly is not None and ring.is_full():
             self._finish()  # what comes now would push out what led to the anomaly
         ring.roll()
-        self._recorder.make_room()
+        budget = self._recorder.budget
+        if budget.used > budget.limit:
+            self._recorder.make_room()
 
     def _finish(self) -> None:
         if self.anomaly is not None:

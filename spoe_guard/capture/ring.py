@@ -1,6 +1,7 @@
 """The last bytes of one direction of a session, kept by reference and within bounds."""
 
 from collections import deque
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from spoe_guard.capture.model import End
@@ -53,6 +54,8 @@ class Entry(NamedTuple):
         return max(LEAST_BYTES, size)
 
 
+_LINK: Final = itemgetter(1)
+_DATA: Final = itemgetter(2)
 Passed = tuple[float, int, bytes, int]  # the first four of an Entry: all of ``data`` went on as it came
 
 
@@ -100,7 +103,7 @@ class Ring:
     ``entries`` is the newest part, to be appended to: then take what the entry counts off ``left``, and ``roll`` below 0.
     """
 
-    __slots__ = ("_budget", "_capacity", "_closed", "_hellos", "_side", "entries", "left", "limit", "lost")
+    __slots__ = ("_budget", "_capacity", "_closed", "_hellos", "_older", "_side", "entries", "left", "limit", "lost")
 
     def __init__(self, side: Side, limit: int, budget: Budget) -> None:
         self.limit = limit
@@ -108,6 +111,7 @@ class Ring:
         self.lost: dict[int, int] = {}  # bytes read that are no longer there, by link
         self._side = side
         self._budget = budget
+        self._older = 0  # bytes of the parts that are closed
         self._closed: deque[tuple[int, list[Entry | Passed]]] = deque()
         self._hellos: dict[int, _Hello] = {}
         self._capacity = self.left = limit // PARTS
@@ -119,25 +123,35 @@ class Ring:
         size = _size(last)
         self.left += size
         part = self.limit // PARTS
-        self._close(max(part, size))
+        self._close(part if size < part else size)
         self.entries.append(last)
         self.left -= size
-        self.shrink()
+        if self._older + self._capacity > self.limit:
+            self.shrink()
 
     def is_full(self) -> bool:
         """Whether to roll, now that there is an entry too many, is to let go of something."""
         last = _size(self.entries[-1])
-        return self._older() + self._capacity - self.left - last + max(last, self.limit // PARTS) > self.limit
+        return self._older + self._capacity - self.left - last + max(last, self.limit // PARTS) > self.limit
 
     def shrink(self) -> None:
         """Let go of the oldest parts until the bound holds."""
-        while self._closed and self._older() + self._capacity > self.limit:
+        while self._closed and self._older + self._capacity > self.limit:
             size, entries = self._closed.popleft()
+            self._older -= size
             self._budget.used -= size + len(entries) * ENTRY_BYTES
-            for entry in entries:
-                hello = self._hellos.get(entry[1])
-                if (hello is not None and not hello.open) or not self._keep(hello, self._whole(entry)):
-                    self.lost[entry[1]] = self.lost.get(entry[1], 0) + len(entry[2])
+            hello = self._hellos.get(0)
+            if hello is not None and not hello.open and not any(map(_LINK, entries)):  # as a rule; and much the quicker way
+                self.lost[0] = self.lost.get(0, 0) + sum(map(len, map(_DATA, entries)))
+            else:
+                self._lose(entries)
+
+    def _lose(self, entries: list[Entry | Passed]) -> None:
+        """Keep the HELLOs of what is let go, and count the rest."""
+        for entry in entries:
+            hello = self._hellos.get(entry[1])
+            if (hello is not None and not hello.open) or not self._keep(hello, self._whole(entry)):
+                self.lost[entry[1]] = self.lost.get(entry[1], 0) + len(entry[2])
 
     def clear(self) -> None:
         """Let go of everything; what comes next is kept again."""
@@ -146,6 +160,7 @@ class Ring:
             self.lost[entry.link] = self.lost.get(entry.link, 0) + len(entry.data)
         self._budget.used -= sum(size + len(entries) * ENTRY_BYTES for size, entries in self._closed)
         self._closed.clear()
+        self._older = 0
         for hello in self._hellos.values():
             self._budget.used -= hello.forget()
 
@@ -170,10 +185,8 @@ class Ring:
         to_agent, to_haproxy = (b"", data) if self._side is Side.AGENT else (data, b"")
         return Entry(now, link, data, out_link, to_agent, to_haproxy)
 
-    def _older(self) -> int:
-        return sum(size for size, _ in self._closed)
-
     def _reserved(self) -> int:
+        """Return what the newest part may come to."""
         return self._capacity + self._capacity // LEAST_BYTES * ENTRY_BYTES
 
     def _close(self, capacity: int) -> None:
@@ -182,6 +195,7 @@ class Ring:
         self._budget.used += size + len(self.entries) * ENTRY_BYTES - self._reserved()
         if self.entries:
             self._closed.append((size, self.entries))
+            self._older += size
         self.entries = []
         self._capacity = self.left = capacity
         self._budget.used += self._reserved()

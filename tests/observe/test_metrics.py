@@ -61,6 +61,13 @@ DESIGN = {
 }
 
 
+# Beside design.md: the flight recorder.
+DESIGN |= {
+    "spoe_guard_captures_written_total": ("counter", {"route"}),
+    "spoe_guard_captures_dropped_total": ("counter", {"route", "reason"}),
+}
+
+
 @pytest.fixture
 def observer(lines, clock) -> GuardObserver:
     return GuardObserver(["default"], lines.log(level="error"), 1000, clock=clock)

@@ -17,7 +17,7 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
         "unknown key like no other",
         "xyzzy: 1",
         "xyzzy: 1 (FILE:1)",
-        "unknown key; allowed: mode, on_internal_error, workers, share_listen, routes, admin, log",
+        "unknown key; allowed: mode, on_internal_error, workers, share_listen, routes, admin, log, capture",
     ),
     ("not a choice", "mode: enforced", "mode: 'enforced' (FILE:1)", "allowed: enforce, observe"),
     ("null where there is none", "mode: null", "mode: null (FILE:1)", "allowed: enforce, observe"),

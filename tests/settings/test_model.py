@@ -42,8 +42,11 @@ def test_defaults_are_designs(from_yaml):
     assert from_yaml(DESIGN).settings == load().settings
 
 
-# Not in design.md: agent profiles, and the settings they are made of.
-BESIDE_DESIGN = {"share_listen", "admin.payload", *(f"routes[0].hello.{name}" for name in ("profile", "always_offer", "keys"))}
+CAPTURE = ("dir", "severity", "payload", "rate", "session_bytes", "total_bytes", "files", "files_bytes")
+PROFILE = ("profile", "always_offer", "keys")
+
+# Not in design.md: agent profiles, the settings they are made of, what the live page shows, and the flight recorder.
+BESIDE_DESIGN = {"share_listen", "admin.payload", *(f"capture.{name}" for name in CAPTURE), *(f"routes[0].hello.{name}" for name in PROFILE)}
 
 
 def test_every_key_of_design_is_a_key_and_there_are_no_others(from_yaml):
@@ -177,3 +180,28 @@ def test_links_are_told_to_the_sessions(from_yaml):
     config = session_config(settings, settings.routes[0])
     assert (config.max_links, config.in_flight, config.retire_s, config.give_up_s) == (1, 0, None, 5.0)
     assert config.redispatch is Redispatch.UNSENT
+
+
+@pytest.mark.parametrize(
+    ("key", "bounds"),
+    [
+        ("session_bytes", (1024, 16 * 1024 * 1024)),
+        ("total_bytes", (64 * 1024, 2**32 - 1)),
+        ("files", (1, 100_000)),
+        ("files_bytes", (1024 * 1024, 1 << 40)),
+    ],
+)
+def test_the_recorders_bounds_have_bounds(from_yaml, problems, key, bounds):
+    low, high = bounds
+    for value in bounds:
+        assert getattr(from_yaml(f"capture: {{{key}: {value}}}").settings.capture, key) == value
+    for value in (low - 1, high + 1):
+        [said] = problems(f"capture: {{{key}: {value}}}")
+        assert said.startswith(f"capture.{key}: ")
+
+
+def test_the_recorders_folder_is_an_absolute_path(from_yaml, problems):
+    assert from_yaml("capture: {dir: /var/lib/captures}").settings.capture.dir == "/var/lib/captures"
+    for wrong in ("captures", "''", "[a]", "5"):
+        [said] = problems(f"capture: {{dir: {wrong}}}")
+        assert said.endswith("expected an absolute path")

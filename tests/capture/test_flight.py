@@ -1,0 +1,187 @@
+"""The recorder in a guard: who it meets, that nothing is recorded where nobody asked, and that no disk and no flood is felt."""
+
+import asyncio
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from spoe_guard.capture.flight import recording
+from spoe_guard.capture.model import Socket
+from spoe_guard.capture.read import read
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.observing import open_session
+from spoe_guard.lab import frames
+from spoe_guard.lab.agent import Script, ScriptedAgent
+from spoe_guard.lab.engine import Engine
+from spoe_guard.observe.logs import Log
+from spoe_guard.settings.model import Capture
+from spoe_guard.wire import frame
+from tests.peers import need_root
+from tests.running import Running
+
+RUNTS = 1000  # anomalies in front of each answer
+ROUND_TRIPS = 100
+ANSWER_S = 1.0  # of the slowest answer, on a machine that does other things too
+
+
+def test_where_no_folder_is_named_sessions_are_the_cores_own():
+    flight = recording(Capture(), {}, None)
+    assert flight.make_session is open_session
+    assert flight.met is None
+
+
+class Lines:
+    def __init__(self):
+        self.lines = []
+
+    def write(self, line):
+        self.lines.append(line)
+        return True
+
+
+def test_a_folder_that_is_not_there_is_said_at_the_start(tmp_path):
+    lines = Lines()
+
+    async def main():
+        recording(Capture(dir=str(tmp_path / "none")), {}, Log(lines, "json", "info")).close()
+
+    asyncio.run(main())
+    [line] = lines.lines
+    assert '"event": "capture_failed"' in line
+    assert str(tmp_path / "none") in line
+
+
+def converse(folder, *, break_disk=None):
+    """Round trips through a guard in front of an agent that floods; return the slowest, and what the guard says of itself."""
+
+    async def agent(reader, writer):
+        while True:
+            try:
+                prefix = await reader.readexactly(4)
+            except asyncio.IncompleteReadError:
+                break
+            got = frame.parse(prefix + await reader.readexactly(frame.length_at(prefix, 0)))
+            if got.type == frame.HAPROXY_HELLO:
+                writer.write(frames.agent_hello())
+            elif got.type == frame.NOTIFY:
+                writer.write(bytes(4) * RUNTS + frames.ack(got, frames.text_verdict(b"verdict", frames.first_argument(got))))
+            elif got.type == frame.HAPROXY_DISCONNECT:
+                writer.write(frames.disconnect(frame.AGENT_DISCONNECT))
+                break
+        writer.close()
+
+    async def main(guard_folder):
+        server = await asyncio.start_server(agent, "127.0.0.1", 0)
+        where = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        guard = Running(guard_folder, where, settings={"SPOE_GUARD_CAPTURE__DIR": str(folder)})
+        try:
+            address = await asyncio.to_thread(guard.wait_for, "listening")
+            port = int(address["routes"]["default"].rpartition(":")[2])
+            slowest = 0.0
+            async with await Engine.tcp(port) as engine:
+                await engine.hello()
+                for number in range(ROUND_TRIPS):
+                    if break_disk is not None and number == ROUND_TRIPS // 2:
+                        break_disk()
+                    began = time.monotonic()
+                    sent = await engine.notify(b"/%d" % number)
+                    got = await engine.read()
+                    assert (got.type, got.ids) == (frame.ACK, sent.ids)
+                    slowest = max(slowest, time.monotonic() - began)
+            metrics = (await asyncio.to_thread(guard.ask, "/metrics"))[1]
+            failed = len(guard.log("capture_failed"))
+            assert (await asyncio.to_thread(guard.stop))[0] == 0
+            return slowest, metrics, failed
+        finally:
+            guard.process.kill()
+            guard.process.wait()
+            guard.process.stderr.close()
+            server.close()
+
+    guard_folder = folder.parent / "guard"
+    guard_folder.mkdir()
+    return asyncio.run(main(guard_folder))
+
+
+def sample(metrics, name):
+    [line] = [line for line in metrics.splitlines() if line.startswith(name)]
+    return float(line.rpartition(" ")[2])
+
+
+def counted(metrics, anomaly):
+    return sample(metrics, f'spoe_guard_anomalies_total{{action="drop",anomaly="{anomaly}"')
+
+
+def test_a_flood_of_anomalies_costs_no_answer_and_is_bounded_on_disk(tmp_path):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    slowest, metrics, failed = converse(folder)
+    assert counted(metrics, "runt_frame") == RUNTS * ROUND_TRIPS
+    assert slowest < ANSWER_S
+    assert failed == 0
+    files = list(folder.iterdir())
+    assert 1 <= len(files) <= 6
+    assert all(read(str(file)) for file in files)
+
+
+def test_a_folder_that_goes_away_costs_no_answer(tmp_path):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    slowest, _, failed = converse(folder, break_disk=lambda: shutil.rmtree(folder))
+    assert slowest < ANSWER_S
+    assert failed <= 1
+
+
+def test_a_full_disk_costs_no_answer_and_is_one_line(tmp_path):
+    need_root("mount a tmpfs")
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], check=True)
+    try:
+        slowest, metrics, failed = converse(folder)
+        assert slowest < ANSWER_S
+        assert sample(metrics, 'spoe_guard_captures_written_total{route="default"}') == 0
+        assert sample(metrics, 'spoe_guard_captures_dropped_total{reason="disk"') >= 1
+        assert failed == 1
+        assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("unix", [False, True])
+def test_the_file_names_both_ends_of_both_connections(tmp_path, unix):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+
+    async def main():
+        agent = ScriptedAgent(Script(answer=lambda _: b"\x09rubbish"))
+        where = f"127.0.0.1:{await agent.listen_tcp()}"
+        if unix:
+            await agent.listen_unix(str(tmp_path / "agent"))
+            where = f"unix:{tmp_path}/agent"
+        guard = Running(tmp_path, where, settings={"SPOE_GUARD_CAPTURE__DIR": str(folder)})
+        try:
+            said = await asyncio.to_thread(guard.wait_for, "listening")
+            port = int(said["routes"]["default"].rpartition(":")[2])
+            async with await Engine.tcp(port) as engine:
+                await engine.hello()
+                await engine.notify(b"/x")
+                await asyncio.to_thread(guard.wait_for, "anomaly")
+                ours = engine._writer.get_extra_info("sockname")
+            await asyncio.to_thread(guard.wait_for, "capture_written")
+            assert guard.stop()[0] == 0
+            return ours, port, where
+        finally:
+            guard.process.kill()
+            guard.process.wait()
+            guard.process.stderr.close()
+            await agent.stop()
+
+    ours, port, where = asyncio.run(main())
+    [file] = folder.iterdir()
+    [capture] = read(str(file))
+    assert capture.sockets[Side.HAPROXY, 0] == (Socket(*ours), Socket("127.0.0.1", port))
+    dialled = capture.sockets[Side.AGENT, 0][1]
+    assert dialled == (Socket("192.0.2.2", 2) if unix else Socket("127.0.0.1", int(where.rpartition(":")[2])))

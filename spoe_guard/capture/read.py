@@ -89,9 +89,7 @@ def _records(data: bytes) -> Iterator[Capture]:
                 yield _record(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 wrong = f"{type(error).__name__}: {error}"
-                raise CaptureError(
-                    f"line {number}: expected from_haproxy and from_agent in hex ({wrong})"
-                ) from None
+                raise CaptureError(f"line {number}: expected from_haproxy and from_agent in hex ({wrong})") from None
 
 
 def _record(record: dict[str, object]) -> Capture:

@@ -9,6 +9,7 @@ from spoe_guard.capture.model import End
 from spoe_guard.capture.ring import LEAST_BYTES, PARTS, Entry, Extra, Ring
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import AnomalySeen, DialFailure, SessionEnded
+from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.session import Session
@@ -27,8 +28,8 @@ class RecordedSession:
     """The same calls as ``Session``, see there. ``sockets`` is filled in by the recorder as connections are made."""
 
     __slots__ = (
-        "_agents", "_due", "_haproxys", "_limit", "_most", "_over", "_receive", "_recorder", "_session", "anomaly", "deadline", "number",
-        "route", "sockets",
+        "_agents", "_due", "_haproxys", "_limit", "_most", "_over", "_receive", "_recorder", "_session", "anomaly",
+        "deadline", "number", "route", "sockets",
     )  # fmt: skip
 
     def __init__(self, session: Session | ObservedSession, recorder: "Recorder", route: str, number: int) -> None:
@@ -99,6 +100,24 @@ class RecordedSession:
     def drain(self, now: float) -> Output:
         """The guard is stopping."""
         return self._noted(_AGENT, now, 0, self._session.drain(now))
+
+    def to_hand_over(self) -> Handed | None:
+        """Return what the next guard needs; None also in observe mode."""
+        return self._session.to_hand_over() if isinstance(self._session, Session) else None
+
+    def handed_over(self, now: float) -> Output:
+        """The next guard goes on with it."""
+        if not isinstance(self._session, Session):
+            return Output()
+        return self._noted(Side.HAPROXY, now, 0, self._session.handed_over(now))
+
+    def take_over(self, handed: Handed, now: float) -> Output:
+        """Go on with what the guard before has served; of what was said there HAPROXY-HELLO is known."""
+        if not isinstance(self._session, Session):
+            raise NotTakenError("what is only observed is not gone on with")
+        out = self._session.take_over(handed, now)
+        self._note(Side.HAPROXY, now, 0, handed.hello, out)
+        return out
 
     def release(self) -> tuple[bytes, bytes]:
         """Give up."""

@@ -123,7 +123,7 @@ class Ring:
         size = _size(last)
         self.left += size
         part = self.limit // PARTS
-        self._close(part if size < part else size)
+        self._close(max(size, part))
         self.entries.append(last)
         self.left -= size
         if self._older + self._capacity > self.limit:
@@ -175,7 +175,8 @@ class Ring:
         lost = dict(self.lost)
         for entries in (*(entries for _, entries in self._closed), self.entries):
             for entry in map(self._whole, entries):
-                found.append(entry._replace(lost=entry.lost + lost.pop(entry.link, 0)) if entry.data else entry)
+                missing = lost.pop(entry.link, 0) if entry.data else 0
+                found.append(entry._replace(lost=entry.lost + missing))
         return found
 
     def _whole(self, entry: Entry | Passed) -> Entry:

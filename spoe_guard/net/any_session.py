@@ -1,11 +1,12 @@
 """What the relay knows of a session: core's ``Session``, the ``Splice`` that may take its place, or a test's."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure
+from spoe_guard.core.handed import Handed
 from spoe_guard.core.output import Output
 from spoe_guard.core.place import Place
 from spoe_guard.core.tally import Tally
@@ -45,6 +46,20 @@ class AnySession(Protocol):
 
     def release(self) -> tuple[bytes, bytes]:
         """Give up: return what is held back, (to_agent, to_haproxy)."""
+
+
+@runtime_checkable
+class Lasting(AnySession, Protocol):
+    """A session that the next guard may go on with: see ``Session``."""
+
+    def to_hand_over(self) -> Handed | None:
+        """What the next guard needs."""
+
+    def handed_over(self, now: float) -> Output:
+        """It has HAProxy's connection."""
+
+    def take_over(self, handed: Handed, now: float) -> Output:
+        """The guard before has served it; NotTakenError where it cannot be gone on with."""
 
 
 SessionFactory = Callable[[SessionConfig, Tally, float, Place], AnySession]

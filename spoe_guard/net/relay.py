@@ -13,8 +13,7 @@ from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.core.place import Place
-from spoe_guard.core.session import Session
-from spoe_guard.net.any_session import AnySession, SessionFactory
+from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
@@ -125,7 +124,7 @@ class Relay:
         Raises:
             NotTakenError: its session cannot be gone on with.
         """
-        if not isinstance(self.session, Session):
+        if not isinstance(self.session, Lasting):
             raise NotTakenError("what is only observed is not gone on with")
         self._handed = self.session.take_over(handed, monotonic()), handed.rest
         self._linked = True
@@ -133,12 +132,12 @@ class Relay:
     def to_hand_over(self) -> Handed | None:
         """Return what the next guard needs to go on with the session, once nothing of it is under way here."""
         gone = self.haproxy.unsent or self.haproxy.descriptor < 0
-        return self.session.to_hand_over() if isinstance(self.session, Session) and not gone else None
+        return self.session.to_hand_over() if isinstance(self.session, Lasting) and not gone else None
 
     def handed_over(self) -> None:
         """The next guard has HAProxy's connection."""
         self.haproxy.leave()
-        if isinstance(self.session, Session):
+        if isinstance(self.session, Lasting):
             self.step(self.session.handed_over, monotonic())
         self._check_gone()
 

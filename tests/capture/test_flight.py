@@ -74,7 +74,7 @@ def converse(folder, *, break_disk=None):
 
     async def main(guard_folder):
         server = await asyncio.start_server(agent, "127.0.0.1", 0)
-        where = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         guard = Running(guard_folder, where, settings={"SPOE_GUARD_CAPTURE__DIR": str(folder)})
         try:
             address = await asyncio.to_thread(guard.wait_for, "listening")

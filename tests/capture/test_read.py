@@ -14,7 +14,7 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
-from tests.capture.scenes import RUNT, A, H, ack, notify
+from tests.capture.scenes import RUNT, H, ack, notify
 from tests.running import spoe_guard
 
 BOTH = frames.haproxy_hello() + frames.agent_hello() + notify(1) + ack(notify(1)) + RUNT
@@ -200,7 +200,11 @@ def test_nothing_that_a_peer_wrote_reaches_the_terminal_as_it_is():
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
     (tmp_path / "f").write_bytes(b"nothing")
-    for arguments in (["decode", str(tmp_path / "f")], ["decode", str(tmp_path / "none")], ["decode", "--route", "1", str(tmp_path / "f")]):
+    for arguments in (
+        ["decode", str(tmp_path / "f")],
+        ["decode", str(tmp_path / "none")],
+        ["decode", "--route", "1", str(tmp_path / "f")],
+    ):
         done = spoe_guard(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1

@@ -66,7 +66,9 @@ def test_many_small_reads_are_bounded_in_number(ring):
     for _ in range(10 * LIMIT):
         put(ring, b"x")
     assert len(ring.entries) <= PART // LEAST_BYTES
-    assert (LIMIT - PART) // LEAST_BYTES <= len(ring.kept()) - HELLO_BYTES <= LIMIT // LEAST_BYTES  # the first of them pass for a HELLO
+    assert (
+        (LIMIT - PART) // LEAST_BYTES <= len(ring.kept()) - HELLO_BYTES <= LIMIT // LEAST_BYTES
+    )  # the first of them pass for a HELLO
 
 
 def test_the_hellos_of_so_many_links_stay_and_of_no_more(ring):

@@ -101,7 +101,10 @@ def test_an_agents_part_is_played_to_whoever_connects():
         await playing
 
     run(main)
-    assert [line for line in said if line.startswith("< NOTIFY")] == ['< NOTIFY 100.1 check(path="/x")', '< NOTIFY 300.1 check(path="/x")']
+    assert [line for line in said if line.startswith("< NOTIFY")] == [
+        '< NOTIFY 100.1 check(path="/x")',
+        '< NOTIFY 300.1 check(path="/x")',
+    ]
 
 
 def test_haproxys_part_is_played_to_an_agent():
@@ -117,7 +120,10 @@ def test_haproxys_part_is_played_to_an_agent():
     agent = run(main)
     assert [got.type for got in agent.received[0]] == [frame.HAPROXY_HELLO, frame.NOTIFY, frame.NOTIFY]
     assert [got.stream_id for got in agent.answered] == [5, 7]
-    assert [line for line in said if line.startswith("< ACK")] == ['< ACK 5.1 set-var txn.verdict="/x"', '< ACK 7.1 set-var txn.verdict="/x"']
+    assert [line for line in said if line.startswith("< ACK")] == [
+        '< ACK 5.1 set-var txn.verdict="/x"',
+        '< ACK 7.1 set-var txn.verdict="/x"',
+    ]
 
 
 def test_who_does_not_answer_is_waited_for_so_long_and_no_longer():

@@ -64,9 +64,7 @@ def _has_answered(agent: ScriptedAgent, count: int) -> bool:
     return len(agent.answered) == count
 
 
-def _play(
-    stage: Stage, name: str, settings: dict[str, str] | None, paths: Sequence[str], options: Options | None
-) -> Scene:
+def _play(stage: Stage, name: str, settings: dict[str, str] | None, paths: Sequence[str], options: Options | None) -> Scene:
     agent = stage.agent(Script(MISBEHAVIOURS[name], on_notify=WARM_UP + 1, hold=len(paths)))
     guard = stage.guard(agent.address, settings=settings) if settings else None
     haproxy = stage.haproxy(guard.address if guard else agent.address, options)

@@ -103,7 +103,10 @@ def test_wireshark_reads_each_file_without_a_malformed_packet(files, name):
     comments = " ".join(tshark(file, "-T", "fields", "-e", "frame.comment"))
     assert all(f"{anomaly}: agent: " in comments for anomaly in STORIES[name])
     rows = fields(file, "frame.interface_name", "spop.type")
-    legs = {name: [type_ for leg, types in rows if leg == name for type_ in types.split(",") if type_] for name in ("haproxy", "agent 0")}
+    legs = {
+        name: [type_ for leg, types in rows if leg == name for type_ in types.split(",") if type_]
+        for name in ("haproxy", "agent 0")
+    }
     assert legs["haproxy"].count("3") == legs["agent 0"].count("3") == WARM_UP + len(PATHS)
     assert legs["haproxy"].count("1") == legs["agent 0"].count("1") == 1
     assert legs["haproxy"].count("103") == WARM_UP + len(PATHS) - MISBEHAVIOURS[name].unanswered
@@ -174,4 +177,6 @@ def test_what_was_read_back_is_what_both_sides_wrote(files):
     agents = b"".join(chunk.data for chunk in capture.said() if chunk.side is Side.AGENT)
     assert agents.endswith(bytes(4))
     assert set(capture.sockets) == {(Side.HAPROXY, 0), (Side.AGENT, 0)}
-    assert all(host == "127.0.0.1" and port for ends in capture.sockets.values() for host, port in ((e.host, e.port) for e in ends))
+    assert all(
+        host == "127.0.0.1" and port for ends in capture.sockets.values() for host, port in ((e.host, e.port) for e in ends)
+    )

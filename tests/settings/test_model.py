@@ -46,7 +46,12 @@ CAPTURE = ("dir", "severity", "payload", "rate", "session_bytes", "total_bytes",
 PROFILE = ("profile", "always_offer", "keys")
 
 # Not in design.md: agent profiles, the settings they are made of, what the live page shows, and the flight recorder.
-BESIDE_DESIGN = {"share_listen", "admin.payload", *(f"capture.{name}" for name in CAPTURE), *(f"routes[0].hello.{name}" for name in PROFILE)}
+BESIDE_DESIGN = {
+    "share_listen",
+    "admin.payload",
+    *(f"capture.{name}" for name in CAPTURE),
+    *(f"routes[0].hello.{name}" for name in PROFILE),
+}
 
 
 def test_every_key_of_design_is_a_key_and_there_are_no_others(from_yaml):

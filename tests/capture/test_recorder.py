@@ -8,6 +8,7 @@ from spoe_guard.capture.recording import AFTERWARDS_S
 from spoe_guard.capture.ring import ENTRY_BYTES, HELLO_BYTES, LEAST_BYTES, MOST_HELLOS, PARTS, Budget, Entry, Ring
 from spoe_guard.core.anomalies import Action, Side, severity
 from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.handed import NotTakenError
 from spoe_guard.core.observing import open_session
 from spoe_guard.core.output import Close
 from spoe_guard.core.place import Place
@@ -100,7 +101,8 @@ def test_a_recorded_session_does_what_the_session_alone_does():
     one, two = notify(1), notify(2)
     calls = [
         ("start", (0.0,), {}), ("receive", (H, hello(), 0.0), {}), ("agent_connected", (0.0,), {}),
-        ("receive", (A, frames.agent_hello(), 0.0), {}), ("receive", (H, one + two[:9], 0.1), {}), ("receive", (H, two[9:], 0.1), {}),
+        ("receive", (A, frames.agent_hello(), 0.0), {}), ("receive", (H, one + two[:9], 0.1), {}),
+        ("receive", (H, two[9:], 0.1), {}),
         ("receive", (A, ack(one) + RUNT, 0.2), {}), ("closed", (A, 0.3), {"reset": False}), ("tick", (0.9,), {}),
         ("closed", (H, 1.0), {"reset": True}), ("tick", (9.0,), {}),
     ]  # fmt: skip
@@ -296,6 +298,29 @@ def test_observe_mode_is_recorded_and_the_comment_says_that_nothing_was_done():
     session.closed(H, recorded.now, reset=True)
     [take] = recorded.takes
     assert any("observe mode: not done" in note for chunk in take.capture("full").chunks for note in chunk.notes)
+
+
+def test_a_session_is_handed_over_with_what_it_has_and_recorded_on_the_other_side_with_its_hello():
+    ours, theirs = Recorded(), Recorded()
+    session = ours.session(SessionConfig(give_up_s=5.0))
+    ours.round_trips(session, 1)
+    handed = session.to_hand_over()
+    assert handed is not None
+    session.handed_over(ours.now)
+    assert ours.recorder.budget.used == 0
+    taken = theirs.recorder.make_session(SessionConfig(give_up_s=5.0), theirs.stats["default"].tally, 0.0, Place(1))
+    taken.take_over(handed, 0.1)
+    taken.receive(H, b"GET / HTTP/1.1\r\n\r\n", 0.2)
+    end(taken, 0.3)
+    [take] = theirs.takes
+    assert take.entries[0][1].data == hello()
+
+
+def test_what_is_observed_is_not_handed_over():
+    session = Recorded().session(SessionConfig(observe=True))
+    assert session.to_hand_over() is None
+    with pytest.raises(NotTakenError):
+        session.take_over(None, 0.0)
 
 
 def test_the_guards_own_ends_are_in_it():

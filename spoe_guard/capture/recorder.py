@@ -7,7 +7,7 @@ from typing import Final
 
 from spoe_guard.capture.model import Socket
 from spoe_guard.capture.recording import RecordedSession
-from spoe_guard.capture.ring import Budget
+from spoe_guard.capture.ring import Budget, least_held
 from spoe_guard.capture.take import Take
 from spoe_guard.core.anomalies import SEVERITIES, Side, severity
 from spoe_guard.core.config import SessionConfig
@@ -15,6 +15,7 @@ from spoe_guard.core.events import AnomalySeen
 from spoe_guard.core.observing import open_session
 from spoe_guard.core.place import Place
 from spoe_guard.core.tally import Tally
+from spoe_guard.net.any_session import AnySession
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.stats import RouteStats
 
@@ -42,6 +43,7 @@ class Recorder:
     ) -> None:
         self.session_bytes = session_bytes
         self.budget = Budget(total_bytes)
+        self._session_holds = 2 * least_held(session_bytes)
         self._routes = routes
         self._submit = submit
         self._least = SEVERITIES.index(least)
@@ -49,11 +51,15 @@ class Recorder:
         self._sessions: dict[int, RecordedSession] = {}  # whose turn it is to give way comes first
         self._waiting = 0
 
-    def make_session(self, config: SessionConfig, tally: Tally, now: float, place: Place) -> RecordedSession:
-        """Return a new session of the mode ``config`` names, recorded; a ``net.any_session.SessionFactory``."""
+    def make_session(self, config: SessionConfig, tally: Tally, now: float, place: Place) -> AnySession:
+        """Return a new session of the mode ``config`` names, recorded if there is room; a ``net.any_session.SessionFactory``."""
+        plain = open_session(config, tally, now, place)
+        if self.budget.used + self._session_holds > self.budget.limit:
+            self.make_room(self._session_holds)
+            if self.budget.used + self._session_holds > self.budget.limit:
+                return plain
         route = next(name for name, stats in self._routes.items() if stats.tally is tally)
-        session = RecordedSession(open_session(config, tally, now, place), self, route, place.number)
-        self._sessions[place.number] = session
+        session = self._sessions[place.number] = RecordedSession(plain, self, route, place.number)
         return session
 
     def met(self, number: int, side: Side, link: int, transport: asyncio.Transport) -> None:
@@ -87,10 +93,10 @@ class Recorder:
         if not self._submit(take):
             self._routes[session.route].captures_dropped["busy",] += 1
 
-    def make_room(self) -> None:
-        """Keep the bound on all sessions: the one that had not to give way for longest does."""
+    def make_room(self, wanted: int = 0) -> None:
+        """Keep the bound on all sessions, with ``wanted`` bytes more: those that had not to give way for longest do."""
         for _ in range(min(_EVICTED, len(self._sessions))):
-            if self.budget.used <= self.budget.limit:
+            if self.budget.used + wanted <= self.budget.limit:
                 return
             number = next(iter(self._sessions))
             session = self._sessions[number] = self._sessions.pop(number)

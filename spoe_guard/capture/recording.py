@@ -190,6 +190,8 @@ class RecordedSession:
         budget = self._recorder.budget
         if budget.used > budget.limit:
             self._recorder.make_room()
+            if budget.used > budget.limit:  # nobody else has as much
+                self.clear()
 
     def _finish(self) -> None:
         if self.anomaly is not None:

@@ -13,6 +13,7 @@ from spoe_guard.wire import frame
 # What an entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
 ENTRY_BYTES: Final = 256
 LEAST_BYTES: Final = 64  # what an entry counts towards its direction's bound at least, so that there is one on their number
+FIRST_BYTES: Final = 512  # of the first part: an idle session holds its HELLOs and no place for more
 PARTS: Final = 4  # a direction is let go of in so many parts: entry by entry, every read would pay for it
 # The HELLO of each connection is kept for good: without it nothing behind it can be judged. So many bytes of one, of so many.
 HELLO_BYTES: Final = 1024
@@ -114,7 +115,7 @@ class Ring:
         self._older = 0  # bytes of the parts that are closed
         self._closed: deque[tuple[int, list[Entry | Passed]]] = deque()
         self._hellos: dict[int, _Hello] = {}
-        self._capacity = self.left = limit // PARTS
+        self._capacity = self.left = min(FIRST_BYTES, limit // PARTS)
         budget.used += self._reserved()
 
     def roll(self) -> None:
@@ -155,7 +156,7 @@ class Ring:
 
     def clear(self) -> None:
         """Let go of everything; what comes next is kept again."""
-        self._close(self.limit // PARTS)
+        self._close(min(FIRST_BYTES, self.limit // PARTS))
         for entry in self.kept():
             self.lost[entry.link] = self.lost.get(entry.link, 0) + len(entry.data)
         self._budget.used -= sum(size + len(entries) * ENTRY_BYTES for size, entries in self._closed)
@@ -188,7 +189,7 @@ class Ring:
 
     def _reserved(self) -> int:
         """Return what the newest part may come to."""
-        return self._capacity + self._capacity // LEAST_BYTES * ENTRY_BYTES
+        return _with_entries(self._capacity)
 
     def _close(self, capacity: int) -> None:
         """Put the newest part to the others, and begin one for ``capacity`` bytes."""
@@ -214,3 +215,12 @@ class Ring:
 
 def _size(entry: Entry | Passed) -> int:
     return entry.size() if isinstance(entry, Entry) else max(LEAST_BYTES, len(entry[2]))
+
+
+def _with_entries(capacity: int) -> int:
+    return capacity + capacity // LEAST_BYTES * ENTRY_BYTES
+
+
+def least_held(limit: int) -> int:
+    """Return what a ring of that ``limit`` counts towards the budget before anything is in it."""
+    return _with_entries(min(FIRST_BYTES, limit // PARTS))

@@ -4,8 +4,8 @@ import pytest
 
 from spoe_guard.capture import pcapng, pcapng_in
 from spoe_guard.capture.recorder import AT_ONCE
-from spoe_guard.capture.recording import AFTERWARDS_S
-from spoe_guard.capture.ring import ENTRY_BYTES, HELLO_BYTES, LEAST_BYTES, MOST_HELLOS, PARTS, Budget, Entry, Ring
+from spoe_guard.capture.recording import AFTERWARDS_S, RecordedSession
+from spoe_guard.capture.ring import ENTRY_BYTES, HELLO_BYTES, LEAST_BYTES, MOST_HELLOS, PARTS, Budget, Entry, Ring, least_held
 from spoe_guard.core.anomalies import Action, Side, severity
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.handed import NotTakenError
@@ -243,6 +243,28 @@ def test_all_sessions_together_keep_their_bound():
     assert budget.used == 0
 
 
+def test_idle_sessions_take_what_their_hellos_take_and_one_too_many_is_not_recorded():
+    fits = 10
+    recorded = Recorded(total_bytes=fits * 2 * least_held(16384))
+    sessions = [recorded.session() for _ in range(fits)]
+    assert all(isinstance(session, RecordedSession) for session in sessions)
+    assert recorded.recorder.budget.used == recorded.recorder.budget.limit
+    plain = recorded.session()
+    assert not isinstance(plain, RecordedSession)
+    end(sessions[0], recorded.now)
+    assert isinstance(recorded.session(), RecordedSession)
+
+
+def test_where_all_others_are_idle_the_one_that_is_not_gives_way():
+    recorded = Recorded(total_bytes=20 * 2 * least_held(16384) + 1000)
+    for _ in range(19):
+        recorded.session()
+    busy = recorded.session()
+    for turn in range(50):
+        recorded.round_trips(busy, 1, first=1 + turn, size=200)
+        assert recorded.recorder.budget.used <= recorded.recorder.budget.limit
+
+
 def test_a_session_that_gave_way_says_what_is_missing():
     recorded = Recorded()
     session = recorded.session()
@@ -307,6 +329,8 @@ def test_a_session_is_handed_over_with_what_it_has_and_recorded_on_the_other_sid
     handed = session.to_hand_over()
     assert handed is not None
     session.handed_over(ours.now)
+    session.closed(A, ours.now, reset=False)
+    session.tick(ours.now + 10)
     assert ours.recorder.budget.used == 0
     taken = theirs.recorder.make_session(SessionConfig(give_up_s=5.0), theirs.stats["default"].tally, 0.0, Place(1))
     taken.take_over(handed, 0.1)

@@ -6,15 +6,15 @@ import struct
 
 import pytest
 
-from spoe_guard.capture import pcapng, read, tcp
+from spoe_guard.capture import pcapng, read, tcp, words
 from spoe_guard.capture.model import Capture, CaptureError, Chunk, End, Socket
 from spoe_guard.capture.show import lines, table
-from spoe_guard.capture.story import tell
+from spoe_guard.capture.story import Row, tell
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
-from tests.capture.scenes import RUNT, H, ack, notify
+from tests.capture.scenes import RUNT, A, H, ack, notify
 from tests.running import spoe_guard
 
 BOTH = frames.haproxy_hello() + frames.agent_hello() + notify(1) + ack(notify(1)) + RUNT
@@ -196,6 +196,27 @@ def test_nothing_that_a_peer_wrote_reaches_the_terminal_as_it_is():
     told = list(table(story(capture), timed=False))
     assert all(line.isprintable() for line in told)
     assert any(r"\x1b[2J\r\n\xff" in line for line in told)
+
+
+def test_both_words_and_table_leave_nothing_that_a_terminal_would_obey():
+    assert words.quoted(b'\x1b[2J\xff"') == r'"\x1b[2J\xff\""'
+    assert words.bare(b"a\r\n") == r"a\r\n"
+    [line] = table([Row(0.0, "frame", "agent", "ACK", "\x1b[2J")], timed=True)
+    assert line.endswith(r"\x1b[2J")
+
+
+def test_a_frame_that_goes_on_later_than_it_came_is_shown_when_it_does():
+    goodbye = frames.disconnect(frame.AGENT_DISCONNECT, 9, b"bye")
+    capture = Capture([
+        Chunk(0.0, H, 0, inward=True, data=frames.haproxy_hello()), Chunk(0.1, A, 0, inward=True, data=frames.agent_hello()),
+        Chunk(0.2, H, 0, inward=True, data=notify(1)), Chunk(0.3, A, 0, inward=True, data=goodbye),
+        Chunk(0.4, A, 0, inward=True, data=ack(notify(1))),
+    ])  # fmt: skip
+    rows = story(capture)
+    [late] = [row for row in rows if row.what == "to haproxy: AGENT-DISCONNECT"]
+    assert late.at == 0.4
+    assert late.text == 'status-code=9 message="bye" (as it came before)'
+    assert not [row for row in rows if row.what == "to haproxy: ACK"]  # that is passed as it comes
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):

@@ -52,6 +52,14 @@ def test_a_direction_keeps_its_bound_and_not_a_byte_more(ring):
     assert ring.kept()[-1].data == b"y"
 
 
+@pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, LIMIT // 2, LIMIT])
+def test_whatever_the_size_of_reads_the_bound_holds(ring, size):
+    for _ in range(3 * PARTS):
+        put(ring, b"x" * size)
+        assert read_bytes(ring) <= LIMIT
+    assert read_bytes(ring) > LIMIT - PART - size or size == LIMIT
+
+
 def test_what_was_lost_is_said_once_behind_the_hello(ring):
     put(ring, hello())
     count = 200
@@ -310,6 +318,7 @@ def test_a_flood_of_anomalies_in_one_read_is_noted_and_not_kept():
     end(session, recorded.now)
     [take] = recorded.takes
     [noted] = [chunk for chunk in take.capture("full").chunks if "runt_frame" in "".join(chunk.notes)]
+    assert len(noted.notes) == 16 + 1
     assert noted.notes[-1] == f"and {3000 - 16} anomalies more"
 
 

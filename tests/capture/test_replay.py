@@ -178,12 +178,15 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
 
 
 def test_a_reset_is_played_as_one():
+    said = []
+
     async def main():
         address = asyncio.get_running_loop().create_future()
         capture = conversation()
         capture.chunks[-1].end = End.RESET
 
         def say(line):
+            said.append(line)
             if "waiting" in line:
                 address.set_result(int(line.rpartition(":")[2]))
 
@@ -198,3 +201,4 @@ def test_a_reset_is_played_as_one():
         await task
 
     run(main)
+    assert said[1].startswith("< HAPROXY-HELLO")  # behind "waiting": HAProxy speaks first, as it did then

@@ -16,6 +16,7 @@ MAX_CONNECTIONS: Final = 32
 REQUEST_S: Final = 5.0  # from connect to the last byte, both ways
 _MAX_LINGER_BYTES: Final = 65536
 _LIMIT: Final = MAX_REQUEST_BYTES - len(b"\r\n\r\n")  # asyncio counts the bytes before the mark
+_TURNS: Final = 4  # of the loop: a connection that was accepted in the last one has the task that serves it three later
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _HTML: Final = "text/html; charset=utf-8"
@@ -60,6 +61,11 @@ class Admin:
     async def stop(self) -> None:
         """Serve no more, and cut whoever is still asking."""
         if self._server is not None:
+            # asyncio loses a connection that it has accepted and not yet made a transport of, with its socket (Server._attach).
+            for sock in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(sock)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
             self._server.close()
         for task in self._open:
             task.cancel()

@@ -32,6 +32,7 @@ from spoe_guard.core.parking import Parked
 from spoe_guard.core.place import Place
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
+from spoe_guard.wire import frame
 
 LINGERING: Final = 16  # links, beside ``max_links``, that take no more NOTIFYs and are not closed yet
 
@@ -78,7 +79,7 @@ class Continuity(Dispatch):
             self.one_at_a_time = not parallel and not bridged
             self.most_unjudged = 1 if self.one_at_a_time else config.open_notifies
         serial = not self.one_at_a_time and not parallel
-        link.size = size
+        link.size = min(size, config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
         link.limited = serial or bound > 0
         link.most = 1 if serial else min(bound or config.open_notifies, config.open_notifies)
         link.kept = Kept(config.held_bytes) if config.redispatch is Redispatch.UNANSWERED and self.lasts else None

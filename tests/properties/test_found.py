@@ -169,3 +169,17 @@ def test_bytes_behind_haproxys_goodbye_are_reported_while_any_agent_has_still_to
         ]
     )
     assert anomalies(played)[-1] is Anomaly.FRAME_AFTER_DISCONNECT
+
+
+def test_observed_a_frame_longer_than_a_session_may_hold_is_the_same_to_both_paths():
+    config = replace(CONFIG, observe=True, max_frame_size=256, held_bytes=260)
+    long = spop.frame(spop.ACK, (1, 1), spop.ALLOWED + spop.padding(400))
+    moves = [
+        Say(HAPROXY, spop.haproxy_hello(capabilities=b"pipelining,async")),
+        OPENING[1],
+        Say(HAPROXY, NOTIFY),
+        Say(AGENT, long),
+    ]
+    fast, readable = (Play(config, fast=fast).play(moves).finish() for fast in (True, False))
+    assert fast.events == readable.events
+    assert Anomaly.OVERSIZE_FRAME in anomalies(fast)

@@ -38,8 +38,7 @@ class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
     ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by
-    route name, where it really listens
-    (with the port the kernel chose), once started.
+    route name, where it really listens (with the port the kernel chose), once started.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class Guard:
         for bound in taken:
             self._listeners.append(Listener(bound, partial(self._accepted, bound.route)))
             self.addresses[bound.route.name] = bound.address
-            if self._reuse_port:
+            if self._reuse_port and bound.address.path is None:  # no other guard can listen on the same Unix socket
                 self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route)))
 
     async def drain(self, bound_s: float | None = None) -> None:

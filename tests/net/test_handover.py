@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import replace
 
+from spoe_guard.core.address import Address
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import EndedBy, EndReason
 from spoe_guard.core.family import Family
@@ -15,6 +16,7 @@ from spoe_guard.lab import frames
 from spoe_guard.net import handover
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.handover import MAX_GIVERS, MAX_MESSAGE, NextGuard, Taker, next_guards
+from spoe_guard.net.route import Route
 from spoe_guard.wire import frame
 from tests.net.conversation import Guarded, ack_of, frame_of, types_until_closing
 from tests.net.doubles import Recorder
@@ -24,6 +26,7 @@ LASTING = SessionConfig(give_up_s=5.0, disconnect_hold_s=0.2, close_s=0.1)
 HERE = f"test-{os.getpid()}"
 HANDED = Handed(b"hello", 1024, one_at_a_time=False, family=Family.UNKNOWN, rest=b"")
 ASKED = frames.notify(1, 1, b"/1")
+LONGEST_PATH = 107  # unix(7): sun_path, and a zero byte
 
 
 class Next:
@@ -195,6 +198,14 @@ async def test_a_connection_without_hello_may_still_say_it_and_goes_over_then():
             await drain
             assert successor.guard.sessions == 1
             await leaves(haproxy, successor)
+
+
+async def test_a_unix_socket_as_long_as_may_be_is_listened_on(tmp_path):
+    path = str(tmp_path / "guard")
+    route = Route("default", Address(path=path.ljust(LONGEST_PATH, "x")), (LOCALHOST,))
+    guard = Guard([route], Recorder(), open_session, reuse_port=True)
+    await guard.start()
+    await guard.drain()
 
 
 # --- the messages -----------------------------------------------------------------------------------------------------

@@ -50,16 +50,25 @@ def go() -> str:
     return str(UNPACKED_GO / "root/usr/bin/go")
 
 
-def build_go(agent: RealAgent) -> None:
+def go_build(home: Path, *arguments: str | Path, cwd: Path) -> None:
+    """Run ``go build`` in ``cwd``; what it downloads and keeps is under ``home``.
+
+    Raises:
+        OSError: it cannot be done; the message is what Go said.
+    """
     env = {
         "CGO_ENABLED": "0",
-        "GOCACHE": str(HOME / "go/build"),
+        "GOCACHE": str(home / "go/build"),
         "GOFLAGS": "-buildvcs=false -modcacherw",  # so that `make clean` can remove what it downloads
-        "GOMODCACHE": str(HOME / "go/modules"),
+        "GOMODCACHE": str(home / "go/modules"),
         "GOTOOLCHAIN": "local",
     }
+    run(go(), "build", *arguments, cwd=cwd, env=env)
+
+
+def build_go(agent: RealAgent) -> None:
     versions = f"-modfile=versions/{agent.name}.mod"
-    run(go(), "build", versions, "-o", agent.program, f"./{agent.family}", cwd=SOURCES / "go", env=env)
+    go_build(HOME, versions, "-o", agent.program, f"./{agent.family}", cwd=SOURCES / "go")
 
 
 def build_python(agent: RealAgent) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.agents.build import go, run
+from tests.agents.build import go_build, run
 from tests.bench.process import environment
 from tests.peers import CACHE, ROOT
 
@@ -39,15 +39,8 @@ def build_go(folder: Path, target: Path, *packages: str) -> None:
     Raises:
         OSError: it cannot be done; the message is what Go said.
     """
-    env = {
-        "CGO_ENABLED": "0",
-        "GOCACHE": str(HOME / "go/build"),
-        "GOFLAGS": "-buildvcs=false -modcacherw",  # so that `make clean` can remove what it downloads
-        "GOMODCACHE": str(HOME / "go/modules"),
-        "GOTOOLCHAIN": "local",
-    }
     target.parent.mkdir(parents=True, exist_ok=True)
-    run(go(), "build", "-o", f"{target}{os.sep}" if len(packages) > 1 else target, *packages, cwd=folder, env=env)
+    go_build(HOME, "-o", f"{target}{os.sep}" if len(packages) > 1 else target, *packages, cwd=folder)
 
 
 def peers() -> None:

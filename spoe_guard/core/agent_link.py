@@ -19,15 +19,15 @@ class AgentLink:
     to close, or never was. ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
     ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
     that are settled while this agent has them in hand, with their times. ``kept``: copies of what is open.
-    ``heard``: when it last said anything.
+    ``heard``: when it last said anything; ``held_since``: since when it is leaving.
     ``dial`` and ``close``: what the shell is to do at the end of this step; ``stirs``: there is something of the kind.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
     __slots__ = (
-        "close", "close_by", "connect_by", "dial", "done", "fragments", "heard", "hello_by", "hello_given", "kept", "leave_by",
-        "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "size", "state", "stirs",
-        "way",
+        "close", "close_by", "connect_by", "dial", "done", "fragments", "heard", "held_since", "hello_by", "hello_given", "kept",
+        "leave_by", "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "size", "state",
+        "stirs", "way",
     )  # fmt: skip
 
     def __init__(self, number: int, past: Past, books: Books) -> None:
@@ -47,6 +47,7 @@ class AgentLink:
         self.said_hello = False
         self.said_goodbye = False
         self.leaving_as = LinkLoss.DISCONNECT
+        self.held_since = 0.0
         self.stirs = False
         self.dial = False
         self.close = Close.KEEP

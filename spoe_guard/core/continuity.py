@@ -94,6 +94,7 @@ class Continuity(Dispatch):
         """The agent takes no more NOTIFYs, and may still answer those it has."""
         link.state = State.LEAVING
         link.leaving_as = loss
+        link.held_since = now
         link.leave_by = now + self.config.disconnect_hold_s
 
     def lose(self, link: AgentLink, now: float, loss: LinkLoss) -> None:
@@ -159,7 +160,7 @@ class Continuity(Dispatch):
             self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
 
     def _end_link(self, link: AgentLink, now: float) -> None:
-        self._dismiss(link)
+        self._dismiss(link, now)
         link.leave_by = math.inf
         if not link.done:
             link.close_by = now + self.config.close_s

@@ -53,7 +53,7 @@ class Conversation(Exchange):
         """Hold back the agent's last word, or the guard's in its place, until open NOTIFYs are answered."""
         self.state = link.state = State.LEAVING
         self.held = said
-        self.held_since = now
+        link.held_since = now
         self.hold_by = now + self.config.disconnect_hold_s
         self._leaving_as = (by, reason, status, "")
 
@@ -108,8 +108,6 @@ class Conversation(Exchange):
             return
         gone = UnansweredReason.HAPROXY_GONE if by is EndedBy.HAPROXY else UnansweredReason.AGENT_GONE
         self.abandon(now, gone)
-        if self.state is State.LEAVING:
-            self.events.append(DisconnectHeld(now - self.held_since))
         self.depart()
         if word in (LastWord.SAY, LastWord.ANSWER) and not self.haproxy_done:
             self._say(status, message, now, AuthoredReason.ANSWERED if word is LastWord.ANSWER else AuthoredReason.LAST_WORD)
@@ -123,7 +121,7 @@ class Conversation(Exchange):
             self.agent_books.dropped += len(self.hello_raw)
             self.hello_raw = b""
         for link in self.links.values():
-            self._dismiss(link, status, message)
+            self._dismiss(link, now, status, message)
         self.state = State.CLOSING
         self.hello_by = self.hold_by = math.inf
         self.close_by = now + self.config.close_s
@@ -153,8 +151,10 @@ class Conversation(Exchange):
         self.to_haproxy.drop(len(raw))
         self.tell_haproxy(goodbye.encode(frame.AGENT_DISCONNECT, status, said.message), AuthoredReason.REPAIRED)
 
-    def _dismiss(self, link: AgentLink, status: int = goodbye.STATUS_NORMAL, message: str = "") -> None:
+    def _dismiss(self, link: AgentLink, now: float, status: int = goodbye.STATUS_NORMAL, message: str = "") -> None:
         """Tell an agent goodbye, if it was ever told hello (promise A3), or give up the dial."""
+        if link.state is State.LEAVING:
+            self.events.append(DisconnectHeld(now - link.held_since))
         link.state = State.CLOSING
         link.connect_by = link.hello_by = math.inf
         if link.done:

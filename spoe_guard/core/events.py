@@ -162,7 +162,7 @@ class NotifiesUnanswered:
 
 @dataclass(slots=True)
 class DisconnectHeld:
-    """A held AGENT-DISCONNECT was let go after ``seconds``."""
+    """The end of an agent link was held back for ``seconds``, for what was open on it."""
 
     seconds: float
 

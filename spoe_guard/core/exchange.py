@@ -65,7 +65,6 @@ class Exchange:
         self.link = AgentLink(0, self.past, self.agent_books)  # where NOTIFYs go
         self.links = {0: self.link}
         self.held: Goodbye | None = None  # the agent's last word, where it is the session's
-        self.held_since = 0.0
         self.hello_by = math.inf
         self.hold_by = math.inf
         self.close_by = math.inf

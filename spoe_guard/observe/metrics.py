@@ -132,7 +132,7 @@ class GuardCollector(Collector):
         return family
 
     def _disconnect_hold(self) -> Metric:
-        text = "How long an AGENT-DISCONNECT was held for ACKs to pass first, in seconds."
+        text = "How long the end of an agent link was held back for ACKs to pass first, in seconds."
         family = HistogramMetricFamily("spoe_guard_disconnect_hold_seconds", text, labels=("route",))
         for route, stats in self._routes.items():
             family.add_metric((route,), _cumulative(HOLD_BUCKETS, stats.hold_buckets), stats.hold_seconds)

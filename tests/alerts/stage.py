@@ -63,7 +63,7 @@ ENFORCE = {
         Script(answer=lambda _: NO_ACTION), traffic.steadily, _alerts("AnswersLost", "Unanswered", "UnansweredRising")
     ),
     "hung": Watched(Script(delay_s=NEVER_S), traffic.steadily, _alerts("Unanswered", "UnansweredRising")),
-    "leaving": Watched(_wrong("disconnect_left_open"), traffic.quickly, _alerts("HoldingTooLong"), {"LINKS__GIVE_UP": "0"}),
+    "leaving": Watched(_wrong("disconnect_left_open"), traffic.quickly, _alerts("HoldingTooLong")),
     "busy": Watched(Script(delay_s=NEVER_S), traffic.now_and_then, _alerts("NotifiesWaiting"), {"LINKS__IN_FLIGHT": "1"}),
     "crowded": Watched(Script(), traffic.side_by_side, _alerts("LimitReached"), {"LIMITS__CONNECTIONS": "1"}),
 }

@@ -8,6 +8,7 @@ import pytest
 
 from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.config import Redispatch
+from spoe_guard.core.events import DisconnectHeld
 from tests.core import frames
 from tests.core.script import Talk, running
 
@@ -71,6 +72,35 @@ def test_an_agent_that_says_goodbye_is_waited_for_as_long_as_disconnect_hold() -
         guard   waits 0.001     -> pass notify_unanswered, unanswered agent_gone 1, lost disconnect 1/0, to_agent HAPROXY_DISCONNECT 0
         agent   ACK 1.1         -> drop late_ack
     """)
+
+
+def held(talked: Talk) -> list[float]:
+    return [event.seconds for event in talked.events if isinstance(event, DisconnectHeld)]
+
+
+def test_how_long_the_goodbye_of_one_agent_of_several_was_held_is_told_once() -> None:
+    talked = talk().play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
+        guard   waits 0.25      -> nothing
+        agent   ACK 1.1         -> reorder ack_after_disconnect, lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0, ok
+        agent   fin             -> close agent
+    """)
+    assert held(talked) == [0.25]
+
+
+def test_a_goodbye_that_the_end_of_the_session_cuts_short_was_held_until_then() -> None:
+    talked = talk().play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
+        guard   waits 0.25      -> nothing
+        haproxy fin             -> unanswered haproxy_gone 1, to_agent HAPROXY_DISCONNECT 0, close haproxy
+    """)
+    assert held(talked) == [0.25]
+
+
+def test_a_goodbye_of_an_idle_agent_is_not_held() -> None:
+    assert held(talk().play("agent AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0")) == []
 
 
 def test_an_agent_that_says_goodbye_and_closes_is_waited_for_no_more() -> None:

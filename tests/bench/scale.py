@@ -21,8 +21,9 @@ from tests.bench.process import environment
 from tests.bench.shapes import Shape
 
 IDLE: Final = 5000  # sessions
-HELD: Final = (0, 100, 10_000)  # NOTIFYs that the agent keeps open
-WINDOW: Final = 64  # NOTIFYs beyond those
+BUSY: Final = Shape(500, 1)
+WINDOW: Final = 64  # NOTIFYs open beyond those that the agent keeps open
+HELD: Final = (0, 100, 10_000, 20_000 - WINDOW)
 FLOODED: Final = (Shape(16, 1), Shape(2, 64))
 TRIPS: Final = 1_000_000
 TIMES: Final = 20
@@ -45,19 +46,38 @@ def rss_kib(guard: Guard) -> int:
     return guard.process.memory("VmRSS")
 
 
+@contextmanager
+def resting(guard: Guard, sessions: int) -> Iterator[None]:
+    """So many sessions that have shaken hands and say nothing."""
+    command = [builds.LOAD, f"-connect={guard.address}", f"-connections={sessions}", "-idle"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as load_:
+        assert load_.stdout
+        assert load_.stdout.readline() == b"idle\n"
+        assert guard.metrics()["connections_active"] == sessions
+        yield
+        load_.communicate(timeout=60)
+    assert load_.returncode == 0
+
+
 def idle(build: str, sessions: int = IDLE) -> dict[str, float]:
-    """Return what a session takes that has shaken hands and rests, both of its sockets, in KiB."""
+    """Return what a session takes that rests, both of its sockets, in KiB."""
     with guarded(build) as (guard, _):
         before = rss_kib(guard)
-        command = [builds.LOAD, f"-connect={guard.address}", f"-connections={sessions}", "-idle"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as load_:
-            assert load_.stdout
-            assert load_.stdout.readline() == b"idle\n"
-            assert guard.metrics()["connections_active"] == sessions
+        with resting(guard, sessions):
             after = rss_kib(guard)
-            load_.communicate(timeout=60)
-        assert load_.returncode == 0
         return {"sessions": sessions, "kib": (after - before) / sessions}
+
+
+def busy(build: str, rounds: int, seconds: float, sessions: int = IDLE) -> dict[str, Any]:
+    """Return what busy sessions cost and take (microseconds), round by round, beside none and beside so many idle ones."""
+    seen: dict[str, list[dict[str, float]]] = {"alone": [], "crowded": []}
+    with guarded(build) as alone, guarded(build) as crowded, resting(crowded[0], sessions):
+        there = crowded[0].metrics()["connections_active"]
+        for _ in range(rounds):
+            for key, (guard, agent) in (("alone", alone), ("crowded", crowded)):
+                run = once(guard, agent, BUSY, seconds)
+                seen[key].append({"cpu_us": run["cpu_us"], "p99_us": run["p99_us"]})
+    return {"idle": round(there), "busy": BUSY.connections, **seen}
 
 
 def many_open(build: str, rounds: int, seconds: float) -> dict[str, list[float]]:
@@ -106,6 +126,14 @@ def rows(scale: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Return the rows of the page's table: what, goal, seen."""
     resting = scale["idle"]
     yield f"RSS per session, {resting['sessions']:,} idle", "<= 10 KiB", f"{figures.number(resting['kib'])} KiB"
+    crowd = scale["busy"]
+    for key, name in (("cpu_us", "CPU per round trip"), ("p99_us", "p99")):
+        ratios = [mine[key] / its[key] for mine, its in zip(crowd["crowded"], crowd["alone"], strict=True)]
+        yield (
+            f"{name}, {crowd['busy']} busy sessions beside {crowd['idle']:,} idle ones / beside none",
+            "-",
+            str(figures.spread(ratios)),
+        )
     few, *more = scale["open"]
     for count in more:
         ratios = [mine / its for mine, its in zip(scale["open"][count], scale["open"][few], strict=True)]
@@ -134,6 +162,7 @@ def main() -> None:
     scale = {
         "build": build,
         "idle": idle(build),
+        "busy": busy(build, asked.rounds, asked.seconds),
         "open": many_open(build, asked.rounds, asked.seconds),
         "flood": flood(build, asked.rounds, asked.seconds),
         "growth": growth(build, asked.millions),

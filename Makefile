@@ -7,8 +7,10 @@ JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
+# The tests without sockets and clocks.
+THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
 # Of the tests against real peers the compiled build has those below: what it does differently it does in wire and core.
-ON_BOTH := $(addprefix tests/,wire core properties captures net settings observe lab fuzz test_build.py test_cli.py test_run.py) \
+ON_BOTH := $(THOUGHT) $(addprefix tests/,net settings observe lab test_build.py test_cli.py test_run.py) \
 	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
 
 .PHONY: help venv peers haproxies agents rivals builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
@@ -34,10 +36,15 @@ builds: .cache/builds/.made ## the package without compiling and compiled, in .c
 .cache/builds/.made: .venv/.made .ci/builds setup.py $(shell find spoe_guard -name '*.py')
 	@.ci/builds
 
-# By file, so that what a file's tests share (an image, an HAProxy) is made once; loadgroup does not group with pytest 9.2.
+# Conversations that are only thought through take all the CPU they get: nice, beside those with real peers and real time. With
+# ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
 test: venv peers ## all tests but those of the container image
 	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals builds) || [ "$${CI:-}" != true ] # without them a test is skipped
-	EXPECTED_BUILD=pure $(BIN)/python -m pytest -m "not image" -n $(JOBS) --dist loadfile --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	@mkdir -p .cache
+	@export EXPECTED_BUILD=pure; failed=0; status() { [ $$1 = $(if $(ARGS),5,0) ] || failed=$$1; }; \
+	nice $(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(THOUGHT) $(ARGS) > .cache/thought.log 2>&1 & thought=$$!; \
+	$(BIN)/python -m pytest -m "not image" -n $(JOBS) --dist loadfile $(addprefix --ignore=,$(THOUGHT)) $(ARGS) || status $$?; \
+	wait $$thought || status $$?; cat .cache/thought.log; exit $$failed
 
 compiled: peers haproxies builds ## the tests on the compiled build: all of wire, core and net, and some with real peers
 	@.ci/tree

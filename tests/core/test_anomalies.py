@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.anomalies import CATALOGUE, SEVERITIES, Action, Anomaly, Side, severity
 from tests.core import frames
 from tests.core.scenes import SCENES, Scene
 from tests.core.script import Talk
@@ -118,3 +118,7 @@ def test_the_table_says_what_the_paper_says(paper: dict[tuple[Side, Anomaly], tu
         if not agrees:
             differences[side, anomaly] = (ours, allowed(side, anomaly), default, may_be)
     assert differences.keys() == DELIBERATE.keys() & paper.keys(), differences
+
+
+def test_what_passes_is_least_severe_and_what_ends_a_session_most() -> None:
+    assert [severity(action) for action in (Action.PASS, Action.REPAIR, Action.CLOSE)] == list(SEVERITIES)

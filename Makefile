@@ -14,7 +14,7 @@ ON_BOTH := $(THOUGHT) $(addprefix tests/,net settings observe lab test_build.py 
 	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
 
 .PHONY: help venv peers haproxies agents rivals builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
-.PHONY: coverage demo docs fmt image clean
+.PHONY: coverage reloads demo docs fmt image clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -64,6 +64,10 @@ continuity: venv peers haproxies agents ## agents, guards and HAProxys that come
 	@rm -rf .cache/continuity # one after the other: what clients wait is measured. PART=4: a quarter as long
 	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q tests/integration/continuity $(ARGS) || failed=$$?; \
 	$(BIN)/python -m tests.integration.continuity.page .cache/continuity && exit $${failed:-0}
+
+reloads: TIME ?= 60
+reloads: venv peers haproxies ## a guard that is sent SIGHUP every second under load, for TIME seconds
+	@SPOE_GUARD_RELOAD_SECONDS=$(TIME) $(BIN)/python -m pytest -q -rP tests/integration/test_reload.py $(ARGS)
 
 fuzz: TIME ?= 3600
 fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found

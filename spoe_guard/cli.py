@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -47,8 +48,8 @@ def _say(*lines: object) -> None:
         print(f"spoe-guard: {line}", file=sys.stderr)  # noqa: T201 this is what stderr is for
 
 
-def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
-    """Give a command the options that are settings, and the settings they lead to."""
+def _with_settings(action: "Callable[[Loaded, Callable[[], Loaded]], int]") -> Callable[..., int]:
+    """Give a command the options that are settings, the settings they lead to, and what reads those again."""
 
     def command(  # noqa: PLR0913, PLR0917 one per flag
         config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
@@ -62,6 +63,8 @@ def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
     ) -> int:
         # As PID 1 of a container it would not even notice SIGTERM until it listens: the kernel drops what has no handler.
         signal.signal(signal.SIGTERM, _leave)
+        # By itself SIGHUP ends a process; one that comes early waits for the guard to know what to do about it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
         from spoe_guard.settings import ConfigError, load  # noqa: PLC0415 `version` and `--help` need none of it
 
         flags = {
@@ -73,12 +76,13 @@ def _with_settings(action: "Callable[[Loaded], int]") -> Callable[..., int]:
             "--log-format": log_format,
             "--log-level": log_level,
         }
+        again = partial(load, config, os.environ, flags)
         try:
-            loaded = load(config, os.environ, flags)
+            loaded = again()
         except ConfigError as error:
             _say(*error.problems)
             return WRONG_USE
-        return action(loaded)
+        return action(loaded, again)
 
     return command
 
@@ -87,17 +91,17 @@ def _leave(_number: int, _frame: object) -> NoReturn:
     sys.exit(CANNOT_RUN)
 
 
-def _run(loaded: "Loaded") -> int:
+def _run(loaded: "Loaded", again: "Callable[[], Loaded]") -> int:
     from spoe_guard.serve import CannotRunError, serve  # noqa: PLC0415
 
     try:
-        return CLEAN if serve(loaded.settings) else CANNOT_RUN
+        return CLEAN if serve(loaded, again) else CANNOT_RUN
     except CannotRunError as error:
         _say(error)
         return CANNOT_RUN
 
 
-def _check(loaded: "Loaded") -> int:
+def _check(loaded: "Loaded", _again: "Callable[[], Loaded]") -> int:
     from spoe_guard.settings import hello_changes, warnings  # noqa: PLC0415
 
     rows = loaded.rows()
@@ -120,7 +124,8 @@ def _check(loaded: "Loaded") -> int:
 
 _RUN: Final = """Stand between HAProxy and the agent, until SIGTERM or SIGINT.
 
-The first one lets open NOTIFYs be answered and ends with exit code 0; a second one cuts them short and ends with 1."""
+The first one lets open NOTIFYs be answered and ends with exit code 0; a second one cuts them short and ends with 1. SIGHUP
+reads the settings again: new sessions get them, and settings that cannot be used change nothing."""
 app.command("run", help=_RUN)(_with_settings(_run))
 app.command("check", help="Check the settings; print those in effect and where each comes from.")(_with_settings(_check))
 

@@ -5,11 +5,12 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from spoe_guard.about import about
-from spoe_guard.capture.flight import recording
+from spoe_guard.capture.flight import Flight
 from spoe_guard.core.address import Address
 from spoe_guard.core.events import DialFailure
 from spoe_guard.net import loop as event_loop
@@ -23,8 +24,10 @@ from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.sink import Sink
-from spoe_guard.settings import Settings, session_config
+from spoe_guard.reload import Reloader, hang_ups
+from spoe_guard.settings import Loaded, Settings, session_config
 
 RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
 FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
@@ -36,35 +39,46 @@ class CannotRunError(Exception):
     """Why not, in one line for a person."""
 
 
-def serve(settings: Settings) -> bool:
-    """Run until SIGTERM or SIGINT; return whether it ended cleanly, which a second signal prevents.
+def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
+    """Run until SIGTERM or SIGINT; return whether it ended cleanly, which a second signal prevents. SIGHUP: ``again``.
 
     Raises:
         CannotRunError: an address is taken, or an agent's name does not resolve.
     """
-    _allow_open_files(sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES)
+    settings = loaded.settings
+    _allow_open_files(settings)
     descriptor = _log_descriptor()
     sink = Sink(descriptor)
     log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
     try:
-        return event_loop.run(_serve(settings, log))
+        return event_loop.run(_serve(loaded, again, log))
     finally:
         sink.close(FLUSH_S)
 
 
-async def _serve(settings: Settings, log: Log) -> bool:
-    routes = [_route(settings, index) for index in range(len(settings.routes))]
+async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
+    settings = loaded.settings
+    routes = _routes(settings)
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _say_bug(log, context))
     rate = settings.log.anomaly_rate
     observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
     health = Health(observer.routes)
     live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
-    admin = Admin(health, Exposition(GuardCollector(observer.routes, about())), live)
+    reloads = Reloads()
+    admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live)
     async with contextlib.AsyncExitStack() as at_exit:
-        flight = recording(settings.capture, observer.routes, log)
+        flight = Flight(settings.capture, observer.routes, log)
         at_exit.callback(flight.close)
         guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen)
         signals = at_exit.enter_context(_signals())
+
+        def use(new: Settings) -> None:
+            adopt(new, guard, observer, log)
+            flight.set(new.capture)
+            _show(new, guard, live)
+
+        reloader = Reloader(loaded, again, partial(_why_not, log), use, log, reloads)
+        at_exit.enter_context(hang_ups(reloader.ask))
         await _resolve_agents(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = None
@@ -78,9 +92,9 @@ async def _serve(settings: Settings, log: Log) -> bool:
             await guard.start()
         except ListenError as error:
             raise CannotRunError(error) from None
-        for beside in (_sum_up(observer), live.keep()):
+        _show(settings, guard, live)
+        for beside in (_sum_up(observer), live.keep(), reloader.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
-        live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in routes}
         health.listening = True
         log.say(
             "info",
@@ -94,6 +108,7 @@ async def _serve(settings: Settings, log: Log) -> bool:
         )
         first = await signals.get()
         health.draining = True
+        reloader.drain()
         if settings.share_listen:  # from here on it is the next guard's to say how things are
             await admin_open.aclose()
         return await _stop(first, signals, guard, observer, log)
@@ -117,6 +132,36 @@ async def _stop(
     return clean
 
 
+def adopt(settings: Settings, guard: Guard, observer: GuardObserver, log: Log) -> None:
+    """Have new sessions of a running guard served by ``settings``, whose routes are those it has."""
+    _allow_open_files(settings)
+    routes = _routes(settings)
+    log.set(settings.log.format, settings.log.level)
+    observer.set(settings.log.anomaly_rate, settings.admin.payload)
+    for route in routes:
+        if route.agent != guard.route(route.name).agent:
+            observer.routes[route.name].forget_agent()
+    guard.use(routes)
+
+
+def _show(settings: Settings, guard: Guard, live: Live) -> None:
+    live.mode = settings.mode
+    live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in settings.routes}
+
+
+async def _why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
+    """Return why a running guard cannot take ``new`` on, though they are valid."""
+    try:
+        await _resolve_agents(_routes(new), log, known=[route.agent for route in running.routes])
+    except CannotRunError as error:
+        return [str(error)]
+    return []
+
+
+def _routes(settings: Settings) -> list[Route]:
+    return [_route(settings, index) for index in range(len(settings.routes))]
+
+
 def _route(settings: Settings, index: int) -> Route:
     route = settings.routes[index]
     return Route(
@@ -130,12 +175,14 @@ def _route(settings: Settings, index: int) -> Route:
     )
 
 
-async def _resolve_agents(routes: list[Route], log: Log) -> None:
+async def _resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
     """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
 
-    Of several addresses one that resolves is enough to start; the others are said.
+    Of several addresses one that resolves is enough to start; the others are said. Those in ``known`` are left out.
     """
     for index, route in enumerate(routes):
+        if route.agent in known:
+            continue
         faults = [fault for address in route.agent if (fault := await _unresolved(address))]
         if len(faults) == len(route.agent):
             raise CannotRunError(f"routes[{index}].agent: {faults[0]}")
@@ -195,8 +242,9 @@ def _say_bug(log: Log, context: dict[str, Any]) -> None:
     log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
 
 
-def _allow_open_files(wanted: int) -> None:
+def _allow_open_files(settings: Settings) -> None:
     """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions."""
+    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

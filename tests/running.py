@@ -37,13 +37,14 @@ def spoe_guard(
 
 
 class Running:
-    """A guard in front of ``agent``; ``log`` are the lines so far."""
+    """A guard in front of ``agent``, or of what its settings name; ``log`` are the lines so far."""
 
     def __init__(
-        self, folder: Path, agent: str, *options: str, settings: dict[str, str] | None = None, stdout: int | None = None
+        self, folder: Path, agent: str | None, *options: str, settings: dict[str, str] | None = None, stdout: int | None = None
     ) -> None:
         self._log_path = folder / "guard.log"
-        command = [sys.executable, "-m", "spoe_guard", "run", "--listen", FREE, "--agent", agent, "--admin", FREE, *options]
+        flags = [] if agent is None else ["--listen", FREE, "--agent", agent, "--admin", FREE]
+        command = [sys.executable, "-m", "spoe_guard", "run", *flags, *options]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log if stdout is None else stdout, stderr=subprocess.PIPE, env=environment(settings)

@@ -30,26 +30,35 @@ class Recorder:
     written. ``rate``: captures per period in seconds, for each route and anomaly.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913, PLR0917 as the settings have them
         self,
         routes: Mapping[str, RouteStats],
         submit: Callable[[Take], bool],
-        *,
         session_bytes: int,
         total_bytes: int,
         least: str = "warning",
         rate: tuple[int, float] = (6, 60.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.session_bytes = session_bytes
         self.budget = Budget(total_bytes)
-        self._session_holds = 2 * least_held(session_bytes)
         self._routes = routes
         self._submit = submit
-        self._least = SEVERITIES.index(least)
         self._limit: RateLimit[tuple[str, str]] = RateLimit(*rate, clock)
         self._sessions: dict[int, RecordedSession] = {}  # whose turn it is to give way comes first
         self._waiting = 0
+        self.set(session_bytes, total_bytes, least, rate)
+
+    def set(self, session_bytes: int, total_bytes: int, least: str, rate: tuple[int, float]) -> None:
+        """Go by these from now on. A session that is recorded already keeps as much as it did."""
+        self.session_bytes = session_bytes
+        self.budget.limit = total_bytes
+        self._session_holds = 2 * least_held(session_bytes)
+        self._least = SEVERITIES.index(least)
+        self._limit.set(*rate)
+
+    def write_nothing(self) -> None:
+        """Find no anomaly worth a capture, until ``set``."""
+        self._least = len(SEVERITIES)
 
     def make_session(self, config: SessionConfig, tally: Tally, now: float, place: Place) -> AnySession:
         """Return a new session of the mode ``config`` names, recorded if there is room; a ``net.any_session.SessionFactory``."""

@@ -40,7 +40,7 @@ class Store:
     """Takes captures with ``submit``, which never waits, and writes them. ``stats``: where they are counted, by route."""
 
     def __init__(self, folder: Folder, stats: Mapping[str, RouteStats], say: Say, *, waiting: int = WAITING) -> None:
-        self._folder = folder
+        self.folder = folder  # the event loop may put another one in its place; each capture is written by one
         self._stats = stats
         self._say = say
         self._faults: RateLimit[str] = RateLimit(1, FAULT_EVERY_S, time.monotonic)
@@ -81,18 +81,19 @@ class Store:
 
     def _fault(self, take: Take, why: str) -> None:
         if self._faults.allows("disk"):
-            fields: dict[str, object] = {"route": take.route, "session": take.session, "dir": str(self._folder.path)}
+            fields: dict[str, object] = {"route": take.route, "session": take.session, "dir": str(self.folder.path)}
             self._say("warning", "capture_failed", {**fields, "error": why})
 
     def _write(self, take: Take) -> tuple[Path, int]:
         """Write it under another name first, so that nobody ever sees half a file."""
+        folder = self.folder
         parts = []
-        for packet in packets(take.capture(self._folder.payload)):
+        for packet in packets(take.capture(folder.payload)):
             parts.append(packet)
             time.sleep(_BREATH_S)
         data = b"".join(parts)
-        self._rotate(len(data))
-        path = self._folder.path / _name(take)
+        _rotate(folder, len(data))
+        path = folder.path / _name(take)
         part = path.with_name(path.name + _PART)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -108,14 +109,15 @@ class Store:
             raise
         return path, len(data)
 
-    def _rotate(self, size: int) -> None:
-        """Remove the oldest until there is room for one more of ``size`` bytes."""
-        there = sorted(self._folder.path.glob(_PATTERN))  # the names begin with the time
-        sizes = [_size(path) for path in there]
-        total = sum(sizes)
-        while there and (len(there) >= self._folder.files or total + size > self._folder.max_bytes):
-            there.pop(0).unlink(missing_ok=True)
-            total -= sizes.pop(0)
+
+def _rotate(folder: Folder, size: int) -> None:
+    """Remove the oldest until there is room for one more of ``size`` bytes."""
+    there = sorted(folder.path.glob(_PATTERN))  # the names begin with the time
+    sizes = [_size(path) for path in there]
+    total = sum(sizes)
+    while there and (len(there) >= folder.files or total + size > folder.max_bytes):
+        there.pop(0).unlink(missing_ok=True)
+        total -= sizes.pop(0)
 
 
 def _size(path: Path) -> int:

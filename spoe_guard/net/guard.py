@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -34,6 +34,11 @@ Met = Callable[[int, Side, int, asyncio.Transport], None]  # session, whose conn
 _ABORTED_S: Final = 1.0
 
 
+def longest_drain(routes: Iterable[Route]) -> float:
+    """Return the seconds a drain may take by the rules of ``routes``."""
+    return max((route.config.close_s + 3 * route.config.disconnect_hold_s for route in routes), default=0.0)
+
+
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
@@ -52,7 +57,7 @@ class Guard:
     ) -> None:
         self._met = met
         self._reuse_port = reuse_port
-        self.routes = tuple(routes)
+        self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps the one it was made with
         self.addresses: dict[str, Address] = {}
         self._observer = observer
         self._make_session = make_session
@@ -60,7 +65,7 @@ class Guard:
         self._listeners: list[Listener] = []
         self._relays: dict[int, Relay] = {}
         self._on_route: Counter[str] = Counter()
-        self._shared = {route.name: (Refusals(), Engines()) for route in self.routes}
+        self._shared = {route.name: (Refusals(), Engines()) for route in routes}
         self._opening: set[asyncio.Task[None]] = set()
         self._takers: list[Taker] = []
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
@@ -82,17 +87,25 @@ class Guard:
         """
         taken: list[Bound] = []
         try:
-            for route in self.routes:
+            for route in self._routes.values():
                 taken.append(await bind(route, reuse_port=self._reuse_port))  # noqa: PERF401  what was taken must be given back on an error
         except BaseException:
             for bound in taken:
                 bound.close()
             raise
         for bound in taken:
-            self._listeners.append(Listener(bound, partial(self._accepted, bound.route)))
+            self._listeners.append(Listener(bound, partial(self._accepted, bound.route.name)))
             self.addresses[bound.route.name] = bound.address
             if self._reuse_port and bound.address.path is None:  # no other guard can listen on the same Unix socket
-                self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route)))
+                self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route.name)))
+
+    def route(self, name: str) -> Route:
+        """Return what new sessions of that route are served by."""
+        return self._routes[name]
+
+    def use(self, routes: Sequence[Route]) -> None:
+        """Serve new sessions by these, which have the names and addresses of those there are; running ones keep theirs."""
+        self._routes = {route.name: route for route in routes}
 
     async def drain(self, bound_s: float | None = None) -> None:
         """Stop: accept nothing more, let every session end its own way, reset what is left after ``bound_s``.
@@ -110,7 +123,7 @@ class Guard:
             self._draining = True
             self._end_sessions()
         if bound_s is None:
-            bound_s = max((r.config.close_s + 3 * r.config.disconnect_hold_s for r in self.routes), default=0.0)
+            bound_s = longest_drain((*self._routes.values(), *(relay.route for relay in self._relays.values())))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), bound_s)
         self.abort_all()
@@ -140,13 +153,14 @@ class Guard:
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
             relay.broke(error)
 
-    def _take_over(self, route: Route, handed: Handed, sock: socket.socket) -> None:
+    def _take_over(self, name: str, handed: Handed, sock: socket.socket) -> None:
         """Go on with a session of a guard that stops.
 
         Raises:
             NotTakenError: why not.
         """
-        if self._on_route[route.name] >= route.connections:
+        route = self._routes[name]
+        if self._on_route[name] >= route.connections:
             raise NotTakenError("no more connections")
         number = next(self._numbers)
         relay = self._make_relay(route, number)
@@ -159,7 +173,8 @@ class Guard:
         for relay in tuple(self._relays.values()):
             relay.abort(EndedBy.GUARD, EndReason.DRAIN)
 
-    def _accepted(self, route: Route, sock: socket.socket, peer: str) -> None:
+    def _accepted(self, name: str, sock: socket.socket, peer: str) -> None:
+        route = self._routes[name]
         number = next(self._numbers)
         self._observer.session_opened(route.name, number, peer)
         if self._on_route[route.name] >= route.connections:

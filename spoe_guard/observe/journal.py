@@ -61,6 +61,10 @@ class Journal:
         self._clock = clock
         self._limit: RateLimit[_Kind] = RateLimit(lines, period_s, clock)
 
+    def limit(self, lines: int, period_s: float) -> None:
+        """Bound each kind of line so from now on."""
+        self._limit.set(lines, period_s)
+
     def opened(self, route: str, session: int, peer: str) -> None:
         """Say that somebody connected."""
         self._say("debug", "session_opened", route, session=session, peer=peer)

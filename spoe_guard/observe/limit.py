@@ -22,10 +22,14 @@ class RateLimit(Generic[Key]):
     """One token bucket per key: ``lines`` at once, refilled at ``lines`` per ``period_s``. Keys must come from a closed set."""
 
     def __init__(self, lines: int, period_s: float, clock: Callable[[], float]) -> None:
-        self._lines = lines
-        self._per_s = lines / period_s
+        self.set(lines, period_s)
         self._clock = clock
         self._buckets: dict[Key, _Bucket] = {}
+
+    def set(self, lines: int, period_s: float) -> None:
+        """Allow so many from now on."""
+        self._lines = lines
+        self._per_s = lines / period_s
 
     def allows(self, key: Key) -> bool:
         """Take a token; where there is none, count what is left out."""

@@ -19,10 +19,16 @@ class Log:
     """Says things on one sink at one level."""
 
     def __init__(self, sink: Sink, form: Literal["json", "console"], level: str, *, colors: bool = False) -> None:
+        self._sink = sink
+        self._colors = colors
+        self.set(form, level)
+
+    def set(self, form: Literal["json", "console"], level: str) -> None:
+        """Say what is said from now on so."""
         self._level = LEVELS[level]
-        render = structlog.processors.JSONRenderer() if form == "json" else _console(colors=colors)
+        render = structlog.processors.JSONRenderer() if form == "json" else _console(colors=self._colors)
         self._logger = structlog.wrap_logger(
-            _SinkLogger(sink),
+            _SinkLogger(self._sink),
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.stats import HOLD_BUCKETS, Labels, RouteStats
 
 Samples = Iterable[tuple[Labels, float]]
@@ -102,15 +103,17 @@ GAUGES: Final[tuple[_Row, ...]] = (
 class GuardCollector(Collector):
     """Reads the numbers of all routes. ``build`` are the label values of ``spoe_guard_build_info`` beside the 1."""
 
-    def __init__(self, routes: Mapping[str, RouteStats], build: Mapping[str, str]) -> None:
+    def __init__(self, routes: Mapping[str, RouteStats], build: Mapping[str, str], reloads: Reloads | None = None) -> None:
         self._routes = routes
         self._build = build
+        self._reloads = reloads or Reloads()
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family there is, also those without a sample yet."""
         info = GaugeMetricFamily("spoe_guard_build_info", "What is running; always 1.", labels=list(self._build))
         info.add_metric(list(self._build.values()), 1)
         yield info
+        yield from _of_reloads(self._reloads)
         for name, text, labels, read in COUNTERS:
             yield self._filled(CounterMetricFamily(f"spoe_guard_{name}", text, labels=("route", *labels)), read)
         for name, text, labels, read in GAUGES:
@@ -137,6 +140,23 @@ class GuardCollector(Collector):
         for route, stats in self._routes.items():
             family.add_metric((route,), _cumulative(HOLD_BUCKETS, stats.hold_buckets), stats.hold_seconds)
         return family
+
+
+def _of_reloads(reloads: Reloads) -> Iterator[Metric]:
+    total = CounterMetricFamily("spoe_guard_reloads_total", "Times the settings were read again (SIGHUP).", labels=["result"])
+    total.add_metric(["success"], reloads.successes)
+    total.add_metric(["failure"], reloads.failures)
+    yield total
+    yield GaugeMetricFamily(
+        "spoe_guard_last_reload_successful",
+        "Whether the settings last read are in effect; 0: they were refused.",
+        float(reloads.last_successful),
+    )
+    yield GaugeMetricFamily(
+        "spoe_guard_last_reload_success_timestamp_seconds",
+        "When the settings in effect were read, in seconds since 1970.",
+        reloads.succeeded_at,
+    )
 
 
 def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:

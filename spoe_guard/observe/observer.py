@@ -47,6 +47,11 @@ class GuardObserver:
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
 
+    def set(self, rate: tuple[int, float], payload: Payload) -> None:
+        """Go by these lines per seconds, and this payload, from now on."""
+        self.journal.limit(*rate)
+        self.recent.payload = payload
+
     def tally(self, route: str) -> Tally:
         """Return the counters the sessions of ``route`` add to."""
         return self.routes[route].tally

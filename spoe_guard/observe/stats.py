@@ -69,6 +69,10 @@ class RouteStats:
         self.captures_dropped: Counter[Labels] = Counter({(reason,): 0 for reason in CAPTURE_DROPS})
         self.internal_errors = 0
 
+    def forget_agent(self) -> None:
+        """It is another one from now on, and nobody has dialled it."""
+        self.agent_up, self.agent_detail = None, ""
+
     def observe_hold(self, seconds: float) -> None:
         """Count one AGENT-DISCONNECT that was held for ``seconds``."""
         self.hold_buckets[bisect_left(HOLD_BUCKETS, seconds)] += 1

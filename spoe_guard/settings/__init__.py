@@ -1,5 +1,6 @@
 """What an operator can set: defaults < YAML file < environment < flags, checked, and each value's origin known."""
 
+from spoe_guard.settings.changes import changes, fixed
 from spoe_guard.settings.checks import hello_changes, warnings
 from spoe_guard.settings.layers import FLAGS
 from spoe_guard.settings.load import Loaded, load
@@ -15,6 +16,8 @@ __all__ = [
     "Problem",
     "Route",
     "Settings",
+    "changes",
+    "fixed",
     "hello_changes",
     "load",
     "session_config",

@@ -7,11 +7,16 @@ import time
 
 import pytest
 
-from spoe_guard.capture.flight import recording
+from spoe_guard.capture.flight import Flight
 from spoe_guard.capture.model import Socket
 from spoe_guard.capture.read import read
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.observing import open_session
+from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.engines import Engines
+from spoe_guard.core.place import Place
+from spoe_guard.core.refusal import Refusals
+from spoe_guard.core.session import Session
+from spoe_guard.core.tally import Tally
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
@@ -27,9 +32,10 @@ ANSWER_S = 1.0  # of the slowest answer, on a machine that does other things too
 
 
 def test_where_no_folder_is_named_sessions_are_the_cores_own():
-    flight = recording(Capture(), {}, None)
-    assert flight.make_session is open_session
-    assert flight.met is None
+    async def main():
+        return type(Flight(Capture(), {}, None).make_session(SessionConfig(), Tally(), 0.0, Place(1, Refusals(), Engines())))
+
+    assert asyncio.run(main()) is Session
 
 
 class Lines:
@@ -45,7 +51,7 @@ def test_a_folder_that_is_not_there_is_said_at_the_start(tmp_path):
     lines = Lines()
 
     async def main():
-        recording(Capture(dir=str(tmp_path / "none")), {}, Log(lines, "json", "info")).close()
+        Flight(Capture(dir=str(tmp_path / "none")), {}, Log(lines, "json", "info")).close()
 
     asyncio.run(main())
     [line] = lines.lines

@@ -24,7 +24,7 @@ class Guard:
     """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` as on the command line.
 
     ``agent`` is the one of the only route; or those of several, by the routes' names, the first of which is ``address``.
-    ``program``: what runs in the place of ``python -m spoe_guard``.
+    ``program``: what runs in the place of ``python -m spoe_guard``. ``config``: a file with further settings.
 
     At the end it must stop on SIGTERM with exit code 0, with nothing held, nothing open and no error of its own.
     """
@@ -38,6 +38,7 @@ class Guard:
         listen: str = "127.0.0.1:0",
         settings: dict[str, str] | None = None,
         program: Sequence[str] | None = None,
+        config: Path | None = None,
     ) -> None:
         self._log_path = folder / "guard.log"
         self._error_path = folder / "guard.err"
@@ -52,6 +53,7 @@ class Guard:
         environment |= {f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()}
         command = [*(program or (sys.executable, "-m", "spoe_guard")), "run", *flags]
         command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
+        command += ["--config", str(config)] if config else []
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
             self.process = subprocess.Popen(command, stdout=log, stderr=error, env=environment)
         try:

@@ -48,6 +48,21 @@ async def test_one_connection_past_the_limit_is_closed_at_once():
         fourth.close()
 
 
+async def test_new_sessions_are_served_by_another_route_and_running_ones_keep_theirs():
+    async with Stage(connections=1) as stage:
+        await stage.both()
+        before = stage.relay.route
+        stage.guard.use([replace(before, connections=2, config=SessionConfig(idle_s=7.0))])
+        await stage.haproxy()
+        await until(lambda: len(stage.sessions) == 2)
+        routes = [relay.route for relay in stage.guard._relays.values()]
+        assert routes == [before, stage.guard.route("default")]
+        assert routes[1].config.idle_s == 7.0
+        third = await stage.haproxy()
+        assert await third.rest() == b""
+        assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.LIMIT)]
+
+
 async def test_a_burst_of_connections_is_served():
     """A reloading HAProxy opens everything at once."""
     async with Stage(connections=1000) as stage:

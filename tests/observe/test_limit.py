@@ -38,6 +38,16 @@ def test_what_is_left_out_is_summed_up_once_when_due(clock):
     assert list(limit.summaries()) == []
 
 
+def test_another_rate_holds_at_once_and_what_was_left_out_is_not_forgotten(clock):
+    limit: RateLimit[str] = RateLimit(1, 1.0, clock)
+    assert [limit.allows("a") for _ in range(2)] == [True, False]
+    limit.set(4, 2.0)
+    clock.now += 0.5
+    assert [limit.allows("a") for _ in range(2)] == [True, False]
+    assert [limit.allows("b") for _ in range(5)] == [True] * 4 + [False]
+    assert [(key, count) for key, count, _ in limit.summaries(all_of_them=True)] == [("a", 2), ("b", 1)]
+
+
 def test_at_the_end_everything_is_summed_up(clock):
     limit: RateLimit[str] = RateLimit(1, 1.0, clock)
     for _ in range(3):

@@ -61,10 +61,13 @@ DESIGN = {
 }
 
 
-# Beside design.md: the flight recorder.
+# Beside design.md: the flight recorder, and the settings that are taken in again.
 DESIGN |= {
     "spoe_guard_captures_written_total": ("counter", {"route"}),
     "spoe_guard_captures_dropped_total": ("counter", {"route", "reason"}),
+    "spoe_guard_reloads_total": ("counter", {"result"}),
+    "spoe_guard_last_reload_successful": ("gauge", set()),
+    "spoe_guard_last_reload_success_timestamp_seconds": ("gauge", set()),
 }
 
 

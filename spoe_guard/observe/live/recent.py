@@ -24,7 +24,7 @@ class Recent:
 
     def __init__(self, clock: Callable[[], float], payload: Payload = "full") -> None:
         self._clock = clock
-        self._payload = payload
+        self.payload = payload
         self._count = 0
         self._kept: deque[tuple[int, float, str, int, AnomalySeen]] = deque(maxlen=KEPT)
 
@@ -56,9 +56,9 @@ class Recent:
             "offset": seen.offset,
             "open_notifies": seen.open_notifies,
             "sentence": row.sentence,
-            "detail": printable(seen.detail[:MAX_TEXT]) if self._payload == "full" else "",
-            "frame": [] if self._payload == "off" else explain(seen.sample, values=self._payload == "full"),
-            "hex": seen.sample.hex() if self._payload == "full" else "",
+            "detail": printable(seen.detail[:MAX_TEXT]) if self.payload == "full" else "",
+            "frame": [] if self.payload == "off" else explain(seen.sample, values=self.payload == "full"),
+            "hex": seen.sample.hex() if self.payload == "full" else "",
         }
 
 

@@ -30,7 +30,7 @@ Status = dict[str, Any]
 class Live:
     """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run beside them.
 
-    ``mode`` is the setting. ``places``: by route, where it listens and its agents, for people; known when everything listens.
+    ``mode`` is the setting, ``places`` by route where it listens and its agents, for people; known when everything listens.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class Live:
         self._routes = routes
         self._recent = recent
         self._health = health
-        self._guard = {**build, "mode": mode}
+        self.mode = mode
+        self._build = build
         self._clock = clock
         self._started_at = clock()
 
@@ -73,7 +74,7 @@ class Live:
         return {
             "version": VERSION,
             "at": _utc(wall),
-            "guard": {**self._guard, "up_s": round(now - self._started_at, 3)},
+            "guard": {**self._build, "mode": self.mode, "up_s": round(now - self._started_at, 3)},
             "level": level,
             "sentence": sentence,
             "step_s": STEP_S,

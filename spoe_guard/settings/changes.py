@@ -1,0 +1,61 @@
+"""What differs between the settings of a running guard and new ones, and which of it takes a restart."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from spoe_guard.core.address import Address
+from spoe_guard.settings.load import Loaded
+from spoe_guard.settings.problems import Key, Problem, dotted
+
+_FIXED: Final[tuple[Key, ...]] = (("workers",), ("share_listen",), ("admin", "listen"))
+
+
+def changes(running: Loaded, new: Loaded) -> list[str]:
+    """Return the keys whose values differ, each as ``check`` writes it, in their order."""
+    before, after = ({key: value for key, value, _ in loaded.rows()} for loaded in (running, new))
+    return [key for key in after | before if before.get(key) != after.get(key)]
+
+
+def fixed(running: Loaded, new: Loaded) -> list[Problem]:
+    """Return what a running guard cannot take on: how many processes, where it listens, and which routes there are.
+
+    Routes are told apart by their names; their order does not matter.
+    """
+    # A hand-over serves where the address stays; for another one HAProxy has to be told anyway.
+    shared = running.settings.share_listen and new.settings.share_listen
+    remedy = "needs a restart, or with share_listen a second guard that takes over" if shared else "needs a restart"
+    return [
+        Problem(dotted(key), value, new.origin(key), f"cannot change while the guard runs{was}: {remedy}")
+        for key, value, was in _differing(running, new)
+    ]
+
+
+def _differing(running: Loaded, new: Loaded) -> Iterator[tuple[Key, object, str]]:
+    for key in _FIXED:
+        before, after = (_plain(_at(loaded, key)) for loaded in (running, new))
+        if before != after:
+            yield key, after, f" (it is {_word(before)})"
+    routes = {route.name: route for route in running.settings.routes}
+    for index, route in enumerate(new.settings.routes):
+        there = routes.pop(route.name, None)
+        if there is None:
+            yield ("routes", str(index), "name"), route.name, ", a route cannot be added"
+        elif there.listen != route.listen:
+            yield ("routes", str(index), "listen"), str(route.listen), f" (it is {there.listen})"
+    for name in routes:
+        yield ("routes",), name, ", a route cannot be taken away"
+
+
+def _at(loaded: Loaded, key: Key) -> object:
+    value: object = loaded.settings
+    for part in key:
+        value = getattr(value, part)
+    return value
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Address) else value
+
+
+def _word(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,71 @@
+"""What differs between two settings, and what of it a running guard cannot take on."""
+
+import pytest
+
+from spoe_guard.settings import Loaded, Settings, changes, fixed
+
+TWO = "routes: [{name: a, listen: '127.0.0.1:1'}, {name: b, listen: '127.0.0.1:2'}]"
+
+
+def test_settings_that_are_the_same_have_no_changes(from_yaml):
+    assert changes(from_yaml(TWO), from_yaml(TWO)) == []
+
+
+def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
+    before = from_yaml("routes: [{policy: {runt_frame: close}, agent: 'a:1'}]\nmode: observe")
+    after = from_yaml("routes: [{policy: {empty_ack: repair}, agent: ['a:1', 'b:1']}]\nmode: observe")
+    found = changes(before, after)
+    assert set(found) == {"routes[0].policy.runt_frame", "routes[0].policy.empty_ack", "routes[0].agent"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "share_listen: true",
+            "share_listen: false",
+            "share_listen: False ({}:1): cannot change while the guard runs (it is true): needs a restart",
+        ),
+        (
+            "{}",
+            "admin: {listen: null}",
+            "admin.listen: null ({}:1): cannot change while the guard runs (it is 127.0.0.1:9464): needs a restart",
+        ),
+        (
+            "share_listen: true\nadmin: {listen: null}",
+            "share_listen: true",
+            (
+                "admin.listen: '127.0.0.1:9464' (default): cannot change while the guard runs (it is null): "
+                "needs a restart, or with share_listen a second guard that takes over"
+            ),
+        ),
+        (
+            TWO,
+            TWO.replace(":2", ":3"),
+            "routes[1].listen: '127.0.0.1:3' ({}:1): cannot change while the guard runs (it is 127.0.0.1:2): needs a restart",
+        ),
+        (
+            TWO,
+            TWO.replace("]", ", {name: c, listen: '127.0.0.1:3'}]"),
+            "routes[2].name: 'c' ({}:1): cannot change while the guard runs, a route cannot be added: needs a restart",
+        ),
+        (
+            TWO,
+            "routes: [{name: b, listen: '127.0.0.1:2'}]",
+            "routes: 'a' ({}:1): cannot change while the guard runs, a route cannot be taken away: needs a restart",
+        ),
+    ],
+)
+def test_what_needs_a_restart_is_said_with_what_there_is(from_yaml, tmp_path, before, after, said):
+    assert list(map(str, fixed(from_yaml(before), from_yaml(after)))) == [said.replace("{}", str(tmp_path / "guard.yaml"))]
+
+
+def test_the_number_of_workers_needs_a_restart(from_yaml):
+    [problem] = fixed(from_yaml("{}"), Loaded(Settings(workers=2), {("workers",): "flag --workers"}))
+    assert str(problem) == "workers: 2 (flag --workers): cannot change while the guard runs (it is 1): needs a restart"
+
+
+def test_the_order_of_routes_and_all_else_may_change(from_yaml):
+    other = "{listen: '127.0.0.1:2', name: b, agent: 'a:1'}"
+    after = f"routes: [{other}, {{name: a, listen: '127.0.0.1:1'}}]\nmode: observe\ncapture: {{dir: /x}}\nlog: {{level: debug}}"
+    assert fixed(from_yaml(TWO), from_yaml(after)) == []

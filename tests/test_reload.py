@@ -1,0 +1,407 @@
+"""SIGHUP: a running guard reads its settings again; new sessions get them, running ones and refused settings change nothing."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spoe_guard.lab.agent import Script, ScriptedAgent
+from spoe_guard.lab.engine import Engine
+from spoe_guard.observe.logs import Log
+from spoe_guard.observe.reloads import Reloads
+from spoe_guard.reload import SAID, Reloader
+from spoe_guard.settings import Loaded, Settings, load
+from spoe_guard.wire import frame
+from tests.running import START_S, Running, spoe_guard
+
+ROUTE = "routes:\n  - {{listen: '127.0.0.1:0', agent: '{agent}'{more}}}\nadmin: {{listen: '127.0.0.1:0'{admin}}}\n{rest}"
+
+
+class Reloading(Running):
+    """A guard by a file that ``write`` replaces; ``hup`` asks for it and waits for what the guard says."""
+
+    def __init__(self, folder: Path, *options: str, environ: dict[str, str] | None = None, **how: Any) -> None:
+        self.file = folder / "guard.yaml"
+        self.write(**how)
+        super().__init__(folder, None, "--config", str(self.file), *options, settings=environ)
+
+    def write(self, agent: str = "127.0.0.1:9", more: str = "", admin: str = "", rest: str = "") -> None:
+        self.file.write_text(ROUTE.format(agent=agent, more=more, admin=admin, rest=rest))
+
+    def said(self) -> list[dict[str, Any]]:
+        return [line for line in self.log() if line["event"] in ("reloaded", "reload_failed", "reload_ignored")]
+
+    def hup(self, **how: Any) -> dict[str, Any]:
+        if how:
+            self.write(**how)
+        before = len(self.said())
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_S
+        while len(self.said()) == before:
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline, "nothing is said of a reload"
+            time.sleep(0.005)
+        return self.said()[-1]
+
+    def metric(self, name: str) -> float:
+        asked = self.ask("/metrics")[1].splitlines()
+        [line] = [line for line in asked if line.startswith(f"spoe_guard_{name} ")]
+        return float(line.rpartition(" ")[2])
+
+    def port(self) -> int:
+        return int(self.wait_for("listening")["routes"]["default"].rpartition(":")[2])
+
+
+@pytest.fixture
+def reloading(tmp_path) -> Iterator[Callable[..., Reloading]]:
+    running: list[Reloading] = []
+
+    def start(*options: str, **how: Any) -> Reloading:
+        running.append(Reloading(tmp_path, *options, **how))
+        running[-1].wait_for("listening")
+        return running[-1]
+
+    yield start
+    for guard in running:
+        guard.process.kill()
+        guard.process.wait()
+        assert guard.process.stderr
+        with guard.process.stderr as errors:
+            assert errors.read() == b""
+
+
+async def answered(engine: Engine) -> bool:
+    await engine.notify(b"/x")
+    ack = await engine.read()
+    return ack is not None and ack.type == frame.ACK
+
+
+async def two_agents(at_exit: AsyncExitStack) -> list[tuple[ScriptedAgent, str]]:
+    agents = [ScriptedAgent(), ScriptedAgent()]
+    for agent in agents:
+        at_exit.push_async_callback(agent.stop)
+    return [(agent, f"127.0.0.1:{await agent.listen_tcp()}") for agent in agents]
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_new_sessions_get_the_new_settings_and_running_ones_keep_theirs(reloading, loop):
+    async def main() -> None:
+        async with AsyncExitStack() as at_exit:
+            (old, old_at), (new, new_at) = await two_agents(at_exit)
+            guard = reloading(agent=old_at, environ={"SPOE_GUARD_LOOP": loop})
+            before = await at_exit.enter_async_context(await Engine.tcp(guard.port()))
+            await before.hello()
+            said = await asyncio.to_thread(guard.hup, agent=new_at)
+            assert (said["event"], said["changed"]) == ("reloaded", ["routes[0].agent"])
+            after = await at_exit.enter_async_context(await Engine.tcp(guard.port()))
+            await after.hello()
+            assert await answered(before)
+            assert await answered(after)
+            assert (len(old.answered), len(new.answered)) == (1, 1)
+            assert guard.metric('connections_active{route="default"}') == 2
+
+    asyncio.run(main())
+
+
+def test_what_a_stop_may_take_goes_by_the_sessions_there_are_and_not_by_the_newest_settings(reloading):
+    async def main() -> None:
+        async with AsyncExitStack() as at_exit:
+            agent = ScriptedAgent(Script(delay_s=0.8))
+            at_exit.push_async_callback(agent.stop)
+            where = f"127.0.0.1:{await agent.listen_tcp()}"
+            guard = reloading(agent=where, more=", disconnect_hold: 5s")
+            engine = await at_exit.enter_async_context(await Engine.tcp(guard.port()))
+            await engine.hello()
+            short = ", disconnect_hold: 1ms, timeouts: {close: 1ms}"
+            assert (await asyncio.to_thread(guard.hup, agent=where, more=short))["event"] == "reloaded"
+            await engine.notify(b"/x")
+            await asyncio.to_thread(until, lambda: guard.metric('open_notifies{route="default"}') == 1)
+            guard.process.send_signal(signal.SIGTERM)
+            assert [each.type for each in await engine.rest()] == [frame.ACK, frame.AGENT_DISCONNECT]
+            assert await asyncio.to_thread(guard.process.wait, 10) == 0
+
+    asyncio.run(main())
+
+
+def test_page_log_and_readiness_follow_the_settings(reloading):
+    guard = reloading(agent="127.0.0.1:1", more=", links: {give_up: 0}")
+
+    async def talk() -> None:
+        async with await Engine.tcp(guard.port()) as engine:
+            await engine.hello()
+
+    asyncio.run(talk())
+    assert guard.ask("/readyz")[0] == 503
+    assert guard.log("session_opened") == []
+    rest = "mode: observe\nlog: {level: debug}\n"
+    said = guard.hup(agent="127.0.0.1:2", more=", limits: {connections: 5}", admin=", payload: off", rest=rest)
+    keys = ["mode", "routes[0].agent", "routes[0].limits.connections", "routes[0].links.give_up", "admin.payload", "log.level"]
+    assert (said["changed"], said["count"]) == (keys, 6)
+    assert guard.ask("/readyz") == (200, "default: ready, the agent was not dialled yet\n")
+    garble(guard)
+    status = json.loads(guard.ask("/api/status")[1])
+    assert (status["guard"]["mode"], status["routes"][0]["agent"]) == ("observe", "127.0.0.1:2")
+    assert (status["anomalies"][0]["applied"], status["anomalies"][0]["frame"]) == (False, [])
+    assert len(guard.log("session_opened")) == 1
+
+
+def test_the_rate_of_log_lines_follows_the_settings(reloading):
+    guard = reloading(rest="log: {anomaly_rate: 1/h}")
+    for _ in range(3):
+        garble(guard)
+    assert len(guard.log("anomaly")) == 1
+    guard.hup(rest="log: {anomaly_rate: 1000/s}")
+    for _ in range(3):
+        garble(guard)
+    until(lambda: len(guard.log("anomaly")) >= 3)  # a thousandth of a second after the change there is a token again
+
+
+def test_the_limit_of_connections_follows_the_settings(reloading):
+    guard = reloading(more=", limits: {connections: 1}")
+
+    async def turned_away() -> bool:
+        async with await Engine.tcp(guard.port()) as first, await Engine.tcp(guard.port()) as second:
+            del first
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    return await second.read() is None
+            return False
+
+    assert asyncio.run(turned_away())
+    guard.hup(more=", limits: {connections: 2}")
+    assert not asyncio.run(turned_away())
+
+
+def test_the_flight_recorder_is_turned_on_moved_and_turned_off(reloading, tmp_path):
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    guard = reloading()
+
+    def captures() -> list[int]:
+        written = guard.metric('captures_written_total{route="default"}')
+        garble(guard)
+        if guard.file.read_text().count("capture"):
+            until(lambda: guard.metric('captures_written_total{route="default"}') > written)
+        return [len(list(folder.iterdir())) for folder in folders]
+
+    assert captures() == [0, 0]
+    guard.hup(rest=f"capture: {{dir: {folders[0]}, rate: 100/s}}")
+    assert captures() == [1, 0]
+    guard.hup(rest=f"capture: {{dir: {folders[1]}, rate: 100/s}}")
+    assert captures() == [1, 1]
+    guard.hup(rest="")
+    assert captures() == [1, 1]
+    assert guard.metric('captures_written_total{route="default"}') == 2
+
+
+def garble(guard: Reloading) -> None:
+    """Say what is no SPOP, and wait until the guard has done with it."""
+    with socket.create_connection(("127.0.0.1", guard.port()), timeout=5) as sock:
+        sock.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(4096):
+            pass
+    until(lambda: guard.metric('connections_active{route="default"}') == 0)
+
+
+def test_a_bad_file_keeps_the_settings_and_says_what_check_says(reloading):
+    guard = reloading()
+    assert guard.metric('reloads_total{result="success"}') == 0
+    assert guard.metric("last_reload_successful") == 1
+    started = guard.metric("last_reload_success_timestamp_seconds")
+    assert abs(started - time.time()) < 60  # noqa: TID251  what the metric is in
+    said = guard.hup(rest="mode: obsreve\nworkres: 2")
+    check = spoe_guard("check", "--config", str(guard.file))
+    assert check.returncode == 2
+    assert [f"spoe-guard: {problem}" for problem in said["problems"]] == check.stderr.splitlines()
+    assert (said["event"], said["level"], said["count"]) == ("reload_failed", "error", 2)
+    assert guard.metric('reloads_total{result="failure"}') == 1
+    assert guard.metric("last_reload_successful") == 0
+    assert guard.metric("last_reload_success_timestamp_seconds") == started
+    assert json.loads(guard.ask("/api/status")[1])["guard"]["mode"] == "enforce"
+    assert guard.hup(rest="mode: observe")["changed"] == ["mode"]
+    assert guard.metric('reloads_total{result="success"}') == 1
+    assert guard.metric("last_reload_successful") == 1
+    assert guard.metric("last_reload_success_timestamp_seconds") > started
+
+
+@pytest.mark.parametrize("content", [None, "mode: [", "x" * (1 << 21)], ids=["gone", "no YAML", "too large"])
+def test_a_file_that_cannot_be_read_keeps_the_settings(reloading, content):
+    guard = reloading()
+    guard.file.unlink() if content is None else guard.file.write_text(content)
+    said = guard.hup()
+    assert [f"spoe-guard: {problem}" for problem in said["problems"]] == spoe_guard(
+        "check", "--config", str(guard.file)
+    ).stderr.splitlines()
+    assert guard.hup(rest="mode: observe")["changed"] == ["mode"]
+
+
+def test_what_needs_a_restart_is_named_and_nothing_else_of_the_file_holds(reloading):
+    guard = reloading()
+    said = guard.hup(agent="127.0.0.1:2", rest="mode: observe\nshare_listen: true")
+    assert said["problems"] == [
+        f"share_listen: True ({guard.file}:5): cannot change while the guard runs (it is false): needs a restart"
+    ]
+    status = json.loads(guard.ask("/api/status")[1])
+    assert (status["guard"]["mode"], status["routes"][0]["agent"]) == ("enforce", "127.0.0.1:9")
+
+
+def test_an_agent_whose_name_does_not_resolve_keeps_the_settings(reloading):
+    guard = reloading()
+    said = guard.hup(agent="agent.invalid:9000", rest="mode: observe")
+    [problem] = said["problems"]
+    assert problem.startswith("routes[0].agent: 'agent.invalid:9000': the name does not resolve: ")
+    assert json.loads(guard.ask("/api/status")[1])["guard"]["mode"] == "enforce"
+
+
+def test_environment_and_flags_come_before_the_file_as_they_did_at_the_start(reloading):
+    guard = reloading("--mode", "observe", environ={"SPOE_GUARD_ADMIN__PAYLOAD": "off"})
+    said = guard.hup(admin=", payload: headers", rest="mode: enforce\nlog: {level: debug}")
+    assert (said["event"], said["changed"]) == ("reloaded", ["log.level"])
+
+
+def test_while_it_drains_it_is_said_that_nothing_is_reloaded(reloading):
+    async def main() -> None:
+        async with AsyncExitStack() as at_exit:
+            agent = ScriptedAgent(Script(delay_s=60))
+            at_exit.push_async_callback(agent.stop)
+            guard = reloading(agent=f"127.0.0.1:{await agent.listen_tcp()}", more=", disconnect_hold: 1s")
+            engine = await at_exit.enter_async_context(await Engine.tcp(guard.port()))
+            await engine.hello()
+            await engine.notify(b"/x")
+            await asyncio.to_thread(until, lambda: guard.metric('open_notifies{route="default"}') == 1)
+            guard.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(guard.wait_for, "draining")
+            said = await asyncio.to_thread(guard.hup)
+            assert (said["event"], said["reason"]) == ("reload_ignored", "draining")
+            assert [each.type for each in await engine.rest()] == [frame.AGENT_DISCONNECT]
+            assert await asyncio.to_thread(guard.process.wait, 10) == 0
+
+    asyncio.run(main())
+
+
+def test_a_hang_up_before_it_listens_is_kept_for_then(tmp_path):
+    guard = Reloading(tmp_path)
+    try:
+        until(lambda: blocks(guard.process.pid, signal.SIGHUP) or guard.process.poll() is not None)
+        assert guard.log("listening") == []
+        guard.process.send_signal(signal.SIGHUP)
+        guard.wait_for("reloaded")
+        assert [line["event"] for line in guard.log()] == ["listening", "reloaded"]
+        assert guard.stop()[0] == 0
+    finally:
+        guard.process.kill()
+        guard.process.wait()
+        assert guard.process.stderr
+        guard.process.stderr.close()
+
+
+def blocks(pid: int, number: signal.Signals) -> bool:
+    blocked = Path(f"/proc/{pid}/status").read_text().partition("SigBlk:")[2].split()
+    return bool(blocked) and bool(int(blocked[0], 16) >> (number - 1) & 1)
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, line: str) -> bool:
+        self.lines.append(json.loads(line))
+        return True
+
+
+def reload_with(again: Callable[[], Loaded], use: Callable[[Settings], None] = lambda _: None) -> tuple[Reloader, Lines, Reloads]:
+    async def nothing(_running: Settings, _new: Settings) -> list[str]:
+        return []
+
+    lines, reloads = Lines(), Reloads()
+    return Reloader(load(), again, nothing, use, Log(lines, "json", "info"), reloads), lines, reloads
+
+
+def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+async def keeping(reloader: Reloader, condition: Callable[[], bool]) -> None:
+    task = asyncio.get_running_loop().create_task(reloader.keep())
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  what is waited for has no event
+            await asyncio.sleep(0.001)
+    task.cancel()
+
+
+@in_a_loop
+async def test_however_often_it_is_asked_during_a_reload_that_is_one_more() -> None:
+    may_go = threading.Event()
+    reads: list[None] = []
+
+    def again() -> Loaded:
+        reads.append(None)
+        may_go.wait(5)
+        return load()
+
+    reloader, lines, reloads = reload_with(again)
+
+    def asked() -> bool:
+        if len(reads) == 1 and not may_go.is_set():
+            for _ in range(10):
+                reloader.ask()
+            may_go.set()
+        return reloads.successes == 2
+
+    reloader.ask()
+    await keeping(reloader, asked)
+    assert len(reads) == 2
+    assert [line["event"] for line in lines.lines] == ["reloaded", "reloaded"]
+
+
+@in_a_loop
+async def test_a_bug_of_ours_is_said_and_the_next_reload_works() -> None:
+    broken = iter((True, False))
+    bugs: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
+
+    def use(_: Settings) -> None:
+        if next(broken):
+            raise RuntimeError("no")
+
+    reloader, lines, reloads = reload_with(load, use)
+    reloader.ask()
+    await keeping(reloader, lambda: reloads.failures == 1)
+    assert [line["problems"] for line in lines.lines] == [["RuntimeError('no')"]]
+    assert [str(bug["exception"]) for bug in bugs] == ["no"]
+    reloader.ask()
+    await keeping(reloader, lambda: reloads.successes == 1)
+
+
+@in_a_loop
+async def test_a_line_names_so_many_problems_and_says_how_many_there_are() -> None:
+    def again() -> Loaded:
+        return load(None, {f"SPOE_GUARD_NO{number}": "1" for number in range(SAID + 1)})
+
+    reloader, lines, reloads = reload_with(again)
+    reloader.ask()
+    await keeping(reloader, lambda: reloads.failures == 1)
+    [line] = lines.lines
+    assert (len(line["problems"]), line["count"]) == (SAID, SAID + 1)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

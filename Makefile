@@ -67,7 +67,7 @@ continuity: venv peers haproxies agents ## agents, guards and HAProxys that come
 
 reloads: TIME ?= 60
 reloads: venv peers haproxies ## a guard that is sent SIGHUP every second under load, for TIME seconds
-	@SPOE_GUARD_RELOAD_SECONDS=$(TIME) $(BIN)/python -m pytest -q -rP tests/integration/test_reload.py $(ARGS)
+	@SPOE_GUARD_RELOAD_SECONDS=$(TIME) $(BIN)/python -m pytest -q tests/integration/test_reload.py $(ARGS)
 
 fuzz: TIME ?= 3600
 fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found

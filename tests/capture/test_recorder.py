@@ -366,3 +366,27 @@ def test_the_guards_own_ends_are_in_it():
     ended = [(chunk.side, chunk.inward) for chunk in take.capture("full").chunks if chunk.end]
     assert (Side.AGENT, True) in ended
     assert (Side.AGENT, False) in ended
+
+
+def test_a_session_that_is_recorded_already_writes_nothing_more_once_that_is_turned_off():
+    scene = Recorded()
+    session = scene.session()
+    scene.recorder.write_nothing()
+    scene.go_wrong(session)
+    end(session, scene.now)
+    assert (scene.takes, scene.dropped()) == ([], {})
+    scene.recorder.set(16384, 64 << 20, "warning", (6, 60.0))
+    again = scene.session()
+    scene.go_wrong(again)
+    end(again, scene.now)
+    assert len(scene.takes) == 1
+
+
+def test_other_bounds_hold_for_new_sessions_and_for_all_together():
+    scene = Recorded(session_bytes=LIMIT)
+    before = scene.session()
+    scene.recorder.set(2 * LIMIT, 2 * least_held(2 * LIMIT) + before._haproxys.limit, "warning", (6, 60.0))
+    after = scene.session()
+    assert (before._haproxys.limit, after._haproxys.limit) == (LIMIT, 2 * LIMIT)
+    scene.recorder.set(2 * LIMIT, scene.recorder.budget.used, "warning", (6, 60.0))
+    assert not isinstance(scene.recorder.make_session(SessionConfig(), Tally(), 0.0, Place(9)), RecordedSession)

@@ -9,6 +9,7 @@ from typing import Final
 
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.service_manager import ServiceManager
 from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed
 
 SAID: Final = 16  # problems, or changed keys, that a line names; `spoe-guard check` names them all
@@ -20,7 +21,7 @@ class Reloader:
     ``try_out`` returns, in words, why those in effect cannot give way to the new ones; nothing where they can.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  whom it asks, and whom it tells
         self,
         running: Loaded,
         again: Callable[[], Loaded],
@@ -28,6 +29,7 @@ class Reloader:
         use: Callable[[Settings], None],
         log: Log,
         reloads: Reloads,
+        manager: ServiceManager,
     ) -> None:
         self._running = running
         self._again = again
@@ -35,6 +37,7 @@ class Reloader:
         self._use = use
         self._log = log
         self._reloads = reloads
+        self._manager = manager
         self._asked = asyncio.Event()
         self._draining = False
 
@@ -55,6 +58,7 @@ class Reloader:
             await self._asked.wait()
             self._asked.clear()
             began = monotonic()
+            self._manager.reloading()
             try:
                 changed = await self._reload()
             except ConfigError as error:
@@ -66,6 +70,7 @@ class Reloader:
                 asyncio.get_running_loop().call_exception_handler({"message": "reload", "exception": error})
             else:
                 self._reloads.succeeded()
+                self._manager.reloaded()
                 seconds = round(monotonic() - began, 3)
                 self._log.say("info", "reloaded", changed=changed[:SAID], count=len(changed), seconds=seconds)
 
@@ -83,6 +88,7 @@ class Reloader:
 
     def _fail(self, problems: Sequence[str]) -> None:
         self._reloads.failed()
+        self._manager.reloaded(problems[0])
         self._log.say("error", "reload_failed", problems=problems[:SAID], count=len(problems))
 
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
@@ -27,6 +28,7 @@ from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.sink import Sink
 from spoe_guard.reload import Reloader, hang_ups
+from spoe_guard.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
 from spoe_guard.settings import Loaded, Settings, session_config
 
 RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
@@ -64,12 +66,13 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
     observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
     health = Health(observer.routes)
     live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
-    reloads = Reloads()
+    reloads, manager = Reloads(), ServiceManager.of(os.environ)
     admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live)
     async with contextlib.AsyncExitStack() as at_exit:
         flight = Flight(settings.capture, observer.routes, log)
         at_exit.callback(flight.close)
-        guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen)
+        given = _given_sockets(settings)
+        guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen, given=given)
         signals = at_exit.enter_context(_signals())
 
         def use(new: Settings) -> None:
@@ -77,13 +80,13 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             flight.set(new.capture)
             _show(new, guard, live)
 
-        reloader = Reloader(loaded, again, partial(_why_not, log), use, log, reloads)
+        reloader = Reloader(loaded, again, partial(_why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
         await _resolve_agents(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = None
         if settings.admin.listen is not None:
-            bound = await _bind_admin(settings.admin.listen, reuse_port=settings.share_listen)
+            bound = await _bind_admin(settings.admin.listen, given.get(ADMIN_LISTEN), reuse_port=settings.share_listen)
             admin_open.callback(bound.close)
             await admin.start(bound.sock)
             admin_open.push_async_callback(admin.stop)
@@ -93,7 +96,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         except ListenError as error:
             raise CannotRunError(error) from None
         _show(settings, guard, live)
-        for beside in (_sum_up(observer), live.keep(), reloader.keep()):
+        for beside in (_sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
         log.say(
@@ -106,9 +109,11 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             pid=os.getpid(),
             **about(),
         )
+        manager.ready(f"Listening: {', '.join(f'{name} at {address}' for name, address in guard.addresses.items())}.")
         first = await signals.get()
         health.draining = True
         reloader.drain()
+        manager.stopping(f"Draining: {guard.sessions} sessions.")
         if settings.share_listen:  # from here on it is the next guard's to say how things are
             await admin_open.aclose()
         return await _stop(first, signals, guard, observer, log)
@@ -202,9 +207,17 @@ async def _unresolved(address: Address) -> str:
     return ""
 
 
-async def _bind_admin(address: Address, *, reuse_port: bool) -> Bound:
+def _given_sockets(settings: Settings) -> dict[str, socket.socket]:
     try:
-        return await bind(Route(name="admin", listen=address, agent=()), reuse_port=reuse_port)
+        return given_sockets(settings, os.environ)
+    except NotWantedError as error:
+        raise CannotRunError(error) from None
+
+
+async def _bind_admin(address: Address, given: socket.socket | None, *, reuse_port: bool) -> Bound:
+    route = Route(name="admin", listen=address, agent=())
+    try:
+        return Bound(route, given, given=True) if given else await bind(route, reuse_port=reuse_port)
     except ListenError as error:
         raise CannotRunError(f"admin.listen: {str(error).removeprefix('route admin: ')}") from None
 

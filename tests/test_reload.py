@@ -19,6 +19,7 @@ from spoe_guard.lab.engine import Engine
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.reload import SAID, Reloader
+from spoe_guard.service_manager import ServiceManager
 from spoe_guard.settings import Loaded, Settings, load
 from spoe_guard.wire import frame
 from tests.running import START_S, Running, spoe_guard
@@ -325,7 +326,7 @@ def reload_with(again: Callable[[], Loaded], use: Callable[[Settings], None] = l
         return []
 
     lines, reloads = Lines(), Reloads()
-    return Reloader(load(), again, nothing, use, Log(lines, "json", "info"), reloads), lines, reloads
+    return Reloader(load(), again, nothing, use, Log(lines, "json", "info"), reloads, ServiceManager()), lines, reloads
 
 
 def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

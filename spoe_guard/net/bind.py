@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import Final
@@ -29,18 +30,18 @@ class ListenError(Exception):
 
 
 class Bound:
-    """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file."""
+    """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file.
 
-    def __init__(self, route: Route, sock: socket.socket) -> None:
+    ``given``: somebody else made it, wherever the route says to listen, and removes the file.
+    """
+
+    def __init__(self, route: Route, sock: socket.socket, *, given: bool = False) -> None:
         self.route = route
         self.sock = sock
-        self.address = route.listen
+        self.address = address_of(sock)
         self._made: tuple[int, int] | None = None  # which file a Unix socket is, so that another's is left alone
-        if route.listen.path is not None:
+        if route.listen.path is not None and not given:
             self._made = _identity(route.listen.path)
-        else:
-            host, port = sock.getsockname()[:2]
-            self.address = Address(host=host, port=port)
 
     def close(self) -> None:
         """Stop listening."""
@@ -116,6 +117,14 @@ def _remedy(error: OSError, route: Route) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission to create a socket in {directory}; grant it, or choose another path"
     return _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+
+
+def address_of(sock: socket.socket) -> Address:
+    """Return where it listens; a name in Linux' abstract namespace has an @ in front."""
+    name = sock.getsockname()
+    if sock.family != socket.AF_UNIX:
+        return Address(host=name[0], port=name[1])
+    return Address(path=name if isinstance(name, str) else os.fsdecode(name).replace("\0", "@", 1))
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -42,8 +42,8 @@ def longest_drain(routes: Iterable[Route]) -> float:
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by
-    route name, where it really listens (with the port the kernel chose), once started.
+    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``given``: by
+    route name, sockets that listen already. ``addresses``: by route name, where it really listens, once started.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class Guard:
         *,
         met: Met | None = None,
         reuse_port: bool = False,
+        given: Mapping[str, socket.socket] | None = None,
     ) -> None:
         self._met = met
         self._reuse_port = reuse_port
+        self._given = given or {}
         self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps the one it was made with
         self.addresses: dict[str, Address] = {}
         self._observer = observer
@@ -88,7 +90,8 @@ class Guard:
         taken: list[Bound] = []
         try:
             for route in self._routes.values():
-                taken.append(await bind(route, reuse_port=self._reuse_port))  # noqa: PERF401  what was taken must be given back on an error
+                given = self._given.get(route.name)
+                taken.append(Bound(route, given, given=True) if given else await bind(route, reuse_port=self._reuse_port))
         except BaseException:
             for bound in taken:
                 bound.close()

@@ -141,7 +141,7 @@ async def hand_over(relay: "Relay", guards: Sequence[NextGuard]) -> bool:
 
 def next_guards(listen: str) -> list[NextGuard]:
     """Return the other guards of this user that listen at ``listen`` and would take something."""
-    lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()
+    lines = Path("/proc/self/net/unix").read_text(errors="replace").splitlines()
     # A connection that was accepted there has the same name. The zero byte in front is shown as @.
     names = {"\0" + name[1:] for line in lines if (name := line.rpartition(" ")[2]).startswith("@" + _name(listen)[1:])}
     found: list[NextGuard] = []

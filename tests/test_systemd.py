@@ -1,12 +1,21 @@
-"""The units of config/systemd, as systemd itself judges them."""
+"""The units of config/systemd: as systemd judges them, and a guard that has only the system calls they leave it."""
 
+import asyncio
+import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.peers import ROOT, need
+from spoe_guard.lab.agent import ScriptedAgent
+from spoe_guard.lab.engine import Engine
+from spoe_guard.wire import frame
+from tests import sandbox
+from tests.peers import ROOT, missing, need
+from tests.running import START_S
+from tests.service_manager import COMMAND, Manager, settings
 
 UNITS = ROOT / "config/systemd"
 EXPOSURE = 20  # in tenths: below 2.0
@@ -48,3 +57,73 @@ def test_a_reload_is_checked_with_the_file_that_runs():
     [check, hup] = [line for line in lines if line.startswith("ExecReload=")]
     assert check == f"ExecReload=/bin/sh -c '{run.removeprefix('ExecStart=').replace(' run ', ' check ')} > /dev/null'"
     assert hup == "ExecReload=/bin/kill -HUP $MAINPID"
+
+
+def confined(unit: Path) -> tuple[str, ...]:
+    """Return what runs a command with what ``unit`` leaves it."""
+    try:
+        sandbox.numbers()
+    except OSError as error:
+        missing(str(error.strerror), "on x86_64: apt-get install linux-libc-dev")
+    return (sys.executable, sandbox.__file__, need("systemd-analyze", "systemd"), str(unit))
+
+
+def is_confined(pid: int) -> bool:
+    return "Seccomp:\t2\n" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_guard_has_all_it_needs(tmp_path, loop):
+    """It starts, resolves a name, serves, writes a capture, reloads, hands its metrics out and stops."""
+
+    async def main() -> None:
+        manager, agent = Manager(tmp_path), ScriptedAgent()
+        try:
+            where = f"localhost:{await agent.listen_tcp()}"
+            told = settings(ROUTES__0__AGENT=where, CAPTURE__DIR=str(tmp_path), SHARE_LISTEN="true", LOOP=loop)
+            manager.start(command=(*confined(UNITS / "spoe-guard.service"), *COMMAND), **told)
+            _, status = await asyncio.to_thread(manager.hear_of, "READY=1")
+            assert is_confined(manager.process.pid)
+            port = int(status.removesuffix(".").rpartition(":")[2])
+            async with await Engine.tcp(port, deadline_s=START_S) as engine:
+                await engine.hello()
+                await engine.notify(b"/x")
+                assert (await engine.read()).type == frame.ACK
+            async with await Engine.tcp(port, deadline_s=START_S) as engine:
+                await engine.send(b"GET / HTTP/1.1\r\n\r\n")
+                await engine.read()
+            manager.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(manager.hear_of, "RELOADING=1")
+            assert "STATUS=Listening: default at" in (await asyncio.to_thread(manager.hear_of, "READY=1"))[1]
+            assert await asyncio.to_thread(manager.stop) == 0
+            assert manager.errors() == ""
+            assert len(list(tmp_path.glob("*.pcapng"))) == 1
+        finally:
+            await agent.stop()
+            manager.close()
+
+    asyncio.run(main())
+
+
+FORBIDDEN = """
+import ctypes, mmap, os, socket
+def refused(action):
+    try:
+        action()
+    except OSError as error:
+        return error.errno
+print([refused(each) for each in (
+    lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
+    lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    lambda: os.chroot("/"),
+    lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
+    lambda: socket.socket(socket.AF_INET),
+)])
+"""
+
+
+def test_what_the_unit_forbids_is_refused_here_too():
+    """Or the test above would say nothing."""
+    command = [*confined(UNITS / "spoe-guard.service"), sys.executable, "-c", FORBIDDEN]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    assert said == f"{[errno.EPERM, errno.EAFNOSUPPORT, errno.EPERM, errno.EPERM, None]}\n"

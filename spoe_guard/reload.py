@@ -7,7 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import monotonic
 from typing import Final
 
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.route import Route
+from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
+from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.service_manager import ServiceManager
 from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed
@@ -96,6 +100,22 @@ class _RefusedError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+def adopt(settings: Settings, routes: Sequence[Route], guard: Guard, observer: GuardObserver, log: Log) -> None:
+    """Have new sessions of a running guard served by ``routes``, which are those of ``settings`` and have the names it knows."""
+    log.set(settings.log.format, settings.log.level)
+    observer.set(settings.log.anomaly_rate, settings.admin.payload)
+    for route in routes:
+        if route.agent != guard.route(route.name).agent:
+            observer.routes[route.name].forget_agent()
+    guard.use(routes)
+
+
+def show(settings: Settings, guard: Guard, live: Live) -> None:
+    """Have the page say by what ``guard`` serves."""
+    live.mode = settings.mode
+    live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in settings.routes}
 
 
 def hold_hang_ups() -> None:

@@ -27,7 +27,7 @@ from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.sink import Sink
-from spoe_guard.reload import Reloader, hang_ups
+from spoe_guard.reload import Reloader, adopt, hang_ups, show
 from spoe_guard.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
 from spoe_guard.settings import Loaded, Settings, session_config
 
@@ -76,26 +76,21 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         signals = at_exit.enter_context(_signals())
 
         def use(new: Settings) -> None:
-            adopt(new, guard, observer, log)
+            _allow_open_files(new)
+            adopt(new, _routes(new), guard, observer, log)
             flight.set(new.capture)
-            _show(new, guard, live)
+            show(new, guard, live)
 
         reloader = Reloader(loaded, again, partial(_why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
         await _resolve_agents(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
-        admin_address = None
-        if settings.admin.listen is not None:
-            bound = await _bind_admin(settings.admin.listen, given.get(ADMIN_LISTEN), reuse_port=settings.share_listen)
-            admin_open.callback(bound.close)
-            await admin.start(bound.sock)
-            admin_open.push_async_callback(admin.stop)
-            admin_address = str(bound.address)
+        admin_address = await _open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
         try:
             await guard.start()
         except ListenError as error:
             raise CannotRunError(error) from None
-        _show(settings, guard, live)
+        show(settings, guard, live)
         for beside in (_sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
@@ -135,23 +130,6 @@ async def _stop(
     observer.journal.sum_up(all_of_it=True)
     log.say("info", "stopped", clean=clean)
     return clean
-
-
-def adopt(settings: Settings, guard: Guard, observer: GuardObserver, log: Log) -> None:
-    """Have new sessions of a running guard served by ``settings``, whose routes are those it has."""
-    _allow_open_files(settings)
-    routes = _routes(settings)
-    log.set(settings.log.format, settings.log.level)
-    observer.set(settings.log.anomaly_rate, settings.admin.payload)
-    for route in routes:
-        if route.agent != guard.route(route.name).agent:
-            observer.routes[route.name].forget_agent()
-    guard.use(routes)
-
-
-def _show(settings: Settings, guard: Guard, live: Live) -> None:
-    live.mode = settings.mode
-    live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in settings.routes}
 
 
 async def _why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
@@ -212,6 +190,19 @@ def _given_sockets(settings: Settings) -> dict[str, socket.socket]:
         return given_sockets(settings, os.environ)
     except NotWantedError as error:
         raise CannotRunError(error) from None
+
+
+async def _open_admin(
+    settings: Settings, given: socket.socket | None, admin: Admin, admin_open: contextlib.AsyncExitStack
+) -> str | None:
+    """Serve the admin address, if there is one, until ``admin_open`` is closed; return where."""
+    if settings.admin.listen is None:
+        return None
+    bound = await _bind_admin(settings.admin.listen, given, reuse_port=settings.share_listen)
+    admin_open.callback(bound.close)
+    await admin.start(bound.sock)
+    admin_open.push_async_callback(admin.stop)
+    return str(bound.address)
 
 
 async def _bind_admin(address: Address, given: socket.socket | None, *, reuse_port: bool) -> Bound:

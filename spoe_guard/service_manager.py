@@ -32,6 +32,7 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address is not None and address.startswith("@") else address
         self.watchdog_s = watchdog_s
         self._serving = ""
+        self._stopping = False
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "ServiceManager":
@@ -51,11 +52,13 @@ class ServiceManager:
         self._tell("RELOADING=1", f"MONOTONIC_USEC={int(monotonic() * 1e6)}")
 
     def reloaded(self, fault: str = "") -> None:
-        """It serves on, with the settings it had where there is a ``fault``."""
-        self._tell("READY=1", _status(f"The last reload failed: {fault}. {self._serving}" if fault else self._serving))
+        """It serves on, with the settings it had where there is a ``fault``. Who is stopping is not ready any more."""
+        if not self._stopping:
+            self._tell("READY=1", _status(f"The last reload failed: {fault}. {self._serving}" if fault else self._serving))
 
     def stopping(self, status: str) -> None:
         """It ends."""
+        self._stopping = True
         self._tell("STOPPING=1", _status(status))
 
     async def keep(self) -> None:

@@ -45,6 +45,8 @@ def test_it_is_told_in_its_words(tmp_path, abstract):
     assert heard.hear() == ["READY=1", "STATUS=Listening: default"]
     service.stopping("Draining")
     assert heard.hear() == ["STOPPING=1", "STATUS=Draining"]
+    service.reloaded()
+    assert heard.quiet_for(0.05)
     heard.close()
     service.ready("nobody listens any more")
 

@@ -31,9 +31,18 @@ def test_debians_haproxy_takes_the_configuration_for_3_0_and_earlier():
     assert complaints(haproxy, CONFIG / "haproxy/up-to-3.0/haproxy.cfg") == ""
 
 
-@pytest.mark.parametrize(("version", "folder"), [("3.0", "up-to-3.0"), ("3.2", "from-3.1")])
+@pytest.mark.parametrize(("version", "folder"), [("2.6", "up-to-3.0"), ("3.0", "up-to-3.0"), ("3.2", "from-3.1")])
 def test_haproxy_on_either_side_of_3_1_takes_its_configuration(version, folder):
     assert complaints(generations.find(version).program, CONFIG / "haproxy" / folder / "haproxy.cfg") == ""
+
+
+def test_haproxy_before_2_5_takes_it_with_absolute_paths_as_it_says(tmp_path):
+    folder = CONFIG / "haproxy/up-to-3.0"
+    text = (folder / "haproxy.cfg").read_text()
+    assert "HAProxy before 2.5 does not know this line: write absolute paths there." in text
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(text.replace("default-path config", "").replace("config spoe.conf", f"config {folder}/spoe.conf"))
+    assert complaints(generations.find("2.2").program, config) == ""
 
 
 @pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])

@@ -82,6 +82,7 @@ EXPECTED = {
 class Scene:
     prometheus: Prometheus
     broken: Guard
+    file: Path  # of its settings
 
 
 def _agent(stack: ExitStack, script: Script | None) -> str:
@@ -100,6 +101,8 @@ def scene(folder: Path) -> Iterator[Scene]:
     with ExitStack() as stack:
         flows: dict[int, Flow] = {}
         guards = []
+        file = folder / "guard.yaml"
+        file.touch()
         for name, routes in (("enforce", ENFORCE), ("observe", OBSERVE), ("broken", BROKEN)):
             (folder / name).mkdir()
             agents = {route: _agent(stack, watched.script) for route, watched in routes.items()}
@@ -108,7 +111,7 @@ def scene(folder: Path) -> Iterator[Scene]:
             }
             mode = "observe" if routes is OBSERVE else "enforce"
             program = [sys.executable, "-c", PLANTED] if routes is BROKEN else None
-            guard = Guard(folder / name, agents, mode=mode, settings=settings, program=program)
+            guard = Guard(folder / name, agents, mode=mode, settings=settings, program=program, config=file)
             guards.append(guard)
             if routes is BROKEN:  # its books are not in order
                 stack.callback(guard.kill)
@@ -116,4 +119,4 @@ def scene(folder: Path) -> Iterator[Scene]:
                 stack.enter_context(guard)
             flows |= {int(guard.addresses[route].rpartition(":")[2]): watched.flow for route, watched in routes.items()}
         stack.enter_context(Traffic(flows))
-        yield Scene(stack.enter_context(Prometheus(folder, [guard.admin for guard in guards])), guards[-1])
+        yield Scene(stack.enter_context(Prometheus(folder, [guard.admin for guard in guards])), guards[-1], file)

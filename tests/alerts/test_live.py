@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import signal
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.integration.haproxy import wait_until
 
 FIRE_S = 35.0
 RANGE_S = 30
+REFUSED = "SpoeGuardReloadRefused"
 LIVE_S = 120  # for one test: starting, and as long as every alert may take
 
 
@@ -74,8 +76,15 @@ def test_what_can_be_chosen_on_the_dashboard_are_the_guards_and_their_routes(liv
 
 
 @pytest.mark.timeout(LIVE_S)
+def test_settings_that_were_refused_are_reported(live):
+    live.file.write_text("workres: 2")
+    live.broken.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: (REFUSED, live.broken.admin) in live.prometheus.firing(), "it is", FIRE_S)
+
+
+@pytest.mark.timeout(LIVE_S)
 def test_a_guard_that_is_gone_is_reported(live):
     live.broken.terminate()
     down = ("SpoeGuardDown", live.broken.admin)
     wait_until(lambda: down in live.prometheus.firing(), "it is", FIRE_S)
-    assert {name for name, _ in EXPECTED | {down}} == ALERTS.keys()
+    assert {name for name, _ in EXPECTED | {down}} | {REFUSED} == ALERTS.keys()

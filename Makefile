@@ -10,7 +10,7 @@ REQUESTS ?= 200
 # The tests without sockets and clocks.
 THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
 # Of the tests against real peers the compiled build has those below: what it does differently it does in wire and core.
-ON_BOTH := $(THOUGHT) $(addprefix tests/,net settings observe lab test_build.py test_cli.py test_run.py) \
+ON_BOTH := $(THOUGHT) $(addprefix tests/,net settings observe lab test_build.py test_cli.py test_run.py test_reload.py) \
 	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
 
 .PHONY: help venv peers haproxies agents rivals builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static

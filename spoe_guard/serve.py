@@ -77,8 +77,8 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
 
         def use(new: Settings) -> None:
             _allow_open_files(new)
-            adopt(new, _routes(new), guard, observer, log)
             flight.set(new.capture)
+            adopt(new, _routes(new), guard, observer, log)
             show(new, guard, live)
 
         reloader = Reloader(loaded, again, partial(_why_not, log), use, log, reloads, manager)

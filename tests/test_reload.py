@@ -1,7 +1,6 @@
 """SIGHUP: a running guard reads its settings again; new sessions get them, running ones and refused settings change nothing."""
 
 import asyncio
-import contextlib
 import json
 import signal
 import socket
@@ -23,7 +22,7 @@ from spoe_guard.serve import _why_not
 from spoe_guard.service_manager import ServiceManager
 from spoe_guard.settings import Loaded, Settings, load
 from spoe_guard.wire import frame
-from tests.running import START_S, Running, spoe_guard
+from tests.running import START_S, Running, spoe_guard, until
 
 ROUTE = "routes:\n  - {{listen: '127.0.0.1:0', agent: '{agent}'{more}}}\nadmin: {{listen: '127.0.0.1:0'{admin}}}\n{rest}"
 
@@ -170,17 +169,17 @@ def test_the_rate_of_log_lines_follows_the_settings(reloading):
 def test_the_limit_of_connections_follows_the_settings(reloading):
     guard = reloading(more=", limits: {connections: 1}")
 
-    async def turned_away() -> bool:
-        async with await Engine.tcp(guard.port()) as first, await Engine.tcp(guard.port()) as second:
-            del first
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    return await second.read() is None
-            return False
+    async def served() -> float:
+        """Return how many of two connections are; one that is turned away is so at once."""
+        before = guard.metric('connections_total{route="default"}')
+        async with await Engine.tcp(guard.port()), await Engine.tcp(guard.port()):
+            await asyncio.to_thread(until, lambda: guard.metric('connections_total{route="default"}') == before + 2)
+            return guard.metric('connections_active{route="default"}')
 
-    assert asyncio.run(turned_away())
+    assert asyncio.run(served()) == 1
+    until(lambda: guard.metric('connections_active{route="default"}') == 0)
     guard.hup(more=", limits: {connections: 2}")
-    assert not asyncio.run(turned_away())
+    assert asyncio.run(served()) == 2
 
 
 def test_the_flight_recorder_is_turned_on_moved_and_turned_off(reloading, tmp_path):
@@ -407,10 +406,3 @@ async def test_a_line_names_so_many_problems_and_says_how_many_there_are() -> No
     await keeping(reloader, lambda: reloads.failures == 1)
     [line] = lines.lines
     assert (len(line["problems"]), line["count"]) == (SAID, SAID + 1)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

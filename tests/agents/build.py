@@ -16,7 +16,7 @@ from typing import Final
 from tests.agents.catalogue import CATALOGUE, HOME, SOURCES, Language, RealAgent
 from tests.peers import CACHE, ROOT
 
-GO: Final = (1, 21)  # what versions/*.mod ask for
+GO: Final = (1, 24)  # the newest that a go.mod of the tests asks for
 CARGO: Final = (1, 85)  # the first with Rust 2024
 SEARCH_PATH: Final = os.environ.get("PATH", os.defpath) + ":/usr/local/go/bin"
 UNPACKED_GO: Final = CACHE / "go"

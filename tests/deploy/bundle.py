@@ -37,7 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "image": {"repository": "registry.example:5000/edge/spoe-guard", "tag": "1.2.3", "pullPolicy": "Always"},
         "imagePullSecrets": [{"name": "registry"}],
         "replicas": 3,
-        "service": {"type": "NodePort", "annotations": {"team": "edge"}},
+        "service": {"type": "NodePort", "sessionAffinity": "ClientIP", "annotations": {"team": "edge"}},
         "preStopSeconds": 15,
         "terminationGracePeriodSeconds": 45,
         "podDisruptionBudget": {"maxUnavailable": "50%"},

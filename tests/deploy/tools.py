@@ -34,7 +34,8 @@ def helm() -> None:
     if fresh(HELM, *SOURCES.iterdir()):
         return
     HOME.mkdir(parents=True, exist_ok=True)
-    go_run(HOME, "build", "-ldflags=-s -w", "-o", HELM, "helm.sh/helm/v3/cmd/helm", cwd=SOURCES)
+    quickly = ("-gcflags=all=-N -l", "-ldflags=-s -w")  # without optimizing: two thirds of the time, and fast enough
+    go_run(HOME, "build", *quickly, "-o", HELM, "helm.sh/helm/v3/cmd/helm", cwd=SOURCES)
     HELM.touch()
     shutil.rmtree(HOME / "go")  # a gigabyte, of which nothing else is built
 

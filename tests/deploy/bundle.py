@@ -120,11 +120,11 @@ def helm(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def template(values: dict[str, Any], folder: Path, *arguments: str) -> Bundle:
-    """Return what Helm makes of the chart with these values."""
+def template(values: dict[str, Any], folder: Path, name: str = "edge") -> Bundle:
+    """Return what Helm makes of the chart with these values, for a release of that name."""
     path = folder / "values.yaml"
     path.write_text(yaml.safe_dump(values))
-    made = helm("template", "edge", CHART, "--kube-version", VERSIONS[0], "--values", path, *arguments)
+    made = helm("template", name, CHART, "--kube-version", VERSIONS[0], "--values", path)
     return Bundle(list(documents(made)))
 
 

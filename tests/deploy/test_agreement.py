@@ -13,7 +13,7 @@ from tests.deploy.bundle import CHART, KUBERNETES, Bundle, bundle, documents, he
 from tests.peers import ROOT
 from tests.running import spoe_guard
 
-# What it takes beside the drain: names that do not resolve (10 s, README.md) and the last log lines.
+# Beside the drain, the end waits for a resolver that does not answer (2 times 5 s) and for the last log lines.
 SPARE_S = 12
 
 

@@ -42,8 +42,8 @@ def serve(settings: Settings) -> bool:
     Raises:
         CannotRunError: an address is taken, or an agent's name does not resolve.
     """
-    _allow_open_files(sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES)
-    descriptor = _log_descriptor()
+    allow_open_files(settings)
+    descriptor = log_descriptor()
     sink = Sink(descriptor)
     log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
     try:
@@ -53,8 +53,8 @@ def serve(settings: Settings) -> bool:
 
 
 async def _serve(settings: Settings, log: Log) -> bool:
-    routes = [_route(settings, index) for index in range(len(settings.routes))]
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _say_bug(log, context))
+    routes = [route_of(settings, index) for index in range(len(settings.routes))]
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: say_bug(log, context))
     rate = settings.log.anomaly_rate
     observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
     health = Health(observer.routes)
@@ -64,12 +64,12 @@ async def _serve(settings: Settings, log: Log) -> bool:
         flight = recording(settings.capture, observer.routes, log)
         at_exit.callback(flight.close)
         guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen)
-        signals = at_exit.enter_context(_signals())
-        await _resolve_agents(routes, log)
+        signals = at_exit.enter_context(stop_signals())
+        await resolve_agents(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = None
         if settings.admin.listen is not None:
-            bound = await _bind_admin(settings.admin.listen, reuse_port=settings.share_listen)
+            bound = await bind_admin(settings.admin.listen, reuse_port=settings.share_listen)
             admin_open.callback(bound.close)
             await admin.start(bound.sock)
             admin_open.push_async_callback(admin.stop)
@@ -78,7 +78,7 @@ async def _serve(settings: Settings, log: Log) -> bool:
             await guard.start()
         except ListenError as error:
             raise CannotRunError(error) from None
-        for beside in (_sum_up(observer), live.keep()):
+        for beside in (sum_up(observer), live.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in routes}
         health.listening = True
@@ -117,7 +117,8 @@ async def _stop(
     return clean
 
 
-def _route(settings: Settings, index: int) -> Route:
+def route_of(settings: Settings, index: int) -> Route:
+    """Return what the network ring is told of that route."""
     route = settings.routes[index]
     return Route(
         name=route.name,
@@ -130,10 +131,13 @@ def _route(settings: Settings, index: int) -> Route:
     )
 
 
-async def _resolve_agents(routes: list[Route], log: Log) -> None:
+async def resolve_agents(routes: list[Route], log: Log) -> None:
     """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
 
     Of several addresses one that resolves is enough to start; the others are said.
+
+    Raises:
+        CannotRunError: of a route's agents none has a name that resolves.
     """
     for index, route in enumerate(routes):
         faults = [fault for address in route.agent if (fault := await _unresolved(address))]
@@ -155,7 +159,12 @@ async def _unresolved(address: Address) -> str:
     return ""
 
 
-async def _bind_admin(address: Address, *, reuse_port: bool) -> Bound:
+async def bind_admin(address: Address, *, reuse_port: bool) -> Bound:
+    """Listen for those who ask for metrics and health.
+
+    Raises:
+        CannotRunError: the address cannot be had.
+    """
     try:
         return await bind(Route(name="admin", listen=address, agent=()), reuse_port=reuse_port)
     except ListenError as error:
@@ -163,7 +172,7 @@ async def _bind_admin(address: Address, *, reuse_port: bool) -> Bound:
 
 
 @contextlib.contextmanager
-def _signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
+def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
     """Queue SIGTERM and SIGINT as they come."""
     came: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -176,13 +185,14 @@ def _signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
             loop.remove_signal_handler(number)
 
 
-async def _sum_up(observer: GuardObserver) -> None:
+async def sum_up(observer: GuardObserver) -> None:
+    """Say every second what log lines were left out, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()
 
 
-def _log_descriptor() -> int:
+def log_descriptor() -> int:
     """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
     try:
         return os.dup(1)
@@ -190,13 +200,14 @@ def _log_descriptor() -> int:
         return os.open(os.devnull, os.O_WRONLY)
 
 
-def _say_bug(log: Log, context: dict[str, Any]) -> None:
+def say_bug(log: Log, context: dict[str, Any]) -> None:
     """Log what the event loop caught outside of any session."""
     log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
 
 
-def _allow_open_files(wanted: int) -> None:
-    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions."""
+def allow_open_files(settings: Settings) -> None:
+    """Raise this process's soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions."""
+    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

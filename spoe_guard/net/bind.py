@@ -29,15 +29,19 @@ class ListenError(Exception):
 
 
 class Bound:
-    """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file."""
+    """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file.
 
-    def __init__(self, route: Route, sock: socket.socket) -> None:
+    ``lent``: another process made it, and removes the file; others accept from it, too.
+    """
+
+    def __init__(self, route: Route, sock: socket.socket, *, lent: bool = False) -> None:
         self.route = route
+        self.lent = lent
         self.sock = sock
         self.address = route.listen
         self._made: tuple[int, int] | None = None  # which file a Unix socket is, so that another's is left alone
         if route.listen.path is not None:
-            self._made = _identity(route.listen.path)
+            self._made = None if lent else _identity(route.listen.path)
         else:
             host, port = sock.getsockname()[:2]
             self.address = Address(host=host, port=port)
@@ -52,11 +56,12 @@ class Bound:
         self._made = None
 
 
-async def bind(route: Route, *, reuse_port: bool = False) -> Bound:
+async def bind(route: Route, *, reuse_port: bool = False, reserve: bool = False) -> Bound:
     """Listen where ``route`` says: a name at its first IPv4 address, as HAProxy does, ``[::]`` on IPv4 as well.
 
     ``reuse_port``: beside others of this user who say so too; the kernel deals connections out. A Unix socket knows no such
     thing.
+    ``reserve``: a TCP address is taken, and opened to others of this user that say ``reuse_port``, but not listened on.
 
     Raises:
         ListenError: why not, and what to do.
@@ -68,10 +73,10 @@ async def bind(route: Route, *, reuse_port: bool = False) -> Bound:
     family, where = min(places, key=lambda place: place[0] == socket.AF_INET6)
     if family == socket.AF_UNIX:
         _make_way(route, str(where))
-    return _listen(route, family, where, reuse_port=reuse_port)
+    return _listen(route, family, where, reuse_port=reuse_port, reserve=reserve)
 
 
-def _listen(route: Route, family: int, where: Place, *, reuse_port: bool) -> Bound:
+def _listen(route: Route, family: int, where: Place, *, reuse_port: bool, reserve: bool) -> Bound:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
@@ -80,7 +85,10 @@ def _listen(route: Route, family: int, where: Place, *, reuse_port: bool) -> Bou
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
-        sock.listen(BACKLOG)
+        if reserve and family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after bind, which a guard that listens there has refused
+        else:
+            sock.listen(BACKLOG)
         return Bound(route, sock)
     except OSError as error:
         sock.close()

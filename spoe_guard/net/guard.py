@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -37,8 +37,9 @@ _ABORTED_S: Final = 1.0
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``addresses``: by
-    route name, where it really listens (with the port the kernel chose), once started.
+    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``lent``: by route name,
+    sockets that listen already, and that others accept from, too. ``addresses``: by route name, where it really listens
+    (with the port the kernel chose), once started.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Guard:
         *,
         met: Met | None = None,
         reuse_port: bool = False,
+        lent: Mapping[str, socket.socket] | None = None,
     ) -> None:
         self._met = met
         self._reuse_port = reuse_port
+        self._lent = lent or {}
         self.routes = tuple(routes)
         self.addresses: dict[str, Address] = {}
         self._observer = observer
@@ -83,7 +86,8 @@ class Guard:
         taken: list[Bound] = []
         try:
             for route in self.routes:
-                taken.append(await bind(route, reuse_port=self._reuse_port))  # noqa: PERF401  what was taken must be given back on an error
+                lent = self._lent.get(route.name)
+                taken.append(Bound(route, lent, lent=True) if lent else await bind(route, reuse_port=self._reuse_port))
         except BaseException:
             for bound in taken:
                 bound.close()

@@ -18,6 +18,8 @@ from spoe_guard.net.dial import Place, name
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _EXHAUSTED_PAUSE_S: Final = 0.1
 _BATCH: Final = 64  # most connections accepted before the loop turns to others
+# On a socket that other processes accept from, too, one at a time and a pause: all are woken, and who is first would take all.
+_TURN_S: Final = 0.001
 
 
 class Listener:
@@ -47,18 +49,23 @@ class Listener:
         self._loop.add_reader(self._bound.sock, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_BATCH):
+        for _ in range(1 if self._bound.lent else _BATCH):
             try:
                 sock, peer = self._bound.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._loop.remove_reader(self._bound.sock)
-                    self._pause = self._loop.call_later(_EXHAUSTED_PAUSE_S, self._listen)
+                    self._wait(_EXHAUSTED_PAUSE_S)
                     return
                 continue  # that connection broke while it was queued; accept(2) says to go on
             self._take(sock, peer)
+            if self._bound.lent:
+                self._wait(_TURN_S)
+
+    def _wait(self, seconds: float) -> None:
+        self._loop.remove_reader(self._bound.sock)
+        self._pause = self._loop.call_later(seconds, self._listen)
 
     def _queued(self) -> list[tuple[socket.socket, Place]]:
         found: list[tuple[socket.socket, Place]] = []

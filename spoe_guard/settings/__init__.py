@@ -1,6 +1,7 @@
 """What an operator can set: defaults < YAML file < environment < flags, checked, and each value's origin known."""
 
 from spoe_guard.settings.checks import hello_changes, warnings
+from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.layers import FLAGS
 from spoe_guard.settings.load import Loaded, load
 from spoe_guard.settings.model import LOG_LEVELS, Route, Settings
@@ -18,5 +19,6 @@ __all__ = [
     "hello_changes",
     "load",
     "session_config",
+    "usable_cores",
     "warnings",
 ]

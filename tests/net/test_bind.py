@@ -172,3 +172,30 @@ async def test_two_routes_on_one_address(tmp_path):
     guard = Guard([listening(address, "one"), listening(address, "two")], Recorder(), FakeSession)
     with pytest.raises(ListenError, match=r"^route two: .*something listens there already"):
         await guard.start()
+
+
+async def test_a_reserved_address_takes_nobody_in_and_is_for_those_who_share_it_alone():
+    reserved = await bind(listening(), reserve=True)
+    assert reserved.address.port != 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", reserved.address.port))
+    bound = [await bind(listening(reserved.address), reuse_port=True) for _ in range(2)]
+    assert [each.address for each in bound] == [reserved.address] * 2
+    assert "something listens there already" in await refusal(reserved.address)
+    with pytest.raises(ListenError):
+        await bind(listening(reserved.address), reserve=True)
+    for each in (reserved, *bound):
+        each.close()
+
+
+async def test_a_unix_socket_that_is_lent_is_its_owners_to_remove(tmp_path):
+    address = Address(path=str(tmp_path / "guard.sock"))
+    owner = await bind(listening(address), reserve=True)
+    guard = Guard([listening(address)], Recorder(), FakeSession, lent={"default": owner.sock.dup()})
+    await guard.start()
+    await guard.drain()
+    assert len(list(tmp_path.iterdir())) == 1
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(address.path)
+    owner.close()
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from spoe_guard.core.address import Address
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import EndedBy, EndReason
 from spoe_guard.core.output import Close, Output
@@ -77,6 +78,29 @@ def no_more_files():
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_burst_on_a_socket_that_others_accept_from_is_taken_one_at_a_time(monkeypatch, tmp_path):
+    monkeypatch.setattr("spoe_guard.net.listener._TURN_S", 0.2)
+    async with Stage() as stage:
+        with socket.socket(socket.AF_UNIX) as shared:
+            shared.bind(str(tmp_path / "shared.sock"))
+            shared.listen(8)
+            shared.setblocking(False)
+            route = replace(stage.guard.routes[0], listen=Address(path=str(tmp_path / "shared.sock")))
+            guard = Guard([route], Recorder(), FakeSession, lent={route.name: shared.dup()})
+            await guard.start()
+            began = time.monotonic()
+            waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+            for each in waiting:
+                each.connect(str(tmp_path / "shared.sock"))
+            await until(lambda: guard.sessions == 2)
+            assert time.monotonic() - began >= 0.2
+            shared.accept()[0].close()  # the third is another's, in the meantime
+            guard.abort_all()
+            await guard.drain()
+            for each in waiting:
+                each.close()
 
 
 async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins():

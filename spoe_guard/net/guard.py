@@ -34,11 +34,16 @@ Met = Callable[[int, Side, int, asyncio.Transport], None]  # session, whose conn
 _ABORTED_S: Final = 1.0
 
 
+def longest_drain(routes: Sequence[Route]) -> float:
+    """Return the seconds a drain may take by the rules of ``routes``."""
+    return max((route.config.close_s + 3 * route.config.disconnect_hold_s for route in routes), default=0.0)
+
+
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``lent``: by route name,
-    sockets that listen already, and that others accept from, too. ``addresses``: by route name, where it really listens
+    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``lent``: by route
+    name, sockets that listen already, and that others accept from, too. ``addresses``: by route name, where it really listens
     (with the port the kernel chose), once started.
     """
 
@@ -114,7 +119,7 @@ class Guard:
             self._draining = True
             self._end_sessions()
         if bound_s is None:
-            bound_s = max((r.config.close_s + 3 * r.config.disconnect_hold_s for r in self.routes), default=0.0)
+            bound_s = longest_drain(self.routes)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), bound_s)
         self.abort_all()
@@ -123,11 +128,16 @@ class Guard:
         for guard in itertools.chain.from_iterable(self._next_guards.values()):
             guard.close()
 
-    def _end_sessions(self) -> None:
-        """Hand over what another guard takes, and end the rest."""
+    def take_no_more(self) -> None:
+        """Take no session of another guard from here on; several that stop together would pass theirs around."""
         for taker in self._takers:
             taker.close()
-        if self._takers:
+        self._takers.clear()
+
+    def _end_sessions(self) -> None:
+        """Hand over what another guard takes, and end the rest."""
+        self.take_no_more()
+        if self._reuse_port:
             self._next_guards = {name: next_guards(str(address)) for name, address in self.addresses.items()}
         loop = asyncio.get_running_loop()
         for relay in tuple(self._relays.values()):
@@ -139,7 +149,8 @@ class Guard:
     async def _pass_on(self, relay: Relay, guards: Sequence[NextGuard]) -> None:
         """Hand ``relay``'s connection over, or end it."""
         try:
-            if not await hand_over(relay, guards):
+            turn = relay.number % len(guards)  # they share the work, as they will the connections to come
+            if not await hand_over(relay, [*guards[turn:], *guards[:turn]]):
                 relay.drain()
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
             relay.broke(error)

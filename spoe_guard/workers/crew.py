@@ -5,12 +5,14 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from spoe_guard.observe.logs import Log
 from spoe_guard.workers.books import Books
 from spoe_guard.workers.life import Life
 from spoe_guard.workers.pause import Pause
+
+_LEAVE_S: Final = 0.5  # one that hangs holds up the others no longer
 
 
 class StartError(Exception):
@@ -96,7 +98,12 @@ class Crew:
         self.books.sum_up(life.numbers for life in self.lives if life.numbers is not None)
 
     async def stop(self, bound_s: float) -> None:
-        """Let all of them drain and return when they are gone; who is not after ``bound_s`` is killed."""
+        """Let all of them drain and return when they are gone; who is not after ``bound_s`` is killed.
+
+        One that is stopped alone hands its sessions over to the others, so all are told first that nobody takes any.
+        """
+        self._stopping.set()
+        await asyncio.gather(*(life.ask("leave", _LEAVE_S) for life in self.lives))
         self.tell("drain")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*map(asyncio.shield, self._kept)), bound_s)

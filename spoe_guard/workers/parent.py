@@ -11,6 +11,7 @@ from spoe_guard.about import about
 from spoe_guard.core.address import Address
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
+from spoe_guard.net.guard import longest_drain
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.logs import Log, wants_colors
@@ -123,7 +124,7 @@ async def _stop(
     """Drain every worker, and return True; a second signal ends them at once, and False is returned."""
     await crew.refresh()
     log.say("info", "draining", signal=first.name, sessions=sum(stats.open for stats in crew.books.routes.values()))
-    bound_s = max(route.config.close_s + 2 * route.config.disconnect_hold_s for route in routes) + _LATE_S
+    bound_s = longest_drain(routes) + _LATE_S
     loop = asyncio.get_running_loop()
     drain, second = loop.create_task(crew.stop(bound_s)), loop.create_task(signals.get())
     await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)

@@ -63,7 +63,7 @@ class _Worker:
         self._observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s)
         self._guard = Guard(routes, self._observer, reuse_port=True, lent=lent)
         self._process = ProcessCollector(registry=None)
-        self._answers: Answers = {"numbers": self._numbers}
+        self._answers: Answers = {"numbers": self._numbers, "leave": self._leave}
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -102,6 +102,11 @@ class _Worker:
             if "stop" in message:
                 self._stop.set()
         os._exit(_NOT_CLEAN)  # the parent is gone, and with it whoever could say when to stop
+
+    def _leave(self) -> bool:
+        """Take no sessions of the other workers: all stop together."""
+        self._guard.take_no_more()
+        return True
 
     def _numbers(self) -> dict[str, Any]:
         """Return all that is counted here."""

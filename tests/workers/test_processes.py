@@ -103,14 +103,13 @@ def until(condition: Callable[[], object], seconds: float = START_S) -> None:
 
 
 def metrics(guard: Running) -> dict[str, float]:
-    lines = [line for line in guard.ask("/metrics")[1].splitlines() if not line.startswith("#")]
-    return {
-        name.replace('route="default"', "").replace("{}", "").replace(",}", "}"): float(value)
-        for name, value in (line.rsplit(" ", 1) for line in lines)
-    }
+    """By name and labels, without the route."""
+    text = guard.ask("/metrics")[1].replace(',route="default"', "").replace('{route="default"}', "")
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
 
 
-NOTIFYS = 'spoe_guard_frames_total{direction="to_agent",,type="notify"}'
+NOTIFYS = 'spoe_guard_frames_total{direction="to_agent",type="notify"}'
 
 
 def test_metrics_are_the_sum_of_what_went_through_all_workers_and_of_one_that_was_killed(run_guard):
@@ -232,13 +231,26 @@ def test_a_second_signal_ends_every_worker_at_once(run_guard):
     with_agent(talk, Script(delay_s=60.0))
 
 
-def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(run_guard):
-    guard = run_guard()
-    os.kill(workers_of(guard)["1"], signal.SIGTERM)
-    ended = guard.wait_for("worker_ended")
-    assert (ended["worker"], ended["how"]) == (1, "exit code 0")
-    assert guard.wait_for("worker_started")["worker"] == 1
-    assert guard.stop()[0] == 0
+HANDED_OVER = 'spoe_guard_connections_closed_total{by="guard",reason="handed_over"}'
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_connections_to_the_others_and_is_replaced(run_guard):
+    async def talk(_agent: ScriptedAgent, port: int) -> None:
+        guard = run_guard(f"127.0.0.1:{port}")
+        async with engines(address_of(guard)) as opened:
+            os.kill(workers_of(guard)["1"], signal.SIGTERM)
+            assert all(await asyncio.gather(*map(answered, opened)))
+            ended = await asyncio.to_thread(guard.wait_for, "worker_ended")
+            assert (ended["worker"], ended["how"]) == (1, "exit code 0")
+            assert (await asyncio.to_thread(guard.wait_for, "worker_started"))["worker"] == 1
+            assert all(await asyncio.gather(*map(answered, opened)))
+            found = await asyncio.to_thread(metrics, guard)
+            assert 0 < found[HANDED_OVER] < ENGINES
+            assert found["spoe_guard_connections_active"] == ENGINES
+            assert found[NOTIFYS] == 2 * ENGINES
+        assert (await asyncio.to_thread(guard.stop))[0] == 0
+
+    with_agent(talk)
 
 
 def test_no_worker_outlives_its_parent_not_even_one_that_hangs(run_guard):
@@ -272,13 +284,21 @@ def test_an_address_that_is_taken_is_said_once_and_nothing_is_left_running(run_g
 
 def test_a_second_guard_takes_over_with_workers_on_both_sides(run_guard):
     shared = {"SPOE_GUARD_SHARE_LISTEN": "true"}
-    old = run_guard(settings=shared)
-    same = ("--listen", address_of(old), "--admin", old.wait_for("listening")["admin"])
-    new = run_guard("127.0.0.1:9", *same, settings=shared)
-    assert address_of(new) == address_of(old)
-    assert old.stop()[0] == 0
-    assert new.ask("/readyz")[1].endswith("workers: 2 of 2\n")
-    assert new.stop()[0] == 0
+
+    async def talk(_agent: ScriptedAgent, port: int) -> None:
+        old = run_guard(f"127.0.0.1:{port}", settings=shared)
+        async with engines(address_of(old)) as opened:
+            same = ("--listen", address_of(old), "--admin", old.wait_for("listening")["admin"], "--log-level", "debug")
+            new = run_guard(f"127.0.0.1:{port}", *same, settings=shared)
+            await asyncio.to_thread(new.wait_for, "listening")
+            assert (await asyncio.to_thread(old.stop))[0] == 0
+            assert all(await asyncio.gather(*map(answered, opened)))
+            assert len(new.log("session_opened")) == ENGINES
+            assert {line["worker"] for line in new.log("session_opened")} == {1, 2}
+            assert (await asyncio.to_thread(new.ask, "/readyz"))[1].endswith("workers: 2 of 2\n")
+        assert (await asyncio.to_thread(new.stop))[0] == 0
+
+    with_agent(talk)
 
 
 def test_what_a_worker_says_names_it(run_guard):

@@ -30,7 +30,7 @@ from spoe_guard.settings import Settings
 from spoe_guard.workers.channel import Message
 from spoe_guard.workers.crew import Crew, StartError
 from spoe_guard.workers.life import Life, start
-from spoe_guard.workers.views import CrewExposition, CrewHealth
+from spoe_guard.workers.views import CrewExposition, CrewHealth, CrewLive
 
 _LATE_S: Final = 5.0  # beyond what a drain may take by the settings: a worker's last second of log, and a busy machine
 _NOW_S: Final = 2.0  # after a second signal
@@ -69,7 +69,10 @@ async def _serve(settings: Settings, count: int, log: Log, descriptor: int) -> b
         at_exit.push_async_callback(crew.kill)
         health = CrewHealth(crew)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
-        admin_address = await _open_admin(settings, Admin(health, CrewExposition(crew, about())), admin_open)
+        live = CrewLive(crew, health, about(), settings.mode)
+        live.places = {bound.route.name: (str(bound.address), ", ".join(map(str, bound.route.agent))) for bound in taken}
+        at_exit.callback(asyncio.get_running_loop().create_task(live.keep()).cancel)
+        admin_address = await _open_admin(settings, Admin(health, CrewExposition(crew, about()), live), admin_open)
         if not await _started(crew, signals):
             return True
         health.listening = True

@@ -13,6 +13,7 @@ from prometheus_client import ProcessCollector
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.guard import Guard
+from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
@@ -49,21 +50,23 @@ async def _main(sock: socket.socket) -> int:
     log = Log(sink, settings.log.format, settings.log.level, colors=colors, worker=given["worker"])
     try:
         lent = {route: socket.socket(fileno=number) for route, number in given["sockets"].items()}
-        return await _Worker(channel, settings, log, lent).run()
+        return await _Worker(channel, settings, log, lent, given["worker"]).run()
     finally:
         sink.close(FLUSH_S)
 
 
 class _Worker:
-    def __init__(self, channel: Channel, settings: Settings, log: Log, lent: Mapping[str, socket.socket]) -> None:
+    def __init__(self, channel: Channel, settings: Settings, log: Log, lent: Mapping[str, socket.socket], number: int) -> None:
         rate = settings.log.anomaly_rate
         routes = [route_of(settings, index) for index in range(len(settings.routes))]
         self._channel = channel
         self._log = log
-        self._observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s)
+        self._number = number
+        names = [route.name for route in routes]
+        self._observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         self._guard = Guard(routes, self._observer, reuse_port=True, lent=lent)
         self._process = ProcessCollector(registry=None)
-        self._answers: Answers = {"numbers": self._numbers, "leave": self._leave}
+        self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -107,6 +110,11 @@ class _Worker:
         """Take no sessions of the other workers: all stop together."""
         self._guard.take_no_more()
         return True
+
+    def _recent(self) -> list[Note]:
+        """Return the last anomalies seen here. By the process, as the next worker of this number counts from one again."""
+        pid = os.getpid()
+        return [note | {"id": f"{pid}-{note['id']}", "worker": self._number} for note in self._observer.recent.take()]
 
     def _numbers(self) -> dict[str, Any]:
         """Return all that is counted here."""

@@ -5,13 +5,13 @@ from spoe_guard.observe.stats import RouteStats
 
 PROLOGUE = """
 import json, os, socket, sys, time
-file = socket.socket(fileno=int(sys.argv[1])).makefile("rw")
-given = json.loads(file.readline())
+sock = socket.socket(fileno=int(sys.argv[1]))
+came = sock.makefile()
+given = json.loads(came.readline())
 def say(**message):
-    file.write(json.dumps(message) + "\\n")
-    file.flush()
+    sock.sendall(json.dumps(message).encode() + b"\\n")
 def hear():
-    line = file.readline()
+    line = came.readline()
     if not line:
         sys.exit(3)
     return json.loads(line)
@@ -19,7 +19,8 @@ def hear():
 SERVES = """
 say(listening=True)
 while "ask" in (heard := hear()):
-    say(id=heard["id"], said=given["numbers"] if heard["ask"] == "numbers" else [heard["ask"], given["worker"]])
+    known = {"numbers": given["numbers"], "recent": given["recent"][str(given["worker"])]}
+    say(id=heard["id"], said=known.get(heard["ask"], [heard["ask"], given["worker"]]))
 say(last=given["numbers"])
 """
 DIES_AT_ONCE = "sys.exit(7)"
@@ -38,6 +39,11 @@ say(listening=True)
 while True:
     hear()
 """
+
+
+def notes(worker: int, *seconds: float) -> list[dict[str, object]]:
+    """The anomalies a worker saw at those times, newest first."""
+    return [{"id": f"{worker}-{at}", "at": at, "worker": worker} for at in sorted(seconds, reverse=True)]
 
 
 def numbers(connections: int) -> dict[str, object]:

@@ -42,16 +42,24 @@ def plain(stats: RouteStats, *without: str) -> dict[str, Any]:
     return {name: 0 if name in without else value for name, value in taken.items()}
 
 
+def numbers_of(kind: type) -> list[str]:
+    """By name; what is compiled has no __slots__."""
+    return [name for name in dir(kind) if not name.startswith("_") and not callable(getattr(kind, name))]
+
+
 @pytest.mark.parametrize(
     ("of", "tables"),
     [
-        (RouteStats, (snapshot.COUNTS, snapshot.NOW, snapshot.BY_LABELS, snapshot.BUCKETS, snapshot.LAST_TRY, ("tally",))),
-        (Tally, (snapshot.TALLY_COUNTS, snapshot.TALLY_NOW, snapshot.TALLY_BY_TYPE, snapshot.TALLY_BUCKETS)),
+        (
+            numbers_of(RouteStats),
+            (snapshot.COUNTS, snapshot.NOW, snapshot.BY_LABELS, snapshot.BUCKETS, snapshot.LAST_TRY, ("tally",)),
+        ),
+        (numbers_of(Tally), (snapshot.TALLY_COUNTS, snapshot.TALLY_NOW, snapshot.TALLY_BY_TYPE, snapshot.TALLY_BUCKETS)),
     ],
     ids=["route", "tally"],
 )
 def test_every_number_there_is_has_its_place_in_the_sum(of, tables):
-    assert sorted(name for table in tables for name in table) == sorted(of.__slots__)
+    assert sorted(name for table in tables for name in table) == sorted(of)
 
 
 def test_two_workers_are_summed_number_by_number():

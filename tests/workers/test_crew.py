@@ -11,7 +11,7 @@ import pytest
 from spoe_guard.observe.health import Health
 from spoe_guard.workers.crew import Crew, StartError, Timing
 from spoe_guard.workers.life import Life, start
-from spoe_guard.workers.views import CrewExposition, CrewHealth
+from spoe_guard.workers.views import CrewExposition, CrewHealth, CrewLive
 from tests.observe.conftest import Lines
 from tests.workers import fakes
 
@@ -32,7 +32,7 @@ class Played:
     async def _spawn(self, number: int) -> Life:
         self.starts.append(time.monotonic())
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
-        told = {"numbers": fakes.numbers(10)}
+        told = {"numbers": fakes.numbers(10), "recent": {"1": fakes.notes(1, 1, 3), "2": fakes.notes(2, 2, 4)}}
         self.lives.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
         return self.lives[-1]
 
@@ -176,6 +176,41 @@ def test_workers_can_be_asked_for_anything_they_know():
         assert await played.crew.ask("status") == {1: ["status", 1], 2: ["status", 2]}
 
     play(Played(2, fakes.SERVES), scene)
+
+
+def test_the_live_page_is_of_all_workers_and_keeps_what_one_said_that_died(monkeypatch):
+    monkeypatch.setattr("spoe_guard.workers.pause.SHORTEST_S", WITHIN_S)
+
+    async def scene(played: Played) -> None:
+        live = CrewLive(played.crew, health := CrewHealth(played.crew), {"version": "1"}, "observe")
+        await played.crew.start()
+        assert (await live.status())["sentence"] == "Not listening yet."
+        health.listening = True
+        status, other = await asyncio.gather(live.status(), live.status())
+        assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert [note["id"] for note in other["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert status["guard"]["workers"] == {"count": 2, "well": 2, "restarts": 0}
+        assert (status["guard"]["mode"], status["level"], status["sentence"]) == ("observe", "ok", "All is well.")
+        assert status["routes"][0]["total"]["sessions"] == status["routes"][0]["now"]["sessions"] == 20
+        played.lives[1].process.kill()
+        await until(lambda: len(played.crew.lives) == 1)
+        status = await live.status()
+        assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert status["guard"]["workers"] == {"count": 2, "well": 1, "restarts": 0}
+        assert (status["level"], status["sentence"]) == ("attention", "1 of 2 workers answer.")
+        assert (status["routes"][0]["total"]["sessions"], status["routes"][0]["now"]["sessions"]) == (20, 10)
+
+    play(Played(2, fakes.SERVES), scene)
+
+
+def test_a_point_of_the_history_is_of_its_own_moment():
+    async def scene(played: Played) -> None:
+        live = CrewLive(played.crew, CrewHealth(played.crew), {})
+        await played.crew.start()
+        await live.sample()
+        assert list(live.history.of["default"].series["sessions"]) == [20]
+
+    play(Played(2, fakes.SERVES, timing=Timing(every=WITHIN_S)), scene)
 
 
 @pytest.mark.parametrize(("program", "counted"), [(fakes.SERVES, 10), (fakes.DEAF, 0)])

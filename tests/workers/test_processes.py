@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from tests.running import START_S, Running, spoe_guard
 
 ENGINES = 16  # that the kernel gives one of two workers none of them has a chance of 1 in 2^15
 SLACK_S = 1.5
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -297,6 +299,33 @@ def test_a_second_guard_takes_over_with_workers_on_both_sides(run_guard):
             assert {line["worker"] for line in new.log("session_opened")} == {1, 2}
             assert (await asyncio.to_thread(new.ask, "/readyz"))[1].endswith("workers: 2 of 2\n")
         assert (await asyncio.to_thread(new.stop))[0] == 0
+
+    with_agent(talk)
+
+
+@pytest.mark.parametrize("payload", ["full", "off"])
+def test_the_live_page_is_of_all_workers_and_tells_of_peers_what_it_may(run_guard, payload):
+    async def talk(_agent: ScriptedAgent, port: int) -> None:
+        guard = run_guard(f"127.0.0.1:{port}", settings={"SPOE_GUARD_ADMIN__PAYLOAD": payload})
+        async with engines(address_of(guard)) as opened:
+            assert all(await asyncio.gather(*map(answered, opened)))
+            for engine in opened:
+                await engine.send(GET)
+            for engine in opened:
+                await engine.rest()
+            status = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])
+            page = (await asyncio.to_thread(guard.ask, "/"))[1]
+        assert status["guard"]["workers"] == {"count": 2, "well": 2, "restarts": 0}
+        [route] = status["routes"]
+        assert (route["listen"], route["agent"]) == (address_of(guard), f"127.0.0.1:{port}")
+        assert (route["total"]["sessions"], route["total"]["notifies"]) == (ENGINES, ENGINES)
+        assert route["window"]["anomalies"] == len(status["anomalies"]) == ENGINES
+        assert {note["worker"] for note in status["anomalies"]} == {1, 2}
+        assert len({note["id"] for note in status["anomalies"]}) == ENGINES
+        assert {note["hex"].startswith(GET.hex()) for note in status["anomalies"]} == {payload == "full"}
+        assert page.count('<li id="anomaly-') == ENGINES
+        assert re.search(r"worker [12], session \d", page)
+        assert (await asyncio.to_thread(guard.stop))[0] == 0
 
     with_agent(talk)
 

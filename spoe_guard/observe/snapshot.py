@@ -9,11 +9,12 @@ from spoe_guard.observe.stats import RouteStats
 Taken = dict[str, Any]
 
 # What each number is: every slot of RouteStats and of Tally stands in one of these.
-COUNTS: Final = ("connections", "suppressed", "internal_errors", "hold_seconds")
+COUNTS: Final = ("captures_written", "connections", "suppressed", "internal_errors", "hold_seconds")
 NOW: Final = ("open", "links")  # true of a process that lives; gone with it
 BY_LABELS: Final = (
     "closed",
     "anomalies",
+    "captures_dropped",
     "authored",
     "disconnects",
     "unanswered",

@@ -205,9 +205,9 @@ def say_bug(log: Log, context: dict[str, Any]) -> None:
     log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
 
 
-def allow_open_files(settings: Settings) -> None:
-    """Raise this process's soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions."""
-    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES
+def allow_open_files(settings: Settings, more: int = 0) -> None:
+    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions. ``more``: beside the usual."""
+    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

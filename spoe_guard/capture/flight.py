@@ -29,8 +29,12 @@ class Flight:
     close: Callable[[], None]
 
 
-def recording(settings: Capture, stats: Mapping[str, RouteStats], log: Log) -> Flight:
-    """Return what records the sessions of a guard; with ``capture.dir`` null what any guard has. Needs the running loop."""
+def recording(settings: Capture, stats: Mapping[str, RouteStats], log: Log, processes: int = 1) -> Flight:
+    """Return what records the sessions of a guard; with ``capture.dir`` null what any guard has. Needs the running loop.
+
+    ``processes``: so many do so with the same settings. Each has its part of ``total_bytes``; the folder's bounds they keep
+    together.
+    """
     if settings.dir is None:
         return Flight(open_session, None, _nothing)
     loop = asyncio.get_running_loop()
@@ -47,7 +51,7 @@ def recording(settings: Capture, stats: Mapping[str, RouteStats], log: Log) -> F
         stats,
         store.submit,
         session_bytes=settings.session_bytes,
-        total_bytes=settings.total_bytes,
+        total_bytes=settings.total_bytes // processes,
         least=settings.severity,
         rate=settings.rate,
     )

@@ -21,7 +21,7 @@ from spoe_guard.core.place import Place
 from spoe_guard.core.refusal import Refusals
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
-from spoe_guard.net.bind import Bound, bind
+from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.leg import Leg
 from spoe_guard.net.listener import Listener, peer_name
@@ -43,8 +43,8 @@ class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
     ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``lent``: by route
-    name, sockets that listen already, and that others accept from, too. ``addresses``: by route name, where it really listens
-    (with the port the kernel chose), once started.
+    name, sockets that several processes have, see ``bind.borrow``. ``addresses``: by route name, where it really listens (with
+    the port the kernel chose), once started.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Guard:
         *,
         met: Met | None = None,
         reuse_port: bool = False,
-        lent: Mapping[str, socket.socket] | None = None,
+        lent: Mapping[str, Sequence[socket.socket]] | None = None,
     ) -> None:
         self._met = met
         self._reuse_port = reuse_port
@@ -92,15 +92,18 @@ class Guard:
         try:
             for route in self.routes:
                 lent = self._lent.get(route.name)
-                taken.append(Bound(route, lent, lent=True) if lent else await bind(route, reuse_port=self._reuse_port))
+                taken += borrow(route, lent) if lent else [await bind(route, reuse_port=self._reuse_port)]
         except BaseException:
             for bound in taken:
                 bound.close()
             raise
         for bound in taken:
             self._listeners.append(Listener(bound, partial(self._accepted, bound.route)))
+            if bound.turn is Turn.LAST:  # at the same address as this one's own
+                continue
             self.addresses[bound.route.name] = bound.address
-            if self._reuse_port and bound.address.path is None:  # no other guard can listen on the same Unix socket
+            # No other guard can listen on the same Unix socket, but other processes of this one can.
+            if self._reuse_port and (bound.address.path is None or bound.turn is Turn.ALL):
                 self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route)))
 
     async def drain(self, bound_s: float | None = None) -> None:

@@ -1,6 +1,6 @@
 """What a worker and its parent tell one another: one JSON object per line, over a socket pair.
 
-From the parent, first of all: settings, worker (its number), parent (process id), sockets (route: descriptor).
+From the parent, first of all: settings, workers (how many), worker (its number), sockets (by route: descriptors, its own first).
 Then: ``{"ask": WHAT, "id": N}``, ``{"stop": "drain"}``, ``{"stop": "now"}``.
 From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N, "said": ...}``, and ``{"last": NUMBERS}``.
 """

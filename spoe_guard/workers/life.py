@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
@@ -99,8 +100,10 @@ class Life:
             self.listening.set_result(None if self.listens else message["failed"])
 
 
-async def start(number: int, given: Message, lent: Mapping[str, int], log: int, program: tuple[str, ...] = PROGRAM) -> Life:
-    """Start worker ``number`` with what it is to know, the descriptors of the sockets lent to it, and that of the log.
+async def start(
+    number: int, given: Message, lent: Mapping[str, Sequence[int]], log: int, program: tuple[str, ...] = PROGRAM
+) -> Life:
+    """Start worker ``number`` with what it is to know, by route the descriptors of the sockets lent to it, and that of the log.
 
     Raises:
         OSError: there is no process, or no descriptor, to be had.
@@ -113,7 +116,7 @@ async def start(number: int, given: Message, lent: Mapping[str, int], log: int, 
                 [sys.executable, *program, str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                pass_fds=(its.fileno(), *lent.values()),
+                pass_fds=(its.fileno(), *chain.from_iterable(lent.values())),
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 process_group=0,
             )
@@ -121,7 +124,7 @@ async def start(number: int, given: Message, lent: Mapping[str, int], log: int, 
         ours.close()
         raise
     channel = await Channel.on(ours)
-    channel.send({**given, "worker": number, "sockets": dict(lent)})
+    channel.send({**given, "worker": number, "sockets": lent})
     return Life(number, process, channel)
 
 

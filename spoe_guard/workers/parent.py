@@ -19,6 +19,7 @@ from spoe_guard.observe.sink import Sink
 from spoe_guard.serve import (
     FLUSH_S,
     CannotRunError,
+    allow_open_files,
     bind_admin,
     log_descriptor,
     resolve_agents,
@@ -42,6 +43,7 @@ def serve(settings: Settings, count: int) -> bool:
     Raises:
         CannotRunError: an address is taken, an agent's name does not resolve, or a worker does not start.
     """
+    allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits it, and here
     descriptor = log_descriptor()
     sink = Sink(descriptor, shared=True)
     log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
@@ -57,13 +59,12 @@ async def _serve(settings: Settings, count: int, log: Log, descriptor: int) -> b
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(stop_signals())
         await resolve_agents(routes, log)
-        taken = await _take(routes, share=settings.share_listen)
+        taken = await _take(routes, count, share=settings.share_listen)
         at_exit.callback(_give_back, taken)
-        given = _given(settings, taken)
-        lent = {bound.route.name: bound.sock.fileno() for bound in taken if bound.address.path is not None}
+        given = _given(settings, taken, count)
 
         async def spawn(number: int) -> Life:
-            return await start(number, given, lent, descriptor)
+            return await start(number, given, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
 
         crew = Crew(count, spawn, [route.name for route in routes], log)
         at_exit.push_async_callback(crew.kill)
@@ -142,8 +143,8 @@ async def _stop(
     return clean
 
 
-async def _take(routes: Sequence[Route], *, share: bool) -> list[Bound]:
-    """Take every address, or none: a port of the kernel's choice is chosen once, and a Unix socket made once, for all workers.
+async def _take(routes: Sequence[Route], count: int, *, share: bool) -> list[Bound]:
+    """Take every address, or none, for ``count`` workers. What is queued for one that dies is kept here.
 
     Raises:
         CannotRunError: one cannot be had.
@@ -151,7 +152,7 @@ async def _take(routes: Sequence[Route], *, share: bool) -> list[Bound]:
     taken: list[Bound] = []
     try:
         for route in routes:
-            taken.append(await bind(route, reuse_port=share, reserve=True))  # noqa: PERF401  what was taken must be given back on an error
+            taken.append(await bind(route, reuse_port=share, reserve=count))  # noqa: PERF401  what was taken must be given back on an error
     except ListenError as error:
         _give_back(taken)
         raise CannotRunError(error) from None
@@ -163,12 +164,18 @@ def _give_back(taken: Sequence[Bound]) -> None:
         bound.close()
 
 
-def _given(settings: Settings, taken: Sequence[Bound]) -> Message:
+def _given(settings: Settings, taken: Sequence[Bound], count: int) -> Message:
     """Return what every worker is told: these settings, whatever the file says by now, with the addresses that were had."""
     told = settings.model_dump(mode="json")
     for route, bound in zip(told["routes"], taken, strict=True):
         route["listen"] = str(_where(bound))
-    return {"settings": told}
+    return {"settings": told, "workers": count}
+
+
+def _own_first(bound: Bound, number: int) -> list[int]:
+    """Return the descriptors of ``bound`` in the order that ``borrow`` wants of worker ``number``."""
+    at = (number - 1) % len(bound.socks)
+    return [sock.fileno() for sock in (*bound.socks[at:], *bound.socks[:at])]
 
 
 def _where(bound: Bound) -> Address:

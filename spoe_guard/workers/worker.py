@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from prometheus_client import ProcessCollector
 
+from spoe_guard.capture.flight import recording
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.guard import Guard
@@ -18,9 +19,9 @@ from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
 from spoe_guard.observe.snapshot import take
-from spoe_guard.serve import FLUSH_S, allow_open_files, log_descriptor, route_of, say_bug, stop_signals, sum_up
+from spoe_guard.serve import FLUSH_S, log_descriptor, route_of, say_bug, stop_signals, sum_up
 from spoe_guard.settings import Settings
-from spoe_guard.workers.channel import Channel
+from spoe_guard.workers.channel import Channel, Message
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _CLEAN: Final = 0
@@ -43,28 +44,28 @@ async def _main(sock: socket.socket) -> int:
     if given is None:
         return _NOT_CLEAN
     settings = Settings.model_validate(given["settings"])
-    allow_open_files(settings)
     descriptor = log_descriptor()
     sink = Sink(descriptor, shared=True)
     colors = wants_colors(descriptor)
     log = Log(sink, settings.log.format, settings.log.level, colors=colors, worker=given["worker"])
     try:
-        lent = {route: socket.socket(fileno=number) for route, number in given["sockets"].items()}
-        return await _Worker(channel, settings, log, lent, given["worker"]).run()
+        return await _Worker(channel, settings, log, given).run()
     finally:
         sink.close(FLUSH_S)
 
 
 class _Worker:
-    def __init__(self, channel: Channel, settings: Settings, log: Log, lent: Mapping[str, socket.socket], number: int) -> None:
+    def __init__(self, channel: Channel, settings: Settings, log: Log, given: Message) -> None:
         rate = settings.log.anomaly_rate
         routes = [route_of(settings, index) for index in range(len(settings.routes))]
         self._channel = channel
         self._log = log
-        self._number = number
+        self._number = given["worker"]
         names = [route.name for route in routes]
         self._observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
-        self._guard = Guard(routes, self._observer, reuse_port=True, lent=lent)
+        lent = {route: [socket.socket(fileno=each) for each in numbers] for route, numbers in given["sockets"].items()}
+        self._flight = flight = recording(settings.capture, self._observer.routes, log, processes=given["workers"])
+        self._guard = Guard(routes, self._observer, flight.make_session, met=flight.met, reuse_port=True, lent=lent)
         self._process = ProcessCollector(registry=None)
         self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
         self._stop = asyncio.Event()
@@ -90,6 +91,7 @@ class _Worker:
             await self._guard.drain()
             for task in (signalled, stopped, summing_up, obeying):
                 task.cancel()
+        self._flight.close()
         self._observer.journal.sum_up(all_of_it=True)
         self._channel.send({"last": self._numbers()})
         await self._channel.flush()

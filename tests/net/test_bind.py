@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 
 import pytest
@@ -174,8 +175,11 @@ async def test_two_routes_on_one_address(tmp_path):
         await guard.start()
 
 
-async def test_a_reserved_address_takes_nobody_in_and_is_for_those_who_share_it_alone():
-    reserved = await bind(listening(), reserve=True)
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_reserved_address_takes_nobody_in_and_is_for_those_who_share_it_alone(count):
+    reserved = await bind(listening(), reserve=count)
+    assert len({sock.fileno() for sock in reserved.socks}) == count
+    assert {sock.getsockname()[1] for sock in reserved.socks} == {reserved.address.port}
     assert reserved.address.port != 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", reserved.address.port))
@@ -183,15 +187,29 @@ async def test_a_reserved_address_takes_nobody_in_and_is_for_those_who_share_it_
     assert [each.address for each in bound] == [reserved.address] * 2
     assert "something listens there already" in await refusal(reserved.address)
     with pytest.raises(ListenError):
-        await bind(listening(reserved.address), reserve=True)
+        await bind(listening(reserved.address), reserve=2)
     for each in (reserved, *bound):
         each.close()
+    assert [sock.fileno() for sock in reserved.socks] == [-1] * count
+
+
+async def test_nothing_stays_half_reserved():
+    before = open_sockets()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with pytest.raises(ListenError, match="Too many open files"):
+            await bind(listening(), reserve=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_sockets() == before
 
 
 async def test_a_unix_socket_that_is_lent_is_its_owners_to_remove(tmp_path):
     address = Address(path=str(tmp_path / "guard.sock"))
-    owner = await bind(listening(address), reserve=True)
-    guard = Guard([listening(address)], Recorder(), FakeSession, lent={"default": owner.sock.dup()})
+    owner = await bind(listening(address), reserve=3)
+    assert owner.socks == (owner.sock,)
+    guard = Guard([listening(address)], Recorder(), FakeSession, lent={"default": [owner.sock.dup()]})
     await guard.start()
     await guard.drain()
     assert len(list(tmp_path.iterdir())) == 1

@@ -13,7 +13,7 @@ THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
 ON_BOTH := $(THOUGHT) $(addprefix tests/,net settings observe lab test_build.py test_cli.py test_run.py test_reload.py) \
 	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
 
-.PHONY: help venv peers haproxies agents rivals builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
+.PHONY: help venv peers haproxies agents rivals helm builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage reloads demo docs fmt image clean
 
 help: ## this list
@@ -32,6 +32,9 @@ haproxies: venv ## HAProxy of four generations, as Debian packages them, in .cac
 agents: venv ## the agents people run, each behind the same command line, in .cache/agents
 	@$(BIN)/python -m tests.agents.build
 
+helm: venv ## Helm, and what the Prometheus operator adds to Kubernetes, to check the manifests with, in .cache/helm
+	@$(BIN)/python -m tests.deploy.tools
+
 builds: .cache/builds/.made ## the package without compiling and compiled, in .cache/builds/pure and .cache/builds/compiled
 .cache/builds/.made: .venv/.made .ci/builds setup.py $(shell find spoe_guard -name '*.py')
 	@.ci/builds
@@ -39,7 +42,7 @@ builds: .cache/builds/.made ## the package without compiling and compiled, in .c
 # Conversations that are only thought through take all the CPU they get: nice, beside those with real peers and real time. With
 # ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
 test: venv peers ## all tests but those of the container image
-	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals builds) || [ "$${CI:-}" != true ] # without them a test is skipped
+	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals helm builds) || [ "$${CI:-}" != true ] # without them a test is skipped
 	@mkdir -p .cache
 	@export EXPECTED_BUILD=pure; failed=0; status() { [ $$1 = $(if $(ARGS),5,0) ] || failed=$$1; }; \
 	nice $(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(THOUGHT) $(ARGS) > .cache/thought.log 2>&1 & thought=$$!; \

@@ -93,9 +93,15 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def _run(loaded: "Loaded", again: "Callable[[], Loaded]") -> int:
     from spoe_guard.serve import CannotRunError, serve  # noqa: PLC0415
+    from spoe_guard.settings import usable_cores  # noqa: PLC0415
 
+    workers = loaded.settings.workers or usable_cores()
     try:
-        return CLEAN if serve(loaded, again) else CANNOT_RUN
+        if workers == 1:
+            return CLEAN if serve(loaded, again) else CANNOT_RUN
+        from spoe_guard.workers.parent import serve as serve_with  # noqa: PLC0415  one process has none of it
+
+        return CLEAN if serve_with(loaded, again, workers) else CANNOT_RUN
     except CannotRunError as error:
         _say(error)
         return CANNOT_RUN

@@ -108,7 +108,7 @@ def adopt(settings: Settings, routes: Sequence[Route], guard: Guard, observer: G
     observer.set(settings.log.anomaly_rate, settings.admin.payload)
     for route in routes:
         if route.agent != guard.route(route.name).agent:
-            observer.routes[route.name].forget_agent()
+            observer.routes[route.name].forget_agent(monotonic())
     guard.use(routes)
 
 

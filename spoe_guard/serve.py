@@ -48,8 +48,8 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
         CannotRunError: an address is taken, or an agent's name does not resolve.
     """
     settings = loaded.settings
-    _allow_open_files(settings)
-    descriptor = _log_descriptor()
+    allow_open_files(settings)
+    descriptor = log_descriptor()
     sink = Sink(descriptor)
     log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
     try:
@@ -60,8 +60,8 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
 
 async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
     settings = loaded.settings
-    routes = _routes(settings)
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _say_bug(log, context))
+    routes = routes_of(settings)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: say_bug(log, context))
     rate = settings.log.anomaly_rate
     observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
     health = Health(observer.routes)
@@ -71,27 +71,27 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
     async with contextlib.AsyncExitStack() as at_exit:
         flight = Flight(settings.capture, observer.routes, log)
         at_exit.callback(flight.close)
-        given = _given_sockets(settings)
+        given = sockets_of_the_manager(settings)
         guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen, given=given)
-        signals = at_exit.enter_context(_signals())
+        signals = at_exit.enter_context(stop_signals())
 
         def use(new: Settings) -> None:
-            _allow_open_files(new)
+            allow_open_files(new)
             flight.set(new.capture)
-            adopt(new, _routes(new), guard, observer, log)
+            adopt(new, routes_of(new), guard, observer, log)
             show(new, guard, live)
 
-        reloader = Reloader(loaded, again, partial(_why_not, log), use, log, reloads, manager)
+        reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        await _resolve_agents(routes, log)
+        await resolve_agents(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
-        admin_address = await _open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
+        admin_address = await open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
         try:
             await guard.start()
         except ListenError as error:
             raise CannotRunError(error) from None
         show(settings, guard, live)
-        for beside in (_sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
+        for beside in (sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
         log.say(
@@ -132,16 +132,17 @@ async def _stop(
     return clean
 
 
-async def _why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
+async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
     """Return why a running guard cannot take ``new`` on, though they are valid."""
     try:
-        await _resolve_agents(_routes(new), log, known=[route.agent for route in running.routes])
+        await resolve_agents(routes_of(new), log, known=[route.agent for route in running.routes])
     except CannotRunError as error:
         return [str(error)]
     return []
 
 
-def _routes(settings: Settings) -> list[Route]:
+def routes_of(settings: Settings) -> list[Route]:
+    """Return what the network ring is told of the routes."""
     return [_route(settings, index) for index in range(len(settings.routes))]
 
 
@@ -158,10 +159,13 @@ def _route(settings: Settings, index: int) -> Route:
     )
 
 
-async def _resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
+async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
     """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
 
     Of several addresses one that resolves is enough to start; the others are said. Those in ``known`` are left out.
+
+    Raises:
+        CannotRunError: of a route's agents none has a name that resolves.
     """
     for index, route in enumerate(routes):
         if route.agent in known:
@@ -185,17 +189,26 @@ async def _unresolved(address: Address) -> str:
     return ""
 
 
-def _given_sockets(settings: Settings) -> dict[str, socket.socket]:
+def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:
+    """Return what the service manager has given this process, see ``given_sockets``.
+
+    Raises:
+        CannotRunError: there is one that nobody wants.
+    """
     try:
         return given_sockets(settings, os.environ)
     except NotWantedError as error:
         raise CannotRunError(error) from None
 
 
-async def _open_admin(
+async def open_admin(
     settings: Settings, given: socket.socket | None, admin: Admin, admin_open: contextlib.AsyncExitStack
 ) -> str | None:
-    """Serve the admin address, if there is one, until ``admin_open`` is closed; return where."""
+    """Serve the admin address, if there is one, until ``admin_open`` is closed; return where.
+
+    Raises:
+        CannotRunError: the address cannot be had.
+    """
     if settings.admin.listen is None:
         return None
     bound = await _bind_admin(settings.admin.listen, given, reuse_port=settings.share_listen)
@@ -214,7 +227,7 @@ async def _bind_admin(address: Address, given: socket.socket | None, *, reuse_po
 
 
 @contextlib.contextmanager
-def _signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
+def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
     """Queue SIGTERM and SIGINT as they come."""
     came: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -227,13 +240,14 @@ def _signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
             loop.remove_signal_handler(number)
 
 
-async def _sum_up(observer: GuardObserver) -> None:
+async def sum_up(observer: GuardObserver) -> None:
+    """Say every second what log lines were left out, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()
 
 
-def _log_descriptor() -> int:
+def log_descriptor() -> int:
     """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
     try:
         return os.dup(1)
@@ -241,14 +255,14 @@ def _log_descriptor() -> int:
         return os.open(os.devnull, os.O_WRONLY)
 
 
-def _say_bug(log: Log, context: dict[str, Any]) -> None:
+def say_bug(log: Log, context: dict[str, Any]) -> None:
     """Log what the event loop caught outside of any session."""
     log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
 
 
-def _allow_open_files(settings: Settings) -> None:
-    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions."""
-    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES
+def allow_open_files(settings: Settings, more: int = 0) -> None:
+    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions. ``more``: beside the usual."""
+    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

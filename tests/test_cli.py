@@ -44,7 +44,7 @@ WRONG_SETTINGS = [
     ("run --config action.yaml", "routes[0].policy.duplicate_ack: 'pass' (action.yaml:1): allowed: drop"),
     ("run --agent localhost", "routes[0].agent: 'localhost' (flag --agent): expected HOST:PORT, [v6]:PORT or unix:/path"),
     ("run --mode watch", "mode: 'watch' (flag --mode): allowed: enforce, observe"),
-    ("run --workers 0", "workers: 0 (flag --workers): this version runs one process only; allowed: 1"),
+    ("run --workers 1025", "workers: '1025' (flag --workers): expected a whole number from 0 to 1024"),
     ("run --workers two", "workers: 'two' (flag --workers): expected a whole number from 0 to 1024"),
     ("check --log-level loud", "log.level: 'loud' (flag --log-level): allowed: debug, info, warning, error"),
 ]

@@ -18,7 +18,7 @@ from spoe_guard.lab.engine import Engine
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.reload import SAID, Reloader
-from spoe_guard.serve import _why_not
+from spoe_guard.serve import why_not
 from spoe_guard.service_manager import ServiceManager
 from spoe_guard.settings import Loaded, Settings, load
 from spoe_guard.wire import frame
@@ -269,7 +269,7 @@ def test_an_agent_whose_name_does_not_resolve_keeps_the_settings(reloading):
 def test_an_agent_that_stays_is_not_looked_up_again():
     """A resolver that has gone is no reason to refuse what has nothing to do with it."""
     settings = load(None, {"SPOE_GUARD_ROUTES__0__AGENT": "agent.invalid:9000"}).settings
-    assert asyncio.run(_why_not(Log(Lines(), "json", "info"), settings, settings)) == []
+    assert asyncio.run(why_not(Log(Lines(), "json", "info"), settings, settings)) == []
 
 
 def test_environment_and_flags_come_before_the_file_as_they_did_at_the_start(reloading):

@@ -26,9 +26,12 @@ class Flight:
     """What a guard is given to be recorded: ``make_session`` and ``met``; ``close`` when it has stopped. Needs the running loop.
 
     Whether a session is recorded, and how much of it is kept, is settled when it begins; all else holds at once.
+    ``processes``: so many do so with the same settings. Each has its part of ``total_bytes``; the folder's bounds they keep
+    together.
     """
 
-    def __init__(self, settings: Capture, stats: Mapping[str, RouteStats], log: Log) -> None:
+    def __init__(self, settings: Capture, stats: Mapping[str, RouteStats], log: Log, processes: int = 1) -> None:
+        self._processes = processes
         self._stats = stats
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -51,7 +54,7 @@ class Flight:
         if settings.dir != before.dir and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
             self._log.say("warning", "capture_failed", dir=settings.dir, error="no folder, or it cannot be written to")
         folder = Folder(path, settings.files, settings.files_bytes, settings.payload)
-        how = (settings.session_bytes, settings.total_bytes, settings.severity, settings.rate)
+        how = (settings.session_bytes, settings.total_bytes // self._processes, settings.severity, settings.rate)
         if self._store is None or self._recorder is None:
             self._store = Store(folder, self._stats, self._say)
             self._recorder = Recorder(self._stats, self._store.submit, *how)

@@ -28,13 +28,12 @@ class RecordedSession:
     """The same calls as ``Session``, see there. ``sockets`` is filled in by the recorder as connections are made."""
 
     __slots__ = (
-        "_agents", "_due", "_haproxys", "_limit", "_most", "_over", "_receive", "_recorder", "_session", "anomaly",
-        "deadline", "number", "route", "sockets",
+        "_agents", "_due", "_haproxys", "_limit", "_most", "_over", "_recorder", "_session", "anomaly", "deadline",
+        "number", "route", "sockets",
     )  # fmt: skip
 
     def __init__(self, session: Session | ObservedSession, recorder: "Recorder", route: str, number: int) -> None:
         self._session = session
-        self._receive = session.receive
         self._recorder = recorder
         self._limit = recorder.session_bytes
         self._most = self._limit // PARTS  # of one read
@@ -50,7 +49,7 @@ class RecordedSession:
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """Bytes came from ``side``. The only step that is taken often."""
-        out = self._receive(side, data, now, link)
+        out = self._session.receive(side, data, now, link)
         size = len(data)
         if side is _AGENT:
             ring = self._agents
@@ -64,9 +63,7 @@ class RecordedSession:
         self.deadline = self._session.deadline
         if self.anomaly is not None and self._due < self.deadline:
             self.deadline = self._due
-        ring.entries.append((now, link, data, out.link))
-        ring.left -= size if size > LEAST_BYTES else LEAST_BYTES
-        if ring.left < 0:
+        if ring.add((now, link, data, out.link), link, size, size if size > LEAST_BYTES else LEAST_BYTES):
             self._roll(ring)
         return out
 
@@ -175,9 +172,7 @@ class RecordedSession:
         if out.to_haproxy is data:
             to_haproxy = read
         entry = Entry(now, link, read, out.link, to_agent, to_haproxy, len(data) - len(read), extra)
-        ring.entries.append(entry)
-        ring.left -= entry.size()
-        if ring.left < 0:
+        if ring.add(entry, link, len(read), entry.size()):
             self._roll(ring)
 
     def _roll(self, ring: Ring) -> None:

@@ -1,7 +1,6 @@
 """The last bytes of one direction of a session, kept by reference and within bounds."""
 
 from collections import deque
-from operator import itemgetter
 from typing import Final, NamedTuple
 
 from spoe_guard.capture.model import End
@@ -55,9 +54,19 @@ class Entry(NamedTuple):
         return max(LEAST_BYTES, size)
 
 
-_LINK: Final = itemgetter(1)
-_DATA: Final = itemgetter(2)
 Passed = tuple[float, int, bytes, int]  # the first four of an Entry: all of ``data`` went on as it came
+
+
+SEVERAL: Final = -1  # links, whose entries are in one part
+
+
+class Part(NamedTuple):
+    """What is let go of at once. ``size``: what it counts; ``read``: bytes read in it; ``link``: on which, or SEVERAL."""
+
+    size: int
+    read: int
+    link: int
+    entries: list[Entry | Passed]
 
 
 class Budget:
@@ -101,10 +110,12 @@ class _Hello:
 class Ring:
     """Entries of what ``side`` wrote: at most ``limit`` bytes, read or otherwise written, and the HELLOs.
 
-    ``entries`` is the newest part, to be appended to: then take what the entry counts off ``left``, and ``roll`` below 0.
+    ``entries`` is the newest part, with room for ``left`` bytes; ``add`` to it, and ``roll`` where that is said.
     """
 
-    __slots__ = ("_budget", "_capacity", "_closed", "_hellos", "_older", "_side", "entries", "left", "limit", "lost")
+    __slots__ = (
+        "_budget", "_capacity", "_closed", "_hellos", "_link", "_older", "_read", "_side", "entries", "left", "limit", "lost",
+    )  # fmt: skip
 
     def __init__(self, side: Side, limit: int, budget: Budget) -> None:
         self.limit = limit
@@ -113,20 +124,31 @@ class Ring:
         self._side = side
         self._budget = budget
         self._older = 0  # bytes of the parts that are closed
-        self._closed: deque[tuple[int, list[Entry | Passed]]] = deque()
+        self._closed: deque[Part] = deque()
+        self._read = 0
+        self._link = 0
         self._hellos: dict[int, _Hello] = {}
         self._capacity = self.left = min(FIRST_BYTES, limit // PARTS)
         budget.used += self._reserved()
+
+    def add(self, entry: Entry | Passed, link: int, read: int, size: int) -> bool:
+        """Append it, ``read`` on ``link`` and counting ``size``; return whether that is one too many."""
+        if link != self._link:
+            self._link = SEVERAL if self.entries else link
+        self.entries.append(entry)
+        self._read += read
+        self.left -= size
+        return self.left < 0
 
     def roll(self) -> None:
         """Begin a new part, with the entry that was one too many, and let go of the oldest until the bound holds."""
         last = self.entries.pop()
         size = _size(last)
+        read = len(last[2])
         self.left += size
-        part = self.limit // PARTS
-        self._close(max(size, part))
-        self.entries.append(last)
-        self.left -= size
+        self._read -= read
+        self._close(max(size, self.limit // PARTS))
+        self.add(last, last[1], read, size)
         if self._older + self._capacity > self.limit:
             self.shrink()
 
@@ -138,14 +160,14 @@ class Ring:
     def shrink(self) -> None:
         """Let go of the oldest parts until the bound holds."""
         while self._closed and self._older + self._capacity > self.limit:
-            size, entries = self._closed.popleft()
-            self._older -= size
-            self._budget.used -= size + len(entries) * ENTRY_BYTES
-            hello = self._hellos.get(0)
-            if hello is not None and not hello.open and not any(map(_LINK, entries)):  # as a rule; and much the quicker way
-                self.lost[0] = self.lost.get(0, 0) + sum(map(len, map(_DATA, entries)))
+            part = self._closed.popleft()
+            self._older -= part.size
+            self._budget.used -= part.size + len(part.entries) * ENTRY_BYTES
+            hello = self._hellos.get(part.link)
+            if hello is not None and not hello.open:  # as a rule; and much the quicker way
+                self.lost[part.link] = self.lost.get(part.link, 0) + part.read
             else:
-                self._lose(entries)
+                self._lose(part.entries)
 
     def _lose(self, entries: list[Entry | Passed]) -> None:
         """Keep the HELLOs of what is let go, and count the rest."""
@@ -159,7 +181,7 @@ class Ring:
         self._close(min(FIRST_BYTES, self.limit // PARTS))
         for entry in self.kept():
             self.lost[entry.link] = self.lost.get(entry.link, 0) + len(entry.data)
-        self._budget.used -= sum(size + len(entries) * ENTRY_BYTES for size, entries in self._closed)
+        self._budget.used -= sum(part.size + len(part.entries) * ENTRY_BYTES for part in self._closed)
         self._closed.clear()
         self._older = 0
         for hello in self._hellos.values():
@@ -174,7 +196,7 @@ class Ring:
         """Return what is kept, oldest first; each link's first entry behind what was lost says how much that was."""
         found = [entry for hello in self._hellos.values() for entry in hello.entries]
         lost = dict(self.lost)
-        for entries in (*(entries for _, entries in self._closed), self.entries):
+        for entries in (*(part.entries for part in self._closed), self.entries):
             for entry in map(self._whole, entries):
                 missing = lost.pop(entry.link, 0) if entry.data else 0
                 found.append(entry._replace(lost=entry.lost + missing))
@@ -196,9 +218,10 @@ class Ring:
         size = self._capacity - self.left
         self._budget.used += size + len(self.entries) * ENTRY_BYTES - self._reserved()
         if self.entries:
-            self._closed.append((size, self.entries))
+            self._closed.append(Part(size, self._read, self._link, self.entries))
             self._older += size
         self.entries = []
+        self._read = 0
         self._capacity = self.left = capacity
         self._budget.used += self._reserved()
 

@@ -1,10 +1,11 @@
 """Captures on disk: written by one thread, off the data path, into a folder that is kept within bounds."""
 
 import contextlib
+import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,21 +93,10 @@ class Store:
             parts.append(packet)
             time.sleep(_BREATH_S)
         data = b"".join(parts)
-        _rotate(folder, len(data))
         path = folder.path / _name(take)
-        part = path.with_name(path.name + _PART)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            finally:
-                os.close(descriptor)
-            part.rename(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        with _alone(folder.path):
+            _rotate(folder, len(data))
+            _write(path, data)
         return path, len(data)
 
 
@@ -118,6 +108,35 @@ def _rotate(folder: Folder, size: int) -> None:
     while there and (len(there) >= folder.files or total + size > folder.max_bytes):
         there.pop(0).unlink(missing_ok=True)
         total -= sizes.pop(0)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep out the other processes that write to ``folder``: each would see room for one more.
+
+    Without the right to list it, or a lock where it is, they go on: then there may be one too many for a while.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.callback(os.close, descriptor := os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + _PART)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _size(path: Path) -> int:

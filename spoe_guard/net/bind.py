@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -29,23 +31,44 @@ class ListenError(Exception):
         super().__init__(f"route {route.name}: cannot listen on {route.listen}: {what}")
 
 
+class Turn(Enum):
+    """Who accepts from a socket, where several processes have it."""
+
+    OWN = "own"
+    ALL = "all"
+    LAST = "last"  # it is another one's: what that one leaves lying
+
+
 class Bound:
     """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file.
 
-    ``given``: somebody else made it, wherever the route says to listen, and removes the file.
+    A file that is of ``Turn.ALL`` is left: it was made, and will be removed, by another process. ``socks``: ``sock``, and those
+    at the same address that ``bind`` reserved beside it. ``given``: somebody else made it, wherever the route says to listen,
+    and removes the file.
     """
 
-    def __init__(self, route: Route, sock: socket.socket, *, given: bool = False) -> None:
+    def __init__(
+        self,
+        route: Route,
+        sock: socket.socket,
+        turn: Turn = Turn.OWN,
+        beside: Sequence[socket.socket] = (),
+        *,
+        given: bool = False,
+    ) -> None:
         self.route = route
+        self.turn = turn
+        self.socks = (sock, *beside)
         self.sock = sock
         self.address = address_of(sock)
         self._made: tuple[int, int] | None = None  # which file a Unix socket is, so that another's is left alone
         if route.listen.path is not None and not given:
-            self._made = _identity(route.listen.path)
+            self._made = _identity(route.listen.path) if turn is Turn.OWN else None
 
     def close(self) -> None:
         """Stop listening."""
-        self.sock.close()
+        for sock in self.socks:
+            sock.close()
         path = self.route.listen.path
         if path is not None and self._made is not None and _identity(path) == self._made:
             with contextlib.suppress(OSError):
@@ -53,11 +76,12 @@ class Bound:
         self._made = None
 
 
-async def bind(route: Route, *, reuse_port: bool = False) -> Bound:
+async def bind(route: Route, *, reuse_port: bool = False, reserve: int = 0) -> Bound:
     """Listen where ``route`` says: a name at its first IPv4 address, as HAProxy does, ``[::]`` on IPv4 as well.
 
     ``reuse_port``: beside others of this user who say so too; the kernel deals connections out. A Unix socket knows no such
     thing.
+    ``reserve``: so many sockets, for as many processes to ``borrow``, that are not listened on yet; a Unix address has only one.
 
     Raises:
         ListenError: why not, and what to do.
@@ -69,10 +93,23 @@ async def bind(route: Route, *, reuse_port: bool = False) -> Bound:
     family, where = min(places, key=lambda place: place[0] == socket.AF_INET6)
     if family == socket.AF_UNIX:
         _make_way(route, str(where))
-    return _listen(route, family, where, reuse_port=reuse_port)
+    return _listen(route, family, where, reuse_port=reuse_port, reserve=reserve)
 
 
-def _listen(route: Route, family: int, where: Place, *, reuse_port: bool) -> Bound:
+def borrow(route: Route, socks: Sequence[socket.socket]) -> list[Bound]:
+    """Listen on what another process reserved: on this one's own, which comes first, and the others'.
+
+    So of a process that dies nothing is lost but what it had accepted: what is queued for it the others take.
+    """
+    for sock in socks:
+        sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
+        sock.listen(BACKLOG)
+    if route.listen.path is not None:
+        return [Bound(route, sock, Turn.ALL) for sock in socks]
+    return [Bound(route, sock, Turn.LAST if at else Turn.OWN) for at, sock in enumerate(socks)]
+
+
+def _listen(route: Route, family: int, where: Place, *, reuse_port: bool, reserve: int) -> Bound:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
@@ -81,11 +118,25 @@ def _listen(route: Route, family: int, where: Place, *, reuse_port: bool) -> Bou
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
+        if reserve:
+            return Bound(route, sock, beside=[] if family == socket.AF_UNIX else _beside(sock, reserve - 1))
         sock.listen(BACKLOG)
         return Bound(route, sock)
     except OSError as error:
         sock.close()
         raise ListenError(route, _remedy(error, route)) from error
+
+
+def _beside(sock: socket.socket, count: int) -> list[socket.socket]:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after bind, which a guard that listens there has refused
+    with contextlib.ExitStack() as on_error:
+        more = [on_error.enter_context(socket.socket(sock.family, socket.SOCK_STREAM)) for _ in range(count)]
+        for each in more:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            each.bind(sock.getsockname())
+        on_error.pop_all()
+    return more
 
 
 def _make_way(route: Route, path: str) -> None:

@@ -21,7 +21,7 @@ from spoe_guard.core.place import Place
 from spoe_guard.core.refusal import Refusals
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
-from spoe_guard.net.bind import Bound, bind
+from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.leg import Leg
 from spoe_guard.net.listener import Listener, peer_name
@@ -43,10 +43,11 @@ class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
     ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``given``: by
-    route name, sockets that listen already. ``addresses``: by route name, where it really listens, once started.
+    route name, sockets that listen already. ``lent``: by route name, sockets that several processes have, see ``bind.borrow``.
+    ``addresses``: by route name, where it really listens (with the port the kernel chose), once started.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it serves, by what, and where
         self,
         routes: Sequence[Route],
         observer: Observer,
@@ -55,10 +56,12 @@ class Guard:
         met: Met | None = None,
         reuse_port: bool = False,
         given: Mapping[str, socket.socket] | None = None,
+        lent: Mapping[str, Sequence[socket.socket]] | None = None,
     ) -> None:
         self._met = met
         self._reuse_port = reuse_port
         self._given = given or {}
+        self._lent = lent or {}
         self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps the one it was made with
         self.addresses: dict[str, Address] = {}
         self._observer = observer
@@ -90,17 +93,25 @@ class Guard:
         taken: list[Bound] = []
         try:
             for route in self._routes.values():
-                given = self._given.get(route.name)
-                taken.append(Bound(route, given, given=True) if given else await bind(route, reuse_port=self._reuse_port))
+                taken += await self._bind(route)
         except BaseException:
             for bound in taken:
                 bound.close()
             raise
         for bound in taken:
             self._listeners.append(Listener(bound, partial(self._accepted, bound.route.name)))
+            if bound.turn is Turn.LAST:  # at the same address as this one's own
+                continue
             self.addresses[bound.route.name] = bound.address
-            if self._reuse_port and bound.address.path is None:  # no other guard can listen on the same Unix socket
+            # No other guard can listen on the same Unix socket, but other processes of this one can.
+            if self._reuse_port and (bound.address.path is None or bound.turn is Turn.ALL):
                 self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route.name)))
+
+    async def _bind(self, route: Route) -> list[Bound]:
+        if lent := self._lent.get(route.name):
+            return borrow(route, lent)
+        given = self._given.get(route.name)
+        return [Bound(route, given, given=True) if given else await bind(route, reuse_port=self._reuse_port)]
 
     def route(self, name: str) -> Route:
         """Return what new sessions of that route are served by."""
@@ -135,11 +146,16 @@ class Guard:
         for guard in itertools.chain.from_iterable(self._next_guards.values()):
             guard.close()
 
-    def _end_sessions(self) -> None:
-        """Hand over what another guard takes, and end the rest."""
+    def take_no_more(self) -> None:
+        """Take no session of another guard from here on; several that stop together would pass theirs around."""
         for taker in self._takers:
             taker.close()
-        if self._takers:
+        self._takers.clear()
+
+    def _end_sessions(self) -> None:
+        """Hand over what another guard takes, and end the rest."""
+        self.take_no_more()
+        if self._reuse_port:
             self._next_guards = {name: next_guards(str(address)) for name, address in self.addresses.items()}
         loop = asyncio.get_running_loop()
         for relay in tuple(self._relays.values()):
@@ -151,7 +167,8 @@ class Guard:
     async def _pass_on(self, relay: Relay, guards: Sequence[NextGuard]) -> None:
         """Hand ``relay``'s connection over, or end it."""
         try:
-            if not await hand_over(relay, guards):
+            turn = relay.number % len(guards)  # they share the work, as they will the connections to come
+            if not await hand_over(relay, [*guards[turn:], *guards[:turn]]):
                 relay.drain()
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
             relay.broke(error)

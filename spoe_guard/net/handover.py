@@ -8,6 +8,7 @@ SO_REUSEPORT both have to run as the same user in the same network namespace).
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import secrets
 import socket
@@ -160,8 +161,8 @@ def next_guards(listen: str) -> list[NextGuard]:
 
 
 def _name(listen: str) -> str:
-    """Return how the names of their sockets begin."""
-    return f"\0spoe-guard/{listen}/"
+    """Return how the names of their sockets begin; a path may be as long as a name itself, and hold any character."""
+    return f"\0spoe-guard/{hashlib.sha256(listen.encode(errors='surrogateescape')).hexdigest()[:32]}/"
 
 
 def _packets() -> socket.socket:

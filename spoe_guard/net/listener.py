@@ -11,13 +11,17 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from spoe_guard.net.bind import BACKLOG, Bound
+from spoe_guard.net.bind import BACKLOG, Bound, Turn
 from spoe_guard.net.dial import Place, name
 
 # No descriptor or memory left: accepting again at once would spin, and would fail again.
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _EXHAUSTED_PAUSE_S: Final = 0.1
 _BATCH: Final = 64  # most connections accepted before the loop turns to others
+# On a socket that all processes accept from one at a time and a pause: all are woken, and who is first would take all.
+_TURN_S: Final = 0.001
+# For another process to accept what is on its socket; later it is being started again, or hangs.
+_PATIENCE_S: Final = 0.05
 
 
 class Listener:
@@ -44,21 +48,34 @@ class Listener:
 
     def _listen(self) -> None:
         self._pause = None
-        self._loop.add_reader(self._bound.sock, self._accept)
+        self._loop.add_reader(self._bound.sock, self._accept if self._bound.turn is not Turn.LAST else self._leave)
+
+    def _leave(self) -> None:
+        self._loop.remove_reader(self._bound.sock)
+        self._pause = self._loop.call_later(_PATIENCE_S, self._accept_what_is_left)
+
+    def _accept_what_is_left(self) -> None:
+        self._listen()
+        self._accept()
 
     def _accept(self) -> None:
-        for _ in range(_BATCH):
+        for _ in range(1 if self._bound.turn is Turn.ALL else _BATCH):
             try:
                 sock, peer = self._bound.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._loop.remove_reader(self._bound.sock)
-                    self._pause = self._loop.call_later(_EXHAUSTED_PAUSE_S, self._listen)
+                    self._wait(_EXHAUSTED_PAUSE_S)
                     return
                 continue  # that connection broke while it was queued; accept(2) says to go on
             self._take(sock, peer)
+            if self._bound.turn is Turn.ALL:
+                self._wait(_TURN_S)
+
+    def _wait(self, seconds: float) -> None:
+        self._loop.remove_reader(self._bound.sock)
+        self._pause = self._loop.call_later(seconds, self._listen)
 
     def _queued(self) -> list[tuple[socket.socket, Place]]:
         found: list[tuple[socket.socket, Place]] = []

@@ -16,11 +16,14 @@ Line = MutableMapping[str, Any]
 
 
 class Log:
-    """Says things on one sink at one level."""
+    """Says things on one sink at one level. ``worker``: which one this is, for every line, where there are several."""
 
-    def __init__(self, sink: Sink, form: Literal["json", "console"], level: str, *, colors: bool = False) -> None:
+    def __init__(
+        self, sink: Sink, form: Literal["json", "console"], level: str, *, colors: bool = False, worker: int | None = None
+    ) -> None:
         self._sink = sink
         self._colors = colors
+        self._worker = {} if worker is None else {"worker": worker}
         self.set(form, level)
 
     def set(self, form: Literal["json", "console"], level: str) -> None:
@@ -47,7 +50,7 @@ class Log:
 
     def say(self, level: str, event: str, **fields: object) -> bool:
         """Write one line; return False if the sink had no room for it. What the level filters counts as written."""
-        return getattr(self._logger, level)(event, **fields) is not False
+        return getattr(self._logger, level)(event, **self._worker, **fields) is not False
 
 
 class _SinkLogger:

@@ -177,13 +177,14 @@ class _OneFamily(Collector):
 
 
 class Exposition:
-    """What a scrape gets: the guard's metrics, and the process's (CPU, memory, open files)."""
+    """What a scrape gets: the guard's metrics, and the process's (CPU, memory, open files) unless ``process`` has better."""
 
     # Not OpenMetrics, which cannot hold a gauge agent_links beside a counter agent_links_total.
     CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, guard: GuardCollector) -> None:
-        self._collectors: tuple[Collector, ...] = (guard, ProcessCollector(registry=None), PlatformCollector(registry=None))
+    def __init__(self, guard: Collector, process: Collector | None = None) -> None:
+        process = process or ProcessCollector(registry=None)
+        self._collectors: tuple[Collector, ...] = (guard, process, PlatformCollector(registry=None))
 
     async def render(self) -> bytes:
         """Return the text format. Gives way to traffic after each family: the whole would be milliseconds with many routes."""

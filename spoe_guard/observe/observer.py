@@ -117,22 +117,22 @@ class GuardObserver:
             case DisconnectHeld():
                 stats.observe_hold(event.seconds)
             case AgentReady():
-                stats.agent_up, stats.agent_detail = True, ""
+                stats.agent_tried(self._clock(), up=True)
                 notes.healthcheck = event.healthcheck
             case LinkUp() | NotifiesRedispatched() | AgentUnreachable():
-                _seen_of_links(stats, event)
+                _seen_of_links(stats, event, self._clock())
             case SessionEnded():
                 stats.closed[event.by.value, event.reason.value] += 1
                 notes.ended = event
 
 
-def _seen_of_links(stats: RouteStats, event: LinkUp | NotifiesRedispatched | AgentUnreachable) -> None:
+def _seen_of_links(stats: RouteStats, event: LinkUp | NotifiesRedispatched | AgentUnreachable, now: float) -> None:
     match event:
         case LinkUp():
-            stats.agent_up, stats.agent_detail = True, ""
+            stats.agent_tried(now, up=True)
             stats.links_opened[event.reason.value,] += 1
         case NotifiesRedispatched():
             stats.redispatched[event.kind.value,] += event.count
         case AgentUnreachable():
-            stats.agent_up, stats.agent_detail = False, f"{event.reason.value}: {event.detail}"
+            stats.agent_tried(now, up=False, detail=f"{event.reason.value}: {event.detail}")
             stats.connect_failures[event.reason.value,] += 1

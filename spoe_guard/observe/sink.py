@@ -15,11 +15,13 @@ class Sink:
     """Lines are queued by ``write`` and written by one thread. What finds the queue full is left out.
 
     The queue is bounded in bytes, kept as two counts with one writer each, so that neither thread ever waits for the other.
+    ``shared``: other processes write there, too; what is written at once then is what a pipe takes in one piece (PIPE_BUF).
     """
 
-    def __init__(self, descriptor: int, *, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
+    def __init__(self, descriptor: int, *, max_waiting_bytes: int = MAX_WAITING_BYTES, shared: bool = False) -> None:
         self._descriptor = descriptor
         self._max_waiting_bytes = max_waiting_bytes
+        self._chunk_bytes = select.PIPE_BUF if shared else _CHUNK_BYTES
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._queued_bytes = 0  # written by the event loop only
         self._done_bytes = 0  # written by the thread only
@@ -42,22 +44,23 @@ class Sink:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (data := self._queue.get()) is not None:
-            chunk = [data]
-            size = len(data)
-            last = False
-            while size < _CHUNK_BYTES and not last:
-                try:
-                    more = self._queue.get_nowait()
-                except Empty:
-                    break
-                last = more is None
-                chunk += [more] if more is not None else []
-                size += len(more or b"")
+        line = self._queue.get()
+        while line is not None:
+            chunk, size = [line], len(line)
+            while (line := self._next()) and size + len(line) <= self._chunk_bytes:
+                chunk.append(line)
+                size += len(line)
             self._write_all(b"".join(chunk))
             self._done_bytes += size
-            if last:
-                return
+            if line == b"":
+                line = self._queue.get()
+
+    def _next(self) -> bytes | None:
+        """Return the next line, None at the end, or nothing at all (a line has its end) if none waits."""
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            return b""
 
     def _write_all(self, data: bytes) -> None:
         while data:

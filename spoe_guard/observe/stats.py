@@ -21,10 +21,14 @@ Labels = tuple[str, ...]
 
 
 class RouteStats:
-    """Counters by label values, which are all of closed sets. ``agent_up`` is None until the agent was dialled."""
+    """Counters by label values, which are all of closed sets. ``agent_up`` is None until the agent was dialled.
+
+    ``agent_tried_at``: when that was, monotonic seconds, which all processes of a machine share.
+    """
 
     __slots__ = (
         "agent_detail",
+        "agent_tried_at",
         "agent_up",
         "anomalies",
         "authored",
@@ -60,6 +64,7 @@ class RouteStats:
         self.hold_seconds = 0.0
         self.agent_up: bool | None = None
         self.agent_detail = ""  # of the last failure, for people
+        self.agent_tried_at = 0.0
         self.links = 0
         self.links_opened: Counter[Labels] = Counter({(reason.value,): 0 for reason in LinkReason})
         kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
@@ -69,9 +74,13 @@ class RouteStats:
         self.captures_dropped: Counter[Labels] = Counter({(reason,): 0 for reason in CAPTURE_DROPS})
         self.internal_errors = 0
 
-    def forget_agent(self) -> None:
+    def agent_tried(self, now: float, *, up: bool, detail: str = "") -> None:
+        """Note how the last try to reach the agent went."""
+        self.agent_up, self.agent_detail, self.agent_tried_at = up, detail, now
+
+    def forget_agent(self, now: float) -> None:
         """It is another one from now on, and nobody has dialled it."""
-        self.agent_up, self.agent_detail = None, ""
+        self.agent_up, self.agent_detail, self.agent_tried_at = None, "", now
 
     def observe_hold(self, seconds: float) -> None:
         """Count one AGENT-DISCONNECT that was held for ``seconds``."""

@@ -2,6 +2,7 @@
 
 from spoe_guard.settings.changes import changes, fixed
 from spoe_guard.settings.checks import hello_changes, warnings
+from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.layers import FLAGS
 from spoe_guard.settings.load import Loaded, load
 from spoe_guard.settings.model import LOG_LEVELS, Route, Settings
@@ -21,5 +22,6 @@ __all__ = [
     "hello_changes",
     "load",
     "session_config",
+    "usable_cores",
     "warnings",
 ]

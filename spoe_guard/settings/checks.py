@@ -6,6 +6,7 @@ from typing import Final
 from spoe_guard.core.address import Address
 from spoe_guard.core.anomalies import CATALOGUE
 from spoe_guard.core.hello import SPARE_BYTES
+from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.model import MAX_UINT32, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
@@ -16,8 +17,7 @@ Fault = tuple[str, object, str]  # dotted key, value, what is allowed
 
 
 def faults(settings: Settings) -> Iterator[Fault]:
-    """Yield what is wrong between keys, and what this version cannot do, in the order of the keys."""
-    yield from _not_yet(settings)
+    """Yield what is wrong between keys, in the order of the keys."""
     names: dict[str, int] = {}
     listeners: dict[Address, str] = {}
     for index, route in enumerate(settings.routes):
@@ -28,17 +28,14 @@ def faults(settings: Settings) -> Iterator[Fault]:
         for agent in route.agent:
             if _would_dial_itself(route.listen, agent):
                 yield f"routes[{index}].agent", str(agent), f"expected the agent's address: {route.listen} is the guard's own"
+        if settings.workers != 1 and "async" in route.hello.capabilities:
+            allowed = "expected no async unless workers is 1: an ACK that comes to another worker than its NOTIFY would be lost"
+            yield f"routes[{index}].hello.capabilities", ", ".join(route.hello.capabilities), allowed
         frame = (route.hello.max_frame_size or DEFAULT_MAX_FRAME_SIZE) + LENGTH_BYTES
         if route.limits.held_bytes < frame:
             yield f"routes[{index}].limits.held_bytes", route.limits.held_bytes, f"expected room for one frame: at least {frame}"
     if settings.admin.listen is not None:
         yield from _taken(listeners, "admin.listen", settings.admin.listen)
-
-
-def _not_yet(settings: Settings) -> Iterator[Fault]:
-    """Yield what later versions will do and this one cannot: said plainly rather than ignored."""
-    if settings.workers != 1:
-        yield "workers", settings.workers, "this version runs one process only; allowed: 1"
 
 
 def _taken(listeners: dict[Address, str], key: str, address: Address) -> Iterator[Fault]:
@@ -82,7 +79,7 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
 
 def warnings(settings: Settings) -> list[str]:
     """Return what is allowed but has no effect in this version, or not the one that may be hoped for."""
-    found = []
+    found = list(_about_workers(settings))
     for index, route in enumerate(settings.routes):
         found += [
             f"routes[{index}].policy.{anomaly.value}: no effect, this version does not look for it"
@@ -98,6 +95,17 @@ def warnings(settings: Settings) -> list[str]:
     if admin.listen is not None and admin.listen.path is None and admin.listen.host not in _LOOPBACKS and admin.payload == "full":
         found.append("admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs and ACKs with an anomaly carry")
     return found
+
+
+def _about_workers(settings: Settings) -> Iterator[str]:
+    """Yield what holds for each of several workers alone."""
+    if settings.workers == 1:
+        return
+    if not settings.workers:
+        yield f"workers: {usable_cores()} here, one for each core it may use"
+    yield "workers: limits.connections, log.anomaly_rate and capture.rate hold for each worker"
+    if settings.mode == "observe":
+        yield "workers: with async, an ACK on a connection of another worker is reported as unmatched_ack; it passes all the same"
 
 
 def _about_links(settings: Settings, route: Route) -> Iterator[str]:

@@ -84,8 +84,7 @@ def anomaly_row(note: Mapping[str, Any]) -> tuple[str, ...]:
 def anomaly_text(note: Mapping[str, Any]) -> str:
     """Return all there is to say of an anomaly."""
     detail = f" ({note['detail']})" if note["detail"] else ""
-    where = (
-        f"{note['at']}, session {note['session']}, {note['state']}, byte {note['offset']} of what the {note['side']} side sent"
-    )
+    who = f"worker {note['worker']}, session {note['session']}" if "worker" in note else f"session {note['session']}"
+    where = f"{note['at']}, {who}, {note['state']}, byte {note['offset']} of what the {note['side']} side sent"
     lines = [f"{note['sentence']}{detail}", *note["frame"], words.pairs(note["hex"]), where]
     return "\n".join(line for line in lines if line)

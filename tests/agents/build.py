@@ -16,7 +16,7 @@ from typing import Final
 from tests.agents.catalogue import CATALOGUE, HOME, SOURCES, Language, RealAgent
 from tests.peers import CACHE, ROOT
 
-GO: Final = (1, 21)  # what versions/*.mod ask for
+GO: Final = (1, 24)  # the newest that a go.mod of the tests asks for
 CARGO: Final = (1, 85)  # the first with Rust 2024
 SEARCH_PATH: Final = os.environ.get("PATH", os.defpath) + ":/usr/local/go/bin"
 UNPACKED_GO: Final = CACHE / "go"
@@ -50,8 +50,8 @@ def go() -> str:
     return str(UNPACKED_GO / "root/usr/bin/go")
 
 
-def go_build(home: Path, *arguments: str | Path, cwd: Path) -> None:
-    """Run ``go build`` in ``cwd``; what it downloads and keeps is under ``home``.
+def go_run(home: Path, *arguments: str | Path, cwd: Path) -> str:
+    """Run ``go`` in ``cwd`` and return what it printed; what it downloads and keeps is under ``home``.
 
     Raises:
         OSError: it cannot be done; the message is what Go said.
@@ -63,12 +63,12 @@ def go_build(home: Path, *arguments: str | Path, cwd: Path) -> None:
         "GOMODCACHE": str(home / "go/modules"),
         "GOTOOLCHAIN": "local",
     }
-    run(go(), "build", *arguments, cwd=cwd, env=env)
+    return run(go(), *arguments, cwd=cwd, env=env)
 
 
 def build_go(agent: RealAgent) -> None:
     versions = f"-modfile=versions/{agent.name}.mod"
-    go_build(HOME, versions, "-o", agent.program, f"./{agent.family}", cwd=SOURCES / "go")
+    go_run(HOME, "build", versions, "-o", agent.program, f"./{agent.family}", cwd=SOURCES / "go")
 
 
 def build_python(agent: RealAgent) -> None:

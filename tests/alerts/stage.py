@@ -81,6 +81,7 @@ EXPECTED = {
 @dataclass
 class Scene:
     prometheus: Prometheus
+    several: Guard  # it has two workers
     broken: Guard
     file: Path  # of its settings
 
@@ -109,6 +110,8 @@ def scene(folder: Path) -> Iterator[Scene]:
             settings = {
                 f"ROUTES__{at}__{key}": value for at, of in enumerate(routes.values()) for key, value in of.settings.items()
             }
+            if routes is OBSERVE:
+                settings["WORKERS"] = "2"
             mode = "observe" if routes is OBSERVE else "enforce"
             program = [sys.executable, "-c", PLANTED] if routes is BROKEN else None
             guard = Guard(folder / name, agents, mode=mode, settings=settings, program=program, config=file)
@@ -119,4 +122,4 @@ def scene(folder: Path) -> Iterator[Scene]:
                 stack.enter_context(guard)
             flows |= {int(guard.addresses[route].rpartition(":")[2]): watched.flow for route, watched in routes.items()}
         stack.enter_context(Traffic(flows))
-        yield Scene(stack.enter_context(Prometheus(folder, [guard.admin for guard in guards])), guards[-1], file)
+        yield Scene(stack.enter_context(Prometheus(folder, [guard.admin for guard in guards])), *guards[-2:], file)

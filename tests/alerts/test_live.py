@@ -1,6 +1,7 @@
 """A real Prometheus and real guards: every alert fires where its fault is, and every query of the dashboard has data."""
 
 import contextlib
+import os
 import re
 import signal
 
@@ -14,7 +15,6 @@ from tests.integration.haproxy import wait_until
 
 FIRE_S = 35.0
 RANGE_S = 30
-REFUSED = "SpoeGuardReloadRefused"
 LIVE_S = 120  # for one test: starting, and as long as every alert may take
 
 
@@ -75,16 +75,19 @@ def test_what_can_be_chosen_on_the_dashboard_are_the_guards_and_their_routes(liv
     assert len(values("instance")) == 3
 
 
+def report(live, name, guard):
+    """Wait for an alert about a guard, not one of its routes; return its name."""
+    wait_until(lambda: (name, guard.admin) in live.prometheus.firing(), f"{name} fires", FIRE_S)
+    return name
+
+
 @pytest.mark.timeout(LIVE_S)
-def test_settings_that_were_refused_are_reported(live):
+def test_settings_that_were_refused_a_worker_that_died_and_a_guard_that_is_gone_are_reported(live):
+    wait_until(lambda: live.prometheus.ask("query", query="spoe_guard_worker_restarts_total")["result"], "it was scraped", FIRE_S)
     live.file.write_text("workres: 2")
     live.broken.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: (REFUSED, live.broken.admin) in live.prometheus.firing(), "it is", FIRE_S)
-
-
-@pytest.mark.timeout(LIVE_S)
-def test_a_guard_that_is_gone_is_reported(live):
+    reported = {report(live, "SpoeGuardReloadRefused", live.broken)}
+    os.kill(live.several.lines("listening")[0]["workers"]["1"], signal.SIGKILL)
     live.broken.terminate()
-    down = ("SpoeGuardDown", live.broken.admin)
-    wait_until(lambda: down in live.prometheus.firing(), "it is", FIRE_S)
-    assert {name for name, _ in EXPECTED | {down}} | {REFUSED} == ALERTS.keys()
+    reported |= {report(live, "SpoeGuardWorkerDied", live.several), report(live, "SpoeGuardDown", live.broken)}
+    assert {name for name, _ in EXPECTED} | reported == ALERTS.keys()

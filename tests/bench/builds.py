@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.agents.build import go_build, run
+from tests.agents.build import go_run, run
 from tests.bench.process import environment
 from tests.peers import CACHE, ROOT
 
@@ -40,7 +40,7 @@ def build_go(folder: Path, target: Path, *packages: str) -> None:
         OSError: it cannot be done; the message is what Go said.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    go_build(HOME, "-o", f"{target}{os.sep}" if len(packages) > 1 else target, *packages, cwd=folder)
+    go_run(HOME, "build", "-o", f"{target}{os.sep}" if len(packages) > 1 else target, *packages, cwd=folder)
 
 
 def peers() -> None:

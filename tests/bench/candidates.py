@@ -144,11 +144,15 @@ def mitmproxy(place: Place) -> Running:
 
 
 class Guard(Running):
-    def __init__(self, place: Place, build: str, mode: str) -> None:
+    """``records``: with the flight recorder on, as it is by default but for the folder."""
+
+    def __init__(self, place: Place, build: str, mode: str, *, records: bool = False) -> None:
         found = builds.guard(build)
         assert found, build
         command, home = found
-        (config := place.folder / "guard.yaml").write_text(json.dumps({"routes": [{"limits": {"connections": 20000}}]}))
+        capture = {"dir": str(place.folder)} if records else {}
+        settings = {"routes": [{"limits": {"connections": 20000}}], "capture": capture}
+        (config := place.folder / "guard.yaml").write_text(json.dumps(settings))
         flags = ["--config", config, "--listen", "127.0.0.1:0", "--agent", place.agent, "--admin", "127.0.0.1:0", "--mode", mode]
         process = place.start([*command, "run", *flags, "--log-format", "json"], home)
         line = json.loads(process.said(r'(\{.*"event": ?"listening".*\})\n'))
@@ -204,5 +208,11 @@ CANDIDATES: Final = {
         f"guard-{build}-{mode}": Candidate(f"guard, {build}, {mode}", partial(Guard, build=build, mode=mode), _build(build))
         for build in ("compiled", "pure")
         for mode in ("enforce", "observe")
+    },
+    **{
+        f"guard-{build}-recorder": Candidate(
+            f"guard, {build}, enforce, recorder on", partial(Guard, build=build, mode="enforce", records=True), _build(build)
+        )
+        for build in ("compiled", "pure")
     },
 }

@@ -10,6 +10,7 @@ from tests.bench.figures import Spread
 ENFORCE: Final = "guard-compiled-enforce"
 OBSERVE: Final = "guard-compiled-observe"
 PURE: Final = "guard-pure-enforce"
+RECORDER: Final = "guard-compiled-recorder"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ CPU: Final = (
     Ratio(ENFORCE, "toxiproxy", 0.60),
     Ratio(PURE, "haproxy", 1.30, ("16x1",)),
     Ratio(OBSERVE, ENFORCE, 1.02),
+    Ratio(RECORDER, ENFORCE, 1.03),
 )
 ADDED: Final = 1.00  # p50 and p99 that the guard adds at half load, against what HAProxy adds
 

@@ -38,6 +38,16 @@ def test_where_no_folder_is_named_sessions_are_the_cores_own():
     assert asyncio.run(main()) is Session
 
 
+@pytest.mark.parametrize("processes", [1, 3])
+def test_several_processes_share_the_memory(tmp_path, processes):
+    async def main():
+        flight = Flight(Capture(dir=str(tmp_path), total_bytes=300_000), {}, Log(Lines(), "json", "info"), processes)
+        assert flight._recorder.budget.limit == 300_000 // processes
+        flight.close()
+
+    asyncio.run(main())
+
+
 class Lines:
     def __init__(self):
         self.lines = []

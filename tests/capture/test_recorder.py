@@ -22,9 +22,7 @@ PART = LIMIT // PARTS
 
 def put(ring, data, link=0, **more):
     entry = Entry(1.0, link, data, 0, to_agent=data, **more)
-    ring.entries.append(entry if more else (1.0, link, data, 0))
-    ring.left -= entry.size()
-    if ring.left < 0:
+    if ring.add(entry if more else (1.0, link, data, 0), link, len(data), entry.size()):
         ring.roll()
 
 
@@ -69,6 +67,20 @@ def test_what_was_lost_is_said_once_behind_the_hello(ring):
     [gap] = [entry for entry in kept if entry.lost]
     assert kept.index(gap) == 1
     assert gap.lost + read_bytes(ring) == len(hello()) + count * 100
+
+
+def test_what_was_lost_is_counted_for_the_link_it_came_on(ring):
+    sent = dict.fromkeys((0, 1, 2), 0)
+    for number in range(400):
+        link = 0 if number < 150 else number % 3 if number < 250 else 2
+        data = b"x" * (90 + number % 7) if sent[link] else hello()
+        put(ring, data, link)
+        sent[link] += len(data)
+    kept = dict.fromkeys(sent, 0)
+    for entry in ring.kept():
+        kept[entry.link] += len(entry.data)
+    assert all(ring.lost.values())
+    assert {link: kept[link] + ring.lost[link] for link in sent} == sent
 
 
 def test_many_small_reads_are_bounded_in_number(ring):

@@ -1,6 +1,7 @@
 """Captures on disk: within bounds, never half a file, and a disk that fails costs captures alone."""
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -69,6 +70,30 @@ def test_the_newest_so_many_files_stay(tmp_path, made, left):
     Kept(tmp_path, files=3).write(*takes(made))
     sessions = sorted(int(path.name.split("-")[4]) for path in tmp_path.iterdir())
     assert sessions == list(range(made - left + 1, made + 1))
+
+
+def test_room_is_made_while_no_other_process_writes(tmp_path, monkeypatch):
+    *first, last = takes(3)
+    Kept(tmp_path, files=3).write(*first)
+    waits, flock = threading.Event(), fcntl.flock
+    monkeypatch.setattr(store_module.fcntl, "flock", lambda *how: (waits.set(), flock(*how)))
+    kept = Kept(tmp_path, files=3)
+    others = os.open(tmp_path, os.O_RDONLY)
+    flock(others, fcntl.LOCK_EX)
+    assert kept.store.submit(last)
+    assert waits.wait(DEADLINE_S)
+    (tmp_path / "spoe-guard-20260101T000000.000000Z-default-1-runt_frame-1.pcapng").touch()  # of another process
+    os.close(others)
+    assert kept.store.close(DEADLINE_S)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_folder_that_knows_no_lock_is_written_to(tmp_path, monkeypatch):
+    def flock(*_how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(store_module.fcntl, "flock", flock)
+    assert Kept(tmp_path).write(*takes(1)).counts() == (1, {})
 
 
 def test_the_newest_so_many_bytes_stay(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 
 import pytest
@@ -172,3 +173,47 @@ async def test_two_routes_on_one_address(tmp_path):
     guard = Guard([listening(address, "one"), listening(address, "two")], Recorder(), FakeSession)
     with pytest.raises(ListenError, match=r"^route two: .*something listens there already"):
         await guard.start()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_reserved_address_takes_nobody_in_and_is_for_those_who_share_it_alone(count):
+    reserved = await bind(listening(), reserve=count)
+    assert len({sock.fileno() for sock in reserved.socks}) == count
+    assert {sock.getsockname()[1] for sock in reserved.socks} == {reserved.address.port}
+    assert reserved.address.port != 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", reserved.address.port))
+    bound = [await bind(listening(reserved.address), reuse_port=True) for _ in range(2)]
+    assert [each.address for each in bound] == [reserved.address] * 2
+    assert "something listens there already" in await refusal(reserved.address)
+    with pytest.raises(ListenError):
+        await bind(listening(reserved.address), reserve=2)
+    for each in (reserved, *bound):
+        each.close()
+    assert [sock.fileno() for sock in reserved.socks] == [-1] * count
+
+
+async def test_nothing_stays_half_reserved():
+    before = open_sockets()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with pytest.raises(ListenError, match="Too many open files"):
+            await bind(listening(), reserve=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_sockets() == before
+
+
+async def test_a_unix_socket_that_is_lent_is_its_owners_to_remove(tmp_path):
+    address = Address(path=str(tmp_path / "guard.sock"))
+    owner = await bind(listening(address), reserve=3)
+    assert owner.socks == (owner.sock,)
+    guard = Guard([listening(address)], Recorder(), FakeSession, lent={"default": [owner.sock.dup()]})
+    await guard.start()
+    await guard.drain()
+    assert len(list(tmp_path.iterdir())) == 1
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(address.path)
+    owner.close()
+    assert list(tmp_path.iterdir()) == []

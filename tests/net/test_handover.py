@@ -298,3 +298,14 @@ async def test_of_another_user_nothing_is_taken_and_to_one_nothing_is_given(monk
         giver.close()
     finally:
         held.close()
+
+
+async def test_a_path_as_long_as_may_be_can_be_handed_over():
+    listen = "/" + "x" * 106  # unix(7): 108 bytes, the zero behind it included
+    taker = Taker(listen, lambda _handed, _sock: None)
+    try:
+        [found] = next_guards(listen)
+        found.close()
+        assert next_guards(listen[:-1]) == []
+    finally:
+        taker.close()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from spoe_guard.observe.logs import MAX_TEXT, MAX_TRACEBACK
+from spoe_guard.observe.logs import MAX_TEXT, MAX_TRACEBACK, Log
 
 EVIL = "first\nsecond\r\x1b[31mred\x1b]0;title\x07 \u202egnp.exe \u2028 \x7f \x9b2J caf\xe9"
 TAMED = r"first\nsecond\r\x1b[31mred\x1b]0;title\x07 \u202egnp.exe \u2028 \x7f \x9b2J" + " caf\xe9"
@@ -31,6 +31,13 @@ def test_levels_below_the_chosen_one_are_left_out(lines, level):
         assert log.say(each, "draining")
     assert [line["level"] for line in lines.said] == levels[levels.index(level) :]
     assert [each for each in levels if log.enabled(each)] == levels[levels.index(level) :]
+
+
+def test_one_of_several_workers_says_so_on_every_line(lines):
+    Log(lines, "json", "info", worker=3).say("info", "listening", route="default")
+    assert lines.said[0]["worker"] == 3
+    lines.log().say("info", "listening")
+    assert "worker" not in lines.said[1]
 
 
 def test_a_sink_without_room_is_told(lines):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import time
 
 import pytest
@@ -76,6 +77,22 @@ def test_what_does_not_fit_is_refused_and_what_was_taken_comes_out_whole(pipe):
     assert not sink.close(0.05)  # nobody reads: it does not wait for ever
     assert pipe.read_lines(100) == [junk + b"%099d" % 0, *(b"%099d" % number for number in range(1, 100))]
     assert sink.close(5.0)
+
+
+def test_lines_of_processes_that_share_a_pipe_are_not_torn(pipe, monkeypatch):
+    """A pipe takes at most PIPE_BUF bytes in one piece; more may have another process's in between."""
+    wrote = []
+    write = os.write
+    monkeypatch.setattr("spoe_guard.observe.sink.os.write", lambda where, data: wrote.append(data) or write(where, data))
+    junk = pipe.fill()
+    wrote.clear()
+    sink = pipe.sink(shared=True)
+    lines = [b"x" * (select.PIPE_BUF // 2 - 1)] * 2 + [b"y"] + [b"z" * (select.PIPE_BUF // 2 - 1)] * 2
+    assert all(sink.write(line.decode()) for line in lines)
+    assert b"".join(pipe.read_lines(len(lines))) == junk + b"".join(lines)
+    assert sink.close(5.0)
+    assert max(map(len, wrote)) == select.PIPE_BUF
+    assert all(data.endswith(b"\n") for data in wrote)
 
 
 def test_a_full_descriptor_that_does_not_block_is_waited_for(pipe):

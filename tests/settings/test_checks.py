@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.anomalies import CATALOGUE
-from spoe_guard.settings import hello_changes, load, warnings
+from spoe_guard.settings import hello_changes, load, usable_cores, warnings
 
 
 def test_changes_of_hello_are_said(from_yaml):
@@ -114,3 +114,21 @@ def test_a_switch_is_true_or_false(problems, value):
     [said] = problems(f"share_listen: {value}")
     assert said.startswith("share_listen: ")
     assert said.endswith("expected true or false")
+
+
+@pytest.mark.parametrize("workers", [0, 2, 1024])
+def test_async_is_for_one_worker_alone(from_yaml, problems, workers):
+    route = "routes: [{hello: {capabilities: [pipelining, async]}}]"
+    assert from_yaml(f"workers: 1\n{route}").settings.workers == 1
+    [said] = problems(f"workers: {workers}\n{route}")
+    assert said.startswith("routes[0].hello.capabilities: 'pipelining, async' (FILE:2): expected no async unless workers is 1")
+    assert from_yaml(f"workers: {workers}").settings.workers == workers
+
+
+def test_what_holds_for_each_worker_alone_is_said(from_yaml):
+    each = "workers: limits.connections, log.anomaly_rate and capture.rate hold for each worker"
+    assert warnings(from_yaml("workers: 2").settings) == [each]
+    observed = warnings(from_yaml("workers: 2\nmode: observe").settings)
+    assert observed[0] == each
+    assert "unmatched_ack" in observed[1]
+    assert warnings(from_yaml("workers: 0").settings) == [f"workers: {usable_cores()} here, one for each core it may use", each]

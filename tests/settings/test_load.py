@@ -152,7 +152,8 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
         "routes[0].agent: 'localhost:1' (FILE:1)",
         "expected the agent's address: 0.0.0.0:1 is the guard's own",
     ),
-    ("more processes", "workers: 0", "workers: 0 (FILE:1)", "this version runs one process only; allowed: 1"),
+    ("fewer than no process", "workers: -1", "workers: '-1' (FILE:1)", "expected a whole number from 0 to 1024"),
+    ("more processes than may be", "workers: 1025", "workers: 1025 (FILE:1)", "expected a whole number from 0 to 1024"),
     (
         "itself as the second of its agents",
         "routes: [{listen: 0.0.0.0:1, agent: 'b:1, localhost:1'}]",

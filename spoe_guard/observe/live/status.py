@@ -56,7 +56,11 @@ class Live:
         """Sample every ``STEP_S`` seconds, until cancelled."""
         while True:
             await asyncio.sleep(STEP_S)
-            self.history.sample(self._clock())
+            await self.sample()
+
+    async def sample(self) -> None:
+        """Add a point to the history of each route."""
+        self.history.sample(self._clock())
 
     async def status(self) -> Status:
         """Return it all, as docs/live.md describes it. Gives way to traffic after each route."""

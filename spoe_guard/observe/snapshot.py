@@ -1,0 +1,67 @@
+"""The numbers of a route as plain JSON values, and their sum over several processes."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from spoe_guard.core.tally import Tally
+from spoe_guard.observe.stats import RouteStats
+
+Taken = dict[str, Any]
+
+# What each number is: every slot of RouteStats and of Tally stands in one of these.
+COUNTS: Final = ("captures_written", "connections", "suppressed", "internal_errors", "hold_seconds")
+NOW: Final = ("open", "links")  # true of a process that lives; gone with it
+BY_LABELS: Final = (
+    "closed",
+    "anomalies",
+    "captures_dropped",
+    "authored",
+    "disconnects",
+    "unanswered",
+    "connect_failures",
+    "links_opened",
+    "redispatched",
+)
+BUCKETS: Final = ("hold_buckets",)
+LAST_TRY: Final = ("agent_tried_at", "agent_up", "agent_detail")
+TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds")
+TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
+TALLY_BY_TYPE: Final = ("frames_to_agent", "frames_to_haproxy")
+TALLY_BUCKETS: Final = ("ack_buckets",)
+
+
+def take(stats: RouteStats) -> Taken:
+    """Return ``stats`` as JSON can carry it."""
+    plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS, *LAST_TRY)}
+    labelled = {name: list(getattr(stats, name).items()) for name in BY_LABELS}
+    tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW, *TALLY_BUCKETS)}
+    by_type = {name: list(getattr(stats.tally, name).items()) for name in TALLY_BY_TYPE}
+    return {**plain, **labelled, "tally": {**tally, **by_type}}
+
+
+def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> None:
+    """Add to ``stats`` what another process's numbers were; of one that is not ``alive`` only what it counted.
+
+    Whether the agent can be reached is what the last try of them all says, as it is in one process: the smallest would go on
+    saying no for as long as a worker that once failed has nothing to dial for.
+    """
+    _sum(stats, taken, (*COUNTS, *(NOW if alive else ())), BUCKETS)
+    for name in BY_LABELS:
+        counter = getattr(stats, name)
+        for labels, count in taken[name]:
+            counter[tuple(labels)] += count
+    _sum(stats.tally, taken["tally"], (*TALLY_COUNTS, *(TALLY_NOW if alive else ())), TALLY_BUCKETS)
+    for name in TALLY_BY_TYPE:
+        frames = getattr(stats.tally, name)
+        for type_, count in taken["tally"][name]:
+            frames[type_] = frames.get(type_, 0) + count
+    if taken["agent_up"] is not None and taken["agent_tried_at"] >= stats.agent_tried_at:
+        stats.agent_tried(taken["agent_tried_at"], up=taken["agent_up"], detail=taken["agent_detail"])
+
+
+def _sum(into: RouteStats | Tally, taken: Mapping[str, Any], numbers: tuple[str, ...], buckets: tuple[str, ...]) -> None:
+    for name in numbers:
+        setattr(into, name, getattr(into, name) + taken[name])
+    for name in buckets:
+        counts = getattr(into, name)
+        counts[:] = [mine + other for mine, other in zip(counts, taken[name], strict=True)]

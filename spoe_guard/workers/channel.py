@@ -1,0 +1,54 @@
+"""What a worker and its parent tell one another: one JSON object per line, over a socket pair.
+
+From the parent, first of all: settings, workers (how many), worker (its number), sockets (by route: descriptors, its own first).
+Then: ``{"ask": WHAT, "id": N}``, ``{"stop": "drain"}``, ``{"stop": "now"}``.
+From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N, "said": ...}``, and ``{"last": NUMBERS}``.
+"""
+
+import asyncio
+import json
+import socket
+from typing import Any, Final
+
+Message = dict[str, Any]
+
+MAX_BYTES: Final = 16 * 1024 * 1024  # of one line: the numbers of some thousand routes
+
+
+class Channel:
+    """One end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def on(cls, sock: socket.socket) -> "Channel":
+        """Speak on ``sock``, which is the channel's from now on."""
+        sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
+        return cls(*await asyncio.open_unix_connection(sock=sock, limit=MAX_BYTES))
+
+    def send(self, message: Message) -> None:
+        """Tell the other end; nothing where it is gone."""
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(message).encode() + b"\n")
+
+    async def flush(self) -> None:
+        """Wait until all of it is on its way."""
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            return
+
+    async def receive(self) -> Message | None:
+        """Return what the other end says next; None when it is gone."""
+        try:
+            line = await self._reader.readline()
+            message: Message | None = json.loads(line) if line.endswith(b"\n") else None
+        except (OSError, ValueError):
+            return None
+        return message
+
+    def close(self) -> None:
+        """Say no more."""
+        self._writer.close()

@@ -1,0 +1,74 @@
+"""Kubernetes and the Prometheus operator take every object, with no field they do not know."""
+
+import pytest
+
+from tests.deploy import strict
+from tests.deploy.bundle import CHART, Bundle, bundle, helm, template
+
+
+@pytest.mark.parametrize("version", strict.VERSIONS)
+def test_every_object_has_only_fields_that_exist_and_all_that_must_be(way: Bundle, version: str):
+    assert [said for document in way.documents if (said := strict.complaint(document, version))] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "wrong"),
+    [
+        ("Deployment", ("spec", "template", "spec", "initContainers", 0, "securityContext"), "readOnlyRootFileSystem"),
+        ("Deployment", ("spec", "template", "spec"), "terminationGracePeriod"),
+        ("NetworkPolicy", ("spec", "ingress", 1, "from", 0), "namespaceSelectors"),
+        ("ConfigMap", ("metadata",), "lables"),
+        ("PodMonitor", ("spec", "podMetricsEndpoints", 0), "relabeling"),
+        ("PodMonitor", ("spec",), "podMetricsEndpoint"),
+        ("PodMonitor", ("metadata",), "lables"),
+    ],
+)
+def test_a_misspelt_field_is_caught(kind, path, wrong, tmp_path):
+    document = bundle("sidecar", tmp_path).one(kind)
+    assert not strict.complaint(document, strict.VERSIONS[0])
+    inside = document
+    for key in path:
+        inside = inside[key]
+    inside[wrong] = {}
+    assert f"'{wrong}' was unexpected" in strict.complaint(document, strict.VERSIONS[0])
+
+
+def test_a_field_that_must_be_there_is_missed(tmp_path):
+    document = bundle("deployment", tmp_path).one("PodMonitor")
+    del document["spec"]["selector"]
+    assert strict.complaint(document, strict.VERSIONS[0]) == "PodMonitor: spec: 'selector' is a required property"
+
+
+@pytest.mark.parametrize("version", strict.VERSIONS)
+def test_helm_has_nothing_against_the_chart(version):
+    said = helm("lint", "--strict", "--kube-version", version, CHART)
+    assert "1 chart(s) linted, 0 chart(s) failed" in said
+    assert "WARNING" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"replica": 3}, "additional properties 'replica' not allowed"),
+        ({"networkPolicy": {"haproxy": []}}, "minItems"),
+        ({"networkPolicy": {"monitoring": [{}]}}, "minProperties"),
+        ({"config": {"admin": {"listen": "127.0.0.1:9464"}}}, "does not match pattern"),
+        ({"config": {"admin": {"listen": None}}}, "missing property 'listen'"),
+        ({"config": {"routes": [{"name": "a", "listen": "unix:/run/a", "agent": "b:1"}]}}, "does not match pattern"),
+        ({"config": {"routes": [{"name": "admin", "listen": "0.0.0.0:1", "agent": "b:1"}]}}, "'not' failed"),
+        ({"config": {"routes": [{"name": "a" * 16, "listen": "0.0.0.0:1", "agent": "b:1"}]}}, "maxLength: got 16, want 15"),
+        ({"config": {"routes": [{"name": "1", "listen": "0.0.0.0:1", "agent": "b:1"}]}}, "does not match pattern"),
+        ({"config": {"routes": [{"listen": "0.0.0.0:1", "agent": "b:1"}]}}, "missing property 'name'"),
+        ({"config": {"routes": []}}, "minItems"),
+    ],
+)
+def test_the_chart_refuses_values_that_would_make_no_guard_or_an_open_one(values, complaint, tmp_path):
+    with pytest.raises(AssertionError) as refused:
+        template(values, tmp_path)
+    assert complaint in str(refused.value)
+
+
+def test_a_port_name_may_be_as_long_as_kubernetes_has_it(tmp_path):
+    name = "a" * 15
+    made = template({"config": {"routes": [{"name": name, "listen": "0.0.0.0:1", "agent": "b:1"}]}}, tmp_path)
+    assert made.ports[name] == 1

@@ -1,0 +1,28 @@
+"""Guards with two workers, each ended with its test, and none of which says a word on its standard error."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.running import Running
+
+
+@pytest.fixture
+def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def start(agent: str = "127.0.0.1:9", *options: str, **named: Any) -> Running:
+        folder = tmp_path / str(len(running))
+        folder.mkdir()
+        running.append(Running(folder, agent, "--workers", "2", *options, **named))
+        return running[-1]
+
+    yield start
+    for guard in running:
+        guard.process.kill()
+        guard.process.wait()
+        assert guard.process.stderr
+        errors = guard.process.stderr.read()
+        guard.process.stderr.close()
+        assert errors == b""

@@ -1,0 +1,52 @@
+"""Workers that do one thing wrong: the smallest program that speaks their side of the channel."""
+
+from spoe_guard.observe import snapshot
+from spoe_guard.observe.stats import RouteStats
+
+PROLOGUE = """
+import json, os, socket, sys, time
+sock = socket.socket(fileno=int(sys.argv[1]))
+came = sock.makefile()
+given = json.loads(came.readline())
+def say(**message):
+    sock.sendall(json.dumps(message).encode() + b"\\n")
+def hear():
+    line = came.readline()
+    if not line:
+        sys.exit(3)
+    return json.loads(line)
+"""
+SERVES = """
+say(listening=True)
+while "ask" in (heard := hear()):
+    known = {"numbers": given["numbers"], "recent": given["recent"][str(given["worker"])]}
+    say(id=heard["id"], said=known.get(heard["ask"], [heard["ask"], given["worker"]]))
+say(last=given["numbers"])
+"""
+DIES_AT_ONCE = "sys.exit(7)"
+CANNOT = "say(failed='no room here'); sys.exit(1)"
+NEVER_LISTENS = "hear()"
+DIES_WHEN_IT_LISTENS = "say(listening=True); sys.exit(7)"
+FALLS_SILENT = """
+say(listening=True)
+heard = hear()
+say(id=heard["id"], said=given["numbers"])
+while True:
+    hear()
+"""
+DEAF = """
+say(listening=True)
+while True:
+    hear()
+"""
+
+
+def notes(worker: int, *seconds: float) -> list[dict[str, object]]:
+    """The anomalies a worker saw at those times, newest first."""
+    return [{"id": f"{worker}-{at}", "at": at, "worker": worker} for at in sorted(seconds, reverse=True)]
+
+
+def numbers(connections: int) -> dict[str, object]:
+    stats = RouteStats()
+    stats.connections = stats.open = connections
+    return {"routes": {"default": snapshot.take(stats)}, "process": {}}

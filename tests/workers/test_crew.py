@@ -1,0 +1,228 @@
+"""The crew and workers that fail it, as processes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spoe_guard.observe.health import Health
+from spoe_guard.workers.crew import Crew, StartError, Timing
+from spoe_guard.workers.life import Life, start
+from spoe_guard.workers.views import CrewExposition, CrewHealth, CrewLive
+from tests.observe.conftest import Lines
+from tests.workers import fakes
+
+WITHIN_S = 10.0
+QUICK = Timing(start=WITHIN_S, ask=0.5, every=0.05, silent=0.6)
+
+
+class Played:
+    """A crew of fakes: ``programs`` by number of start, the last one for all that come after."""
+
+    def __init__(self, count: int, *programs: str, timing: Timing = QUICK) -> None:
+        self.lines = Lines()
+        self.programs = list(programs)
+        self.starts: list[float] = []
+        self.lives: list[Life] = []
+        self.crew = Crew(count, self._spawn, ["default"], self.lines.log(), timing)
+
+    async def _spawn(self, number: int) -> Life:
+        self.starts.append(time.monotonic())
+        program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
+        told = {"numbers": fakes.numbers(10), "recent": {"1": fakes.notes(1, 1, 3), "2": fakes.notes(2, 2, 4)}}
+        self.lives.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
+        return self.lives[-1]
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines.said if line["event"] == event]
+
+    def pids_alive(self) -> list[int]:
+        return [life.process.pid for life in self.lives if Path(f"/proc/{life.process.pid}").exists()]
+
+
+def play(crew: Played, scene: Callable[[Played], Awaitable[None]]) -> Played:
+    async def main() -> None:
+        try:
+            await scene(crew)
+        finally:
+            await crew.crew.kill()
+
+    asyncio.run(main())
+    assert crew.pids_alive() == []
+    return crew
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("program", "why", "timing"),
+    [
+        (fakes.DIES_AT_ONCE, "worker 2: exit code 7", QUICK),
+        (fakes.CANNOT, "worker 2: no room here", QUICK),
+        ("os.kill(os.getpid(), 9)", "worker 2: killed by SIGKILL", QUICK),
+        (fakes.NEVER_LISTENS, "worker 2 does not listen after 0.3 s", Timing(start=0.3)),
+    ],
+)
+def test_a_worker_that_does_not_come_to_listen_ends_the_start_and_is_not_started_again(program, why, timing):
+    async def scene(played: Played) -> None:
+        with pytest.raises(StartError, match=f"^{why}$"):
+            await played.crew.start()
+
+    played = play(Played(2, fakes.SERVES, program, timing=timing), scene)
+    assert len(played.starts) == 2
+    assert played.lines.said == []
+
+
+def test_a_worker_that_keeps_dying_is_started_again_ever_more_slowly(monkeypatch):
+    monkeypatch.setattr("spoe_guard.workers.pause.LONGEST_S", 0.3)
+
+    async def scene(played: Played) -> None:
+        await played.crew.start()
+        await until(lambda: len(played.starts) == 6)
+
+    played = play(Played(2, fakes.SERVES, fakes.DIES_WHEN_IT_LISTENS), scene)
+    assert [line["again_in"] for line in played.said("worker_ended")][:4] == [0.1, 0.2, 0.3, 0.3]
+    gaps = [after - before for before, after in zip(played.starts[1:], played.starts[2:], strict=False)]
+    assert all(gap >= wanted for gap, wanted in zip(gaps, (0.1, 0.2, 0.3, 0.3), strict=True))
+    assert played.crew.restarts >= 4
+    ended = played.said("worker_ended")[0]
+    assert (ended["worker"], ended["how"], ended["level"]) == (2, "exit code 7", "warning")
+
+
+def test_one_that_cannot_be_started_again_is_tried_again():
+    async def scene(played: Played) -> None:
+        await played.crew.start()
+        await until(lambda: len(played.starts) == 4)
+        await until(lambda: played.said("worker_started"))
+
+    played = play(Played(1, fakes.DIES_WHEN_IT_LISTENS, fakes.CANNOT, fakes.DIES_AT_ONCE, fakes.SERVES), scene)
+    assert [line["how"] for line in played.said("worker_ended")] == ["exit code 7", "no room here", "exit code 7"]
+    assert played.said("worker_started")[0]["pid"] == played.lives[-1].process.pid
+
+
+def test_no_process_to_be_had_is_said_and_tried_again():
+    async def scene(played: Played) -> None:
+        spawn, failed = played.crew._spawn, []
+
+        async def fails_once(number: int) -> Life:
+            if not failed:
+                failed.append(number)
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            return await spawn(number)
+
+        await played.crew.start()
+        played.crew._spawn = fails_once
+        played.lives[0].process.kill()
+        await until(lambda: played.said("worker_started"))
+
+    played = play(Played(1, fakes.SERVES), scene)
+    assert [line["how"] for line in played.said("worker_ended")] == [
+        "killed by SIGKILL",
+        "cannot be started: Resource temporarily unavailable",
+    ]
+
+
+def test_a_worker_that_hangs_counts_with_what_it_said_last_makes_the_guard_unready_and_is_replaced():
+    async def scene(played: Played) -> None:
+        health = CrewHealth(played.crew)
+        health.listening = True
+        await played.crew.start()
+        await played.crew.refresh()
+        assert played.crew.books.routes["default"].connections == 20
+        await until(lambda: not health.ready()[0])
+        assert health.ready()[1].endswith("worker 2: no answer\nworkers: 1 of 2\n")
+        assert b"\nspoe_guard_workers 1.0\n" in await CrewExposition(played.crew, {}).render()
+        assert played.crew.books.routes["default"].connections == 20
+        await until(lambda: played.said("worker_started"))
+        await played.crew.refresh()
+        assert health.ready() == (True, "default: ready, the agent was not dialled yet\nworkers: 2 of 2\n")
+        assert played.crew.books.routes["default"].connections == 30
+        assert played.crew.books.routes["default"].open == 20
+
+    played = play(Played(2, fakes.SERVES, fakes.FALLS_SILENT, fakes.SERVES), scene)
+    assert [line["worker"] for line in played.said("worker_hung")] == [2]
+    assert played.said("worker_ended")[0]["sessions"] == 10
+
+
+def test_without_a_worker_the_guard_is_not_ready_and_with_some_it_is(monkeypatch):
+    monkeypatch.setattr("spoe_guard.workers.pause.SHORTEST_S", WITHIN_S)
+
+    async def scene(played: Played) -> None:
+        health: Health = CrewHealth(played.crew)
+        await played.crew.start()
+        assert health.ready() == (False, "not listening yet\n")
+        health.listening = True
+        for left in (1, 0):
+            played.lives[left].process.kill()
+            await until(lambda: len(played.crew.lives) == left)  # noqa: B023  awaited in this turn
+            assert health.ready() == (left > 0, f"default: ready, the agent was not dialled yet\nworkers: {left} of 2\n")
+        health.draining = True
+        assert health.ready() == (False, "draining: the guard is stopping\n")
+
+    play(Played(2, fakes.SERVES), scene)
+
+
+def test_workers_can_be_asked_for_anything_they_know():
+    async def scene(played: Played) -> None:
+        await played.crew.start()
+        assert await played.crew.ask("status") == {1: ["status", 1], 2: ["status", 2]}
+
+    play(Played(2, fakes.SERVES), scene)
+
+
+def test_the_live_page_is_of_all_workers_and_keeps_what_one_said_that_died(monkeypatch):
+    monkeypatch.setattr("spoe_guard.workers.pause.SHORTEST_S", WITHIN_S)
+
+    async def scene(played: Played) -> None:
+        live = CrewLive(played.crew, health := CrewHealth(played.crew), {"version": "1"}, "observe")
+        await played.crew.start()
+        assert (await live.status())["sentence"] == "Not listening yet."
+        health.listening = True
+        status, other = await asyncio.gather(live.status(), live.status())
+        assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert [note["id"] for note in other["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert status["guard"]["workers"] == {"count": 2, "well": 2, "restarts": 0}
+        assert (status["guard"]["mode"], status["level"], status["sentence"]) == ("observe", "ok", "All is well.")
+        assert status["routes"][0]["total"]["sessions"] == status["routes"][0]["now"]["sessions"] == 20
+        played.lives[1].process.kill()
+        await until(lambda: len(played.crew.lives) == 1)
+        status = await live.status()
+        assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert status["guard"]["workers"] == {"count": 2, "well": 1, "restarts": 0}
+        assert (status["level"], status["sentence"]) == ("attention", "1 of 2 workers answer.")
+        assert (status["routes"][0]["total"]["sessions"], status["routes"][0]["now"]["sessions"]) == (20, 10)
+
+    play(Played(2, fakes.SERVES), scene)
+
+
+def test_a_point_of_the_history_is_of_its_own_moment():
+    async def scene(played: Played) -> None:
+        live = CrewLive(played.crew, CrewHealth(played.crew), {})
+        await played.crew.start()
+        await live.sample()
+        assert list(live.history.of["default"].series["sessions"]) == [20]
+
+    play(Played(2, fakes.SERVES, timing=Timing(every=WITHIN_S)), scene)
+
+
+@pytest.mark.parametrize(("program", "counted"), [(fakes.SERVES, 10), (fakes.DEAF, 0)])
+def test_who_does_not_stop_in_time_is_killed(program, counted):
+    async def scene(played: Played) -> None:
+        await played.crew.start()
+        began = time.monotonic()
+        await played.crew.stop(0.3 if not counted else WITHIN_S)
+        assert (time.monotonic() - began >= 0.3) == (not counted)
+
+    slow = Timing(start=WITHIN_S, every=WITHIN_S)  # nobody was asked before: it counts what was said at the end
+    played = play(Played(1, program, timing=slow), scene)
+    played.crew.books.sum_up([])
+    assert played.crew.books.routes["default"].connections == counted
+    assert played.said("worker_ended") == []

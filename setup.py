@@ -19,6 +19,8 @@ from setuptools import Extension, setup
 HERE = Path(__file__).parent
 WISHES = ("auto", "require", "off")
 BUILDING = {"bdist_wheel", "build", "build_ext", "editable_wheel"}  # other commands only ask what the package is
+# One function may then be made part of another, and what is libpython's is called without a detour. Both gcc and clang know them.
+FASTER = ["-fvisibility=hidden", "-fno-plt"] if sys.platform == "linux" else []
 REMEDY = "a C compiler and Python's headers are needed (on Debian: gcc libc6-dev python3-dev)"
 
 
@@ -60,7 +62,10 @@ def extensions(scratch: Path) -> list[Extension]:
         sys.stderr.write(f"spoe-guard: not compiled, which makes it slower: {REMEDY}\n")
         return []
     options = [f"--cache-dir={scratch / 'mypy'}", *sources()]
-    return mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
+    made = mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
+    for extension in made:
+        extension.extra_compile_args = [*extension.extra_compile_args, *FASTER]  # they share one list
+    return made
 
 
 if __name__ == "__main__":

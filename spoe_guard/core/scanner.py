@@ -6,21 +6,27 @@ that is). It stops in front of the first thing that is not, which the readable p
 What was walked over may be forwarded as one slice.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from spoe_guard.core.ledger import Fate, Ledger
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire import actions, frame, messages
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _ANSWERED: Final = Fate.ANSWERED
 _NOTIFY_HEAD: Final = frame.NOTIFY_HEAD
 _ACK_HEAD: Final = frame.ACK_HEAD
 
 
-def scan_notifies(buf: bytes, pos: int, end: int, max_length: int, most: int, ledger: Ledger, tally: Tally, now: float) -> int:
+def scan_notifies(
+    buf: bytes, pos: "i64", end: "i64", max_length: "i64", most: int, ledger: Ledger, tally: Tally, now: float
+) -> "i64":
     """Open every ordinary NOTIFY from ``pos`` on, at most ``most`` open at a time; return where it stopped."""
     opened = ledger.open
-    before = len(opened)
+    before = size = len(opened)
+    since: Any = now  # one object for all of them
     while end - pos > frame.IDS_AT + 1:
         length = frame.length_at(buf, pos)
         after = pos + frame.LENGTH_BYTES + length
@@ -30,24 +36,27 @@ def scan_notifies(buf: bytes, pos: int, end: int, max_length: int, most: int, le
         if buf[pos + frame.LENGTH_BYTES : ids_at] != _NOTIFY_HEAD:
             break
         payload_at = frame.ids_end(buf, ids_at, after)
-        if payload_at < 0 or payload_at >= after or len(opened) >= most:
+        if payload_at < 0 or payload_at >= after or size >= most:
             break
         ids = buf[ids_at:payload_at]
-        if ids in opened or messages.check(buf, payload_at, after) != messages.OK:
+        if messages.check(buf, payload_at, after) != messages.OK:
             break
-        opened[ids] = now
+        opened.setdefault(ids, since)
+        if len(opened) == size:  # it is open already
+            break
+        size += 1
         pos = after
-    count = len(opened) - before
+    count = size - before
     if count:
         tally.frames_to_agent[frame.NOTIFY] += count
         tally.open_notifies += count
     return pos
 
 
-def scan_acks(buf: bytes, pos: int, end: int, max_length: int, ledger: Ledger, tally: Tally, now: float) -> int:
+def scan_acks(buf: bytes, pos: "i64", end: "i64", max_length: "i64", ledger: Ledger, tally: Tally, now: float) -> "i64":
     """Settle every ordinary ACK from ``pos`` on; return where it stopped."""
     opened = ledger.open
-    remember = ledger.past.remember
+    past = ledger.past
     before = len(opened)
     while end - pos > frame.IDS_AT + 1:
         length = frame.length_at(buf, pos)
@@ -65,7 +74,7 @@ def scan_acks(buf: bytes, pos: int, end: int, max_length: int, ledger: Ledger, t
         if since is None or actions.check(buf, payload_at, after) != actions.OK:
             break
         del opened[ids]
-        remember(ids, _ANSWERED)
+        past.remember(ids, _ANSWERED)
         tally.observe_ack(now - since)
         pos = after
     count = before - len(opened)

@@ -4,13 +4,12 @@ A plain object with integers: counting a frame must not cost a metric call. Ever
 not ordinary is an event instead.
 """
 
-from bisect import bisect_left
 from typing import Final
 
 from spoe_guard.wire import frame
 
 # Upper bounds in seconds of spoe_guard_notify_ack_seconds; what is above the last counts as +Inf.
-ACK_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+ACK_BUCKETS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 UNKNOWN_TYPE: Final = -1  # where frames of a type nobody may send are counted
 
@@ -49,6 +48,11 @@ class Tally:
 
     def observe_ack(self, seconds: float) -> None:
         """Count one NOTIFY/ACK pair that took ``seconds``."""
-        self.ack_buckets[bisect_left(ACK_BUCKETS, seconds)] += 1
+        at = 0
+        for bound in ACK_BUCKETS:  # most are below the first few
+            if seconds <= bound:
+                break
+            at += 1
+        self.ack_buckets[at] += 1
         self.ack_count += 1
         self.ack_seconds += seconds

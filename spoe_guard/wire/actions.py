@@ -3,9 +3,12 @@
 Source: SPOE.txt 3.2.7 (ACK), 3.4 (actions); HAProxy ``spoe_decode_action_set_var`` and ``spoe_decode_action_unset_var``.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spoe_guard.wire import typed_data
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 SET_VAR: Final = 1
 UNSET_VAR: Final = 2
@@ -47,7 +50,7 @@ class Action:
         self.raw = raw
 
 
-def skip_action(buf: bytes, pos: int, end: int) -> int:
+def skip_action(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return the position behind the action at ``pos``, or a negative fault (a bad boolean is not one here)."""
     if end - pos < 4:
         return typed_data.MALFORMED
@@ -69,7 +72,7 @@ def longest_name(scope: int) -> int:
     return _LONGEST[scope]
 
 
-def check(buf: bytes, pos: int, end: int) -> int:
+def check(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return ``OK`` for a list of one or more actions that HAProxy reads to the last byte as meant, else the negative fault.
 
     With more than one fault it is the first; ``reads`` tells whether the list can be read to its end all the same.
@@ -95,7 +98,7 @@ def reads(buf: bytes, pos: int, end: int) -> bool:
     return pos >= 0
 
 
-def bad_bool_at(buf: bytes, pos: int, after: int) -> int:
+def bad_bool_at(buf: bytes, pos: "i64", after: "i64") -> "i64":
     """Return where the SET-VAR at ``pos`` has a mis-written boolean, or -1.
 
     A value of one byte can only be NULL or BOOL; anything but a plain NULL, false or true is a boolean

@@ -3,7 +3,12 @@
 Source: SPOE.txt 3.1 (KV-LIST), 3.2.4 to 3.2.9.
 """
 
+from typing import TYPE_CHECKING
+
 from spoe_guard.wire import typed_data
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 
 class Pair:
@@ -21,7 +26,7 @@ class Pair:
         return f"<Pair {self.name!r} {self.type} {self.value!r}>"
 
 
-def skip_pair(buf: bytes, pos: int, end: int) -> int:
+def skip_pair(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return the position behind the name and value at ``pos``, or a negative fault."""
     after = typed_data.skip_string(buf, pos, end)
     return after if after < 0 else typed_data.skip_value(buf, after, end)

@@ -3,9 +3,12 @@
 Source: SPOE.txt 3.2.6 (NOTIFY), 3.1 (LIST-OF-MESSAGES).
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spoe_guard.wire import kv, typed_data
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 OK: Final = 0
 
@@ -20,7 +23,7 @@ class Message:
         self.args = args
 
 
-def check(buf: bytes, pos: int, end: int) -> int:
+def check(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return ``OK`` when the messages parse to the last byte, else the negative fault. No message at all is OK."""
     while pos < end:
         pos = skip_message(buf, pos, end)
@@ -29,14 +32,14 @@ def check(buf: bytes, pos: int, end: int) -> int:
     return OK
 
 
-def skip_message(buf: bytes, pos: int, end: int) -> int:
+def skip_message(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return the position behind the message at ``pos``, or a negative fault."""
     pos = typed_data.skip_string(buf, pos, end)
     if pos < 0:
         return pos
     if pos >= end:
         return typed_data.MALFORMED
-    count = buf[pos]
+    count: i64 = buf[pos]
     pos += 1
     while count > 0:
         pos = kv.skip_pair(buf, pos, end)

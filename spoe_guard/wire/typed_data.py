@@ -4,9 +4,12 @@ Source: SPOE.txt 3.1 (typed data); HAProxy include/haproxy/spoe-t.h, ``spop_data
 """
 
 import ipaddress
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from spoe_guard.wire import varint
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 NULL: Final = 0
 BOOL: Final = 1
@@ -29,7 +32,7 @@ MALFORMED: Final = -3  # in place of a position: a type nobody defines, or a val
 Value: TypeAlias = bool | int | bytes | ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
-def skip_string(buf: bytes, pos: int, end: int) -> int:
+def skip_string(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return the position behind the length-prefixed string at ``pos``.
 
     A negative result says why not: the varint's own fault, or ``varint.BAD`` for a length beyond
@@ -37,32 +40,42 @@ def skip_string(buf: bytes, pos: int, end: int) -> int:
     """
     if pos >= end:
         return varint.INCOMPLETE
-    first = buf[pos]
+    first: i64 = buf[pos]
     if first < 240:
         after = pos + 1 + first
-        return after if after <= end else varint.BAD
+        if after > end:  # statements throughout: of two kinds of number an expression with "else" makes an object
+            return varint.BAD
+        return after
     length, at = varint.decode(buf, pos, end)
     if at < 0:
         return at
-    return at + length if length <= end - at else varint.BAD
+    room: int = end - at  # ``length`` may be more than i64 takes
+    if length > room:
+        return varint.BAD
+    return at + length
 
 
-def skip_value(buf: bytes, pos: int, end: int) -> int:
+def skip_value(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return the position behind the typed value at ``pos``, or a negative fault."""
     if pos >= end:
         return MALFORMED
-    kind = buf[pos] & TYPE_MASK
+    kind: i64 = buf[pos]
+    kind &= TYPE_MASK
     if kind <= BOOL:
         return pos + 1
     if kind >= STR:
-        return skip_string(buf, pos + 1, end) if kind <= BIN else MALFORMED
+        if kind > BIN:
+            return MALFORMED
+        return skip_string(buf, pos + 1, end)
     if kind <= UINT64:
         return varint.skip(buf, pos + 1, end)
-    after = pos + (5 if kind == IPV4 else 17)
-    return after if after <= end else MALFORMED
+    after = pos + 5 if kind == IPV4 else pos + 17
+    if after > end:
+        return MALFORMED
+    return after
 
 
-def decode_string(buf: bytes, pos: int, end: int) -> tuple[bytes, int]:
+def decode_string(buf: bytes, pos: "i64", end: "i64") -> tuple[bytes, "i64"]:
     """Return (the string's bytes, position behind it), or (b"", a negative fault)."""
     after = skip_string(buf, pos, end)
     if after < 0:
@@ -71,7 +84,7 @@ def decode_string(buf: bytes, pos: int, end: int) -> tuple[bytes, int]:
     return buf[at:after], after
 
 
-def decode_value(buf: bytes, pos: int, end: int) -> tuple[Value, int]:
+def decode_value(buf: bytes, pos: "i64", end: "i64") -> tuple[Value, "i64"]:
     """Return (value, position behind it), or (None, a negative fault).
 
     Signed types come back signed, STR and BIN as bytes, addresses as ``ipaddress`` objects.

@@ -7,7 +7,10 @@ and the raw bytes of an id are as good a key as its value.
 Source: SPOE.txt 3.1; HAProxy include/haproxy/intops.h, ``encode_varint`` and ``decode_varint``.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 MAX_BYTES: Final = 10  # a 64-bit value never needs more; a longer one would wrap in C
 MAX_VALUE: Final = (1 << 64) - 1
@@ -35,7 +38,7 @@ def encode(value: int) -> bytes:
     return bytes(out)
 
 
-def decode(buf: bytes, pos: int, end: int) -> tuple[int, int]:
+def decode(buf: bytes, pos: "i64", end: "i64") -> tuple[int, "i64"]:
     """Return (value, position behind it), or (0, ``INCOMPLETE`` or ``BAD``)."""
     after = skip(buf, pos, end)
     if after < 0:
@@ -48,7 +51,7 @@ def decode(buf: bytes, pos: int, end: int) -> tuple[int, int]:
     return value, after
 
 
-def skip(buf: bytes, pos: int, end: int) -> int:
+def skip(buf: bytes, pos: "i64", end: "i64") -> "i64":
     """Return the position behind the integer at ``pos``, or ``INCOMPLETE`` or ``BAD``."""
     if pos >= end:
         return INCOMPLETE
@@ -59,12 +62,16 @@ def skip(buf: bytes, pos: int, end: int) -> int:
     while at < end and at < cap:
         if buf[at] < 128:
             at += 1
-            return BAD if at == cap and _wraps(buf, pos) else at
+            if at == cap and _wraps(buf, pos):
+                return BAD
+            return at
         at += 1
-    return INCOMPLETE if at < cap else BAD
+    if at < cap:
+        return INCOMPLETE
+    return BAD
 
 
-def _wraps(buf: bytes, pos: int) -> bool:
+def _wraps(buf: bytes, pos: "i64") -> bool:
     """Whether the ten bytes at ``pos`` stand for more than 64 bits (C would wrap, HAProxy commit bd03f0500)."""
     value = buf[pos]
     for i in range(1, MAX_BYTES):

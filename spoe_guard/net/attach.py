@@ -18,6 +18,7 @@ async def attach(leg: Leg, sock: socket.socket) -> None:
     try:
         if sock.family != socket.AF_UNIX:  # asyncio sets it only where the socket was made with IPPROTO_TCP, uvloop always
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        leg.sock = sock
         await loop.connect_accepted_socket(lambda: protocol, sock)
     except Exception:
         sock.close()

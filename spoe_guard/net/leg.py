@@ -29,6 +29,8 @@ DIALLING: Final = 2  # the session's first agent link is not there yet
 SELF_IS_FULL: Final = 4  # it does not read what its own frames make the guard answer
 HANDED_OVER: Final = 8  # the next guard is to read what comes
 
+_now: Final = monotonic  # compiled, a module's own name is found sooner than another one's
+
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
 
@@ -38,18 +40,22 @@ class Leg:
     ``link``: which agent link it is, by its number in the session; HAProxy's leg has 0 there.
     """
 
-    __slots__ = ("__weakref__", "_held", "close_by", "closing", "eof", "full", "link", "relay", "side", "transport")
+    __slots__ = (
+        "__weakref__", "_held", "_queues", "close_by", "closing", "eof", "full", "link", "relay", "side", "sock", "transport",
+    )  # fmt: skip
 
     def __init__(self, relay: "Relay", side: Side, link: int = 0) -> None:
         self.relay = relay
         self.side = side
         self.link = link
         self.transport: asyncio.Transport | None = None  # None before connection_made and after connection_lost
+        self.sock: socket.socket | None = None  # the transport's own, to send at once what need not be queued
         self.closing = False
         self.close_by = math.inf
         self.eof = False  # the peer will send nothing more
         self.full = False  # what is written to it does not get away fast enough
         self._held = 0
+        self._queues = False  # the transport was given something that may not be sent yet
 
     # What the event loop calls
 
@@ -68,7 +74,7 @@ class Leg:
         if self._held and self.transport is not None:
             self.transport.pause_reading()  # uvloop forgets a pause asked for in connection_made
         try:
-            relay.act(relay.session.receive(self.side, data, monotonic(), self.link))
+            relay.take(self, data, _now())
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
             relay.broke(error)
 
@@ -80,6 +86,7 @@ class Leg:
 
     def connection_lost(self, error: BaseException | None) -> None:
         """Tell the relay, and through it the session if it did not ask for this."""
+        self.sock = None
         if self.transport is not None:
             self.transport = None
             self.relay.lost(self, reset=error is not None)
@@ -112,8 +119,20 @@ class Leg:
         """Send ``data``; on a leg that is gone it is dropped."""
         if self.full:  # the other side stands still already, so this comes of the leg's own bytes
             self.hold(SELF_IS_FULL)
-        if self.transport is not None:
-            self.transport.write(data)
+        if self.transport is None:
+            return
+        if self.sock is not None and not self.closing and not (self._queues and self.unsent):
+            # The transport would do the same: what it asks itself on the way costs more than the rest of a write here.
+            try:
+                sent = self.sock.send(data)
+            except OSError:  # the peer does not read, or the connection broke: the transport sees the same
+                sent = 0
+            if sent == len(data):
+                self._queues = False
+                return
+            data = data[sent:]
+        self._queues = True
+        self.transport.write(data)
 
     def hold(self, why: int) -> None:
         """Stop reading from the peer until every reason is gone. Bytes may come all the same."""

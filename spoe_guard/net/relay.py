@@ -13,6 +13,7 @@ from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.core.place import Place
+from spoe_guard.core.session import Session
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
@@ -59,8 +60,26 @@ class Relay:
 
     # What the session asks for
 
+    def take(self, leg: Leg, data: bytes, now: float) -> None:
+        """Give the session what came on ``leg``, and act on the answer. The only step that is taken often."""
+        session = self.session
+        if isinstance(session, Session):  # the same as below, compiled: what is known to be one is called without a detour
+            out = session.receive(leg.side, data, now, leg.link)
+            deadline = session.deadline
+        else:
+            out = session.receive(leg.side, data, now, leg.link)
+            deadline = session.deadline
+        if deadline < self._armed:
+            self._arm()
+        self._carry_out(out)
+
     def act(self, out: Output) -> None:
-        """Do what one step of the session asks: write, dial, close, set the timer, report."""
+        """Do what one step of the session asks: set the timer, write, dial, close, report."""
+        if self.session.deadline < self._armed:
+            self._arm()
+        self._carry_out(out)
+
+    def _carry_out(self, out: Output) -> None:
         if out.to_haproxy:
             self.haproxy.write(out.to_haproxy)
         if out.to_agent:
@@ -75,8 +94,6 @@ class Relay:
             self._close_agent(out.link, out.close_agent)
         if out.more:
             self._act_on_links(out.more)
-        if self.session.deadline < self._armed:
-            self._arm()
         if out.events:
             self._report(out.events, out.foreign)
 

@@ -168,7 +168,9 @@ class ObservedSession:
         """Return an output with what the shadow observed, and nothing of what it wanted."""
         out = Output()
         out.foreign = shadow.foreign
-        events: list[Event] = [event for event in shadow.events if isinstance(event, _OBSERVATIONS)]
+        events: list[Event] = []
+        if shadow.events:
+            events = [event for event in shadow.events if isinstance(event, _OBSERVATIONS)]
         if shadow.dial:
             self._shadow_dials = True
             if self._connected:
@@ -179,7 +181,9 @@ class ObservedSession:
         if self._draining and not self._over and (now >= self._drain_by or not self._shadow.open_notifies):
             self._end(EndedBy.GUARD, EndReason.DRAIN)
             return self._close_both(out, now, Close.FLUSH, Close.FLUSH if self._connected else Close.ABORT)
-        self.deadline = min(self._shadow.deadline, self._connect_by, self._drain_by)
+        self.deadline = self._shadow.deadline  # compiled, min() would make objects of all three, at each read
+        self.deadline = min(self.deadline, self._connect_by)
+        self.deadline = min(self.deadline, self._drain_by)
         return out
 
     def _close_both(self, out: Output, now: float, haproxy: Close, agent: Close) -> Output:

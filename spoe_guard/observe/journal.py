@@ -87,11 +87,13 @@ class Journal:
     def anomaly(self, route: str, session: int, seen: AnomalySeen) -> None:
         """Say what a side got wrong and what was done, or in observe mode would have been done, about it."""
         level = "info" if seen.action is Action.PASS else "warning"
+        key = (route, "anomaly", seen.anomaly.value)
+        if not self._may_say(level, key):  # before the line is made: of a flood few are said
+            return
         sentence = CATALOGUE[seen.anomaly].sentence
-        self._say(
+        self._put(
             level,
-            "anomaly",
-            route,
+            key,
             session=session,
             side=seen.side.value,
             anomaly=seen.anomaly.value,
@@ -135,12 +137,23 @@ class Journal:
                 self._limit.leave_out((route, event, anomaly), count)
 
     def _say(self, level: str, event: str, route: str, **fields: object) -> None:
+        key = (route, event, "")
+        if self._may_say(level, key):
+            self._put(level, key, **fields)
+
+    def _may_say(self, level: str, key: _Kind) -> bool:
+        """Whether there is room for a line of this kind; where there is none it is counted."""
         if not self._log.enabled(level):
-            return
-        key = (route, event, str(fields.get("anomaly", "")))
-        if level != "debug" and not self._limit.allows(key):
-            self._stats[route].suppressed += 1
-        elif not self._log.say(level, event, route=route, **fields):
+            return False
+        if level == "debug" or self._limit.allows(key):
+            return True
+        self._stats[key[0]].suppressed += 1
+        return False
+
+    def _put(self, level: str, key: _Kind, **fields: object) -> None:
+        """Say a line there is room for; where the log does not take it, it is counted."""
+        route, event, _ = key
+        if not self._log.say(level, event, route=route, **fields):
             self._limit.leave_out(key)
             self._stats[route].suppressed += 1
 

@@ -17,6 +17,11 @@ class _Bucket:
         self.left_out = 0
         self.since = now
 
+    def leave_out(self, count: int, now: float) -> None:
+        if not self.left_out:
+            self.since = now
+        self.left_out += count
+
 
 class RateLimit(Generic[Key]):
     """One token bucket per key: ``lines`` at once, refilled at ``lines`` per ``period_s``. Keys must come from a closed set."""
@@ -42,16 +47,16 @@ class RateLimit(Generic[Key]):
         if bucket.tokens >= 1:
             bucket.tokens -= 1
             return True
-        self.leave_out(key)
+        bucket.leave_out(1, now)
         return False
 
     def leave_out(self, key: Key, count: int = 1) -> None:
         """Count what was left out for another reason."""
         now = self._clock()
-        bucket = self._buckets.setdefault(key, _Bucket(self._lines, now))
-        if not bucket.left_out:
-            bucket.since = now
-        bucket.left_out += count
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = _Bucket(self._lines, now)
+        bucket.leave_out(count, now)
 
     def summaries(self, *, all_of_them: bool = False) -> Iterator[tuple[Key, int, float]]:
         """Yield (key, how many were left out, over how many seconds) for what is due, and start counting anew."""

@@ -23,7 +23,7 @@ from spoe_guard.core.tally import Tally
 from spoe_guard.observe.journal import Journal, SessionNotes
 from spoe_guard.observe.live.recent import Payload, Recent
 from spoe_guard.observe.logs import Log
-from spoe_guard.observe.stats import RouteStats, status_label, type_name
+from spoe_guard.observe.stats import Labels, RouteStats, status_label, type_name
 
 
 class GuardObserver:
@@ -46,6 +46,8 @@ class GuardObserver:
         self.recent = Recent(clock, payload)
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
+        self._last: AnomalySeen | None = None
+        self._last_labels: Labels = ()
 
     def set(self, rate: tuple[int, float], payload: Payload) -> None:
         """Go by these lines per seconds, and this payload, from now on."""
@@ -102,11 +104,25 @@ class GuardObserver:
         self.routes[route].internal_errors += 1
         self.journal.internal_error(route, session, error)
 
+    def _labels(self, seen: AnomalySeen) -> Labels:
+        """Return what ``seen`` is counted under; in a flood the same as the one before, which is had for less."""
+        last = self._last
+        if (
+            last is None
+            or seen.anomaly is not last.anomaly
+            or seen.action is not last.action
+            or seen.side is not last.side
+            or seen.applied != last.applied
+        ):
+            applied = "true" if seen.applied else "false"
+            self._last_labels = seen.side.value, seen.anomaly.value, seen.action.value, applied
+            self._last = seen
+        return self._last_labels
+
     def _seen(self, stats: RouteStats, notes: SessionNotes, event: Event) -> None:
         match event:
             case AnomalySeen():
-                applied = "true" if event.applied else "false"
-                stats.anomalies[event.side.value, event.anomaly.value, event.action.value, applied] += 1
+                stats.anomalies[self._labels(event)] += 1
             case FrameAuthored():
                 stats.authored[event.direction.value, type_name(event.type), event.reason.value] += 1
             case DisconnectSeen():

@@ -181,7 +181,7 @@ class ObservedSession:
         if self._draining and not self._over and (now >= self._drain_by or not self._shadow.open_notifies):
             self._end(EndedBy.GUARD, EndReason.DRAIN)
             return self._close_both(out, now, Close.FLUSH, Close.FLUSH if self._connected else Close.ABORT)
-        self.deadline = self._shadow.deadline  # compiled, min() would make objects of all three, at each read
+        self.deadline = self._shadow.deadline  # two and two: compiled, min() of three makes objects of them, at each read
         self.deadline = min(self.deadline, self._connect_by)
         self.deadline = min(self.deadline, self._drain_by)
         return out

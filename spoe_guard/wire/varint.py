@@ -10,7 +10,7 @@ Source: SPOE.txt 3.1; HAProxy include/haproxy/intops.h, ``encode_varint`` and ``
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from mypy_extensions import i64
+    from mypy_extensions import i64  # an int of 64 bits: compiled, a position is then no object; else it is any int
 
 MAX_BYTES: Final = 10  # a 64-bit value never needs more; a longer one would wrap in C
 MAX_VALUE: Final = (1 << 64) - 1

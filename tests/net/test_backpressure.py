@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from spoe_guard.core.anomalies import Side
+from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.output import Close, Output
 from spoe_guard.net.dial import dial
 from spoe_guard.net.leg import HIGH_WATER
@@ -165,7 +166,7 @@ async def test_a_link_that_was_replaced_holds_nobody():
             out.dial = True
             return out
 
-    async with Stage(Replaces) as stage:
+    async with Stage(Replaces, config=SessionConfig(close_s=60.0)) as stage:
         haproxy, old = await stage.both()
         await haproxy.send(b"replace")
         new = await stage.agent()

@@ -3,15 +3,15 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+PYTHON := $(CURDIR)/$(BIN)/python
 JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
 # The tests without sockets and clocks.
 THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
-# Of the tests against real peers the compiled build has those below: what it does differently it does in wire and core.
-ON_BOTH := $(THOUGHT) $(addprefix tests/,net settings observe lab test_build.py test_cli.py test_run.py test_reload.py) \
-	$(addprefix tests/integration/,test_real_haproxy.py test_haproxy_survives.py test_dying_and_stopping.py test_foreign_acks.py)
+# The tests of what is not the guard itself.
+APART := $(addprefix tests/,bench deploy alerts/test_rules.py test_docs.py test_setup.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage reloads demo docs fmt image clean
@@ -39,20 +39,23 @@ builds: .cache/builds/.made ## the package without compiling and compiled, in .c
 .cache/builds/.made: .venv/.made .ci/builds setup.py $(shell find spoe_guard -name '*.py')
 	@.ci/builds
 
-# Conversations that are only thought through take all the CPU they get: nice, beside those with real peers and real time. With
-# ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
+# $(call played,ARGUMENTS,ARGUMENTS for those without sockets and clocks): they take all the CPU they get, so they run nice, beside
+# those with real peers and real time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a
+# file's tests share (an HAProxy) is made once.
+played = failed=0; status() { [ $$1 = $(if $(ARGS),5,0) ] || failed=$$1; }; \
+	nice $(PYTHON) -m pytest -rfE $(1) $(2) $(THOUGHT) $(ARGS) > .cache/thought.log 2>&1 & thought=$$!; \
+	$(PYTHON) -m pytest -m "not image" -rfE -n $(JOBS) --dist loadfile $(1) $(addprefix --ignore=,$(THOUGHT)) $(ARGS) || status $$?; \
+	wait $$thought || status $$?; cat .cache/thought.log; exit $$failed
+
 test: venv peers ## all tests but those of the container image
 	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals helm builds) || [ "$${CI:-}" != true ] # without them a test is skipped
 	@mkdir -p .cache
-	@export EXPECTED_BUILD=pure; failed=0; status() { [ $$1 = $(if $(ARGS),5,0) ] || failed=$$1; }; \
-	nice $(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 $(THOUGHT) $(ARGS) > .cache/thought.log 2>&1 & thought=$$!; \
-	$(BIN)/python -m pytest -m "not image" -n $(JOBS) --dist loadfile $(addprefix --ignore=,$(THOUGHT)) $(ARGS) || status $$?; \
-	wait $$thought || status $$?; cat .cache/thought.log; exit $$failed
+	@export EXPECTED_BUILD=pure; $(call played,,--cov --cov-report= --cov-fail-under=0)
 
-compiled: peers haproxies builds ## the tests on the compiled build: all of wire, core and net, and some with real peers
+compiled: peers haproxies agents builds ## the same tests on the compiled build, but for those in which the guard does not run
 	@.ci/tree
-	cd .cache/builds/tree && EXPECTED_BUILD=compiled SPOE_GUARD_CAPTURES="$${SPOE_GUARD_CAPTURES:-$(CURDIR)/../shared/captures}" \
-		PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -rfE -n $(JOBS) --dist loadfile $(ON_BOTH) $(ARGS)
+	@cd .cache/builds/tree && export EXPECTED_BUILD=compiled PYTHONPATH=. SPOE_GUARD_CAPTURES="$${SPOE_GUARD_CAPTURES:-$(CURDIR)/../shared/captures}"; \
+	$(call played,$(addprefix --ignore=,$(APART)))
 
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes
 	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)

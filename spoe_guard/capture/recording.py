@@ -36,7 +36,7 @@ class RecordedSession:
         self._session = session
         self._recorder = recorder
         self._limit = recorder.session_bytes
-        self._most = self._limit // PARTS  # of one read
+        self._most = self._limit // PARTS  # of one read that did not go on as it came: it may be there three times
         self._haproxys = Ring(Side.HAPROXY, self._limit, recorder.budget)
         self._agents = Ring(_AGENT, self._limit, recorder.budget)
         self._due = math.inf  # when the capture that an anomaly asked for is complete
@@ -57,7 +57,7 @@ class RecordedSession:
         else:
             ring = self._haproxys
             passed = out.to_agent is data and not out.to_haproxy
-        if not passed or out.events or out.more or size > self._most:
+        if not passed or out.events or out.more or size > self._limit:
             self._note(side, now, link, data, out)
             return out
         self.deadline = self._session.deadline

@@ -297,6 +297,19 @@ def test_a_session_that_gave_way_says_what_is_missing():
     assert first.lost == len(frames.agent_hello()) + sum(len(ack(notify_of(number))) for number in range(1, 6))
 
 
+@pytest.mark.parametrize(("beyond", "kept"), [(0, LIMIT), (1, PART)])
+def test_a_read_that_goes_on_as_it_came_is_kept_whole_up_to_the_bound(beyond, kept):
+    recorded = Recorded(session_bytes=LIMIT)
+    session = recorded.session()
+    more = len(notify(1, b"x" * LIMIT)) - LIMIT
+    read = notify(1, b"x" * (LIMIT + beyond - more))
+    assert len(read) == LIMIT + beyond
+    session.receive(H, read, 0.1)
+    [entry] = [entry for side, entry in session.entries() if side is H and len(entry.data) > 1000]
+    assert entry.data == read[-kept:]
+    assert entry.lost == len(read) - kept
+
+
 def test_a_read_beyond_the_bound_keeps_its_end():
     recorded = Recorded(session_bytes=LIMIT)
     session = recorded.session()

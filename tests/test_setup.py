@@ -3,6 +3,7 @@
 import importlib.util
 
 import pytest
+from setuptools import Extension
 
 from tests.peers import ROOT
 
@@ -19,7 +20,10 @@ def setup(monkeypatch):
     monkeypatch.delenv("SPOE_GUARD_COMPILE", raising=False)
     monkeypatch.setattr("sys.argv", ["setup.py", "bdist_wheel"])
     module = loaded()
-    monkeypatch.setattr(module, "mypycify", lambda options, **_: options[1:])
+    # One for each source; mypyc's own share one list of arguments, and that is what is not to be added to again and again.
+    shared = ["-O3"]
+    made = lambda options, **_: [Extension(path, [path], extra_compile_args=shared) for path in options[1:]]  # noqa: E731
+    monkeypatch.setattr(module, "mypycify", made)
     monkeypatch.setattr(module, "can_compile", lambda _: True)
     return module
 
@@ -33,7 +37,8 @@ def no_compiler(setup, monkeypatch):
 def test_a_wheel_is_compiled(setup, monkeypatch, tmp_path, wish):
     if wish:
         monkeypatch.setenv("SPOE_GUARD_COMPILE", wish)
-    assert "spoe_guard/core/scanner.py" in setup.extensions(tmp_path)
+    made = {extension.name: extension.extra_compile_args for extension in setup.extensions(tmp_path)}
+    assert made["spoe_guard/core/scanner.py"] == ["-O3", *setup.FASTER]
 
 
 @pytest.mark.parametrize(("wish", "command"), [("off", "bdist_wheel"), ("auto", "editable_wheel"), ("require", "dist_info")])

@@ -10,8 +10,8 @@ REQUESTS ?= 200
 
 # The tests without sockets and clocks.
 THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
-# The tests of what is not the guard itself.
-APART := $(addprefix tests/,bench deploy alerts/test_rules.py test_docs.py test_setup.py test_systemd.py)
+# The tests of what is not the guard itself, and of alerts, which break a guard from within.
+APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_docs.py test_setup.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage reloads demo docs fmt image clean
@@ -54,7 +54,7 @@ test: venv peers ## all tests but those of the container image
 
 compiled: peers haproxies agents builds ## the same tests on the compiled build, but for those in which the guard does not run
 	@.ci/tree
-	@cd .cache/builds/tree && export EXPECTED_BUILD=compiled PYTHONPATH=. SPOE_GUARD_CAPTURES="$${SPOE_GUARD_CAPTURES:-$(CURDIR)/../shared/captures}"; \
+	@cd .cache/builds/tree && export EXPECTED_BUILD=compiled PYTHONPATH=.; \
 	$(call played,$(addprefix --ignore=,$(APART)))
 
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes

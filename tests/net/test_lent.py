@@ -14,6 +14,7 @@ from tests.net.doubles import FakeSession, Recorder
 from tests.net.stage import LOCALHOST, Stage, until
 
 WITHIN_S = 10.0
+EARLY_S = 0.01  # uvloop's clock counts whole milliseconds, and its timers may ring early
 
 
 async def test_a_burst_on_a_socket_that_others_accept_from_is_taken_one_at_a_time(monkeypatch, tmp_path):
@@ -31,7 +32,7 @@ async def test_a_burst_on_a_socket_that_others_accept_from_is_taken_one_at_a_tim
             for each in waiting:
                 each.connect(str(tmp_path / "shared.sock"))
             await until(lambda: guard.sessions == 2)
-            assert time.monotonic() - began >= 0.2
+            assert time.monotonic() - began >= 0.2 - EARLY_S
             shared.accept()[0].close()  # the third is another's, in the meantime
             guard.abort_all()
             await guard.drain()
@@ -68,7 +69,7 @@ async def test_what_another_process_leaves_on_its_socket_is_taken_after_a_while(
         waiting = [queue(anothers) for _ in range(3)]
         anothers.accept()[0].close()
         await until(lambda: guard.sessions == 2)
-        assert time.monotonic() - began >= 0.2
+        assert time.monotonic() - began >= 0.2 - EARLY_S
         for each in waiting:
             each.close()
 

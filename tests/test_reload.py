@@ -1,6 +1,7 @@
 """SIGHUP: a running guard reads its settings again; new sessions get them, running ones and refused settings change nothing."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -209,9 +210,10 @@ def garble(guard: Reloading) -> None:
     """Say what is no SPOP, and wait until the guard has done with it."""
     with socket.create_connection(("127.0.0.1", guard.port()), timeout=5) as sock:
         sock.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
-        sock.shutdown(socket.SHUT_WR)
-        while sock.recv(4096):
-            pass
+        with contextlib.suppress(OSError):  # it may be reset, and as soon as that
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(4096):
+                pass
     until(lambda: guard.metric('connections_active{route="default"}') == 0)
 
 

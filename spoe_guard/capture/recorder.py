@@ -7,7 +7,7 @@ from typing import Final
 
 from spoe_guard.capture.model import Socket
 from spoe_guard.capture.recording import RecordedSession
-from spoe_guard.capture.ring import Budget, least_held
+from spoe_guard.capture.ring import MOST_LINKS, Budget, least_held
 from spoe_guard.capture.take import Take
 from spoe_guard.core.anomalies import SEVERITIES, Side, severity
 from spoe_guard.core.config import SessionConfig
@@ -76,7 +76,12 @@ class Recorder:
         session = self._sessions.get(number)
         if session is not None:
             here, there = _socket(transport.get_extra_info("sockname")), _socket(transport.get_extra_info("peername"))
-            session.sockets[side, link] = (there, here) if side is Side.HAPROXY else (here, there)
+            if side is Side.HAPROXY:
+                session.sockets[side, link] = (there, here)
+                return
+            session.sockets[side, link] = (here, there)
+            if len(session.sockets) > MOST_LINKS:
+                del session.sockets[next(known for known in session.sockets if known[0] is Side.AGENT)]
 
     # --- what recorded sessions ask ----------------------------------------------------------------------------------
 

@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from spoe_guard.capture.model import End
-from spoe_guard.capture.ring import LEAST_BYTES, PARTS, Entry, Extra, Ring
+from spoe_guard.capture.ring import HEAD_BYTES, PARTS, Entry, Extra, Ring, part_room
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import AnomalySeen, DialFailure, SessionEnded
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
+from spoe_guard.core.receiver import Receiver
 from spoe_guard.core.session import Session
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from spoe_guard.capture.recorder import Recorder
 
 AFTERWARDS_S: Final = 1.0  # how long is recorded behind an anomaly, unless the session ends or has no room before
@@ -24,19 +27,22 @@ _AGENT: Final = Side.AGENT
 _ENDS: Final = {Close.HALF: End.FIN, Close.FLUSH: End.FIN, Close.ABORT: End.RESET}
 
 
-class RecordedSession:
+class RecordedSession(Receiver):
     """The same calls as ``Session``, see there. ``sockets`` is filled in by the recorder as connections are made."""
 
     __slots__ = (
-        "_agents", "_due", "_haproxys", "_limit", "_most", "_over", "_recorder", "_session", "anomaly", "deadline",
+        "_agents", "_budget", "_due", "_haproxys", "_limit", "_most", "_over", "_recorder", "_session", "_small", "anomaly",
         "number", "route", "sockets",
     )  # fmt: skip
 
     def __init__(self, session: Session | ObservedSession, recorder: "Recorder", route: str, number: int) -> None:
+        super().__init__(session.deadline)
         self._session = session
         self._recorder = recorder
+        self._budget = recorder.budget
         self._limit = recorder.session_bytes
-        self._most = self._limit // PARTS  # of one read that did not go on as it came: it may be there three times
+        self._most = part_room(self._limit)  # of one read that did not go on as it came: it may be there three times
+        self._small: i64 = PARTS * self._most - HEAD_BYTES  # of one that did, to be copied; a longer one is referred to
         self._haproxys = Ring(Side.HAPROXY, self._limit, recorder.budget)
         self._agents = Ring(_AGENT, self._limit, recorder.budget)
         self._due = math.inf  # when the capture that an anomaly asked for is complete
@@ -45,26 +51,23 @@ class RecordedSession:
         self.route = route
         self.number = number
         self.sockets: dict[tuple[Side, int], Any] = {}
-        self.deadline = session.deadline
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """Bytes came from ``side``. The only step that is taken often."""
-        out = self._session.receive(side, data, now, link)
-        size = len(data)
-        if side is _AGENT:
-            ring = self._agents
-            passed = out.to_haproxy is data and not out.to_agent
-        else:
-            ring = self._haproxys
-            passed = out.to_agent is data and not out.to_haproxy
-        if not passed or out.events or out.more or size > self._limit:
+        session: Receiver = self._session
+        out = session.receive(side, data, now, link)
+        size: i64 = len(data)
+        if size > self._small or not _passed(side, data, out) or out.events or out.more:
             self._note(side, now, link, data, out)
             return out
-        self.deadline = self._session.deadline
+        self.deadline = session.deadline
         if self.anomaly is not None and self._due < self.deadline:
             self.deadline = self._due
-        if ring.add((now, link, data, out.link), link, size, size if size > LEAST_BYTES else LEAST_BYTES):
-            self._roll(ring)
+        ring = self._agents if side is _AGENT else self._haproxys
+        if ring.left >= size + HEAD_BYTES or self._has_room(ring, size + HEAD_BYTES):
+            ring.add(now, link if side is _AGENT else out.link, data)
+        else:
+            ring.miss(link, size)
         return out
 
     def start(self, now: float) -> Output:
@@ -167,25 +170,32 @@ class RecordedSession:
             return
         ring = self._agents if side is _AGENT else self._haproxys
         read, to_agent, to_haproxy = (part[-self._most :] for part in (data, out.to_agent, out.to_haproxy))
+        if _passed(side, data, out):
+            read = data[-self._limit :]
         if out.to_agent is data:
             to_agent = read
         if out.to_haproxy is data:
             to_haproxy = read
         entry = Entry(now, link, read, out.link, to_agent, to_haproxy, len(data) - len(read), extra)
-        if ring.add(entry, link, len(read), entry.size()):
-            self._roll(ring)
+        size = entry.size()
+        if ring.left >= size or self._has_room(ring, size):
+            ring.put(entry)
+            self._keep_bound()
+        else:
+            ring.miss(link, len(data))
 
-    def _roll(self, ring: Ring) -> None:
-        if self._over:
-            ring.entries.clear()
-            return
-        if self.anomaly is not None and ring.is_full():
+    def _has_room(self, ring: Ring, size: "i64") -> bool:
+        """Begin a new part; return whether there is room for so much in it."""
+        if self.anomaly is not None and ring.is_full(size):
             self._finish()  # what comes now would push out what led to the anomaly
-        ring.roll()
-        budget = self._recorder.budget
-        if budget.used > budget.limit:
+        ring.roll(size)
+        self._keep_bound()
+        return ring.left >= size
+
+    def _keep_bound(self) -> None:
+        if self._budget.used > self._budget.limit:
             self._recorder.make_room()
-            if budget.used > budget.limit:  # nobody else has as much
+            if self._budget.used > self._budget.limit:  # nobody else has as much
                 self.clear()
 
     def _finish(self) -> None:
@@ -201,9 +211,17 @@ class RecordedSession:
         if not self._over:
             self._finish()
             self._over = True
+            self._small = -1
             self._haproxys.end()
             self._agents.end()
             self._recorder.forget(self)
+
+
+def _passed(side: Side, data: bytes, out: Output) -> bool:
+    """Return whether all of a read went on as it came, and nothing else."""
+    if side is _AGENT:
+        return out.to_haproxy is data and not out.to_agent
+    return out.to_agent is data and not out.to_haproxy
 
 
 def _closed(out: Output) -> Iterable[tuple[bool, int, End]]:

@@ -1,22 +1,41 @@
-"""The last bytes of one direction of a session, kept by reference and within bounds."""
+"""The last bytes of one direction of a session, within bounds."""
 
-from collections import deque
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from librt.strings import BytesWriter, write_f64_le, write_i64_le
 
 from spoe_guard.capture.model import End
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import AnomalySeen
 from spoe_guard.core.output import LinkOutput
 from spoe_guard.wire import frame
+from spoe_guard.wire.frame import FrameType
 
-# What an entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+# In front of what was read: when, how many bytes, on which link (of the agent; of HAProxy: to which it went). mypyc writes it in
+# a few stores, and none of what was read stays an object: those that live long are cold when they go, which cost the most.
+_HEAD: Final = Struct("<dIi")
+HEAD_BYTES: Final = 16  # that many, as a number that the compiler knows
+_APART: Final = 0xFFFFFFFF  # bytes: it is the next of ``entries``
+_LINK: Final = 1 << 32  # the unit of the link, above how many bytes
+_HIGHEST: Final = 0x7FFFFFFF  # number of a link that fits there; the next is 0 again
+
+# What an Entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
 ENTRY_BYTES: Final = 256
-LEAST_BYTES: Final = 64  # what an entry counts towards its direction's bound at least, so that there is one on their number
-FIRST_BYTES: Final = 512  # of the first part: an idle session holds its HELLOs and no place for more
-PARTS: Final = 4  # a direction is let go of in so many parts: entry by entry, every read would pay for it
-# The HELLO of each connection is kept for good: without it nothing behind it can be judged. So many bytes of one, of so many.
+LEAST_BYTES: Final = 64  # what an Entry counts towards its direction's bound at least, so that there is one on their number
+PART_BYTES: Final = 512  # what a part costs beside its room: BytesWriter has 256 bytes in itself
+FIRST_BYTES: Final = 512  # room of the first part: an idle session holds its HELLOs and no place for more
+PARTS: Final = 4  # a direction is let go of in so many parts at least: read by read, every one would pay for it
+# The HELLO of a connection is kept longer than the rest: without it nothing behind it can be judged. So many bytes of one, of so
+# many links. Of so many it is known how much was read on them, and between whom. A session may see more: then of the newest.
 HELLO_BYTES: Final = 1024
 MOST_HELLOS: Final = 32
+MOST_LINKS: Final = 128
+_HELLOS: Final = (FrameType.HAPROXY_HELLO, FrameType.AGENT_HELLO)
 
 
 class Extra(NamedTuple):
@@ -54,33 +73,45 @@ class Entry(NamedTuple):
         return max(LEAST_BYTES, size)
 
 
-Passed = tuple[float, int, bytes, int]  # the first four of an Entry: all of ``data`` went on as it came
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+SEVERAL: Final = -1  # links, whose reads are in one part
 
 
-SEVERAL: Final = -1  # links, whose entries are in one part
+class Part:
+    """What is let go of at once.
 
+    ``room``: for so many bytes it was begun; ``size``: what it counts; ``link``: where all of it was read, or SEVERAL.
+    """
 
-class Part(NamedTuple):
-    """What is let go of at once. ``size``: what it counts; ``read``: bytes read in it; ``link``: on which, or SEVERAL."""
+    __slots__ = ("entries", "link", "records", "room", "size")
 
-    size: int
-    read: int
-    link: int
-    entries: list[Entry | Passed]
+    def __init__(self, room: "i64", size: "i64", link: "i64", records: BytesWriter, entries: list[Entry]) -> None:
+        self.room = room
+        self.size = size
+        self.link = link
+        self.records = records
+        self.entries = entries
+
+    def costs(self) -> "i64":
+        """Return what it counts towards the budget."""
+        entries: i64 = len(self.entries)
+        return PART_BYTES + self.size + entries * ENTRY_BYTES
 
 
 class Budget:
-    """Bytes that all sessions may keep together; ``used`` counts every entry with ``ENTRY_BYTES``."""
+    """Bytes that all sessions may keep together; ``used`` has each Entry with ``ENTRY_BYTES``, each part with ``PART_BYTES``."""
 
     __slots__ = ("limit", "used")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: "i64") -> None:
         self.limit = limit
-        self.used = 0
+        self.used: i64 = 0
 
 
 class _Hello:
-    """The first entries of a link, up to the end of its first frame."""
+    """The first entries of a link, up to the end of its first frame, which is to be a HELLO."""
 
     __slots__ = ("data", "entries", "open")
 
@@ -95,93 +126,102 @@ class _Hello:
         self.open, self.entries = False, []
         return size
 
-    def offer(self, entry: Entry) -> bool:
-        """Return whether ``entry`` is kept for good."""
-        if len(self.data) + len(entry.data) > HELLO_BYTES or entry.lost:
-            self.open = False
-            return False
+    def offer(self, entry: Entry) -> int:
+        """Return what it counts more, or less, towards the budget now that ``entry`` was looked at."""
+        data = self.data + entry.data
+        has_type = len(data) > frame.LENGTH_BYTES
+        if entry.lost or len(data) > HELLO_BYTES or (has_type and data[frame.LENGTH_BYTES] not in _HELLOS):
+            return -self.forget()
         self.entries.append(entry)
-        self.data += entry.data
-        if len(self.data) >= frame.LENGTH_BYTES:
-            self.open = len(self.data) < frame.LENGTH_BYTES + frame.length_at(self.data, 0)
-        return True
+        self.data = data
+        if has_type:
+            self.open = len(data) < frame.LENGTH_BYTES + frame.length_at(data, 0)
+        return entry.size() + ENTRY_BYTES
 
 
 class Ring:
-    """Entries of what ``side`` wrote: at most ``limit`` bytes, read or otherwise written, and the HELLOs.
+    """What ``side`` wrote: at most ``limit`` bytes, with the heads of reads, and the HELLOs.
 
-    ``entries`` is the newest part, with room for ``left`` bytes; ``add`` to it, and ``roll`` where that is said.
+    The newest part has room for ``left`` bytes: ``roll`` before there is more to ``add`` or ``put``.
     """
 
     __slots__ = (
-        "_budget", "_capacity", "_closed", "_hellos", "_link", "_older", "_read", "_side", "entries", "left", "limit", "lost",
+        "_budget", "_closed", "_entries", "_hellos", "_last", "_link", "_older", "_part", "_read", "_reads", "_records",
+        "_room", "_several", "left", "limit",
     )  # fmt: skip
 
-    def __init__(self, side: Side, limit: int, budget: Budget) -> None:
+    def __init__(self, side: Side, limit: "i64", budget: Budget) -> None:
+        self._records = BytesWriter()
+        self._part: i64 = part_room(limit)
+        self._room: i64 = min(FIRST_BYTES, self._part)
+        self.left = self._room
+        self._last: i64 = 0  # the link of the last read
+        self._link: i64 = 0  # of all in the newest part, or SEVERAL
+        self._read: i64 = 0  # bytes read on ``_last`` since another one had its turn
+        self._several = side is Side.AGENT  # HAProxy has one connection
+        self._entries: list[Entry] = []
         self.limit = limit
-        self.entries: list[Entry | Passed] = []
-        self.lost: dict[int, int] = {}  # bytes read that are no longer there, by link
-        self._side = side
+        self._reads: dict[int, int] = {}  # by link, before that
         self._budget = budget
-        self._older = 0  # bytes of the parts that are closed
-        self._closed: deque[Part] = deque()
-        self._read = 0
-        self._link = 0
+        self._older: i64 = 0  # bytes of the parts that are closed
+        self._closed: list[Part] = []
         self._hellos: dict[int, _Hello] = {}
-        self._capacity = self.left = min(FIRST_BYTES, limit // PARTS)
-        budget.used += self._reserved()
+        budget.used += PART_BYTES + self._room
 
-    def add(self, entry: Entry | Passed, link: int, read: int, size: int) -> bool:
-        """Append it, ``read`` on ``link`` and counting ``size``; return whether that is one too many."""
-        if link != self._link:
-            self._link = SEVERAL if self.entries else link
-        self.entries.append(entry)
-        self._read += read
-        self.left -= size
-        return self.left < 0
+    def add(self, now: float, link: "i64", data: bytes) -> None:
+        """Keep a read that went on as it came, from the agent's ``link`` or to it."""
+        size: i64 = len(data)
+        self._head(now, link, size)
+        self._records.write(data)
+        self._read += size
+        self.left -= size + HEAD_BYTES
 
-    def roll(self) -> None:
-        """Begin a new part, with the entry that was one too many, and let go of the oldest until the bound holds."""
-        last = self.entries.pop()
-        size = _size(last)
-        read = len(last[2])
-        self.left += size
-        self._read -= read
-        self._close(max(size, self.limit // PARTS))
-        self.add(last, last[1], read, size)
-        if self._older + self._capacity > self.limit:
-            self.shrink()
+    def put(self, entry: Entry) -> None:
+        """Keep a step that is more than that."""
+        self._head(entry.now, entry.link, _APART)
+        self._entries.append(entry)
+        self._budget.used += ENTRY_BYTES
+        self._read += len(entry.data)
+        self.left -= entry.size()
 
-    def is_full(self) -> bool:
-        """Whether to roll, now that there is an entry too many, is to let go of something."""
-        last = _size(self.entries[-1])
-        return self._older + self._capacity - self.left - last + max(last, self.limit // PARTS) > self.limit
+    def miss(self, link: int, read: int) -> None:
+        """Count ``read`` bytes for which there is no room."""
+        self._reads[link] = self._reads.pop(link, 0) + read
+        forget_oldest(self._reads, MOST_LINKS)
 
-    def shrink(self) -> None:
-        """Let go of the oldest parts until the bound holds."""
-        while self._closed and self._older + self._capacity > self.limit:
-            part = self._closed.popleft()
+    def roll(self, size: "i64") -> None:
+        """Begin a new part, with room for ``size`` bytes at least, and let go of the oldest until the bound holds."""
+        room = self._room_for(size)
+        self._put_by(room)
+        gone = self.shrink()
+        if gone is not None and gone.room == room:  # its memory is used again
+            gone.records.truncate(0)
+            self._records = gone.records
+        else:
+            self._records = BytesWriter()
+
+    def is_full(self, size: "i64") -> bool:
+        """Whether to roll for ``size`` bytes is to let go of something."""
+        return self._older + self._room - self.left + self._room_for(size) > self.limit
+
+    def shrink(self) -> Part | None:
+        """Let go of the oldest parts until the bound holds; return the last of them."""
+        part = None
+        while self._closed and self._older + self._room > self.limit:
+            part = self._closed.pop(0)
             self._older -= part.size
-            self._budget.used -= part.size + len(part.entries) * ENTRY_BYTES
+            self._budget.used -= part.costs()
             hello = self._hellos.get(part.link)
-            if hello is not None and not hello.open:  # as a rule; and much the quicker way
-                self.lost[part.link] = self.lost.get(part.link, 0) + part.read
-            else:
-                self._lose(part.entries)
-
-    def _lose(self, entries: list[Entry | Passed]) -> None:
-        """Keep the HELLOs of what is let go, and count the rest."""
-        for entry in entries:
-            hello = self._hellos.get(entry[1])
-            if (hello is not None and not hello.open) or not self._keep(hello, self._whole(entry)):
-                self.lost[entry[1]] = self.lost.get(entry[1], 0) + len(entry[2])
+            if hello is None or hello.open:  # as a rule it is neither, and nothing of the part is to be looked at
+                self._keep_hellos(part)
+        return part
 
     def clear(self) -> None:
         """Let go of everything; what comes next is kept again."""
-        self._close(min(FIRST_BYTES, self.limit // PARTS))
-        for entry in self.kept():
-            self.lost[entry.link] = self.lost.get(entry.link, 0) + len(entry.data)
-        self._budget.used -= sum(part.size + len(part.entries) * ENTRY_BYTES for part in self._closed)
+        self._put_by(min(FIRST_BYTES, self._part))
+        self._records = BytesWriter()
+        for part in self._closed:
+            self._budget.used -= part.costs()
         self._closed.clear()
         self._older = 0
         for hello in self._hellos.values():
@@ -190,60 +230,100 @@ class Ring:
     def end(self) -> None:
         """Let go of everything for good."""
         self.clear()
-        self._budget.used -= self._reserved()
+        self._budget.used -= PART_BYTES + self._room
 
     def kept(self) -> list[Entry]:
         """Return what is kept, oldest first; each link's first entry behind what was lost says how much that was."""
-        found = [entry for hello in self._hellos.values() for entry in hello.entries]
-        lost = dict(self.lost)
-        for entries in (*(part.entries for part in self._closed), self.entries):
-            for entry in map(self._whole, entries):
-                missing = lost.pop(entry.link, 0) if entry.data else 0
-                found.append(entry._replace(lost=entry.lost + missing))
-        return found
+        hellos = [entry for hello in self._hellos.values() for entry in hello.entries]
+        found = [entry for part in (*self._closed, self._newest()) for entry in self._told(part)]
+        lost = self._reads | {self._last: self._reads.get(self._last, 0) + self._read}
+        for entry in (*hellos, *found):
+            lost[entry.link] = lost.get(entry.link, 0) - len(entry.data)
+        for number, entry in enumerate(found):
+            if entry.data and lost.get(entry.link, 0) > 0:
+                found[number] = entry._replace(lost=entry.lost + lost.pop(entry.link))
+        return hellos + found
 
-    def _whole(self, entry: Entry | Passed) -> Entry:
-        if isinstance(entry, Entry):
-            return entry
-        now, link, data, out_link = entry
-        to_agent, to_haproxy = (b"", data) if self._side is Side.AGENT else (data, b"")
-        return Entry(now, link, data, out_link, to_agent, to_haproxy)
+    def _head(self, now: float, link: "i64", size: "i64") -> None:
+        """Write what ``_HEAD`` reads."""
+        on = link if self._several else 0
+        if on != self._last:
+            self._turn_to(on)
+        records = self._records
+        write_f64_le(records, now)
+        write_i64_le(records, (link & _HIGHEST) * _LINK + size)
 
-    def _reserved(self) -> int:
-        """Return what the newest part may come to."""
-        return _with_entries(self._capacity)
-
-    def _close(self, capacity: int) -> None:
-        """Put the newest part to the others, and begin one for ``capacity`` bytes."""
-        size = self._capacity - self.left
-        self._budget.used += size + len(self.entries) * ENTRY_BYTES - self._reserved()
-        if self.entries:
-            self._closed.append(Part(size, self._read, self._link, self.entries))
-            self._older += size
-        self.entries = []
+    def _turn_to(self, link: "i64") -> None:
+        if self._read:
+            self.miss(self._last, self._read)
         self._read = 0
-        self._capacity = self.left = capacity
-        self._budget.used += self._reserved()
+        self._last = link
+        self._link = SEVERAL if len(self._records) else link
 
-    def _keep(self, hello: _Hello | None, entry: Entry) -> bool:
-        if hello is None:
-            if not entry.data or len(self._hellos) >= MOST_HELLOS:
-                return False
-            hello = self._hellos[entry.link] = _Hello()
-        if hello.offer(entry):
-            self._budget.used += entry.size() + ENTRY_BYTES
-            return True
-        return False
+    def _told(self, part: Part) -> Iterator[Entry]:
+        """Yield what is in ``part``."""
+        raw, apart, at = part.records.getvalue(), iter(part.entries), 0
+        while at < len(raw):
+            now, size, link = _HEAD.unpack_from(raw, at)
+            at += HEAD_BYTES
+            if size == _APART:
+                yield next(apart)
+                continue
+            data = raw[at : at + size]
+            at += size
+            if self._several:
+                yield Entry(now, link, data, 0, to_haproxy=data)
+            else:
+                yield Entry(now, 0, data, link, to_agent=data)
+
+    def _keep_hellos(self, part: Part) -> None:
+        """Keep what is let go of the HELLOs."""
+        for entry in self._told(part):
+            hello = self._hellos.get(entry.link)
+            if hello is None and entry.data:
+                hello = self._hellos[entry.link] = _Hello()
+            if hello is not None and hello.open:
+                self._budget.used += hello.offer(entry)
+        for old in forget_oldest(self._hellos, MOST_HELLOS):
+            self._budget.used -= old.forget()
+
+    def _newest(self) -> Part:
+        return Part(self._room, self._room - self.left, self._link, self._records, self._entries)
+
+    def _room_for(self, size: "i64") -> "i64":
+        """Return a power of two, up to what PARTS have: BytesWriter takes its memory so, and one is soon used again."""
+        room = self._part
+        while room < size and room < PARTS * self._part:
+            room *= 2
+        return max(size, room)
+
+    def _put_by(self, room: "i64") -> None:
+        """Put the newest part to the others, and begin one with ``room`` bytes, for which ``_records`` is still to be set."""
+        used = room - self.left  # of the newest part all counts that it has room for
+        if len(self._records):
+            newest = self._newest()
+            self._closed.append(newest)
+            self._older += newest.size
+            used += PART_BYTES
+            self._entries = []
+        self._budget.used += used
+        self._link = self._last
+        self.left = self._room = room
 
 
-def _size(entry: Entry | Passed) -> int:
-    return entry.size() if isinstance(entry, Entry) else max(LEAST_BYTES, len(entry[2]))
+def forget_oldest(of_links: dict[_K, _V], most: int) -> list[_V]:
+    """Let go of what came into ``of_links`` first, until there are ``most``; return it."""
+    return [of_links.pop(next(iter(of_links))) for _ in range(len(of_links) - most)]
 
 
-def _with_entries(capacity: int) -> int:
-    return capacity + capacity // LEAST_BYTES * ENTRY_BYTES
+def part_room(limit: int) -> int:
+    """Return the room of a part in a ring of that ``limit``: a power of two."""
+    room = 1
+    while 2 * PARTS * room <= limit:
+        room *= 2
+    return room
 
 
 def least_held(limit: int) -> int:
     """Return what a ring of that ``limit`` counts towards the budget before anything is in it."""
-    return _with_entries(min(FIRST_BYTES, limit // PARTS))
+    return PART_BYTES + min(FIRST_BYTES, part_room(limit))

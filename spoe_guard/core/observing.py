@@ -24,6 +24,7 @@ from spoe_guard.core.events import (
 )
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.place import Place
+from spoe_guard.core.receiver import Receiver
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -32,7 +33,7 @@ from spoe_guard.core.tally import Tally
 _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachable, NotifiesUnanswered)
 
 
-class ObservedSession:
+class ObservedSession(Receiver):
     """A session that changes nothing. Same calls as ``Session``, see there; it has no agent link but number 0."""
 
     def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
@@ -52,7 +53,7 @@ class ObservedSession:
         self._draining = False
         self._connect_by = math.inf
         self._drain_by = math.inf
-        self.deadline = self._shadow.deadline
+        super().__init__(self._shadow.deadline)
 
     @property
     def held(self) -> int:

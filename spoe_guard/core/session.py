@@ -21,6 +21,7 @@ from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.hello import Offer, read_offer
 from spoe_guard.core.output import LinkOutput, Output
 from spoe_guard.core.place import Place
+from spoe_guard.core.receiver import Receiver
 from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -32,7 +33,7 @@ _AGENT: Final = Side.AGENT
 _RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
 
-class Session:
+class Session(Receiver):
     """The guard's part in one conversation, in enforce mode (``ObservedSession`` wraps one for observe mode).
 
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
@@ -49,7 +50,7 @@ class Session:
         self._soonest_s = self._times.soonest_s
         self._held = 0
         self._keeps = False  # the side that was just heard keeps bytes back
-        self.deadline = self._conv.hello_by
+        super().__init__(self._conv.hello_by)
 
     @property
     def held(self) -> int:

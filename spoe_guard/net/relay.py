@@ -11,10 +11,9 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observer import Observer
-from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.core.place import Place
-from spoe_guard.core.session import Session
+from spoe_guard.core.receiver import Receiver
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
@@ -63,14 +62,14 @@ class Relay:
 
     def take(self, leg: Leg, data: bytes, now: float) -> None:
         """Give the session what came on ``leg``, and act on the answer. The only step that is taken often."""
-        session = self.session
-        # Twice the same: compiled, what is known to be one of these is called without a detour.
-        if isinstance(session, (Session, ObservedSession)):
+        session: object = self.session
+        # Twice the same: compiled, what is known to be a Receiver, and nothing else, is called without a detour.
+        if isinstance(session, Receiver):
             out = session.receive(leg.side, data, now, leg.link)
             deadline = session.deadline
         else:
-            out = session.receive(leg.side, data, now, leg.link)
-            deadline = session.deadline
+            out = self.session.receive(leg.side, data, now, leg.link)
+            deadline = self.session.deadline
         if deadline < self._armed:
             self._arm()
         self._carry_out(out)

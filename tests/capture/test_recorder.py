@@ -5,7 +5,20 @@ import pytest
 from spoe_guard.capture import pcapng, pcapng_in
 from spoe_guard.capture.recorder import AT_ONCE
 from spoe_guard.capture.recording import AFTERWARDS_S, RecordedSession
-from spoe_guard.capture.ring import ENTRY_BYTES, HELLO_BYTES, LEAST_BYTES, MOST_HELLOS, PARTS, Budget, Entry, Ring, least_held
+from spoe_guard.capture.ring import (
+    ENTRY_BYTES,
+    FIRST_BYTES,
+    HEAD_BYTES,
+    LEAST_BYTES,
+    MOST_HELLOS,
+    MOST_LINKS,
+    PART_BYTES,
+    PARTS,
+    Budget,
+    Entry,
+    Ring,
+    least_held,
+)
 from spoe_guard.core.anomalies import Action, Side, severity
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.handed import NotTakenError
@@ -20,10 +33,19 @@ LIMIT = 8192
 PART = LIMIT // PARTS
 
 
-def put(ring, data, link=0, **more):
-    entry = Entry(1.0, link, data, 0, to_agent=data, **more)
-    if ring.add(entry if more else (1.0, link, data, 0), link, len(data), entry.size()):
-        ring.roll()
+def put(ring, data, link=0):
+    """As a session does with a read that went on as it came."""
+    size = HEAD_BYTES + len(data)
+    if ring.left < size:
+        ring.roll(size)
+    ring.add(1.0, link, data)
+
+
+def put_apart(ring, data, link=0, **more):
+    entry = Entry(1.0, link, data, 0, to_haproxy=data, **more)
+    if ring.left < entry.size():
+        ring.roll(entry.size())
+    ring.put(entry)
 
 
 def read_bytes(ring):
@@ -32,7 +54,7 @@ def read_bytes(ring):
 
 @pytest.fixture
 def ring():
-    return Ring(H, LIMIT, Budget(1 << 30))
+    return Ring(A, LIMIT, Budget(1 << 30))
 
 
 def hello():
@@ -41,21 +63,24 @@ def hello():
 
 def test_a_direction_keeps_its_bound_and_not_a_byte_more(ring):
     for _ in range(PARTS):
-        put(ring, b"x" * PART)
-    assert read_bytes(ring) == LIMIT
-    assert not ring.lost
+        put(ring, b"x" * (PART - HEAD_BYTES))
+    assert read_bytes(ring) == LIMIT - PARTS * HEAD_BYTES
+    assert not any(entry.lost for entry in ring.kept())
     put(ring, b"y")
-    assert LIMIT - PART < read_bytes(ring) <= LIMIT
-    assert ring.lost == {0: PART}
+    assert read_bytes(ring) == (PARTS - 1) * (PART - HEAD_BYTES) + 1
+    assert [entry.lost for entry in ring.kept()] == [PART - HEAD_BYTES] + [0] * (PARTS - 1)
     assert ring.kept()[-1].data == b"y"
 
 
+@pytest.mark.parametrize(("put", "head"), [(put, HEAD_BYTES), (put_apart, 0)])
 @pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, LIMIT // 2, LIMIT])
-def test_whatever_the_size_of_reads_the_bound_holds(ring, size):
-    for _ in range(3 * PARTS):
-        put(ring, b"x" * size)
-        assert read_bytes(ring) <= LIMIT
-    assert read_bytes(ring) > LIMIT - PART - size or size == LIMIT
+def test_whatever_the_size_of_reads_the_bound_holds(ring, put, head, size):
+    for count in range(1, 3 * PARTS):
+        put(ring, b"x" * (size - head))
+        kept = len(ring.kept())
+        assert kept * size <= LIMIT
+        assert kept == count or (kept + 1) * size > LIMIT - PART
+        assert kept > 0
 
 
 def test_what_was_lost_is_said_once_behind_the_hello(ring):
@@ -72,42 +97,112 @@ def test_what_was_lost_is_said_once_behind_the_hello(ring):
 def test_what_was_lost_is_counted_for_the_link_it_came_on(ring):
     sent = dict.fromkeys((0, 1, 2), 0)
     for number in range(400):
-        link = 0 if number < 150 else number % 3 if number < 250 else 2
+        link = 0 if number < 150 else number % 3 if number < 250 or number > 390 else 2
         data = b"x" * (90 + number % 7) if sent[link] else hello()
         put(ring, data, link)
         sent[link] += len(data)
-    kept = dict.fromkeys(sent, 0)
+    kept, lost = dict.fromkeys(sent, 0), dict.fromkeys(sent, 0)
     for entry in ring.kept():
         kept[entry.link] += len(entry.data)
-    assert all(ring.lost.values())
-    assert {link: kept[link] + ring.lost[link] for link in sent} == sent
+        lost[entry.link] += entry.lost
+    assert all(lost.values())
+    assert {link: kept[link] + lost[link] for link in sent} == sent
 
 
-def test_many_small_reads_are_bounded_in_number(ring):
+def test_a_hello_between_reads_on_another_link_stays(ring):
+    put(ring, frames.agent_hello(), link=1)
+    for _ in range(200):
+        put(ring, b"x" * 100, link=1)
+    put(ring, frames.agent_hello(), link=2)
+    for _ in range(200):
+        put(ring, b"x" * 100, link=1)
+    assert [entry.link for entry in ring.kept() if entry.data == frames.agent_hello()] == [1, 2]
+
+
+def test_haproxy_has_one_connection_wherever_it_went():
+    ring = Ring(H, LIMIT, Budget(1 << 30))
+    for number in range(200):
+        put(ring, b"x" * 100, link=number // 50)
+    assert {entry.link for entry in ring.kept()} == {0}
+    assert {entry.out_link for entry in ring.kept()} == {2, 3}
+    assert [entry.lost for entry in ring.kept() if entry.lost] == [200 * 100 - read_bytes(ring)]
+
+
+@pytest.mark.parametrize(("link", "said"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0)])
+def test_the_number_of_a_link_has_room_or_begins_again(ring, link, said):
+    put(ring, b"x", link=link)
+    assert [(entry.link, entry.data) for entry in ring.kept()] == [(said, b"x")]
+
+
+def test_what_fits_into_the_bound_is_not_let_go_of_for_one_long_read():
+    ring = Ring(A, LIMIT + 2 * PART, Budget(1 << 30))
+    put(ring, b"x" * (PART - HEAD_BYTES))
+    put_apart(ring, b"y" * (LIMIT + 1))
+    assert read_bytes(ring) == PART - HEAD_BYTES + LIMIT + 1
+
+
+@pytest.mark.parametrize(("first", "again"), [(PART, True), (PART // 2 + 1, True), (PART + 1, False), (LIMIT, False)])
+def test_memory_of_a_part_is_used_for_one_of_the_same_room(ring, first, again):
+    put(ring, b"x" * (first - HEAD_BYTES))
+    records = ring._records
+    seen = []
+    for _ in range(2 * PARTS):
+        put(ring, b"y" * (PART - HEAD_BYTES))
+        seen.append(ring._records is records)
+    assert any(seen) == again
+
+
+@pytest.mark.parametrize(("put", "least"), [(put, HEAD_BYTES + 1), (put_apart, LEAST_BYTES)])
+def test_many_small_reads_are_bounded_in_number(ring, put, least):
     for _ in range(10 * LIMIT):
         put(ring, b"x")
-    assert len(ring.entries) <= PART // LEAST_BYTES
-    assert (
-        (LIMIT - PART) // LEAST_BYTES <= len(ring.kept()) - HELLO_BYTES <= LIMIT // LEAST_BYTES
-    )  # the first of them pass for a HELLO
+    assert (PARTS - 1) * (PART // least) <= len(ring.kept()) <= PARTS * (PART // least)
 
 
-def test_the_hellos_of_so_many_links_stay_and_of_no_more(ring):
-    for link in range(MOST_HELLOS + 1):
+@pytest.mark.parametrize("links", [MOST_HELLOS, MOST_HELLOS + 1])
+def test_the_hellos_of_the_newest_links_stay_and_of_no_more(ring, links):
+    budget = ring._budget
+    for link in range(links):
         put(ring, frames.agent_hello(), link=link)
     for _ in range(100):
-        put(ring, b"x" * 100, link=0)
-    assert {entry.link for entry in ring.kept() if entry.data == frames.agent_hello()} == set(range(MOST_HELLOS))
+        put(ring, b"x" * 100, link=links - 1)
+    assert [entry.link for entry in ring.kept() if entry.data == frames.agent_hello()] == list(range(links))[-MOST_HELLOS:]
+    ring.end()
+    assert budget.used == 0
 
 
-def test_the_budget_is_what_is_kept_and_nothing_at_the_end():
+@pytest.mark.parametrize("said", [notify(1), bytes(4), b"GET / HTTP/1.1"], ids=["notify", "runt", "http"])
+def test_what_is_no_hello_is_not_kept_as_one(ring, said):
+    for byte in said:
+        put(ring, bytes((byte,)))
+    for _ in range(100):
+        put(ring, b"x" * 100)
+    assert all(entry.data == b"x" * 100 for entry in ring.kept())
+    assert ring.kept()[0].lost == len(said) + 100 * 100 - read_bytes(ring)
+    ring.end()
+    assert ring._budget.used == 0
+
+
+@pytest.mark.parametrize("others", [MOST_LINKS - 1, MOST_LINKS])
+def test_of_so_many_links_it_is_known_what_was_read_and_of_no_more(ring, others):
+    for _ in range(200):
+        put(ring, b"x" * 100, link=1)
+    for link in range(2, 2 + others):
+        put(ring, b"y", link=link)
+    put(ring, b"x" * 100, link=1)
+    known = 201 * 100 - sum(len(entry.data) for entry in ring.kept() if entry.link == 1)
+    assert sum(entry.lost for entry in ring.kept() if entry.link == 1) == (known if others < MOST_LINKS else 0)
+
+
+@pytest.mark.parametrize(("put", "each"), [(put, HEAD_BYTES), (put_apart, ENTRY_BYTES)])
+def test_the_budget_is_what_is_kept_and_nothing_at_the_end(put, each):
     budget = Budget(1 << 30)
     ring = Ring(H, LIMIT, budget)
-    put(ring, hello())
+    put_apart(ring, hello())
     for number in range(500):
-        put(ring, b"x" * (number % 300))
-        held = sum(entry.size() + ENTRY_BYTES for entry in ring.kept())
-        assert held <= budget.used <= held + PART + (PART // LEAST_BYTES) * ENTRY_BYTES
+        put(ring, b"x" * (LEAST_BYTES + number % 300))
+        kept = sum(len(entry.data) + each for entry in ring.kept())
+        assert kept <= budget.used <= kept + PART + (PARTS + 1) * PART_BYTES + ENTRY_BYTES
     ring.clear()
     assert read_bytes(ring) == 0
     ring.end()
@@ -249,7 +344,7 @@ def test_a_writer_without_room_costs_the_capture_and_nothing_else():
 
 
 def test_all_sessions_together_keep_their_bound():
-    recorded = Recorded(total_bytes=600_000, session_bytes=16384)
+    recorded = Recorded(total_bytes=300_000, session_bytes=16384)
     budget = recorded.recorder.budget
     sessions = [recorded.session() for _ in range(10)]
     most = 0
@@ -257,7 +352,7 @@ def test_all_sessions_together_keep_their_bound():
         for session in sessions:
             recorded.round_trips(session, 5, first=1 + 5 * turn, size=300)
             most = max(most, budget.used)
-    assert 400_000 < most <= budget.limit
+    assert 200_000 < most <= budget.limit
     for session in sessions:
         end(session, recorded.now)
     assert budget.used == 0
@@ -285,6 +380,26 @@ def test_where_all_others_are_idle_the_one_that_is_not_gives_way():
         assert recorded.recorder.budget.used <= recorded.recorder.budget.limit
 
 
+def test_what_there_is_no_room_for_is_missing_and_said_to_be():
+    long, short = notify(1, b"/" * 2 * FIRST_BYTES), notify(2)
+
+    def heard(total_bytes):
+        scene = Recorded(session_bytes=LIMIT, total_bytes=total_bytes)
+        session = scene.session()
+        session.receive(H, long, 0.1)
+        used, first = scene.recorder.budget.used, kept(session)
+        session.receive(H, short, 0.2)
+        return used, first, kept(session)
+
+    def kept(session):
+        return [(entry.data, entry.lost) for side, entry in session.entries() if side is H and entry.data]
+
+    enough, *all_of_it = heard(1 << 20)
+    assert all_of_it == [[(hello(), 0), (long, 0)], [(hello(), 0), (long, 0), (short, 0)]]
+    assert heard(enough) == (enough, *all_of_it)
+    assert heard(enough - 1) == (2 * least_held(LIMIT), [], [(short, len(hello()) + len(long))])
+
+
 def test_a_session_that_gave_way_says_what_is_missing():
     recorded = Recorded()
     session = recorded.session()
@@ -297,8 +412,8 @@ def test_a_session_that_gave_way_says_what_is_missing():
     assert first.lost == len(frames.agent_hello()) + sum(len(ack(notify_of(number))) for number in range(1, 6))
 
 
-@pytest.mark.parametrize(("beyond", "kept"), [(0, LIMIT), (1, PART)])
-def test_a_read_that_goes_on_as_it_came_is_kept_whole_up_to_the_bound(beyond, kept):
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_read_that_goes_on_as_it_came_is_kept_whole_up_to_the_bound(beyond):
     recorded = Recorded(session_bytes=LIMIT)
     session = recorded.session()
     more = len(notify(1, b"x" * LIMIT)) - LIMIT
@@ -306,21 +421,39 @@ def test_a_read_that_goes_on_as_it_came_is_kept_whole_up_to_the_bound(beyond, ke
     assert len(read) == LIMIT + beyond
     session.receive(H, read, 0.1)
     [entry] = [entry for side, entry in session.entries() if side is H and len(entry.data) > 1000]
-    assert entry.data == read[-kept:]
-    assert entry.lost == len(read) - kept
+    assert entry.data == read[beyond:]
+    assert entry.lost == beyond
 
 
-def test_a_read_beyond_the_bound_keeps_its_end():
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_of_a_read_that_does_not_go_on_as_it_came_a_part_of_that_is_kept(beyond):
     recorded = Recorded(session_bytes=LIMIT)
     session = recorded.session()
-    burst = b"".join(notify(number) for number in range(1, 400))
-    session.receive(H, burst, 0.1)
-    recorded.go_wrong(session)
-    end(session, recorded.now)
+    asked = notify(1)
+    session.receive(H, asked, 0.1)
+    answer = ack(asked)
+    read = answer + bytes(PART + beyond - len(answer))  # runts behind the ACK
+    assert session.receive(A, read, 0.2).to_haproxy == answer
+    end(session, 0.3)
     [take] = recorded.takes
-    [entry] = [entry for side, entry in take.entries if side is H and len(entry.data) > 500]
-    assert entry.data == burst[-PART:]
-    assert entry.lost == len(burst) - PART
+    [entry] = [entry for side, entry in take.entries if side is A and entry.data.endswith(RUNT)]
+    assert entry.data == read[beyond:]
+    assert entry.lost == beyond
+
+
+def test_long_reads_behind_an_anomaly_do_not_push_it_out():
+    recorded = Recorded(session_bytes=LIMIT)
+    session = recorded.session()
+    asked = [notify(number) for number in range(1, 800)]
+    for each in asked:
+        session.receive(H, each, recorded.now)
+    recorded.go_wrong(session)
+    for several in (asked[:400], asked[400:]):
+        answers = b"".join(map(ack, several))
+        assert len(answers) > LIMIT
+        assert session.receive(A, answers, recorded.now).to_haproxy == answers
+    [take] = recorded.takes
+    assert RUNT in [entry.data for _, entry in take.entries]
 
 
 def test_a_session_that_breaks_is_forgotten():
@@ -330,7 +463,9 @@ def test_a_session_that_breaks_is_forgotten():
     session.release()
     assert len(recorded.takes) == 1
     assert recorded.recorder.budget.used == 0
-    session.receive(H, notify(9), recorded.now)
+    for number in range(9, 99):
+        session.receive(H, notify(number), recorded.now)
+    assert session.entries() == []
     assert recorded.recorder.budget.used == 0
 
 
@@ -374,6 +509,21 @@ def test_a_session_is_handed_over_with_what_it_has_and_recorded_on_the_other_sid
     assert take.entries[0][1].data == hello()
 
 
+def test_what_haproxy_wrote_is_said_of_the_link_that_it_went_to():
+    recorded = Recorded()
+    session = recorded.session(SessionConfig(give_up_s=5.0))
+    session.closed(A, 0.1, reset=False)
+    out = session.receive(H, notify(1), 0.2)
+    link = out.link or out.more[0].link
+    session.agent_connected(0.3, link)
+    session.receive(A, frames.agent_hello(), 0.4, link)
+    second = notify(2)
+    assert session.receive(H, second, 0.5).to_agent == second
+    [entry] = [entry for side, entry in session.entries() if side is H and entry.data == second]
+    assert (entry.link, entry.out_link) == (0, link)
+    assert link > 0
+
+
 def test_what_is_observed_is_not_handed_over():
     session = Recorded().session(SessionConfig(observe=True))
     assert session.to_hand_over() is None
@@ -415,3 +565,26 @@ def test_other_bounds_hold_for_new_sessions_and_for_all_together():
     assert (before._haproxys.limit, after._haproxys.limit) == (LIMIT, 2 * LIMIT)
     scene.recorder.set(2 * LIMIT, scene.recorder.budget.used, "warning", (6, 60.0))
     assert not isinstance(scene.recorder.make_session(SessionConfig(), Tally(), 0.0, Place(9)), RecordedSession)
+
+
+class Transport:
+    """Of a connection between the two ports."""
+
+    def __init__(self, here, there):
+        self._names = {"sockname": ("127.0.0.1", here), "peername": ("127.0.0.1", there)}
+
+    def get_extra_info(self, name):
+        return self._names[name]
+
+
+@pytest.mark.parametrize("links", [MOST_LINKS - 1, MOST_LINKS])
+def test_the_addresses_of_haproxy_and_of_the_newest_links_are_known(links):
+    scene = Recorded()
+    session = scene.session()
+    scene.recorder.met(session.number, H, 0, Transport(9001, 40000))
+    for link in range(links):
+        scene.recorder.met(session.number, A, link, Transport(50000 + link, 9000))
+    newest = [(A, link) for link in range(links)][-(MOST_LINKS - 1) :]
+    assert list(session.sockets) == [(H, 0), *newest]
+    assert [each.port for each in session.sockets[H, 0]] == [40000, 9001]
+    assert [each.port for each in session.sockets[A, links - 1]] == [50000 + links - 1, 9000]

@@ -94,7 +94,7 @@ def warnings(settings: Settings) -> list[str]:
     admin = settings.admin
     if admin.listen is not None and admin.listen.path is None and admin.listen.host not in _LOOPBACKS and admin.payload == "full":
         found.append("admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs and ACKs with an anomaly carry")
-    return found
+    return [*found, *_about_capture(settings)]
 
 
 def _about_workers(settings: Settings) -> Iterator[str]:
@@ -106,6 +106,18 @@ def _about_workers(settings: Settings) -> Iterator[str]:
     yield "workers: limits.connections, log.anomaly_rate and capture.rate hold for each worker"
     if settings.mode == "observe":
         yield "workers: with async, an ACK on a connection of another worker is reported as unmatched_ack; it passes all the same"
+
+
+def _about_capture(settings: Settings) -> Iterator[str]:
+    """Yield whether what leads to an anomaly may be let go of before it is written."""
+    workers = settings.workers or usable_cores()
+    share, session = settings.capture.total_bytes // workers, 4 * settings.capture.session_bytes
+    if settings.capture.dir is not None and share < session:
+        each = "" if workers == 1 else f" ({share} for each of {workers} workers)"
+        yield (
+            f"capture.total_bytes: {settings.capture.total_bytes}{each} is less than the {session} that one session may take "
+            "around an anomaly, so captures may lack what led to it"
+        )
 
 
 def _about_links(settings: Settings, route: Route) -> Iterator[str]:

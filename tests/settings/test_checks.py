@@ -132,3 +132,16 @@ def test_what_holds_for_each_worker_alone_is_said(from_yaml):
     assert observed[0] == each
     assert "unmatched_ack" in observed[1]
     assert warnings(from_yaml("workers: 0").settings) == [f"workers: {usable_cores()} here, one for each core it may use", each]
+
+
+@pytest.mark.parametrize(("workers", "about"), [(1, "262144 "), (4, "1048576 (262144 for each of 4 workers) ")])
+def test_a_recorder_without_room_for_one_session_is_said(from_yaml, workers, about):
+    def told(session_bytes, folder="/captures"):
+        capture = f"capture: {{dir: {folder}, total_bytes: {workers * 262144}, session_bytes: {session_bytes}}}"
+        found = warnings(from_yaml(f"workers: {workers}\n{capture}").settings)
+        return [warning for warning in found if warning.startswith("capture")]
+
+    assert told(65536) == []
+    assert told(65537, "null") == []
+    [said] = told(65537)
+    assert said.startswith(f"capture.total_bytes: {about}is less than the {4 * 65537} that one session may take")

@@ -1,10 +1,12 @@
 """HAProxy and a healthy agent: what the guard leaves alone, and the ways to connect it."""
 
+import dataclasses
+
 import pytest
 
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script
-from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
+from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End
 from spoe_guard.wire import frame, kv
 from tests.integration.haproxy import SPOP_MODE_FROM, Options, wait_until
 
@@ -49,6 +51,17 @@ def test_behind_the_handshake_a_healthy_pair_is_passed_through_byte_for_byte(sta
     assert guard.metric("spoe_guard_frames_total", type="notify") == guard.metric("spoe_guard_frames_total", type="ack") == 5
 
 
+def in_one_write(misbehaviour):
+    """Return it with all its bytes in one write: HAProxy could answer the first of two, and what comes then is late."""
+
+    def play(acks):
+        steps = misbehaviour.play(acks)
+        said = b"".join(step for step in steps if not isinstance(step, End))
+        return [said, *(step for step in steps if isinstance(step, End))]
+
+    return dataclasses.replace(misbehaviour, play=play)
+
+
 @pytest.mark.parametrize(
     ("name", "counted"),
     [
@@ -59,7 +72,7 @@ def test_behind_the_handshake_a_healthy_pair_is_passed_through_byte_for_byte(sta
     ],
 )
 def test_observing_changes_no_byte_and_counts_what_it_would_have_done(stage, name, counted):
-    inner, guard, outer = between_taps(stage, Script(MISBEHAVIOURS[name], on_notify=3), mode="observe")
+    inner, guard, outer = between_taps(stage, Script(in_one_write(MISBEHAVIOURS[name]), on_notify=3), mode="observe")
     haproxy = stage.haproxy(outer.address)
     seen = [haproxy.get(path) for path in PATHS]
     haproxy.soft_stop()

@@ -192,6 +192,9 @@ class Ring:
     def roll(self, size: "i64") -> None:
         """Begin a new part, with room for ``size`` bytes at least, and let go of the oldest until the bound holds."""
         room = self._room_for(size)
+        if room == self._room and not self._closed and room - self.left + room > self.limit:
+            self._begin_again()  # long reads: each of them takes the place of the one before
+            return
         self._put_by(room)
         gone = self.shrink()
         if gone is not None and gone.room == room:  # its memory is used again
@@ -211,8 +214,7 @@ class Ring:
             part = self._closed.pop(0)
             self._older -= part.size
             self._budget.used -= part.costs()
-            hello = self._hellos.get(part.link)
-            if hello is None or hello.open:  # as a rule it is neither, and nothing of the part is to be looked at
+            if self._needs_hello(part.link):
                 self._keep_hellos(part)
         return part
 
@@ -275,6 +277,22 @@ class Ring:
                 yield Entry(now, link, data, 0, to_haproxy=data)
             else:
                 yield Entry(now, 0, data, link, to_agent=data)
+
+    def _begin_again(self) -> None:
+        """Let go of the newest part, and begin it again as it is."""
+        if self._needs_hello(self._link):
+            self._keep_hellos(self._newest())
+        if self._entries:
+            self._budget.used -= len(self._entries) * ENTRY_BYTES
+            self._entries = []
+        self._records.truncate(0)
+        self._link = self._last
+        self.left = self._room
+
+    def _needs_hello(self, link: "i64") -> bool:
+        """Return whether there may be a HELLO in a part, all of which was read on ``link``: as a rule not."""
+        hello = self._hellos.get(link)
+        return hello is None or hello.open
 
     def _keep_hellos(self, part: Part) -> None:
         """Keep what is let go of the HELLOs."""

@@ -152,6 +152,34 @@ def test_memory_of_a_part_is_used_for_one_of_the_same_room(ring, first, again):
     assert any(seen) == again
 
 
+@pytest.mark.parametrize("put", [put, put_apart])
+def test_a_long_read_takes_the_place_of_another_and_leaves_its_hello_and_what_the_budget_counts(ring, put):
+    put(ring, b"x" * 5000)
+    put_apart(ring, frames.agent_hello(), link=1)
+    for number in range(3):
+        records, used = ring._records, ring._budget.used
+        put(ring, b"%d" % number * 5000)
+        assert ring._records is records
+        assert [entry.data[:1] for entry in ring.kept() if entry.link == 0] == [b"%d" % number]
+    assert [entry.data for entry in ring.kept() if entry.link == 1] == [frames.agent_hello()]
+    assert ring._budget.used == used
+    put(ring, b"y")
+    assert [len(entry.data) for entry in ring.kept() if entry.link == 0] == [5000, 1]
+    ring.end()
+    assert ring._budget.used == 0
+
+
+@pytest.mark.parametrize(("first", "stays"), [(5000, True), (5001, False)])
+@pytest.mark.parametrize("older", [0, PART - HEAD_BYTES])
+def test_what_fits_beside_a_long_read_stays_and_nothing_older_than_what_does_not(first, stays, older):
+    ring = Ring(A, LIMIT + 5000, Budget(1 << 30))
+    if older:
+        put(ring, b"o" * older)
+    put(ring, b"x" * (first - HEAD_BYTES))
+    put(ring, b"y" * 5000)
+    assert [entry.data[:1] for entry in ring.kept()] == ([b"x", b"y"] if stays else [b"y"])
+
+
 @pytest.mark.parametrize(("put", "least"), [(put, HEAD_BYTES + 1), (put_apart, LEAST_BYTES)])
 def test_many_small_reads_are_bounded_in_number(ring, put, least):
     for _ in range(10 * LIMIT):
@@ -169,6 +197,15 @@ def test_the_hellos_of_the_newest_links_stay_and_of_no_more(ring, links):
     assert [entry.link for entry in ring.kept() if entry.data == frames.agent_hello()] == list(range(links))[-MOST_HELLOS:]
     ring.end()
     assert budget.used == 0
+
+
+def test_a_hello_in_two_parts_stays(ring):
+    put(ring, frames.agent_hello()[:10])
+    ring.roll(PART)
+    put(ring, frames.agent_hello()[10:])
+    for _ in range(100):
+        put(ring, b"x" * 100)
+    assert b"".join(entry.data for entry in ring.kept()[:2]) == frames.agent_hello()
 
 
 @pytest.mark.parametrize("said", [notify(1), bytes(4), b"GET / HTTP/1.1"], ids=["notify", "runt", "http"])

@@ -1,9 +1,12 @@
-"""Measures every candidate in turn, again and again: A B C A B C, so that what the machine does meanwhile meets them all."""
+"""Measures every candidate in turn, there and back: A B C C B A, so that what the machine does meanwhile meets them all.
+
+Each time it is a new process: where its memory lies is luck that it keeps, and is worth as much as what some goals are about.
+"""
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,26 +30,20 @@ def places(cpus: Sequence[int]) -> dict[str, list[int]]:
 PLACES: Final = places(sorted(os.sched_getaffinity(0)))
 
 
-class Contest:
-    """The candidates of that name, each with an agent of its own, for as long as ``with`` takes."""
+@contextmanager
+def started(name: str) -> Iterator[tuple[Running, Agent]]:
+    """A new process of the candidate of that name, with an agent of its own, for as long as ``with`` takes."""
+    with tempfile.TemporaryDirectory() as folder, Agent(home := Path(folder), PLACES["agent"]) as agent:
+        candidate = CANDIDATES[name].start(Place(home, agent.address, PLACES["candidate"]))
+        try:
+            yield candidate, agent
+        finally:
+            candidate.stop()
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = list(names)
-        self._stack = ExitStack()
 
-    def __enter__(self) -> dict[str, tuple[Running, Agent]]:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        running = {}
-        for name in self._names:
-            (home := folder / name).mkdir()
-            agent = self._stack.enter_context(Agent(home, PLACES["agent"]))
-            candidate = CANDIDATES[name].start(Place(home, agent.address, PLACES["candidate"]))
-            self._stack.callback(candidate.stop)
-            running[name] = candidate, agent
-        return running
-
-    def __exit__(self, *raised: object) -> None:
-        self._stack.close()
+def there_and_back(names: Sequence[str], number: int) -> Iterable[str]:
+    """Return whose turn it is in the round of that number, which count from 1."""
+    return names if number % 2 else reversed(names)
 
 
 def once(
@@ -74,15 +71,13 @@ def contest(
     names: Sequence[str], shape: Shape, rounds: int, seconds: float, say: Said, how: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return, for each candidate, its runs in order and the most memory it took (KiB)."""
-    with Contest(names) as running:
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-        for number in range(1, rounds + 1):
-            for name, (candidate, agent) in running.items():
+    told: dict[str, Any] = {name: {"runs": [], "most_kib": 0} for name in names}
+    for number in range(1, rounds + 1):
+        for name in there_and_back(names, number):
+            with started(name) as (candidate, agent):
                 seen = once(candidate, agent, shape, seconds, how)
-                runs[name].append(seen)
-                say(f"{shape.name:9}{name:24}{number:3}/{rounds} {line(seen)}")
-        told = {}
-        for name, (candidate, _) in running.items():
-            candidate.check(sum(int(seen["answered"]) for seen in runs[name]))
-            told[name] = {"runs": runs[name], "most_kib": candidate.most_kib}
-        return told
+                candidate.check(int(seen["answered"]))
+                told[name]["runs"].append(seen)
+                told[name]["most_kib"] = max(told[name]["most_kib"], candidate.most_kib)
+            say(f"{shape.name:9}{name:24}{number:3}/{rounds} {line(seen)}")
+    return told

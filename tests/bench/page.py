@@ -18,8 +18,9 @@ CANDIDATES=haproxy,guard-pure-enforce` measures a part of it and leaves this pag
 - The load generator plays HAProxy, the agent answers at once; both are written for this in Go (tests/bench/go), each on one
   thread. Every ACK is checked: it answers a NOTIFY that is open on its connection, once, with what that NOTIFY asked about.
 - A shape `4x16` is 4 connections with 16 NOTIFYs open on each at any time; a NOTIFY has about 128 bytes, with `8k` 8 KiB.
-- The candidates run in turn, A B C A B C; a figure is the median of {rounds} rounds of {seconds:g} s, with the lowest and the
-  highest in brackets. Ratios are taken round by round.
+- The candidates run in turn, there and back: A B C C B A, each time as a new process, because one keeps what luck it has with
+  its memory. A figure is the median of {rounds} rounds of {seconds:g} s, with the lowest and the highest in brackets. Ratios are
+  taken round by round.
 - The candidate has a CPU for itself; load and agent have the others, or share the other one. CPU is user and system time of
   all threads and processes of the candidate, as the kernel counts it between the ends of the time that counts; memory is
   VmHWM of all its processes.

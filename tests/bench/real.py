@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.candidates import CANDIDATES, Place, Running
-from tests.bench.measure import PLACES, line
+from tests.bench.measure import PLACES, line, there_and_back
 from tests.bench.peers import Agent
 from tests.bench.process import Process, environment
 from tests.integration import generations, haproxy
@@ -78,20 +78,19 @@ def contest(names: Sequence[str], rounds: int, seconds: float, say: Callable[[st
 
 
 def _turns(program: Path, names: Sequence[str], rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        chains = {name: _chain(program, name, folder / name, stack) for name in names}
-        for number in range(1, rounds + 1):
-            for name, chain in chains.items():
+    told: dict[str, Any] = {name: {"runs": [], "most_kib": 0} for name in names}
+    for number in range(1, rounds + 1):
+        for name in there_and_back(names, number):
+            with ExitStack() as stack:
+                chain = _chain(program, name, Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
                 seen = once(chain, seconds)
-                runs[name].append(seen)
-                say(f"{name:24}{number:3}/{rounds} {line(seen)}")
-        return {name: {"runs": runs[name], "most_kib": chain.candidate.most_kib} for name, chain in chains.items()}
+                told[name]["runs"].append(seen)
+                told[name]["most_kib"] = max(told[name]["most_kib"], chain.candidate.most_kib)
+            say(f"{name:24}{number:3}/{rounds} {line(seen)}")
+    return told
 
 
 def _chain(program: Path, name: str, folder: Path, stack: ExitStack) -> Chain:
-    folder.mkdir()
     agent = stack.enter_context(Agent(folder, PLACES["agent"]))
     candidate = CANDIDATES[name].start(Place(folder, agent.address, PLACES["candidate"]))
     stack.callback(candidate.stop)

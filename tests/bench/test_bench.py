@@ -94,6 +94,21 @@ def test_a_candidate_is_measured(name):
     assert (told["most_kib"] > 1024) == (name != "direct")
 
 
+def test_candidates_run_there_and_back_each_time_as_a_new_process(monkeypatch):
+    seen = []
+    once = measure.once
+
+    def noted(candidate, agent, *how):
+        seen.append((candidate.pids, agent.process.pid))
+        return once(candidate, agent, *how)
+
+    monkeypatch.setattr(measure, "once", noted)
+    measure.contest(["direct", "haproxy"], Shape(1, 1), 2, LENGTH_S, print, SHORT)
+    assert [bool(pids) for pids, _ in seen] == [False, True, True, False]
+    assert len({agent for _, agent in seen}) == 4
+    assert seen[1][0] != seen[2][0]
+
+
 @pytest.mark.parametrize(
     ("cpus", "candidate", "agent", "load"), [([3], [], [], []), ([0, 1], [1], [0], [0]), ([0, 1, 2, 3], [3], [2], [0])]
 )

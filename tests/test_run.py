@@ -16,6 +16,7 @@ import pytest
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import frame
+from tests.integration.agent import AgentThread
 from tests.running import START_S, Running, spoe_guard
 
 HANDED_OVER = 40  # connections; that one guard gets none or all of them has a chance of 1 in 2^39
@@ -73,21 +74,22 @@ def test_listen_and_agent_are_a_complete_start(run_guard):
 
 
 def test_the_live_page_and_its_status_are_of_this_guard(run_guard):
-    options = ("--mode", "observe")
-    guard = run_guard("127.0.0.1:9", *options, settings={"SPOE_GUARD_ADMIN__PAYLOAD": "headers"})
-    listen = guard.wait_for("listening")["routes"]["default"]
-    with socket.create_connection(("127.0.0.1", port_of(guard)), timeout=5) as sock:
-        sock.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
-        sock.recv(1)
+    with AgentThread() as agent:  # where nobody listens, the session could end before it has heard anything
+        guard = run_guard(agent.address, "--mode", "observe", settings={"SPOE_GUARD_ADMIN__PAYLOAD": "headers"})
+        listen = guard.wait_for("listening")["routes"]["default"]
+        with socket.create_connection(("127.0.0.1", port_of(guard)), timeout=5) as sock:
+            sock.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
     status = json.loads(guard.ask("/api/status")[1])
     (route,) = status["routes"]
-    assert (route["listen"], route["agent"], status["guard"]["mode"]) == (listen, "127.0.0.1:9", "observe")
+    assert (route["listen"], route["agent"], status["guard"]["mode"]) == (listen, agent.address, "observe")
     assert (route["total"]["sessions"], route["total"]["anomalies"]) == (1, 1)
     (note,) = status["anomalies"]
     assert (note["anomaly"], note["applied"], note["frame"]) == ("not_spop", False, ["no frame can be read from 24 bytes"])
     code, page = guard.ask("/")
     assert code == 200
-    assert f"{listen} → 127.0.0.1:9" in page
+    assert f"{listen} → {agent.address}" in page
     assert "secret" not in page
 
 

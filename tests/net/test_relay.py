@@ -173,7 +173,7 @@ async def test_a_deadline_that_moves_away_costs_no_timer():
     class Moves(FakeSession):
         def __init__(self, config, tally, now, place):
             super().__init__(config, tally, now, place)
-            self.deadline = now + 0.05
+            self.deadline = now + 0.5  # all that is sent below goes before
 
         def receive(self, side, data, now, link=0):
             self.deadline = now + 60.0

@@ -72,7 +72,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         flight = Flight(settings.capture, observer.routes, log)
         at_exit.callback(flight.close)
         given = sockets_of_the_manager(settings)
-        guard = Guard(routes, observer, flight.make_session, met=flight.met, reuse_port=settings.share_listen, given=given)
+        guard = Guard(routes, observer, witness=flight.witness, reuse_port=settings.share_listen, given=given)
         signals = at_exit.enter_context(stop_signals())
 
         def use(new: Settings) -> None:

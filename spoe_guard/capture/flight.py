@@ -9,12 +9,7 @@ from typing import Final
 
 from spoe_guard.capture.recorder import Recorder
 from spoe_guard.capture.store import Folder, Store
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.observing import open_session
-from spoe_guard.core.place import Place
-from spoe_guard.core.tally import Tally
-from spoe_guard.net.any_session import AnySession
+from spoe_guard.net.witness import Witness
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.settings.model import Capture
@@ -23,7 +18,7 @@ FLUSH_S: Final = 1.0  # for the last captures, when the guard stops
 
 
 class Flight:
-    """What a guard is given to be recorded: ``make_session`` and ``met``; ``close`` when it has stopped. Needs the running loop.
+    """What a guard is given to be recorded: its ``witness``; ``close`` when it has stopped. Needs the running loop.
 
     Whether a session is recorded, and how much of it is kept, is settled when it begins; all else holds at once.
     ``processes``: so many do so with the same settings. Each has its part of ``total_bytes``; the folder's bounds they keep
@@ -57,20 +52,15 @@ class Flight:
         how = (settings.session_bytes, settings.total_bytes // self._processes, settings.severity, settings.rate)
         if self._store is None or self._recorder is None:
             self._store = Store(folder, self._stats, self._say)
-            self._recorder = Recorder(self._stats, self._store.submit, *how)
+            self._recorder = Recorder(self._stats, self._store.submit, self._loop.call_later, *how)
         else:
             self._store.folder = folder
             self._recorder.set(*how)
 
-    def make_session(self, config: SessionConfig, tally: Tally, now: float, place: Place) -> AnySession:
-        """Return a new session, recorded where that is wanted; a ``net.any_session.SessionFactory``."""
-        make = open_session if self._recorder is None or self._settings.dir is None else self._recorder.make_session
-        return make(config, tally, now, place)
-
-    def met(self, number: int, side: Side, link: int, transport: asyncio.Transport) -> None:
-        """Note between whom a connection is."""
-        if self._recorder is not None:
-            self._recorder.met(number, side, link, transport)
+    def witness(self, route: str, number: int) -> Witness | None:
+        """Return who records the new session ``number``, where that is wanted and there is room; a ``net.guard.Witnesses``."""
+        recorder = self._recorder if self._settings.dir is not None else None
+        return recorder if recorder is not None and recorder.begin(route, number) else None
 
     def close(self) -> None:
         """Have the last captures written."""

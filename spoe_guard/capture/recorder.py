@@ -5,35 +5,36 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from spoe_guard.capture.model import Socket
-from spoe_guard.capture.recording import RecordedSession
+from spoe_guard.capture.journal import LONGEST_BYTES, Journal
+from spoe_guard.capture.model import End, Socket
+from spoe_guard.capture.recording import NEVER, Recording, goes_by, passed
 from spoe_guard.capture.ring import MOST_LINKS, Budget, least_held
 from spoe_guard.capture.take import Take
 from spoe_guard.core.anomalies import SEVERITIES, Side, severity
-from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import AnomalySeen
-from spoe_guard.core.observing import open_session
-from spoe_guard.core.place import Place
-from spoe_guard.core.tally import Tally
-from spoe_guard.net.any_session import AnySession
+from spoe_guard.core.output import Output
+from spoe_guard.net.witness import Track, Witness
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.stats import RouteStats
 
 AT_ONCE: Final = 32  # captures that wait for what comes behind their anomaly; they hold up to twice a session's bytes
+_HOW: Final = {None: None, False: End.FIN, True: End.RESET}
 _EVICTED: Final = 8  # sessions that give way at a time
 
 
-class Recorder:
-    """Makes the sessions of a guard, and hands what is to be written to ``submit``, which must not wait (False: no room).
+class Recorder(Witness):
+    """Keeps what sessions read, and hands what is to be written to ``submit``, which must not wait (False: no room).
 
-    ``session_bytes``: kept per session and direction. ``total_bytes``: of all sessions. ``least``: the least severity that is
-    written. ``rate``: captures per period in seconds, for each route and anomaly.
+    ``later`` has something done so many seconds later, on the event loop. ``session_bytes``: kept per session and direction.
+    ``total_bytes``: of all sessions. ``least``: the least severity that is written. ``rate``: captures per period in
+    seconds, for each route and anomaly.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 as the settings have them
         self,
         routes: Mapping[str, RouteStats],
         submit: Callable[[Take], bool],
+        later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
         session_bytes: int,
         total_bytes: int,
         least: str = "warning",
@@ -41,16 +42,18 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = Budget(total_bytes)
+        self.later = later
         self._routes = routes
         self._submit = submit
         self._limit: RateLimit[tuple[str, str]] = RateLimit(*rate, clock)
-        self._sessions: dict[int, RecordedSession] = {}  # whose turn it is to give way comes first
+        self._recordings: dict[int, Recording] = {}  # by session; whose turn it is to give way comes first
+        self._journal = Journal(self.budget, self._recordings, self.make_room, session_bytes)
         self._waiting = 0
         self.set(session_bytes, total_bytes, least, rate)
 
     def set(self, session_bytes: int, total_bytes: int, least: str, rate: tuple[int, float]) -> None:
         """Go by these from now on. A session that is recorded already keeps as much as it did."""
-        self.session_bytes = session_bytes
+        self.session_bytes = self._journal.session_bytes = session_bytes
         self.budget.limit = total_bytes
         self._session_holds = 2 * least_held(session_bytes)
         self._least = SEVERITIES.index(least)
@@ -60,37 +63,73 @@ class Recorder:
         """Find no anomaly worth a capture, until ``set``."""
         self._least = len(SEVERITIES)
 
-    def make_session(self, config: SessionConfig, tally: Tally, now: float, place: Place) -> AnySession:
-        """Return a new session of the mode ``config`` names, recorded if there is room; a ``net.any_session.SessionFactory``."""
-        plain = open_session(config, tally, now, place)
+    def begin(self, route: str, number: int) -> bool:
+        """Record the session ``number`` of ``route`` from its beginning; False: there is no room for it."""
         if self.budget.used + self._session_holds > self.budget.limit:
             self.make_room(self._session_holds)
             if self.budget.used + self._session_holds > self.budget.limit:
-                return plain
-        route = next(name for name, stats in self._routes.items() if stats.tally is tally)
-        session = self._sessions[place.number] = RecordedSession(plain, self, route, place.number)
-        return session
+                return False
+        self._recordings[number] = Recording(self, self._journal, route, number)
+        return True
 
-    def met(self, number: int, side: Side, link: int, transport: asyncio.Transport) -> None:
+    # --- what relays tell --------------------------------------------------------------------------------------------
+
+    def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
+        """Keep a read."""
+        if out.events or out.more or not passed(track.side, data, out):
+            recording = self._recordings.get(track.number)
+            if recording is not None:
+                recording.note(track.side, track.link, data, now, out)
+            return
+        if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, goes_by(track, out), data):
+            return
+        recording = self._recordings.get(track.number)
+        if recording is not None:
+            recording.add(track, data, now, out)
+
+    def note(  # noqa: PLR0913  as a Witness has them
+        self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
+    ) -> None:
+        """Keep another step."""
+        recording = self._recordings.get(number)
+        if recording is not None:
+            recording.note(side, link, data, now, out, _HOW[reset])
+
+    def met(self, track: Track, transport: asyncio.Transport) -> None:
         """Note between whom a connection is."""
-        session = self._sessions.get(number)
-        if session is not None:
-            here, there = _socket(transport.get_extra_info("sockname")), _socket(transport.get_extra_info("peername"))
-            if side is Side.HAPROXY:
-                session.sockets[side, link] = (there, here)
-                return
-            session.sockets[side, link] = (here, there)
-            if len(session.sockets) > MOST_LINKS:
-                del session.sockets[next(known for known in session.sockets if known[0] is Side.AGENT)]
+        recording = self._recordings.get(track.number)
+        if recording is None:
+            track.noted = NEVER
+            return
+        recording.met(track)
+        here, there = _socket(transport.get_extra_info("sockname")), _socket(transport.get_extra_info("peername"))
+        if track.side is Side.HAPROXY:
+            recording.sockets[track.side, 0] = (there, here)
+            return
+        recording.sockets[track.side, track.link] = (here, there)
+        if len(recording.sockets) > MOST_LINKS:
+            del recording.sockets[next(known for known in recording.sockets if known[0] is Side.AGENT)]
 
-    # --- what recorded sessions ask ----------------------------------------------------------------------------------
+    def lost(self, track: Track) -> None:
+        """Keep apart what it said."""
+        recording = self._recordings.get(track.number)
+        if recording is not None:
+            recording.lost(track)
 
-    def wants(self, session: RecordedSession, anomaly: AnomalySeen) -> bool:
+    def over(self, number: int) -> None:
+        """Write what is to be written of it, and forget it."""
+        recording = self._recordings.get(number)
+        if recording is not None:
+            recording.end()
+
+    # --- what recordings ask -----------------------------------------------------------------------------------------
+
+    def wants(self, recording: Recording, anomaly: AnomalySeen) -> bool:
         """Return whether a capture is to be made because of ``anomaly``."""
-        if session.anomaly is not None or SEVERITIES.index(severity(anomaly.action)) < self._least:
+        if recording.anomaly is not None or SEVERITIES.index(severity(anomaly.action)) < self._least:
             return False  # it will be in the one that is under way
-        dropped = self._routes[session.route].captures_dropped
-        if not self._limit.allows((session.route, anomaly.anomaly.value)):
+        dropped = self._routes[recording.route].captures_dropped
+        if not self._limit.allows((recording.route, anomaly.anomaly.value)):
             dropped["rate",] += 1
             return False
         if self._waiting >= AT_ONCE:
@@ -99,26 +138,28 @@ class Recorder:
         self._waiting += 1
         return True
 
-    def write(self, session: RecordedSession, anomaly: AnomalySeen) -> None:
-        """Have it written what ``session`` keeps."""
+    def write(self, recording: Recording, anomaly: AnomalySeen) -> None:
+        """Have it written what ``recording`` keeps."""
         self._waiting -= 1
         wall_s = time.time_ns() / 1e9 - time.monotonic()
-        take = Take(session.route, session.number, anomaly, session.entries(), dict(session.sockets), wall_s)
+        take = Take(recording.route, recording.number, anomaly, recording.entries(), dict(recording.sockets), wall_s)
         if not self._submit(take):
-            self._routes[session.route].captures_dropped["busy",] += 1
+            self._routes[recording.route].captures_dropped["busy",] += 1
 
     def make_room(self, wanted: int = 0) -> None:
         """Keep the bound on all sessions, with ``wanted`` bytes more: those that had not to give way for longest do."""
-        for _ in range(min(_EVICTED, len(self._sessions))):
+        for _ in range(min(_EVICTED, len(self._recordings))):
             if self.budget.used + wanted <= self.budget.limit:
                 return
-            number = next(iter(self._sessions))
-            session = self._sessions[number] = self._sessions.pop(number)
-            session.clear()
+            number = next(iter(self._recordings))
+            recording = self._recordings[number] = self._recordings.pop(number)
+            recording.clear()
 
-    def forget(self, session: RecordedSession) -> None:
+    def forget(self, recording: Recording) -> None:
         """It is over."""
-        self._sessions.pop(session.number, None)
+        del self._recordings[recording.number]
+        if not self._recordings:
+            self._journal.clear()
 
 
 def _socket(name: object) -> Socket:

@@ -1,19 +1,17 @@
-"""A session that keeps its last bytes: the real one inside, and a note of each step beside it."""
+"""What is kept of one session, and the capture that an anomaly in it asks for."""
 
+import asyncio
 import heapq
-import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from spoe_guard.capture.model import End
+from spoe_guard.capture.journal import LONGEST_BYTES, Journal, Read
+from spoe_guard.capture.model import End, Socket
 from spoe_guard.capture.ring import HEAD_BYTES, PARTS, Entry, Extra, Ring, part_room
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import AnomalySeen, DialFailure, SessionEnded
-from spoe_guard.core.handed import Handed, NotTakenError
-from spoe_guard.core.observing import ObservedSession
+from spoe_guard.core.events import AnomalySeen, SessionEnded
 from spoe_guard.core.output import Close, Output
-from spoe_guard.core.receiver import Receiver
-from spoe_guard.core.session import Session
+from spoe_guard.net.witness import Track
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -22,156 +20,158 @@ if TYPE_CHECKING:
 
 AFTERWARDS_S: Final = 1.0  # how long is recorded behind an anomaly, unless the session ends or has no room before
 SEEN: Final = 16  # anomalies noted of one step
+# What Track.noted says of reads that are not put into the journal: how many. Behind a step that is not ordinary those that come
+# next are kept here at once: to get them out of the journal costs more.
+ASIDE: Final = -16
+NEVER: Final = -(1 << 62)
 
 _AGENT: Final = Side.AGENT
 _ENDS: Final = {Close.HALF: End.FIN, Close.FLUSH: End.FIN, Close.ABORT: End.RESET}
 
 
-class RecordedSession(Receiver):
-    """The same calls as ``Session``, see there. ``sockets`` is filled in by the recorder as connections are made."""
+class Recording:
+    """What the session ``number`` of ``route`` has read, as far as it is not in the journal, and who is connected.
+
+    ``limit``: bytes of a direction that are kept at most; ``enough``: at least, of the one that says more, and ``least`` of the
+    other, whose older reads belong to what is not kept of the first. ``sockets``: the two ends of each connection, who dialled
+    it first.
+    """
 
     __slots__ = (
-        "_agents", "_budget", "_due", "_haproxys", "_limit", "_most", "_over", "_recorder", "_session", "_small", "anomaly",
-        "number", "route", "sockets",
+        "_agents", "_budget", "_due", "_haproxys", "_journal", "_most", "_over", "_recorder", "_small", "_tracks", "anomaly",
+        "enough", "least", "limit", "number", "route", "sockets",
     )  # fmt: skip
 
-    def __init__(self, session: Session | ObservedSession, recorder: "Recorder", route: str, number: int) -> None:
-        super().__init__(session.deadline)
-        self._session = session
+    def __init__(self, recorder: "Recorder", journal: Journal, route: str, number: int) -> None:
         self._recorder = recorder
+        self._journal = journal
         self._budget = recorder.budget
-        self._limit = recorder.session_bytes
-        self._most = part_room(self._limit)  # of one read that did not go on as it came: it may be there three times
+        self.limit = recorder.session_bytes
+        self.least = part_room(self.limit)
+        self.enough = self.limit - self.least
+        self._most = self.least  # of one read that did not go on as it came: it may be there three times
         self._small: i64 = PARTS * self._most - HEAD_BYTES  # of one that did, to be copied; a longer one is referred to
-        self._haproxys = Ring(Side.HAPROXY, self._limit, recorder.budget)
-        self._agents = Ring(_AGENT, self._limit, recorder.budget)
-        self._due = math.inf  # when the capture that an anomaly asked for is complete
+        self._haproxys = Ring(Side.HAPROXY, self.limit, recorder.budget)
+        self._agents = Ring(_AGENT, self.limit, recorder.budget)
+        self._tracks: list[Track] = []  # the connections that are there
+        self._due: asyncio.TimerHandle | None = None  # completes the capture that an anomaly asked for
         self._over = False
-        self.anomaly: AnomalySeen | None = None  # the one that asked for a capture
+        self.anomaly: AnomalySeen | None = None  # which did
         self.route = route
         self.number = number
-        self.sockets: dict[tuple[Side, int], Any] = {}
+        self.sockets: dict[tuple[Side, int], tuple[Socket, Socket]] = {}
 
-    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
-        """Bytes came from ``side``. The only step that is taken often."""
-        session: Receiver = self._session
-        out = session.receive(side, data, now, link)
+    def met(self, track: Track) -> None:
+        """A connection is there, which begins with its HELLO."""
+        self._tracks.append(track)
+        track.noted = NEVER if self.anomaly is not None else ASIDE
+
+    def lost(self, track: Track) -> None:
+        """It is gone."""
+        self.settle(track.side)
+        self._tracks.remove(track)
+
+    def add(self, track: Track, data: bytes, now: float, out: Output) -> None:
+        """Keep a read that went on as it came and is not for the journal."""
         size: i64 = len(data)
-        if size > self._small or not _passed(side, data, out) or out.events or out.more:
-            self._note(side, now, link, data, out)
-            return out
-        self.deadline = session.deadline
-        if self.anomaly is not None and self._due < self.deadline:
-            self.deadline = self._due
-        ring = self._agents if side is _AGENT else self._haproxys
-        if ring.left >= size + HEAD_BYTES or self._has_room(ring, size + HEAD_BYTES):
-            ring.add(now, link if side is _AGENT else out.link, data)
+        if size > LONGEST_BYTES:
+            self._aside(track.side)
         else:
-            ring.miss(link, size)
-        return out
+            self.settle(track.side)
+            track.noted = min(track.noted + 1, 0)
+        if size > self._small:
+            self._put(track.side, track.link, data, now, out, None)
+            return
+        ring = self._ring(track.side)
+        if ring.left >= size + HEAD_BYTES or self._has_room(ring, size + HEAD_BYTES):
+            ring.add(now, goes_by(track, out), data)
+        else:
+            ring.miss(track.link, size)
 
-    def start(self, now: float) -> Output:
-        """HAProxy is connected."""
-        return self._noted(Side.HAPROXY, now, 0, self._session.start(now))
+    def note(self, side: Side, link: int, data: bytes, now: float, out: Output, end: End | None = None) -> None:
+        """Keep a step that is more than that; where one side's connection ended with it, ``end`` says how."""
+        seen: list[AnomalySeen] = []
+        extra: Extra | None = None
+        if out.events or out.more or end or not out.close_haproxy is out.close_agent is Close.KEEP:
+            seen = [event for event in out.events if isinstance(event, AnomalySeen)]
+            extra = Extra(end, tuple(_closed(out)), tuple(out.more), tuple(seen[:SEEN]), max(0, len(seen) - SEEN))
+        if data or out.to_agent or out.to_haproxy or (extra is not None and extra != Extra()):
+            self._aside(side)
+            self._put(side, link, data, now, out, extra)
+        for anomaly in seen:
+            if self._recorder.wants(self, anomaly):
+                self._wait(anomaly)
+        if any(isinstance(event, SessionEnded) for event in out.events):
+            self.end()
 
-    def take_foreign(self, raw: bytes, now: float) -> Output:
-        """An ACK came on another session's link."""
-        return self._noted(_AGENT, now, 0, self._session.take_foreign(raw, now))
+    def pass_over(self, track: Track, read: int) -> None:
+        """So many bytes were in the journal and are gone: what came behind them is as much as may be kept."""
+        self._ring(track.side).pass_over(track.link, read)
 
-    def agent_connected(self, now: float, link: int = 0) -> Output:
-        """A link is up."""
-        return self._noted(Side.HAPROXY, now, link, self._session.agent_connected(now, link))
-
-    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
-        """A link could not be had."""
-        return self._noted(_AGENT, now, link, self._session.agent_failed(reason, detail, now, link))
-
-    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
-        """A side will send no more."""
-        out = self._session.closed(side, now, reset=reset, link=link)
-        return self._noted(side, now, link, out, End.RESET if reset else End.FIN)
-
-    def tick(self, now: float) -> Output:
-        """Time has passed."""
-        if now >= self._due:
-            self._finish()
-        return self._noted(_AGENT, now, 0, self._session.tick(now))
-
-    def drain(self, now: float) -> Output:
-        """The guard is stopping."""
-        return self._noted(_AGENT, now, 0, self._session.drain(now))
-
-    def to_hand_over(self) -> Handed | None:
-        """Return what the next guard needs; None also in observe mode."""
-        return self._session.to_hand_over() if isinstance(self._session, Session) else None
-
-    def handed_over(self, now: float) -> Output:
-        """The next guard goes on with it."""
-        if not isinstance(self._session, Session):
-            return Output()
-        return self._noted(Side.HAPROXY, now, 0, self._session.handed_over(now))
-
-    def take_over(self, handed: Handed, now: float) -> Output:
-        """Go on with what the guard before has served; of what was said there HAPROXY-HELLO is known."""
-        if not isinstance(self._session, Session):
-            raise NotTakenError("what is only observed is not gone on with")
-        out = self._session.take_over(handed, now)
-        self._note(Side.HAPROXY, now, 0, handed.hello, out)
-        return out
-
-    def release(self) -> tuple[bytes, bytes]:
-        """Give up."""
-        try:
-            return self._session.release()
-        finally:
-            self._end()
+    def settle(self, side: Side) -> None:
+        """Take what is in the journal of ``side``."""
+        for track in self._tracks:
+            if track.noted > 0 and track.side is side:
+                self._take(side)
+                return
 
     def clear(self) -> None:
         """Give way to other sessions: write what is to be written, forget the rest."""
         self._finish()
-        self._haproxys.clear()
-        self._agents.clear()
+        for side, ring in ((Side.HAPROXY, self._haproxys), (_AGENT, self._agents)):
+            for read in self._taken(side):
+                ring.miss(read.track.link, len(read.data))
+            ring.clear()
 
     def entries(self) -> list[tuple[Side, Entry]]:
         """Return what is kept, in time order, each with whose side it is about."""
+        self.settle(Side.HAPROXY)
+        self.settle(_AGENT)
         haproxys = [(Side.HAPROXY, entry) for entry in self._haproxys.kept()]
         agents = [(_AGENT, entry) for entry in self._agents.kept()]
         return list(heapq.merge(haproxys, agents, key=lambda each: each[1].now))
 
-    # --- what is not ordinary ----------------------------------------------------------------------------------------
+    def end(self) -> None:
+        """The session is over, or its recording is."""
+        if not self._over:
+            self._finish()
+            self._over = True
+            self._journal.forget(self._tracks)
+            for track in self._tracks:
+                track.noted = NEVER
+            self._haproxys.end()
+            self._agents.end()
+            self._recorder.forget(self)
 
-    def _noted(self, side: Side, now: float, link: int, out: Output, end: End | None = None) -> Output:
-        self._note(side, now, link, b"", out, end)
-        return out
+    # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _note(self, side: Side, now: float, link: int, data: bytes, out: Output, end: End | None = None) -> None:
-        self.deadline = min(self._session.deadline, self._due)
-        if self._over:
-            return
-        if not out.events and not out.more and end is None and out.close_haproxy is out.close_agent is Close.KEEP:
-            if data or out.to_agent or out.to_haproxy:
-                self._append(side, now, link, data, out, None)
-            return
-        seen = [event for event in out.events if isinstance(event, AnomalySeen)]
-        extra = Extra(end, tuple(_closed(out)), tuple(out.more), tuple(seen[:SEEN]), max(0, len(seen) - SEEN))
-        if data or out.to_agent or out.to_haproxy or extra != Extra():
-            self._append(side, now, link, data, out, extra)
-        for anomaly in seen:
-            if self._recorder.wants(self, anomaly):
-                self.anomaly = anomaly
-                self._due = now + AFTERWARDS_S
-                self._haproxys.limit = self._agents.limit = 2 * self._limit
-                self.deadline = min(self.deadline, self._due)
-        if any(isinstance(event, SessionEnded) for event in out.events):
-            self._end()
+    def _ring(self, side: Side) -> Ring:
+        return self._agents if side is _AGENT else self._haproxys
 
-    def _append(self, side: Side, now: float, link: int, data: bytes, out: Output, extra: Extra | None) -> None:
-        if self._over:
-            return
-        ring = self._agents if side is _AGENT else self._haproxys
+    def _take(self, side: Side) -> None:
+        ring = self._ring(side)
+        for read in self._taken(side):
+            size = len(read.data) + HEAD_BYTES
+            if ring.left >= size or self._has_room(ring, size):
+                ring.add(read.now, read.link, read.data)
+            else:
+                ring.miss(read.track.link, len(read.data))
+
+    def _taken(self, side: Side) -> list[Read]:
+        return self._journal.take([track for track in self._tracks if track.side is side and track.noted > 0])
+
+    def _aside(self, side: Side) -> None:
+        """Have the next reads of ``side`` here and not in the journal, behind those that are there."""
+        self.settle(side)
+        for track in self._tracks:
+            if track.side is side:
+                track.noted = min(track.noted, ASIDE)
+
+    def _put(self, side: Side, link: int, data: bytes, now: float, out: Output, extra: Extra | None) -> None:
+        ring = self._ring(side)
         read, to_agent, to_haproxy = (part[-self._most :] for part in (data, out.to_agent, out.to_haproxy))
-        if _passed(side, data, out):
-            read = data[-self._limit :]
+        if passed(side, data, out):
+            read = data[-self.limit :]
         if out.to_agent is data:
             to_agent = read
         if out.to_haproxy is data:
@@ -198,30 +198,42 @@ class RecordedSession(Receiver):
             if self._budget.used > self._budget.limit:  # nobody else has as much
                 self.clear()
 
+    def _wait(self, anomaly: AnomalySeen) -> None:
+        """Keep what comes now as well, for so long."""
+        self.settle(Side.HAPROXY)
+        self.settle(_AGENT)
+        for track in self._tracks:
+            track.noted = NEVER
+        self.anomaly = anomaly
+        self._haproxys.limit = self._agents.limit = 2 * self.limit
+        self._due = self._recorder.later(AFTERWARDS_S, self._finish)
+
     def _finish(self) -> None:
-        if self.anomaly is not None:
-            self._recorder.write(self, self.anomaly)
-            self.anomaly = None
-            self._due = math.inf
-            for ring in (self._haproxys, self._agents):
-                ring.limit = self._limit
-                ring.shrink()
-
-    def _end(self) -> None:
-        if not self._over:
-            self._finish()
-            self._over = True
-            self._small = -1
-            self._haproxys.end()
-            self._agents.end()
-            self._recorder.forget(self)
+        anomaly = self.anomaly
+        if anomaly is None:
+            return
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        self._recorder.write(self, anomaly)
+        self.anomaly = None
+        for track in self._tracks:
+            track.noted = 0
+        for ring in (self._haproxys, self._agents):
+            ring.limit = self.limit
+            ring.shrink()
 
 
-def _passed(side: Side, data: bytes, out: Output) -> bool:
+def passed(side: Side, data: bytes, out: Output) -> bool:
     """Return whether all of a read went on as it came, and nothing else."""
     if side is _AGENT:
         return out.to_haproxy is data and not out.to_agent
     return out.to_agent is data and not out.to_haproxy
+
+
+def goes_by(track: Track, out: Output) -> "i64":
+    """Return the link that a read which went on as it came is said of: of HAProxy, to which it went."""
+    return track.link if track.side is _AGENT else out.link
 
 
 def _closed(out: Output) -> Iterable[tuple[bool, int, End]]:

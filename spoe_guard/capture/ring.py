@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 # a few stores, and none of what was read stays an object: those that live long are cold when they go, which cost the most.
 _HEAD: Final = Struct("<dIi")
 HEAD_BYTES: Final = 16  # that many, as a number that the compiler knows
-_APART: Final = 0xFFFFFFFF  # bytes: it is the next of ``entries``
-_LINK: Final = 1 << 32  # the unit of the link, above how many bytes
+_APART: Final = 0xFFFFFFFF  # for so many bytes: it is the next of ``entries``
+HEAD_SIZE: Final = 0xFFFFFFFF  # of its second half, how many bytes; above them, from this bit on, the link
+HEAD_LINK: Final = 32
 _HIGHEST: Final = 0x7FFFFFFF  # number of a link that fits there; the next is 0 again
 
 # What an Entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
@@ -220,14 +221,21 @@ class Ring:
 
     def clear(self) -> None:
         """Let go of everything; what comes next is kept again."""
-        self._put_by(min(FIRST_BYTES, self._part))
-        self._records = BytesWriter()
-        for part in self._closed:
-            self._budget.used -= part.costs()
-        self._closed.clear()
-        self._older = 0
+        self._let_go()
         for hello in self._hellos.values():
             self._budget.used -= hello.forget()
+
+    def pass_over(self, link: int, read: int) -> None:
+        """Let go of all but HELLOs, and count ``read`` bytes that came behind it: what comes now leaves no room for either."""
+        if self._closed or len(self._records):
+            for part in (*self._closed, self._newest()):
+                if self._needs_hello(part.link):
+                    self._keep_hellos(part)
+            self._let_go()
+        hello = self._hellos.get(link)
+        if hello is not None and hello.open:
+            self._budget.used -= hello.forget()
+        self.miss(link, read)
 
     def end(self) -> None:
         """Let go of everything for good."""
@@ -246,6 +254,14 @@ class Ring:
                 found[number] = entry._replace(lost=entry.lost + lost.pop(entry.link))
         return hellos + found
 
+    def _let_go(self) -> None:
+        self._put_by(min(FIRST_BYTES, self._part))
+        self._records = BytesWriter()
+        for part in self._closed:
+            self._budget.used -= part.costs()
+        self._closed.clear()
+        self._older = 0
+
     def _head(self, now: float, link: "i64", size: "i64") -> None:
         """Write what ``_HEAD`` reads."""
         on = link if self._several else 0
@@ -253,7 +269,7 @@ class Ring:
             self._turn_to(on)
         records = self._records
         write_f64_le(records, now)
-        write_i64_le(records, (link & _HIGHEST) * _LINK + size)
+        write_i64_le(records, head_word(link, size))
 
     def _turn_to(self, link: "i64") -> None:
         if self._read:
@@ -327,6 +343,11 @@ class Ring:
         self._budget.used += used
         self._link = self._last
         self.left = self._room = room
+
+
+def head_word(link: "i64", size: "i64") -> "i64":
+    """Return what of a head is behind the time; ``HEAD_SIZE`` and ``>> HEAD_LINK`` take it apart."""
+    return (link & _HIGHEST) << HEAD_LINK | size
 
 
 def forget_oldest(of_links: dict[_K, _V], most: int) -> list[_V]:

@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import Side
 from spoe_guard.core.engines import Engines
 from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
 from spoe_guard.core.handed import Handed, NotTakenError
@@ -23,12 +22,12 @@ from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.attach import attach
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
-from spoe_guard.net.leg import Leg
 from spoe_guard.net.listener import Listener, peer_name
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
+from spoe_guard.net.witness import Witness
 
-Met = Callable[[int, Side, int, asyncio.Transport], None]  # session, whose connection, link, the connection
+Witnesses = Callable[[str, int], Witness | None]  # of a route, for the session of that number
 
 # What is aborted is gone one or two turns of the loop later; this is only there so that nothing can wait for ever.
 _ABORTED_S: Final = 1.0
@@ -42,9 +41,9 @@ def longest_drain(routes: Iterable[Route]) -> float:
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
 
-    ``met`` is told of every connection. ``reuse_port``: share the addresses with a guard that takes over. ``given``: by
-    route name, sockets that listen already. ``lent``: by route name, sockets that several processes have, see ``bind.borrow``.
-    ``addresses``: by route name, where it really listens (with the port the kernel chose), once started.
+    ``witness`` says who is told what a session carries. ``reuse_port``: share the addresses with a guard that takes over.
+    ``given``: by route name, sockets that listen already. ``lent``: by route name, sockets that several processes have, see
+    ``bind.borrow``. ``addresses``: by route name, where it really listens (with the port the kernel chose), once started.
     """
 
     def __init__(  # noqa: PLR0913  what it serves, by what, and where
@@ -53,12 +52,12 @@ class Guard:
         observer: Observer,
         make_session: SessionFactory = open_session,
         *,
-        met: Met | None = None,
+        witness: Witnesses = lambda _route, _number: None,
         reuse_port: bool = False,
         given: Mapping[str, socket.socket] | None = None,
         lent: Mapping[str, Sequence[socket.socket]] | None = None,
     ) -> None:
-        self._met = met
+        self.witness = witness
         self._reuse_port = reuse_port
         self._given = given or {}
         self._lent = lent or {}
@@ -235,11 +234,6 @@ class Guard:
         relay = self._relays.get(number)
         if relay is not None:
             relay.step(relay.session.take_foreign, raw, monotonic())
-
-    def met(self, relay: Relay, leg: Leg) -> None:
-        """Tell whoever wants to know that a connection is there."""
-        if self._met is not None and leg.transport is not None:
-            self._met(relay.number, leg.side, leg.link, leg.transport)
 
     def gone(self, relay: Relay) -> None:
         """Forget a session: its last connection is gone."""

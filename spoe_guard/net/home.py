@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from spoe_guard.net.witness import Witness
+
 if TYPE_CHECKING:
-    from spoe_guard.net.leg import Leg
     from spoe_guard.net.relay import Relay
 
 
 class Home(Protocol):
     """Where relays come from and go to."""
 
-    def met(self, relay: "Relay", leg: "Leg") -> None:
-        """A connection of ``relay`` is there."""
+    def witness(self, route: str, number: int) -> Witness | None:
+        """Return who is told what the session ``number``, which begins, carries."""
 
     def gone(self, relay: "Relay") -> None:
         """The last connection of ``relay`` is gone; called once."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.output import Close
+from spoe_guard.net.witness import Track
 
 if TYPE_CHECKING:
     from spoe_guard.net.relay import Relay
@@ -34,20 +35,19 @@ _now: Final = monotonic  # compiled, a module's own name is found sooner than an
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
 
-class Leg:
+class Leg(Track):
     """The connection of one ``side``. ``close_by``: when it is given up, in monotonic seconds; only after ``close``.
 
     ``link``: which agent link it is, by its number in the session; HAProxy's leg has 0 there.
     """
 
     __slots__ = (
-        "__weakref__", "_held", "_queues", "close_by", "closing", "eof", "full", "link", "relay", "side", "sock", "transport",
+        "__weakref__", "_held", "_queues", "close_by", "closing", "eof", "full", "relay", "sock", "transport",
     )  # fmt: skip
 
     def __init__(self, relay: "Relay", side: Side, link: int = 0) -> None:
+        super().__init__(relay.number, side, link)
         self.relay = relay
-        self.side = side
-        self.link = link
         self.transport: asyncio.Transport | None = None  # None before connection_made and after connection_lost
         self.sock: socket.socket | None = None  # the transport's own, to send at once what need not be queued
         self.closing = False

@@ -20,9 +20,11 @@ from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
 from spoe_guard.net.route import Route
 from spoe_guard.net.splice import Splice
+from spoe_guard.net.witness import Witness
 
 P = ParamSpec("P")
 
+_AGENT: Final = Side.AGENT
 _KEEP: Final = Close.KEEP
 # uvloop's timers count whole milliseconds and may ring early: a shorter one would ring again and again.
 _SHORTEST_TIMER_S: Final = 0.001
@@ -37,7 +39,7 @@ class Relay:
 
     __slots__ = (
         "__weakref__", "_armed", "_drain_at", "_ended", "_handed", "_home", "_legs", "_linked", "_links", "_loop", "_observer",
-        "_tally", "_timer", "haproxy", "number", "route", "session",
+        "_tally", "_timer", "_witness", "haproxy", "number", "route", "session",
     )  # fmt: skip
 
     def __init__(self, route: Route, place: Place, observer: Observer, make_session: SessionFactory, home: Home) -> None:
@@ -54,7 +56,8 @@ class Relay:
         self._armed = math.inf  # when the timer rings
         self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
-        self._handed: tuple[Output, bytes] | None = None  # by the guard before: the first step, and what it had read
+        self._witness: Witness | None = None  # as soon as HAProxy is connected
+        self._handed: tuple[Output, Handed] | None = None  # by the guard before, and the first step
         self._tally = observer.tally(route.name)
         self.session: AnySession = make_session(route.config, self._tally, monotonic(), place)
 
@@ -73,6 +76,8 @@ class Relay:
         if deadline < self._armed:
             self._arm()
         self._carry_out(out)
+        if self._witness is not None:
+            self._witness.read(leg, data, now, out)
 
     def act(self, out: Output) -> None:
         """Do what one step of the session asks: set the timer, write, dial, close, report."""
@@ -101,9 +106,24 @@ class Relay:
     def step(self, ask: Callable[P, Output], *args: P.args, **named: P.kwargs) -> None:
         """Ask the session something that is not bytes, and act on the answer."""
         try:
-            self.act(ask(*args, **named))
+            out = ask(*args, **named)
+            self.act(out)
+            self._noted(_AGENT, 0, b"", out)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
             self.broke(error)
+
+    def _end_of(self, leg: Leg, *, reset: bool) -> None:
+        """Tell the session that the peer of ``leg`` will send nothing more, and act on the answer."""
+        try:
+            out = self.session.closed(leg.side, monotonic(), reset=reset, link=leg.link)
+            self.act(out)
+            self._noted(leg.side, leg.link, b"", out, reset=reset)
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+            self.broke(error)
+
+    def _noted(self, side: Side, link: int, data: bytes, out: Output, *, reset: bool | None = None) -> None:
+        if self._witness is not None:
+            self._witness.note(self.number, side, link, data, monotonic(), out, reset=reset)
 
     def broke(self, error: Exception) -> None:
         """Count a bug of ours; then end the session, or make it a plain TCP proxy if the route prefers that."""
@@ -144,7 +164,7 @@ class Relay:
         """
         if not isinstance(self.session, Lasting):
             raise NotTakenError("what is only observed is not gone on with")
-        self._handed = self.session.take_over(handed, monotonic()), handed.rest
+        self._handed = self.session.take_over(handed, monotonic()), handed
         self._linked = True
 
     def to_hand_over(self) -> Handed | None:
@@ -163,6 +183,7 @@ class Relay:
         """Reset every connection at once; ``by`` and ``reason`` are reported unless the session ended by itself."""
         with contextlib.suppress(Exception):  # for its gauges; a session that is broken may break here too
             self.session.release()
+        self._tell_no_more()
         for number, link in tuple(self._links.items()):
             if link.leg not in self._legs:
                 self._give_up(number)
@@ -178,15 +199,18 @@ class Relay:
     def made(self, leg: Leg) -> None:
         """A connection is there."""
         self._legs.add(leg)
-        if self._home is not None:
-            self._home.met(self, leg)
+        if leg is self.haproxy and self._home is not None:
+            self._witness = self._home.witness(self.route.name, self.number)
+        if self._witness is not None and leg.transport is not None:
+            self._witness.met(leg, leg.transport)
         if leg is self.haproxy:
             if self._handed is None:
                 self.step(self.session.start, monotonic())
                 return
-            first, rest = self._handed
+            first, handed = self._handed
             self.act(first)
-            leg.data_received(rest)
+            self._noted(leg.side, 0, handed.hello, first)
+            leg.data_received(handed.rest)
             return
         self._linked = True
         self._links[leg.link].is_made()
@@ -199,7 +223,7 @@ class Relay:
     def said_fin(self, leg: Leg) -> None:
         """The peer will send nothing more."""
         if not leg.closing and self._is_known(leg):
-            self.step(self.session.closed, leg.side, monotonic(), reset=False, link=leg.link)
+            self._end_of(leg, reset=False)
 
     def lost(self, leg: Leg, *, reset: bool) -> None:
         """A connection is gone, because it was closed or because it broke."""
@@ -210,7 +234,9 @@ class Relay:
         leg.closing = True
         self.emptied(leg)
         if told:
-            self.step(self.session.closed, leg.side, monotonic(), reset=reset, link=leg.link)
+            self._end_of(leg, reset=reset)
+        if self._witness is not None:
+            self._witness.lost(leg)
         self._forget(leg)
         self._check_gone()
 
@@ -278,6 +304,11 @@ class Relay:
         self._links.pop(number).give_up()
         self.haproxy.let_go(DIALLING)
 
+    def _tell_no_more(self) -> None:
+        if self._witness is not None:
+            self._witness.over(self.number)
+            self._witness = None
+
     def _forget(self, leg: Leg) -> None:
         if leg is not self.haproxy and self._is_known(leg):
             del self._links[leg.link]
@@ -293,6 +324,7 @@ class Relay:
 
     def _splice(self) -> None:
         held = self.session.release()
+        self._tell_no_more()
         alive = self._alive()
         legs = [link.leg for link in alive]
         splice = Splice(
@@ -342,6 +374,7 @@ class Relay:
         if self._legs or self._links or home is None:
             return
         self._home = None
+        self._tell_no_more()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

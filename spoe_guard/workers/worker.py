@@ -67,7 +67,7 @@ class _Worker:
         self._observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         lent = {route: [socket.socket(fileno=each) for each in numbers] for route, numbers in given["sockets"].items()}
         self._flight = flight = Flight(settings.capture, self._observer.routes, log, given["workers"])
-        self._guard = Guard(routes, self._observer, flight.make_session, met=flight.met, reuse_port=True, lent=lent)
+        self._guard = Guard(routes, self._observer, witness=flight.witness, reuse_port=True, lent=lent)
         self._process = ProcessCollector(registry=None)
         self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
         self._stop = asyncio.Event()

@@ -1,0 +1,59 @@
+"""Who may be told of all that a session's connections carry: the flight recorder, as the data path sees it."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from spoe_guard.core.anomalies import Side
+from spoe_guard.core.output import Output
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+
+class Track:
+    """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The rest is the witness's own book of it.
+
+    ``noted``: where it has put the last read, 0 nowhere, less than 0: not for so many reads; ``read``: bytes of those that it
+    has put somewhere so far; ``weight``: what they count towards the session's bound.
+    """
+
+    __slots__ = ("link", "noted", "number", "read", "side", "weight")
+
+    def __init__(self, number: int, side: Side, link: int = 0) -> None:
+        self.number = number
+        self.side = side
+        self.link = link
+        self.noted: i64 = 0
+        self.read: i64 = 0
+        self.weight: i64 = 0
+
+
+class Witness:
+    """One for all sessions of a process: to be told what one has kept would be more than the telling.
+
+    It is told behind each step, when what was to be written is written: no peer waits for it.
+    """
+
+    __slots__ = ()
+
+    def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
+        """The connection said ``data`` at ``now``, of which came ``out``. The only call that is made often."""
+        raise NotImplementedError
+
+    def note(  # noqa: PLR0913  a step of any kind
+        self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
+    ) -> None:
+        """Another step of that session; ``reset`` None: ``side``'s connection did not end with it."""
+        raise NotImplementedError
+
+    def met(self, track: Track, transport: asyncio.Transport) -> None:
+        """The connection is there."""
+        raise NotImplementedError
+
+    def lost(self, track: Track) -> None:
+        """It is gone."""
+        raise NotImplementedError
+
+    def over(self, number: int) -> None:
+        """Of that session nothing more is told."""
+        raise NotImplementedError

@@ -169,13 +169,19 @@ class Journal:
         most: dict[int, int] = {}  # by session: of the direction that said more
         for track, weight in behind.items():
             most[track.number] = max(weight, most.get(track.number, 0))
-        for track, weight in behind.items():
-            recording = self._recordings[track.number]
-            if weight >= recording.least and most[track.number] >= recording.enough:
-                recording.pass_over(track, newer[track][0] - oldest.tracks.pop(track)[0])
-        for track in list(oldest.tracks):
-            if track in oldest.tracks:  # it may have been taken together with another one
-                self._recordings[track.number].settle(track.side)
+        recordings = self._recordings
+        passed = {
+            track: newer[track][0] - oldest.tracks[track][0]
+            for track, weight in behind.items()
+            if recordings[track.number].is_enough(weight, most[track.number])
+        }
+        # A track may go with another one of its side: those that are kept come first, or they would take what was passed over.
+        for track in [each for each in oldest.tracks if each not in passed]:
+            if track in oldest.tracks:
+                recordings[track.number].settle(track.side)
+        for track, read in passed.items():
+            if track in oldest.tracks:
+                recordings[track.number].pass_over(track, read)
         self._budget.used -= len(self._spare) * PAGE_BYTES
         self._spare = self._pages[: oldest.pages]
         del self._segments[0], self._pages[: oldest.pages]

@@ -32,14 +32,12 @@ _ENDS: Final = {Close.HALF: End.FIN, Close.FLUSH: End.FIN, Close.ABORT: End.RESE
 class Recording:
     """What the session ``number`` of ``route`` has read, as far as it is not in the journal, and who is connected.
 
-    ``limit``: bytes of a direction that are kept at most; ``enough``: at least, of the one that says more, and ``least`` of the
-    other, whose older reads belong to what is not kept of the first. ``sockets``: the two ends of each connection, who dialled
-    it first.
+    ``limit``: bytes of a direction that are kept. ``sockets``: the two ends of each connection, who dialled it first.
     """
 
     __slots__ = (
         "_agents", "_budget", "_due", "_haproxys", "_journal", "_most", "_over", "_recorder", "_small", "_tracks", "anomaly",
-        "enough", "least", "limit", "number", "route", "sockets",
+        "limit", "number", "route", "sockets",
     )  # fmt: skip
 
     def __init__(self, recorder: "Recorder", journal: Journal, route: str, number: int) -> None:
@@ -47,9 +45,7 @@ class Recording:
         self._journal = journal
         self._budget = recorder.budget
         self.limit = recorder.session_bytes
-        self.least = part_room(self.limit)
-        self.enough = self.limit - self.least
-        self._most = self.least  # of one read that did not go on as it came: it may be there three times
+        self._most = part_room(self.limit)  # of one read that did not go on as it came: it may be there three times
         self._small: i64 = PARTS * self._most - HEAD_BYTES  # of one that did, to be copied; a longer one is referred to
         self._haproxys = Ring(Side.HAPROXY, self.limit, recorder.budget)
         self._agents = Ring(_AGENT, self.limit, recorder.budget)
@@ -104,6 +100,13 @@ class Recording:
         if any(isinstance(event, SessionEnded) for event in out.events):
             self.end()
 
+    def is_enough(self, behind: int, most: int) -> bool:
+        """Whether a track needs no more than what came ``behind``, ``most`` in the direction that says more.
+
+        That one keeps as much as a ring does, the other a part of that at least: older ACKs than there are NOTIFYs help nobody.
+        """
+        return behind >= self._most and most >= self.limit - self._most
+
     def pass_over(self, track: Track, read: int) -> None:
         """So many bytes were in the journal and are gone: what came behind them is as much as may be kept."""
         self._ring(track.side).pass_over(track.link, read)
@@ -139,6 +142,7 @@ class Recording:
             self._journal.forget(self._tracks)
             for track in self._tracks:
                 track.noted = NEVER
+            self._tracks.clear()
             self._haproxys.end()
             self._agents.end()
             self._recorder.forget(self)

@@ -11,12 +11,6 @@ from spoe_guard.capture.flight import Flight
 from spoe_guard.capture.model import Socket
 from spoe_guard.capture.read import read
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.engines import Engines
-from spoe_guard.core.place import Place
-from spoe_guard.core.refusal import Refusals
-from spoe_guard.core.session import Session
-from spoe_guard.core.tally import Tally
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
@@ -31,11 +25,11 @@ ROUND_TRIPS = 100
 ANSWER_S = 1.0  # of the slowest answer, on a machine that does other things too
 
 
-def test_where_no_folder_is_named_sessions_are_the_cores_own():
+def test_where_no_folder_is_named_nobody_is_told_of_anything():
     async def main():
-        return type(Flight(Capture(), {}, None).make_session(SessionConfig(), Tally(), 0.0, Place(1, Refusals(), Engines())))
+        return Flight(Capture(), {}, None).witness("default", 1)
 
-    assert asyncio.run(main()) is Session
+    assert asyncio.run(main()) is None
 
 
 @pytest.mark.parametrize("processes", [1, 3])

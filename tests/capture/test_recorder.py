@@ -4,7 +4,6 @@ import pytest
 
 from spoe_guard.capture import pcapng, pcapng_in
 from spoe_guard.capture.recorder import AT_ONCE
-from spoe_guard.capture.recording import AFTERWARDS_S, RecordedSession
 from spoe_guard.capture.ring import (
     ENTRY_BYTES,
     FIRST_BYTES,
@@ -21,13 +20,9 @@ from spoe_guard.capture.ring import (
 )
 from spoe_guard.core.anomalies import Action, Side, severity
 from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.handed import NotTakenError
-from spoe_guard.core.observing import open_session
 from spoe_guard.core.output import Close
-from spoe_guard.core.place import Place
-from spoe_guard.core.tally import Tally
 from spoe_guard.lab import frames
-from tests.capture.scenes import RUNT, A, H, Recorded, ack, end, notify
+from tests.capture.scenes import RUNT, A, H, Recorded, ack, end, notify, notify_of
 
 LIMIT = 8192
 PART = LIMIT // PARTS
@@ -246,27 +241,6 @@ def test_the_budget_is_what_is_kept_and_nothing_at_the_end(put, each):
     assert budget.used == 0
 
 
-def test_a_recorded_session_does_what_the_session_alone_does():
-    recorded = Recorded()
-    alone = open_session(SessionConfig(), Tally(), 0.0, Place(1))
-    session = recorded.recorder.make_session(SessionConfig(), recorded.stats["default"].tally, 0.0, Place(1))
-    one, two = notify(1), notify(2)
-    calls = [
-        ("start", (0.0,), {}), ("receive", (H, hello(), 0.0), {}), ("agent_connected", (0.0,), {}),
-        ("receive", (A, frames.agent_hello(), 0.0), {}), ("receive", (H, one + two[:9], 0.1), {}),
-        ("receive", (H, two[9:], 0.1), {}),
-        ("receive", (A, ack(one) + RUNT, 0.2), {}), ("closed", (A, 0.3), {"reset": False}), ("tick", (0.9,), {}),
-        ("closed", (H, 1.0), {"reset": True}), ("tick", (9.0,), {}),
-    ]  # fmt: skip
-    for name, args, named in calls:
-        ours, theirs = getattr(session, name)(*args, **named), getattr(alone, name)(*args, **named)
-        assert [getattr(ours, each) for each in ("to_haproxy", "to_agent", "dial", "close_haproxy", "close_agent")] == [
-            getattr(theirs, each) for each in ("to_haproxy", "to_agent", "dial", "close_haproxy", "close_agent")
-        ]
-        assert list(map(repr, ours.events)) == list(map(repr, theirs.events))
-        assert session.deadline <= alone.deadline
-
-
 def test_an_anomaly_leaves_what_came_before_and_what_came_behind_it():
     recorded = Recorded()
     session = recorded.session()
@@ -274,8 +248,8 @@ def test_an_anomaly_leaves_what_came_before_and_what_came_behind_it():
     recorded.go_wrong(session)
     assert recorded.takes == []
     recorded.round_trips(session, 2, first=10)
-    assert session.deadline <= recorded.now + AFTERWARDS_S
-    recorded.now += AFTERWARDS_S
+    assert recorded.takes == []
+    recorded.now = recorded.timers[0].at
     session.tick(recorded.now)
     [take] = recorded.takes
     capture = take.capture("full")
@@ -286,10 +260,6 @@ def test_an_anomaly_leaves_what_came_before_and_what_came_behind_it():
     [noted] = [chunk for chunk in capture.chunks if chunk.notes]
     assert noted.data == RUNT
     assert noted.notes[0].startswith("runt_frame: agent: drop: ")
-
-
-def notify_of(number):
-    return notify(number, b"//")
 
 
 def test_both_legs_are_in_the_file_and_come_back_as_they_were():
@@ -399,12 +369,12 @@ def test_idle_sessions_take_what_their_hellos_take_and_one_too_many_is_not_recor
     fits = 10
     recorded = Recorded(total_bytes=fits * 2 * least_held(16384))
     sessions = [recorded.session() for _ in range(fits)]
-    assert all(isinstance(session, RecordedSession) for session in sessions)
+    assert all(session.recording for session in sessions)
     assert recorded.recorder.budget.used == recorded.recorder.budget.limit
     plain = recorded.session()
-    assert not isinstance(plain, RecordedSession)
+    assert plain.recording is None
     end(sessions[0], recorded.now)
-    assert isinstance(recorded.session(), RecordedSession)
+    assert recorded.session().recording
 
 
 def test_where_all_others_are_idle_the_one_that_is_not_gives_way():
@@ -441,7 +411,7 @@ def test_a_session_that_gave_way_says_what_is_missing():
     recorded = Recorded()
     session = recorded.session()
     recorded.round_trips(session, 5)
-    session.clear()
+    session.recording.clear()
     recorded.go_wrong(session)
     end(session, recorded.now)
     [take] = recorded.takes
@@ -538,7 +508,7 @@ def test_a_session_is_handed_over_with_what_it_has_and_recorded_on_the_other_sid
     session.closed(A, ours.now, reset=False)
     session.tick(ours.now + 10)
     assert ours.recorder.budget.used == 0
-    taken = theirs.recorder.make_session(SessionConfig(give_up_s=5.0), theirs.stats["default"].tally, 0.0, Place(1))
+    taken = theirs.begin(SessionConfig(give_up_s=5.0))
     taken.take_over(handed, 0.1)
     taken.receive(H, b"GET / HTTP/1.1\r\n\r\n", 0.2)
     end(taken, 0.3)
@@ -559,13 +529,6 @@ def test_what_haproxy_wrote_is_said_of_the_link_that_it_went_to():
     [entry] = [entry for side, entry in session.entries() if side is H and entry.data == second]
     assert (entry.link, entry.out_link) == (0, link)
     assert link > 0
-
-
-def test_what_is_observed_is_not_handed_over():
-    session = Recorded().session(SessionConfig(observe=True))
-    assert session.to_hand_over() is None
-    with pytest.raises(NotTakenError):
-        session.take_over(None, 0.0)
 
 
 def test_the_guards_own_ends_are_in_it():
@@ -597,31 +560,21 @@ def test_a_session_that_is_recorded_already_writes_nothing_more_once_that_is_tur
 def test_other_bounds_hold_for_new_sessions_and_for_all_together():
     scene = Recorded(session_bytes=LIMIT)
     before = scene.session()
-    scene.recorder.set(2 * LIMIT, 2 * least_held(2 * LIMIT) + before._haproxys.limit, "warning", (6, 60.0))
+    scene.recorder.set(2 * LIMIT, 2 * least_held(2 * LIMIT) + before.recording.limit, "warning", (6, 60.0))
     after = scene.session()
-    assert (before._haproxys.limit, after._haproxys.limit) == (LIMIT, 2 * LIMIT)
+    assert (before.recording.limit, after.recording.limit) == (LIMIT, 2 * LIMIT)
     scene.recorder.set(2 * LIMIT, scene.recorder.budget.used, "warning", (6, 60.0))
-    assert not isinstance(scene.recorder.make_session(SessionConfig(), Tally(), 0.0, Place(9)), RecordedSession)
-
-
-class Transport:
-    """Of a connection between the two ports."""
-
-    def __init__(self, here, there):
-        self._names = {"sockname": ("127.0.0.1", here), "peername": ("127.0.0.1", there)}
-
-    def get_extra_info(self, name):
-        return self._names[name]
+    assert scene.session().recording is None
 
 
 @pytest.mark.parametrize("links", [MOST_LINKS - 1, MOST_LINKS])
 def test_the_addresses_of_haproxy_and_of_the_newest_links_are_known(links):
     scene = Recorded()
     session = scene.session()
-    scene.recorder.met(session.number, H, 0, Transport(9001, 40000))
+    session.met(H, 0, 9001, 40000)
     for link in range(links):
-        scene.recorder.met(session.number, A, link, Transport(50000 + link, 9000))
+        session.met(A, link, 50000 + link, 9000)
     newest = [(A, link) for link in range(links)][-(MOST_LINKS - 1) :]
-    assert list(session.sockets) == [(H, 0), *newest]
-    assert [each.port for each in session.sockets[H, 0]] == [40000, 9001]
-    assert [each.port for each in session.sockets[A, links - 1]] == [50000 + links - 1, 9000]
+    assert list(session.recording.sockets) == [(H, 0), *newest]
+    assert [each.port for each in session.recording.sockets[H, 0]] == [40000, 9001]
+    assert [each.port for each in session.recording.sockets[A, links - 1]] == [50000 + links - 1, 9000]

@@ -30,10 +30,17 @@ async def until(condition, what="the condition"):
         await asyncio.sleep(0.002)
 
 
+def nobody(_route, _number):
+    """Who is told what sessions carry, as a rule."""
+    return
+
+
 class Stage:
     """``async with Stage(FakeSession) as stage``: a guard with one route, an agent's listening socket, and the books."""
 
-    def __init__(self, make_session=FakeSession, *, agent=None, unix_in=None, drained=True, shared=False, **route):
+    def __init__(
+        self, make_session=FakeSession, *, agent=None, unix_in=None, drained=True, shared=False, witness=nobody, **route
+    ):
         self.recorder = Recorder()
         self.sessions = []
         self._make = make_session
@@ -42,6 +49,7 @@ class Stage:
         self._route = route
         self._peers = []
         self._shared = shared  # another guard may listen on the same address
+        self._witness = witness
         self._drained = drained  # False: the test drains the guard itself
         self._sockets = 0
 
@@ -56,7 +64,7 @@ class Stage:
         there = Address(path=where) if self._unix_in else Address(*where)
         listen = LOCALHOST if self._unix_in is None else Address(path=str(self._unix_in / "guard"))
         self.route = replace(Route("default", listen, (self._agent_address or there,)), **self._route)
-        self.guard = Guard([self.route], self.recorder, self._new_session, reuse_port=self._shared)
+        self.guard = Guard([self.route], self.recorder, self._new_session, witness=self._witness, reuse_port=self._shared)
         await self.guard.start()
         self.address = self.guard.addresses["default"]
         return self

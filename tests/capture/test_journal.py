@@ -1,0 +1,351 @@
+"""What is read comes back from the journal or from where it went then: the last of each direction, in order, and all counted."""
+
+import random
+
+import pytest
+
+from spoe_guard.capture.journal import HEAD_BYTES, LEAST_BYTES, LONGEST_BYTES, PAGE_BYTES, SHARE
+from spoe_guard.capture.recording import ASIDE, NEVER
+from spoe_guard.capture.ring import part_room
+from spoe_guard.core.output import Output
+from spoe_guard.lab import frames
+from spoe_guard.net.witness import Track
+from tests.capture.scenes import A, H, Recorded, ack, end, notify_of
+
+LIMIT = 4096
+PART = part_room(LIMIT)
+
+
+class Wire:
+    """Sessions whose reads go on as they came, and what each of their connections has said."""
+
+    def __init__(self, **how):
+        self.scene = Recorded(**{"session_bytes": LIMIT} | how)
+        self.recorder = self.scene.recorder
+        self.journal = self.recorder._journal
+        self.budget = self.recorder.budget
+        self.now = 0.0
+        self.tracks = {}
+        self.said = {}
+
+    def open(self, number, links=1):
+        assert self.recorder.begin("default", number)
+        for side, link in ((H, 0), *((A, link) for link in range(links))):
+            track = self.tracks[number, side, link] = Track(number, side, link)
+            self.recorder.met(track, _Nowhere())
+            self.said[track] = b""
+            for _ in range(-ASIDE):
+                self.say(track, b"-")
+        return self.recorder._recordings[number]
+
+    def say(self, track, data):
+        self.now += 0.001
+        self.said[track] += data
+        out = Output()
+        out.to_haproxy, out.to_agent = (data, b"") if track.side is A else (b"", data)
+        self.recorder.read(track, data, self.now, out)
+
+    def goes_wrong(self, track, data=b"#"):
+        """Something that did not go on as it came."""
+        self.now += 0.001
+        self.said[track] += data
+        self.recorder.read(track, data, self.now, Output())
+
+    def check(self, number):
+        """What is kept are the last bytes of each connection, in order, and all the others are counted."""
+        entries = self.recorder._recordings[number].entries()
+        assert [entry.now for _, entry in entries] == sorted(entry.now for _, entry in entries)
+        for (owner, side, link), track in self.tracks.items():
+            if owner == number:
+                mine = [entry for whose, entry in entries if whose is side and entry.link == link]
+                kept = b"".join(entry.data for entry in mine)
+                assert self.said[track].endswith(kept)
+                lost = sum(entry.lost for entry in mine)
+                assert not kept or lost + len(kept) == len(self.said[track])
+        return {side: sum(len(entry.data) for whose, entry in entries if whose is side) for side in (H, A)}
+
+
+class _Nowhere:
+    def get_extra_info(self, _):
+        return None
+
+
+def fill(wire, track, size=1000, count=LEAST_BYTES // 1000 + 100):
+    """Have the journal let go of all that is in it."""
+    for number in range(count):
+        wire.say(track, bytes([number % 251]) * size)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_comes_in_whatever_order_the_last_of_it_is_kept_and_all_is_counted(seed):
+    chance = random.Random(seed)
+    wire = Wire()
+    weights = {}
+    for number in range(1, 7):
+        wire.open(number, links=1 + number % 3)
+        busy = chance.choice((0.01, 0.3, 1.0, 5.0))
+        weights |= {key: busy * chance.choice((0.1, 1.0)) for key in wire.tracks if key[0] == number}
+    for _ in range(6):
+        for key in chance.choices(list(weights), list(weights.values()), k=600):
+            size = chance.choice((1, 40, 130, 700, LONGEST_BYTES, LONGEST_BYTES + 1))
+            wire.say(wire.tracks[key], chance.randbytes(size))
+            if chance.random() < 0.01:
+                wire.goes_wrong(wire.tracks[key], chance.randbytes(20))
+        for number in chance.sample(range(1, 7), 2):
+            wire.check(number)
+    for number in range(1, 7):
+        wire.check(number)
+        wire.recorder.over(number)
+    assert wire.budget.used == 0
+
+
+def test_a_quiet_session_keeps_its_last_bytes_beside_a_busy_one():
+    wire = Wire()
+    for number in (1, 2):
+        wire.open(number)
+    for _ in range(20):
+        wire.say(wire.tracks[1, H, 0], b"q" * 100)
+        wire.say(wire.tracks[1, A, 0], b"a" * 50)
+    fill(wire, wire.tracks[2, H, 0])
+    assert wire.tracks[1, H, 0].noted == 0
+    assert wire.check(1) == {H: 2000 - ASIDE, A: 1000 - ASIDE}
+    assert wire.check(2)[H] >= LIMIT - PART - 1000
+
+
+@pytest.mark.parametrize(("behind", "most", "enough"), [
+    (PART, LIMIT - PART, True), (PART - 1, LIMIT - PART, False), (PART, LIMIT - PART - 1, False),
+])  # fmt: skip
+def test_what_came_behind_is_enough_when_it_is_what_a_ring_keeps_and_a_part_of_that_of_the_other_direction(behind, most, enough):
+    assert Wire().open(1).is_enough(behind, most) is enough
+
+
+@pytest.mark.parametrize("other", [0, 1])
+def test_a_busy_session_has_what_is_let_go_of_passed_over_and_not_copied(other):
+    """``other``: bytes that the agent answers each time; where it says nothing, there is nothing to keep of it."""
+    wire = Wire()
+    recording = wire.open(1)
+    for _ in range(2 * LEAST_BYTES // 1000):
+        wire.say(wire.tracks[1, H, 0], b"h" * 1000)
+        if other:
+            wire.say(wire.tracks[1, A, 0], b"a" * 100)
+    assert sum(len(entry.data) for entry in recording._haproxys.kept()) == 0
+    assert sum(len(entry.data) for entry in recording._agents.kept()) == (0 if other else -ASIDE)
+    assert wire.check(1)[H] > LIMIT - PART - 1000
+
+
+def test_a_hello_stays_however_much_comes_behind_it():
+    wire = Wire()
+    recording = wire.open(1)
+    hello = frames.agent_hello()
+    track = wire.tracks[2, A, 0] = Track(1, A, 7)
+    wire.recorder.met(track, _Nowhere())
+    wire.said[track] = b""
+    wire.say(track, hello)
+    for _ in range(-ASIDE):
+        wire.say(track, b"x")  # nothing is let go of yet where the hello is
+    fill(wire, track, count=2 * LEAST_BYTES // 1000)
+    [first, second, *_] = [entry for side, entry in recording.entries() if side is A and entry.link == 7]
+    assert first.data == hello
+    assert second.lost > LEAST_BYTES
+
+
+def test_a_hello_that_is_not_whole_when_what_follows_is_passed_over_takes_nothing_else_in():
+    wire = Wire()
+    recording = wire.open(1)
+    track = Track(1, A, 7)
+    wire.recorder.met(track, _Nowhere())
+    wire.said[track] = b""
+    for byte in frames.agent_hello()[:-ASIDE]:
+        wire.say(track, bytes((byte,)))
+    fill(wire, track, count=2 * LEAST_BYTES // 1000)
+    entries = [entry for side, entry in recording.entries() if side is A and entry.link == 7]
+    assert all(len(entry.data) == 1000 for entry in entries)
+    assert entries[0].lost + sum(len(entry.data) for entry in entries) == len(wire.said[track])
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_longer_read_is_not_put_into_the_journal_and_neither_are_the_next_ones(beyond):
+    wire = Wire()
+    wire.open(1)
+    track = wire.tracks[1, H, 0]
+    wire.say(track, b"x" * (LONGEST_BYTES + beyond))
+    assert (track.noted > 0) == (not beyond)
+    for _ in range(-ASIDE):
+        assert (track.noted > 0) == (not beyond)
+        wire.say(track, b"y")
+    wire.say(track, b"z")
+    assert track.noted > 0
+    wire.check(1)
+
+
+def test_a_page_is_filled_to_its_last_byte_and_no_further():
+    wire = Wire()
+    wire.open(1)
+    track = wire.tracks[1, H, 0]
+    for _ in range(PAGE_BYTES // 1024 - 1):
+        wire.say(track, b"x" * (1024 - HEAD_BYTES))
+    wire.say(track, b"y" * (1024 - HEAD_BYTES))
+    assert len(wire.journal._pages) == 1
+    wire.say(track, b"")
+    assert len(wire.journal._pages) == 2
+    wire.check(1)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_budget_with_no_room_for_two_pages_has_no_journal(missing):
+    wire = Wire(total_bytes=SHARE * 2 * PAGE_BYTES - missing)
+    wire.open(1)
+    wire.say(wire.tracks[1, H, 0], b"x")
+    assert (wire.tracks[1, H, 0].noted > 0) == (not missing)
+    assert wire.check(1) == {H: 1 - ASIDE, A: -ASIDE}
+
+
+@pytest.mark.parametrize("total", [4, 5, 8, 64])
+def test_the_journal_takes_its_share_of_the_budget_and_no_more(total):
+    wire = Wire(total_bytes=total * PAGE_BYTES)
+    wire.open(1)
+    fill(wire, wire.tracks[1, H, 0])
+    pages = len(wire.journal._pages) + len(wire.journal._spare)
+    assert pages == min(total // SHARE, LEAST_BYTES // PAGE_BYTES)
+    assert wire.budget.used <= wire.budget.limit
+    wire.check(1)
+
+
+@pytest.mark.parametrize(("sessions", "pages"), [(64, 16), (67, 16), (68, 17)])
+def test_the_journal_is_as_long_as_what_all_sessions_may_keep(sessions, pages):
+    wire = Wire()
+    for number in range(1, sessions + 1):
+        wire.open(number)
+    assert 2 * LIMIT * 64 == LEAST_BYTES
+    most = 0
+    for _ in range(2 * LEAST_BYTES // 1000):
+        wire.say(wire.tracks[1, H, 0], b"x" * 1000)
+        most = max(most, len(wire.journal._pages))
+    assert most == pages
+    for number in range(2, sessions + 1):
+        wire.recorder.over(number)
+    fill(wire, wire.tracks[1, H, 0])
+    assert len(wire.journal._pages) <= 16
+
+
+def test_memory_of_what_is_let_go_of_is_used_again():
+    wire = Wire()
+    wire.open(1)
+    fill(wire, wire.tracks[1, H, 0])
+    pages = {id(page) for page in (*wire.journal._pages, *wire.journal._spare)}
+    fill(wire, wire.tracks[1, H, 0])
+    assert {id(page) for page in (*wire.journal._pages, *wire.journal._spare)} == pages
+
+
+def test_behind_a_step_that_is_not_ordinary_so_many_reads_of_its_side_are_kept_apart():
+    wire = Wire()
+    wire.open(1, links=2)
+    haproxy, first, second = (wire.tracks[1, side, link] for side, link in ((H, 0), (A, 0), (A, 1)))
+    for track in (haproxy, first, second):
+        wire.say(track, b"before")
+    wire.goes_wrong(first)
+    assert haproxy.noted > 0
+    assert first.noted == second.noted == ASIDE
+    for _ in range(-ASIDE):
+        wire.say(first, b"x")
+    assert (first.noted, second.noted) == (0, ASIDE)
+    wire.say(first, b"y")
+    assert first.noted > 0
+    wire.say(second, b"z")  # which must not come before it
+    assert first.noted == 0
+    wire.check(1)
+
+
+@pytest.mark.parametrize("every", [10, 500])
+def test_two_links_of_which_one_is_busy_keep_their_order(every):
+    wire = Wire()
+    recording = wire.open(1, links=2)
+    quiet, busy = wire.tracks[1, A, 0], wire.tracks[1, A, 1]
+    for number in range(2 * LEAST_BYTES // 200):
+        wire.say(busy, b"b" * 200)
+        if number % every == 0:
+            wire.say(quiet, b"q" * 10)
+    wire.say(quiet, b"last")
+    wire.check(1)
+    assert any(entry.link == 0 for side, entry in recording.entries() if side is A)
+
+
+def test_from_an_anomaly_to_its_capture_nothing_goes_into_the_journal():
+    scene = Recorded()
+    session = scene.session()
+    scene.round_trips(session, 100)
+    tracks = session.tracks.values()
+    assert all(track.noted > 0 for track in tracks)
+    scene.go_wrong(session)
+    assert all(track.noted == NEVER for track in tracks)
+    scene.round_trips(session, 1, first=200)
+    late = session.met(A, 1)
+    assert all(track.noted < ASIDE for track in (*tracks, late))
+    scene.ring(scene.timers[0].at)
+    assert all(track.noted == 0 for track in tracks)
+    [take] = scene.takes
+    said = b"".join(entry.data for side, entry in take.entries if side is A)
+    assert said.count(b"verdict") == 101
+    assert scene.timers == []
+
+
+def test_a_timer_of_a_capture_that_was_complete_before_does_nothing():
+    scene = Recorded()
+    session = scene.session()
+    scene.go_wrong(session)
+    session.recording.clear()
+    assert len(scene.takes) == 1
+    assert scene.timers[0].at > 1e9
+    end(session, scene.now)
+    assert len(scene.takes) == 1
+
+
+def test_what_ended_leaves_nothing_in_the_journal_and_others_keep_theirs():
+    wire = Wire()
+    for number in (1, 2):
+        wire.open(number)
+        for _ in range(20):
+            wire.say(wire.tracks[number, H, 0], b"x" * 100)
+    gone, stays = wire.tracks[1, H, 0], wire.tracks[2, H, 0]
+    wire.recorder.over(1)
+    assert all(gone not in segment.tracks for segment in wire.journal._segments)
+    assert gone.noted < ASIDE
+    wire.recorder.read(gone, b"late", 9.0, Output())
+    wire.recorder.met(late := Track(1, A, 3), _Nowhere())
+    assert late.noted == NEVER
+    assert wire.check(2)[H] == 2000 - ASIDE
+    assert stays.noted == 0
+    wire.recorder.over(2)
+    assert (wire.journal._pages, wire.journal._spare, wire.budget.used) == ([], [], 0)
+
+
+def test_a_connection_that_is_gone_leaves_what_it_said():
+    wire = Wire()
+    recording = wire.open(1, links=2)
+    track = wire.tracks[1, A, 1]
+    wire.say(track, b"last words")
+    wire.recorder.lost(track)
+    assert all(track not in segment.tracks for segment in wire.journal._segments)
+    assert recording.entries()[-1][1].data == b"last words"
+    wire.check(1)
+
+
+def test_after_everything_was_let_go_of_positions_go_on():
+    scene = Recorded()
+    for _ in range(2):
+        session = scene.session()
+        scene.round_trips(session, 50)
+        said = b"".join(entry.data for side, entry in session.entries() if side is A)
+        assert said == frames.agent_hello() + b"".join(ack(notify_of(number)) for number in range(1, 51))
+        session.release()
+
+
+def test_a_session_that_gives_way_while_a_page_is_begun_counts_what_it_lost():
+    wire = Wire(total_bytes=SHARE * 3 * PAGE_BYTES)
+    recording = wire.open(1)
+    fill(wire, wire.tracks[1, H, 0], count=20)
+    recording.clear()
+    assert wire.tracks[1, H, 0].noted == 0
+    wire.say(wire.tracks[1, H, 0], b"next")
+    [entry] = [entry for side, entry in recording.entries() if side is H]
+    assert (entry.data, entry.lost) == (b"next", 20 * 1000 - ASIDE)

@@ -5,13 +5,13 @@ no cache when its turn comes, the end of one journal always is. What is let go o
 session where it is still among the last that were read there; of a busy one it is not.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from librt.strings import BytesWriter, read_f64_le, read_i64_le, write_f64_le, write_i64_le
 
 from spoe_guard.capture import ring
-from spoe_guard.capture.ring import HEAD_LINK, HEAD_SIZE, Budget, head_word
+from spoe_guard.capture.ring import HEAD_LINK, HEAD_SIZE, Budget, head_word, part_room
 from spoe_guard.net.witness import Track
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _PLACE: Final = 0xFFFF  # the bits below
 # In front of what was read: what a ring has there, and where the last one of the same track is.
 HEAD_BYTES: Final = 24
 
-LONGEST_BYTES: Final = 2048  # of a read; to write a longer one where the one before was costs less
-LEAST_BYTES: Final = 16 * PAGE_BYTES  # the journal is as long as what all sessions may keep, and no shorter than this
+LONGEST_BYTES: Final = 512  # of a read; to write a longer one where the one before was costs less
+LEAST_BYTES: Final = 4 * PAGE_BYTES  # the journal is as long as what all sessions may keep, and no shorter than this
 SHARE: Final = 2  # of the budget it takes no more than one part in so many
 SEGMENTS: Final = 8  # it is let go of in so many parts
 
@@ -44,17 +44,17 @@ class Read(NamedTuple):
 
 
 class Segment:
-    """What is let go of at once. ``tracks``: of each that has reads in it ``read`` and ``weight`` as they were before them."""
+    """What is let go of at once. ``tracks``: of each that has reads in it the ``weight`` of those before."""
 
     __slots__ = ("pages", "tracks")
 
     def __init__(self) -> None:
         self.pages: i64 = 0
-        self.tracks: dict[Track, tuple[int, int]] = {}
+        self.tracks: dict[Track, int] = {}
 
 
 class Journal:
-    """The reads of the sessions that have ``recordings``, by number. ``session_bytes``: what one may keep in each direction.
+    """The reads of the sessions that have ``recordings``, by number. ``session_bytes``: the most that one keeps of a direction.
 
     ``make_room`` is called when it takes more of the budget.
     """
@@ -86,7 +86,7 @@ class Journal:
             return False
         at, before = self._at, track.noted
         if before < self._start:
-            self._segments[-1].tracks[track] = (track.read, track.weight)
+            self._segments[-1].tracks[track] = track.weight
         records = self._records
         write_f64_le(records, now)
         write_i64_le(records, head_word(link, size))
@@ -98,18 +98,22 @@ class Journal:
         self._at = at + size + HEAD_BYTES
         return True
 
-    def take(self, tracks: Iterable[Track]) -> list[Read]:
-        """Return what is there of ``tracks``, oldest first, and forget it."""
+    def take(self, tracks: Sequence[Track]) -> tuple[list[Read], dict[int, int]]:
+        """Return what is there of ``tracks``, oldest first, and of each link how many bytes there were before; forget it."""
         reads = [read for track in tracks for read in self._of(track)]
-        self.forget(tracks)
         reads.sort(key=lambda read: read.at)
-        return reads
+        gone = {track.link: track.read - track.settled for track in tracks}
+        for read in reads:
+            gone[read.track.link] -= len(read.data)
+        self.forget(tracks)
+        return reads, gone
 
     def forget(self, tracks: Iterable[Track]) -> None:
         """Have nothing of ``tracks`` any more."""
         for track in tracks:
             if track.noted > 0:
                 track.noted = 0
+                track.settled = track.read
                 for segment in self._segments:
                     segment.tracks.pop(track, None)
 
@@ -165,27 +169,26 @@ class Journal:
     def _let_go(self) -> None:
         """Let go of the oldest segment."""
         oldest, newer = self._segments[0], self._segments[1].tracks
-        behind = {track: track.weight - newer[track][1] for track in oldest.tracks if track in newer}
+        behind = {track: track.weight - newer[track] for track in oldest.tracks if track in newer}
         most: dict[int, int] = {}  # by session: of the direction that said more
         for track, weight in behind.items():
             most[track.number] = max(weight, most.get(track.number, 0))
-        recordings = self._recordings
-        passed = {
-            track: newer[track][0] - oldest.tracks[track][0]
-            for track, weight in behind.items()
-            if recordings[track.number].is_enough(weight, most[track.number])
-        }
-        # A track may go with another one of its side: those that are kept come first, or they would take what was passed over.
-        for track in [each for each in oldest.tracks if each not in passed]:
-            if track in oldest.tracks:
-                recordings[track.number].settle(track.side)
-        for track, read in passed.items():
-            if track in oldest.tracks:
-                recordings[track.number].pass_over(track, read)
+        for track in list(oldest.tracks):
+            passes = track in behind and self._is_enough(behind[track], most[track.number])
+            if not passes and track in oldest.tracks:  # it may have been taken with another one
+                self._recordings[track.number].settle(track.side)
         self._budget.used -= len(self._spare) * PAGE_BYTES
         self._spare = self._pages[: oldest.pages]
         del self._segments[0], self._pages[: oldest.pages]
         self._first += oldest.pages
+
+    def _is_enough(self, behind: int, most: int) -> bool:
+        """Return whether a track needs no more than what came ``behind``, ``most`` in the direction that says more.
+
+        That one keeps as much as a ring does, the other a part of that at least: older ACKs than there are NOTIFYs help nobody.
+        """
+        part = part_room(self.session_bytes)
+        return behind >= part and most >= self.session_bytes - part
 
 
 def _bytes(page: BytesWriter, begin: "i64", size: "i64") -> bytes:

@@ -53,7 +53,8 @@ class Recorder(Witness):
 
     def set(self, session_bytes: int, total_bytes: int, least: str, rate: tuple[int, float]) -> None:
         """Go by these from now on. A session that is recorded already keeps as much as it did."""
-        self.session_bytes = self._journal.session_bytes = session_bytes
+        self.session_bytes = session_bytes
+        self._journal.session_bytes = max([session_bytes, *(each.limit for each in self._recordings.values())])
         self.budget.limit = total_bytes
         self._session_holds = 2 * least_held(session_bytes)
         self._least = SEVERITIES.index(least)

@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from spoe_guard.capture.journal import LONGEST_BYTES, Journal, Read
+from spoe_guard.capture.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.model import End, Socket
 from spoe_guard.capture.ring import HEAD_BYTES, PARTS, Entry, Extra, Ring, part_room
 from spoe_guard.core.anomalies import Side
@@ -22,7 +22,7 @@ AFTERWARDS_S: Final = 1.0  # how long is recorded behind an anomaly, unless the 
 SEEN: Final = 16  # anomalies noted of one step
 # What Track.noted says of reads that are not put into the journal: how many. Behind a step that is not ordinary those that come
 # next are kept here at once: to get them out of the journal costs more.
-ASIDE: Final = -16
+ASIDE: Final = -4
 NEVER: Final = -(1 << 62)
 
 _AGENT: Final = Side.AGENT
@@ -71,7 +71,8 @@ class Recording:
         """Keep a read that went on as it came and is not for the journal."""
         size: i64 = len(data)
         if size > LONGEST_BYTES:
-            self._aside(track.side)
+            if track.noted != ASIDE:
+                self._aside(track.side)
         else:
             self.settle(track.side)
             track.noted = min(track.noted + 1, 0)
@@ -100,17 +101,6 @@ class Recording:
         if any(isinstance(event, SessionEnded) for event in out.events):
             self.end()
 
-    def is_enough(self, behind: int, most: int) -> bool:
-        """Whether a track needs no more than what came ``behind``, ``most`` in the direction that says more.
-
-        That one keeps as much as a ring does, the other a part of that at least: older ACKs than there are NOTIFYs help nobody.
-        """
-        return behind >= self._most and most >= self.limit - self._most
-
-    def pass_over(self, track: Track, read: int) -> None:
-        """So many bytes were in the journal and are gone: what came behind them is as much as may be kept."""
-        self._ring(track.side).pass_over(track.link, read)
-
     def settle(self, side: Side) -> None:
         """Take what is in the journal of ``side``."""
         for track in self._tracks:
@@ -121,10 +111,12 @@ class Recording:
     def clear(self) -> None:
         """Give way to other sessions: write what is to be written, forget the rest."""
         self._finish()
-        for side, ring in ((Side.HAPROXY, self._haproxys), (_AGENT, self._agents)):
-            for read in self._taken(side):
-                ring.miss(read.track.link, len(read.data))
-            ring.clear()
+        for track in self._tracks:
+            if track.noted > 0:
+                self._ring(track.side).miss(track.link, track.read - track.settled)
+        self._journal.forget(self._tracks)
+        self._haproxys.clear()
+        self._agents.clear()
 
     def entries(self) -> list[tuple[Side, Entry]]:
         """Return what is kept, in time order, each with whose side it is about."""
@@ -154,15 +146,16 @@ class Recording:
 
     def _take(self, side: Side) -> None:
         ring = self._ring(side)
-        for read in self._taken(side):
+        reads, gone = self._journal.take([track for track in self._tracks if track.side is side and track.noted > 0])
+        for link, missed in gone.items():
+            if missed:
+                ring.pass_over(link, missed)
+        for read in reads:
             size = len(read.data) + HEAD_BYTES
             if ring.left >= size or self._has_room(ring, size):
                 ring.add(read.now, read.link, read.data)
             else:
                 ring.miss(read.track.link, len(read.data))
-
-    def _taken(self, side: Side) -> list[Read]:
-        return self._journal.take([track for track in self._tracks if track.side is side and track.noted > 0])
 
     def _aside(self, side: Side) -> None:
         """Have the next reads of ``side`` here and not in the journal, behind those that are there."""

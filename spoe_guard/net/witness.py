@@ -14,10 +14,11 @@ class Track:
     """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The rest is the witness's own book of it.
 
     ``noted``: where it has put the last read, 0 nowhere, less than 0: not for so many reads; ``read``: bytes of those that it
-    has put somewhere so far; ``weight``: what they count towards the session's bound.
+    has put somewhere so far; ``settled``: of how many of them it has taken account; ``weight``: what they count towards the
+    session's bound.
     """
 
-    __slots__ = ("link", "noted", "number", "read", "side", "weight")
+    __slots__ = ("link", "noted", "number", "read", "settled", "side", "weight")
 
     def __init__(self, number: int, side: Side, link: int = 0) -> None:
         self.number = number
@@ -26,6 +27,7 @@ class Track:
         self.noted: i64 = 0
         self.read: i64 = 0
         self.weight: i64 = 0
+        self.settled: i64 = 0
 
 
 class Witness:

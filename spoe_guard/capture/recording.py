@@ -70,12 +70,8 @@ class Recording:
     def add(self, track: Track, data: bytes, now: float, out: Output) -> None:
         """Keep a read that went on as it came and is not for the journal."""
         size: i64 = len(data)
-        if size > LONGEST_BYTES:
-            if track.noted != ASIDE:
-                self._aside(track.side)
-        else:
-            self.settle(track.side)
-            track.noted = min(track.noted + 1, 0)
+        self.settle(track.side)
+        track.noted = min(track.noted + 1, 0) if size <= LONGEST_BYTES else min(track.noted, ASIDE)
         if size > self._small:
             self._put(track.side, track.link, data, now, out, None)
             return

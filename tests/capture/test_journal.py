@@ -271,6 +271,18 @@ def test_two_links_of_which_one_is_busy_keep_their_order(every):
     assert any(entry.link == 0 for side, entry in recording.entries() if side is A)
 
 
+def test_long_reads_on_one_link_and_short_ones_on_another_keep_their_order():
+    wire = Wire()
+    wire.open(1, links=2)
+    long, short = wire.tracks[1, A, 0], wire.tracks[1, A, 1]
+    for _ in range(3):
+        wire.say(long, b"l" * (LONGEST_BYTES + 1))
+        for _ in range(2 - ASIDE):
+            wire.say(short, b"s")
+        assert short.noted > 0
+    wire.check(1)
+
+
 def test_from_an_anomaly_to_its_capture_nothing_goes_into_the_journal():
     scene = Recorded()
     session = scene.session()
@@ -279,7 +291,7 @@ def test_from_an_anomaly_to_its_capture_nothing_goes_into_the_journal():
     assert all(track.noted > 0 for track in tracks)
     scene.go_wrong(session)
     assert all(track.noted == NEVER for track in tracks)
-    scene.round_trips(session, 1, first=200)
+    scene.round_trips(session, 1, first=200, size=LONGEST_BYTES)
     late = session.met(A, 1)
     assert all(track.noted < ASIDE for track in (*tracks, late))
     scene.ring(scene.timers[0].at)

@@ -169,26 +169,28 @@ class Journal:
     def _let_go(self) -> None:
         """Let go of the oldest segment."""
         oldest, newer = self._segments[0], self._segments[1].tracks
-        behind = {track: track.weight - newer[track] for track in oldest.tracks if track in newer}
-        most: dict[int, int] = {}  # by session: of the direction that said more
-        for track, weight in behind.items():
-            most[track.number] = max(weight, most.get(track.number, 0))
-        for track in list(oldest.tracks):
-            passes = track in behind and self._is_enough(behind[track], most[track.number])
-            if not passes and track in oldest.tracks:  # it may have been taken with another one
-                self._recordings[track.number].settle(track.side)
+        # A session needs no more of the direction that says more than a ring keeps, of the other no more than a part of that:
+        # older ACKs than there are NOTIFYs help nobody.
+        part: i64 = part_room(self.session_bytes)
+        enough: i64 = self.session_bytes - part
+        busy: set[int] = set()  # sessions
+        lesser: list[Track] = []  # of these, if so
+        needed: list[Track] = []
+        for track in oldest.tracks:
+            behind: i64 = track.weight - newer[track] if track in newer else 0
+            if behind >= enough:
+                busy.add(track.number)
+            elif behind >= part:
+                lesser.append(track)
+            else:
+                needed.append(track)
+        needed += [track for track in lesser if track.number not in busy]
+        for track in needed:
+            self._recordings[track.number].settle(track.side)
         self._budget.used -= len(self._spare) * PAGE_BYTES
         self._spare = self._pages[: oldest.pages]
         del self._segments[0], self._pages[: oldest.pages]
         self._first += oldest.pages
-
-    def _is_enough(self, behind: int, most: int) -> bool:
-        """Return whether a track needs no more than what came ``behind``, ``most`` in the direction that says more.
-
-        That one keeps as much as a ring does, the other a part of that at least: older ACKs than there are NOTIFYs help nobody.
-        """
-        part = part_room(self.session_bytes)
-        return behind >= part and most >= self.session_bytes - part
 
 
 def _bytes(page: BytesWriter, begin: "i64", size: "i64") -> bytes:

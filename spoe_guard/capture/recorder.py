@@ -7,7 +7,7 @@ from typing import Final
 
 from spoe_guard.capture.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.model import End, Socket
-from spoe_guard.capture.recording import NEVER, Recording, goes_by, passed
+from spoe_guard.capture.recording import NEVER, Recording, goes_by, is_ordinary
 from spoe_guard.capture.ring import MOST_LINKS, Budget, least_held
 from spoe_guard.capture.take import Take
 from spoe_guard.core.anomalies import SEVERITIES, Side, severity
@@ -77,16 +77,16 @@ class Recorder(Witness):
 
     def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
         """Keep a read."""
-        if out.events or out.more or not passed(track.side, data, out):
-            recording = self._recordings.get(track.number)
-            if recording is not None:
+        ordinary = is_ordinary(track, data, out)
+        fits = ordinary and track.noted >= 0 and len(data) <= LONGEST_BYTES
+        if fits and self._journal.add(track, now, goes_by(track, out), data):
+            return
+        recording = track.book
+        if isinstance(recording, Recording):
+            if ordinary:
+                recording.add(track, data, now, out)
+            else:
                 recording.note(track.side, track.link, data, now, out)
-            return
-        if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, goes_by(track, out), data):
-            return
-        recording = self._recordings.get(track.number)
-        if recording is not None:
-            recording.add(track, data, now, out)
 
     def note(  # noqa: PLR0913  as a Witness has them
         self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
@@ -113,8 +113,8 @@ class Recorder(Witness):
 
     def lost(self, track: Track) -> None:
         """Keep apart what it said."""
-        recording = self._recordings.get(track.number)
-        if recording is not None:
+        recording = track.book
+        if isinstance(recording, Recording):
             recording.lost(track)
 
     def over(self, number: int) -> None:

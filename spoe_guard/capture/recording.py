@@ -60,26 +60,25 @@ class Recording:
     def met(self, track: Track) -> None:
         """A connection is there, which begins with its HELLO."""
         self._tracks.append(track)
+        track.book = self
         track.noted = NEVER if self.anomaly is not None else ASIDE
 
     def lost(self, track: Track) -> None:
         """It is gone."""
         self.settle(track.side)
         self._tracks.remove(track)
+        track.noted, track.book = NEVER, None
 
     def add(self, track: Track, data: bytes, now: float, out: Output) -> None:
         """Keep a read that went on as it came and is not for the journal."""
         size: i64 = len(data)
-        self.settle(track.side)
+        if track.noted > 0 or track.is_agents:  # HAProxy has no other connection
+            self.settle(track.side)
         track.noted = min(track.noted + 1, 0) if size <= LONGEST_BYTES else min(track.noted, ASIDE)
         if size > self._small:
             self._put(track.side, track.link, data, now, out, None)
             return
-        ring = self._ring(track.side)
-        if ring.left >= size + HEAD_BYTES or self._has_room(ring, size + HEAD_BYTES):
-            ring.add(now, goes_by(track, out), data)
-        else:
-            ring.miss(track.link, size)
+        self._keep(self._ring(track.side), track.link, now, goes_by(track, out), data)
 
     def note(self, side: Side, link: int, data: bytes, now: float, out: Output, end: End | None = None) -> None:
         """Keep a step that is more than that; where one side's connection ended with it, ``end`` says how."""
@@ -116,8 +115,7 @@ class Recording:
 
     def entries(self) -> list[tuple[Side, Entry]]:
         """Return what is kept, in time order, each with whose side it is about."""
-        self.settle(Side.HAPROXY)
-        self.settle(_AGENT)
+        self._settle_both()
         haproxys = [(Side.HAPROXY, entry) for entry in self._haproxys.kept()]
         agents = [(_AGENT, entry) for entry in self._agents.kept()]
         return list(heapq.merge(haproxys, agents, key=lambda each: each[1].now))
@@ -129,7 +127,7 @@ class Recording:
             self._over = True
             self._journal.forget(self._tracks)
             for track in self._tracks:
-                track.noted = NEVER
+                track.noted, track.book = NEVER, None
             self._tracks.clear()
             self._haproxys.end()
             self._agents.end()
@@ -140,6 +138,10 @@ class Recording:
     def _ring(self, side: Side) -> Ring:
         return self._agents if side is _AGENT else self._haproxys
 
+    def _settle_both(self) -> None:
+        self.settle(Side.HAPROXY)
+        self.settle(_AGENT)
+
     def _take(self, side: Side) -> None:
         ring = self._ring(side)
         reads, gone = self._journal.take([track for track in self._tracks if track.side is side and track.noted > 0])
@@ -147,11 +149,15 @@ class Recording:
             if missed:
                 ring.pass_over(link, missed)
         for read in reads:
-            size = len(read.data) + HEAD_BYTES
-            if ring.left >= size or self._has_room(ring, size):
-                ring.add(read.now, read.link, read.data)
-            else:
-                ring.miss(read.track.link, len(read.data))
+            self._keep(ring, read.track.link, read.now, read.link, read.data)
+
+    def _keep(self, ring: Ring, link: int, now: float, on: "i64", data: bytes) -> None:
+        """Put what was read on ``link`` into ``ring``; ``on``: as ``Ring.add`` has it."""
+        size: i64 = len(data) + HEAD_BYTES
+        if ring.left >= size or ring.begins_again(size) or self._has_room(ring, size):
+            ring.add(now, on, data)
+        else:
+            ring.miss(link, len(data))
 
     def _aside(self, side: Side) -> None:
         """Have the next reads of ``side`` here and not in the journal, behind those that are there."""
@@ -163,7 +169,7 @@ class Recording:
     def _put(self, side: Side, link: int, data: bytes, now: float, out: Output, extra: Extra | None) -> None:
         ring = self._ring(side)
         read, to_agent, to_haproxy = (part[-self._most :] for part in (data, out.to_agent, out.to_haproxy))
-        if passed(side, data, out):
+        if _passed(data, out, is_agents=side is _AGENT):
             read = data[-self.limit :]
         if out.to_agent is data:
             to_agent = read
@@ -193,8 +199,7 @@ class Recording:
 
     def _wait(self, anomaly: AnomalySeen) -> None:
         """Keep what comes now as well, for so long."""
-        self.settle(Side.HAPROXY)
-        self.settle(_AGENT)
+        self._settle_both()
         for track in self._tracks:
             track.noted = NEVER
         self.anomaly = anomaly
@@ -217,16 +222,24 @@ class Recording:
             ring.shrink()
 
 
-def passed(side: Side, data: bytes, out: Output) -> bool:
-    """Return whether all of a read went on as it came, and nothing else."""
-    if side is _AGENT:
-        return out.to_haproxy is data and not out.to_agent
-    return out.to_agent is data and not out.to_haproxy
+def is_ordinary(track: Track, data: bytes, out: Output) -> bool:
+    """Return whether nothing came of a read but that it was passed.
+
+    Behind a write little is in the caches: to look at what is at hand costs less than to compare with NOTHING, or with a Side.
+    """
+    return not (isinstance(out.events, list) or isinstance(out.more, list)) and _passed(data, out, is_agents=track.is_agents)
 
 
 def goes_by(track: Track, out: Output) -> "i64":
     """Return the link that a read which went on as it came is said of: of HAProxy, to which it went."""
-    return track.link if track.side is _AGENT else out.link
+    return track.link if track.is_agents else out.link
+
+
+def _passed(data: bytes, out: Output, *, is_agents: bool) -> bool:
+    """Return whether all of a read went on as it came, and nothing else was written."""
+    if is_agents:
+        return out.to_haproxy is data and len(out.to_agent) == 0
+    return out.to_agent is data and len(out.to_haproxy) == 0
 
 
 def _closed(out: Output) -> Iterable[tuple[bool, int, End]]:

@@ -190,12 +190,20 @@ class Ring:
         self._reads[link] = self._reads.pop(link, 0) + read
         forget_oldest(self._reads, MOST_LINKS)
 
+    def begins_again(self, size: "i64") -> bool:
+        """Let go of all there is, if to roll for ``size`` bytes were that: long reads, each in the place of the one before."""
+        room = self._room
+        if size > room or 2 * size <= room or 2 * room - self.left <= self.limit or self._closed or self._entries:
+            return False
+        if self._needs_hello(self._link):
+            return False
+        self._records.truncate(0)
+        self.left = room
+        return True
+
     def roll(self, size: "i64") -> None:
         """Begin a new part, with room for ``size`` bytes at least, and let go of the oldest until the bound holds."""
         room = self._room_for(size)
-        if room == self._room and not self._closed and room - self.left + room > self.limit:
-            self._begin_again()  # long reads: each of them takes the place of the one before
-            return
         self._put_by(room)
         gone = self.shrink()
         if gone is not None and gone.room == room:  # its memory is used again
@@ -293,17 +301,6 @@ class Ring:
                 yield Entry(now, link, data, 0, to_haproxy=data)
             else:
                 yield Entry(now, 0, data, link, to_agent=data)
-
-    def _begin_again(self) -> None:
-        """Let go of the newest part, and begin it again as it is."""
-        if self._needs_hello(self._link):
-            self._keep_hellos(self._newest())
-        if self._entries:
-            self._budget.used -= len(self._entries) * ENTRY_BYTES
-            self._entries = []
-        self._records.truncate(0)
-        self._link = self._last
-        self.left = self._room
 
     def _needs_hello(self, link: "i64") -> bool:
         """Return whether there may be a HELLO in a part, all of which was read on ``link``: as a rule not."""

@@ -11,19 +11,21 @@ if TYPE_CHECKING:
 
 
 class Track:
-    """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The rest is the witness's own book of it.
+    """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The rest is the witness's own.
 
-    ``noted``: where it has put the last read, 0 nowhere, less than 0: not for so many reads; ``read``: bytes of those that it
-    has put somewhere so far; ``settled``: of how many of them it has taken account; ``weight``: what they count towards the
-    session's bound.
+    ``book``: where it keeps what the session does, if it does; ``noted``: where it has put the last read, 0 nowhere, less than 0:
+    not for so many reads; ``read``: bytes of those that it has put somewhere so far; ``settled``: of how many of them it has
+    taken account; ``weight``: what they count towards the session's bound.
     """
 
-    __slots__ = ("link", "noted", "number", "read", "settled", "side", "weight")
+    __slots__ = ("book", "is_agents", "link", "noted", "number", "read", "settled", "side", "weight")
 
     def __init__(self, number: int, side: Side, link: int = 0) -> None:
         self.number = number
         self.side = side
+        self.is_agents = side is Side.AGENT
         self.link = link
+        self.book: object = None
         self.noted: i64 = 0
         self.read: i64 = 0
         self.weight: i64 = 0

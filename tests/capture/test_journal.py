@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from spoe_guard.capture.journal import HEAD_BYTES, LEAST_BYTES, LONGEST_BYTES, PAGE_BYTES, SHARE
+from spoe_guard.capture.journal import HEAD_BYTES, LEAST_BYTES, LONGEST_BYTES, PAGE_BYTES, SHARE, Segment
 from spoe_guard.capture.recording import ASIDE, NEVER
 from spoe_guard.capture.ring import part_room
-from spoe_guard.core.output import Output
+from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.lab import frames
 from spoe_guard.net.witness import Track
 from tests.capture.scenes import A, H, Recorded, ack, end, notify_of
@@ -117,7 +117,19 @@ def test_a_quiet_session_keeps_its_last_bytes_beside_a_busy_one():
     (PART, LIMIT - PART, True), (PART - 1, LIMIT - PART, False), (PART, LIMIT - PART - 1, False),
 ])  # fmt: skip
 def test_what_came_behind_is_enough_when_it_is_what_a_ring_keeps_and_a_part_of_that_of_the_other_direction(behind, most, enough):
-    assert Wire().journal._is_enough(behind, most) is enough
+    wire = Wire()
+    wire.open(1)
+    asked, said = wire.tracks[1, H, 0], wire.tracks[1, A, 0]
+    for track in (asked, said):
+        wire.say(track, b"x")
+    oldest, newer = Segment(), Segment()
+    oldest.pages = 1
+    wire.journal._segments = [oldest, newer]
+    for track, weight in ((asked, most), (said, behind)):
+        oldest.tracks[track], newer.tracks[track] = 0, track.weight - weight
+    wire.journal._let_go()
+    assert (said.noted > 0) is enough  # it is still where it was
+    assert (asked.noted > 0) is (most >= LIMIT - PART)
 
 
 @pytest.mark.parametrize("other", [0, 1])
@@ -162,6 +174,50 @@ def test_a_hello_that_is_not_whole_when_what_follows_is_passed_over_takes_nothin
     entries = [entry for side, entry in recording.entries() if side is A and entry.link == 7]
     assert all(len(entry.data) == EACH for entry in entries)
     assert entries[0].lost + sum(len(entry.data) for entry in entries) == len(wire.said[track])
+
+
+def _closes_another(data):
+    out = Output()
+    order = LinkOutput(1)
+    order.close_agent = Close.FLUSH
+    out.to_agent, out.more = data, [order]
+    return out
+
+
+def _answers_haproxy(data):
+    out = Output()
+    out.to_agent, out.to_haproxy = data, b"ack"
+    return out
+
+
+def _answers_the_agent(data):
+    out = Output()
+    out.to_haproxy, out.to_agent = data, b"notify"
+    return out
+
+
+@pytest.mark.parametrize(("side", "does"), [(H, _closes_another), (H, _answers_haproxy), (A, _answers_the_agent)])
+def test_a_read_that_was_passed_is_kept_with_what_else_came_of_it(side, does):
+    wire = Wire()
+    recording = wire.open(1)
+    out = does(b"data")
+    wire.recorder.read(wire.tracks[1, side, 0], b"data", 1.0, out)
+    [entry] = [entry for _, entry in recording.entries() if entry.data == b"data"]
+    assert (entry.to_agent, entry.to_haproxy) == (out.to_agent, out.to_haproxy)
+    assert [order.link for order in (entry.extra.more if entry.extra else ())] == [order.link for order in out.more]
+
+
+def test_of_a_connection_that_is_gone_and_of_a_session_that_is_over_nothing_more_is_kept():
+    wire = Wire()
+    wire.open(1)
+    gone, there = wire.tracks[1, A, 0], wire.tracks[1, H, 0]
+    wire.recorder.lost(gone)
+    wire.recorder.over(1)
+    for track in (gone, there):
+        wire.say(track, b"x")
+        wire.goes_wrong(track)
+        wire.recorder.lost(track)
+    assert wire.budget.used == 0
 
 
 @pytest.mark.parametrize("beyond", [0, 1])

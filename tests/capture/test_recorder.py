@@ -1,5 +1,7 @@
 """What is kept of a session, what an anomaly leaves behind, and that every bound holds at the bound and one past it."""
 
+import random
+
 import pytest
 
 from spoe_guard.capture import pcapng, pcapng_in
@@ -31,7 +33,7 @@ PART = LIMIT // PARTS
 def put(ring, data, link=0):
     """As a session does with a read that went on as it came."""
     size = HEAD_BYTES + len(data)
-    if ring.left < size:
+    if ring.left < size and not ring.begins_again(size):
         ring.roll(size)
     ring.add(1.0, link, data)
 
@@ -173,6 +175,48 @@ def test_what_fits_beside_a_long_read_stays_and_nothing_older_than_what_does_not
     put(ring, b"x" * (first - HEAD_BYTES))
     put(ring, b"y" * 5000)
     assert [entry.data[:1] for entry in ring.kept()] == ([b"x", b"y"] if stays else [b"y"])
+
+
+@pytest.mark.parametrize("limit", [LIMIT, LIMIT * 3 // 2])  # a part may be as long as the whole, or not
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ring_that_begins_again_keeps_what_one_keeps_that_rolls(seed, limit):
+    chance = random.Random(seed)
+    again, rolls = Ring(A, limit, Budget(1 << 30)), Ring(A, limit, Budget(1 << 30))
+    begun = 0
+    for number in range(400):
+        size = chance.choice((HEAD_BYTES + 1, PART, LIMIT // 2, LIMIT // 2 + 1, LIMIT - 1, LIMIT))
+        data, link = bytes([number % 251]) * (size - HEAD_BYTES), number // 40 if number % 3 else 0
+        if number % 50 == 0:
+            data = frames.agent_hello()
+        if again.left < len(data) + HEAD_BYTES:
+            begins = again.begins_again(len(data) + HEAD_BYTES)
+            begun += begins
+            if not begins:
+                again.roll(len(data) + HEAD_BYTES)
+            rolls.roll(len(data) + HEAD_BYTES)
+        for ring in (again, rolls):
+            ring.add(float(number), link, data)
+        assert again.kept() == rolls.kept()
+        assert (again.left, again._budget.used) == (rolls.left, rolls._budget.used)
+    assert begun > 20
+
+
+@pytest.mark.parametrize("size", [LIMIT // 2, LIMIT // 2 + 1, LIMIT, LIMIT + 1])
+def test_a_long_read_takes_the_place_of_the_one_before_if_both_have_no_room(ring, size):
+    put(ring, frames.agent_hello())
+    for number in b"ab":
+        put(ring, bytes([number]) * (LIMIT - HEAD_BYTES))
+    assert ring.begins_again(size) is (LIMIT // 2 < size <= LIMIT)
+
+
+def test_what_is_more_than_a_read_is_not_given_up_for_the_next_long_one(ring):
+    """An anomaly may hang on it, and the HELLO of a link that has none yet."""
+    put(ring, b"x" * (LIMIT - HEAD_BYTES))
+    assert not ring.begins_again(LIMIT)
+    put(ring, b"x" * (LIMIT - HEAD_BYTES))
+    assert ring.begins_again(LIMIT)
+    put_apart(ring, b"y")
+    assert not ring.begins_again(LIMIT)
 
 
 @pytest.mark.parametrize(("put", "least"), [(put, HEAD_BYTES + 1), (put_apart, LEAST_BYTES)])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import builds, figures, machine, measure, plots, real
+from tests.bench import builds, figures, goals, machine, measure, plots, real
 from tests.bench.candidates import CANDIDATES
 from tests.bench.page import CPU_PLOT, LATENCY_PLOT, page
 from tests.bench.shapes import HALF_LOAD, SHAPES
@@ -70,11 +70,19 @@ def run(candidates: Sequence[str], shapes: Sequence[str], rounds: int, seconds: 
         "machine": machine.describe(),
         "versions": machine.versions(),
         "labels": {name: candidate.label for name, candidate in CANDIDATES.items()},
-        "settings": {"rounds": rounds, "seconds": seconds, "wrk_connections": real.CONNECTIONS},
+        "settings": {
+            "rounds": rounds,
+            "seconds": seconds,
+            "turns": measure.TURNS,
+            "turn_seconds": measure.TURN_S,
+            "wrk_connections": real.CONNECTIONS,
+        },
     }
     told = data["shapes"] = {
         name: measure.contest(there, SHAPES[name], rounds, seconds, say) for name in shapes if name in SHAPES
     }
+    close = [name for name in goals.SIDE_BY_SIDE if name in there]
+    data["side_by_side"] = {name: measure.side_by_side(close, SHAPES[name], rounds, say) for name in told if len(close) > 1}
     data["half_load"] = {}
     for name in HALF_LOAD:
         if name in told and {"direct", "haproxy"} <= told[name].keys():

@@ -125,7 +125,9 @@ def nginx(place: Place) -> Running:
     config = place.folder / "nginx.conf"
     config.write_text(NGINX.format(module=builds.NGINX_STREAM, folder=place.folder, port=port, agent=place.agent))
     process = place.start([builds.NGINX, "-e", "stderr", "-p", place.folder, "-c", config])
-    return listening(port, process)
+    running = listening(port, process)
+    wait_for(lambda: len(running.pids) > 1, "its worker is there")  # which does all the work: nginx listens before it makes it
+    return running
 
 
 def toxiproxy(place: Place) -> Running:

@@ -43,6 +43,13 @@ def ratio(told: Told, other: Told, key: str) -> Spread:
     return spread([mine[key] / its[key] for mine, its in zip(told["runs"], other["runs"], strict=True)])
 
 
+def turns_ratio(mine: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Spread:
+    """Return by how much the one has more than the other over the rounds, each of which is the median of its turns' ratios."""
+    return spread(
+        [statistics.median([mine / its for mine, its in zip(*turns, strict=True)]) for turns in zip(mine, other, strict=True)]
+    )
+
+
 def added(told: Told, direct: Told, key: str) -> Spread:
     """Return what the one has more of it than nothing in between, round by round."""
     return spread([mine[key] - its[key] for mine, its in zip(told["runs"], direct["runs"], strict=True)])

@@ -4,9 +4,10 @@ Each time it is a new process: where its memory lies is luck that it keeps, and 
 """
 
 import os
+import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ from tests.bench.peers import Agent, load
 from tests.bench.shapes import Shape
 
 Said = Callable[[str], None]
+# Side by side: how often each has its turn in a round, and how long. Many short turns, because what the machine does changes from
+# one second to the next; not shorter, because each begins with new connections and what those need is to be there (WARM).
+TURNS: Final = 6
+TURN_S: Final = 0.4
+WARM: Final = ("-warm=250ms",)
 
 
 def places(cpus: Sequence[int]) -> dict[str, list[int]]:
@@ -80,4 +86,30 @@ def contest(
                 told[name]["runs"].append(seen)
                 told[name]["most_kib"] = max(told[name]["most_kib"], candidate.most_kib)
             say(f"{shape.name:9}{name:24}{number:3}/{rounds} {line(seen)}")
+    return told
+
+
+def side_by_side(
+    names: Sequence[str], shape: Shape, rounds: int, say: Said, seconds: float = TURN_S, warm: Sequence[str] = WARM
+) -> dict[str, list[list[float]]]:
+    """Return, for each candidate, the CPU per round trip of each turn of each round, in microseconds.
+
+    All are there at once, each with an agent of its own, and have short turns: for ratios of a few percent, for which runs that
+    are seconds apart are too far apart. Each round has new processes.
+    """
+    told: dict[str, list[list[float]]] = {name: [] for name in names}
+    for number in range(1, rounds + 1):
+        with ExitStack() as all_of_them:
+            there = {name: all_of_them.enter_context(started(name)) for name in there_and_back(names, number)}
+            turns: dict[str, list[float]] = {name: [] for name in names}
+            answered = dict.fromkeys(names, 0)
+            for turn in range(1, TURNS + 1):
+                for name in there_and_back(names, turn):
+                    seen = once(*there[name], shape, seconds, warm)
+                    turns[name].append(seen["cpu_us"])
+                    answered[name] += int(seen["answered"])
+            for name, (candidate, _) in there.items():
+                candidate.check(answered[name])
+                told[name].append(turns[name])
+                say(f"{shape.name:9}{name:24}{number:3}/{rounds} {statistics.median(turns[name]):8.2f} us CPU, side by side")
     return told

@@ -21,6 +21,8 @@ CANDIDATES=haproxy,guard-pure-enforce` measures a part of it and leaves this pag
 - The candidates run in turn, there and back: A B C C B A, each time as a new process, because one keeps what luck it has with
   its memory. A figure is the median of {rounds} rounds of {seconds:g} s, with the lowest and the highest in brackets. Ratios are
   taken round by round.
+- Where a goal is a few percent, guard against guard, they are seen side by side: all there at once, with {turns} turns of
+  {turn_seconds:g} s each, there and back, in {rounds} rounds of new processes. A round's ratio is the median of its turns'.
 - The candidate has a CPU for itself; load and agent have the others, or share the other one. CPU is user and system time of
   all threads and processes of the candidate, as the kernel counts it between the ends of the time that counts; memory is
   VmHWM of all its processes.
@@ -49,7 +51,8 @@ the response, and each was 200. CPU is that of the guard alone, per request.
 def page(data: Mapping[str, Any], notes: str) -> str:
     """Return the page. ``data``: as in benchmarks.json; ``notes``: Markdown, "" for none."""
     labels = data["labels"]
-    parts = [INTRO.format(rounds=data["settings"]["rounds"], seconds=data["settings"]["seconds"])]
+    settings = data["settings"]
+    parts = [INTRO.format(**settings)]
     parts += _table(("", ""), [*data["machine"].items(), *data["versions"].items()])
     parts += ["\n## Goals\n\n"]
     met = [
@@ -62,7 +65,7 @@ def page(data: Mapping[str, Any], notes: str) -> str:
         parts += [f"\n### {shape}\n\n", *_shape(told, labels)]
     parts += [HALF, *(line for shape, half in data["half_load"].items() for line in _half(shape, half, labels))]
     if data["real"]:
-        parts += [REAL.format(connections=data["settings"]["wrk_connections"]), *_real(data["real"], labels)]
+        parts += [REAL.format(connections=settings["wrk_connections"]), *_real(data["real"], labels)]
     if data.get("scale"):
         parts += [
             f"\n## Scale\n\nThe {data['scale']['build']} build.\n\n",

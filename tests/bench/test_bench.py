@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -109,6 +110,39 @@ def test_candidates_run_there_and_back_each_time_as_a_new_process(monkeypatch):
     assert seen[1][0] != seen[2][0]
 
 
+def test_side_by_side_all_are_there_at_once_and_have_their_turns_there_and_back(monkeypatch):
+    seen, answered, checked = [], Counter(), {}
+    once = measure.once
+
+    def noted(candidate, agent, *how):
+        turn = once(candidate, agent, *how)
+        seen.append((bool(candidate.pids), agent.process.pid))
+        answered[candidate.address] += turn["answered"]
+        monkeypatch.setattr(candidate, "check", lambda notifies: checked.update({candidate.address: notifies}))
+        return turn
+
+    monkeypatch.setattr(measure, "once", noted)
+    monkeypatch.setattr(measure, "TURNS", 2)
+    told = measure.side_by_side(["direct", "haproxy"], Shape(1, 1), 2, print, LENGTH_S, SHORT)
+    assert [proxied for proxied, _ in seen] == [False, True, True, False] * 2
+    agents = [agent for _, agent in seen]
+    assert (agents[0], agents[1]) == (agents[3], agents[2])
+    assert len(set(agents)) == 4
+    assert told["direct"] == [[0.0, 0.0], [0.0, 0.0]]
+    assert all(turn > 0 for turns in told["haproxy"] for turn in turns)
+    assert len(checked) == 4
+    assert checked == answered
+
+
+def test_side_by_side_a_guard_that_saw_something_else_is_found_out(monkeypatch):
+    if why := CANDIDATES["guard-pure-enforce"].lacks():
+        missing("guard-pure-enforce", why)
+    once = measure.once
+    monkeypatch.setattr(measure, "once", lambda *how: once(*how) | {"answered": 1})
+    with pytest.raises(AssertionError, match="notify"):
+        measure.side_by_side(["guard-pure-enforce"], Shape(1, 1), 1, print, LENGTH_S, SHORT)
+
+
 @pytest.mark.parametrize(
     ("cpus", "candidate", "agent", "load"), [([3], [], [], []), ([0, 1], [1], [0], [0]), ([0, 1, 2, 3], [3], [2], [0])]
 )
@@ -124,4 +158,5 @@ def test_a_part_of_the_whole_leaves_the_page_alone(tmp_path, capsys):
     written = json.loads((tmp_path / "benchmarks.json").read_text())
     assert list(written["shapes"]) == list(written["half_load"]) == ["1x1"]
     assert list(written["shapes"]["1x1"]) == ["direct", "haproxy"]
+    assert written["side_by_side"] == {}
     assert "1x1" in capsys.readouterr().out

@@ -16,6 +16,11 @@ def test_a_ratio_is_taken_round_by_round():
     assert figures.ratio(told(10.0, 20.0, 10.0), told(5.0, 10.0, 5.0), "cpu_us") == Spread(2.0, 2.0, 2.0)
 
 
+def test_a_ratio_side_by_side_is_the_median_of_each_rounds_turns():
+    # In the first round something else took the CPU in the second turn of one of them.
+    assert figures.turns_ratio([[4.0, 40.0, 4.0], [6.0, 6.0, 9.0]], [[2.0, 2.0, 4.0], [3.0, 2.0, 3.0]]) == Spread(2.5, 2.0, 3.0)
+
+
 def test_what_is_added_is_taken_round_by_round():
     assert figures.added(told(10.0, 25.0, 11.0), told(5.0, 20.0, 5.0), "cpu_us") == Spread(5.0, 5.0, 6.0)
 

@@ -24,8 +24,9 @@ def data(**shapes):
         "machine": {"CPU": "2 x one"},
         "versions": {"HAProxy": "2.6.12"},
         "labels": LABELS,
-        "settings": {"rounds": 3, "seconds": 2.0, "wrk_connections": 64},
+        "settings": {"rounds": 3, "seconds": 2.0, "turns": 6, "turn_seconds": 0.4, "wrk_connections": 64},
         "shapes": shapes,
+        "side_by_side": {},
         "half_load": {"1x1": {"rate": 500, "candidates": half}},
         "real": {"2.6": {"direct": told(0.0), "guard-pure-enforce": told(8.0)}},
     }
@@ -75,6 +76,17 @@ def test_a_goal_is_met_at_its_bound_and_missed_past_it(name, guard_us, met):
     [outcome] = [each for each in goals.outcomes(data(**{name: shape(guard_us)}), LABELS) if "per round trip" in each.what]
     assert outcome.met is met
     assert ("**no**" in page(data(**{name: shape(guard_us)}), "")) is not met
+
+
+@pytest.mark.parametrize(("on", "met"), [(10.3, True), (10.4, False)])
+def test_a_goal_of_a_few_percent_goes_by_what_was_seen_side_by_side(on, met):
+    apart = {"guard-compiled-enforce": told(10.0), "guard-compiled-recorder": told(20.0)}
+    seen = data(**{"1x1": apart}) | {
+        "side_by_side": {"1x1": {"guard-compiled-enforce": [[10.0, 10.0]], "guard-compiled-recorder": [[on, on]]}}
+    }
+    [outcome] = [each for each in goals.outcomes(seen, LABELS) if "recorder" in each.what]
+    assert (outcome.met, outcome.seen.median) == (met, on / 10)
+    assert f"| {outcome.what} | <= 1.03 | {outcome.seen} |" in page(seen, "")
 
 
 def test_what_is_added_at_half_load_is_set_against_what_haproxy_adds():

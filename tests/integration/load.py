@@ -23,6 +23,7 @@ class Load:
 
     def __init__(self, haproxy: Haproxy, clients: int = 8, most: int | None = None, per_second: float | None = None) -> None:
         self.seen: dict[str, Seen] = {}
+        self._asked: set[str] = set()
         self._haproxy = haproxy
         self._numbers = itertools.count(1) if most is None else iter(range(1, most + 1))
         self._stop = threading.Event()
@@ -33,11 +34,16 @@ class Load:
         """Ask that one from now on."""
         self._haproxy = haproxy
 
+    def waiting(self) -> set[str]:
+        """Return the paths that were asked and not answered yet."""
+        return self._asked.copy() - self.seen.keys()
+
     def _ask(self) -> None:
         while not self._stop.is_set() and (number := next(self._numbers, None)) is not None:
             if self._gap_s and self._stop.wait(self._began + number * self._gap_s - time.monotonic()):
                 return
             path = f"/load/{number}"
+            self._asked.add(path)
             self.seen[path] = self._haproxy.get(path)
 
     def __enter__(self) -> Self:

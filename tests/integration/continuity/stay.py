@@ -123,6 +123,10 @@ class Stay:
         """Wait until so many requests have been made."""
         wait_until(lambda: len(load.seen) >= count or not self.haproxy.alive(), f"{count} requests", RUN_S)
 
+    def wait_answered(self, load: Load, paths: set[str]) -> None:
+        """Wait until those have been."""
+        wait_until(lambda: paths <= load.seen.keys() or not self.haproxy.alive(), f"{len(paths)} answers", RUN_S)
+
     def judge(self, load: Load) -> Result:
         """Say what came of the load, which is over."""
         result = self.result

@@ -10,16 +10,15 @@ import pytest
 
 from tests.integration import generations
 from tests.integration.continuity import seen
-from tests.integration.continuity.scenes import EVERY_S, SCENES, WITHOUT, play
+from tests.integration.continuity.scenes import SCENES, WITHOUT, play
 from tests.integration.continuity.stay import ANSWERED, PROCESSING_S
 
 WHOLE = seen.folder() is not None
 PART = int(os.environ.get("SPOE_GUARD_CONTINUITY_PART", "1")) if WHOLE else None
 AT = ("2.6", "3.2")
 # Beyond what the agent was away: of it dropmore, which works on two at a time here, needs up to 0.15 s, the others under 0.1 s.
-# Beside an ordinary run other tests take the CPU. Where the agent does not get done in time with what had waited, one of that
-# meets the next kill as well, a second later; only what stalls for longer is told from it.
-PROMPT_S = 0.2 if WHOLE else EVERY_S + 0.5
+# Beside an ordinary run other tests take the CPU: only what stalls is told from it.
+PROMPT_S = 0.2 if WHOLE else 1.5
 
 
 def cases():

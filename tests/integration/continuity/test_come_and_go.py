@@ -17,8 +17,7 @@ WHOLE = seen.folder() is not None
 PART = int(os.environ.get("SPOE_GUARD_CONTINUITY_PART", "1")) if WHOLE else None
 AT = ("2.6", "3.2")
 # Beyond what the agent was away: of it dropmore, which works on two at a time here, needs up to 0.15 s, the others under 0.1 s.
-# Beside an ordinary run other tests take the CPU: only what stalls is told from it.
-PROMPT_S = 0.2 if WHOLE else 1.5
+PROMPT_S = 0.2 if WHOLE else 1.0  # beside an ordinary run other tests take the CPU: only what stalls is told from it
 
 
 def cases():

@@ -11,8 +11,8 @@ INTRO: Final = """\
 # Benchmarks
 
 What it costs to put the guard between HAProxy and an agent, against nothing in between and against other proxies that could
-stand there. Written by `make bench` (about half an hour) and `make bench-scale`. `make bench ROUNDS=3 SECONDS=1 SHAPES=1x1,16x1
-CANDIDATES=haproxy,guard-pure-enforce` measures a part of it and leaves this page alone. All figures are in
+stand there. Written by `make bench` (with `SECONDS=1` 33 minutes) and `make bench-scale`. `make bench ROUNDS=3 SECONDS=1
+SHAPES=1x1,16x1 CANDIDATES=haproxy,guard-pure-enforce` measures a part of it and leaves this page alone. All figures are in
 [benchmarks.json](benchmarks.json). Only ratios of one run say something: other machines, other microseconds.
 
 - The load generator plays HAProxy, the agent answers at once; both are written for this in Go (tests/bench/go), each on one

@@ -14,6 +14,7 @@ from tests.integration.continuity import seen
 from tests.integration.continuity.scenes import CLIENTS, LINKS
 from tests.integration.continuity.stay import OPTIONS, PROCESSING_S, Result, Stay
 from tests.integration.haproxy import wait_until
+from tests.integration.hazards.crowd import said
 from tests.integration.load import Load
 
 CHECK_S = 2.0  # `timeout check`
@@ -32,8 +33,8 @@ def took(condition, what, seconds):
 
 def reasons(haproxy):
     """Return why HAProxy found the agent DOWN, in the words of its log."""
-    said = re.findall(r"Server agents/agent is DOWN, reason: (.*?)(?:, check duration.*)?$", haproxy.log(), re.MULTILINE)
-    return dict.fromkeys(said)
+    logged = re.findall(r"Server agents/agent is DOWN, reason: (.*?)(?:, check duration.*)?$", haproxy.log(), re.MULTILINE)
+    return dict.fromkeys(logged)
 
 
 def readyz(guard):
@@ -62,7 +63,7 @@ def test_a_health_check_tells_the_truth_about_the_agent(way, at, stage):
     stay.leave()
     down_s = took(lambda: stay.haproxy.health() == "DOWN", "DOWN without the agent", 2 * CHECK_S)
     why = "; ".join(reasons(stay.haproxy))
-    said = stay.guard and (readyz(stay.guard), stay.guard.metric("spoe_guard_agent_up"))
+    away = stay.guard and (readyz(stay.guard), stay.guard.metric("spoe_guard_agent_up"))
     stay.come()
     try:
         up_s = took(lambda: stay.haproxy.health() == "UP", "UP with the agent", 2 * CHECK_S)
@@ -75,7 +76,7 @@ def test_a_health_check_tells_the_truth_about_the_agent(way, at, stage):
         assert down_s <= CHECK_S + 2 * INTERVAL_S
         assert up_s <= CHECK_S + 2 * INTERVAL_S
         assert why
-        (status, text), up = said
+        (status, text), up = away
         assert (status, up) == (503, 0.0)
         assert "Connection refused" in text
         assert readyz(stay.guard)[0] == 200
@@ -99,7 +100,10 @@ def test_behind_give_up_sessions_end_the_clean_way(way, at, stage):
     seen.keep("give_up", "criteo-1.0.8", way, at, result)
     print(result)
     if stay.guard:
-        assert result.seen["st=269"] >= CLIENTS
-        assert result.seen["st=1"] == 0
-        assert result.slowest <= GIVE_UP_S + 0.5
+        # What comes when every session is given up finds none that has said HELLO. HAProxy up to 3.0 keeps that to itself until
+        # its own timeout (st=1): the guard never saw it.
+        ended = {path: each.seconds for path, each in load.seen.items() if said(each, path) == "st=269"}
+        assert len(ended) >= result.given_up >= CLIENTS
+        assert stay.road.in_hands() <= ended.keys()
+        assert max(ended.values()) <= GIVE_UP_S + 0.5
         wait_until(lambda: stay.haproxy.get("/load/again").echo == "/load/again", "answers again", PROCESSING_S + 3)

@@ -71,8 +71,8 @@ AWAY: Final = """
 ### Away for good
 
 Health checks (`option spop-check`, `timeout check 2s`, every 100 ms) of criteo-1.0.8, with twenty links and `give_up: 5s`; then,
-with `give_up: 1s`, an agent that stays away for 2 s under load, `timeout processing` being 5 s. A request that finds every session
-given up is one that HAProxy up to 3.0 keeps for as long (st=1); 3.1 and later hear of it after 0.25 s.
+with `give_up: 1s`, an agent that stays away for 2 s under load, `timeout processing` being 5 s. A request that finds
+every session given up is one that HAProxy up to 3.0 keeps for as long (st=1); 3.1 and later hear of it after 0.25 s.
 
 | way | HAProxy | DOWN after | what HAProxy's log says | UP after | the agent stays away |
 |---|---|---|---|---|---|

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from librt.strings import BytesWriter, read_f64_le, read_i64_le, write_f64_le, write_i64_le
 
 from spoe_guard.capture import ring
-from spoe_guard.capture.ring import HEAD_LINK, HEAD_SIZE, Budget, head_word, part_room
+from spoe_guard.capture.entry import Budget
+from spoe_guard.capture.ring import HEAD_LINK, HEAD_SIZE, head_word, part_room
 from spoe_guard.net.witness import Track
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from spoe_guard.capture.entry import Budget
 from spoe_guard.capture.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.model import End, Socket
 from spoe_guard.capture.recording import NEVER, Recording, goes_by, is_ordinary
-from spoe_guard.capture.ring import MOST_LINKS, Budget, least_held
+from spoe_guard.capture.ring import MOST_LINKS, least_held
 from spoe_guard.capture.take import Take
 from spoe_guard.core.anomalies import SEVERITIES, Side, severity
 from spoe_guard.core.events import AnomalySeen

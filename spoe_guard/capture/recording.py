@@ -5,9 +5,10 @@ import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from spoe_guard.capture.entry import Entry, Extra
 from spoe_guard.capture.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.model import End, Socket
-from spoe_guard.capture.ring import HEAD_BYTES, PARTS, Entry, Extra, Ring, part_room
+from spoe_guard.capture.ring import HEAD_BYTES, PARTS, Ring, part_room
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.events import AnomalySeen, SessionEnded
 from spoe_guard.core.output import Close, Output

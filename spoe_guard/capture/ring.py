@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from librt.strings import BytesWriter, write_f64_le, write_i64_le
 
-from spoe_guard.capture.model import End
+from spoe_guard.capture.entry import ENTRY_BYTES, Budget, Entry
+from spoe_guard.capture.hellos import Hellos, forget_oldest
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import AnomalySeen
-from spoe_guard.core.output import LinkOutput
-from spoe_guard.wire import frame
-from spoe_guard.wire.frame import FrameType
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
+
+MOST_LINKS: Final = 128  # of so many it is known how much was read on them, and between whom; of more: of the newest
 
 # In front of what was read: when, how many bytes, on which link (of the agent; of HAProxy: to which it went). mypyc writes it in
 # a few stores, and none of what was read stays an object: those that live long are cold when they go, which cost the most.
@@ -25,58 +24,9 @@ HEAD_SIZE: Final = 0xFFFFFFFF  # of its second half, how many bytes; above them,
 HEAD_LINK: Final = 32
 _HIGHEST: Final = 0x7FFFFFFF  # number of a link that fits there; the next is 0 again
 
-# What an Entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
-ENTRY_BYTES: Final = 256
-LEAST_BYTES: Final = 64  # what an Entry counts towards its direction's bound at least, so that there is one on their number
 PART_BYTES: Final = 512  # what a part costs beside its room: BytesWriter has 256 bytes in itself
 FIRST_BYTES: Final = 512  # room of the first part: an idle session holds its HELLOs and no place for more
 PARTS: Final = 4  # a direction is let go of in so many parts at least: read by read, every one would pay for it
-# The HELLO of a connection is kept longer than the rest: without it nothing behind it can be judged. So many bytes of one, of so
-# many links. Of so many it is known how much was read on them, and between whom. A session may see more: then of the newest.
-HELLO_BYTES: Final = 1024
-MOST_HELLOS: Final = 32
-MOST_LINKS: Final = 128
-_HELLOS: Final = (FrameType.HAPROXY_HELLO, FrameType.AGENT_HELLO)
-
-
-class Extra(NamedTuple):
-    """What is not ordinary about an entry: how things ended, who else was written to, and what was wrong (``left_out`` more)."""
-
-    end: End | None = None
-    closed: tuple[tuple[bool, int, End], ...] = ()  # by the guard: whether it was HAProxy's connection, the link, how
-    more: tuple[LinkOutput, ...] = ()
-    seen: tuple[AnomalySeen, ...] = ()
-    left_out: int = 0
-
-
-class Entry(NamedTuple):
-    """One step of a session: what was read at ``now`` on ``link``, and what was written then.
-
-    ``out_link``: where ``to_agent`` went. ``lost``: bytes cut off the front of ``data``.
-    """
-
-    now: float
-    link: int
-    data: bytes
-    out_link: int
-    to_agent: bytes = b""
-    to_haproxy: bytes = b""
-    lost: int = 0
-    extra: Extra | None = None
-
-    def size(self) -> int:
-        """Return what it counts: each object once."""
-        size = len(self.data)
-        size += len(self.to_agent) if self.to_agent is not self.data else 0
-        size += len(self.to_haproxy) if self.to_haproxy is not self.data else 0
-        if self.extra is not None:
-            size += sum(len(order.to_agent) for order in self.extra.more) + LEAST_BYTES * len(self.extra.seen)
-        return max(LEAST_BYTES, size)
-
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
-
 SEVERAL: Final = -1  # links, whose reads are in one part
 
 
@@ -99,45 +49,6 @@ class Part:
         """Return what it counts towards the budget."""
         entries: i64 = len(self.entries)
         return PART_BYTES + self.size + entries * ENTRY_BYTES
-
-
-class Budget:
-    """Bytes that all sessions may keep together; ``used`` has each Entry with ``ENTRY_BYTES``, each part with ``PART_BYTES``."""
-
-    __slots__ = ("limit", "used")
-
-    def __init__(self, limit: "i64") -> None:
-        self.limit = limit
-        self.used: i64 = 0
-
-
-class _Hello:
-    """The first entries of a link, up to the end of its first frame, which is to be a HELLO."""
-
-    __slots__ = ("data", "entries", "open")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.data = b""
-        self.open = True
-
-    def forget(self) -> int:
-        """Let go of it, and of what would belong to it; return what it counted towards the budget."""
-        size = sum(entry.size() + ENTRY_BYTES for entry in self.entries)
-        self.open, self.entries = False, []
-        return size
-
-    def offer(self, entry: Entry) -> int:
-        """Return what it counts more, or less, towards the budget now that ``entry`` was looked at."""
-        data = self.data + entry.data
-        has_type = len(data) > frame.LENGTH_BYTES
-        if entry.lost or len(data) > HELLO_BYTES or (has_type and data[frame.LENGTH_BYTES] not in _HELLOS):
-            return -self.forget()
-        self.entries.append(entry)
-        self.data = data
-        if has_type:
-            self.open = len(data) < frame.LENGTH_BYTES + frame.length_at(data, 0)
-        return entry.size() + ENTRY_BYTES
 
 
 class Ring:
@@ -166,7 +77,7 @@ class Ring:
         self._budget = budget
         self._older: i64 = 0  # bytes of the parts that are closed
         self._closed: list[Part] = []
-        self._hellos: dict[int, _Hello] = {}
+        self._hellos = Hellos(budget)
         budget.used += PART_BYTES + self._room
 
     def add(self, now: float, link: "i64", data: bytes) -> None:
@@ -195,7 +106,7 @@ class Ring:
         room = self._room
         if size > room or 2 * size <= room or 2 * room - self.left <= self.limit or self._closed or self._entries:
             return False
-        if self._needs_hello(self._link):
+        if self._hellos.lacks(self._link):
             return False
         self._records.truncate(0)
         self.left = room
@@ -223,26 +134,23 @@ class Ring:
             part = self._closed.pop(0)
             self._older -= part.size
             self._budget.used -= part.costs()
-            if self._needs_hello(part.link):
-                self._keep_hellos(part)
+            if self._hellos.lacks(part.link):
+                self._hellos.keep(self._told(part))
         return part
 
     def clear(self) -> None:
         """Let go of everything; what comes next is kept again."""
         self._let_go()
-        for hello in self._hellos.values():
-            self._budget.used -= hello.forget()
+        self._hellos.clear()
 
     def pass_over(self, link: int, read: int) -> None:
         """Let go of all but HELLOs, and count ``read`` bytes that came behind it: what comes now leaves no room for either."""
         if self._closed or len(self._records):
             for part in (*self._closed, self._newest()):
-                if self._needs_hello(part.link):
-                    self._keep_hellos(part)
+                if self._hellos.lacks(part.link):
+                    self._hellos.keep(self._told(part))
             self._let_go()
-        hello = self._hellos.get(link)
-        if hello is not None and hello.open:
-            self._budget.used -= hello.forget()
+        self._hellos.break_off(link)
         self.miss(link, read)
 
     def end(self) -> None:
@@ -252,7 +160,7 @@ class Ring:
 
     def kept(self) -> list[Entry]:
         """Return what is kept, oldest first; each link's first entry behind what was lost says how much that was."""
-        hellos = [entry for hello in self._hellos.values() for entry in hello.entries]
+        hellos = self._hellos.kept()
         found = [entry for part in (*self._closed, self._newest()) for entry in self._told(part)]
         lost = self._reads | {self._last: self._reads.get(self._last, 0) + self._read}
         for entry in (*hellos, *found):
@@ -302,22 +210,6 @@ class Ring:
             else:
                 yield Entry(now, 0, data, link, to_agent=data)
 
-    def _needs_hello(self, link: "i64") -> bool:
-        """Return whether there may be a HELLO in a part, all of which was read on ``link``: as a rule not."""
-        hello = self._hellos.get(link)
-        return hello is None or hello.open
-
-    def _keep_hellos(self, part: Part) -> None:
-        """Keep what is let go of the HELLOs."""
-        for entry in self._told(part):
-            hello = self._hellos.get(entry.link)
-            if hello is None and entry.data:
-                hello = self._hellos[entry.link] = _Hello()
-            if hello is not None and hello.open:
-                self._budget.used += hello.offer(entry)
-        for old in forget_oldest(self._hellos, MOST_HELLOS):
-            self._budget.used -= old.forget()
-
     def _newest(self) -> Part:
         return Part(self._room, self._room - self.left, self._link, self._records, self._entries)
 
@@ -345,11 +237,6 @@ class Ring:
 def head_word(link: "i64", size: "i64") -> "i64":
     """Return what of a head is behind the time; ``HEAD_SIZE`` and ``>> HEAD_LINK`` take it apart."""
     return (link & _HIGHEST) << HEAD_LINK | size
-
-
-def forget_oldest(of_links: dict[_K, _V], most: int) -> list[_V]:
-    """Let go of what came into ``of_links`` first, until there are ``most``; return it."""
-    return [of_links.pop(next(iter(of_links))) for _ in range(len(of_links) - most)]
 
 
 def part_room(limit: int) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from spoe_guard.capture.blank import blank
+from spoe_guard.capture.entry import Entry, Extra
 from spoe_guard.capture.model import Capture, Chunk, Socket
-from spoe_guard.capture.ring import Entry, Extra
 from spoe_guard.core.anomalies import CATALOGUE, Side
 from spoe_guard.core.events import AnomalySeen
 

@@ -1,7 +1,6 @@
 """``spoe-guard run`` as a process of its own, and its books."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any, Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.haproxy import cpu_s, wait_until
+from tests.running import environment
 
 START_S = 10.0
 STOP_S = 3.0  # timeouts.close and disconnect_hold are 1.5 s together by default; the rest is this machine's
@@ -49,13 +49,12 @@ class Guard:
             routes = [{"NAME": name, "LISTEN": listen, "AGENT": address} for name, address in agent.items()]
             keys = {f"ROUTES__{at}__{key}": value for at, route in enumerate(routes) for key, value in route.items()}
             settings = keys | (settings or {})
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SPOE_GUARD_")}
-        environment |= {f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()}
+        said = environment({f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()})
         command = [*(program or (sys.executable, "-m", "spoe_guard")), "run", *flags]
         command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
         command += ["--config", str(config)] if config else []
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
-            self.process = subprocess.Popen(command, stdout=log, stderr=error, env=environment)
+            self.process = subprocess.Popen(command, stdout=log, stderr=error, env=said)
         try:
             wait_until(self._listens, "spoe-guard listens", START_S)
         except AssertionError:

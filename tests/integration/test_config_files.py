@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import yaml
 
 from tests.integration import generations
 from tests.peers import ROOT, need
+from tests.running import spoe_guard
 
 CONFIG = ROOT / "config"
 COMPOSE = yaml.safe_load((CONFIG / "docker-compose.yaml").read_text())["services"]
@@ -76,7 +76,7 @@ def targets() -> dict[str, list[str]]:
 def settings_of_compose() -> str:
     """The effective settings of the guard in compose, as `spoe-guard check` prints them."""
     _, *options = COMPOSE["guard"]["command"]
-    done = subprocess.run([sys.executable, "-m", "spoe_guard", "check", *options], capture_output=True, text=True, check=False)
+    done = spoe_guard("check", *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

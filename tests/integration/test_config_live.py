@@ -6,14 +6,18 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from contextlib import ExitStack, closing
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.agent import AgentThread
 from tests.integration.generations import find
 from tests.integration.haproxy import wait_until
 from tests.peers import ROOT
+
+CONNECTIONS = [f"haproxy_server_{each}" for each in ("current_sessions", "idle_connections_current", "used_connections_current")]
 
 
 class App(http.server.BaseHTTPRequestHandler):
@@ -58,8 +62,15 @@ def example(request):
     return "from-3.1" if generation.mode == "spop" else "up-to-3.0", generation.program
 
 
+def connections(metrics: str) -> float:
+    """How many connections HAProxy has to the guard: up to 3.0 they are sessions, from 3.1 on idle ones between requests."""
+    with urllib.request.urlopen(metrics, timeout=10) as page:
+        samples = [sample for family in text_string_to_metric_families(page.read().decode()) for sample in family.samples]
+    return sum(sample.value for sample in samples if sample.name in CONNECTIONS and sample.labels["server"] == "guard")
+
+
 def start(stack, tmp_path, example, *, guard, agent):
-    """Run the example with its fixed addresses exchanged for ours."""
+    """Run the example with its fixed addresses exchanged for ours; return the port of its frontend and where its metrics are."""
     app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
     stack.callback(app.server_close)
     stack.callback(app.shutdown)
@@ -88,14 +99,17 @@ def start(stack, tmp_path, example, *, guard, agent):
     stack.callback(process.kill)
     port = metrics.getsockname()[1]
     wait_until(lambda: status(port), "HAProxy serves", 10)
-    return www.getsockname()[1]
+    return www.getsockname()[1], f"http://127.0.0.1:{port}/metrics"
 
 
 def test_requests_go_on_without_a_stumble_when_the_guard_is_lost(stack, tmp_path, example):
     agent = stack.enter_context(AgentThread())
     with AgentThread() as guard:  # in its place; it is about HAProxy here
-        port = start(stack, tmp_path, example, guard=guard.address, agent=agent.address)
+        port, metrics = start(stack, tmp_path, example, guard=guard.address, agent=agent.address)
         assert [status(port) for _ in range(3)] == [200] * 3
+        wait_until(lambda: connections(metrics) > 0, "a connection to the guard", 10)
+    # What is given to a connection before HAProxy has seen that it is gone is lost with it, with a guard or without one.
+    wait_until(lambda: connections(metrics) == 0, "HAProxy has seen it", 10)
     began = time.monotonic()
     assert [status(port) for _ in range(5)] == [200] * 5, (tmp_path / "log").read_text()
     assert time.monotonic() - began < 1, "less than one timeout processing for all five"
@@ -103,5 +117,5 @@ def test_requests_go_on_without_a_stumble_when_the_guard_is_lost(stack, tmp_path
 
 def test_requests_are_denied_while_nobody_answers(stack, tmp_path, example):
     nobody = f"127.0.0.1:{bound_socket(stack).getsockname()[1]}"
-    port = start(stack, tmp_path, example, guard=nobody, agent=nobody)
+    port, _ = start(stack, tmp_path, example, guard=nobody, agent=nobody)
     assert status(port) == 403

@@ -62,7 +62,7 @@ class Hellos:
         return hello is None or hello.open
 
     def keep(self, entries: Iterable[Entry]) -> None:
-        """Keep what is a part of a HELLO; they are let go of otherwise."""
+        """Keep what is part of a HELLO of ``entries``, which are let go of."""
         for entry in entries:
             hello = self._of.get(entry.link)
             if hello is None and entry.data:

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 RUN_S = 20.0
 START_S = 15.0
 FREE = "127.0.0.1:0"
@@ -35,6 +38,12 @@ def spoe_guard(
         timeout=RUN_S,
         check=False,
     )
+
+
+def samples(address: str, seconds: float) -> list[Sample]:
+    """Every sample of /metrics at ``address``, which is to answer within so many seconds."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=seconds) as page:
+        return [sample for family in text_string_to_metric_families(page.read().decode()) for sample in family.samples]
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -3,20 +3,17 @@
 import json
 import shutil
 import socket
-import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.bench import builds
 from tests.bench.process import Process, wait_for
 from tests.integration.haproxy import binary, free
 from tests.peers import SEARCH_PATH
+from tests.running import samples
 
 
 class Running:
@@ -163,13 +160,11 @@ class Guard(Running):
 
     def metrics(self) -> dict[str, float]:
         """Return the sum of the samples of each metric."""
-        with closing(urllib.request.urlopen(f"http://{self._admin}/metrics", timeout=5)) as page:
-            families = text_string_to_metric_families(page.read().decode())
-            sums: dict[str, float] = {}
-            for sample in (sample for family in families for sample in family.samples):
-                name = sample.name.removeprefix("spoe_guard_") + (f".{sample.labels['type']}" if "type" in sample.labels else "")
-                sums[name] = sums.get(name, 0) + sample.value
-            return sums
+        sums: dict[str, float] = {}
+        for sample in samples(self._admin, 5):
+            name = sample.name.removeprefix("spoe_guard_") + (f".{sample.labels['type']}" if "type" in sample.labels else "")
+            sums[name] = sums.get(name, 0) + sample.value
+        return sums
 
     def check(self, notifies: int) -> None:
         seen = self.metrics()

@@ -4,17 +4,14 @@ import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.integration.haproxy import cpu_s, wait_until
-from tests.running import environment
+from tests.running import environment, samples
 
 START_S = 10.0
 STOP_S = 3.0  # timeouts.close and disconnect_hold are 1.5 s together by default; the rest is this machine's
@@ -85,9 +82,7 @@ class Guard:
 
     def metrics(self) -> list[tuple[str, dict[str, str], float]]:
         """Return every sample of /metrics: name, labels, value."""
-        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=START_S) as page:
-            families = text_string_to_metric_families(page.read().decode())
-            return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+        return [(sample.name, sample.labels, sample.value) for sample in samples(self.admin, START_S)]
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of that name with at least those labels."""

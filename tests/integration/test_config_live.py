@@ -6,16 +6,15 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.request
 from contextlib import ExitStack, closing
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.agent import AgentThread
 from tests.integration.generations import find
 from tests.integration.haproxy import wait_until
 from tests.peers import ROOT
+from tests.running import samples
 
 CONNECTIONS = [f"haproxy_server_{each}" for each in ("current_sessions", "idle_connections_current", "used_connections_current")]
 
@@ -64,9 +63,8 @@ def example(request):
 
 def connections(metrics: str) -> float:
     """How many connections HAProxy has to the guard: up to 3.0 they are sessions, from 3.1 on idle ones between requests."""
-    with urllib.request.urlopen(metrics, timeout=10) as page:
-        samples = [sample for family in text_string_to_metric_families(page.read().decode()) for sample in family.samples]
-    return sum(sample.value for sample in samples if sample.name in CONNECTIONS and sample.labels["server"] == "guard")
+    found = samples(metrics, 10)
+    return sum(sample.value for sample in found if sample.name in CONNECTIONS and sample.labels["server"] == "guard")
 
 
 def start(stack, tmp_path, example, *, guard, agent):
@@ -99,7 +97,7 @@ def start(stack, tmp_path, example, *, guard, agent):
     stack.callback(process.kill)
     port = metrics.getsockname()[1]
     wait_until(lambda: status(port), "HAProxy serves", 10)
-    return www.getsockname()[1], f"http://127.0.0.1:{port}/metrics"
+    return www.getsockname()[1], f"127.0.0.1:{port}"
 
 
 def test_requests_go_on_without_a_stumble_when_the_guard_is_lost(stack, tmp_path, example):

@@ -57,7 +57,7 @@ def _killed(stay: Stay, seconds: int) -> Result:
             stay.be_away(AWAY_S)
             # Beside other tests an agent may need longer than EVERY_S for what had waited, and the guard, which gives no NOTIFY
             # to a third agent, would have to give up what meets the next kill as well.
-            stay.wait_answered(load, load.waiting())
+            stay.wait_answered(load)
             time.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
         stay.wait_seen(load, AROUND)
         after, opened_after = stay.connections()

@@ -123,9 +123,10 @@ class Stay:
         """Wait until so many requests have been made."""
         wait_until(lambda: len(load.seen) >= count or not self.haproxy.alive(), f"{count} requests", RUN_S)
 
-    def wait_answered(self, load: Load, paths: set[str]) -> None:
-        """Wait until those have been."""
-        wait_until(lambda: paths <= load.seen.keys() or not self.haproxy.alive(), f"{len(paths)} answers", RUN_S)
+    def wait_answered(self, load: Load) -> None:
+        """Wait until all that waits now has been answered."""
+        waiting = load.waiting()
+        wait_until(lambda: waiting <= load.seen.keys() or not self.haproxy.alive(), f"{len(waiting)} answers", RUN_S)
 
     def judge(self, load: Load) -> Result:
         """Say what came of the load, which is over."""

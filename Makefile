@@ -83,15 +83,14 @@ soak: TIME ?= 600
 soak: venv peers haproxies ## an agent that makes every mistake, at real HAProxy under load, for TIME seconds
 	@$(BIN)/python -m tests.soak --seconds $(TIME) $(ARGS)
 
-rivals: venv ## what the bench measures with and against, in .cache/bench: load generator, agent, toxiproxy, mitmproxy
+rivals: venv ## what the bench measures with and against, in .cache/bench and .cache/nginx: load generator, agent, nginx
 	@$(BIN)/python -m tests.bench.builds
 
-bench: ROUNDS ?= 7
-bench: SECONDS ?= 2
-bench: venv peers haproxies rivals builds ## what the guard costs against other proxies; writes docs/benchmarks.*. SHAPES=, CANDIDATES=: a part
-	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS) --shapes "$(SHAPES)" --candidates "$(CANDIDATES)"
+bench: ROUNDS ?= 4
+bench: venv peers haproxies rivals builds ## what the guard costs beside other proxies; writes docs/benchmarks.*. SHAPES=, CANDIDATES=, PARTS=: a part of it
+	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --shapes "$(SHAPES)" --candidates "$(CANDIDATES)" --parts "$(PARTS)" $(ARGS)
 
-bench-scale: venv rivals builds ## many sessions, many open NOTIFYs, a flood of anomalies, 20 million round trips; joins docs/benchmarks.*
+bench-scale: venv rivals builds ## many sessions, many open NOTIFYs, 20 million round trips; joins docs/benchmarks.json
 	@$(BIN)/python -m tests.bench.scale $(ARGS)
 
 briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside it

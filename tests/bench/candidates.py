@@ -3,11 +3,11 @@
 import json
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.bench import builds
 from tests.bench.process import Process, wait_for
@@ -27,17 +27,15 @@ class Running:
     def pids(self) -> list[int]:
         return self.process.pids() if self.process else []
 
-    @property
-    def most_kib(self) -> int:
-        """The most memory it has taken so far."""
-        return self.process.memory("VmHWM") if self.process else 0
-
     def cpu_us(self) -> float:
         """Return the CPU it has used so far."""
         return self.process.cpu_us() if self.process else 0.0
 
     def check(self, notifies: int) -> None:
         """Raise AssertionError if it saw another number of NOTIFYs than the load sent, or anything wrong with them."""
+
+    def check_sound(self) -> None:
+        """Raise AssertionError if it saw anything wrong, or made a mistake."""
 
     def stop(self) -> None:
         if self.process:
@@ -77,8 +75,8 @@ def direct(place: Place) -> Running:
 
 HAPROXY: Final = """\
 global
-    nbthread 1
-    maxconn 2000
+    nbthread {threads}
+    maxconn 2500
 defaults
     mode tcp
     timeout client 1h
@@ -92,9 +90,10 @@ backend back
 """
 
 
-def haproxy(place: Place) -> Running:
+def haproxy(place: Place, threads: int = 1) -> Running:
     with free() as front:
-        (config := place.folder / "haproxy.cfg").write_text(HAPROXY.format(fd=front.fileno(), agent=place.agent))
+        config = place.folder / "haproxy.cfg"
+        config.write_text(HAPROXY.format(fd=front.fileno(), agent=place.agent, threads=threads))
         front.listen(4096)
         process = place.start([binary(), "-db", "-f", config], fds=[front.fileno()])
         return Running("{}:{}".format(*front.getsockname()), process)
@@ -127,30 +126,36 @@ def nginx(place: Place) -> Running:
     return running
 
 
-def toxiproxy(place: Place) -> Running:
-    port = unused_port()
-    proxy = {"name": "agent", "listen": f"127.0.0.1:{port}", "upstream": place.agent, "enabled": True}
-    (config := place.folder / "toxiproxy.json").write_text(json.dumps([proxy]))
-    process = place.start([builds.TOXIPROXY, "-host", "127.0.0.1", "-port", "0", "-config", config])
-    return listening(port, process)
+def uvloop(place: Place) -> Running:
+    process = place.start([builds.python("compiled"), Path(__file__).with_name("blind.py"), place.agent])
+    return Running(process.said(r"listening (\S+)\n"), process)
 
 
-def mitmproxy(place: Place) -> Running:
-    front = ["--listen-host", "127.0.0.1", "--listen-port", "0"]
-    quiet = ["--set", "flow_detail=0", "--set", f"confdir={place.folder}"]
-    process = place.start([builds.MITMPROXY, "--mode", f"reverse:tcp://{place.agent}", *front, *quiet])
-    return Running(process.said(r"listening at ([0-9.:]+[0-9])"), process)
+CONNECTIONS: Final = 20_000  # the guard's limit, which is 4096 by default
+DROPMORE: Final = {"hello": {"profile": "dropmore"}, "redispatch": "unanswered"}  # as is recommended for agents of that family
 
 
 class Guard(Running):
-    """``records``: with the flight recorder on, as it is by default but for the folder."""
+    """``route``: settings of its only route; ``records``: with the flight recorder on, as it is by default but for the folder."""
 
-    def __init__(self, place: Place, build: str, mode: str, *, records: bool = False) -> None:
+    def __init__(
+        self,
+        place: Place,
+        build: str,
+        mode: str = "enforce",
+        *,
+        route: Mapping[str, Any] | None = None,
+        records: bool = False,
+        workers: int = 1,
+    ) -> None:
         found = builds.guard(build)
         assert found, build
         command, home = found
-        capture = {"dir": str(place.folder)} if records else {}
-        settings = {"routes": [{"limits": {"connections": 20000}}], "capture": capture}
+        settings = {
+            "routes": [{"limits": {"connections": CONNECTIONS}, **(route or {})}],
+            "capture": {"dir": str(place.folder)} if records else {},
+            "workers": workers,
+        }
         (config := place.folder / "guard.yaml").write_text(json.dumps(settings))
         flags = ["--config", config, "--listen", "127.0.0.1:0", "--agent", place.agent, "--admin", "127.0.0.1:0", "--mode", mode]
         process = place.start([*command, "run", *flags, "--log-format", "json"], home)
@@ -170,17 +175,26 @@ class Guard(Running):
         seen = self.metrics()
         assert seen.get("frames_total.notify") == notifies, seen
         assert seen["frames_total.ack"] == notifies, (seen["frames_total.ack"], notifies)
-        assert seen["internal_errors_total"] == 0
-        assert seen.get("anomalies_total", 0) == 0
+        self.check_sound()
+
+    def check_sound(self) -> None:
+        seen = self.metrics()
+        assert seen["frames_total.notify"] > 0, seen
+        assert seen["internal_errors_total"] == 0, seen
+        assert seen.get("anomalies_total", 0) == 0, seen
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """``label``: for people; ``lacks`` returns what this machine has not got of it, and how to get it, "" if nothing."""
+    """``label``: for people; ``lacks`` returns what this machine has not got of it, and how to get it, "" if nothing.
+
+    ``pipelines``: with it HAProxy may send NOTIFYs while others are open on the same connection.
+    """
 
     label: str
     start: Callable[[Place], Running]
     lacks: Callable[[], str] = lambda: ""
+    pipelines: bool = True
 
 
 def _made(program: Path) -> Callable[[], str]:
@@ -195,21 +209,24 @@ def _build(name: str) -> Callable[[], str]:
     return lambda: "" if builds.guard(name) else "make builds (it needs a C compiler)"
 
 
-CANDIDATES: Final = {
-    "direct": Candidate("nothing in between", direct),
+def _guard(label: str, build: str = "compiled", *, pipelines: bool = True, **how: Any) -> Candidate:
+    return Candidate(f"guard, {build}, {label}", partial(Guard, build=build, **how), _build(build), pipelines)
+
+
+DIRECT: Final = "direct"
+CONTEST: Final = {
     "haproxy": Candidate("HAProxy, mode tcp", haproxy, _haproxy),
     "nginx": Candidate("nginx, stream", nginx, _made(builds.NGINX)),
-    "toxiproxy": Candidate("toxiproxy", toxiproxy, _made(builds.TOXIPROXY)),
-    "mitmproxy": Candidate("mitmproxy, reverse tcp", mitmproxy, _made(builds.MITMPROXY)),
-    **{
-        f"guard-{build}-{mode}": Candidate(f"guard, {build}, {mode}", partial(Guard, build=build, mode=mode), _build(build))
-        for build in ("compiled", "pure")
-        for mode in ("enforce", "observe")
-    },
-    **{
-        f"guard-{build}-recorder": Candidate(
-            f"guard, {build}, enforce, recorder on", partial(Guard, build=build, mode="enforce", records=True), _build(build)
-        )
-        for build in ("compiled", "pure")
-    },
+    "uvloop": Candidate("blind uvloop", uvloop),
+    "guard-compiled-enforce": _guard("enforce"),
+    "guard-pure-enforce": _guard("enforce", "pure"),
+    "guard-compiled-dropmore": _guard("profile dropmore", pipelines=False, route=DROPMORE),
+    "guard-compiled-observe": _guard("observe", mode="observe"),
+    "guard-compiled-recorder": _guard("recorder on", records=True),
+}
+CANDIDATES: Final = {
+    **CONTEST,
+    DIRECT: Candidate("nothing in between", direct),
+    "haproxy-two": Candidate("HAProxy, mode tcp, two threads", partial(haproxy, threads=2), _haproxy),
+    "guard-compiled-two": _guard("enforce, two workers", workers=2),
 }

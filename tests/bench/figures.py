@@ -1,55 +1,47 @@
-"""Medians, spreads and ratios of interleaved runs. Pure."""
+"""Medians, quartiles and ratios of turns. Pure."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+Turn = Mapping[str, float]  # what was seen in one turn of one candidate, by name
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some runs, with the lowest and the highest of them."""
+    """The median of some values, with the quartiles: half of them lie from ``q1`` to ``q3``."""
 
     median: float
-    low: float
-    high: float
+    q1: float
+    q3: float
 
     def __str__(self) -> str:
-        return f"{number(self.median)} ({number(self.low)}..{number(self.high)})"
+        return self.written(3)
+
+    def written(self, digits: int) -> str:
+        """Return it with that many digits, as ``number`` writes them."""
+        return "{} ({}..{})".format(*(number(value, digits) for value in (self.median, self.q1, self.q3)))
 
 
-def number(value: float) -> str:
-    """Write three digits of it, and all of those before the point."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+def number(value: float, digits: int = 3) -> str:
+    """Write that many digits of it, and all of those before the point."""
+    before = len(str(int(abs(value))))
+    return f"{value:,.{max(digits - before, 0)}f}"
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Return the spread of at least one value."""
-    return Spread(statistics.median(values), min(values), max(values))
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, q1, q3)
 
 
-Told = dict[str, Any]  # of one candidate in one shape: its runs, in order, and most_kib
+def of(turns: Sequence[Turn], key: str) -> Spread:
+    """Return the spread of that figure over the turns of a candidate."""
+    return spread([turn[key] for turn in turns])
 
 
-def of(told: Told, key: str) -> Spread:
-    """Return the spread of that figure over the runs of a candidate."""
-    return spread([run[key] for run in told["runs"]])
-
-
-def ratio(told: Told, other: Told, key: str) -> Spread:
-    """Return by how much the one has more of it than the other, round by round: what a round had to bear, both had."""
-    return spread([mine[key] / its[key] for mine, its in zip(told["runs"], other["runs"], strict=True)])
-
-
-def turns_ratio(mine: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> Spread:
-    """Return by how much the one has more than the other over the rounds, each of which is the median of its turns' ratios."""
-    return spread(
-        [statistics.median([mine / its for mine, its in zip(*turns, strict=True)]) for turns in zip(mine, other, strict=True)]
-    )
-
-
-def added(told: Told, direct: Told, key: str) -> Spread:
-    """Return what the one has more of it than nothing in between, round by round."""
-    return spread([mine[key] - its[key] for mine, its in zip(told["runs"], direct["runs"], strict=True)])
+def ratio(mine: Sequence[Turn], other: Sequence[Turn], key: str) -> Spread:
+    """Return by how much the one has more of it than the other, turn by turn: what a turn had to bear, both had."""
+    return spread([turn[key] / its[key] for turn, its in zip(mine, other, strict=True)])

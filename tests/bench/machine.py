@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 from tests.agents.build import go
-from tests.bench import builds
+from tests.bench import builds, real
+from tests.bench.process import environment
 from tests.integration.haproxy import binary
 from tests.peers import SEARCH_PATH
 
@@ -23,8 +24,26 @@ def _said(pattern: str, *command: str | Path) -> str:
     return found[1] if found else "-"
 
 
+def guard(build: str) -> str:
+    """Return the version of that build of the guard, and with what it runs."""
+    found = builds.guard(build)
+    if found is None:
+        return "-"
+    ask = "print('{version}, Python {python}, uvloop'.format_map(about()), uvloop.__version__)"
+    command, home = found
+    done = subprocess.run(
+        [command[0], "-c", f"import uvloop; from spoe_guard.about import about; {ask}"],
+        cwd=home,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
 def describe() -> dict[str, str]:
-    """Return CPU, memory, kernel and Python."""
+    """Return CPU, memory and kernel."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
     assert memory
@@ -41,12 +60,9 @@ def versions() -> dict[str, str]:
     """Return the version of every program that may take part."""
     return {
         "HAProxy": _said(r"version (\d[0-9.]*)", binary(), "-v"),
+        **{f"HAProxy under wrk, {name}": _said(r"version (\d[0-9.]*)", real.program(name), "-v") for name in real.VERSIONS},
         "nginx": _said(r"nginx/(\S+)", builds.NGINX, "-v"),
-        "toxiproxy": _said(r"toxiproxy/v2\s+v(\S+)", go(), "version", "-m", builds.TOXIPROXY)
-        if builds.TOXIPROXY.exists()
-        else "-",
-        "mitmproxy": _said(r"Mitmproxy: (\S+)", builds.MITMPROXY, "--version"),
         "wrk": _said(r"wrk (?:debian/)?(\S+)", "wrk", "-v"),
         "Go": _said(r"go(\d\S+)", go(), "version"),
-        "Python": platform.python_version(),
+        **{f"spoe-guard, {build}": guard(build) for build in ("compiled", "pure")},
     }

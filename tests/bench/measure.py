@@ -1,115 +1,180 @@
-"""Measures every candidate in turn, there and back: A B C C B A, so that what the machine does meanwhile meets them all.
+"""Measures candidates side by side: all there at once, in short turns there and back, A B C C B A.
 
-Each time it is a new process: where its memory lies is luck that it keeps, and is worth as much as what some goals are about.
+What the machine does changes from one second to the next, so turns are short, and what is compared is compared turn by turn. Each
+round has new processes: where a process's memory lies is luck that it keeps, and is worth as much as what some goals are about.
 """
 
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.bench.candidates import CANDIDATES, Place, Running
 from tests.bench.peers import Agent, load
 from tests.bench.shapes import Shape
 
 Said = Callable[[str], None]
-# Side by side: how often each has its turn in a round, and how long. Many short turns, because what the machine does changes from
-# one second to the next; not shorter, because each begins with new connections and what those need is to be there (WARM).
-TURNS: Final = 6
-TURN_S: Final = 0.4
-WARM: Final = ("-warm=250ms",)
+Turns = dict[str, list[dict[str, float]]]  # by candidate, in order
+Places = Mapping[str, Sequence[int]]
+ENFORCE: Final = "guard-compiled-enforce"
+HALF_LOAD: Final = ("haproxy", ENFORCE)  # whose latency is compared where half of what the first one carries is asked
 
 
-def places(cpus: Sequence[int]) -> dict[str, list[int]]:
+@dataclass(frozen=True)
+class Length:
+    """How many rounds of new processes, how many turns each has in a round, and how long a turn counts, behind a warm part."""
+
+    rounds: int = 4
+    turns: int = 2
+    turn_s: float = 0.3
+    warm_s: float = 0.12
+
+    @property
+    def warm(self) -> str:
+        """For the load generator."""
+        return f"-warm={self.warm_s}s"
+
+
+def places(cpus: Sequence[int], alone: int = 1) -> dict[str, list[int]]:
     """Return the CPUs for the candidate, the agent and the load, of those there are.
 
-    A candidate has one of its own; the ends share the other one where there are only two. With a single one nothing is pinned.
+    A candidate has ``alone`` of its own; the ends share the other one where only one is left. Where none is left nothing is
+    pinned.
     """
-    if len(cpus) < 2:
+    if len(cpus) <= alone:
         return {"candidate": [], "agent": [], "load": []}
-    return {"candidate": [cpus[-1]], "agent": [cpus[-2]], "load": [cpus[0]]}
+    return {"candidate": list(cpus[-alone:]), "agent": [cpus[-alone - 1]], "load": [cpus[0]]}
 
 
-PLACES: Final = places(sorted(os.sched_getaffinity(0)))
+CPUS: Final = sorted(os.sched_getaffinity(0))
+PLACES: Final = places(CPUS)
 
 
 @contextmanager
-def started(name: str) -> Iterator[tuple[Running, Agent]]:
+def started(name: str, at: Places = PLACES) -> Iterator[tuple[Running, Agent]]:
     """A new process of the candidate of that name, with an agent of its own, for as long as ``with`` takes."""
-    with tempfile.TemporaryDirectory() as folder, Agent(home := Path(folder), PLACES["agent"]) as agent:
-        candidate = CANDIDATES[name].start(Place(home, agent.address, PLACES["candidate"]))
+    with tempfile.TemporaryDirectory() as folder, Agent(home := Path(folder), at["agent"]) as agent:
+        candidate = CANDIDATES[name].start(Place(home, agent.address))
         try:
+            if candidate.process and at["candidate"]:
+                candidate.process.pin(at["candidate"])
             yield candidate, agent
         finally:
             candidate.stop()
 
 
+@contextmanager
+def together(names: Sequence[str], at: Places = PLACES) -> Iterator[dict[str, tuple[Running, Agent]]]:
+    """All of them. They start at the same time, on all CPUs, and stop so: Python takes a good part of a round to start."""
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(len(CPUS)) as pool:
+            begun = {name: pool.submit(stack.enter_context, started(name, at)) for name in names}
+        there = {name: each.result() for name, each in begun.items()}
+        yield there
+        for candidate, _ in there.values():
+            if candidate.process:
+                candidate.process.ask_to_stop()
+
+
 def there_and_back(names: Sequence[str], number: int) -> Iterable[str]:
-    """Return whose turn it is in the round of that number, which count from 1."""
+    """Return the order of the turn, or round, of that number, which count from 1."""
     return names if number % 2 else reversed(names)
 
 
 def once(
-    candidate: Running, agent: Agent, shape: Shape, seconds: float, how: Sequence[str] = (), held: int = 0
+    candidate: Running,
+    agent: Agent,
+    shape: Shape,
+    seconds: float,
+    how: Sequence[str] = (),
+    held: int = 0,
+    at: Places = PLACES,
 ) -> dict[str, float]:
     """Return one measurement: round trips per second, latencies and CPU per round trip in microseconds."""
     pids = candidate.pids
-    seen = load(candidate.address, shape, seconds, cpus=PLACES["load"], watch=[*pids, agent.process.pid], how=how, held=held)
+    seen = load(candidate.address, shape, seconds, cpus=at["load"], watch=[*pids, agent.process.pid], how=how, held=held)
     trips = seen["round_trips"]
     return {
         "answered": seen["answered"],
         "per_second": trips / seen["seconds"],
-        **{key: seen[key] for key in ("mean_us", "p50_us", "p99_us", "p999_us", "max_us")},
+        **{key: seen[key] for key in ("p50_us", "p99_us")},
         "cpu_us": sum(seen["cpu_us"][str(pid)] for pid in pids) / trips,
         "agent_cpu_us": seen["cpu_us"][str(agent.process.pid)] / trips,
         "load_cpu_us": seen["own_cpu_us"] / trips,
     }
 
 
-def line(seen: dict[str, float]) -> str:
-    return f"{seen['per_second']:10.0f}/s {seen['cpu_us']:8.2f} us CPU, p99 {seen['p99_us']:8.0f} us"
+class Round:
+    """Candidates that are there at once, each with an agent of its own, and how much each has been asked."""
+
+    def __init__(self, there: Mapping[str, tuple[Running, Agent]], shape: Shape, length: Length, at: Places) -> None:
+        self._there = there
+        self._shape = shape
+        self._length = length
+        self._at = at
+        self._answered = dict.fromkeys(there, 0)
+
+    def turns(self, names: Sequence[str], how: Sequence[str] = ()) -> Turns:
+        """Return what was seen in each turn of each of them."""
+        told: Turns = {name: [] for name in names}
+        for number in range(1, self._length.turns + 1):
+            for name in there_and_back(names, number):
+                flags = [self._length.warm, *how]
+                seen = once(*self._there[name], self._shape, self._length.turn_s, flags, at=self._at)
+                self._answered[name] += int(seen.pop("answered"))
+                told[name].append(seen)
+        return told
+
+    def check(self) -> None:
+        """Raise AssertionError where a guard saw another number of NOTIFYs than were answered, or anything wrong with them."""
+        for name, (candidate, _) in self._there.items():
+            candidate.check(self._answered[name])
 
 
-def contest(
-    names: Sequence[str], shape: Shape, rounds: int, seconds: float, say: Said, how: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return, for each candidate, its runs in order and the most memory it took (KiB)."""
-    told: dict[str, Any] = {name: {"runs": [], "most_kib": 0} for name in names}
-    for number in range(1, rounds + 1):
-        for name in there_and_back(names, number):
-            with started(name) as (candidate, agent):
-                seen = once(candidate, agent, shape, seconds, how)
-                candidate.check(int(seen["answered"]))
-                told[name]["runs"].append(seen)
-                told[name]["most_kib"] = max(told[name]["most_kib"], candidate.most_kib)
-            say(f"{shape.name:9}{name:24}{number:3}/{rounds} {line(seen)}")
-    return told
+@contextmanager
+def a_round(names: Sequence[str], shape: Shape, length: Length, at: Places = PLACES) -> Iterator[Round]:
+    """New processes of all of them, which are checked at the end."""
+    with together(names, at) as there:
+        begun = Round(there, shape, length, at)
+        yield begun
+        begun.check()
 
 
-def side_by_side(
-    names: Sequence[str], shape: Shape, rounds: int, say: Said, seconds: float = TURN_S, warm: Sequence[str] = WARM
-) -> dict[str, list[list[float]]]:
-    """Return, for each candidate, the CPU per round trip of each turn of each round, in microseconds.
+def contest(names: Sequence[str], shape: Shape, length: Length, say: Said, how: Sequence[str] = (), at: Places = PLACES) -> Turns:
+    """Return the turns of each of them over all rounds."""
+    return _contest(names, shape, length, say, how, at, half=False)[0]
 
-    All are there at once, each with an agent of its own, and have short turns: for ratios of a few percent, for which runs that
-    are seconds apart are too far apart. Each round has new processes.
-    """
-    told: dict[str, list[list[float]]] = {name: [] for name in names}
-    for number in range(1, rounds + 1):
-        with ExitStack() as all_of_them:
-            there = {name: all_of_them.enter_context(started(name)) for name in there_and_back(names, number)}
-            turns: dict[str, list[float]] = {name: [] for name in names}
-            answered = dict.fromkeys(names, 0)
-            for turn in range(1, TURNS + 1):
-                for name in there_and_back(names, turn):
-                    seen = once(*there[name], shape, seconds, warm)
-                    turns[name].append(seen["cpu_us"])
-                    answered[name] += int(seen["answered"])
-            for name, (candidate, _) in there.items():
-                candidate.check(answered[name])
-                told[name].append(turns[name])
-                say(f"{shape.name:9}{name:24}{number:3}/{rounds} {statistics.median(turns[name]):8.2f} us CPU, side by side")
-    return told
+
+def contest_and_half_load(names: Sequence[str], shape: Shape, length: Length, say: Said) -> tuple[Turns, Turns]:
+    """Return the same, and the turns of HALF_LOAD at half of what HAProxy carries, which say what was asked (NOTIFYs/s)."""
+    return _contest(names, shape, length, say, (), PLACES, half=set(HALF_LOAD) <= set(names))
+
+
+def _contest(
+    names: Sequence[str], shape: Shape, length: Length, say: Said, how: Sequence[str], at: Places, *, half: bool
+) -> tuple[Turns, Turns]:
+    told: Turns = {name: [] for name in names}
+    halved: Turns = {name: [] for name in HALF_LOAD} if half else {}
+    for number in range(1, length.rounds + 1):
+        with a_round(names, shape, length, at) as begun:
+            seen = begun.turns(names, how)
+            _note(told, seen, f"{shape.name:9}{number:3}/{length.rounds} ", say)
+            if half:
+                rate = round(statistics.median(turn["per_second"] for turn in seen[HALF_LOAD[0]]) / 2)
+                rested = begun.turns(HALF_LOAD, [f"-rate={rate}"])
+                for turn in (each for turns in rested.values() for each in turns):
+                    turn["asked"] = rate
+                _note(halved, rested, f"{shape.name:9}{number:3}/{length.rounds} half load ", say)
+    return told, halved
+
+
+def _note(told: Turns, seen: Turns, head: str, say: Said) -> None:
+    for name, turns in seen.items():
+        told[name] += turns
+        cpu, per_second, p50 = (statistics.median(turn[key] for turn in turns) for key in ("cpu_us", "per_second", "p50_us"))
+        say(f"{head}{name:24}{cpu:8.2f} us CPU {per_second:10.0f}/s, p50 {p50:8.0f} us")

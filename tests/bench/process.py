@@ -2,17 +2,19 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from tests.peers import SEARCH_PATH
 
-START_S: Final = 30.0  # mitmproxy takes its time
+START_S: Final = 30.0
 STOP_S: Final = 10.0
 
 T = TypeVar("T")
@@ -38,6 +40,13 @@ def environment() -> dict[str, str]:
     return kept | {"PATH": SEARCH_PATH}
 
 
+def open_files() -> int:
+    """Raise the limit of open files as far as it goes, for all that is started from here, and return it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
 class Process:
     """A program with its log, on CPUs of its own where there are enough of them.
 
@@ -54,6 +63,7 @@ class Process:
         fds: Sequence[int] = (),
     ) -> None:
         self._log = log
+        self._asked = False
         chosen = ",".join(map(str, cpus))
         pinned = ["taskset", "--cpu-list", chosen] if chosen else []
         with log.open("wb") as out:
@@ -101,6 +111,20 @@ class Process:
             family += children.get(pid, [])
         return family
 
+    def pin(self, cpus: Iterable[int]) -> None:
+        """Let all of its threads, and what they start from here on, run on those CPUs alone."""
+        allowed = set(cpus)
+        pinned: set[int] = set()
+        while found := self.tasks() - pinned:  # once more: one that was begun meanwhile may be another's that was not pinned yet
+            for task in found:
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.sched_setaffinity(task, allowed)
+            pinned |= found
+
+    def tasks(self) -> set[int]:
+        """Return the threads of all of its processes."""
+        return {int(task.name) for pid in self.pids() for task in Path(f"/proc/{pid}/task").iterdir()}
+
     def cpu_us(self) -> float:
         """Return the CPU (user and system, all threads) its processes have used so far, as clock_getcpuclockid(3) counts it."""
         return sum(time.clock_gettime(~pid << 3 | 2) for pid in self.pids()) * 1e6
@@ -109,10 +133,15 @@ class Process:
         """Return VmRSS (now) or VmHWM (the most so far) of all its processes, in KiB."""
         return sum(_kib(Path(f"/proc/{pid}/status").read_text(), what) for pid in self.pids())
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, once, and do not wait."""
+        if not self._asked and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self._asked = True
+
     def stop(self) -> int:
         """End it, and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        self.ask_to_stop()
         try:
             return self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:

@@ -1,24 +1,25 @@
-"""The real thing: wrk asks an HAProxy with a SPOE filter, whose agent is behind the guard, or not."""
+"""The real thing, side by side: wrk asks an HAProxy with a SPOE filter, whose agent is behind the guard, or not."""
 
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from tests.bench.candidates import CANDIDATES, Place, Running
-from tests.bench.measure import PLACES, line, there_and_back
+from tests.bench.candidates import CANDIDATES, DIRECT, Place, Running
+from tests.bench.measure import ENFORCE, PLACES, Length, Said, Turns, there_and_back
 from tests.bench.peers import Agent
 from tests.bench.process import Process, environment
 from tests.integration import generations, haproxy
 from tests.integration.haproxy import free
 
 VERSIONS: Final = ("2.6", "3.2")
-BETWEEN: Final = ("direct", "guard-compiled-enforce", "guard-pure-enforce")
+BETWEEN: Final = (DIRECT, ENFORCE)
 CONNECTIONS: Final = 64
+WRK_S: Final = 1  # it knows no parts of a second
 SPARE_S: Final = 30.0
 SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 
@@ -64,29 +65,39 @@ class Chain:
     address: str
 
 
-def contest(names: Sequence[str], rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return, for each HAProxy there is, the runs of each candidate."""
-    told: dict[str, Any] = {}
+def program(version: str) -> Path:
+    """Return where that HAProxy is, if it is there."""
+    return generations.HOME / version / "haproxy"
+
+
+def contest(names: Sequence[str], length: Length, say: Said) -> dict[str, Turns]:
+    """Return, for each HAProxy there is, the turns of each of BETWEEN over all rounds; a turn takes WRK_S."""
+    told: dict[str, Turns] = {}
     for version in VERSIONS:
-        program = generations.HOME / version / "haproxy"
-        if not program.exists():
-            say(f"left out: HAProxy {version} in front: make haproxies")
+        if not program(version).exists():
+            say(f"left out: HAProxy {version} under wrk: make haproxies")
             continue
-        there = [name for name in BETWEEN if name in names]
-        told[version] = _turns(program, there, rounds, seconds, lambda line, version=version: say(f"{version:9}{line}"))
+        told[version] = {name: [] for name in BETWEEN if name in names}
+        for number in range(1, length.rounds + 1):
+            for name, turns in _round(version, list(told[version]), length.turns).items():
+                told[version][name] += turns
+                seen = turns[-1]
+                say(f"{version:9}{number:3}/{length.rounds} {name:24}{seen['per_second']:10.0f}/s, p99 {seen['p99_us']:8.0f} us")
     return told
 
 
-def _turns(program: Path, names: Sequence[str], rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    told: dict[str, Any] = {name: {"runs": [], "most_kib": 0} for name in names}
-    for number in range(1, rounds + 1):
-        for name in there_and_back(names, number):
-            with ExitStack() as stack:
-                chain = _chain(program, name, Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
-                seen = once(chain, seconds)
-                told[name]["runs"].append(seen)
-                told[name]["most_kib"] = max(told[name]["most_kib"], chain.candidate.most_kib)
-            say(f"{name:24}{number:3}/{rounds} {line(seen)}")
+def _round(version: str, names: Sequence[str], times: int) -> Turns:
+    told: Turns = {name: [] for name in names}
+    with ExitStack() as stack:
+        there = {
+            name: _chain(program(version), name, Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
+            for name in names
+        }
+        for number in range(1, times + 1):
+            for name in there_and_back(names, number):
+                told[name].append(once(there[name]))
+        for chain in there.values():
+            chain.candidate.check_sound()
     return told
 
 
@@ -106,21 +117,20 @@ def _chain(program: Path, name: str, folder: Path, stack: ExitStack) -> Chain:
         return Chain(candidate, web, "{}:{}".format(*front.getsockname()))
 
 
-def once(chain: Chain, seconds: float) -> dict[str, float]:
+def once(chain: Chain) -> dict[str, float]:
     """Return one measurement: requests per second, latencies and CPU per request in microseconds.
 
     Raises:
         AssertionError: a response was missing, or not 200.
     """
     pinned = ["taskset", "--cpu-list", ",".join(map(str, PLACES["load"]))] if PLACES["load"] else []
-    whole = max(1, round(seconds))  # wrk knows no parts of a second
-    command = [*pinned, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{whole}s", "-s", str(SCRIPT), f"http://{chain.address}/path"]
+    command = [*pinned, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{WRK_S}s", "-s", str(SCRIPT), f"http://{chain.address}/path"]
     before = chain.candidate.cpu_us(), chain.haproxy.cpu_us()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=whole + SPARE_S, env=environment(), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WRK_S + SPARE_S, env=environment(), check=False)
     after = chain.candidate.cpu_us(), chain.haproxy.cpu_us()
     assert done.returncode == 0, done.stdout + done.stderr
     seen: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     assert seen.pop("errors") == 0, f"{done.stdout}{chain.haproxy.log()}"
     requests = seen.pop("requests")
     used = [now - then for now, then in zip(after, before, strict=True)]
-    return seen | {"per_second": requests / whole, "cpu_us": used[0] / requests, "haproxy_cpu_us": used[1] / requests}
+    return seen | {"per_second": requests / WRK_S, "cpu_us": used[0] / requests, "haproxy_cpu_us": used[1] / requests}

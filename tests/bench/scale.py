@@ -1,10 +1,12 @@
-"""``make bench-scale`` (``python -m tests.bench.scale``): many sessions, many open NOTIFYs, a flood of anomalies, a long run.
+"""Many sessions, many open NOTIFYs, a long run.
 
-The figures join those of ``make bench`` in docs/benchmarks.json, and the page is written anew.
+``make bench-scale`` (``python -m tests.bench.scale``) measures what takes longer than ``make bench`` may; its figures join those
+in docs/benchmarks.json. Idle sessions and the flood are measured by ``make bench``.
 """
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import tempfile
@@ -14,18 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import builds, figures
+from tests.bench import builds, figures, machine
 from tests.bench.candidates import Guard, Place
-from tests.bench.measure import PLACES, once
+from tests.bench.measure import PLACES, Length, once, there_and_back
 from tests.bench.peers import Agent, load
-from tests.bench.process import environment
+from tests.bench.process import environment, open_files
 from tests.bench.shapes import Shape
 
 IDLE: Final = 5000  # sessions
 BUSY: Final = Shape(500, 1)
 WINDOW: Final = 64  # NOTIFYs open beyond those that the agent keeps open
 HELD: Final = (0, 100, 10_000, 20_000 - WINDOW)
-FLOODED: Final = (Shape(16, 1), Shape(2, 64))
+FLOODED: Final = Shape(2, 64)
 TRIPS: Final = 1_000_000
 TIMES: Final = 20
 LONG_S: Final = 600.0
@@ -92,25 +94,27 @@ def many_open(build: str, rounds: int, seconds: float) -> dict[str, list[float]]
     return seen
 
 
-def flood(build: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """Return, by shape, CPU per frame where each frame of the agent is anomalous against none, memory, and log lines a second."""
-    told = {}
-    for shape in FLOODED:
-        cost: dict[str, list[float]] = {"": [], "missing_fin": []}
-        with guarded(build) as well, guarded(build, "-anomaly=missing_fin") as flooded:
+def flood(build: str, length: Length) -> dict[str, Any]:
+    """Return what FLOODED costs where each frame of the agent is anomalous (and repaired) and where none is, turn by turn.
+
+    Also: how much more memory the one took (KiB), and its log lines a second.
+    """
+    told: dict[str, Any] = {"healthy": [], "anomalous": [], "more_kib": [], "lines_per_second": []}
+    for _ in range(length.rounds):
+        with guarded(build) as healthy, guarded(build, "-anomaly=missing_fin") as anomalous:
             began = time.monotonic()
-            for _ in range(rounds):
-                for key, (guard, agent) in (("", well), ("missing_fin", flooded)):
-                    cost[key].append(once(guard, agent, shape, seconds)["cpu_us"] / 2)
-            guard = flooded[0]
-            assert guard.metrics()["anomalies_total"] > 0
-            assert guard.process
-            lines = guard.process.log().count('"event": "anomaly"') + guard.process.log().count('"event":"anomaly"')
-            told[shape.name] = {
-                "ratios": [bad / good for bad, good in zip(cost["missing_fin"], cost[""], strict=True)],
-                "more_kib": guard.most_kib - well[0].most_kib,
-                "lines_per_second": lines / (time.monotonic() - began),
-            }
+            both = {"healthy": healthy, "anomalous": anomalous}
+            for number in range(1, length.turns + 1):
+                for name in there_and_back(list(both), number):
+                    told[name].append({"cpu_us": once(*both[name], FLOODED, length.turn_s, [length.warm])["cpu_us"]})
+            healthy[0].check_sound()
+            assert anomalous[0].metrics()["anomalies_total"] > 0
+            well, flooded = (guard.process for guard, _ in (healthy, anomalous))
+            assert well
+            assert flooded
+            told["more_kib"].append(flooded.memory("VmHWM") - well.memory("VmHWM"))
+            lines = len(re.findall(r'"event": ?"anomaly"', flooded.log()))
+            told["lines_per_second"].append(lines / (time.monotonic() - began))
     return told
 
 
@@ -125,9 +129,7 @@ def growth(build: str, times: int = TIMES, trips: int = TRIPS) -> dict[str, Any]
 
 
 def rows(scale: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Return the rows of the page's table: what, goal, seen."""
-    resting = scale["idle"]
-    yield f"RSS per session, {resting['sessions']:,} idle", "<= 10 KiB", f"{figures.number(resting['kib'])} KiB"
+    """Return the rows of a table: what, goal, seen."""
     crowd = scale["busy"]
     for key, name in (("cpu_us", "CPU per round trip"), ("p99_us", "p99")):
         ratios = [mine[key] / its[key] for mine, its in zip(crowd["crowded"], crowd["alone"], strict=True)]
@@ -140,10 +142,6 @@ def rows(scale: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for count in more:
         ratios = [mine / its for mine, its in zip(scale["open"][count], scale["open"][few], strict=True)]
         yield f"CPU per frame, {int(count):,} NOTIFYs open / {few}", "0.90..1.10", str(figures.spread(ratios))
-    for shape, told in scale["flood"].items():
-        yield f"CPU per frame, each of the agent's anomalous / none, {shape}", "<= 3", str(figures.spread(told["ratios"]))
-        yield f"- memory beside none, {shape}", "flat", f"{told['more_kib']:+,} KiB"
-        yield f"- log lines a second, {shape}", "log.anomaly_rate, 10/s", figures.number(told["lines_per_second"])
     rss = scale["growth"]["rss_kib"]
     # Halves, not ends: what a single reading happens to be says less.
     half = len(rss) // 2
@@ -152,27 +150,32 @@ def rows(scale: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield f"RSS over {scale['growth']['trips']:,} round trips", "none beyond noise", seen
 
 
-def main() -> None:
+def join(scale: dict[str, Any]) -> None:
+    """Write them beside the figures of the bench, where there are any."""
     from tests.bench import __main__ as bench
 
+    if (where := bench.DOCS / bench.JSON).exists():
+        where.write_text(bench.dump(json.loads(where.read_text()) | {"scale": scale}))
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--millions", type=int, default=TIMES, help="round trips of the long run")
     asked = parser.parse_args()
+    open_files()
     build = "compiled" if builds.guard("compiled") else "pure"
     scale = {
         "build": build,
-        "idle": idle(build),
+        "version": machine.guard(build),
         "busy": busy(build, asked.rounds, asked.seconds),
         "open": many_open(build, asked.rounds, asked.seconds),
-        "flood": flood(build, asked.rounds, asked.seconds),
         "growth": growth(build, asked.millions),
     }
     for row in rows(scale):
         print(" | ".join(row))
-    if (where := bench.DOCS / bench.JSON).exists():
-        bench.write(bench.DOCS, json.loads(where.read_text()) | {"scale": scale})
+    join(scale)
 
 
 if __name__ == "__main__":

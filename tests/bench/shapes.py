@@ -31,10 +31,10 @@ SHAPES: Final = {
         Shape(1, 1),
         Shape(16, 1),
         Shape(64, 1),
+        Shape(256, 1),
+        Shape(1024, 1),
+        Shape(16, 1, 8192),
         Shape(4, 16),
         Shape(2, 64),
-        Shape(16, 1, 8192),
-        Shape(256, 1),
     )
 }
-HALF_LOAD: Final = ("1x1", "16x1")  # at which the latency at half of the load that saturates is measured

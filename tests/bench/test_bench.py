@@ -1,19 +1,26 @@
 """The load generator tells right answers from wrong ones, its figures add up, and every candidate can be measured."""
 
 import json
+import os
 import signal
+import statistics
 import subprocess
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.bench import builds, measure
-from tests.bench.candidates import CANDIDATES
+import spoe_guard.core
+from tests.bench import __main__ as bench
+from tests.bench import builds, lane, measure
+from tests.bench.candidates import CANDIDATES, CONTEST, DIRECT, DROPMORE, Candidate, Guard, Place
+from tests.bench.measure import Length
 from tests.bench.peers import Agent, load
-from tests.bench.process import environment, wait_for
+from tests.bench.process import environment, open_files, wait_for
 from tests.bench.shapes import SHAPES, Shape
+from tests.builds import COMPILED
 from tests.peers import missing
 
 LENGTH_S = 0.3
@@ -24,6 +31,14 @@ SHORT = ["-warm=50ms"]
 def programs():
     if not builds.LOAD.exists() or not builds.AGENT.exists():
         missing("the load generator of the bench is not built", "make rivals (it needs Go, or Debian's)")
+    open_files()
+
+
+@pytest.fixture
+def pure():
+    if why := CANDIDATES["guard-pure-enforce"].lacks():
+        missing("guard-pure-enforce", why)
+    return "pure"
 
 
 @pytest.fixture
@@ -84,79 +99,261 @@ def test_an_answer_that_never_comes_is_said(tmp_path):
     assert "not answered within 5s, with 1 NOTIFYs open" in done.stderr
 
 
+def test_many_a_second_are_sent_in_time(agent):
+    seen = load(agent.address, Shape(2, 64), LENGTH_S, how=[*SHORT, "-rate=20000"])
+    assert seen["answered"] == pytest.approx(20_000 * (LENGTH_S + 0.05), rel=0.1)
+
+
+def test_with_sessions_each_notify_has_a_connection_of_its_own(pure, agent, tmp_path):
+    guard = Guard(Place(tmp_path, agent.address), pure)
+    try:
+        seen = load(guard.address, Shape(4, 1), LENGTH_S, how=[*SHORT, "-sessions"])
+        guard.check(seen["answered"])
+        frames = guard.metrics()
+    finally:
+        guard.stop()
+    assert seen["answered"] >= seen["round_trips"] > 10
+    assert seen["unanswered"] == 0
+    for kind in ("haproxy_hello", "agent_hello", "haproxy_disconnect", "agent_disconnect"):
+        assert frames[f"frames_total.{kind}"] == seen["answered"]
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [("-anomaly=stray", "NOTIFY that is not open"), ("-anomaly=missing_fin", "not a whole ACK"), ("-hold=1", "not answered")],
+)
+def test_with_sessions_a_wrong_answer_and_a_missing_one_are_found_out(tmp_path, how, found):
+    with Agent(tmp_path, how=[how]) as agent, pytest.raises(AssertionError, match=found):
+        load(agent.address, Shape(1, 1), LENGTH_S, how=[*SHORT, "-sessions"])
+
+
+@pytest.mark.parametrize("how", [["-rate=10"], ["-idle"], ["-in-flight=2"]])
+def test_what_does_not_go_with_sessions_is_refused(how):
+    done = subprocess.run([builds.LOAD, "-sessions", *how], capture_output=True, text=True, timeout=20, check=False)
+    assert "-sessions goes with" in done.stderr
+
+
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_a_candidate_is_measured(name):
-    if why := CANDIDATES[name].lacks():
-        missing(CANDIDATES[name].label, why)
-    told = measure.contest([name], Shape(4, 2), 2, LENGTH_S, print, SHORT)[name]
-    assert len(told["runs"]) == 2
-    assert all(run["per_second"] > 0 for run in told["runs"])
-    assert all((run["cpu_us"] > 0) == (name != "direct") for run in told["runs"])
-    assert (told["most_kib"] > 1024) == (name != "direct")
+    candidate = CANDIDATES[name]
+    if why := candidate.lacks():
+        missing(candidate.label, why)
+    shape = Shape(4, 2 if candidate.pipelines else 1)
+    turns = measure.contest([name], shape, Length(1, 2, LENGTH_S, 0.05), print)[name]
+    assert len(turns) == 2
+    assert all(turn["per_second"] > 0 and turn["p99_us"] >= turn["p50_us"] > 0 for turn in turns)
+    assert all((turn["cpu_us"] > 0) == (name != DIRECT) for turn in turns)
 
 
-def test_candidates_run_there_and_back_each_time_as_a_new_process(monkeypatch):
-    seen = []
-    once = measure.once
-
-    def noted(candidate, agent, *how):
-        seen.append((candidate.pids, agent.process.pid))
-        return once(candidate, agent, *how)
-
-    monkeypatch.setattr(measure, "once", noted)
-    measure.contest(["direct", "haproxy"], Shape(1, 1), 2, LENGTH_S, print, SHORT)
-    assert [bool(pids) for pids, _ in seen] == [False, True, True, False]
-    assert len({agent for _, agent in seen}) == 4
-    assert seen[1][0] != seen[2][0]
+@pytest.mark.parametrize("how", [{"route": DROPMORE}, {"mode": "observe"}, {"records": True}, {"workers": 2}], ids=str)
+def test_a_guard_of_each_kind_sees_what_was_asked_and_nothing_wrong(pure, agent, tmp_path, how):
+    guard = Guard(Place(tmp_path, agent.address), pure, **how)
+    try:
+        seen = load(guard.address, Shape(4, 1), LENGTH_S, how=SHORT)
+        guard.check(seen["answered"])
+        with pytest.raises(AssertionError):
+            guard.check(seen["answered"] + 1)
+    finally:
+        guard.stop()
 
 
-def test_side_by_side_all_are_there_at_once_and_have_their_turns_there_and_back(monkeypatch):
+def test_an_anomaly_is_found_out(pure, tmp_path):
+    with Agent(tmp_path, how=["-anomaly=stray"]) as agent:
+        guard = Guard(Place(tmp_path, agent.address), pure)
+        try:
+            load(guard.address, Shape(1, 1), LENGTH_S, how=SHORT)  # the guard drops what is stray
+            with pytest.raises(AssertionError, match="anomalies_total"):
+                guard.check_sound()
+        finally:
+            guard.stop()
+
+
+def test_all_are_there_at_once_and_have_their_turns_there_and_back_in_rounds_of_new_processes(monkeypatch):
     seen, answered, checked = [], Counter(), {}
     once = measure.once
 
-    def noted(candidate, agent, *how):
-        turn = once(candidate, agent, *how)
+    def noted(candidate, agent, *how, **more):
+        turn = once(candidate, agent, *how, **more)
         seen.append((bool(candidate.pids), agent.process.pid))
         answered[candidate.address] += turn["answered"]
         monkeypatch.setattr(candidate, "check", lambda notifies: checked.update({candidate.address: notifies}))
         return turn
 
     monkeypatch.setattr(measure, "once", noted)
-    monkeypatch.setattr(measure, "TURNS", 2)
-    told = measure.side_by_side(["direct", "haproxy"], Shape(1, 1), 2, print, LENGTH_S, SHORT)
+    told = measure.contest([DIRECT, "haproxy"], Shape(1, 1), Length(2, 2, LENGTH_S, 0.05), print)
     assert [proxied for proxied, _ in seen] == [False, True, True, False] * 2
     agents = [agent for _, agent in seen]
     assert (agents[0], agents[1]) == (agents[3], agents[2])
     assert len(set(agents)) == 4
-    assert told["direct"] == [[0.0, 0.0], [0.0, 0.0]]
-    assert all(turn > 0 for turns in told["haproxy"] for turn in turns)
+    assert [turn["cpu_us"] for turn in told[DIRECT]] == [0.0] * 4
+    assert len(told["haproxy"]) == 4
+    assert all(turn["cpu_us"] > 0 for turn in told["haproxy"])
     assert len(checked) == 4
     assert checked == answered
 
 
-def test_side_by_side_a_guard_that_saw_something_else_is_found_out(monkeypatch):
-    if why := CANDIDATES["guard-pure-enforce"].lacks():
-        missing("guard-pure-enforce", why)
+def test_a_guard_that_saw_something_else_is_found_out(pure, monkeypatch):
     once = measure.once
-    monkeypatch.setattr(measure, "once", lambda *how: once(*how) | {"answered": 1})
+    monkeypatch.setattr(measure, "once", lambda *how, **more: once(*how, **more) | {"answered": 1})
     with pytest.raises(AssertionError, match="notify"):
-        measure.side_by_side(["guard-pure-enforce"], Shape(1, 1), 1, print, LENGTH_S, SHORT)
+        measure.contest(["guard-pure-enforce"], Shape(1, 1), Length(1, 1, LENGTH_S, 0.05), print)
+
+
+def test_half_load_is_half_of_what_haproxy_carried_in_the_same_round(monkeypatch):
+    monkeypatch.setattr(measure, "HALF_LOAD", ("haproxy", DIRECT))
+    length = Length(2, 2, LENGTH_S, 0.05)
+    told, halved = measure.contest_and_half_load([DIRECT, "haproxy"], Shape(1, 1), length, print)
+    for first in (0, 2):
+        carried = statistics.mean(turn["per_second"] for turn in told["haproxy"][first : first + 2])
+        for name in ("haproxy", DIRECT):
+            turns = halved[name][first : first + 2]
+            assert [turn["asked"] for turn in turns] == [round(carried / 2)] * 2
+            assert all(turn["per_second"] < 1.05 * turn["asked"] for turn in turns)
+
+
+def test_without_haproxy_there_is_no_half_load():
+    told, halved = measure.contest_and_half_load([DIRECT], Shape(1, 1), Length(1, 1, LENGTH_S, 0.05), print)
+    assert list(told) == [DIRECT]
+    assert halved == {}
+
+
+def test_one_that_cannot_start_takes_the_others_with_it(monkeypatch):
+    begun = []
+
+    def start(place):
+        begun.append(running := CANDIDATES["haproxy"].start(place))
+        return running
+
+    def fail(place):
+        raise TimeoutError
+
+    monkeypatch.setitem(CANDIDATES, "well", Candidate("well", start))
+    monkeypatch.setitem(CANDIDATES, "ill", Candidate("ill", fail))
+    with pytest.raises(TimeoutError), measure.together(["well", "ill"]):
+        raise AssertionError("they are not all there")
+    [running] = begun
+    assert running.process.process.poll() is not None
 
 
 @pytest.mark.parametrize(
-    ("cpus", "candidate", "agent", "load"), [([3], [], [], []), ([0, 1], [1], [0], [0]), ([0, 1, 2, 3], [3], [2], [0])]
+    ("cpus", "alone", "candidate", "agent", "load"),
+    [
+        ([3], 1, [], [], []),
+        ([0, 1], 1, [1], [0], [0]),
+        ([0, 1, 2, 3], 1, [3], [2], [0]),
+        ([0, 1], 2, [], [], []),
+        ([0, 1, 2], 2, [1, 2], [0], [0]),
+        ([0, 1, 2, 3], 2, [2, 3], [1], [0]),
+    ],
 )
-def test_a_candidate_has_a_cpu_for_itself_where_there_are_two(cpus, candidate, agent, load):
-    assert measure.places(cpus) == {"candidate": candidate, "agent": agent, "load": load}
+def test_a_candidate_has_cpus_for_itself_where_that_leaves_one(cpus, alone, candidate, agent, load):
+    assert measure.places(cpus, alone) == {"candidate": candidate, "agent": agent, "load": load}
 
 
-def test_a_part_of_the_whole_leaves_the_page_alone(tmp_path, capsys):
-    from tests.bench import __main__ as bench
+def test_all_threads_and_processes_of_a_candidate_are_where_they_belong():
+    last = measure.CPUS[-1]
+    if len(measure.CPUS) < 2:
+        pytest.skip("a single CPU: nothing could be anywhere else")
+    with measure.started("haproxy-two", {"candidate": [last], "agent": [], "load": []}) as (candidate, _):
+        wait_for(lambda: len(candidate.process.tasks()) > 1, "its second thread")
+        assert all(os.sched_getaffinity(task) == {last} for task in candidate.process.tasks())
 
-    arguments = ["--rounds", "1", "--seconds", "0.2", "--shapes", "1x1", "--candidates", "direct,haproxy", "--out", str(tmp_path)]
-    assert bench.main(arguments) == 0
-    written = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert list(written["shapes"]) == list(written["half_load"]) == ["1x1"]
-    assert list(written["shapes"]["1x1"]) == ["direct", "haproxy"]
-    assert written["side_by_side"] == {}
+
+def test_a_part_of_the_whole_leaves_the_page_alone(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench.builds, "HOME", tmp_path / "part")
+    monkeypatch.setattr(bench, "DOCS", tmp_path / "docs")
+    assert bench.main(["--rounds=1", "--turns=1", "--seconds=0.2", "--shapes=1x1", f"--candidates={DIRECT},haproxy"]) == 0
+    assert not (tmp_path / "docs").exists()
+    written = json.loads((tmp_path / "part/benchmarks.json").read_text())
+    assert list(written["shapes"]) == ["1x1"]
+    assert list(written["shapes"]["1x1"]) == [DIRECT, "haproxy"]
+    assert written["half_load"] == written["real"] == {}
     assert "1x1" in capsys.readouterr().out
+
+
+def test_the_whole_has_every_part_and_writes_the_page(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "DOCS", tmp_path)
+    seen = []
+    for part, nothing in (("lane", []), ("real", {}), ("workers", {}), ("idle", []), ("sessions", {}), ("flood", {})):
+        monkeypatch.setitem(bench.PARTS, part, lambda length, say, part=part, nothing=nothing: seen.append(part) or nothing)
+        monkeypatch.setitem(bench.NEEDED, part, [])
+    monkeypatch.setattr(bench, "by_shape", lambda data, names, shapes, length: seen.append((list(names), list(shapes))))
+    monkeypatch.setattr(bench, "available", lambda name: True)
+    monkeypatch.setattr(bench, "open_files", lambda: 20_000)
+    assert bench.main([]) == 0
+    assert seen == [(list(CONTEST), list(SHAPES)), "lane", "real", "workers", "idle", "sessions", "flood"]
+    assert (tmp_path / "benchmarks.md").exists()
+
+
+def test_a_part_that_cannot_be_measured_here_is_left_out(monkeypatch, capsys):
+    monkeypatch.setitem(CANDIDATES, measure.ENFORCE, Candidate("the guard", lambda place: None, lambda: "make builds"))
+    data = bench.run([part for part in bench.PARTS if part != "shapes"], [], [], Length(1, 1))
+    assert not any(data[part] for part in bench.PARTS)
+    assert capsys.readouterr().out.count("left out: the guard: make builds") == len(bench.PARTS) - 1
+
+
+def test_a_shape_for_which_too_few_files_may_be_open_is_left_out(capsys):
+    assert not bench.fits(1024, 2048)
+    assert "ulimit" in capsys.readouterr().out
+    assert bench.fits(1024, 4096)
+
+
+@pytest.mark.parametrize("what", ["shapes", "candidates", "parts"])
+def test_an_unknown_name_is_refused(what, capsys):
+    with pytest.raises(SystemExit):
+        bench.main([f"--{what}=nonsense"])
+    assert "nonsense" in capsys.readouterr().err
+
+
+def said(monkeypatch, answer):
+    monkeypatch.setattr(bench.builds, "guard", lambda build: ([sys.executable], builds.HOME))
+    done = subprocess.CompletedProcess([], 0, stdout=json.dumps(answer), stderr="")
+    monkeypatch.setattr(bench.subprocess, "run", lambda *command, **how: done)
+
+
+def test_what_the_lane_says_is_taken_once_a_round(monkeypatch):
+    said(monkeypatch, {"compiled": True, "pair_ns": {"1": 20.0}, "step_us": {"1": 0.5}})
+    assert bench.lane(Length(3), print) == [{"pair_ns": {"1": 20.0}, "step_us": {"1": 0.5}}] * 3
+
+
+def test_a_lane_that_is_not_there_is_left_out(monkeypatch, capsys):
+    said(monkeypatch, {"lacks": "ImportError: no lane"})
+    assert bench.lane(Length(3), print) == []
+    assert "ImportError: no lane" in capsys.readouterr().out
+
+
+def test_a_lane_of_another_build_is_found_out(monkeypatch):
+    said(monkeypatch, {"compiled": False, "pair_ns": {}, "step_us": {}})
+    with pytest.raises(AssertionError, match="not the compiled build"):
+        bench.lane(Length(1), print)
+
+
+def test_the_lane_is_asked_in_the_build_and_not_in_the_checkout(monkeypatch):
+    if why := CANDIDATES[measure.ENFORCE].lacks():
+        missing("the compiled build", why)
+    run, where = subprocess.run, []
+
+    def asked(command, **how):
+        where.append(run([*command[:-2], "-c", "import tests.bench.lane, spoe_guard; print(spoe_guard.__file__)"], **how).stdout)
+        return run(command, **how)
+
+    monkeypatch.setattr(bench.subprocess, "run", asked)
+    bench.lane(Length(1), print)
+    assert where[-1].startswith(str(builds.GUARDS / "compiled"))
+
+
+def test_a_lane_says_why_it_cannot_be_measured(monkeypatch):
+    monkeypatch.setattr(spoe_guard.core, "lane", None, raising=False)
+    monkeypatch.delattr(spoe_guard.core, "lane")
+    monkeypatch.setitem(sys.modules, "spoe_guard.core.lane", None)
+    assert "spoe_guard.core.lane" in lane.measured()["lacks"]
+
+
+def test_a_lane_is_measured_with_each_number_in_flight_and_of_sessions(monkeypatch):
+    monkeypatch.setattr(lane, "pair_ns", lambda in_flight: in_flight + 0.5)
+    monkeypatch.setattr(lane, "step_us", lambda sessions: sessions + 0.25)
+    assert lane.measured() == {
+        "compiled": COMPILED,
+        "pair_ns": {"1": 1.5, "64": 64.5, "10000": 10_000.5},
+        "step_us": {"1": 1.25, "1024": 1024.25},
+    }

@@ -128,7 +128,7 @@ func (a *agent) frame(c *conn, frame []byte) {
 		a.out = append(a.out, *kept...)
 		*kept = a.answer((*kept)[:0], frame)
 	case spop.HaproxyHello:
-		a.out = append(a.out, spop.AgentHelloFrame()...)
+		a.out = append(a.out, spop.AgentHelloFrame(frame)...)
 	case spop.HaproxyDisconnect:
 		for i := range c.held {
 			a.out = append(a.out, c.held[(c.notifies+i)%*hold]...)

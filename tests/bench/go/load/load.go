@@ -20,7 +20,11 @@ type conn struct {
 	last []uint64 // the stream-id used last in each slot
 	free []int32  // slots, with -rate
 	late []int64  // points in time at which something should have been sent, and no slot was free
+	out  []byte   // with -rate: what is due, until it is written
 	bye  bool     // AGENT-DISCONNECT has come
+
+	began   int64 // with -sessions: when it was dialled
+	greeted bool  // with -sessions: AGENT-HELLO has come
 }
 
 type load struct {
@@ -30,6 +34,7 @@ type load struct {
 	conns          []*conn
 	head, tail     []byte // of a NOTIFY's payload, around the number that comes back
 	out            []byte
+	due            []int32 // with -rate: the connections with something to write
 	seen           histogram.Histogram
 	counted        uint64 // round trips from started to ended
 	answered       uint64 // all of them
@@ -55,6 +60,13 @@ func connect(o options) (*load, error) {
 		return nil, err
 	}
 	for key := 0; key < o.connections; key++ {
+		if o.sessions {
+			l.conns = append(l.conns, nil)
+			if err := l.session(int32(key)); err != nil {
+				return nil, fmt.Errorf("connection %d: %w", key+1, err)
+			}
+			continue
+		}
 		c, err := shakeHands(o)
 		if err != nil {
 			return nil, fmt.Errorf("connection %d: %w", key+1, err)
@@ -67,23 +79,32 @@ func connect(o options) (*load, error) {
 	return l, nil
 }
 
-func shakeHands(o options) (*conn, error) {
+// dial connects, and says HAPROXY-HELLO.
+func dial(o options) (int, error) {
 	address, err := loop.Address(o.connect)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	wait := syscall.NsecToTimeval(int64(patience))
 	if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &wait); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if err := syscall.Connect(fd, address); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if _, err := syscall.Write(fd, spop.HaproxyHelloFrame()); err != nil {
+		return 0, err
+	}
+	return fd, nil
+}
+
+func shakeHands(o options) (*conn, error) {
+	fd, err := dial(o)
+	if err != nil {
 		return nil, err
 	}
 	got := make([]byte, 0, 1024)
@@ -103,25 +124,44 @@ func shakeHands(o options) (*conn, error) {
 	if err := loop.Prepare(fd); err != nil {
 		return nil, err
 	}
+	return newConn(fd, o), nil
+}
+
+// session begins the next one of those that come one after the other in that place.
+func (l *load) session(key int32) error {
+	began := l.now()
+	fd, err := dial(l.options)
+	if err != nil {
+		return err
+	}
+	if err := loop.Prepare(fd); err != nil {
+		return err
+	}
+	l.conns[key] = newConn(fd, l.options)
+	l.conns[key].began = began
+	return l.loop.Add(fd, key)
+}
+
+func newConn(fd int, o options) *conn {
 	c := &conn{Conn: loop.Conn{FD: fd}, ids: make([]uint64, o.inFlight), sent: make([]int64, o.inFlight)}
 	c.last = make([]uint64, o.inFlight)
 	for slot := 0; slot < o.inFlight; slot++ {
 		c.last[slot] = uint64(slot)
 		c.free = append(c.free, int32(slot))
 	}
-	return c, nil
+	return c
 }
 
-// notify appends the next NOTIFY of a slot, which counts as sent at that time.
-func (l *load) notify(c *conn, slot int, at int64) {
+// notify appends the next NOTIFY of a slot to out, and returns that; it counts as sent at that time.
+func (l *load) notify(out []byte, c *conn, slot int, at int64) []byte {
 	id := c.last[slot] + uint64(l.inFlight)
 	c.last[slot], c.ids[slot], c.sent[slot] = id, id, at
-	from := len(l.out)
-	l.out = spop.AppendVarint(spop.BeginWhole(l.out, spop.Notify), id)
-	l.out = append(append(l.out, 1), l.head...)
-	l.out = append(spop.AppendVarint(l.out, id), l.tail...)
-	l.out = spop.End(l.out, from)
 	l.asked++
+	from := len(out)
+	out = spop.AppendVarint(spop.BeginWhole(out, spop.Notify), id)
+	out = append(append(out, 1), l.head...)
+	out = append(spop.AppendVarint(out, id), l.tail...)
+	return spop.End(out, from)
 }
 
 func (l *load) ready(key int32) {
@@ -144,7 +184,12 @@ func (l *load) ready(key int32) {
 	if len(l.out) > 0 || c.Waits() {
 		l.loop.Write(&c.Conn, key, l.out)
 	}
-	if c.Ended {
+	if l.sessions && c.bye {
+		_ = syscall.Close(c.FD)
+		if !l.stopping && l.failed == nil {
+			l.failed = l.session(key)
+		}
+	} else if c.Ended {
 		_ = syscall.Close(c.FD)
 		if !c.bye && l.failed == nil {
 			l.failed = fmt.Errorf("connection %d: closed without AGENT-DISCONNECT", key)
@@ -155,6 +200,11 @@ func (l *load) ready(key int32) {
 func (l *load) frame(c *conn, frame []byte, now int64) error {
 	if spop.Type(frame) == spop.AgentDisconnect {
 		c.bye = true
+		return nil
+	}
+	if l.sessions && !c.greeted && spop.Type(frame) == spop.AgentHello {
+		c.greeted = true
+		l.out = l.notify(l.out, c, 0, c.began)
 		return nil
 	}
 	if spop.Type(frame) != spop.Ack || !spop.Whole(frame) {
@@ -178,13 +228,15 @@ func (l *load) frame(c *conn, frame []byte, now int64) error {
 		l.seen.Add(now - c.sent[slot])
 	}
 	switch {
+	case l.sessions:
+		l.out = append(l.out, spop.Disconnect(spop.HaproxyDisconnect)...)
 	case l.rate > 0 && len(c.late) > 0:
-		l.notify(c, slot, c.late[0])
+		l.out = l.notify(l.out, c, slot, c.late[0])
 		c.late = c.late[1:]
 	case l.rate > 0 || l.stopping:
 		c.free = append(c.free, int32(slot))
 	default:
-		l.notify(c, slot, now)
+		l.out = l.notify(l.out, c, slot, now)
 	}
 	return nil
 }

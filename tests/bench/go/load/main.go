@@ -3,6 +3,8 @@
 //
 // With -rate NOTIFYs are sent at points in time that are fixed beforehand, and what each waited is counted from that point, also
 // where it could not be sent because those before it were not answered: a stall is not left out of the figures.
+//
+// With -sessions a round trip is a whole session: connect, HELLO, one NOTIFY, DISCONNECT, close.
 package main
 
 import (
@@ -28,6 +30,7 @@ type options struct {
 	rate                  float64
 	warm, length          time.Duration
 	count                 uint64
+	sessions              bool
 	watch                 []int
 }
 
@@ -57,9 +60,13 @@ func main() {
 	flag.DurationVar(&o.warm, "warm", 300*time.Millisecond, "how long before it counts")
 	flag.DurationVar(&o.length, "time", 2*time.Second, "how long it counts")
 	flag.Uint64Var(&o.count, "count", 0, "or until so many round trips were counted")
+	flag.BoolVar(&o.sessions, "sessions", false, "a new connection for each NOTIFY, with HELLO and DISCONNECT; latency counts from connect")
 	watch := flag.String("watch", "", "process ids, with commas: the CPU they use while it counts is in the result")
 	idle := flag.Bool("idle", false, `shake hands, write "idle", and keep the connections until standard input ends`)
 	flag.Parse()
+	if o.sessions && (o.inFlight != 1 || o.rate > 0 || *idle) {
+		log.Fatal("-sessions goes with one NOTIFY in flight, without -rate and -idle")
+	}
 	for _, pid := range strings.FieldsFunc(*watch, func(r rune) bool { return r == ',' }) {
 		number, err := strconv.Atoi(pid)
 		if err != nil {

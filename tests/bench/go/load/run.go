@@ -10,11 +10,11 @@ import (
 // run asks until the time, or the count, is over, and waits for the answers of what is open then.
 func (l *load) run() error {
 	began := l.now()
-	if l.rate == 0 {
+	if l.rate == 0 && !l.sessions {
 		for key, c := range l.conns {
 			l.out = l.out[:0]
 			for slot := 0; slot < l.inFlight; slot++ {
-				l.notify(c, slot, l.now())
+				l.out = l.notify(l.out, c, slot, l.now())
 			}
 			l.loop.Write(&c.Conn, int32(key), l.out)
 		}
@@ -51,7 +51,8 @@ func (l *load) run() error {
 // at returns the point in time of the NOTIFY with that number.
 func (l *load) at(began int64, number int) int64 { return began + int64(float64(number)/l.rate*1e9) }
 
-// send asks what is due by now, the connections in turn, and returns the number of the next one.
+// send asks what is due by now, the connections in turn, and returns the number of the next one. What is due on one connection
+// goes out with one write: at a high rate a write for each would make the load what is measured.
 func (l *load) send(began int64, due int, now int64) int {
 	for at := l.at(began, due); at <= now; at = l.at(began, due) {
 		key := due % len(l.conns)
@@ -62,19 +63,28 @@ func (l *load) send(began int64, due int, now int64) int {
 		} else {
 			slot := c.free[last]
 			c.free = c.free[:last]
-			l.out = l.out[:0]
-			l.notify(c, int(slot), at)
-			l.loop.Write(&c.Conn, int32(key), l.out)
+			if len(c.out) == 0 {
+				l.due = append(l.due, int32(key))
+			}
+			c.out = l.notify(c.out, c, int(slot), at)
 		}
 	}
+	for _, key := range l.due {
+		c := l.conns[key]
+		l.loop.Write(&c.Conn, key, c.out)
+		c.out = c.out[:0]
+	}
+	l.due = l.due[:0]
 	return due
 }
 
-// goodbye ends every connection as HAProxy does, and waits for the agent to do the same.
+// goodbye ends every connection as HAProxy does, and waits for the agent to do the same. With -sessions each ends by itself.
 func (l *load) goodbye() error {
 	l.stopping = true
 	for key, c := range l.conns {
-		l.loop.Write(&c.Conn, int32(key), spop.Disconnect(spop.HaproxyDisconnect))
+		if !l.sessions {
+			l.loop.Write(&c.Conn, int32(key), spop.Disconnect(spop.HaproxyDisconnect))
+		}
 	}
 	return l.wait(func() bool {
 		for _, c := range l.conns {

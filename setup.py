@@ -1,7 +1,11 @@
-"""Compiles the data path with mypyc where a C compiler is at hand; everything else about the package stands in pyproject.toml.
+"""Compiles the data path where a C compiler is at hand; everything else about the package stands in pyproject.toml.
 
-The same sources run without it: SPOE_GUARD_COMPILE says ``auto`` (the default: compiled if it can be), ``require`` (or fail)
-or ``off``. An editable installation is pure under ``auto``: it runs the sources themselves, and they change.
+Two compilers, each for what it does best (docs/decisions/0001-two-compilers.md): Cython makes C of the hot lane, with the types
+that the .pxd beside each module gives; mypyc makes C of the readable path, from the types in the source.
+
+The same sources run without: SPOE_GUARD_COMPILE says ``auto`` (the default: compiled if it can be), ``require`` (or fail),
+``checked`` (the hot lane alone, with every index checked: for tests) or ``off``. An editable installation is pure under
+``auto``: it runs the sources themselves, and they change.
 """
 
 import os
@@ -13,15 +17,18 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from Cython.Build import cythonize
 from mypyc.build import mypycify
 from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
-WISHES = ("auto", "require", "off")
+WISHES = ("auto", "require", "checked", "off")
 BUILDING = {"bdist_wheel", "build", "build_ext", "editable_wheel"}  # other commands only ask what the package is
 # One function may then be made part of another, and what is libpython's is called without a detour. Both gcc and clang know them.
-FASTER = ["-fvisibility=hidden", "-fno-plt"] if sys.platform == "linux" else []
+FASTER = ["-g0", "-fvisibility=hidden", "-fno-plt"] if sys.platform == "linux" else []
 REMEDY = "a C compiler and Python's headers are needed (on Debian: gcc libc6-dev python3-dev)"
+# Types stand in the .pxd: annotations are for people and for mypy.
+DIRECTIVES = {"language_level": 3, "annotation_typing": False, "auto_pickle": False, "wraparound": False}
 
 
 def wish() -> str:
@@ -44,11 +51,15 @@ def can_compile(scratch: Path) -> bool:
         return False
 
 
-def sources() -> list[str]:
-    """Return the modules to compile."""
+def sources() -> tuple[list[str], list[str]]:
+    """Return the modules to compile: the hot lane's, and those of the readable path."""
     table = tomllib.loads((HERE / "pyproject.toml").read_text())["tool"]["spoe-guard"]["compile"]
-    chosen, left = ({path for pattern in table[key] for path in HERE.glob(pattern)} for key in ("modules", "but"))
-    return sorted(str(path.relative_to(HERE)) for path in chosen - left)
+    lane, readable, left = ({path for pattern in table[key] for path in HERE.glob(pattern)} for key in ("lane", "readable", "but"))
+    return _names(lane), _names(readable - left - lane)
+
+
+def _names(paths: set[Path]) -> list[str]:
+    return sorted(str(path.relative_to(HERE)) for path in paths)
 
 
 def extensions(scratch: Path) -> list[Extension]:
@@ -57,18 +68,30 @@ def extensions(scratch: Path) -> list[Extension]:
     if not BUILDING & set(sys.argv) or asked == "off" or (asked == "auto" and "editable_wheel" in sys.argv):
         return []
     if not can_compile(scratch):
-        if asked == "require":
-            sys.exit(f"spoe-guard: SPOE_GUARD_COMPILE=require: {REMEDY}")
+        if asked != "auto":
+            sys.exit(f"spoe-guard: SPOE_GUARD_COMPILE={asked}: {REMEDY}")
         sys.stderr.write(f"spoe-guard: not compiled, which makes it slower: {REMEDY}\n")
         return []
-    options = [f"--cache-dir={scratch / 'mypy'}", *sources()]
-    made = mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
+    lane, readable = sources()
+    checks = asked == "checked"
+    made = cythonize(
+        [Extension(name.removesuffix(".py").replace("/", "."), [name]) for name in lane],
+        build_dir=str(scratch),
+        quiet=True,
+        compiler_directives={**DIRECTIVES, "boundscheck": checks, "initializedcheck": checks, "nonecheck": checks},
+    )
     for extension in made:
+        extension.extra_compile_args = ["-O1"] if checks else FASTER
+    if checks:
+        return made
+    options = [f"--cache-dir={scratch / 'mypy'}", *readable]
+    compiled = mypycify(options, debug_level="0", target_dir=str(scratch), group_name="spoe_guard")
+    for extension in compiled:
         extension.extra_compile_args = [*extension.extra_compile_args, *FASTER]  # they share one list
-    return made
+    return [*made, *compiled]
 
 
 if __name__ == "__main__":
     # In a place of its own: what an earlier build left in build/ would go into the wheel with the rest.
-    with tempfile.TemporaryDirectory() as made:
-        setup(ext_modules=extensions(Path(made)), options={"build": {"build_base": made}})
+    with tempfile.TemporaryDirectory() as scratch_:
+        setup(ext_modules=extensions(Path(scratch_)), options={"build": {"build_base": scratch_}})

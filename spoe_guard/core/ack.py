@@ -7,7 +7,7 @@ from spoe_guard.core.anomalies import Action, Anomaly
 from spoe_guard.core.events import UnansweredReason
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.states import State
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import frame, walk
 
 if TYPE_CHECKING:
     from spoe_guard.core.from_agent import FromAgent
@@ -63,7 +63,7 @@ def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
 
 def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float) -> bytes | None:
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
-    if actions.check(raw, said.payload_at, len(raw)) == actions.OK:
+    if walk.check_actions(raw, said.payload_at, len(raw)) == walk.OK:
         return raw
     found = diagnose(raw[said.payload_at :])
     repair: set[Anomaly] = set()

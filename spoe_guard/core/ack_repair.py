@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from spoe_guard.core.anomalies import Anomaly
-from spoe_guard.wire import actions, typed_data, varint
+from spoe_guard.wire import actions, typed_data, walk
 
 _CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # from here on nothing can be read
 # What an action may touch and better does not: to drop one of these is to leave out that action, and to pass the others.
@@ -61,13 +61,13 @@ def diagnose(payload: bytes) -> Diagnosis:
     if not payload:
         found.anomalies.append(Anomaly.EMPTY_ACK)
     while pos < end:
-        after = actions.skip_action(payload, pos, end)
+        after = walk.action_end(payload, pos, end)
         if after < 0:
-            bad_varint = after in (varint.BAD, varint.INCOMPLETE)
+            bad_varint = after in (walk.BAD, walk.INCOMPLETE)
             found.give_up(Anomaly.BAD_VARINT if bad_varint else Anomaly.ACK_MALFORMED, payload[pos:])
             break
         found.take(payload[pos:after], _action(payload, pos, after, found), _unwelcome(payload, pos, after))
-        if payload[pos] == actions.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
+        if payload[pos] == walk.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
             # No action has type 0: negasus/haproxy-spoe-go writes a NULL value behind every UNSET-VAR.
             found.anomalies.append(Anomaly.ACK_STRAY_NULL)
             after += 1
@@ -77,9 +77,9 @@ def diagnose(payload: bytes) -> Diagnosis:
 
 def _action(payload: bytes, pos: int, after: int, found: Diagnosis) -> bytes:
     """Return the action at ``pos`` with its boolean, if it is a bad one, written as HAProxy reads it: false."""
-    if payload[pos] != actions.SET_VAR:
+    if payload[pos] != walk.SET_VAR:
         return payload[pos:after]
-    at = actions.bad_bool_at(payload, pos, after)
+    at = walk.bad_bool_at(payload, pos, after)
     if at < 0:
         return payload[pos:after]
     found.anomalies.append(Anomaly.ACK_BAD_BOOL)
@@ -93,5 +93,5 @@ def _unwelcome(payload: bytes, pos: int, after: int) -> list[Anomaly]:
     """
     name, _ = typed_data.decode_string(payload, pos + 3, after)
     scope = payload[pos + 2]
-    found = [Anomaly.ACK_LONG_NAME] if len(name) > actions.longest_name(scope) else []
-    return [*found, Anomaly.ACK_PROC_SCOPE] if scope == actions.SCOPE_PROC else found
+    found = [Anomaly.ACK_LONG_NAME] if len(name) > walk.LONGEST_NAMES[scope] else []
+    return [*found, Anomaly.ACK_PROC_SCOPE] if scope == walk.SCOPE_PROC else found

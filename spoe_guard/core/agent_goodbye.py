@@ -33,7 +33,7 @@ def judge_goodbye(walker: "FromAgent", said: frame.Frame, now: float) -> None:
         walker.pass_on(said, None)
         return
     word.fit = word.fit and raw is said.raw
-    waits = walker.link.ledger.open and walker.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER
+    waits = walker.link.ledger and walker.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER
     if conv.lasts:  # HAProxy hears nothing of it
         walker.pass_on(said, None)
         if waits:

@@ -29,7 +29,7 @@ def greet(walker: "FromAgent", now: float) -> None:
         negotiated = offer.replayed(conv.told_size) if conv.state is State.RUNNING else offer.raw
         conv.tell_agent(link, negotiated, AuthoredReason.REPLAYED)
     conv.hello_raw = b""
-    link.size = offer.max_frame_size
+    link.ledger.size = offer.max_frame_size
     link.state = State.AGENT_HELLO
     if conv.state is State.DIALLING:
         conv.state = State.AGENT_HELLO

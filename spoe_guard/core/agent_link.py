@@ -3,7 +3,6 @@
 import math
 
 from spoe_guard.core.events import LinkLoss
-from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import Ledger, Past
 from spoe_guard.core.outlet import Books, Outlet
 from spoe_guard.core.output import Close, LinkOutput
@@ -15,18 +14,17 @@ class AgentLink:
     """Where one link stands, what its agent has in hand, and what is to be written to it.
 
     ``number`` counts a session's links from 0. ``state``: as a session's, and ``HAPROXY_HELLO`` before the dial.
-    ``size``: negotiated, most bytes behind the length prefix, both ways. ``done``: the connection is closed, was asked
+    ``done``: the connection is closed, was asked
     to close, or never was. ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
     ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
-    that are settled while this agent has them in hand, with their times. ``kept``: copies of what is open.
-    ``heard``: when it last said anything; ``held_since``: since when it is leaving.
+    that are settled while this agent has them in hand, with their times. ``held_since``: since when it is leaving.
     ``dial`` and ``close``: what the shell is to do at the end of this step; ``stirs``: there is something of the kind.
     The ``*_by`` times are deadlines, infinity when not armed.
     """
 
     __slots__ = (
-        "close", "close_by", "connect_by", "dial", "done", "fragments", "heard", "held_since", "hello_by", "hello_given", "kept",
-        "leave_by", "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "size", "state",
+        "close", "close_by", "connect_by", "dial", "done", "fragments", "held_since", "hello_by", "hello_given", "leave_by",
+        "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "state",
         "stirs", "way",
     )  # fmt: skip
 
@@ -35,12 +33,10 @@ class AgentLink:
         self.state = State.HAPROXY_HELLO
         self.way = Outlet(books)
         self.ledger = Ledger(past)
-        self.size = frame.DEFAULT_MAX_FRAME_SIZE
+        self.ledger.size = frame.DEFAULT_MAX_FRAME_SIZE
         self.most = 1
         self.limited = False
         self.owing: dict[bytes, float] = {}
-        self.kept: Kept | None = None
-        self.heard = 0.0
         self.fragments = False  # negotiated
         self.done = True
         self.hello_given = False
@@ -57,11 +53,16 @@ class AgentLink:
         self.close_by = math.inf
 
     @property
+    def size(self) -> int:
+        """Negotiated, most bytes behind the length prefix, both ways."""
+        return self.ledger.size
+
+    @property
     def ready(self) -> bool:
         """Whether its agent may be given a NOTIFY more; without a bound of its own the oldest gives way to it."""
         if self.state is not State.RUNNING:
             return False
-        return not self.limited or len(self.ledger.open) + len(self.owing) < self.most
+        return not self.limited or len(self.ledger) + len(self.owing) < self.most
 
     def shut(self, how: Close = Close.FLUSH) -> None:
         """Close the connection behind what is queued for it."""

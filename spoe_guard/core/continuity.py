@@ -26,7 +26,6 @@ from spoe_guard.core.events import (
     UnansweredReason,
 )
 from spoe_guard.core.hello import PARALLEL, PIPELINING
-from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import LOSS_MATTERS_S
 from spoe_guard.core.parking import Parked
 from spoe_guard.core.place import Place
@@ -79,11 +78,11 @@ class Continuity(Dispatch):
             self.one_at_a_time = not parallel and not bridged
             self.most_unjudged = 1 if self.one_at_a_time else config.open_notifies
         serial = not self.one_at_a_time and not parallel
-        link.size = min(size, config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
+        link.ledger.size = min(size, config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
         link.limited = serial or bound > 0
         link.most = 1 if serial else min(bound or config.open_notifies, config.open_notifies)
-        link.kept = Kept(config.held_bytes) if config.redispatch is Redispatch.UNANSWERED and self.lasts else None
-        link.heard = now
+        link.ledger.most_kept = config.held_bytes if config.redispatch is Redispatch.UNANSWERED and self.lasts else 0
+        link.ledger.heard = now
         self.state = link.state = State.RUNNING
         self.events.append(LinkUp(reason, max(now - self.away_since, 0.0)))
         self.away_since = math.inf
@@ -99,15 +98,16 @@ class Continuity(Dispatch):
 
     def lose(self, link: AgentLink, now: float, loss: LinkLoss) -> None:
         """End ``link``; what its agent did not answer goes to another one, or counts as unanswered."""
-        had = list(link.ledger.open.items())
-        link.ledger.open.clear()
+        had = [(ids, since, link.ledger.copy(ids)) for ids, since in link.ledger.items()]
+        link.ledger.clear()
         self.tally.open_notifies -= len(had)
         longest = self.config.answer_deadline_s or LOSS_MATTERS_S
         lost: list[bytes] = []
-        for ids, since in had:
-            copy = link.kept.get(ids) if link.kept is not None and now < since + longest else None
-            if copy is None or not self.wait(
-                Parked(ids, copy, since, again=True, ours=True, lost_at=now, next_link=self._numbers)
+        for ids, since, copy in had:
+            if (
+                copy is None
+                or now >= since + longest
+                or not self.wait(Parked(ids, copy, since, again=True, ours=True, lost_at=now, next_link=self._numbers))
             ):
                 lost.append(ids)
         if lost:
@@ -173,7 +173,7 @@ class Continuity(Dispatch):
             self.away_since = math.inf
             return
         for link in list(self.links.values()):
-            if link.state is State.LEAVING and not link.ledger.open:
+            if link.state is State.LEAVING and not link.ledger:
                 self.lose(link, now, link.leaving_as)
         self.send_parked(now)
         self.away_since = min(self.away_since, now) if self.wanting and not self.running else math.inf

@@ -10,6 +10,7 @@ from spoe_guard.core.events import DialFailure, EndedBy, EndReason, LinkLoss
 from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
 from spoe_guard.core.goodbye import STATUS_TIMEOUT
+from spoe_guard.core.lane import Lane
 from spoe_guard.core.ledger import LOSS_MATTERS_S
 from spoe_guard.core.output import Close
 from spoe_guard.core.states import State
@@ -18,15 +19,15 @@ EXTRA_IDLE_S: Final = 10.0  # how long a link beside others may be idle where ``
 
 
 class Deadlines:
-    """The times of one session. ``active``: when something last came, monotonic seconds."""
+    """The times of one session."""
 
-    def __init__(self, conv: Continuity, from_haproxy: FromHAProxy, agents: Mapping[int, FromAgent], now: float) -> None:
+    def __init__(self, conv: Continuity, from_haproxy: FromHAProxy, agents: Mapping[int, FromAgent], lane: Lane) -> None:
         config = conv.config
         self._conv = conv
         self._from_haproxy = from_haproxy
         self._agents = agents
         self._stuck = f"no more of it within {config.frame_s:g} s"
-        self.active = now
+        self._lane = lane
         # The shortest of the times that begin with an ordinary frame: an ordinary step asks for nothing sooner.
         replaceable = EXTRA_IDLE_S if config.give_up_s > 0 else math.inf
         self.soonest_s = min(config.answer_deadline_s or math.inf, config.retire_s or math.inf, replaceable)
@@ -41,7 +42,7 @@ class Deadlines:
         by = min(conv.hello_by, conv.hold_by, conv.pace_by, conv.patience_ends(), conv.may_open_at())
         if conv.draining and not conv.open_notifies and not conv.parking and conv.state is State.RUNNING:
             by = min(by, conv.quiet_at)
-        by = min(by, self._from_haproxy.inlet.since + config.frame_s, self.active + config.idle_s)
+        by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._lane.active + config.idle_s)
         return min(by, *(self._next_on(agent) for agent in self._agents.values())) if self._agents else by
 
     def _next_on(self, agent: FromAgent) -> float:
@@ -61,7 +62,7 @@ class Deadlines:
         if now >= self._from_haproxy.inlet.since + config.frame_s:
             self._from_haproxy.truncated(self._stuck)
             conv.finish(now, EndedBy.HAPROXY, EndReason.FRAME_TIMEOUT, status=STATUS_TIMEOUT)
-        elif now >= self.active + config.idle_s:
+        elif now >= self._lane.active + config.idle_s:
             conv.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=STATUS_TIMEOUT)
         elif now >= conv.away_since + config.give_up_s:
             conv.despair(now)
@@ -105,9 +106,9 @@ class Deadlines:
     def _idle_until(self, link: AgentLink) -> float:
         """Return when ``link`` has been idle long enough to be closed."""
         conv = self._conv
-        if link.state is not State.RUNNING or link.ledger.open or not conv.lasts:
+        if link.state is not State.RUNNING or link.ledger or not conv.lasts:
             return math.inf
-        return link.heard + (conv.config.retire_s or (EXTRA_IDLE_S if conv.running > 1 else math.inf))
+        return link.ledger.heard + (conv.config.retire_s or (EXTRA_IDLE_S if conv.running > 1 else math.inf))
 
     def _blocked_until(self, link: AgentLink) -> float:
         """Return when a link with a bound on its NOTIFYs has been blocked by one of them for too long."""

@@ -52,7 +52,7 @@ class Dispatch(Conversation):
 
     def room(self, link: AgentLink, most: int) -> int:
         """Return how many NOTIFYs may be open on ``link``, so that its session has no more than ``most``."""
-        others = self.open_notifies - len(link.ledger.open)
+        others = self.open_notifies - len(link.ledger)
         return min(link.most - len(link.owing), most - others)
 
     def make_room(self, now: float) -> None:
@@ -63,15 +63,13 @@ class Dispatch(Conversation):
 
     def send(self, link: AgentLink, waits: Parked) -> None:
         """Give the agent of ``link`` a NOTIFY."""
-        link.ledger.open[waits.ids] = waits.since
-        link.ledger.mixed = link.ledger.mixed or waits.again
+        # Once is enough: a NOTIFY that ends two links may end a third.
+        link.ledger.add(waits.ids, waits.since, None if waits.again else waits.raw)
         self.tally.open_notifies += 1
         if waits.ours:
             self.tell_agent(link, waits.raw, AuthoredReason.REPLAYED if waits.again else AuthoredReason.REPAIRED)
         else:
             link.way.forward(waits.raw)
-        if link.kept is not None and not waits.again:  # once is enough: a NOTIFY that ends two links may end a third
-            link.kept.add(waits.ids, waits.raw, link.ledger.open)
 
     def waited_for(self, ids: bytes) -> bool:
         """Whether HAProxy waits for the ACK of an earlier NOTIFY ``ids``, in an agent's hands or waiting for one."""
@@ -158,7 +156,7 @@ class Dispatch(Conversation):
         if ids in self.parking:
             self.agent_books.dropped += self._unpark(ids).held
         elif link is not None and link.limited and reason in _STILL_IN_HAND:
-            link.owing[ids] = link.ledger.open[ids]
+            link.owing[ids] = link.ledger[ids]
         super().give_up(ids, now, reason)
 
     def supersede(self, now: float) -> None:

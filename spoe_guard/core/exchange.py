@@ -25,7 +25,7 @@ from spoe_guard.core.output import Close, Output
 from spoe_guard.core.pacing import Pace
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import actions, frame, walk
 
 # NOTIFYs closer together were sent without one having been given up; no `timeout processing` in use is so short. Where one
 # was all the same, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
@@ -95,7 +95,7 @@ class Exchange:
                 type=parsed.type if parsed else raw[4] if len(raw) > frame.LENGTH_BYTES else None,
                 stream_id=parsed.stream_id if parsed else None,
                 frame_id=parsed.frame_id if parsed else None,
-                length=frame.length_at(raw, 0) if known else len(raw),
+                length=walk.length_at(raw, 0) if known else len(raw),
                 offset=offset,
                 open_notifies=self.open_notifies,
                 detail=detail,
@@ -110,12 +110,12 @@ class Exchange:
     @property
     def open_notifies(self) -> int:
         """How many NOTIFYs agents have and have not answered."""
-        return sum(len(link.ledger.open) for link in self.links.values())
+        return sum(len(link.ledger) for link in self.links.values())
 
     def holder(self, ids: bytes) -> AgentLink | None:
         """Return the link whose agent has the NOTIFY ``ids`` in hand."""
         for link in self.links.values():
-            if ids in link.ledger.open:
+            if ids in link.ledger:
                 return link
         return None
 
@@ -127,7 +127,7 @@ class Exchange:
         """Settle the open NOTIFY ``ids``: its ACK, which came ``via`` that link, passes."""
         link = self.holder(ids)
         if link is not None:  # pragma: no branch - it is open
-            since = link.ledger.open.pop(ids)
+            since = link.ledger.pop(ids)
             if link is not via and via.state is State.CLOSING:  # which had it before; an agent with async answers once
                 link.owing[ids] = since
             via.ledger.useful = True
@@ -162,7 +162,7 @@ class Exchange:
         """Count one NOTIFY, open or just arrived, as unanswered, and answer it if the route says so."""
         link = self.holder(ids)
         if link is not None:
-            del link.ledger.open[ids]
+            link.ledger.pop(ids)
             self.tally.open_notifies -= 1
         self._settle([ids], now, reason)
 
@@ -174,16 +174,15 @@ class Exchange:
         streams on a connection while it does not know yet that the agent takes one.
         """
         for link in self.links.values():
-            opened = link.ledger.open
-            while opened and now >= opened[link.ledger.oldest()] + SUPERSEDED_S:
+            while now >= link.ledger.since() + SUPERSEDED_S:
                 self.give_up(link.ledger.oldest(), now, UnansweredReason.SUPERSEDED)
 
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every open NOTIFY as unanswered."""
         waiting: list[bytes] = []
         for link in self.links.values():
-            waiting += link.ledger.open
-            link.ledger.open.clear()
+            waiting += link.ledger
+            link.ledger.clear()
         if waiting:
             self.tally.open_notifies -= len(waiting)
             self._settle(waiting, now, reason)

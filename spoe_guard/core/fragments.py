@@ -45,7 +45,7 @@ class Fragments:
     def begin(self, said: frame.Frame, now: float) -> bool:
         """Keep ``said``, an ACK, if it is, or may be, the first fragment of one; False when it is none."""
         link = self._walker.link
-        if said.fin or said.flags & frame.FLAG_ABRT or said.ids not in link.ledger.open:
+        if said.fin or said.flags & frame.FLAG_ABRT or said.ids not in link.ledger:
             return False
         certain = link.fragments or self._says_fin is True
         readable = actions.reads(said.raw, said.payload_at, len(said.raw))

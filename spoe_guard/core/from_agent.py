@@ -13,11 +13,11 @@ from spoe_guard.core.conversation import ENDING, LastWord
 from spoe_guard.core.events import AgentUnreachable, AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss, UnansweredReason
 from spoe_guard.core.foreign import send_home
 from spoe_guard.core.fragments import Fragments
-from spoe_guard.core.scanner import scan_acks
+from spoe_guard.core.lane import walk_acks
 from spoe_guard.core.states import BEFORE_DIAL, State, step
 from spoe_guard.core.torn import TornStream, looks_torn
 from spoe_guard.core.walker import Walker
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 # To look a member up in its enum takes as long as the rest of a test.
 _RUNNING: Final = State.RUNNING
@@ -47,7 +47,7 @@ class FromAgent(Walker):
         conv, link = self.conv, self.link
         if link.state is not _RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
-        return scan_acks(buf, pos, end, link.size, link.ledger, conv.tally, now)
+        return walk_acks(link.ledger, conv.tally, buf, pos, end, now)
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
@@ -72,7 +72,7 @@ class FromAgent(Walker):
             return
         state = self.link.state
         _, anomaly = step(state, self.side, said.type)
-        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger.open
+        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger
         if state is State.CLOSING:
             behind_last_word(self, said, now)
         elif check and state is State.RUNNING:
@@ -94,7 +94,7 @@ class FromAgent(Walker):
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
-        if self.link.state is State.LEAVING and not self.link.ledger.open:
+        if self.link.state is State.LEAVING and not self.link.ledger:
             self._leave(now)  # what else is in the same write is behind it
         return used
 
@@ -102,7 +102,7 @@ class FromAgent(Walker):
         """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
         if self.link.state not in (State.RUNNING, State.LEAVING) or end - pos <= frame.LENGTH_BYTES:
             return 0
-        length = frame.length_at(buf, pos)
+        length = walk.length_at(buf, pos)
         after = pos + frame.LENGTH_BYTES + length
         if not frame.MIN_LENGTH <= length <= self.limit() or after > end:
             return 0
@@ -115,10 +115,10 @@ class FromAgent(Walker):
         if length > self.conv.config.held_bytes or head[0] not in frame.AGENT_TYPES or head[1:4] != b"\0\0\0":
             self._break(buf[pos:end], f"length {length}", now)
             return end - pos
-        ids_end = frame.ids_end(buf, pos + frame.IDS_AT, end)
+        ids_end = walk.ids_end(buf, pos + frame.IDS_AT, end)
         ids = buf[pos + frame.IDS_AT : ids_end] if ids_end > 0 else b""
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
-        if head[0] == frame.ACK and ids in self.link.ledger.open:
+        if head[0] == frame.ACK and ids in self.link.ledger:
             self.conv.give_up(ids, now, UnansweredReason.ACK_DROPPED)
         return used
 

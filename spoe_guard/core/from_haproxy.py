@@ -11,12 +11,12 @@ from spoe_guard.core.events import AuthoredReason, DisconnectSeen, EndedBy, EndR
 from spoe_guard.core.exchange import no_effect_ack
 from spoe_guard.core.family import Family, Newcomer
 from spoe_guard.core.haproxy_hello import is_noise, judge_offer
+from spoe_guard.core.lane import walk_notifies
 from spoe_guard.core.notify import judge_notify
 from spoe_guard.core.parking import Parked
-from spoe_guard.core.scanner import scan_notifies
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 _RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
@@ -52,13 +52,11 @@ class FromHAProxy(Walker):
             if len(conv.links) > 1:
                 if conv.holder(_first_ids(buf, pos, end)) not in (None, link):
                     return pos  # another agent has it in hand
-                most = min(most, len(link.ledger.open) + 1)
+                most = min(most, len(link.ledger) + 1)
         self.way = link.way
-        stop = scan_notifies(buf, pos, end, link.size, most, link.ledger, conv.tally, now)
+        stop = walk_notifies(link.ledger, conv.tally, buf, pos, end, most, now)
         if stop > pos:
             conv.link = link
-            if link.kept is not None:
-                keep_copies(link, buf, pos, stop)
         return stop
 
     def stopped(self) -> bool:
@@ -118,7 +116,7 @@ class FromHAProxy(Walker):
             self.judge_bytes(Anomaly.GARBLED_STREAM, buf[pos:end], now, f"length {length}")
             self.discard(end - pos)
             return end - pos
-        ids_end = frame.ids_end(buf, pos + frame.IDS_AT, end)
+        ids_end = walk.ids_end(buf, pos + frame.IDS_AT, end)
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
         if kind == frame.NOTIFY and ids_end > 0 and self.conv.state not in ENDING:
             self._not_passed(buf[pos + frame.IDS_AT : ids_end], now, UnansweredReason.NOTIFY_DROPPED)
@@ -241,7 +239,7 @@ class FromHAProxy(Walker):
                     conv.supersede(now)
                 conv.make_room(now)
                 conv.link = link
-                link.ledger.open[said.ids] = now
+                link.ledger.add(said.ids, now)
                 conv.tally.open_notifies += 1
             elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):
                 conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
@@ -255,15 +253,5 @@ class FromHAProxy(Walker):
 
 def _first_ids(buf: bytes, pos: int, end: int) -> bytes:
     """Return the ids of the frame at ``pos``, nothing where they cannot be read."""
-    after = frame.ids_end(buf, pos + frame.IDS_AT, end)
+    after = walk.ids_end(buf, pos + frame.IDS_AT, end)
     return buf[pos + frame.IDS_AT : after] if after > 0 else b""
-
-
-def keep_copies(link: AgentLink, buf: bytes, pos: int, end: int) -> None:
-    """Keep a copy of each of the NOTIFYs from ``pos`` to ``end``, which are open on ``link``."""
-    kept, opened = link.kept, link.ledger.open
-    while pos < end and kept is not None:
-        after = pos + frame.LENGTH_BYTES + frame.length_at(buf, pos)
-        ids_at = pos + frame.IDS_AT
-        kept.add(buf[ids_at : frame.ids_end(buf, ids_at, after)], buf[pos:after], opened)
-        pos = after

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 # Judging a frame that is too long takes its type, flags and ids: 4 + 1 + 4 + two varints of 10 bytes.
 HEADER_BYTES: Final = 29
@@ -89,7 +89,7 @@ def bytes_needed(buf: bytes, pos: int, end: int, max_length: int, skippable: int
     """
     if end - pos < frame.LENGTH_BYTES:
         return frame.LENGTH_BYTES
-    length = frame.length_at(buf, pos)
+    length = walk.length_at(buf, pos)
     if length < frame.MIN_LENGTH or length > max(max_length, skippable):
         return frame.LENGTH_BYTES
     return HEADER_BYTES if length > max_length else frame.LENGTH_BYTES + length

@@ -1,18 +1,40 @@
 """The open NOTIFYs of an agent link, and what became of the last few of the session.
 
-Keys are the raw bytes of stream-id and frame-id. The varint encoding has one form per value, so the bytes
-compare ids in full width (HAProxy itself cuts them to 32 bits) without decoding them.
+Readable code knows a NOTIFY by ``ids``, the raw bytes of its stream-id and frame-id: a varint has one form for each value, so
+bytes compare ids in full width (HAProxy itself cuts them to 32 bits) without decoding them. Inside, and on the hot lane, both
+are one positive number, the ``key``. Ids too large for that, which no HAProxy sends, are kept apart and are not ordinary.
+
+Compiled by Cython, see the .pxd: what is typed there is a number or an array of C.
 """
 
 import enum
 import math
+from array import array
+from collections.abc import Iterator
 from typing import Final
 
-REMEMBERED: Final = 256  # settled NOTIFYs per generation; the last 256 to 512 are remembered
+from spoe_guard.wire import varint, walk
+
+REMEMBERED: Final = 512  # settled NOTIFYs of a session
 
 # HAProxy waits for an ACK no longer than its timeout processing, which is well below this: a stream whose NOTIFY was given
 # up longer ago has gone on without it, and cannot be left waiting by whatever the session ends with.
 LOSS_MATTERS_S: Final = 30.0
+
+NOT_OPEN: Final = -math.inf  # in place of the time since when a NOTIFY has been open
+
+KEY: Final = 4  # a key is what ``walk.pack_ids`` returns without so many bits, the length
+_FRAME_ID_BITS: Final = 26
+_KEY = KEY  # numbers in C, see the .pxd
+_NOT_OPEN = NOT_OPEN
+_REMEMBERED = REMEMBERED
+
+_FEWEST = 16  # NOTIFYs that a table has room for
+_SPARE = 1024  # and at most that it is kept for when it is empty
+# Which slot a key begins to look at: its product with a number that nobody outside knows, or whoever sends NOTIFYs could choose
+# ids that all look at the same one.
+_MASK_64 = (1 << 64) - 1
+_SALT = (hash("NOTIFY") | 1) & _MASK_64
 
 
 @enum.unique
@@ -25,23 +47,43 @@ class Fate(enum.Enum):
     UNKNOWN = "unknown"  # never open on this session, or settled too long ago to remember
 
 
-class Past:
-    """What became of the last few NOTIFYs of a session, whichever link had them."""
+def key_of(ids: bytes) -> int:
+    """Return the key of ``ids``; 0 where they are too large for one, or both 0."""
+    packed = walk.pack_ids(ids, 0, len(ids))
+    return packed >> _KEY if packed & 15 == len(ids) else 0
 
-    __slots__ = ("_lost", "_lost_at", "_older", "_recent")
+
+def _ids_of(key: int) -> bytes:
+    return varint.encode(key >> _FRAME_ID_BITS) + varint.encode(key & ((1 << _FRAME_ID_BITS) - 1))
+
+
+class Past:
+    """What became of the last ``REMEMBERED`` NOTIFYs of a session, whichever link had them."""
 
     def __init__(self) -> None:
         self._lost = 0
         self._lost_at = -math.inf
-        self._recent: dict[bytes, Fate] = {}
-        self._older: dict[bytes, Fate] = {}
+        self._keys = None  # a ring of keys: those given up with a minus
+        self._next = 0  # where the next one goes
+        self._large: dict[bytes, Fate] = {}  # ids that have no key
 
     def remember(self, ids: bytes, fate: Fate) -> None:
         """Keep for a while that the NOTIFY ``ids`` was settled, and how."""
-        self._recent[ids] = fate
-        if len(self._recent) >= REMEMBERED:
-            self._older = self._recent
-            self._recent = {}
+        key = key_of(ids)
+        if key:
+            self.settled(-key if fate is Fate.GIVEN_UP else key)
+            return
+        self._large.pop(ids, None)
+        self._large[ids] = fate
+        if len(self._large) > REMEMBERED:
+            del self._large[next(iter(self._large))]
+
+    def settled(self, key: int) -> None:
+        """Keep for a while that ``key`` was answered; a negative one that it was given up."""
+        if self._keys is None:
+            self._keys = array("q", bytes(8 * _REMEMBERED))
+        self._keys[self._next] = key
+        self._next = self._next + 1 if self._next + 1 < _REMEMBERED else 0
 
     def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
         """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy has one, or wants none."""
@@ -56,27 +98,314 @@ class Past:
 
     def fate(self, ids: bytes) -> Fate:
         """Return what is known of ``ids``, which is not open."""
-        return self._recent.get(ids) or self._older.get(ids) or Fate.UNKNOWN
+        key = key_of(ids)
+        if not key:
+            return self._large.get(ids, Fate.UNKNOWN)
+        found = self._find(key)
+        if not found:
+            return Fate.UNKNOWN
+        return Fate.ANSWERED if found > 0 else Fate.GIVEN_UP
+
+    def _find(self, key: int) -> int:
+        """Return ``key`` as it was kept last, 0 where it is not there."""
+        if self._keys is None:
+            return 0
+        at = self._next
+        for _ in range(_REMEMBERED):
+            at = at - 1 if at > 0 else _REMEMBERED - 1
+            found = self._keys[at]
+            if found == key or found == -key:  # noqa: PLR1714  numbers of C
+                return found
+        return 0
 
 
 class Ledger:
-    """The NOTIFYs one agent has in hand: ``open`` by ids, each with the time HAProxy sent it, the oldest first.
+    """The NOTIFYs one agent has in hand, each with the time HAProxy sent it, in the order in which the agent got them.
 
-    ``mixed``: among them may be some that an agent before had, older than those before them. ``useful``: an ACK has come.
+    Like a dict of times by ids, and with what the hot lane needs to know of the link. ``past``: of its session.
+    ``useful``: an ACK has come. ``heard``: when the agent last said something, monotonic seconds.
+    ``most_kept``: bytes of copies that are kept of them (``redispatch: unanswered``), 0 for none; one that does not fit is not
+    kept, and counts as unanswered if the link is lost.
+
+    The lane's: ``size``, most bytes of a frame behind its length; ``most``, NOTIFYs that may be open; ``takes``, the next
+    NOTIFY may go to this link; ``answers``, its ACKs may pass; ``passed``, bytes that passed since the session was last told;
+    ``carrier``, whoever writes to the agent, of which nothing is known here.
     """
 
-    __slots__ = ("mixed", "open", "past", "useful")
-
     def __init__(self, past: Past | None = None) -> None:
-        self.open: dict[bytes, float] = {}
         self.past = past or Past()
-        self.mixed = False
         self.useful = False
+        self.heard = 0.0
+        self.most_kept = 0
+        self.kept = 0  # bytes
+        self.size = 0
+        self.most = 0
+        self.takes = False
+        self.answers = False
+        self.passed = 0
+        self.carrier: object = None
+        self.count = 0  # of those that have a key
+        # As a rule only one is open: it stands here, and the table is not touched.
+        self._one = 0
+        self._one_since = 0.0
+        self._one_copy: bytes | None = None
+        # The others by place, oldest first, in a ring from _head to _tail: key (0: settled), time, copy. _index says at which
+        # place a key is (plus 1; 0: nothing), with linear probing.
+        self._keys = None
+        self._times = None
+        self._index = None
+        self._copies: list[bytes | None] | None = None
+        self._room = 0
+        self._head = 0
+        self._tail = 0
+        self._shift = 0  # of the product of a key: what is left is a slot of _index
+        self._mixed = False  # some are older than those before them
+        self._newest = NOT_OPEN
+        self._large: dict[bytes, tuple[float, bytes | None]] = {}
+
+    # --- by key: what the hot lane calls -------------------------------------------------------------------------------
+
+    def open(self, key: int, since: float, copy: bytes | None) -> bool:
+        """Open the NOTIFY ``key``, unless it is open already (False); keep ``copy`` where there is room for it."""
+        if self.count == 0:
+            self._one = key
+            self._one_since = since
+            self._mixed = False
+            if copy is not None:
+                self._one_copy = self._take_copy(copy)
+        else:
+            if self._one != 0:
+                if self._one == key:
+                    return False
+                self._spread()
+            if self._find(key) >= 0:
+                return False
+            self._append(key, since, None if copy is None else self._take_copy(copy))
+        if since < self._newest and self.count > 0:
+            self._mixed = True
+        self._newest = since
+        self.count += 1
+        return True
+
+    def settle(self, key: int) -> float:
+        """Settle the NOTIFY ``key`` and return since when it was open; ``NOT_OPEN`` where it is not."""
+        if self._one == key:
+            self._one = 0
+            self.count = 0
+            if self._one_copy is not None:
+                self.kept -= len(self._one_copy)
+                self._one_copy = None
+            return self._one_since
+        if self._one != 0 or self.count == 0:
+            return _NOT_OPEN
+        slot = self._find(key)
+        if slot < 0:
+            return _NOT_OPEN
+        place = self._index[slot] - 1
+        since = self._times[place]
+        self._keys[place] = 0
+        if self._copies is not None:
+            self._drop_copy(place)
+        self._remove(slot)
+        self.count -= 1
+        if self.count == 0:
+            self._head = self._tail = 0
+            if self._room > _SPARE:
+                self._let_go()
+        else:
+            while self._keys[self._head & (self._room - 1)] == 0:
+                self._head += 1
+        return since
+
+    def since_of(self, key: int) -> float:
+        """Return since when the NOTIFY ``key`` has been open; ``NOT_OPEN`` where it is not."""
+        if self._one == key:
+            return self._one_since
+        if self._one != 0 or self.count == 0:
+            return _NOT_OPEN
+        slot = self._find(key)
+        return _NOT_OPEN if slot < 0 else self._times[self._index[slot] - 1]
+
+    # --- by ids: what readable code calls ------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.count + len(self._large)
+
+    def __contains__(self, ids: bytes) -> bool:
+        key = key_of(ids)
+        return self.since_of(key) != NOT_OPEN if key else ids in self._large
+
+    def __getitem__(self, ids: bytes) -> float:
+        key = key_of(ids)
+        since = self.since_of(key) if key else self._large.get(ids, (NOT_OPEN, None))[0]
+        if since == NOT_OPEN:
+            raise KeyError(ids)
+        return since
+
+    def __iter__(self) -> Iterator[bytes]:
+        """In order, but for ids that have no key: they come last."""
+        return iter([*map(_ids_of, self._in_order()), *self._large])
+
+    def items(self) -> list[tuple[bytes, float]]:
+        """Return the ids and time of each, in order."""
+        return [(ids, self[ids]) for ids in self]
+
+    def add(self, ids: bytes, since: float, copy: bytes | None = None) -> None:
+        """Open the NOTIFY ``ids``, which is not open; keep ``copy`` where there is room for it."""
+        key = key_of(ids)
+        if key:
+            self.open(key, since, copy)
+        else:
+            self._large[ids] = (since, None if copy is None else self._take_copy(copy))
+
+    def pop(self, ids: bytes) -> float:
+        """Settle the NOTIFY ``ids``, which is open, and return since when it was."""
+        since = self[ids]
+        key = key_of(ids)
+        if key:
+            self.settle(key)
+        else:
+            self.kept -= len(self._large.pop(ids)[1] or b"")
+        return since
+
+    def copy(self, ids: bytes) -> bytes | None:
+        """Return the NOTIFY ``ids``, which is open, as it was sent; None where it was not kept."""
+        key = key_of(ids)
+        if not key:
+            return self._large[ids][1]
+        if self._one == key:
+            return self._one_copy
+        slot = -1 if self._copies is None else self._find(key)
+        return None if slot < 0 else self._copies[self._index[slot] - 1]
+
+    def clear(self) -> None:
+        """Have none open any more."""
+        self.count = self.kept = self._one = 0
+        self._one_copy = None
+        self._let_go()
+        self._large.clear()
 
     def oldest(self) -> bytes:
         """Return the ids of the NOTIFY that has been open longest; there must be one."""
-        return min(self.open, key=self.open.__getitem__) if self.mixed else next(iter(self.open))
+        if self._mixed and self.count:
+            oldest = min(self._in_order(), key=self.since_of)
+        else:
+            oldest = self._one if self._one or not self.count else self._keys[self._head & (self._room - 1)]
+        if self._large:
+            first = min(self._large, key=lambda ids: self._large[ids][0])
+            if not oldest or self._large[first][0] < self.since_of(oldest):
+                return first
+        return _ids_of(oldest)
 
     def since(self) -> float:
         """Return since when that one has been open, infinity when none is."""
-        return self.open[self.oldest()] if self.open else math.inf
+        return self[self.oldest()] if len(self) else math.inf
+
+    # --- the table -----------------------------------------------------------------------------------------------------
+
+    def _in_order(self) -> list[int]:
+        if self._one or not self.count:
+            return [self._one] if self._one else []
+        places = [at & (self._room - 1) for at in range(self._head, self._tail)]
+        return [self._keys[place] for place in places if self._keys[place]]
+
+    def _slot(self, key: int) -> int:
+        """Return the slot where ``key`` is looked for first."""
+        return ((key * _SALT) & _MASK_64) >> self._shift
+
+    def _find(self, key: int) -> int:
+        """Return the slot that says where ``key`` is, -1 where it is not."""
+        most = 2 * self._room - 1
+        slot = self._slot(key)
+        while True:
+            place = self._index[slot]
+            if place == 0:
+                return -1
+            if self._keys[place - 1] == key:
+                return slot
+            slot = (slot + 1) & most
+
+    def _append(self, key: int, since: float, copy: bytes | None) -> None:
+        if self._tail - self._head == self._room:
+            self._make_room(2 * self.count)
+        place = self._tail & (self._room - 1)
+        self._keys[place] = key
+        self._times[place] = since
+        if copy is not None or self._copies is not None:
+            self._put_copy(place, copy)
+        self._tail += 1
+        self._enter(key, place)
+
+    def _enter(self, key: int, place: int) -> None:
+        most = 2 * self._room - 1
+        slot = self._slot(key)
+        while self._index[slot] != 0:
+            slot = (slot + 1) & most
+        self._index[slot] = place + 1
+
+    def _remove(self, slot: int) -> None:
+        """Empty ``slot``, and let none behind it be lost that was looked for from before it."""
+        most = 2 * self._room - 1
+        hole = slot
+        while True:
+            slot = (slot + 1) & most
+            place = self._index[slot]
+            if place == 0:
+                break
+            home = self._slot(self._keys[place - 1])
+            if ((slot - home) & most) >= ((slot - hole) & most):
+                self._index[hole] = place
+                hole = slot
+        self._index[hole] = 0
+
+    def _spread(self) -> None:
+        """Move the only one into the table: there will be another."""
+        if self._room == 0:
+            self._make_room(_FEWEST)
+        self._append(self._one, self._one_since, self._one_copy)
+        self._one = 0
+        self._one_copy = None
+
+    def _let_go(self) -> None:
+        """Have no table: nothing is open."""
+        self._room = 0
+        self._head = self._tail = 0
+        self._keys = self._times = self._index = self._copies = None
+
+    def _make_room(self, most: int) -> None:
+        """Have a table for at least ``most`` NOTIFYs, and what is open in it."""
+        keys, times, copies = self._keys, self._times, self._copies
+        head, tail, before = self._head, self._tail, self._room
+        room = _FEWEST
+        bits = 5  # of a slot: there are twice as many
+        while room < most:
+            room *= 2
+            bits += 1
+        self._keys = array("q", bytes(8 * room))
+        self._times = array("d", bytes(8 * room))
+        self._index = array("i", bytes(8 * room))
+        self._copies = None
+        self._room = room
+        self._shift = 64 - bits
+        self._head = self._tail = 0
+        for at in range(head, tail):
+            place = at & (before - 1)
+            if keys[place] != 0:
+                self._append(keys[place], times[place], None if copies is None else copies[place])
+
+    def _take_copy(self, copy: bytes) -> bytes | None:
+        if self.kept + len(copy) > self.most_kept:
+            return None
+        self.kept += len(copy)
+        return copy
+
+    def _put_copy(self, place: int, copy: bytes | None) -> None:
+        if self._copies is None:
+            self._copies = [None] * self._room
+        self._copies[place] = copy
+
+    def _drop_copy(self, place: int) -> None:
+        copy = self._copies[place]
+        if copy is not None:
+            self.kept -= len(copy)
+            self._copies[place] = None

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.wire import frame, messages, varint
+from spoe_guard.wire import frame, walk
 
 if TYPE_CHECKING:
     from spoe_guard.core.from_haproxy import FromHAProxy
@@ -16,11 +16,11 @@ def judge_notify(walker: "FromHAProxy", said: frame.Frame, now: float) -> Action
     length, size = len(said.raw) - frame.LENGTH_BYTES, link.size if link is not None else conv.told_size
     if length > size:
         return walker.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {size}")
-    fault = messages.check(said.raw, said.payload_at, len(said.raw))
+    fault = walk.check_messages(said.raw, said.payload_at, len(said.raw))
     verdict = Action.PASS
-    if fault in (varint.BAD, varint.INCOMPLETE):
+    if fault in (walk.BAD, walk.INCOMPLETE):
         return walker.judge(Anomaly.BAD_VARINT, said, now, "in its payload")
-    if fault != messages.OK:
+    if fault != walk.OK:
         verdict = walker.judge(Anomaly.NOTIFY_MALFORMED, said, now)
     elif said.payload_at == len(said.raw):
         verdict = walker.judge(Anomaly.NOTIFY_EMPTY, said, now)

@@ -22,6 +22,8 @@ from spoe_guard.core.events import (
     NotifiesUnanswered,
     SessionEnded,
 )
+from spoe_guard.core.lane import Lane
+from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.place import Place
 from spoe_guard.core.receiver import Receiver
@@ -59,6 +61,15 @@ class ObservedSession(Receiver):
     def held(self) -> int:
         """Bytes that came and did not go on yet."""
         return len(self._early)
+
+    @property
+    def lane(self) -> Lane:
+        """What may pass without being judged: of the shadow, as it passes as it came."""
+        return self._shadow.lane
+
+    def ledger(self, link: int) -> Ledger | None:
+        """Return what the lane knows of the agent link of that number."""
+        return self._shadow.ledger(link)
 
     @property
     def open_notifies(self) -> int:

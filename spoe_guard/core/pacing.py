@@ -7,10 +7,12 @@ millisecond between were taken by every version that was tried.
 
 from typing import Final
 
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 BURST_BYTES: Final = 8192  # of whole frames, within any WINDOW_S; a longer frame goes alone
 WINDOW_S: Final = 0.001
+_BURST_BYTES = BURST_BYTES  # in C, see the .pxd
+_WINDOW_S = WINDOW_S
 
 
 class Pace:
@@ -18,8 +20,6 @@ class Pace:
 
     What was written is counted in slots of at least ``WINDOW_S``: a window touches two of them at most.
     """
-
-    __slots__ = ("_before", "_last", "_sent", "_slot_ends", "queue")
 
     def __init__(self) -> None:
         self.queue = b""
@@ -33,13 +33,17 @@ class Pace:
         """By then whatever is first in the queue may go."""
         return self._last + WINDOW_S
 
-    def passes(self, size: int, now: float) -> bool:
-        """Whether ``size`` bytes, one frame or several, may be written at once; they are counted as written then."""
+    def has_room(self, size: int, now: float) -> bool:
+        """Whether ``size`` bytes, one frame or several, may be written at once."""
         if now >= self._slot_ends:
-            self._before = self._sent if now < self._last + WINDOW_S else 0
+            self._before = self._sent if now < self._last + _WINDOW_S else 0
             self._sent = 0
-            self._slot_ends = now + WINDOW_S
-        if self.queue or self._before + self._sent + size > BURST_BYTES:
+            self._slot_ends = now + _WINDOW_S
+        return not self.queue and self._before + self._sent + size <= _BURST_BYTES
+
+    def passes(self, size: int, now: float) -> bool:
+        """The same; they are counted as written then."""
+        if not self.has_room(size, now):
             return False
         self._sent += size
         self._last = now
@@ -50,7 +54,7 @@ class Pace:
         queue, self.queue = self.queue + data, b""
         end = 0
         while end < len(queue):
-            size = frame.LENGTH_BYTES + frame.length_at(queue, end)
+            size = frame.LENGTH_BYTES + walk.length_at(queue, end)
             if size > BURST_BYTES and now >= self.due:
                 self._before, self._sent = 0, size
                 self._last, self._slot_ends = now, now + WINDOW_S

@@ -11,7 +11,7 @@ one piece: they are taken when all the payloads they could be swapped with turn 
 
 from typing import Final, NamedTuple
 
-from spoe_guard.wire import actions, frame, kv, varint
+from spoe_guard.wire import frame, walk
 
 # Frames that may be incomplete at a time: one per thread of the agent that writes.
 MOST_WAITING: Final = 256
@@ -20,7 +20,7 @@ _MORE: Final = -1  # the piece at hand is not all there, or what comes next deci
 _NONE: Final = -2  # no piece of any frame
 _FLAGS: Final = frame.FIN_ALONE
 _OPENINGS: Final = tuple(  # how an action may begin: type, number of arguments, scope
-    bytes((*kind, scope)) for kind in ((actions.SET_VAR, 3), (actions.UNSET_VAR, 2)) for scope in range(actions.SCOPE_RES + 1)
+    bytes((*kind, scope)) for kind in ((walk.SET_VAR, 3), (walk.UNSET_VAR, 2)) for scope in range(walk.SCOPE_RES + 1)
 )
 _HEADS: Final = frozenset((frame.ACK, frame.AGENT_DISCONNECT))
 
@@ -106,7 +106,7 @@ class Pieces:
     def _length(self) -> int:
         if len(self._rest) < frame.LENGTH_BYTES:
             return _MORE
-        length = frame.length_at(self._rest, 0)
+        length = walk.length_at(self._rest, 0)
         waiting = len(self._lengths) + sum(1 for head in self._heads if head.length)
         if not frame.MIN_LENGTH <= length <= self._max_length or waiting >= MOST_WAITING:
             return _NONE
@@ -118,8 +118,8 @@ class Pieces:
         rest = self._rest
         if sum(1 for head in self._heads if not head.length) >= len(self._lengths) or rest[1:5] != _FLAGS[: len(rest) - 1]:
             return _NONE
-        ids_end = frame.ids_end(rest, 5, len(rest))
-        if ids_end == varint.INCOMPLETE:
+        ids_end = walk.ids_end(rest, 5, len(rest))
+        if ids_end == walk.INCOMPLETE:
             return _MORE
         if ids_end < 0 or ids_end > max(self._lengths):
             return _NONE
@@ -235,7 +235,7 @@ def _readable(kind: int, buf: bytes, end: int) -> int:
     while pos < end:
         if kind != frame.ACK and buf[pos] == 0:  # a key without a name is none: a length stands here
             break
-        after = actions.skip_action(buf, pos, end) if kind == frame.ACK else kv.skip_pair(buf, pos, end)
+        after = walk.action_end(buf, pos, end) if kind == frame.ACK else walk.pair_end(buf, pos, end)
         if after < 0:
             break
         pos = after

@@ -8,7 +8,7 @@ the ids of a NOTIFY that is open, and a payload that parses to exactly the annou
 from typing import Final
 
 from spoe_guard.core.ledger import Ledger
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import actions, frame, walk
 
 _ACK_MARK: Final = frame.ACK_HEAD
 
@@ -57,16 +57,16 @@ class Salvage:
 
     def _whole_ack(self, region: bytes, at: int, found: list[tuple[frame.Frame, int]]) -> int | None:
         """Take the ACK at ``at``: its end, 0 when there is none, None when it may be one that is still coming."""
-        length = frame.length_at(region, at)
+        length = walk.length_at(region, at)
         if not frame.MIN_LENGTH <= length <= self._max_length:
             return 0
         end = at + frame.LENGTH_BYTES + length
         ids_at = at + frame.IDS_AT
-        payload_at = frame.ids_end(region, ids_at, min(end, len(region)))
+        payload_at = walk.ids_end(region, ids_at, min(end, len(region)))
         if payload_at < 0:
             return None if len(region) < min(end, ids_at + 20) else 0
         ids = region[ids_at:payload_at]
-        if ids not in self._ledger.open or any(ids == earlier.ids for earlier, _ in found):
+        if ids not in self._ledger or any(ids == earlier.ids for earlier, _ in found):
             return 0
         if end > len(region):
             return None

@@ -19,6 +19,8 @@ from spoe_guard.core.from_agent import FromAgent
 from spoe_guard.core.from_haproxy import FromHAProxy
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.hello import Offer, read_offer
+from spoe_guard.core.lane import Lane
+from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import LinkOutput, Output
 from spoe_guard.core.place import Place
 from spoe_guard.core.receiver import Receiver
@@ -46,8 +48,9 @@ class Session(Receiver):
         self._fast = fast
         self._from_haproxy = FromHAProxy(self._conv, fast=fast)
         self._agents = {0: FromAgent(self._conv, self._conv.link, fast=fast)}  # by the number of the link
-        self._times = Deadlines(self._conv, self._from_haproxy, self._agents, now)
-        self._soonest_s = self._times.soonest_s
+        self.lane = Lane(tally, self._conv.link.ledger, now)
+        self._times = Deadlines(self._conv, self._from_haproxy, self._agents, self.lane)
+        self._soonest_s = self.lane.soonest_s = self._times.soonest_s
         self._held = 0
         self._keeps = False  # the side that was just heard keeps bytes back
         super().__init__(self._conv.hello_by)
@@ -75,14 +78,15 @@ class Session(Receiver):
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
         """Bytes came from ``side``; from the agent on the link of that number."""
-        self._times.active = now
+        self._hand_back()
+        self.lane.active = now
         if side is _AGENT:
             agent = self._agents.get(link)
             if agent is None:  # it was told goodbye, and is gone
                 self._conv.tally.bytes_to_haproxy += len(data)
                 self._conv.to_haproxy.drop(len(data))
                 return self._step(now)
-            agent.link.heard = now
+            agent.link.ledger.heard = now
             if self._conv.draining:
                 self._conv.quiet_at = now if self._conv.open_notifies else now + QUIET_S
             agent.receive(data, now)
@@ -97,7 +101,8 @@ class Session(Receiver):
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """``raw``, an ACK for a NOTIFY of this session, came on the link of another one: its ``Output.foreign``."""
         conv = self._conv
-        self._times.active = now
+        self._hand_back()
+        self.lane.active = now
         said = frame.parse(raw)
         link = conv.holder(said.ids) if said is not None else None
         agent = self._agents.get((link or conv.link).number)
@@ -109,6 +114,7 @@ class Session(Receiver):
 
     def agent_connected(self, now: float, link: int = 0) -> Output:
         """The agent link that ``Output.dial`` asked for is up."""
+        self._hand_back()
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is State.DIALLING:
             greet(agent, now)
@@ -116,6 +122,7 @@ class Session(Receiver):
 
     def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
         """The agent could not be dialled."""
+        self._hand_back()
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is State.DIALLING:
             self._conv.not_reached(agent.link, reason, detail, now)
@@ -124,6 +131,7 @@ class Session(Receiver):
 
     def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke (``reset``): it will send no more."""
+        self._hand_back()
         if side is not _AGENT:
             self._from_haproxy.ended(now, reset=reset)
         elif link in self._agents:
@@ -144,6 +152,7 @@ class Session(Receiver):
 
     def handed_over(self, now: float) -> Output:
         """The next guard has HAProxy's connection, which is to be closed here without a word."""
+        self._hand_back()
         conv = self._conv
         conv.haproxy_done = True
         conv.finish(now, EndedBy.GUARD, EndReason.HANDED_OVER, word=LastWord.NONE)
@@ -176,6 +185,7 @@ class Session(Receiver):
         SPOP has no word for "send no more": a NOTIFY that crosses AGENT-DISCONNECT is lost. So that is said behind the
         last answer, in the same write, or when nothing has come for a while.
         """
+        self._hand_back()
         conv = self._conv
         if conv.state is State.HAPROXY_HELLO:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, word=LastWord.CLOSE)
@@ -185,12 +195,13 @@ class Session(Receiver):
         elif conv.state in (State.DIALLING, State.AGENT_HELLO, State.RUNNING) and not conv.draining:
             conv.draining = True
             conv.hold_by = now + conv.config.disconnect_hold_s
-            conv.quiet_at = self._times.active + QUIET_S
+            conv.quiet_at = self.lane.active + QUIET_S
             self.deadline = min(self.deadline, conv.hold_by, math.inf if conv.open_notifies else conv.quiet_at)
         return self._step(now)
 
     def tick(self, now: float) -> Output:
         """Time has passed."""
+        self._hand_back()
         conv = self._conv
         if now >= conv.close_by:
             conv.drop_queue()
@@ -211,11 +222,12 @@ class Session(Receiver):
         Those of an agent are of the one link that is not closed, where there are several. Takes the session out of the
         route's gauges; it must not be used afterwards.
         """
+        self._hand_back()
         conv = self._conv
         conv.tally.held_bytes -= self._held
         conv.tally.open_notifies -= conv.open_notifies
         for link in conv.links.values():
-            link.ledger.open.clear()
+            link.ledger.clear()
         conv.tally.parked_notifies -= len(conv.parking)
         self._held = 0
         conv.depart()
@@ -228,6 +240,53 @@ class Session(Receiver):
         to_haproxy += agent.fragments.release() + agent.inlet.release() if agent else b""
         parked = b"".join(waits.raw for waits in conv.parking if not waits.again)
         return link.way.take() + conv.hello_raw + parked + self._from_haproxy.inlet.release(), to_haproxy
+
+    # --- the door to the hot lane: where every step begins and ends ---------------------------------------------------
+
+    def ledger(self, link: int) -> Ledger | None:
+        """Return what the lane knows of the agent link of that number, which is up; None where it is gone."""
+        known = self._conv.links.get(link)
+        return known.ledger if known is not None else None
+
+    def _hand_back(self) -> None:
+        """Take over what passed on the lane since the last step, and let nothing pass until ``_offer_lane``."""
+        lane = self.lane
+        if not lane.plain:
+            return
+        lane.plain = False
+        conv = self._conv
+        if lane.passed:
+            self._from_haproxy.inlet.consumed(lane.passed)
+            conv.agent_books.forwarded += lane.passed
+            lane.passed = 0
+            if conv.link.ledger is not lane.ledger:
+                conv.link = next(link for link in conv.links.values() if link.ledger is lane.ledger)
+        for agent in self._agents.values():
+            ledger = agent.link.ledger
+            if ledger.passed:
+                agent.inlet.consumed(ledger.passed)
+                conv.to_haproxy.books.forwarded += ledger.passed
+                ledger.passed = 0
+
+    def _offer_lane(self) -> None:
+        """Say what may pass without a step, where nothing is under way but open NOTIFYs."""
+        conv, lane, haproxy = self._conv, self.lane, self._from_haproxy
+        if conv.state is not _RUNNING or conv.draining or conv.stirred or conv.queued:
+            return
+        if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or conv.offer is None or conv.offer.healthcheck:
+            return
+        lane.deadline = self.deadline
+        lane.pace = conv.pace
+        lane.ledger = conv.link.ledger
+        lane.ledgers = [link.ledger for link in conv.links.values()]
+        lane.several = len(lane.ledgers) > 1
+        lane.most = conv.most_unjudged
+        for link in conv.links.values():
+            ledger, agent = link.ledger, self._agents.get(link.number)
+            ledger.takes = link.state is _RUNNING
+            ledger.most = link.most - len(link.owing) if link.limited else conv.most_unjudged
+            ledger.answers = ledger.takes and agent is not None and not (agent.stopped() or agent.inlet.inside_frame)
+        lane.plain = True
 
     # --- the end of every step -----------------------------------------------------------------------------------------
 
@@ -254,6 +313,7 @@ class Session(Receiver):
             self._settle_up()
         elif now + self._soonest_s < self.deadline:
             self.deadline = now + self._soonest_s
+        self._offer_lane()
         out = conv.out
         conv.out = Output()
         link = conv.link

@@ -1,9 +1,11 @@
 """Counters of one route that the data path adds to and a scrape reads.
 
 A plain object with integers: counting a frame must not cost a metric call. Everything that is
-not ordinary is an event instead.
+not ordinary is an event instead. Compiled by Cython, see the .pxd.
 """
 
+from array import array
+from collections.abc import Iterator
 from typing import Final
 
 from spoe_guard.wire import frame
@@ -12,34 +14,32 @@ from spoe_guard.wire import frame
 ACK_BUCKETS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 UNKNOWN_TYPE: Final = -1  # where frames of a type nobody may send are counted
+_TYPES = (*frame.TYPE_NAMES, UNKNOWN_TYPE)
+
+_BOUNDS = array("d", ACK_BUCKETS)  # in C
+_NUMBER_OF_BOUNDS = len(ACK_BUCKETS)
 
 
 class Tally:
-    """What one route has carried. ``bytes_*`` and ``frames_*`` count what was received for that direction, by frame type.
+    """What one route has carried.
+
+    ``bytes_*`` and ``frames_*`` count what was received for that direction; frames by type, each at its own number and
+    UNKNOWN_TYPE as the last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS.
 
     ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are what is open, held and
     parked right now, over all sessions of the route.
     """
 
-    __slots__ = (
-        "ack_buckets",
-        "ack_count",
-        "ack_seconds",
-        "bytes_to_agent",
-        "bytes_to_haproxy",
-        "frames_to_agent",
-        "frames_to_haproxy",
-        "held_bytes",
-        "open_notifies",
-        "parked_notifies",
-    )
-
     def __init__(self) -> None:
         self.bytes_to_agent = 0
         self.bytes_to_haproxy = 0
-        self.frames_to_agent: dict[int, int] = dict.fromkeys((*frame.TYPE_NAMES, UNKNOWN_TYPE), 0)
-        self.frames_to_haproxy: dict[int, int] = dict.fromkeys((*frame.TYPE_NAMES, UNKNOWN_TYPE), 0)
-        self.ack_buckets = [0] * (len(ACK_BUCKETS) + 1)
+        self.frames_to_agent = array("q", bytes(8 * (max(_TYPES) + 2)))
+        self.frames_to_haproxy = self.frames_to_agent[:]
+        self.ack_buckets = array("q", bytes(8 * (len(ACK_BUCKETS) + 1)))
+        # The same arrays, as the hot lane sees them.
+        self._to_agent = self.frames_to_agent
+        self._to_haproxy = self.frames_to_haproxy
+        self._buckets = self.ack_buckets
         self.ack_count = 0
         self.ack_seconds = 0.0
         self.open_notifies = 0
@@ -49,10 +49,14 @@ class Tally:
     def observe_ack(self, seconds: float) -> None:
         """Count one NOTIFY/ACK pair that took ``seconds``."""
         at = 0
-        for bound in ACK_BUCKETS:  # most are below the first few
-            if seconds <= bound:
-                break
+        while at < _NUMBER_OF_BOUNDS and seconds > _BOUNDS[at]:  # most are below the first few
             at += 1
-        self.ack_buckets[at] += 1
+        self._buckets[at] += 1
         self.ack_count += 1
         self.ack_seconds += seconds
+
+
+def by_type(frames: "array[int]") -> Iterator[tuple[int, int]]:
+    """Yield each frame type, UNKNOWN_TYPE as well, with how many there were."""
+    for type_ in _TYPES:
+        yield type_, frames[type_]

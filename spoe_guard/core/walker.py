@@ -14,7 +14,7 @@ from spoe_guard.core.inlet import Inlet, bytes_needed
 from spoe_guard.core.outlet import Outlet
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import UNKNOWN_TYPE
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 
 class Walker(ABC):
@@ -101,7 +101,7 @@ class Walker(ABC):
         if end - pos < need:
             self.inlet.keep(buf[pos:end], need, now)
             return 0
-        length = frame.length_at(buf, pos)
+        length = walk.length_at(buf, pos)
         if length > limit:
             return self.too_long(buf, pos, end, length, now)
         if length < frame.MIN_LENGTH:

@@ -7,7 +7,7 @@ Source: SPOE.txt 3.2.4 (HAPROXY-HELLO) to 3.2.9 (AGENT-DISCONNECT); the key orde
 import enum
 from typing import Final
 
-from spoe_guard.wire import actions, frame, kv, messages, typed_data
+from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 
 STATUS_NORMAL: Final = 0
 
@@ -89,7 +89,7 @@ def disconnect(type_: int, status: int = STATUS_NORMAL, message: bytes = b"norma
 
 def text_verdict(name: bytes, text: bytes) -> bytes:
     """Return an action list that sets the transaction's variable ``name`` to ``text``."""
-    return actions.set_var(actions.SCOPE_TXN, name, typed_data.STR, text)
+    return actions.set_var(walk.SCOPE_TXN, name, typed_data.STR, text)
 
 
 def first_argument(of: frame.Frame) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spoe_guard.lab import frames
-from spoe_guard.wire import actions, frame, varint
+from spoe_guard.wire import frame, varint, walk
 
 
 @enum.unique
@@ -78,7 +78,7 @@ def _stray_first(acks: Sequence[frame.Frame]) -> Sequence[Step]:
 def _wrapping_length(acks: Sequence[frame.Frame]) -> Sequence[Step]:
     last = acks[-1]
     name = varint.encode(WRAPPING_LENGTH) + b"verdict"
-    return [_raw(acks[:-1]), frame.with_payload(last, bytes((actions.SET_VAR, 3, actions.SCOPE_TXN)) + name)]
+    return [_raw(acks[:-1]), frame.with_payload(last, bytes((walk.SET_VAR, 3, walk.SCOPE_TXN)) + name)]
 
 
 _GOODBYE: Final = frames.disconnect(frame.AGENT_DISCONNECT)

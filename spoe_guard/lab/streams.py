@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Final
 
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 LOCALHOST: Final = "127.0.0.1"
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close() sends RST
@@ -19,7 +19,7 @@ async def read_frame(reader: asyncio.StreamReader) -> frame.Frame | None:
     """
     try:
         prefix = await reader.readexactly(frame.LENGTH_BYTES)
-        body = await reader.readexactly(frame.length_at(prefix, 0))
+        body = await reader.readexactly(walk.length_at(prefix, 0))
     except asyncio.IncompleteReadError:
         return None
     return frame.parse(prefix + body) if len(body) >= frame.MIN_LENGTH else None

@@ -26,17 +26,16 @@ BUCKETS: Final = ("hold_buckets",)
 LAST_TRY: Final = ("agent_tried_at", "agent_up", "agent_detail")
 TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds")
 TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
-TALLY_BY_TYPE: Final = ("frames_to_agent", "frames_to_haproxy")
-TALLY_BUCKETS: Final = ("ack_buckets",)
+TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
 
 
 def take(stats: RouteStats) -> Taken:
     """Return ``stats`` as JSON can carry it."""
     plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS, *LAST_TRY)}
     labelled = {name: list(getattr(stats, name).items()) for name in BY_LABELS}
-    tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW, *TALLY_BUCKETS)}
-    by_type = {name: list(getattr(stats.tally, name).items()) for name in TALLY_BY_TYPE}
-    return {**plain, **labelled, "tally": {**tally, **by_type}}
+    tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW)}
+    arrays = {name: list(getattr(stats.tally, name)) for name in TALLY_BUCKETS}
+    return {**plain, **labelled, "tally": {**tally, **arrays}}
 
 
 def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> None:
@@ -51,10 +50,6 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
         for labels, count in taken[name]:
             counter[tuple(labels)] += count
     _sum(stats.tally, taken["tally"], (*TALLY_COUNTS, *(TALLY_NOW if alive else ())), TALLY_BUCKETS)
-    for name in TALLY_BY_TYPE:
-        frames = getattr(stats.tally, name)
-        for type_, count in taken["tally"][name]:
-            frames[type_] = frames.get(type_, 0) + count
     if taken["agent_up"] is not None and taken["agent_tried_at"] >= stats.agent_tried_at:
         stats.agent_tried(taken["agent_tried_at"], up=taken["agent_up"], detail=taken["agent_detail"])
 
@@ -64,4 +59,5 @@ def _sum(into: RouteStats | Tally, taken: Mapping[str, Any], numbers: tuple[str,
         setattr(into, name, getattr(into, name) + taken[name])
     for name in buckets:
         counts = getattr(into, name)
-        counts[:] = [mine + other for mine, other in zip(counts, taken[name], strict=True)]
+        for at, other in enumerate(taken[name]):
+            counts[at] += other

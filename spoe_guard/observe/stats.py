@@ -6,7 +6,7 @@ from typing import Final
 
 from spoe_guard.core.config import Redispatch
 from spoe_guard.core.events import DialFailure, Direction, LinkReason, UnansweredReason
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.tally import Tally, by_type
 from spoe_guard.wire.frame import TYPE_NAMES
 
 # Upper bounds in seconds of spoe_guard_disconnect_hold_seconds.
@@ -90,11 +90,11 @@ class RouteStats:
     def frames(self) -> list[tuple[Labels, int]]:
         """Return how many frames came for which direction, by type; types that share a name are added up."""
         counts: Counter[Labels] = Counter()
-        for direction, by_type in (
+        for direction, frames in (
             (Direction.TO_AGENT, self.tally.frames_to_agent),
             (Direction.TO_HAPROXY, self.tally.frames_to_haproxy),
         ):
-            for type_, count in by_type.items():
+            for type_, count in by_type(frames):
                 counts[direction.value, type_name(type_)] += count
         return list(counts.items())
 

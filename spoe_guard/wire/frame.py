@@ -4,12 +4,9 @@ Source: SPOE.txt 3.2 (frame), 3.2.2 (types); C names in include/haproxy/spoe-t.h
 """
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spoe_guard.wire import varint
-
-if TYPE_CHECKING:
-    from mypy_extensions import i64
 
 
 @enum.unique
@@ -87,20 +84,6 @@ class Frame:
     def __repr__(self) -> str:
         name = TYPE_NAMES.get(self.type, str(self.type))
         return f"<Frame {name} {self.stream_id}.{self.frame_id} flags={self.flags:#x} payload={len(self.raw) - self.payload_at}>"
-
-
-def length_at(buf: bytes, pos: "i64") -> "i64":
-    """Return the announced length at ``pos``; four bytes must be there."""
-    first: i64 = buf[pos]  # each named: compiled, what has no name is an object's worth of work
-    second: i64 = buf[pos + 1]
-    third: i64 = buf[pos + 2]
-    return (first << 24) | (second << 16) | (third << 8) | buf[pos + 3]
-
-
-def ids_end(buf: bytes, pos: "i64", end: "i64") -> "i64":
-    """Return the offset behind the stream-id and frame-id that start at ``pos``, or a negative varint fault."""
-    after = varint.skip(buf, pos, end)
-    return after if after < 0 else varint.skip(buf, after, end)
 
 
 def parse(raw: bytes) -> Frame | None:

@@ -3,12 +3,7 @@
 Source: SPOE.txt 3.1 (KV-LIST), 3.2.4 to 3.2.9.
 """
 
-from typing import TYPE_CHECKING
-
-from spoe_guard.wire import typed_data
-
-if TYPE_CHECKING:
-    from mypy_extensions import i64
+from spoe_guard.wire import typed_data, walk
 
 
 class Pair:
@@ -26,12 +21,6 @@ class Pair:
         return f"<Pair {self.name!r} {self.type} {self.value!r}>"
 
 
-def skip_pair(buf: bytes, pos: "i64", end: "i64") -> "i64":
-    """Return the position behind the name and value at ``pos``, or a negative fault."""
-    after = typed_data.skip_string(buf, pos, end)
-    return after if after < 0 else typed_data.skip_value(buf, after, end)
-
-
 def parse(buf: bytes, pos: int, end: int) -> tuple[list[Pair], int]:
     """Return the pairs up to ``end`` and the position where they stop making sense.
 
@@ -40,7 +29,7 @@ def parse(buf: bytes, pos: int, end: int) -> tuple[list[Pair], int]:
     """
     pairs: list[Pair] = []
     while pos < end:
-        after = skip_pair(buf, pos, end)
+        after = walk.pair_end(buf, pos, end)
         if after < 0:
             break
         name, at = typed_data.decode_string(buf, pos, end)

@@ -4,12 +4,9 @@ Source: SPOE.txt 3.1 (typed data); HAProxy include/haproxy/spoe-t.h, ``spop_data
 """
 
 import ipaddress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from spoe_guard.wire import varint
-
-if TYPE_CHECKING:
-    from mypy_extensions import i64
+from spoe_guard.wire import varint, walk
 
 NULL: Final = 0
 BOOL: Final = 1
@@ -27,69 +24,24 @@ TYPE_MASK: Final = 0x0F
 FLAG_TRUE: Final = 0x10
 TRUE_BYTE: Final = FLAG_TRUE | BOOL  # HAProxy reads true only from exactly this byte
 
-MALFORMED: Final = -3  # in place of a position: a type nobody defines, or a value beyond the end
-
 Value: TypeAlias = bool | int | bytes | ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
-def skip_string(buf: bytes, pos: "i64", end: "i64") -> "i64":
-    """Return the position behind the length-prefixed string at ``pos``.
-
-    A negative result says why not: the varint's own fault, or ``varint.BAD`` for a length beyond
-    what is left (the wrap that crashes HAProxy before bd03f0500 is a special case of it).
-    """
-    if pos >= end:
-        return varint.INCOMPLETE
-    first: i64 = buf[pos]
-    if first < 240:
-        after = pos + 1 + first
-        if after > end:  # statements throughout: of two kinds of number an expression with "else" makes an object
-            return varint.BAD
-        return after
-    length, at = varint.decode(buf, pos, end)
-    if at < 0:
-        return at
-    room: int = end - at  # ``length`` may be more than i64 takes
-    if length > room:
-        return varint.BAD
-    return at + length
-
-
-def skip_value(buf: bytes, pos: "i64", end: "i64") -> "i64":
-    """Return the position behind the typed value at ``pos``, or a negative fault."""
-    if pos >= end:
-        return MALFORMED
-    kind: i64 = buf[pos]
-    kind &= TYPE_MASK
-    if kind <= BOOL:
-        return pos + 1
-    if kind >= STR:
-        if kind > BIN:
-            return MALFORMED
-        return skip_string(buf, pos + 1, end)
-    if kind <= UINT64:
-        return varint.skip(buf, pos + 1, end)
-    after = pos + 5 if kind == IPV4 else pos + 17
-    if after > end:
-        return MALFORMED
-    return after
-
-
-def decode_string(buf: bytes, pos: "i64", end: "i64") -> tuple[bytes, "i64"]:
+def decode_string(buf: bytes, pos: int, end: int) -> tuple[bytes, int]:
     """Return (the string's bytes, position behind it), or (b"", a negative fault)."""
-    after = skip_string(buf, pos, end)
+    after = walk.string_end(buf, pos, end)
     if after < 0:
         return b"", after
     _, at = varint.decode(buf, pos, end)
     return buf[at:after], after
 
 
-def decode_value(buf: bytes, pos: "i64", end: "i64") -> tuple[Value, "i64"]:
+def decode_value(buf: bytes, pos: int, end: int) -> tuple[Value, int]:
     """Return (value, position behind it), or (None, a negative fault).
 
     Signed types come back signed, STR and BIN as bytes, addresses as ``ipaddress`` objects.
     """
-    after = skip_value(buf, pos, end)
+    after = walk.value_end(buf, pos, end)
     if after < 0:
         return None, after
     kind = buf[pos] & TYPE_MASK

@@ -61,7 +61,7 @@ def haproxy(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], 
 def elsewhere(at: str) -> Place:
     """Return the place of session 1, of whose engine session 2 waits for the ACK of that NOTIFY."""
     place, waiting = Place(1), Exchange(SessionConfig(), Tally())
-    waiting.link.ledger.open[frame.parse(notify(at)).ids] = 0.0
+    waiting.link.ledger.add(frame.parse(notify(at)).ids, 0.0)
     place.engines.join(b"e1", 2, waiting)
     return place
 

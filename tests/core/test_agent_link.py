@@ -29,7 +29,8 @@ def test_only_an_agent_that_said_hello_and_no_goodbye_is_given_notifies(state: S
 def test_where_it_is_bounded_no_more_than_most_are_in_its_agents_hands(opened: int, owing: int, ready: bool) -> None:
     made = link()
     made.limited, made.most = True, 2
-    made.ledger.open = {b"open %d" % number: 1.0 for number in range(opened)}
+    for number in range(opened):
+        made.ledger.add(b"\1%c" % number, 1.0)
     made.owing = {b"owing %d" % number: 1.0 for number in range(owing)}
     assert made.ready is ready
 
@@ -37,7 +38,8 @@ def test_where_it_is_bounded_no_more_than_most_are_in_its_agents_hands(opened: i
 def test_where_it_is_not_bounded_the_oldest_gives_way() -> None:
     made = link()
     made.most = 1
-    made.ledger.open = {b"a": 1.0, b"b": 1.0}
+    made.ledger.add(b"\1\1", 1.0)
+    made.ledger.add(b"\1\2", 1.0)
     assert made.ready
 
 

@@ -67,7 +67,7 @@ def test_the_end_comes_once() -> None:
 
 def test_what_an_anomaly_says_of_a_frame() -> None:
     conv = running()
-    conv.link.ledger.open[b"\1\1"] = 0.0
+    conv.link.ledger.add(b"\1\1", 0.0)
     raw = ack("300.7") + b"behind it"
     action = conv.judge(Side.AGENT, Anomaly.UNMATCHED_ACK, raw, 4711, parsed=next(frames.cut(ack("300.7"))), detail="why")
     assert action is Action.DROP

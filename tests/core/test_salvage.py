@@ -47,7 +47,7 @@ def search(*parts: bytes) -> tuple[list[bytes], int, Salvage]:
     """Feed ``parts``; return the ACKs found, how much else was seen off, and the search."""
     ledger = Ledger()
     for at in ("1.1", "300.1"):
-        ledger.open[next(frames.cut(ack(at))).ids] = 0.0
+        ledger.add(next(frames.cut(ack(at))).ids, 0.0)
     salvage = Salvage(ledger, MOST)
     found: list[bytes] = []
     junk = 0
@@ -58,7 +58,7 @@ def search(*parts: bytes) -> tuple[list[bytes], int, Salvage]:
         junk += more
         for said, at in acks:
             assert b"".join(parts)[at : at + len(said.raw)] == said.raw
-            del ledger.open[said.ids]
+            ledger.pop(said.ids)
             found.append(said.raw)
     return found, junk, salvage
 

@@ -226,7 +226,7 @@ def test_observed_it_passes_as_it_came_and_counts_as_the_answer_that_it_is() -> 
 
 def test_the_registry_keeps_nothing_of_those_that_left() -> None:
     engines, session = Engines(), Exchange(SessionConfig(), Tally())
-    session.link.ledger.open[b"\7\1"] = 0.0
+    session.link.ledger.add(b"\7\1", 0.0)
     engines.leave(b"e", 1)
     engines.join(b"e", 1, session)
     engines.join(b"e", 2, session)

@@ -7,6 +7,7 @@ from spoe_guard.core.observing import ObservedSession
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.states import BEFORE_HELLO, State
 from spoe_guard.core.tally import Tally
+from tests.carrier import passed
 from tests.properties.conversations import AGENT, HAPROXY
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ def balance(play: "Play") -> None:
         return
     conv = play.session._conv
     held = 0
+    by_lane = passed(play.session)
     for came, books, went in (
-        (len(haproxy.said), conv.agent_books, to_agent),
-        (said_by_agent, conv.to_haproxy.books, len(haproxy.got)),
+        (len(haproxy.said) - by_lane[0], conv.agent_books, to_agent - by_lane[0]),
+        (said_by_agent - by_lane[1], conv.to_haproxy.books, len(haproxy.got) - by_lane[1]),
     ):
         queued = conv.queued if books is conv.to_haproxy.books else 0
         assert went == books.forwarded + books.authored - books.undelivered - queued

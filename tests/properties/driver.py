@@ -13,6 +13,7 @@ from spoe_guard.core.output import Close, Output
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
+from tests.carrier import carry
 from tests.properties import books
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent, link_of, pieces
 from tests.properties.transcript import Did, Step, Terms, Transcript
@@ -135,7 +136,7 @@ class Play:
             wire.said += data
             self._note(SAID, side, data)
             whose = Side.HAPROXY if side == HAPROXY else Side.AGENT
-            self.take(self.session.receive(whose, data, self.now, *_other(link_of(side))), came=(side, data))
+            self.take(carry(self.session, whose, data, self.now, link_of(side)), came=(side, data))
 
     def leave(self, side: str, *, reset: bool) -> None:
         wire = self.wires.get(side)

@@ -87,7 +87,7 @@ class Watched(Play):
             haproxy_closed=self.wires[HAPROXY].closed.value != "keep",
             unanswered=unanswered,
             waits=[ids_of(waits.ids) for waits in conv.parking],
-            open={link.number: [ids_of(ids) for ids in link.ledger.open] for link in conv.links.values()},
+            open={link.number: [ids_of(ids) for ids in link.ledger] for link in conv.links.values()},
             deadline=self.session.deadline,
         )
         self.model.check(seen)

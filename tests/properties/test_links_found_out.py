@@ -16,7 +16,6 @@ from spoe_guard.core.continuity import Continuity
 from spoe_guard.core.conversation import Conversation
 from spoe_guard.core.dispatch import Dispatch
 from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.kept import Kept
 from spoe_guard.core.ledger import Fate
 from spoe_guard.core.parking import Parking
 from spoe_guard.core.states import State
@@ -37,8 +36,9 @@ send, up, lose, judge_ack, may_open_at = (
 
 def sent_again_and_again(self: Any, link: Any, waits: Any) -> None:
     send(self, link, waits)
-    if link.kept is not None:
-        link.kept.add(waits.ids, waits.raw, link.ledger.open)
+    if waits.again:
+        link.ledger.pop(waits.ids)
+        link.ledger.add(waits.ids, waits.since, waits.raw)
 
 
 def up_with(change: Callable[[Any, Any], None]) -> Callable[..., None]:
@@ -50,11 +50,11 @@ def up_with(change: Callable[[Any, Any], None]) -> Callable[..., None]:
 
 
 def keep(_: Any, link: Any) -> None:
-    link.kept = Kept(1 << 20)
+    link.ledger.most_kept = 1 << 20
 
 
 def swell(conv: Any, link: Any) -> None:
-    link.size = conv.told_size
+    link.ledger.size = conv.told_size
 
 
 def ends_with_a_link(self: Any, link: Any, now: float, loss: Any) -> None:

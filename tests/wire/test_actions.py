@@ -2,16 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.wire import actions, typed_data, varint
+from spoe_guard.wire import actions, typed_data, walk
 from tests.wire.walking import assert_walks
 
 ALLOWED = bytes.fromhex("0103 02 07616c6c6f776564 11")  # what the agents of the captures answer
-SET_NUMBER = actions.set_var(actions.SCOPE_SESS, b"n", typed_data.INT32, -5)
-SET_TEXT = actions.set_var(actions.SCOPE_RES, b"t", typed_data.STR, b"a\x10")  # ends in what would be a bad boolean
-UNSET = actions.unset_var(actions.SCOPE_REQ, b"old")
-SET_NULL = actions.set_var(actions.SCOPE_TXN, b"", typed_data.NULL, None)
-SET_PROC = actions.set_var(actions.SCOPE_PROC, b"p", typed_data.BOOL, value=True)
-SHORTEST = actions.unset_var(actions.SCOPE_TXN, b"")
+SET_NUMBER = actions.set_var(walk.SCOPE_SESS, b"n", typed_data.INT32, -5)
+SET_TEXT = actions.set_var(walk.SCOPE_RES, b"t", typed_data.STR, b"a\x10")  # ends in what would be a bad boolean
+UNSET = actions.unset_var(walk.SCOPE_REQ, b"old")
+SET_NULL = actions.set_var(walk.SCOPE_TXN, b"", typed_data.NULL, None)
+SET_PROC = actions.set_var(walk.SCOPE_PROC, b"p", typed_data.BOOL, value=True)
+SHORTEST = actions.unset_var(walk.SCOPE_TXN, b"")
 
 GOOD = [
     ("set-var true", ALLOWED),
@@ -30,12 +30,12 @@ def told(listed):
 
 @pytest.mark.parametrize("raw", [row[1] for row in GOOD], ids=[row[0] for row in GOOD])
 def test_an_action_is_walked_over(raw):
-    assert_walks(actions.skip_action, raw)
-    assert actions.check(raw, 0, len(raw)) == actions.OK
+    assert_walks(walk.action_end, raw)
+    assert walk.check_actions(raw, 0, len(raw)) == walk.OK
 
 
 def test_actions_are_written_as_the_spec_says():
-    assert actions.set_var(actions.SCOPE_TXN, b"allowed", typed_data.BOOL, value=True) == ALLOWED
+    assert actions.set_var(walk.SCOPE_TXN, b"allowed", typed_data.BOOL, value=True) == ALLOWED
     assert bytes.fromhex("0202 03 036f6c64") == UNSET
     assert bytes.fromhex("0202 02 0e") + b"spoe_guard_nop" == actions.NO_EFFECT
 
@@ -45,12 +45,12 @@ def test_a_list_of_actions_is_read():
     read, stop = actions.parse(b"\xff" + listed, 1, len(listed) + 1)
     assert stop == len(listed) + 1
     assert told(read) == [
-        (actions.SET_VAR, actions.SCOPE_TXN, b"allowed", True, ALLOWED),
-        (actions.UNSET_VAR, actions.SCOPE_REQ, b"old", None, UNSET),
-        (actions.SET_VAR, actions.SCOPE_SESS, b"n", -5, SET_NUMBER),
-        (actions.SET_VAR, actions.SCOPE_TXN, b"", None, SET_NULL),
+        (walk.SET_VAR, walk.SCOPE_TXN, b"allowed", True, ALLOWED),
+        (walk.UNSET_VAR, walk.SCOPE_REQ, b"old", None, UNSET),
+        (walk.SET_VAR, walk.SCOPE_SESS, b"n", -5, SET_NUMBER),
+        (walk.SET_VAR, walk.SCOPE_TXN, b"", None, SET_NULL),
     ]
-    assert actions.check(listed, 0, len(listed)) == actions.OK
+    assert walk.check_actions(listed, 0, len(listed)) == walk.OK
 
 
 @pytest.mark.parametrize("cut", range(len(ALLOWED + UNSET)))
@@ -60,37 +60,37 @@ def test_a_list_cut_off_anywhere_gives_the_actions_before_the_cut(cut):
     whole = cut >= len(ALLOWED)
     assert (len(read), stop) == (int(whole), len(ALLOWED) if whole else 0)
     sound = cut == len(ALLOWED)
-    assert (actions.check(listed, 0, cut) == actions.OK) is sound
+    assert (walk.check_actions(listed, 0, cut) == walk.OK) is sound
 
 
 FAULTS = [
-    ("no action", "", actions.EMPTY),
-    ("three bytes", "020202", typed_data.MALFORMED),
-    ("action of type 0", "00 03 02 0161 11", typed_data.MALFORMED),
-    ("action of type 3", "03 03 02 0161 11", typed_data.MALFORMED),
-    ("set-var with two arguments", "01 02 02 0161 11", typed_data.MALFORMED),
-    ("set-var in a scope nobody has", "01 03 05 0161 11", typed_data.MALFORMED),
-    ("unset-var with three arguments", "02 03 02 0161", typed_data.MALFORMED),
-    ("unset-var in a scope nobody has", "02 02 05 0161", typed_data.MALFORMED),
-    ("name beyond the end", "01 03 02 0961 11", varint.BAD),
-    ("no value", "01 03 02 0161", typed_data.MALFORMED),
-    ("value of no type", "01 03 02 0161 0a", typed_data.MALFORMED),
-    ("a zero byte behind an unset-var", "02 02 02 0161 00", typed_data.MALFORMED),
-    ("0x10 for false", "01 03 02 0161 10", actions.BAD_BOOL),
-    ("0x21 for true", "01 03 02 0161 21", actions.BAD_BOOL),
-    ("a bad boolean before a good action", "01 03 02 0161 10 02 02 02 0161", actions.BAD_BOOL),
-    ("a bad boolean behind a good action", "02 02 02 0161 01 03 02 0161 31", actions.BAD_BOOL),
-    ("a process-wide variable without a name", "02 02 00 00", actions.SPECIAL),
-    ("a process-wide variable behind a good action", "02 02 02 0161" + SET_PROC.hex(), actions.SPECIAL),
-    ("a name too long", "02 02 02 3a" + "61" * 58, actions.SPECIAL),
-    ("a name too long behind a good action", "02 02 02 0161 01 03 01 39" + "61" * 57 + "11", actions.SPECIAL),
+    ("no action", "", walk.EMPTY),
+    ("three bytes", "020202", walk.MALFORMED),
+    ("action of type 0", "00 03 02 0161 11", walk.MALFORMED),
+    ("action of type 3", "03 03 02 0161 11", walk.MALFORMED),
+    ("set-var with two arguments", "01 02 02 0161 11", walk.MALFORMED),
+    ("set-var in a scope nobody has", "01 03 05 0161 11", walk.MALFORMED),
+    ("unset-var with three arguments", "02 03 02 0161", walk.MALFORMED),
+    ("unset-var in a scope nobody has", "02 02 05 0161", walk.MALFORMED),
+    ("name beyond the end", "01 03 02 0961 11", walk.BAD),
+    ("no value", "01 03 02 0161", walk.MALFORMED),
+    ("value of no type", "01 03 02 0161 0a", walk.MALFORMED),
+    ("a zero byte behind an unset-var", "02 02 02 0161 00", walk.MALFORMED),
+    ("0x10 for false", "01 03 02 0161 10", walk.BAD_BOOL),
+    ("0x21 for true", "01 03 02 0161 21", walk.BAD_BOOL),
+    ("a bad boolean before a good action", "01 03 02 0161 10 02 02 02 0161", walk.BAD_BOOL),
+    ("a bad boolean behind a good action", "02 02 02 0161 01 03 02 0161 31", walk.BAD_BOOL),
+    ("a process-wide variable without a name", "02 02 00 00", walk.SPECIAL),
+    ("a process-wide variable behind a good action", "02 02 02 0161" + SET_PROC.hex(), walk.SPECIAL),
+    ("a name too long", "02 02 02 3a" + "61" * 58, walk.SPECIAL),
+    ("a name too long behind a good action", "02 02 02 0161 01 03 01 39" + "61" * 57 + "11", walk.SPECIAL),
 ]
 
 
 @pytest.mark.parametrize(("hexed", "fault"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
 def test_a_fault_says_which(hexed, fault):
     listed = bytes.fromhex(hexed)
-    assert actions.check(listed, 0, len(listed)) == fault
+    assert walk.check_actions(listed, 0, len(listed)) == fault
 
 
 BOOLS = [
@@ -107,7 +107,7 @@ BOOLS = [
 @pytest.mark.parametrize(("hexed", "bad"), [row[1:] for row in BOOLS], ids=[row[0] for row in BOOLS])
 def test_a_boolean_haproxy_would_misread_is_found(hexed, bad):
     raw = bytes.fromhex("01 03 02 03616263") + bytes.fromhex(hexed)
-    assert actions.bad_bool_at(raw, 0, len(raw)) == (len(raw) - 1 if bad else -1)
+    assert walk.bad_bool_at(raw, 0, len(raw)) == (len(raw) - 1 if bad else -1)
 
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.integers(0, 60))
@@ -116,11 +116,11 @@ def test_no_bytes_make_the_reader_raise_or_step_out_of_its_range(junk, pos, end)
     read, stop = actions.parse(junk, pos, end)
     assert pos <= stop <= max(pos, end)
     assert b"".join(action.raw for action in read) == junk[pos:stop]
-    verdict = actions.check(junk, pos, end)
-    if verdict == actions.OK:
+    verdict = walk.check_actions(junk, pos, end)
+    if verdict == walk.OK:
         assert stop == end
         assert read
-    elif verdict == actions.EMPTY:
+    elif verdict == walk.EMPTY:
         assert pos >= end
 
 
@@ -139,10 +139,10 @@ def test_a_flipped_bit_never_makes_the_reader_raise(listed, data):
 @pytest.mark.parametrize(("scope", "word"), list(enumerate(["proc", "sess", "txn", "req", "res"])))
 def test_a_name_may_be_as_long_as_fits_with_the_shortest_prefix_there_is(scope, word):
     longest = 63 - len(f"{word}.p.")
-    assert actions.longest_name(scope) == longest
+    assert walk.LONGEST_NAMES[scope] == longest
     fits, more, far_more = (actions.unset_var(scope, b"n" * count) for count in (longest, longest + 1, 5000))
-    assert actions.check(fits, 0, len(fits)) == (actions.OK if scope else actions.SPECIAL)
-    assert actions.check(more, 0, len(more)) == actions.check(far_more, 0, len(far_more)) == actions.SPECIAL
+    assert walk.check_actions(fits, 0, len(fits)) == (walk.OK if scope else walk.SPECIAL)
+    assert walk.check_actions(more, 0, len(more)) == walk.check_actions(far_more, 0, len(far_more)) == walk.SPECIAL
 
 
 READ = [("empty", b"", True), ("a special action", actions.unset_var(2, b"n" * 99), True), ("cut", ALLOWED[:-1], False)]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.wire import frame, varint
+from spoe_guard.wire import frame, varint, walk
 from tests.wire.walking import assert_walks
 
 U64 = (1 << 64) - 1
@@ -29,8 +29,8 @@ def test_a_frame_is_written_and_read_as_the_spec_says(type_, stream_id, frame_id
     assert said.raw is raw, "the original bytes are kept"
     assert said.ids == varint.encode(stream_id) + varint.encode(frame_id)
     assert said.fin is bool(flags & 1)
-    assert frame.length_at(raw, 0) == len(raw) - frame.LENGTH_BYTES
-    assert frame.length_at(b"\x01" + raw, 1) == len(raw) - frame.LENGTH_BYTES
+    assert walk.length_at(raw, 0) == len(raw) - frame.LENGTH_BYTES
+    assert walk.length_at(b"\x01" + raw, 1) == len(raw) - frame.LENGTH_BYTES
 
 
 @pytest.mark.parametrize("hexed", [row[-1] for row in FRAMES], ids=IDS)
@@ -38,7 +38,7 @@ def test_ids_are_walked_over(hexed):
     raw = bytes.fromhex(hexed)
     said = frame.parse(raw)
     assert said is not None
-    assert_walks(frame.ids_end, said.ids)
+    assert_walks(walk.ids_end, said.ids)
 
 
 BAD_IDS = [
@@ -55,7 +55,7 @@ def test_a_frame_whose_ids_do_not_parse_is_none(hexed):
     ids = bytes.fromhex(hexed)
     raw = (5 + len(ids)).to_bytes(4, "big") + b"\x67\0\0\0\1" + ids
     assert frame.parse(raw) is None
-    assert frame.ids_end(raw, frame.IDS_AT, len(raw)) < 0
+    assert walk.ids_end(raw, frame.IDS_AT, len(raw)) < 0
 
 
 @pytest.mark.parametrize("flags", [0, 1, 2, 0xFFFFFFFF])
@@ -85,7 +85,7 @@ def test_the_plain_numbers_are_those_of_the_enum():
 
 
 def test_the_shortest_frame_is_seven_bytes_long():
-    assert frame.length_at(frame.encode(frame.ACK, 0, 0), 0) == frame.MIN_LENGTH
+    assert walk.length_at(frame.encode(frame.ACK, 0, 0), 0) == frame.MIN_LENGTH
 
 
 @given(st.integers(0, 255), st.integers(0, U64), st.integers(0, U64), st.binary(max_size=60), st.integers(0, 0xFFFFFFFF))
@@ -102,4 +102,4 @@ def test_no_body_makes_the_parser_raise_and_what_it_reads_writes_back(body):
     if said is not None:
         assert frame.encode(said.type, said.stream_id, said.frame_id, said.payload, said.flags) == raw
     else:
-        assert frame.ids_end(raw, frame.IDS_AT, len(raw)) < 0
+        assert walk.ids_end(raw, frame.IDS_AT, len(raw)) < 0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.wire import typed_data, varint
+from spoe_guard.wire import typed_data, walk
 from tests.wire.walking import assert_walks
 
 V4 = ipaddress.IPv4Address("192.0.2.1")
@@ -34,9 +34,9 @@ def test_each_type_is_written_and_read_as_the_spec_says(kind, value, hexed):
     encoded = bytes.fromhex(hexed)
     assert typed_data.encode_value(kind, value) == encoded
     assert typed_data.decode_value(encoded, 0, len(encoded)) == (value, len(encoded))
-    assert_walks(typed_data.skip_value, encoded)
+    assert_walks(walk.value_end, encoded)
     for cut in range(len(encoded)):
-        assert typed_data.decode_value(encoded, 0, cut) == (None, typed_data.skip_value(encoded, 0, cut))
+        assert typed_data.decode_value(encoded, 0, cut) == (None, walk.value_end(encoded, 0, cut))
 
 
 FLAGGED = [
@@ -55,28 +55,28 @@ def test_the_high_nibble_counts_for_booleans_only(hexed, value):
 
 @pytest.mark.parametrize("kind", range(10, 16))
 def test_a_type_nobody_defines_is_malformed(kind):
-    assert typed_data.skip_value(bytes((kind, 0, 0)), 0, 3) == typed_data.MALFORMED
-    assert typed_data.skip_value(bytes((kind | 0xF0, 0, 0)), 0, 3) == typed_data.MALFORMED
+    assert walk.value_end(bytes((kind, 0, 0)), 0, 3) == walk.MALFORMED
+    assert walk.value_end(bytes((kind | 0xF0, 0, 0)), 0, 3) == walk.MALFORMED
 
 
 FAULTS = [
-    ("nothing at all", "", typed_data.MALFORMED),
-    ("an address cut off", "06 c0 00", typed_data.MALFORMED),
-    ("an integer without end", "03 f0 80", varint.INCOMPLETE),
-    ("an integer of eleven bytes", "03 f0 80 80 80 80 80 80 80 80 80 00", varint.BAD),
-    ("a string without length", "08", varint.INCOMPLETE),
-    ("a string longer than what is left", "08 05 61", varint.BAD),
-    ("a string whose length does not end", "08 f0", varint.INCOMPLETE),
-    ("a long string beyond what is left", "08 f0 00 61", varint.BAD),
-    ("a length that wraps a 64-bit pointer", "08 ff f0 fe fe fe fe fe fe fe 0e 61", varint.BAD),
-    ("a length beyond 64 bits", "08 ff ff ff ff ff ff ff ff ff 7f 61", varint.BAD),
+    ("nothing at all", "", walk.MALFORMED),
+    ("an address cut off", "06 c0 00", walk.MALFORMED),
+    ("an integer without end", "03 f0 80", walk.INCOMPLETE),
+    ("an integer of eleven bytes", "03 f0 80 80 80 80 80 80 80 80 80 00", walk.BAD),
+    ("a string without length", "08", walk.INCOMPLETE),
+    ("a string longer than what is left", "08 05 61", walk.BAD),
+    ("a string whose length does not end", "08 f0", walk.INCOMPLETE),
+    ("a long string beyond what is left", "08 f0 00 61", walk.BAD),
+    ("a length that wraps a 64-bit pointer", "08 ff f0 fe fe fe fe fe fe fe 0e 61", walk.BAD),
+    ("a length beyond 64 bits", "08 ff ff ff ff ff ff ff ff ff 7f 61", walk.BAD),
 ]
 
 
 @pytest.mark.parametrize(("hexed", "fault"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
 def test_a_fault_says_which(hexed, fault):
     encoded = bytes.fromhex(hexed)
-    assert typed_data.skip_value(encoded, 0, len(encoded)) == fault
+    assert walk.value_end(encoded, 0, len(encoded)) == fault
     assert typed_data.decode_value(encoded, 0, len(encoded)) == (None, fault)
 
 
@@ -86,7 +86,7 @@ STRINGS = [b"", b"a", b"x" * 239, b"x" * 240, b"x" * 2288]
 @pytest.mark.parametrize("text", STRINGS, ids=len)
 def test_strings_carry_their_length(text):
     encoded = typed_data.encode_string(text)
-    assert_walks(typed_data.skip_string, encoded)
+    assert_walks(walk.string_end, encoded)
     assert typed_data.decode_string(encoded, 0, len(encoded)) == (text, len(encoded))
     assert typed_data.decode_string(b"\x09" + encoded + b"tail", 1, len(encoded) + 5) == (text, len(encoded) + 1)
     assert typed_data.decode_string(encoded, 0, len(encoded) - 1)[0] == b""
@@ -130,16 +130,16 @@ VALUED = st.one_of(
 def test_whatever_is_written_is_read_back(typed):
     encoded = typed_data.encode_value(*typed)
     assert typed_data.decode_value(encoded, 0, len(encoded)) == (typed[1], len(encoded))
-    assert_walks(typed_data.skip_value, encoded)
+    assert_walks(walk.value_end, encoded)
 
 
 @given(st.binary(max_size=40), st.integers(0, 45), st.integers(0, 40))
 def test_no_bytes_make_a_walker_raise_or_step_out_of_its_range(junk, pos, end):
     end = min(end, len(junk))
-    for walk in (typed_data.skip_string, typed_data.skip_value):
-        after = walk(junk, pos, end)
+    for part_end in (walk.string_end, walk.value_end):
+        after = part_end(junk, pos, end)
         assert after < 0 or pos < after <= end
     for read in (typed_data.decode_string, typed_data.decode_value):
-        assert read(junk, pos, end)[1] == (typed_data.skip_string if read is typed_data.decode_string else typed_data.skip_value)(
+        assert read(junk, pos, end)[1] == (walk.string_end if read is typed_data.decode_string else walk.value_end)(
             junk, pos, end
         )

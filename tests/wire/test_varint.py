@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spoe_guard.wire import varint
+from spoe_guard.wire import varint, walk
 from tests.wire.walking import assert_walks
 
 U64 = (1 << 64) - 1
@@ -45,15 +45,15 @@ def test_each_value_has_the_encoding_that_the_spec_gives_it(value, hexed):
     assert meant(encoded) == value, "the table itself"
     assert varint.encode(value) == encoded
     assert varint.decode(encoded, 0, len(encoded)) == (value, len(encoded))
-    assert_walks(varint.skip, encoded)
+    assert_walks(walk.varint_end, encoded)
 
 
 @pytest.mark.parametrize("hexed", [row[1] for row in ENCODINGS])
 def test_a_cut_off_integer_is_incomplete_and_not_bad(hexed):
     encoded = bytes.fromhex(hexed)
     for cut in range(len(encoded)):
-        assert varint.skip(encoded, 0, cut) == varint.INCOMPLETE
-        assert varint.decode(encoded, 0, cut) == (0, varint.INCOMPLETE)
+        assert walk.varint_end(encoded, 0, cut) == walk.INCOMPLETE
+        assert varint.decode(encoded, 0, cut) == (0, walk.INCOMPLETE)
 
 
 @pytest.mark.parametrize("value", [-1, U64 + 1])
@@ -75,24 +75,24 @@ BAD = [
 @pytest.mark.parametrize("hexed", [row[1] for row in BAD], ids=[row[0] for row in BAD])
 def test_an_integer_beyond_ten_bytes_or_64_bits_is_bad(hexed):
     encoded = bytes.fromhex(hexed)
-    assert varint.skip(encoded, 0, len(encoded)) == varint.BAD
-    assert varint.decode(encoded, 0, len(encoded)) == (0, varint.BAD)
-    for cut in range(varint.MAX_BYTES):
-        assert varint.skip(encoded, 0, cut) == varint.INCOMPLETE, "nine bytes may still become an integer"
+    assert walk.varint_end(encoded, 0, len(encoded)) == walk.BAD
+    assert varint.decode(encoded, 0, len(encoded)) == (0, walk.BAD)
+    for cut in range(walk.MAX_VARINT):
+        assert walk.varint_end(encoded, 0, cut) == walk.INCOMPLETE, "nine bytes may still become an integer"
 
 
 def test_the_tenth_byte_decides_over_64_bits():
     for tenth in range(0x80):
         encoded = bytes.fromhex("f0 f0 fe fe fe fe fe fe fe") + bytes((tenth,))
         fits = meant(encoded) <= U64
-        assert varint.skip(encoded, 0, 10) == (10 if fits else varint.BAD)
+        assert walk.varint_end(encoded, 0, 10) == (10 if fits else walk.BAD)
         assert fits is (tenth <= 0x0E)
 
 
 @given(st.integers(0, U64))
 def test_every_64_bit_value_comes_back(value):
     encoded = varint.encode(value)
-    assert 1 <= len(encoded) <= varint.MAX_BYTES
+    assert 1 <= len(encoded) <= walk.MAX_VARINT
     assert meant(encoded) == value
     assert varint.decode(encoded, 0, len(encoded)) == (value, len(encoded))
 
@@ -116,12 +116,12 @@ def test_no_value_has_a_second_spelling(spelling):
     if after > 0:
         assert varint.encode(value) == spelling[:after]
         assert value == meant(spelling[:after])
-    elif after == varint.BAD:
-        ten = spelling[: varint.MAX_BYTES]
-        assert len(ten) == varint.MAX_BYTES
+    elif after == walk.BAD:
+        ten = spelling[: walk.MAX_VARINT]
+        assert len(ten) == walk.MAX_VARINT
         assert ten[-1] & 0x80 or meant(ten) > U64
     else:
-        assert after == varint.INCOMPLETE
+        assert after == walk.INCOMPLETE
         assert spelling[0] >= 240
         assert all(byte & 0x80 for byte in spelling[1:])
 
@@ -135,5 +135,5 @@ def test_all_spellings_of_one_and_two_bytes_are_the_first_2288_values():
 
 
 def test_nothing_is_read_from_an_empty_range():
-    assert varint.skip(b"\x01\x02", 2, 2) == varint.INCOMPLETE
-    assert varint.skip(b"\x01\x02", 1, 1) == varint.INCOMPLETE
+    assert walk.varint_end(b"\x01\x02", 2, 2) == walk.INCOMPLETE
+    assert walk.varint_end(b"\x01\x02", 1, 1) == walk.INCOMPLETE

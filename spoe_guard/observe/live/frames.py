@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from spoe_guard.observe.logs import printable
-from spoe_guard.wire import actions, frame, kv, typed_data
+from spoe_guard.wire import actions, frame, kv, typed_data, walk
 
 MAX_LINES: Final = 40
 _MAX_VALUE: Final = 64  # bytes of one value that are shown
@@ -35,7 +35,7 @@ def explain(sample: bytes, *, values: bool = True) -> list[str]:
     parsed = frame.parse(sample) if len(sample) > frame.IDS_AT and sample[frame.LENGTH_BYTES] in frame.TYPE_NAMES else None
     if parsed is None:
         return _no_frame(sample, values=values)
-    length = frame.length_at(sample, 0)
+    length = walk.length_at(sample, 0)
     end = min(len(sample), frame.LENGTH_BYTES + length)
     lines = [_head(parsed, length)]
     at = parsed.payload_at
@@ -97,10 +97,10 @@ def _actions(raw: bytes, at: int, end: int, *, values: bool) -> Iterator[_Part]:
     for action in actions.parse(raw, at, end)[0]:
         at += len(action.raw)
         name = f"{_SCOPES[action.scope]}.{_text(action.name)}"
-        if action.type == actions.UNSET_VAR:
+        if action.type == walk.UNSET_VAR:
             yield f"unset-var {name}", at
         else:
-            name_end = typed_data.skip_string(action.raw, 3, len(action.raw))
+            name_end = walk.string_end(action.raw, 3, len(action.raw))
             kind = action.raw[name_end] & typed_data.TYPE_MASK
             yield f"set-var {name} = {_value(kind, action.value, shown=values)}", at
 

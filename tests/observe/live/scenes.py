@@ -17,7 +17,7 @@ from spoe_guard.observe.live.history import POINTS, STEP_S
 from spoe_guard.observe.live.recent import Payload
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.observer import GuardObserver
-from spoe_guard.wire import actions, frame, kv, messages, typed_data
+from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 
 BUILD = {"version": "0.1.0", "python": "3.11.7", "loop": "uvloop", "compiled": "false"}
 
@@ -90,7 +90,7 @@ class Scene:
     def anomaly(self, route: str, session: int, anomaly: Anomaly, action: Action, sample: bytes = b"", **more) -> None:
         parsed = frame.parse(sample) if len(sample) > frame.IDS_AT else None
         ids = {"type": parsed.type, "stream_id": parsed.stream_id, "frame_id": parsed.frame_id} if parsed else {}
-        length = frame.length_at(sample, 0) if len(sample) >= frame.LENGTH_BYTES else len(sample)
+        length = walk.length_at(sample, 0) if len(sample) >= frame.LENGTH_BYTES else len(sample)
         fields = {"side": Side.AGENT, "state": "RUNNING", "length": length, **ids, **more}
         self.observer.seen(route, session, [AnomalySeen(anomaly=anomaly, action=action, sample=sample[:256], **fields)])
 
@@ -123,7 +123,7 @@ def agent_down(log) -> Scene:
 
 
 def ack(stream_id: int, name: bytes, value: bytes) -> bytes:
-    return frame.encode(frame.ACK, stream_id, 1, actions.set_var(actions.SCOPE_TXN, name, typed_data.STR, value))
+    return frame.encode(frame.ACK, stream_id, 1, actions.set_var(walk.SCOPE_TXN, name, typed_data.STR, value))
 
 
 def notify(stream_id: int, name: bytes, *args: kv.Pair) -> bytes:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spoe_guard.observe.live.frames import MAX_LINES, explain
-from spoe_guard.wire import actions, frame, kv, messages, typed_data
+from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 from spoe_guard.wire.typed_data import BIN, BOOL, INT32, IPV4, NULL, STR, UINT32
 
 NOTIFY = frame.encode(
@@ -27,10 +27,10 @@ ACK = frame.encode(
     frame.ACK,
     7,
     1,
-    actions.set_var(actions.SCOPE_TXN, b"score", INT32, -3)
-    + actions.set_var(actions.SCOPE_SESS, b"who", STR, b"Zo\xc3\xab\x1b[2J")
-    + actions.set_var(actions.SCOPE_REQ, b"none", NULL, None)
-    + actions.unset_var(actions.SCOPE_PROC, b"old"),
+    actions.set_var(walk.SCOPE_TXN, b"score", INT32, -3)
+    + actions.set_var(walk.SCOPE_SESS, b"who", STR, b"Zo\xc3\xab\x1b[2J")
+    + actions.set_var(walk.SCOPE_REQ, b"none", NULL, None)
+    + actions.unset_var(walk.SCOPE_PROC, b"old"),
 )
 GOODBYE = frame.encode(
     frame.AGENT_DISCONNECT, 0, 0, kv.encode([kv.Pair(b"status-code", UINT32, 3), kv.Pair(b"message", STR, b"too big")])
@@ -132,7 +132,7 @@ def test_bytes_behind_the_frame_are_not_its_own():
 
 
 def ack_of(actions_count: int) -> bytes:
-    return frame.encode(frame.ACK, 1, 1, actions.unset_var(actions.SCOPE_TXN, b"x") * actions_count)
+    return frame.encode(frame.ACK, 1, 1, actions.unset_var(walk.SCOPE_TXN, b"x") * actions_count)
 
 
 def test_lines_are_bounded():
@@ -142,7 +142,7 @@ def test_lines_are_bounded():
 
 @pytest.mark.parametrize(("length", "shown"), [(64, "x" * 64), (65, "x" * 64 + "...")])
 def test_one_value_is_bounded(length, shown):
-    raw = frame.encode(frame.ACK, 1, 1, actions.set_var(actions.SCOPE_TXN, b"v", typed_data.STR, b"x" * length))
+    raw = frame.encode(frame.ACK, 1, 1, actions.set_var(walk.SCOPE_TXN, b"v", typed_data.STR, b"x" * length))
     assert explain(raw)[1] == f'  set-var txn."v" = str "{shown}"'
 
 

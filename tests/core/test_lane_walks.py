@@ -1,9 +1,9 @@
-"""The fast path: what it walks over is what the readable path passes, and it stops in front of everything else."""
+"""What the lane walks over is what the readable path passes, and it stops in front of everything else."""
 
 import pytest
 
+from spoe_guard.core.lane import walk_acks, walk_notifies
 from spoe_guard.core.ledger import Fate, Ledger
-from spoe_guard.core.scanner import scan_acks, scan_notifies
 from spoe_guard.core.tally import Tally
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
@@ -18,15 +18,16 @@ class Fast:
 
     def __init__(self, *opened: str) -> None:
         self.ledger = Ledger()
+        self.ledger.size = SIZE
         self.tally = Tally()
         for at in opened:
-            self.ledger.open[ids(at)] = 1.0
+            self.ledger.add(ids(at), 1.0)
 
     def notifies(self, buf: bytes, pos: int = 0, end: int | None = None) -> int:
-        return scan_notifies(buf, pos, len(buf) if end is None else end, SIZE, MOST, self.ledger, self.tally, 3.0)
+        return walk_notifies(self.ledger, self.tally, buf, pos, len(buf) if end is None else end, MOST, 3.0)
 
     def acks(self, buf: bytes, pos: int = 0, end: int | None = None) -> int:
-        return scan_acks(buf, pos, len(buf) if end is None else end, SIZE, self.ledger, self.tally, 3.0)
+        return walk_acks(self.ledger, self.tally, buf, pos, len(buf) if end is None else end, 3.0)
 
 
 def ids(at: str) -> bytes:
@@ -79,7 +80,7 @@ def test_it_stops_in_front_of_a_notify_that_is_not_ordinary(odd: bytes) -> None:
     good = notify("7.1")
     fast = Fast()
     assert fast.notifies(good + odd) == len(good)
-    assert list(fast.ledger.open) == [ids("7.1")]
+    assert list(fast.ledger) == [ids("7.1")]
     assert (fast.tally.frames_to_agent[FrameType.NOTIFY], fast.tally.open_notifies) == (1, 1)
     assert Fast().notifies(odd) == 0
 
@@ -89,7 +90,7 @@ def test_it_stops_in_front_of_an_ack_that_is_not_ordinary(odd: bytes) -> None:
     good = ack("7.1")
     fast = Fast("1.1", "7.1")
     assert fast.acks(good + odd) == len(good)
-    assert list(fast.ledger.open) == [ids("1.1")]
+    assert list(fast.ledger) == [ids("1.1")]
     assert fast.ledger.past.fate(ids("7.1")) is Fate.ANSWERED
     assert (fast.tally.frames_to_haproxy[FrameType.ACK], fast.tally.open_notifies) == (1, -1)
     assert (fast.tally.ack_count, fast.tally.ack_seconds) == (1, 2.0)
@@ -105,7 +106,7 @@ def test_it_opens_no_more_than_may_be_open() -> None:
     run = [notify(f"{number}.1") for number in range(1, MOST + 2)]
     fast = Fast()
     assert fast.notifies(b"".join(run)) == sum(map(len, run[:MOST]))
-    assert len(fast.ledger.open) == MOST
+    assert len(fast.ledger) == MOST
     assert fast.notifies(run[-1]) == 0
 
 
@@ -129,10 +130,21 @@ def test_it_reads_nothing_behind_the_end(spare: int) -> None:
     assert Fast("1.1", "3.1").acks(buf, 1, 1 + len(one) + spare) == 1 + len(one)
 
 
-def test_a_run_is_walked_in_one_go_in_full_width() -> None:
-    many = [f"{number}.{2**64 - 1}" for number in (0, 239, 240, 2**32, 2**64 - 1)]
+LARGEST = "4328786159.33818863"  # the largest numbers of 5 and 4 bytes
+
+
+def test_a_run_is_walked_in_one_go_in_the_width_of_a_key() -> None:
+    many = [f"{number}.{frame_id}" for number in (0, 239, 240, 2**32, 4328786159) for frame_id in (1, 240, 33818863)]
+    assert LARGEST in many
     fast = Fast(*many)
     run = b"".join(map(ack, many))
     assert fast.acks(run) == len(run)
     assert fast.tally.ack_count == len(many)
-    assert not fast.ledger.open
+    assert not fast.ledger
+
+
+@pytest.mark.parametrize("at", ["4328786160.1", "1.33818864", f"{2**64 - 1}.{2**64 - 1}", "0.0"])
+def test_ids_too_large_for_a_key_are_left_to_the_readable_path(at: str) -> None:
+    assert Fast(at).acks(ack(at)) == 0
+    assert Fast().notifies(notify(at)) == 0
+    assert Fast(at).ledger.oldest() == ids(at)

@@ -1,0 +1,71 @@
+cimport cython
+
+from spoe_guard.wire cimport walk
+
+cdef int _KEY, _REMEMBERED, _FEWEST, _SPARE
+cdef unsigned long long _SALT, _MASK_64
+cdef double _NOT_OPEN
+
+@cython.locals(packed=cython.longlong)
+cpdef long long key_of(bytes ids) except -1
+
+
+@cython.final
+cdef class Past:
+    cdef long long[::1] _keys
+    cdef int _next
+    cdef object _lost
+    cdef double _lost_at
+    cdef dict _large
+
+    cpdef int settled(self, long long key) except -1
+    @cython.locals(at=int, found=cython.longlong)
+    cdef long long _find(self, long long key) except? 0
+
+
+@cython.final
+cdef class Ledger:
+    # What an ordinary frame touches, together.
+    cdef public Py_ssize_t count
+    cdef long long _one
+    cdef double _one_since
+    cdef bytes _one_copy
+    cdef public Py_ssize_t size, most
+    cdef public bint takes, answers, useful
+    cdef public double heard
+    cdef public long long passed
+    cdef public Past past
+    cdef public object carrier
+    cdef public Py_ssize_t most_kept, kept
+    # The table.
+    cdef Py_ssize_t _room, _head, _tail
+    cdef int _shift
+    cdef bint _mixed
+    cdef double _newest
+    cdef list _copies
+    cdef dict _large
+    cdef long long[::1] _keys
+    cdef double[::1] _times
+    cdef int[::1] _index
+
+    cpdef bint open(self, long long key, double since, bytes copy) except -1
+    @cython.locals(slot=Py_ssize_t, place=Py_ssize_t, since=double)
+    cpdef double settle(self, long long key) except? -100
+    @cython.locals(slot=Py_ssize_t)
+    cpdef double since_of(self, long long key) except? -100
+    cdef Py_ssize_t _slot(self, long long key) noexcept
+    @cython.locals(most=Py_ssize_t, slot=Py_ssize_t, place=Py_ssize_t)
+    cdef Py_ssize_t _find(self, long long key) except? -100
+    @cython.locals(place=Py_ssize_t)
+    cdef int _append(self, long long key, double since, bytes copy) except -1
+    @cython.locals(most=Py_ssize_t, slot=Py_ssize_t)
+    cdef int _enter(self, long long key, Py_ssize_t place) except -1
+    @cython.locals(most=Py_ssize_t, hole=Py_ssize_t, place=Py_ssize_t, home=Py_ssize_t)
+    cdef int _remove(self, Py_ssize_t slot) except -1
+    cdef int _spread(self) except -1
+    cdef int _let_go(self) except -1
+    @cython.locals(keys=cython.longlong[::1], times=cython.double[::1], copies=list, head=Py_ssize_t, tail=Py_ssize_t, before=Py_ssize_t, room=Py_ssize_t, bits=int, at=Py_ssize_t, place=Py_ssize_t)
+    cdef int _make_room(self, Py_ssize_t most) except -1
+    cdef bytes _take_copy(self, bytes copy)
+    cdef int _put_copy(self, Py_ssize_t place, bytes copy) except -1
+    cdef int _drop_copy(self, Py_ssize_t place) except -1

@@ -1,6 +1,7 @@
 """The flight recorder: which sessions are recorded, and which anomalies are written down."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -97,14 +98,14 @@ class Recorder(Witness):
         if recording is not None:
             recording.note(side, link, data, now, out, _HOW[reset])
 
-    def met(self, track: Track, transport: asyncio.Transport) -> None:
+    def met(self, track: Track, sock: socket.socket) -> None:
         """Note between whom a connection is."""
         recording = self._recordings.get(track.number)
         if recording is None:
             track.noted = NEVER
             return
         recording.met(track)
-        here, there = _socket(transport.get_extra_info("sockname")), _socket(transport.get_extra_info("peername"))
+        here, there = _socket(sock.getsockname), _socket(sock.getpeername)
         if track.side is Side.HAPROXY:
             recording.sockets[track.side, 0] = (there, here)
             return
@@ -164,6 +165,10 @@ class Recorder(Witness):
             self._journal.clear()
 
 
-def _socket(name: object) -> Socket:
+def _socket(ask: Callable[[], object]) -> Socket:
     """Return an end of a connection; a Unix socket's name is a path, or nothing."""
+    try:
+        name = ask()
+    except OSError:  # the connection is gone again
+        return Socket()
     return Socket(str(name[0]), int(name[1])) if isinstance(name, tuple) else Socket()

@@ -19,7 +19,6 @@ from spoe_guard.core.observing import open_session
 from spoe_guard.core.place import Place
 from spoe_guard.core.refusal import Refusals
 from spoe_guard.net.any_session import SessionFactory
-from spoe_guard.net.attach import attach
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, peer_name
@@ -70,7 +69,7 @@ class Guard:
         self._relays: dict[int, Relay] = {}
         self._on_route: Counter[str] = Counter()
         self._shared = {route.name: (Refusals(), Engines()) for route in routes}
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening = 0  # connections that begin in the loop's next turn
         self._takers: list[Taker] = []
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
         self._leaving: list[asyncio.Task[None]] = []
@@ -131,7 +130,7 @@ class Guard:
             listener.close()
         self._listeners.clear()
         if self._opening:
-            await asyncio.wait(self._opening)  # accepted already: a matter of one turn of the loop
+            await asyncio.sleep(0)  # their turn comes first
         if not self._draining:
             self._draining = True
             self._end_sessions()
@@ -169,7 +168,7 @@ class Guard:
             turn = relay.number % len(guards)  # they share the work, as they will the connections to come
             if not await hand_over(relay, [*guards[turn:], *guards[:turn]]):
                 relay.drain()
-        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             relay.broke(error)
 
     def _take_over(self, name: str, handed: Handed, sock: socket.socket) -> None:
@@ -201,7 +200,7 @@ class Guard:
             return
         try:
             relay = self._make_relay(route, number)
-        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received: this session, not the guard
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take: this session, not the guard
             self._observer.internal_error(route.name, number, error)
             self._turn_away(route, number, sock, EndReason.INTERNAL_ERROR)
             return
@@ -214,20 +213,21 @@ class Guard:
         self._relays[relay.number] = relay
         self._on_route[relay.route.name] += 1
         self._empty.clear()
-        task = asyncio.get_running_loop().create_task(self._attach(relay, sock))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        self._opening += 1
+        # Not at once: others wait to be accepted, and a guard that hands a session over waits for the answer.
+        asyncio.get_running_loop().call_soon(self._attach, relay, sock)
 
     def _turn_away(self, route: Route, number: int, sock: socket.socket, reason: EndReason) -> None:
         sock.close()
         self._observer.seen(route.name, number, [SessionEnded(EndedBy.GUARD, reason)])
         self._observer.session_closed(route.name, number)
 
-    async def _attach(self, relay: Relay, sock: socket.socket) -> None:
+    def _attach(self, relay: Relay, sock: socket.socket) -> None:
+        self._opening -= 1
         try:
-            await attach(relay.haproxy, sock)
-        except OSError:  # gone before the event loop had it
-            relay.abort(EndedBy.HAPROXY, EndReason.RESET)
+            relay.haproxy.begin(sock)
+        except Exception as error:  # noqa: BLE001  as in Leg.take
+            relay.broke(error)
 
     def hand_over(self, number: int, raw: bytes) -> None:
         """Give the session ``number`` an ACK that came on another one's link."""

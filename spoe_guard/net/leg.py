@@ -1,7 +1,7 @@
-"""One connection of a session: what its transport reports, and what may be done to it.
+"""One connection of a session: its socket, what waits to be sent on it, and what may be done to it.
 
-A plain class with the methods event loops call on a protocol; it does not inherit from asyncio.Protocol, which
-mypyc could not compile. Nothing here waits, logs or counts.
+Nothing here waits, logs or counts. The same code runs on both event loops, which only say when there is something to read
+or room to write.
 """
 
 import asyncio
@@ -9,20 +9,22 @@ import contextlib
 import math
 import socket
 import struct
-from time import monotonic
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.output import Close
+from spoe_guard.net import calls
 from spoe_guard.net.witness import Track
 
 if TYPE_CHECKING:
     from spoe_guard.net.relay import Relay
 
-# A leg is full when this many bytes wait to be sent on it, and takes more again at the low mark. Past the mark come at
-# most what one read of either side makes a session write: a read (256 KiB on both loops) and what was held (held_bytes).
+# A leg is full when more than this many bytes wait to be sent on it, and takes more again at the low mark. Past the mark come
+# at most what one read of either side makes a session write: a read (calls.READ_BYTES) and what was held (held_bytes).
 HIGH_WATER: Final = 65536
 LOW_WATER: Final = 16384
+_SENT_AT_ONCE: Final = 65536  # of what waits, so that others have their turn
 
 # Why reading from a peer stands still; bits, because the reasons come and go on their own.
 OTHER_IS_FULL: Final = 1  # what it writes has nowhere to go
@@ -30,154 +32,248 @@ DIALLING: Final = 2  # the session's first agent link is not there yet
 SELF_IS_FULL: Final = 4  # it does not read what its own frames make the guard answer
 HANDED_OVER: Final = 8  # the next guard is to read what comes
 
-_now: Final = monotonic  # compiled, a module's own name is found sooner than another one's
-
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
 
-class Leg(Track):
-    """The connection of one ``side``. ``close_by``: when it is given up, in monotonic seconds; only after ``close``.
+class Leg:
+    """The connection of one ``side``. Of its end the relay hears once, from the loop: never inside a call of the relay's own.
 
-    ``link``: which agent link it is, by its number in the session; HAProxy's leg has 0 there.
+    ``link``: which agent link it is, by its number in the session; HAProxy's leg has 0 there. ``connected``: between ``begin``
+    and the end. ``close_by``: when it is given up, in monotonic seconds; only after ``close``. ``track``: what the witness
+    knows of it, where there is one.
     """
 
-    __slots__ = (
-        "__weakref__", "_held", "_queues", "close_by", "closing", "eof", "full", "relay", "sock", "transport",
-    )  # fmt: skip
-
     def __init__(self, relay: "Relay", side: Side, link: int = 0) -> None:
-        super().__init__(relay.number, side, link)
         self.relay = relay
-        self.transport: asyncio.Transport | None = None  # None before connection_made and after connection_lost
-        self.sock: socket.socket | None = None  # the transport's own, to send at once what need not be queued
+        self.side = side
+        self.is_agents = side is Side.AGENT
+        self.link = link
+        self.track: Track | None = None
+        self.sock: socket.socket | None = None  # while connected
+        self.connected = False
         self.closing = False
         self.close_by = math.inf
         self.eof = False  # the peer will send nothing more
         self.full = False  # what is written to it does not get away fast enough
+        self._loop = asyncio.get_running_loop()
+        self._fd = -1
+        self._takes = False  # what is written to it is sent
+        self._fin_waits = False  # a FIN is to be sent behind what is queued
+        self._queue = bytearray()  # the loop says when there is room as long as something is in here
         self._held = 0
-        self._queues = False  # the transport was given something that may not be sent yet
+        self._was_reset = False
+        self._kept: weakref.ref[object] | None = None  # the loop's own reference to what it calls, while it watches for bytes
 
-    # What the event loop calls
+    def begin(self, sock: socket.socket) -> None:
+        """The connection is there: read from it, and tell the relay. One that was given up meanwhile is reset.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Tell the relay, unless it has given this connection up meanwhile."""
+        Raises:
+            OSError: the loop cannot watch one more; ``sock`` is closed.
+        """
         if self.closing:
-            reset(transport)
+            _reset(sock)
+            sock.close()
             return
-        self.transport = transport
-        transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        self.relay.made(self)
-
-    def data_received(self, data: bytes) -> None:
-        """The one way through: bytes in, ``Output`` out."""
-        relay = self.relay
-        if self._held and self.transport is not None:
-            self.transport.pause_reading()  # uvloop forgets a pause asked for in connection_made
+        if sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # it broke in the meantime, which the first read tells
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._fd = sock.fileno()
         try:
-            relay.take(self, data, _now())
-        except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
-            relay.broke(error)
-
-    def eof_received(self) -> bool:
-        """Tell the session of the FIN. True: the transport stays, it is the session that says when to close."""
-        self.eof = True
-        self.relay.said_fin(self)
-        return True
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        """Tell the relay, and through it the session if it did not ask for this."""
-        self.sock = None
-        if self.transport is not None:
-            self.transport = None
-            self.relay.lost(self, reset=error is not None)
-
-    def pause_writing(self) -> None:
-        """Take nothing more from the other side: the peer does not read fast enough."""
-        self.full = True
-        self.relay.filled(self)
-
-    def resume_writing(self) -> None:
-        """Go on reading, here and on the other side."""
-        self.full = False
-        self.let_go(SELF_IS_FULL)
-        self.relay.emptied(self)
+            if not self._held:
+                self._watch()
+        except Exception:
+            self._kept = None
+            self._fd = -1
+            sock.close()
+            raise
+        self.sock = sock
+        self.connected = self._takes = True
+        self.relay.made(self)
 
     @property
     def unsent(self) -> int:
         """Bytes that were written and did not get away yet."""
-        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return len(self._queue)
 
     @property
     def descriptor(self) -> int:
         """Of the connection, -1 where it is gone."""
-        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
-        return sock.fileno() if sock is not None else -1
+        return self._fd
+
+    # What the event loop calls
+
+    def _readable(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            data = calls.receive(self._fd)
+        except OSError:
+            self._end(reset=True)
+            return
+        if data:
+            self.take(data)
+        elif data is not None:
+            self.eof = True
+            self._ignore()  # what was read to its end can be read again and again
+            self.relay.said_fin(self)
+
+    def _writable(self) -> None:
+        if self._fd < 0 or not self._queue:
+            return
+        with memoryview(self._queue) as waiting:
+            piece = bytes(waiting[:_SENT_AT_ONCE])
+        try:
+            sent = calls.send(self._fd, piece)
+        except OSError:
+            self._end(reset=True)
+            return
+        del self._queue[:sent]
+        if not self._queue:
+            self._sent()
+        if self.full and len(self._queue) <= LOW_WATER:
+            self.full = False
+            self.let_go(SELF_IS_FULL)
+            self.relay.emptied(self)
+
+    def _lost(self) -> None:
+        self.relay.lost(self, reset=self._was_reset)
 
     # What the relay calls
 
+    def take(self, data: bytes) -> None:
+        """The one way through: bytes in, ``Output`` out."""
+        try:
+            self.relay.take(self, data, calls.now())
+        except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
+            self.relay.broke(error)
+
     def write(self, data: bytes) -> None:
-        """Send ``data``; on a leg that is gone it is dropped."""
+        """Send ``data``; on a leg that is gone, or behind its end or half-close, it is dropped."""
         if self.full:  # the other side stands still already, so this comes of the leg's own bytes
             self.hold(SELF_IS_FULL)
-        if self.transport is None:
+        if not self._takes:
             return
-        if self.sock is not None and not self.closing and not (self._queues and self.unsent):
-            # The transport would do the same: what it asks itself on the way costs more than the rest of a write here.
+        sent = 0
+        if not self._queue:
             try:
-                sent = self.sock.send(data)
-            except OSError:  # the peer does not read, or the connection broke: the transport sees the same
-                sent = 0
-            if sent == len(data):
-                self._queues = False
+                sent = calls.send(self._fd, data)
+            except OSError:
+                self._end(reset=True)
                 return
-            data = data[sent:]
-        self._queues = True
-        self.transport.write(data)
+            if sent == len(data):
+                return
+            self._loop.add_writer(self._fd, self._writable)
+        self._queue += memoryview(data)[sent:]
+        if len(self._queue) > HIGH_WATER and not self.full:
+            self.full = True
+            self.relay.filled(self)
 
     def hold(self, why: int) -> None:
-        """Stop reading from the peer until every reason is gone. Bytes may come all the same."""
-        if not self._held and not self.eof and self.transport is not None:
-            self.transport.pause_reading()
+        """Stop reading from the peer, at once, until every reason is gone."""
         self._held |= why
+        self._ignore()
 
     def let_go(self, why: int) -> None:
         """Drop one reason for not reading."""
         if self._held:
             self._held &= ~why
-            if not self._held and not self.eof and not self.closing and self.transport is not None:
-                self.transport.resume_reading()
+            if self.connected and not self._held and not self.eof and not self.closing:
+                self._watch()
 
     def close(self, how: Close, close_s: float) -> None:
         """End the connection. A flush that takes longer than ``close_s`` is given up by the relay's timer."""
         if how is Close.ABORT:
             self.abort()
         elif how is Close.HALF:
-            if self.transport is not None and not self.closing:
-                self.transport.write_eof()
+            if self._takes:
+                self._takes = False
+                self._fin_waits = True
+                if not self._queue:
+                    self._shut_down()
         elif not self.closing:
             self.closing = True
-            if self.transport is not None:
-                self.close_by = monotonic() + close_s
-                self.transport.close()
+            self._takes = False
+            self._ignore()
+            if self._queue:
+                self.close_by = calls.now() + close_s
+            else:
+                self._end(reset=False)
 
     def leave(self) -> None:
         """Have no part in the connection any more, which goes on: somebody else has it too."""
         self.closing = True
-        if self.transport is not None:
-            self.transport.abort()  # closes the descriptor, and no more than that
+        self.close_by = math.inf
+        self._end(reset=False)
 
     def abort(self) -> None:
         """Reset the connection, queued bytes and all; one that is still being made ends as soon as it is there."""
         self.closing = True
         self.close_by = math.inf
-        if self.transport is not None:
-            reset(self.transport)
+        if self.sock is not None:
+            _reset(self.sock)
+            self._end(reset=False)
+
+    # Inside
+
+    def _watch(self) -> None:
+        """Have the loop say when there is something to read."""
+        callback = self._readable
+        self._kept = weakref.ref(callback, self._dropped)
+        self._loop.add_reader(self._fd, callback)
+
+    def _ignore(self) -> None:
+        """Have it say nothing of that any more."""
+        if self._kept is not None:
+            self._kept = None
+            self._loop.remove_reader(self._fd)
+
+    def _dropped(self, _kept: "weakref.ref[object]") -> None:
+        """The loop forgot what it was to call.
+
+        uvloop does so, and says nothing, with a descriptor of which epoll reports an error: it calls once more, and never again
+        (UVPoll._fatal_error in 0.23). A reset that came behind bytes would not be met: the one call reads the bytes.
+        """
+        if not self._loop.is_closed():
+            self._loop.call_soon(self._watch_again)
+
+    def _watch_again(self) -> None:
+        if self._kept is not None and self._kept() is None:
+            self._ignore()  # of the loop's books
+            self._watch()
+
+    def _sent(self) -> None:
+        """Nothing waits any more."""
+        self._loop.remove_writer(self._fd)
+        if self.closing:
+            self._end(reset=False)
+        elif self._fin_waits:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it broke in the meantime
+            self._end(reset=True)
+
+    def _end(self, *, reset: bool) -> None:
+        """Close the descriptor, which the loop must have forgotten before. The relay hears of it in the loop's next turn."""
+        if self.sock is None:
+            return
+        self._ignore()
+        if self._queue:
+            self._loop.remove_writer(self._fd)
+            self._queue = bytearray()
+        self.connected = self._takes = False
+        self._fd = -1
+        self.sock.close()
+        self.sock = None
+        self._was_reset = reset
+        self._loop.call_soon(self._lost)
 
 
-def reset(transport: asyncio.Transport) -> None:
-    """End a connection so that its peer sees a reset; a Unix socket knows none and just closes."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
+def _reset(sock: socket.socket) -> None:
+    """Have the peer see a reset when ``sock`` is closed; a Unix socket knows none and just closes."""
+    if sock.family != socket.AF_UNIX:
         with contextlib.suppress(OSError):  # it broke in the meantime
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()

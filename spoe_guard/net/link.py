@@ -4,8 +4,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import DialFailure
-from spoe_guard.net.attach import attach
 from spoe_guard.net.dial import DialError, dial
 from spoe_guard.net.leg import Leg
 
@@ -31,10 +29,6 @@ class Link:
         """Whether the relay has yet to hear ``made`` or ``unreachable``."""
         return self._task is not None
 
-    def is_made(self) -> None:
-        """The dial is over. From here on its task must not be cancelled: that would close the transport behind the leg."""
-        self._task = None
-
     def give_up(self) -> None:
         """Stop dialling; the relay hears nothing more of it."""
         self.leg.abort()
@@ -45,13 +39,12 @@ class Link:
     async def _reach(self) -> None:
         try:
             route = self._relay.route
-            await attach(self.leg, await dial(route.agent, route.config.connect_s))
+            sock = await dial(route.agent, route.config.connect_s)
+            self._task = None
+            self.leg.begin(sock)
         except DialError as error:
             self._task = None
             self._relay.unreachable(self, error.reason, error.detail)
-        except OSError as error:  # connected, and gone before the event loop had it
-            self._task = None
-            self._relay.unreachable(self, DialFailure.OTHER, error.strerror or type(error).__name__)
-        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             self._task = None
             self._relay.broke(error)

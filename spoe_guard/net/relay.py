@@ -13,14 +13,13 @@ from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observer import Observer
 from spoe_guard.core.output import Close, LinkOutput, Output
 from spoe_guard.core.place import Place
-from spoe_guard.core.receiver import Receiver
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
 from spoe_guard.net.route import Route
 from spoe_guard.net.splice import Splice
-from spoe_guard.net.witness import Witness
+from spoe_guard.net.witness import Track, Witness
 
 P = ParamSpec("P")
 
@@ -65,19 +64,12 @@ class Relay:
 
     def take(self, leg: Leg, data: bytes, now: float) -> None:
         """Give the session what came on ``leg``, and act on the answer. The only step that is taken often."""
-        session: object = self.session
-        # Twice the same: compiled, what is known to be a Receiver, and nothing else, is called without a detour.
-        if isinstance(session, Receiver):
-            out = session.receive(leg.side, data, now, leg.link)
-            deadline = session.deadline
-        else:
-            out = self.session.receive(leg.side, data, now, leg.link)
-            deadline = self.session.deadline
-        if deadline < self._armed:
+        out = self.session.receive(leg.side, data, now, leg.link)
+        if self.session.deadline < self._armed:
             self._arm()
         self._carry_out(out)
-        if self._witness is not None:
-            self._witness.read(leg, data, now, out)
+        if self._witness is not None and leg.track is not None:
+            self._witness.read(leg.track, data, now, out)
 
     def act(self, out: Output) -> None:
         """Do what one step of the session asks: set the timer, write, dial, close, report."""
@@ -109,7 +101,7 @@ class Relay:
             out = ask(*args, **named)
             self.act(out)
             self._noted(_AGENT, 0, b"", out)
-        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             self.broke(error)
 
     def _end_of(self, leg: Leg, *, reset: bool) -> None:
@@ -118,7 +110,7 @@ class Relay:
             out = self.session.closed(leg.side, monotonic(), reset=reset, link=leg.link)
             self.act(out)
             self._noted(leg.side, leg.link, b"", out, reset=reset)
-        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.data_received
+        except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             self.broke(error)
 
     def _noted(self, side: Side, link: int, data: bytes, out: Output, *, reset: bool | None = None) -> None:
@@ -201,8 +193,9 @@ class Relay:
         self._legs.add(leg)
         if leg is self.haproxy and self._home is not None:
             self._witness = self._home.witness(self.route.name, self.number)
-        if self._witness is not None and leg.transport is not None:
-            self._witness.met(leg, leg.transport)
+        if self._witness is not None and leg.sock is not None:
+            leg.track = Track(self.number, leg.side, leg.link)
+            self._witness.met(leg.track, leg.sock)
         if leg is self.haproxy:
             if self._handed is None:
                 self.step(self.session.start, monotonic())
@@ -210,10 +203,9 @@ class Relay:
             first, handed = self._handed
             self.act(first)
             self._noted(leg.side, 0, handed.hello, first)
-            leg.data_received(handed.rest)
+            leg.take(handed.rest)
             return
         self._linked = True
-        self._links[leg.link].is_made()
         self._observer.link_opened(self.route.name)
         self.haproxy.let_go(DIALLING)
         if self.haproxy.full:
@@ -235,8 +227,8 @@ class Relay:
         self.emptied(leg)
         if told:
             self._end_of(leg, reset=reset)
-        if self._witness is not None:
-            self._witness.lost(leg)
+        if self._witness is not None and leg.track is not None:
+            self._witness.lost(leg.track)
         self._forget(leg)
         self._check_gone()
 

@@ -1,6 +1,6 @@
 """Who may be told of all that a session's connections carry: the flight recorder, as the data path sees it."""
 
-import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from spoe_guard.core.anomalies import Side
@@ -50,7 +50,7 @@ class Witness:
         """Another step of that session; ``reset`` None: ``side``'s connection did not end with it."""
         raise NotImplementedError
 
-    def met(self, track: Track, transport: asyncio.Transport) -> None:
+    def met(self, track: Track, sock: socket.socket) -> None:
         """The connection is there."""
         raise NotImplementedError
 

@@ -30,14 +30,17 @@ def notify_of(number):
     return notify(number, b"//")
 
 
-class Transport:
-    """Of a connection between the two ports."""
+class Ends:
+    """What the recorder asks the socket of a connection between the two ports."""
 
     def __init__(self, here, there):
-        self._names = {"sockname": ("127.0.0.1", here), "peername": ("127.0.0.1", there)}
+        self._here, self._there = ("127.0.0.1", here), ("127.0.0.1", there)
 
-    def get_extra_info(self, name):
-        return self._names[name]
+    def getsockname(self):
+        return self._here
+
+    def getpeername(self):
+        return self._there
 
 
 class Timer:
@@ -68,7 +71,7 @@ class Told:
 
     def met(self, side, link=0, here=1, there=2):
         track = self.tracks[side, link] = Track(self.number, side, link)
-        self._recorder.met(track, Transport(here, there))
+        self._recorder.met(track, Ends(here, there))
         return track
 
     def receive(self, side, data, now, link=0):

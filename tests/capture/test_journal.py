@@ -67,8 +67,12 @@ class Wire:
 
 
 class _Nowhere:
-    def get_extra_info(self, _):
-        return None
+    """The socket of a connection that is gone again."""
+
+    def getsockname(self):
+        raise OSError
+
+    getpeername = getsockname
 
 
 def fill(wire, track, count=LEAST_BYTES // EACH + 100):

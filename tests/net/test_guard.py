@@ -230,7 +230,7 @@ async def test_a_connection_accepted_in_the_last_moment_is_drained_too():
     async with Stage(Stays, drained=False, config=SessionConfig(close_s=0.1, disconnect_hold_s=0.0)) as stage:
         haproxy = Peer(socket.create_connection((stage.address.host, stage.address.port)))
         haproxy.sock.setblocking(False)
-        stage.guard._listeners[0]._accept()  # and the event loop has not even attached it
+        stage.guard._listeners[0]._accept()  # and it has not even begun
         await stage.guard.drain()
         assert "drain" in stage.session.calls
         assert await haproxy.was_reset()

@@ -235,7 +235,7 @@ async def test_a_haproxy_that_does_not_read_stops_every_link_new_ones_too():
         await until(lambda: ("up", 3) in stage.session.calls and stage.relay.haproxy.full)
         for agent in agents:
             await until(lambda peer=agent: peer.send_now(BLOCK) == 0, "a guard that does not read")
-        assert stage.relay.haproxy.transport.get_write_buffer_size() <= len(WORD) + len(agents) * 4 * HIGH_WATER + len(agents)
+        assert stage.relay.haproxy.unsent <= len(WORD) + len(agents) * 4 * HIGH_WATER + len(agents)
         reading = asyncio.get_running_loop().create_task(haproxy.read(len(WORD)))
         assert await reading == WORD
         stage.guard.abort_all()

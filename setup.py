@@ -54,12 +54,11 @@ def can_compile(scratch: Path) -> bool:
 def sources() -> tuple[list[str], list[str]]:
     """Return the modules to compile: the hot lane's, and those of the readable path."""
     table = tomllib.loads((HERE / "pyproject.toml").read_text())["tool"]["spoe-guard"]["compile"]
-    lane, readable, left = ({path for pattern in table[key] for path in HERE.glob(pattern)} for key in ("lane", "readable", "but"))
-    return _names(lane), _names(readable - left - lane)
-
-
-def _names(paths: set[Path]) -> list[str]:
-    return sorted(str(path.relative_to(HERE)) for path in paths)
+    lane, readable, left = (
+        {str(path.relative_to(HERE)) for pattern in table[key] for path in HERE.glob(pattern)}
+        for key in ("lane", "readable", "but")
+    )
+    return sorted(lane), sorted(readable - left - lane)
 
 
 def extensions(scratch: Path) -> list[Extension]:

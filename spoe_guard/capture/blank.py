@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from spoe_guard.capture.cut import Cut, Cutter, first_frame
-from spoe_guard.wire import actions, frame, typed_data, varint
+from spoe_guard.wire import frame, typed_data, varint, walk
 
 _X: Final = b"x"
 # What HELLO and DISCONNECT say is the protocol's own, but for words that an agent or an operator chose.
@@ -51,7 +51,7 @@ def _cut(cut: Cut) -> bytes:
 def _headed(raw: bytes) -> bytes:
     """Keep the header of what is not a whole frame."""
     head = min(len(raw), frame.IDS_AT)
-    after = frame.ids_end(raw, head, len(raw)) if len(raw) > head else -1
+    after = walk.ids_end(raw, head, len(raw)) if len(raw) > head else -1
     head = after if after > 0 else head
     return raw[:head] + _X * (len(raw) - head)
 
@@ -75,14 +75,14 @@ Values = Iterator[tuple[int, int]]  # where each value begins and ends; (at, at)
 
 def _messages(raw: bytes, pos: int, end: int) -> Values:
     while pos < end:
-        pos = typed_data.skip_string(raw, pos, end)
+        pos = walk.string_end(raw, pos, end)
         if not 0 <= pos < end:
             return
         count, pos = raw[pos], pos + 1
         yield pos, pos
         for _ in range(count):
-            start = typed_data.skip_string(raw, pos, end)
-            pos = typed_data.skip_value(raw, start, end) if start >= 0 else start
+            start = walk.string_end(raw, pos, end)
+            pos = walk.value_end(raw, start, end) if start >= 0 else start
             if pos < 0:
                 return
             yield start, pos
@@ -90,10 +90,10 @@ def _messages(raw: bytes, pos: int, end: int) -> Values:
 
 def _actions(raw: bytes, pos: int, end: int) -> Values:
     while pos < end:
-        after = actions.skip_action(raw, pos, end)
+        after = walk.action_end(raw, pos, end)
         if after < 0:
             return
-        value = typed_data.skip_string(raw, pos + 3, end)
+        value = walk.string_end(raw, pos + 3, end)
         yield value, after
         pos = after
 
@@ -101,7 +101,7 @@ def _actions(raw: bytes, pos: int, end: int) -> Values:
 def _pairs(raw: bytes, pos: int, end: int) -> Values:
     while pos < end:
         name, start = typed_data.decode_string(raw, pos, end)
-        pos = typed_data.skip_value(raw, start, end) if start >= 0 else start
+        pos = walk.value_end(raw, start, end) if start >= 0 else start
         if pos < 0:
             return
         yield (start if name in _CHOSEN else pos), pos

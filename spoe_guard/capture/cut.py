@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 # Beyond this a length is taken for bytes that are none. HAProxy's tune.bufsize, which bounds a frame, is 16384 by default.
 MAX_LENGTH: Final = 1 << 20
@@ -40,7 +40,7 @@ class Cutter:
         start = self.offset - len(self._tail)
         self.offset += len(data)
         while not self._broken and len(buf) - at >= frame.LENGTH_BYTES:
-            length = frame.length_at(buf, at)
+            length = walk.length_at(buf, at)
             if length > MAX_LENGTH:
                 self._broken = True
                 break
@@ -79,7 +79,7 @@ def _may_begin(data: bytes, at: int) -> bool:
     while at < len(data):
         if len(data) - at < frame.IDS_AT:
             return seen > 0
-        length = frame.length_at(data, at)
+        length = walk.length_at(data, at)
         known = data[at + 4] in frame.TYPE_NAMES and data[at + 5 : at + 8] == bytes(3)  # of the flags only two bits mean anything
         if not known or not frame.MIN_LENGTH <= length <= MAX_LENGTH:
             return False

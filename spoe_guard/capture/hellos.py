@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from spoe_guard.capture.entry import ENTRY_BYTES, Budget, Entry
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 from spoe_guard.wire.frame import FrameType
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Hello:
         self.entries.append(entry)
         self.data = data
         if has_type:
-            self.open = len(data) < frame.LENGTH_BYTES + frame.length_at(data, 0)
+            self.open = len(data) < frame.LENGTH_BYTES + walk.length_at(data, 0)
         return entry.size() + ENTRY_BYTES
 
 

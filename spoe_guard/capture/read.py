@@ -11,7 +11,7 @@ from spoe_guard.capture import pcapng_in
 from spoe_guard.capture.cut import Cutter
 from spoe_guard.capture.model import Capture, CaptureError, Chunk, End
 from spoe_guard.core.anomalies import Side
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 
 MAX_FILE_BYTES: Final = 256 * 1024 * 1024
 STDIN: Final = "-"
@@ -121,4 +121,4 @@ def _without_hello(start: int, end: int, hello: int) -> list[tuple[int, int]]:
 
 def _first(data: bytes) -> int:
     """Return where the first frame ends."""
-    return min(frame.LENGTH_BYTES + frame.length_at(data, 0), len(data)) if len(data) >= frame.LENGTH_BYTES else len(data)
+    return min(frame.LENGTH_BYTES + walk.length_at(data, 0), len(data)) if len(data) >= frame.LENGTH_BYTES else len(data)

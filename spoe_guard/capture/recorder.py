@@ -9,7 +9,7 @@ from typing import Final
 from spoe_guard.capture.entry import Budget
 from spoe_guard.capture.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.model import End, Socket
-from spoe_guard.capture.recording import NEVER, Recording, goes_by, is_ordinary
+from spoe_guard.capture.recording import NEVER, Recording, is_ordinary
 from spoe_guard.capture.ring import MOST_LINKS, least_held
 from spoe_guard.capture.take import Take
 from spoe_guard.core.anomalies import SEVERITIES, Side, severity
@@ -79,16 +79,19 @@ class Recorder(Witness):
 
     def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
         """Keep a read."""
-        ordinary = is_ordinary(track, data, out)
-        fits = ordinary and track.noted >= 0 and len(data) <= LONGEST_BYTES
-        if fits and self._journal.add(track, now, goes_by(track, out), data):
+        recording = track.book
+        if is_ordinary(track, data, out):
+            self.passed(track, data, now, track.link if track.is_agents else out.link)
+        elif isinstance(recording, Recording):
+            recording.note(track.side, track.link, data, now, out)
+
+    def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
+        """Keep a read that went on as it came."""
+        if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, link, data):
             return
         recording = track.book
         if isinstance(recording, Recording):
-            if ordinary:
-                recording.add(track, data, now, out)
-            else:
-                recording.note(track.side, track.link, data, now, out)
+            recording.add(track, data, now, link)
 
     def note(  # noqa: PLR0913  as a Witness has them
         self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None

@@ -70,16 +70,22 @@ class Recording:
         self._tracks.remove(track)
         track.noted, track.book = NEVER, None
 
-    def add(self, track: Track, data: bytes, now: float, out: Output) -> None:
-        """Keep a read that went on as it came and is not for the journal."""
+    def add(self, track: Track, data: bytes, now: float, link: int) -> None:
+        """Keep a read that went on as it came and is not for the journal; ``link``: see ``Witness.passed``."""
         size: i64 = len(data)
         if track.noted > 0 or track.is_agents:  # HAProxy has no other connection
             self.settle(track.side)
         track.noted = min(track.noted + 1, 0) if size <= LONGEST_BYTES else min(track.noted, ASIDE)
         if size > self._small:
+            out = Output()
+            out.link = link
+            if track.is_agents:
+                out.to_haproxy = data
+            else:
+                out.to_agent = data
             self._put(track.side, track.link, data, now, out, None)
             return
-        self._keep(self._ring(track.side), track.link, now, goes_by(track, out), data)
+        self._keep(self._ring(track.side), track.link, now, link, data)
 
     def note(self, side: Side, link: int, data: bytes, now: float, out: Output, end: End | None = None) -> None:
         """Keep a step that is more than that; where one side's connection ended with it, ``end`` says how."""
@@ -224,16 +230,8 @@ class Recording:
 
 
 def is_ordinary(track: Track, data: bytes, out: Output) -> bool:
-    """Return whether nothing came of a read but that it was passed.
-
-    Behind a write little is in the caches: to look at what is at hand costs less than to compare with NOTHING, or with a Side.
-    """
-    return not (isinstance(out.events, list) or isinstance(out.more, list)) and _passed(data, out, is_agents=track.is_agents)
-
-
-def goes_by(track: Track, out: Output) -> "i64":
-    """Return the link that a read which went on as it came is said of: of HAProxy, to which it went."""
-    return track.link if track.is_agents else out.link
+    """Return whether nothing came of a read but that it was passed."""
+    return not (out.events or out.more) and _passed(data, out, is_agents=track.is_agents)
 
 
 def _passed(data: bytes, out: Output, *, is_agents: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from spoe_guard.wire import actions, frame, kv, messages, typed_data
+from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 
 _SCOPES: Final = ("proc", "sess", "txn", "req", "res")
 _TEXT_SHOWN: Final = 60  # characters of one value
@@ -77,7 +77,7 @@ def _ack(raw: bytes, at: int, end: int) -> str:
 
 def _action(action: actions.Action) -> str:
     variable = f"{_SCOPES[action.scope]}.{bare(action.name)}"
-    if action.type == actions.UNSET_VAR:
+    if action.type == walk.UNSET_VAR:
         return f"unset-var {variable}"
     return f"set-var {variable}={value_text(_kind_of(action), action.value)}"
 

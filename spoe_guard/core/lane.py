@@ -101,17 +101,12 @@ class Lane:
         """Pass ordinary NOTIFYs of a read of HAProxy's from ``pos`` on; return where they end: for ``ledger``'s agent."""
         if not self.plain or now >= self.deadline or now + self.soonest_s < self.deadline:
             return pos
-        ledger = self.ledger
-        most = ledger.most
-        if self.several:
-            ledger = self._choose(data, pos)
-            if ledger is None:
-                return pos
-            most = ledger.count + 1  # the next one may have to go to another
-        elif not ledger.takes:
+        ledger = self._choose(data, pos) if self.several else self.ledger
+        if ledger is None or not ledger.takes:
             return pos
-        elif self.most < most:
-            most = self.most
+        most = min(ledger.most, self.most)
+        if self.several:
+            most = ledger.count + 1  # the next one may have to go to another
         stop = walk_notifies(ledger, self.tally, data, pos, len(data), most, now)
         if stop > pos:
             self.ledger = ledger

@@ -11,7 +11,7 @@ import enum
 import math
 from array import array
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from spoe_guard.wire import varint, walk
 
@@ -29,6 +29,7 @@ _KEY = KEY  # numbers in C, see the .pxd
 _NOT_OPEN = NOT_OPEN
 _REMEMBERED = REMEMBERED
 
+_NONE: Any = None  # in place of an array
 _FEWEST = 16  # NOTIFYs that a table has room for
 _SPARE = 1024  # and at most that it is kept for when it is empty
 # Which slot a key begins to look at: its product with a number that nobody outside knows, or whoever sends NOTIFYs could choose
@@ -63,7 +64,7 @@ class Past:
     def __init__(self) -> None:
         self._lost = 0
         self._lost_at = -math.inf
-        self._keys = None  # a ring of keys: those given up with a minus
+        self._keys: array[int] | None = None  # a ring of keys: those given up with a minus
         self._next = 0  # where the next one goes
         self._large: dict[bytes, Fate] = {}  # ids that have no key
 
@@ -143,7 +144,7 @@ class Ledger:
         self.takes = False
         self.answers = False
         self.passed = 0
-        self.carrier: object = None
+        self.carrier: Any = None
         self.count = 0  # of those that have a key
         # As a rule only one is open: it stands here, and the table is not touched.
         self._one = 0
@@ -151,9 +152,10 @@ class Ledger:
         self._one_copy: bytes | None = None
         # The others by place, oldest first, in a ring from _head to _tail: key (0: settled), time, copy. _index says at which
         # place a key is (plus 1; 0: nothing), with linear probing.
-        self._keys = None
-        self._times = None
-        self._index = None
+        # None of it is there until two are open.
+        self._keys: array[int] = _NONE
+        self._times: array[float] = _NONE
+        self._index: array[int] = _NONE
         self._copies: list[bytes | None] | None = None
         self._room = 0
         self._head = 0
@@ -275,8 +277,9 @@ class Ledger:
             return self._large[ids][1]
         if self._one == key:
             return self._one_copy
-        slot = -1 if self._copies is None else self._find(key)
-        return None if slot < 0 else self._copies[self._index[slot] - 1]
+        copies = self._copies
+        slot = -1 if copies is None else self._find(key)
+        return None if copies is None or slot < 0 else copies[self._index[slot] - 1]
 
     def clear(self) -> None:
         """Have none open any more."""
@@ -370,7 +373,8 @@ class Ledger:
         """Have no table: nothing is open."""
         self._room = 0
         self._head = self._tail = 0
-        self._keys = self._times = self._index = self._copies = None
+        self._keys = self._times = self._index = _NONE
+        self._copies = None
 
     def _make_room(self, most: int) -> None:
         """Have a table for at least ``most`` NOTIFYs, and what is open in it."""
@@ -400,12 +404,14 @@ class Ledger:
         return copy
 
     def _put_copy(self, place: int, copy: bytes | None) -> None:
-        if self._copies is None:
-            self._copies = [None] * self._room
-        self._copies[place] = copy
+        copies = self._copies
+        if copies is None:
+            copies = self._copies = [None] * self._room
+        copies[place] = copy
 
     def _drop_copy(self, place: int) -> None:
-        copy = self._copies[place]
-        if copy is not None:
+        copies = self._copies
+        copy = copies[place] if copies is not None else None
+        if copies is not None and copy is not None:
             self.kept -= len(copy)
-            self._copies[place] = None
+            copies[place] = None

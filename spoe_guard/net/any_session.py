@@ -7,6 +7,8 @@ from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure
 from spoe_guard.core.handed import Handed
+from spoe_guard.core.lane import Lane
+from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import Output
 from spoe_guard.core.place import Place
 from spoe_guard.core.tally import Tally
@@ -19,6 +21,13 @@ class AnySession(Protocol):
     """
 
     deadline: float
+
+    @property
+    def lane(self) -> Lane | None:
+        """What may pass without a step; None where nothing may."""
+
+    def ledger(self, link: int) -> Ledger | None:
+        """Return what the lane knows of the agent link of that number, which is up; None where it is gone."""
 
     def start(self, now: float) -> Output:
         """HAProxy is connected."""

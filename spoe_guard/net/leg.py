@@ -1,7 +1,8 @@
 """One connection of a session: its socket, what waits to be sent on it, and what may be done to it.
 
 Nothing here waits, logs or counts. The same code runs on both event loops, which only say when there is something to read
-or room to write.
+or room to write. What is read goes over the session's hot lane as far as it is ordinary, from this leg to the peer's and past
+everything else; the rest goes to the session. Compiled by Cython, see the .pxd.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from spoe_guard.core.anomalies import Side
+from spoe_guard.core.lane import Lane
+from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import Close
 from spoe_guard.net import calls
 from spoe_guard.net.witness import Track
@@ -49,6 +52,9 @@ class Leg:
         self.is_agents = side is Side.AGENT
         self.link = link
         self.track: Track | None = None
+        self.lane: Lane | None = None
+        self.ledger: Ledger | None = None  # the lane's, of an agent's link
+        self.haproxy: Leg | None = None  # where an agent's ACKs go
         self.sock: socket.socket | None = None  # while connected
         self.connected = False
         self.closing = False
@@ -136,14 +142,29 @@ class Leg:
             self.relay.emptied(self)
 
     def _lost(self) -> None:
+        self.use(None)
         self.relay.lost(self, reset=self._was_reset)
 
     # What the relay calls
 
+    def use(self, lane: Lane | None, ledger: Ledger | None = None, haproxy: "Leg | None" = None) -> None:
+        """Let what is ordinary pass on ``lane``: HAProxy's, or that of the agent link of ``ledger`` to the leg ``haproxy``."""
+        self.lane, self.ledger, self.haproxy = lane, ledger, haproxy
+        if ledger is not None:
+            ledger.carrier = self
+
     def take(self, data: bytes) -> None:
-        """The one way through: bytes in, ``Output`` out."""
+        """The one way through: over the lane as far as ``data`` is ordinary, the rest to the session."""
+        now = calls.now()
         try:
-            self.relay.take(self, data, calls.now())
+            lane = self.lane
+            if lane is not None and lane.plain:
+                done = self._pass(lane, data, now)
+                if done == len(data):
+                    return
+                if done > 0:
+                    data = data[done:]
+            self.relay.take(self, data, now)
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
             self.relay.broke(error)
 
@@ -214,6 +235,31 @@ class Leg:
             self._end(reset=False)
 
     # Inside
+
+    def _pass(self, lane: Lane, data: bytes, now: float) -> int:
+        """Write to the peer what ``lane`` lets pass of ``data``; return how many bytes that is."""
+        done, end = 0, len(data)
+        if self.is_agents:
+            if self.ledger is not None and self.haproxy is not None:
+                done = lane.down(self.ledger, data, now)
+                if done > 0:
+                    part = data if done == end else data[:done]
+                    self.haproxy.write(part)
+                    if self.track is not None:
+                        self.relay.passed(self, part, now, self.link)
+            return done
+        while done < end:
+            stop = lane.up(data, done, now)
+            if stop == done:
+                break
+            part = data if stop - done == end else data[done:stop]
+            done = stop
+            leg: Leg | None = lane.ledger.carrier
+            if leg is not None:
+                leg.write(part)
+                if self.track is not None:
+                    self.relay.passed(self, part, now, leg.link)
+        return done
 
     def _watch(self) -> None:
         """Have the loop say when there is something to read."""

@@ -63,13 +63,18 @@ class Relay:
     # What the session asks for
 
     def take(self, leg: Leg, data: bytes, now: float) -> None:
-        """Give the session what came on ``leg``, and act on the answer. The only step that is taken often."""
+        """Give the session what came on ``leg``, and act on the answer."""
         out = self.session.receive(leg.side, data, now, leg.link)
         if self.session.deadline < self._armed:
             self._arm()
         self._carry_out(out)
         if self._witness is not None and leg.track is not None:
             self._witness.read(leg.track, data, now, out)
+
+    def passed(self, leg: Leg, data: bytes, now: float, link: int) -> None:
+        """``data`` of ``leg`` went on as it came, to or from the agent of that ``link``, and the session was not asked."""
+        if self._witness is not None and leg.track is not None:
+            self._witness.passed(leg.track, data, now, link)
 
     def act(self, out: Output) -> None:
         """Do what one step of the session asks: set the timer, write, dial, close, report."""
@@ -206,6 +211,10 @@ class Relay:
             leg.take(handed.rest)
             return
         self._linked = True
+        lane = self.session.lane
+        if lane is not None:
+            leg.use(lane, self.session.ledger(leg.link), self.haproxy)
+            self.haproxy.use(lane)
         self._observer.link_opened(self.route.name)
         self.haproxy.let_go(DIALLING)
         if self.haproxy.full:
@@ -316,6 +325,8 @@ class Relay:
 
     def _splice(self) -> None:
         held = self.session.release()
+        for leg in self._legs:
+            leg.use(None)
         self._tell_no_more()
         alive = self._alive()
         legs = [link.leg for link in alive]

@@ -9,6 +9,8 @@ import math
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import DialFailure, EndedBy, EndReason, SessionEnded
+from spoe_guard.core.lane import Lane
+from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.tally import Tally
 
@@ -16,10 +18,11 @@ from spoe_guard.core.tally import Tally
 class Splice:
     """Passes bytes as they come. ``connected`` and ``dialling`` say how far the agent's side is, which is ``link``."""
 
-    __slots__ = ("_closed", "_config", "_connected", "_dialling", "_link", "_over", "_tally", "_waiting", "deadline")
+    __slots__ = ("_closed", "_config", "_connected", "_dialling", "_link", "_over", "_tally", "_waiting", "deadline", "lane")
 
     def __init__(self, config: SessionConfig, tally: Tally, now: float, link: int, *, connected: bool, dialling: bool) -> None:
         self.deadline = now + config.idle_s
+        self.lane: Lane | None = None  # no frame is looked at
         self._link = link
         self._config = config
         self._tally = tally
@@ -28,6 +31,10 @@ class Splice:
         self._closed: set[Side] = set()
         self._waiting = b""  # for the agent, until it is connected
         self._over = False
+
+    def ledger(self, link: int) -> Ledger | None:  # noqa: ARG002  a session's signature
+        """Return None: NOTIFYs are not known."""
+        return None
 
     def resume(self, held: tuple[bytes, bytes], closed: tuple[Side, ...]) -> Output:
         """Go on where the session broke: ``held`` is what it held back (to_agent, to_haproxy), ``closed`` who said FIN."""

@@ -131,7 +131,7 @@ class GuardCollector(Collector):
         text = "From a NOTIFY's arrival to its ACK's, in seconds."
         family = HistogramMetricFamily("spoe_guard_notify_ack_seconds", text, labels=("route",))
         for route, stats in self._routes.items():
-            family.add_metric((route,), _cumulative(ACK_BUCKETS, stats.tally.ack_buckets), stats.tally.ack_seconds)
+            family.add_metric((route,), _cumulative(ACK_BUCKETS, list(stats.tally.ack_buckets)), stats.tally.ack_seconds)
         return family
 
     def _disconnect_hold(self) -> Metric:

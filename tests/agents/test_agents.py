@@ -9,7 +9,7 @@ import pytest
 from spoe_guard.core.pieces import Pieces
 from spoe_guard.lab import frames
 from spoe_guard.lab.engine import Engine
-from spoe_guard.wire import actions, frame, kv
+from spoe_guard.wire import actions, frame, kv, walk
 from tests.agents.catalogue import CATALOGUE, SOURCES, Language
 from tests.agents.real import AgentProcess
 from tests.lab.loop import on_a_loop
@@ -31,7 +31,7 @@ def said(ack):
 
 
 def answer(path):
-    return {(actions.SCOPE_TXN, b"allowed"): True, (actions.SCOPE_TXN, b"echo"): path}
+    return {(walk.SCOPE_TXN, b"allowed"): True, (walk.SCOPE_TXN, b"echo"): path}
 
 
 @on_a_loop

@@ -7,7 +7,7 @@ import pytest
 
 from spoe_guard.capture.blank import blank
 from spoe_guard.lab import frames
-from spoe_guard.wire import actions, frame, kv, messages, typed_data
+from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 from tests.capture.scenes import RUNT, ack, notify
 
 SECRET = b"S3CR3T"
@@ -34,7 +34,7 @@ def test_a_value_of_each_kind_keeps_its_kind_and_its_length_alone(kind, value, l
     if left is not None:
         assert found[0].args[1].value == left
     assert kind == typed_data.NULL or len({arg.value for arg in found[0].args}) == 1
-    raw = frame.encode(frame.ACK, 9, 3, actions.set_var(actions.SCOPE_TXN, b"name", kind, value) + actions.unset_var(1, b"other"))
+    raw = frame.encode(frame.ACK, 9, 3, actions.set_var(walk.SCOPE_TXN, b"name", kind, value) + actions.unset_var(1, b"other"))
     done = one(raw)
     [first, second], stop = actions.parse(done, frame.parse(done).payload_at, len(done))
     assert (first.name, second.name, stop) == (b"name", b"other", len(done))

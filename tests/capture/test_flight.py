@@ -16,7 +16,7 @@ from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.observe.logs import Log
 from spoe_guard.settings.model import Capture
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 from tests.peers import need_root
 from tests.running import Running
 
@@ -72,7 +72,7 @@ def converse(folder, *, break_disk=None):
                 prefix = await reader.readexactly(4)
             except asyncio.IncompleteReadError:
                 break
-            got = frame.parse(prefix + await reader.readexactly(frame.length_at(prefix, 0)))
+            got = frame.parse(prefix + await reader.readexactly(walk.length_at(prefix, 0)))
             if got.type == frame.HAPROXY_HELLO:
                 writer.write(frames.agent_hello())
             elif got.type == frame.NOTIFY:

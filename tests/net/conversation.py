@@ -5,7 +5,7 @@ from spoe_guard.core.events import (
 )
 from spoe_guard.core.observing import open_session
 from spoe_guard.lab import frames
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame, walk
 from tests.net.stage import Stage
 
 VERDICT = frames.text_verdict(b"verdict", b"allow")
@@ -42,7 +42,7 @@ class Guarded(Stage):
 
 async def frame_of(peer):
     head = await peer.read(4)
-    return frame.parse(head + await peer.read(frame.length_at(head, 0))) if len(head) == 4 else None
+    return frame.parse(head + await peer.read(walk.length_at(head, 0))) if len(head) == 4 else None
 
 
 async def types_until_fin(peer):

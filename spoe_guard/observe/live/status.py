@@ -107,7 +107,9 @@ class Live:
                 "agent_links": stats.links,
             },
             "total": totals(stats),
-            "ack_seconds": {f"p{share * 100:g}": _number(quantile(share, stats.tally.ack_buckets)) for share in (0.5, 0.99)},
+            "ack_seconds": {
+                f"p{share * 100:g}": _number(quantile(share, list(stats.tally.ack_buckets))) for share in (0.5, 0.99)
+            },
             "window": window,
             "anomalies": [
                 {"side": side, "anomaly": anomaly, "action": action, "applied": applied == "true", "count": count}

@@ -1,7 +1,7 @@
 """Rows C: ACKs that answer something else, twice, late or elsewhere."""
 
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, STRAY_OFFSET, End
-from spoe_guard.wire import actions, frame, typed_data
+from spoe_guard.wire import actions, frame, typed_data, walk
 from tests.integration.haproxy import Options
 from tests.integration.hazards.framing import raw
 from tests.integration.hazards.peer import Peer
@@ -17,13 +17,13 @@ def misplaced(stream_id=0, frame_id=0, factor=1, frame_factor=1):
     def play(acks):
         first = acks[0]
         ids = first.stream_id * factor + stream_id, first.frame_id * frame_factor + frame_id
-        return [frame.encode(frame.ACK, *ids, payload=actions.unset_var(actions.SCOPE_TXN, b"none")) + raw(acks)]
+        return [frame.encode(frame.ACK, *ids, payload=actions.unset_var(walk.SCOPE_TXN, b"none")) + raw(acks)]
 
     return play
 
 
 def twice_different(acks):
-    second = actions.set_var(actions.SCOPE_TXN, b"allowed", typed_data.STR, b"from-the-second-ACK")
+    second = actions.set_var(walk.SCOPE_TXN, b"allowed", typed_data.STR, b"from-the-second-ACK")
     return [acks[0].raw + frame.with_payload(acks[0], second)]
 
 

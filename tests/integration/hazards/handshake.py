@@ -2,7 +2,7 @@
 
 from spoe_guard.lab import frames
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End
-from spoe_guard.wire import actions, frame, kv, typed_data
+from spoe_guard.wire import actions, frame, kv, typed_data, walk
 from tests.integration.hazards.framing import PAUSE_S
 from tests.integration.hazards.peer import Peer, good_hello
 from tests.integration.hazards.row import Row
@@ -28,7 +28,7 @@ def says(*pairs):
 
 
 def early_ack(offer):
-    return [frame.encode(frame.ACK, 1, 1, actions.unset_var(actions.SCOPE_TXN, b"none")) + good_hello(offer)]
+    return [frame.encode(frame.ACK, 1, 1, actions.unset_var(walk.SCOPE_TXN, b"none")) + good_hello(offer)]
 
 
 ROWS = (

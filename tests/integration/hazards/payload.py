@@ -1,12 +1,12 @@
 """Rows D and the misleading outputs of agents.md 6: action lists that say one thing and do another."""
 
 from spoe_guard.lab import frames
-from spoe_guard.wire import actions, frame, typed_data, varint
+from spoe_guard.wire import actions, frame, typed_data, varint, walk
 from tests.integration.hazards.peer import Peer
 from tests.integration.hazards.row import Row, variables
 
 D = "haproxy.md "
-TXN = actions.SCOPE_TXN
+TXN = walk.SCOPE_TXN
 BAD_BOOL = 0x10  # what negasus up to 1.0.5 writes for false: null with a flag
 
 
@@ -15,7 +15,7 @@ def text(name, value=b"yes"):
 
 
 def head(name):
-    return bytes((actions.SET_VAR, 3, TXN)) + typed_data.encode_string(name)
+    return bytes((walk.SET_VAR, 3, TXN)) + typed_data.encode_string(name)
 
 
 VERDICT = text(b"verdict", b"first")
@@ -56,7 +56,7 @@ ROWS = (
         "D1 a wrong number of arguments",
         "sets verdict, then a SET-VAR with 2 arguments, then sets echo",
         D + "D1",
-        bytes((actions.SET_VAR, 2, TXN)) + typed_data.encode_string(b"allowed") + typed_data.encode_value(typed_data.STR, b"x"),
+        bytes((walk.SET_VAR, 2, TXN)) + typed_data.encode_string(b"allowed") + typed_data.encode_value(typed_data.STR, b"x"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
         anomalies="ack_malformed notify_unanswered",
@@ -178,7 +178,7 @@ ROWS = (
         "P4 a typed name in UNSET-VAR",
         "sets verdict, unsets a name of 4 letters with a type in front, then sets echo",
         "agents.md 6: krrg",
-        bytes((actions.UNSET_VAR, 2, TXN, typed_data.STR)) + typed_data.encode_string(b"none"),
+        bytes((walk.UNSET_VAR, 2, TXN, typed_data.STR)) + typed_data.encode_string(b"none"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
         anomalies="ack_malformed notify_unanswered",

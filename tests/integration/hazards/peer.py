@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from spoe_guard.lab import frames, streams
 from spoe_guard.lab.agent import echo
 from spoe_guard.lab.misbehaviour import End
-from spoe_guard.wire import actions, frame, kv, typed_data
+from spoe_guard.wire import actions, frame, kv, typed_data, walk
 from tests.integration.agent import OnThread
 
 
@@ -68,9 +68,7 @@ def padded(ack, size):
     spare = size - len(ack.raw)
     filler = max(0, spare - 16)
     while True:
-        grown = frame.with_payload(
-            ack, ack.payload + actions.set_var(actions.SCOPE_TXN, b"filler", typed_data.STR, b"x" * filler)
-        )
+        grown = frame.with_payload(ack, ack.payload + actions.set_var(walk.SCOPE_TXN, b"filler", typed_data.STR, b"x" * filler))
         if len(grown) >= size:
             assert len(grown) == size
             return grown

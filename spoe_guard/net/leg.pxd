@@ -1,0 +1,33 @@
+cimport cython
+
+from spoe_guard.core.lane cimport Lane
+from spoe_guard.core.ledger cimport Ledger
+from spoe_guard.net cimport calls
+
+
+@cython.final
+cdef class Leg:
+    # What an ordinary read touches, together.
+    cdef int _fd
+    cdef public int link
+    cdef public bint is_agents, connected, closing, eof, full
+    cdef bint _takes, _fin_waits, _was_reset
+    cdef public Lane lane
+    cdef public Ledger ledger
+    cdef public Leg haproxy
+    cdef public object track, relay
+    cdef public bytearray _queue
+    # The rest.
+    cdef public int _held
+    cdef public double close_by
+    cdef public object side, sock
+    cdef object _loop, _kept
+
+    @cython.locals(data=bytes)
+    cpdef _readable(self)
+    @cython.locals(now=double, lane=Lane, done=Py_ssize_t)
+    cpdef take(self, bytes data)
+    @cython.locals(done=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, part=bytes, leg=Leg)
+    cdef Py_ssize_t _pass(self, Lane lane, bytes data, double now) except -1
+    @cython.locals(sent=Py_ssize_t)
+    cpdef write(self, bytes data)

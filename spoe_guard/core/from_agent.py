@@ -1,7 +1,5 @@
 """What an agent sends, on its way to HAProxy."""
 
-from typing import Final
-
 from spoe_guard.core import goodbye
 from spoe_guard.core.ack import judge_ack
 from spoe_guard.core.agent_goodbye import behind_last_word, judge_goodbye
@@ -18,10 +16,6 @@ from spoe_guard.core.states import BEFORE_DIAL, State, step
 from spoe_guard.core.torn import TornStream, looks_torn
 from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame, walk
-
-# To look a member up in its enum takes as long as the rest of a test.
-_RUNNING: Final = State.RUNNING
-_REFUSING: Final = State.REFUSING
 
 
 class FromAgent(Walker):
@@ -45,13 +39,13 @@ class FromAgent(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
         conv, link = self.conv, self.link
-        if link.state is not _RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
+        if link.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
         return walk_acks(link.ledger, conv.tally, buf, pos, end, now)
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self.broken or self.torn.open or self.conv.state is _REFUSING or self.link.done
+        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.link.done
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to HAProxy."""
@@ -60,7 +54,7 @@ class FromAgent(Walker):
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they came off the wire."""
         self.conv.tally.bytes_to_haproxy += len(data)
-        if self.link.state is not _RUNNING and self.link.state in BEFORE_DIAL:
+        if self.link.state is not State.RUNNING and self.link.state in BEFORE_DIAL:
             self._hold_early(data, now)
         else:
             super().receive(data, now)

@@ -1,7 +1,5 @@
 """What HAProxy, or whoever connected, sends, on its way to the agent."""
 
-from typing import Final
-
 from spoe_guard.core import goodbye, hello
 from spoe_guard.core.agent_link import AgentLink
 from spoe_guard.core.anomalies import Action, Anomaly, Side
@@ -17,8 +15,6 @@ from spoe_guard.core.parking import Parked
 from spoe_guard.core.states import BEFORE_HELLO, State, step
 from spoe_guard.core.walker import Walker
 from spoe_guard.wire import frame, walk
-
-_RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
 
 class FromHAProxy(Walker):
@@ -44,7 +40,7 @@ class FromHAProxy(Walker):
         """Pass over ordinary NOTIFYs."""
         conv, link = self.conv, self.conv.link
         most = conv.most_unjudged
-        if link.state is not _RUNNING or link.limited or len(conv.links) > 1:
+        if link.state is not State.RUNNING or link.limited or len(conv.links) > 1:
             other = None if conv.parking.bytes else conv.ready()
             if other is None:
                 return pos
@@ -227,7 +223,7 @@ class FromHAProxy(Walker):
         if first:
             self._fragments_to = conv.ready()
         link = self._fragments_to
-        if link is None or link.state is not _RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
+        if link is None or link.state is not State.RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
             self.pass_on(said, None)
             if first:
                 self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)

@@ -26,7 +26,6 @@ from spoe_guard.core.lane import Lane
 from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import Close, Output
 from spoe_guard.core.place import Place
-from spoe_guard.core.receiver import Receiver
 from spoe_guard.core.session import Session
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -35,7 +34,7 @@ from spoe_guard.core.tally import Tally
 _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachable, NotifiesUnanswered)
 
 
-class ObservedSession(Receiver):
+class ObservedSession:
     """A session that changes nothing. Same calls as ``Session``, see there; it has no agent link but number 0."""
 
     def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
@@ -55,7 +54,7 @@ class ObservedSession(Receiver):
         self._draining = False
         self._connect_by = math.inf
         self._drain_by = math.inf
-        super().__init__(self._shadow.deadline)
+        self.deadline = self._shadow.deadline
 
     @property
     def held(self) -> int:
@@ -193,9 +192,7 @@ class ObservedSession(Receiver):
         if self._draining and not self._over and (now >= self._drain_by or not self._shadow.open_notifies):
             self._end(EndedBy.GUARD, EndReason.DRAIN)
             return self._close_both(out, now, Close.FLUSH, Close.FLUSH if self._connected else Close.ABORT)
-        self.deadline = self._shadow.deadline  # two and two: compiled, min() of three makes objects of them, at each read
-        self.deadline = min(self.deadline, self._connect_by)
-        self.deadline = min(self.deadline, self._drain_by)
+        self.deadline = min(self._shadow.deadline, self._connect_by, self._drain_by)
         return out
 
     def _close_both(self, out: Output, now: float, haproxy: Close, agent: Close) -> Output:

@@ -24,11 +24,10 @@ class Outlet:
     Once sealed nothing more goes out: that is what makes a DISCONNECT the last frame (promises H4 and A3).
     """
 
-    __slots__ = ("_first", "_more", "books", "sealed")
+    __slots__ = ("_pieces", "books", "sealed")
 
     def __init__(self, books: Books | None = None) -> None:
-        self._first = b""  # as a rule the only piece
-        self._more: list[bytes] = []
+        self._pieces: list[bytes] = []
         self.books = books or Books()
         self.sealed = False
 
@@ -37,14 +36,14 @@ class Outlet:
         if self.sealed:
             self.books.dropped += len(data)
             return
-        self._put(data)
+        self._pieces.append(data)
         self.books.forwarded += len(data)
 
     def author(self, data: bytes) -> bool:
         """Send bytes of the guard's own; False when it is too late for any."""
         if self.sealed:
             return False
-        self._put(data)
+        self._pieces.append(data)
         self.books.authored += len(data)
         return True
 
@@ -54,9 +53,7 @@ class Outlet:
 
     def put_back(self, data: bytes) -> None:
         """Let ``data``, which ``take`` returned before and which was not written, go first."""
-        if data:
-            self._more.insert(0, self._first)
-            self._first = data
+        self._pieces.insert(0, data)
 
     def seal(self) -> None:
         """Let nothing more out."""
@@ -64,15 +61,6 @@ class Outlet:
 
     def take(self) -> bytes:
         """Return what was collected since the last call, in one piece for one write."""
-        out = self._first
-        if self._more:
-            out = b"".join((out, *self._more))
-            self._more.clear()
-        self._first = b""
+        out = b"".join(self._pieces)  # of a single piece it is that piece itself, as the recorder would have it
+        self._pieces.clear()
         return out
-
-    def _put(self, data: bytes) -> None:
-        if self._first:
-            self._more.append(data)
-        else:
-            self._first = data

@@ -38,11 +38,8 @@ class Output(LinkOutput):
 
     __slots__ = ("close_haproxy", "events", "foreign", "more", "to_haproxy")
 
-    def __init__(self) -> None:  # one per step: a call of super() would be felt
-        self.link = 0
-        self.to_agent = b""
-        self.dial = False
-        self.close_agent = Close.KEEP
+    def __init__(self) -> None:
+        super().__init__()
         self.to_haproxy: bytes = b""
         self.close_haproxy = Close.KEEP
         self.more: list[LinkOutput] | tuple[()] = NOTHING

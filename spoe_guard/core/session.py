@@ -23,7 +23,6 @@ from spoe_guard.core.lane import Lane
 from spoe_guard.core.ledger import Ledger
 from spoe_guard.core.output import LinkOutput, Output
 from spoe_guard.core.place import Place
-from spoe_guard.core.receiver import Receiver
 from spoe_guard.core.refusal import SHORTEST_S
 from spoe_guard.core.states import State
 from spoe_guard.core.tally import Tally
@@ -31,11 +30,8 @@ from spoe_guard.wire import frame
 
 QUIET_S: Final = 0.05  # of nothing open and nothing said: the next NOTIFY is not likely to be on its way
 
-_AGENT: Final = Side.AGENT
-_RUNNING: Final = State.RUNNING  # to look a member up in its enum takes as long as the rest of a test
 
-
-class Session(Receiver):
+class Session:
     """The guard's part in one conversation, in enforce mode (``ObservedSession`` wraps one for observe mode).
 
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
@@ -50,10 +46,10 @@ class Session(Receiver):
         self._agents = {0: FromAgent(self._conv, self._conv.link, fast=fast)}  # by the number of the link
         self.lane = Lane(tally, self._conv.link.ledger, now)
         self._times = Deadlines(self._conv, self._from_haproxy, self._agents, self.lane)
-        self._soonest_s = self.lane.soonest_s = self._times.soonest_s
+        self.lane.soonest_s = self._times.soonest_s
         self._held = 0
         self._keeps = False  # the side that was just heard keeps bytes back
-        super().__init__(self._conv.hello_by)
+        self.deadline = self._conv.hello_by
 
     @property
     def held(self) -> int:
@@ -80,7 +76,7 @@ class Session(Receiver):
         """Bytes came from ``side``; from the agent on the link of that number."""
         self._hand_back()
         self.lane.active = now
-        if side is _AGENT:
+        if side is Side.AGENT:
             agent = self._agents.get(link)
             if agent is None:  # it was told goodbye, and is gone
                 self._conv.tally.bytes_to_haproxy += len(data)
@@ -132,7 +128,7 @@ class Session(Receiver):
     def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke (``reset``): it will send no more."""
         self._hand_back()
-        if side is not _AGENT:
+        if side is not Side.AGENT:
             self._from_haproxy.ended(now, reset=reset)
         elif link in self._agents:
             self._agents[link].ended(now, reset=reset)
@@ -146,7 +142,7 @@ class Session(Receiver):
         conv, inlet = self._conv, self._from_haproxy.inlet
         skipping = inlet.inside_frame and not inlet.held
         busy = conv.open_notifies or conv.parking.bytes or conv.queued or skipping
-        if conv.state is not _RUNNING or conv.offer is None or not conv.lasts or busy or self._from_haproxy.stopped():
+        if conv.state is not State.RUNNING or conv.offer is None or not conv.lasts or busy or self._from_haproxy.stopped():
             return None
         return Handed(conv.offer.said, conv.told_size, conv.one_at_a_time, conv.family, inlet.peek())
 
@@ -271,7 +267,7 @@ class Session(Receiver):
     def _offer_lane(self) -> None:
         """Say what may pass without a step, where nothing is under way but open NOTIFYs."""
         conv, lane, haproxy = self._conv, self.lane, self._from_haproxy
-        if conv.state is not _RUNNING or conv.draining or conv.stirred or conv.queued:
+        if conv.state is not State.RUNNING or conv.draining or conv.stirred or conv.queued:
             return
         if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or conv.offer is None or conv.offer.healthcheck:
             return
@@ -283,7 +279,7 @@ class Session(Receiver):
         lane.most = conv.most_unjudged
         for link in conv.links.values():
             ledger, agent = link.ledger, self._agents.get(link.number)
-            ledger.takes = link.state is _RUNNING
+            ledger.takes = link.state is State.RUNNING
             ledger.most = link.most - len(link.owing) if link.limited else conv.most_unjudged
             ledger.answers = ledger.takes and agent is not None and not (agent.stopped() or agent.inlet.inside_frame)
         lane.plain = True
@@ -296,14 +292,14 @@ class Session(Receiver):
         if stirred:
             conv.pump(now)
             self._take_in()
-        if conv.state is not _RUNNING or conv.draining:
+        if conv.state is not State.RUNNING or conv.draining:
             conv.wind_up(now)
         conv.out.to_haproxy = said = conv.to_haproxy.take()
         pace = conv.pace
         if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
             stirred = True
             conv.spread(pace, now)
-        if conv.state is not _RUNNING and conv.state in ENDING:
+        if conv.state is not State.RUNNING and conv.state in ENDING:
             stirred = True
             self._let_go()
             conv.conclude()
@@ -311,8 +307,8 @@ class Session(Receiver):
                 self._forget()
         if stirred or conv.events:
             self._settle_up()
-        elif now + self._soonest_s < self.deadline:
-            self.deadline = now + self._soonest_s
+        elif now + self.lane.soonest_s < self.deadline:
+            self.deadline = now + self.lane.soonest_s
         self._offer_lane()
         out = conv.out
         conv.out = Output()

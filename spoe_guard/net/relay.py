@@ -23,8 +23,6 @@ from spoe_guard.net.witness import Track, Witness
 
 P = ParamSpec("P")
 
-_AGENT: Final = Side.AGENT
-_KEEP: Final = Close.KEEP
 # uvloop's timers count whole milliseconds and may ring early: a shorter one would ring again and again.
 _SHORTEST_TIMER_S: Final = 0.001
 
@@ -91,9 +89,9 @@ class Relay:
                 link.leg.write(out.to_agent)
         if out.dial:
             self._dial(out.link)
-        if out.close_haproxy is not _KEEP:
+        if out.close_haproxy is not Close.KEEP:
             self._close(self.haproxy, out.close_haproxy)
-        if out.close_agent is not _KEEP:
+        if out.close_agent is not Close.KEEP:
             self._close_agent(out.link, out.close_agent)
         if out.more:
             self._act_on_links(out.more)
@@ -105,7 +103,7 @@ class Relay:
         try:
             out = ask(*args, **named)
             self.act(out)
-            self._noted(_AGENT, 0, b"", out)
+            self._noted(Side.AGENT, 0, b"", out)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             self.broke(error)
 
@@ -277,7 +275,7 @@ class Relay:
                 link.leg.write(order.to_agent)
             if order.dial:
                 self._dial(order.link)
-            if order.close_agent is not _KEEP:
+            if order.close_agent is not Close.KEEP:
                 self._close_agent(order.link, order.close_agent)
 
     def _dial(self, number: int) -> None:

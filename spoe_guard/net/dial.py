@@ -6,6 +6,7 @@ before it has its share of that time, so that one that swallows what is sent to 
 
 import asyncio
 import errno
+import functools
 import math
 import os
 import socket
@@ -52,15 +53,26 @@ async def resolve(address: Address) -> list[tuple[int, Place]]:
     """
     if address.path is not None:
         return [(socket.AF_UNIX, address.path)]
-    try:  # a number needs no resolver, so no thread either
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (socket.gaierror, UnicodeError):
-        try:
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        except UnicodeError as error:  # a name no resolver would take, such as one with an empty label
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
+    numeric = _numeric(address.host, address.port)
+    if numeric is not None:
+        return [numeric]
+    try:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a name no resolver would take, such as one with an empty label
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
     return [(family, where) for family, _type, _protocol, _name, where in found]
+
+
+@functools.lru_cache(maxsize=256)  # a number is the same for good, and each session asks
+def _numeric(host: str, port: int) -> tuple[int, Place] | None:
+    """Return the place of an address in numbers, which needs no resolver, so no thread either; None for a name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return None
+    family, _type, _protocol, _name, where = found[0]
+    return family, where
 
 
 async def dial(addresses: Sequence[Address], within_s: float = math.inf) -> socket.socket:
@@ -100,6 +112,8 @@ async def _first_of(
     choices: Sequence[T], within_s: float, title: Callable[[T], str], reach: Callable[[T, float], Awaitable[socket.socket]]
 ) -> socket.socket:
     """Return what ``reach`` makes of the first of ``choices`` it can reach; each but the last has its share of the time."""
+    if len(choices) == 1:
+        return await reach(choices[0], within_s)
     share_s = within_s / len(choices)
     failures = []
     for index, choice in enumerate(choices):
@@ -137,9 +151,11 @@ async def _outcome(sock: socket.socket, where: Place) -> int:
         await asyncio.sleep(_QUEUE_FULL_RETRY_S)
         code = sock.connect_ex(where)
     if code == errno.EINPROGRESS:
+        code = sock.connect_ex(where)  # on one host the answer is there already
+    if code == errno.EALREADY:
         await _writable(sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return code
+    return 0 if code == errno.EISCONN else code
 
 
 def met_itself(sock: socket.socket) -> bool:

@@ -25,9 +25,11 @@ cdef class Leg:
 
     @cython.locals(data=bytes)
     cpdef _readable(self)
-    @cython.locals(now=double, lane=Lane, done=Py_ssize_t)
+    @cython.locals(now=double, done=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, lane=Lane, rest=bytes)
     cpdef take(self, bytes data)
-    @cython.locals(done=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, part=bytes, leg=Leg)
-    cdef Py_ssize_t _pass(self, Lane lane, bytes data, double now) except -1
+    @cython.locals(ledger=Ledger, haproxy=Leg, stop=Py_ssize_t, part=bytes)
+    cdef Py_ssize_t _to_haproxy(self, Lane lane, bytes data, double now) except -1
+    @cython.locals(stop=Py_ssize_t, part=bytes, leg=Leg)
+    cdef Py_ssize_t _to_agent(self, Lane lane, bytes data, Py_ssize_t pos, double now) except -1
     @cython.locals(sent=Py_ssize_t)
     cpdef write(self, bytes data)

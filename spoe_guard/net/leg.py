@@ -156,17 +156,24 @@ class Leg:
     def take(self, data: bytes) -> None:
         """The one way through: over the lane as far as ``data`` is ordinary, the rest to the session."""
         now = calls.now()
+        done, end = 0, len(data)  # what is done with, one way or the other
         try:
             lane = self.lane
             if lane is not None and lane.plain:
-                done = self._pass(lane, data, now)
-                if done == len(data):
+                if self.is_agents:
+                    done = self._to_haproxy(lane, data, now)
+                else:
+                    stop = self._to_agent(lane, data, 0, now)
+                    while stop > done:
+                        done = stop
+                        stop = self._to_agent(lane, data, done, now)
+                if done == end:
                     return
-                if done > 0:
-                    data = data[done:]
-            self.relay.take(self, data, now)
+            rest = data[done:] if done > 0 else data
+            done = end
+            self.relay.take(self, rest, now)
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
-            self.relay.broke(error)
+            self.relay.broke(error, self.side, data[done:])
 
     def write(self, data: bytes) -> None:
         """Send ``data``; on a leg that is gone, or behind its end or half-close, it is dropped."""
@@ -236,30 +243,30 @@ class Leg:
 
     # Inside
 
-    def _pass(self, lane: Lane, data: bytes, now: float) -> int:
-        """Write to the peer what ``lane`` lets pass of ``data``; return how many bytes that is."""
-        done, end = 0, len(data)
-        if self.is_agents:
-            if self.ledger is not None and self.haproxy is not None:
-                done = lane.down(self.ledger, data, now)
-                if done > 0:
-                    part = data if done == end else data[:done]
-                    self.haproxy.write(part)
-                    if self.track is not None:
-                        self.relay.passed(self, part, now, self.link)
-            return done
-        while done < end:
-            stop = lane.up(data, done, now)
-            if stop == done:
-                break
-            part = data if stop - done == end else data[done:stop]
-            done = stop
+    def _to_haproxy(self, lane: Lane, data: bytes, now: float) -> int:
+        """Write to HAProxy the ACKs that ``lane`` lets pass; return where they end."""
+        ledger, haproxy = self.ledger, self.haproxy
+        if ledger is None or haproxy is None:
+            return 0
+        stop = lane.down(ledger, data, now)
+        if stop > 0:
+            part = data if stop == len(data) else data[:stop]
+            haproxy.write(part)
+            if self.track is not None:
+                self.relay.passed(self, part, now, self.link)
+        return stop
+
+    def _to_agent(self, lane: Lane, data: bytes, pos: int, now: float) -> int:
+        """Write to one agent the NOTIFYs from ``pos`` on that ``lane`` lets pass to it; return where they end."""
+        stop = lane.up(data, pos, now)
+        if stop > pos:
+            part = data if stop - pos == len(data) else data[pos:stop]
             leg: Leg | None = lane.ledger.carrier
             if leg is not None:
                 leg.write(part)
                 if self.track is not None:
                     self.relay.passed(self, part, now, leg.link)
-        return done
+        return stop
 
     def _watch(self) -> None:
         """Have the loop say when there is something to read."""

@@ -120,12 +120,15 @@ class Relay:
         if self._witness is not None:
             self._witness.note(self.number, side, link, data, monotonic(), out, reset=reset)
 
-    def broke(self, error: Exception) -> None:
-        """Count a bug of ours; then end the session, or make it a plain TCP proxy if the route prefers that."""
+    def broke(self, error: Exception, side: Side = Side.HAPROXY, rest: bytes = b"") -> None:
+        """Count a bug of ours; then end the session, or make it a plain TCP proxy if the route prefers that.
+
+        ``rest``: what ``side`` said and nobody has dealt with.
+        """
         self._observer.internal_error(self.route.name, self.number, error)
         if self.route.splice_on_error and self._may_splice():
             try:
-                self._splice()
+                self._splice(side, rest)
             except Exception as again:  # noqa: BLE001  a broken session may break in release() too
                 self._observer.internal_error(self.route.name, self.number, again)
             else:
@@ -321,8 +324,9 @@ class Relay:
     def _alive(self) -> list[Link]:
         return [link for link in self._links.values() if not link.leg.closing]
 
-    def _splice(self) -> None:
-        held = self.session.release()
+    def _splice(self, side: Side, rest: bytes) -> None:
+        to_agent, to_haproxy = self.session.release()
+        held = (to_agent, to_haproxy + rest) if side is Side.AGENT else (to_agent + rest, to_haproxy)
         for leg in self._legs:
             leg.use(None)
         self._tell_no_more()

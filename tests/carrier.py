@@ -45,3 +45,22 @@ def passed(session: Any) -> tuple[int, int]:
 def _numbers(session: Any) -> list[int]:
     conv = getattr(session, "_shadow", session)._conv
     return list(conv.links)
+
+
+class Watched:
+    """A session, and in ``stepped`` what came that it was asked about: of each read what did not go by the lane."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.stepped: list[bytes] = []
+
+    @property
+    def __class__(self) -> type:
+        return type(self._session)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def receive(self, side: Side, data: bytes, *rest: Any) -> Output:
+        self.stepped.append(data)
+        return self._session.receive(side, data, *rest)

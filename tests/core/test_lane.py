@@ -299,6 +299,29 @@ def test_a_link_that_is_left_does_not_keep_the_others_off_it() -> None:
     assert stepped(talk) == []
 
 
+def test_behind_a_link_that_was_lost_it_goes_to_the_next_one() -> None:
+    talk = ready(**LASTS).play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   ACK 1.1         -> ok
+        agent   rst             -> answer disconnect_missing, lost reset 0/0, close agent
+        haproxy NOTIFY 3.1      -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+        agent1  ACK 3.1         -> ok
+    """)
+    stepped(talk)
+    talk.play("haproxy NOTIFY 5.1 -> to_agent1 NOTIFY 5.1\nagent1 ACK 5.1 -> ok")
+    assert stepped(talk) == []
+    assert talk.got["to_agent1"].endswith(notify("5.1"))
+
+
+def test_it_goes_on_with_the_link_that_got_the_last_one_by_a_step() -> None:
+    talk = two(2).play(f"haproxy NOTIFY {LARGE} -> to_agent1 NOTIFY {LARGE}\nagent ACK 1.1 + ACK 3.1 -> ok\nagent1 ACK 5.1 -> ok")
+    stepped(talk)
+    talk.play("haproxy NOTIFY 7.1 -> to_agent1 NOTIFY 7.1")
+    assert len(talk.session._conv.links) == 2
+
+
 def test_up_to_what_may_be_open_it_is_ordinary() -> None:
     talk = ready(open_notifies=2).play(f"haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> {GIVEN_UP} limit 1, ok")
     assert stepped(talk) == [notify("5.1")]

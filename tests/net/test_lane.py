@@ -280,6 +280,31 @@ async def test_a_bug_in_the_lane_ends_the_session_and_not_the_guard(where, monke
         await goodbye(haproxy, agent, stage)
 
 
+@puts_in_place
+@pytest.mark.parametrize(("side", "passes_first"), [(H, True), (H, False), (A, False)])
+async def test_a_bug_in_the_lane_loses_no_byte_of_the_read_where_it_is_spliced(side, passes_first, monkeypatch):
+    """HAProxy's reads pass in runs, and the bug may be behind the first one."""
+    where = "up" if side is H else "down"
+    original = getattr(Lane, where)
+
+    def breaks_behind(self, data, pos, now):
+        if passes_first and pos == 0:
+            return original(self, data, pos, now)
+        raise PlantedError
+
+    async with Broken(splice_on_error=True) as stage:
+        haproxy, agent = await stage.known()
+        await passes(haproxy, run_of([1, 2]), agent)
+        monkeypatch.setattr(Lane, where, breaks_behind)
+        sender, receiver = (haproxy, agent) if side is H else (agent, haproxy)
+        whole = run_of([3, 4]) + RUNT + asked(5) if side is H else answers_to([2]) + RUNT + answers_to([1])
+        await passes(sender, whole, receiver)
+        await passes(sender, b"anything", receiver)
+        haproxy.fin()
+        agent.fin()
+        await stage.over()
+
+
 async def test_the_recorder_is_told_of_what_passed_in_order_with_the_rest():
     witness = Witnesses()
     async with Laned(witness=witness) as stage:

@@ -72,9 +72,9 @@ def mux(**config: Any) -> Talk:
     return watched(running(**config).play(MUX))
 
 
-def one_at_a_time() -> Talk:
+def one_at_a_time(**config: Any) -> Talk:
     """HAProxy sends one NOTIFY at a time; it is known, and none is open."""
-    talk = running(**SYNC)
+    talk = running(**SYNC, **config)
     for number in (1, 3, 5):
         talk.play(f"haproxy NOTIFY {number}.1 -> ok\nagent ACK {number}.1 -> ok")
     return watched(talk)
@@ -176,6 +176,9 @@ NOT_BY_THE_LANE = {
     "a first NOTIFY, of nobody knows which HAProxy": Row(lambda: watched(running()), "", "haproxy NOTIFY 1.1 -> ok"),
     "the third one, which tells": Row(lambda: watched(running()), "haproxy NOTIFY 1.1 -> ok\nhaproxy NOTIFY 3.1 -> ok\n", "haproxy NOTIFY 5.1 -> ok"),
     "a NOTIFY beside the only one that may be open": Row(one_at_a_time, "haproxy NOTIFY 7.1 -> ok\n", "haproxy NOTIFY 9.1 -> ok"),
+    "a NOTIFY beside the only one, on a link that may have two": Row(lambda: one_at_a_time(**LASTS, in_flight=2),
+        "haproxy NOTIFY 7.1 -> ok\nagent ACK 7.1 -> ok\nhaproxy NOTIFY 9.1 -> ok\n",
+        f"haproxy NOTIFY 11.1 -> {GIVEN_UP} superseded 1, ok", later=0.02),
     "a NOTIFY after the only one that may be open": Row(one_at_a_time, "haproxy NOTIFY 7.1 -> ok\n",
         f"haproxy NOTIFY 9.1 -> {GIVEN_UP} superseded 1, ok", later=0.02),
     "a NOTIFY for a link that has its one": Row(lambda: ready(**LASTS, in_flight=1), "haproxy NOTIFY 1.1 -> ok\n", "haproxy NOTIFY 3.1 -> held"),

@@ -1,11 +1,18 @@
-"""When an installation compiles, and what it says when it cannot. That it can is seen by `make builds`."""
+"""When an installation compiles and what, and what it says when it cannot. That it can as a whole is seen by `make builds`."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
 
 import pytest
 from setuptools import Extension
 
+from tests.integration.image import git_tree
 from tests.peers import ROOT
+
+LANE, READABLE = "spoe_guard/core/lane.py", "spoe_guard/core/from_agent.py"
 
 
 def loaded():
@@ -17,15 +24,28 @@ def loaded():
 
 @pytest.fixture
 def setup(monkeypatch):
+    """setup.py, with compilers that only say what they were asked for."""
     monkeypatch.delenv("SPOE_GUARD_COMPILE", raising=False)
     monkeypatch.setattr("sys.argv", ["setup.py", "bdist_wheel"])
+    monkeypatch.chdir(ROOT)
     module = loaded()
     # One for each source; mypyc's own share one list of arguments, and that is what is not to be added to again and again.
     shared = ["-O3"]
     made = lambda options, **_: [Extension(path, [path], extra_compile_args=shared) for path in options[1:]]  # noqa: E731
     monkeypatch.setattr(module, "mypycify", made)
+    monkeypatch.setattr(module, "cythonize", cythonize := Cythonize())
     monkeypatch.setattr(module, "can_compile", lambda _: True)
+    module.directives = cythonize.directives
     return module
+
+
+class Cythonize:
+    def __init__(self):
+        self.directives = {}
+
+    def __call__(self, extensions, *, compiler_directives, **_):
+        self.directives |= compiler_directives
+        return extensions
 
 
 @pytest.fixture
@@ -33,12 +53,38 @@ def no_compiler(setup, monkeypatch):
     monkeypatch.setattr(setup, "can_compile", lambda _: False)
 
 
+def compiled(setup, scratch):
+    """The arguments of the C compiler, by source."""
+    return {extension.sources[0]: extension.extra_compile_args for extension in setup.extensions(scratch)}
+
+
+def test_a_module_is_of_the_lane_or_readable(setup):
+    lane, readable = setup.sources()
+    assert LANE in lane
+    assert READABLE in readable
+    assert not set(lane) & set(readable)
+    assert "spoe_guard/core/config.py" not in (*lane, *readable)
+
+
 @pytest.mark.parametrize("wish", ["auto", "require", None])
 def test_a_wheel_is_compiled(setup, monkeypatch, tmp_path, wish):
     if wish:
         monkeypatch.setenv("SPOE_GUARD_COMPILE", wish)
-    made = {extension.name: extension.extra_compile_args for extension in setup.extensions(tmp_path)}
-    assert made["spoe_guard/core/scanner.py"] == ["-O3", *setup.FASTER]
+    made = compiled(setup, tmp_path)
+    lane, readable = setup.sources()
+    assert made.keys() == {*lane, *readable}
+    assert made[LANE] == setup.FASTER
+    assert made[READABLE] == ["-O3", *setup.FASTER]
+    assert setup.directives["boundscheck"] is False
+
+
+@pytest.mark.parametrize(("wish", "checks"), [("checked", True), ("asan", False)])
+def test_to_be_tried_the_lane_alone_is_compiled(setup, monkeypatch, tmp_path, wish, checks):
+    monkeypatch.setenv("SPOE_GUARD_COMPILE", wish)
+    made = compiled(setup, tmp_path)
+    assert made.keys() == set(setup.sources()[0])
+    assert {setup.directives[check] for check in ("boundscheck", "initializedcheck", "nonecheck")} == {checks}
+    assert any("address" in argument for argument in made[LANE]) == (wish == "asan")
 
 
 @pytest.mark.parametrize(("wish", "command"), [("off", "bdist_wheel"), ("auto", "editable_wheel"), ("require", "dist_info")])
@@ -61,7 +107,14 @@ def test_without_a_compiler_one_line_says_so(setup, no_compiler, capsys, tmp_pat
     assert "gcc" in line
 
 
-@pytest.mark.parametrize(("wish", "said"), [("require", "a C compiler"), ("yes", "'yes'; allowed are auto, require, off")])
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ("require", "SPOE_GUARD_COMPILE=require: a C compiler"),
+        ("checked", "SPOE_GUARD_COMPILE=checked: a C compiler"),
+        ("yes", "'yes'; allowed are auto, require, checked, asan, off"),
+    ],
+)
 def test_what_cannot_be_done_is_an_error_of_one_line(setup, no_compiler, monkeypatch, tmp_path, wish, said):
     monkeypatch.setenv("SPOE_GUARD_COMPILE", wish)
     with pytest.raises(SystemExit, match=said) as error:
@@ -73,3 +126,31 @@ def test_what_cannot_be_done_is_an_error_of_one_line(setup, no_compiler, monkeyp
 def test_a_compiler_that_does_not_work_is_none(monkeypatch, tmp_path, compiler):
     monkeypatch.setenv("CC", compiler)
     assert not loaded().can_compile(tmp_path)
+
+
+def built(what, tree, into, wish):
+    """Call the build backend as pip does, and return the file it made."""
+    code = "import sys; from setuptools import build_meta; getattr(build_meta, 'build_' + sys.argv[1])(sys.argv[2])"
+    env = {**os.environ, "SPOE_GUARD_COMPILE": wish}
+    command = [sys.executable, "-c", code, what, into]
+    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    [file] = into.iterdir()
+    return file
+
+
+@pytest.mark.timeout(300)
+def test_the_source_distribution_has_all_that_compiling_needs_and_so_has_the_wheel(tmp_path):
+    for folder in ("tree", "sdist", "unpacked", "wheel"):
+        (tmp_path / folder).mkdir()
+    git_tree(tmp_path / "tree")
+    types = {str(path.relative_to(ROOT)) for path in ROOT.glob("spoe_guard/**/*.pxd")}
+    sdist = built("sdist", tmp_path / "tree", tmp_path / "sdist", "off")
+    subprocess.run(["tar", "--extract", "--file", sdist, "--directory", tmp_path / "unpacked"], check=True)
+    [unpacked] = (tmp_path / "unpacked").iterdir()
+    with zipfile.ZipFile(built("wheel", unpacked, tmp_path / "wheel", "checked")) as wheel:
+        names = set(wheel.namelist())
+    assert types
+    assert types <= names
+    stems = {name.removesuffix(".py") for name in loaded().sources()[0]}
+    assert {name.partition(".")[0] for name in names if name.endswith(".so")} == stems

@@ -13,7 +13,7 @@ THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
 APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_docs.py test_setup.py test_systemd.py)
 
-.PHONY: help venv peers haproxies agents rivals helm builds test compiled test-image hazards continuity fuzz soak bench bench-scale briefly check static
+.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage reloads demo docs fmt image clean
 
 help: ## this list
@@ -35,8 +35,7 @@ agents: venv ## the agents people run, each behind the same command line, in .ca
 helm: venv ## Helm, and what the Prometheus operator adds to Kubernetes, to check the manifests with, in .cache/helm
 	@$(BIN)/python -m tests.deploy.tools
 
-builds: .cache/builds/.made ## the package without compiling and compiled, in .cache/builds/pure and .cache/builds/compiled
-.cache/builds/.made: .venv/.made .ci/builds setup.py $(shell find spoe_guard -name '*.py')
+builds: venv ## the package in every way it is compiled, in .cache/builds: see .ci/builds
 	@.ci/builds
 
 # $(call played,ARGUMENTS,ARGUMENTS for those without sockets and clocks): they take all the CPU they get, so they run nice, beside
@@ -52,10 +51,21 @@ test: venv peers ## all tests but those of the container image
 	@mkdir -p .cache
 	@export EXPECTED_BUILD=pure; $(call played,,--cov --cov-report= --cov-fail-under=0)
 
-compiled: peers haproxies agents builds ## the same tests on the compiled build, but for those in which the guard does not run
-	@.ci/tree
-	@cd .cache/builds/tree && export EXPECTED_BUILD=compiled PYTHONPATH=.; \
+compiled: venv peers haproxies agents ## the same tests on the compiled build, but for those in which the guard does not run
+	@.ci/builds compiled && .ci/tree compiled
+	@cd .cache/builds/tree-compiled && export EXPECTED_BUILD=compiled PYTHONPATH=.; \
 	$(call played,$(addprefix --ignore=,$(APART)))
+
+checked: venv peers haproxies ## what plays the hot lane, with every index in it checked
+	@.ci/builds checked && .ci/tree checked
+	@cd .cache/builds/tree-checked && EXPECTED_BUILD=checked PYTHONPATH=. \
+	nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(THOUGHT) tests/net tests/integration/test_real_haproxy.py $(ARGS)
+
+asan: venv ## the hot lane under AddressSanitizer: a peer's bytes are walked over in C
+	@.ci/builds asan && .ci/tree asan
+	@# What it finds it says to the terminal, and then the process ends: pytest must not keep that for later.
+	@cd .cache/builds/tree-asan && EXPECTED_BUILD=asan PYTHONPATH=. \
+	nice $(CURDIR)/.ci/sanitized $(PYTHON) -m pytest -q --capture=sys --timeout 300 tests/test_build.py tests/fuzz tests/wire tests/core $(ARGS)
 
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes
 	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)
@@ -98,7 +108,7 @@ briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside 
 	@$(BIN)/python -m tests.fuzz --seconds 180 --seed 1 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \
 	wait $$fuzz && exit $$soak
 
-check: static test compiled test-image briefly coverage ## everything that must hold before a change goes in
+check: static test compiled checked asan test-image briefly coverage ## everything that must hold before a change goes in
 
 static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff check .

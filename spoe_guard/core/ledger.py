@@ -309,8 +309,9 @@ class Ledger:
     def _in_order(self) -> list[int]:
         if self._one or not self.count:
             return [self._one] if self._one else []
+        keys = list(self._keys)
         places = [at & (self._room - 1) for at in range(self._head, self._tail)]
-        return [self._keys[place] for place in places if self._keys[place]]
+        return [keys[place] for place in places if keys[place]]
 
     def _slot(self, key: int) -> int:
         """Return the slot where ``key`` is looked for first."""

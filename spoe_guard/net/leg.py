@@ -163,10 +163,12 @@ class Leg:
                 if self.is_agents:
                     done = self._to_haproxy(lane, data, now)
                 else:
-                    stop = self._to_agent(lane, data, 0, now)
-                    while stop > done:
-                        done = stop
+                    done = self._to_agent(lane, data, 0, now)
+                    while 0 < done < end:  # the next NOTIFY may go to another agent
                         stop = self._to_agent(lane, data, done, now)
+                        if stop == done:
+                            break
+                        done = stop
                 if done == end:
                     return
             rest = data[done:] if done > 0 else data

@@ -38,9 +38,8 @@ AGENT_TYPES: Final = frozenset((AGENT_HELLO, AGENT_DISCONNECT, ACK))
 FLAG_FIN: Final = 0x00000001
 FLAG_ABRT: Final = 0x00000002
 
-# Type and flags of a whole frame, as they stand behind its length.
+# Flags of a whole frame, and type and flags of a whole ACK, as they stand behind its length.
 FIN_ALONE: Final[bytes] = FLAG_FIN.to_bytes(4, "big")
-NOTIFY_HEAD: Final = bytes((NOTIFY,)) + FIN_ALONE
 ACK_HEAD: Final = bytes((ACK,)) + FIN_ALONE
 
 LENGTH_BYTES: Final = 4

@@ -14,7 +14,7 @@ MOST = 3
 
 
 class Fast:
-    """One buffer under the scanner."""
+    """One buffer under the walks."""
 
     def __init__(self, *opened: str) -> None:
         self.ledger = Ledger()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from spoe_guard.core.anomalies import Side
-from spoe_guard.core.output import LinkOutput, Output
+from spoe_guard.core.output import Close, LinkOutput, Output
 
 
 def carry(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> Output:
@@ -26,15 +26,45 @@ def carry(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> O
     else:
         out = Output()
         out.link = next(reversed(passed), 0)
-    out.to_haproxy = to_haproxy + out.to_haproxy
-    orders = {order.link: order for order in (out, *out.more)}
-    for number, bytes_ in passed.items():
-        order = orders.get(number)
-        if order is None:
-            order = LinkOutput(number)
-            out.more = [*out.more, order]
-        order.to_agent = bytes_ + order.to_agent
+    first = Output()
+    first.link = out.link
+    first.to_haproxy = to_haproxy
+    first.more = [_order(number, bytes_) for number, bytes_ in passed.items()]
+    out = joined(first, out)
+    return joined(out, carry(session, side, data[-out.left :], now, link)) if out.left else out
+
+
+def hear(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+    """Return what a read that is not ordinary makes of the session, in as many turns as it takes."""
+    out: Output = session.receive(side, data, now, link)
+    while out.left:
+        data = data[-out.left :]
+        out = joined(out, session.receive(side, data, now, link))
     return out
+
+
+def joined(first: Output, then: Output) -> Output:
+    """Return in one output what both ask for; there is one that says so of each thing that can be asked for only once."""
+    out = Output()
+    out.link, out.left = then.link, then.left
+    out.to_haproxy = first.to_haproxy + then.to_haproxy
+    out.close_haproxy = then.close_haproxy if first.close_haproxy is Close.KEEP else first.close_haproxy
+    out.events = [*first.events, *then.events]
+    out.foreign = (*first.foreign, *then.foreign)
+    orders: dict[int, LinkOutput] = {out.link: out}
+    for order in (first, *first.more, then, *then.more):
+        known = orders.setdefault(order.link, LinkOutput(order.link))
+        known.to_agent += order.to_agent
+        known.dial = known.dial or order.dial
+        known.close_agent = order.close_agent if known.close_agent is Close.KEEP else known.close_agent
+    out.more = [order for order in orders.values() if order is not out]
+    return out
+
+
+def _order(number: int, to_agent: bytes) -> LinkOutput:
+    order = LinkOutput(number)
+    order.to_agent = to_agent
+    return order
 
 
 def passed(session: Any) -> tuple[int, int]:

@@ -156,8 +156,10 @@ class _Guard:
         for cut in cuts:
             self._came[cut.raw] = self._step
         rows: list[Row] = []
-        if data:
-            rows += self._seen(self._session.receive(chunk.side, data, now, chunk.link), now)
+        while data:
+            out = self._session.receive(chunk.side, data, now, chunk.link)
+            rows += self._seen(out, now)
+            data = data[-out.left :] if out.left else b""
         if chunk.end is not None:
             reset = chunk.end is End.RESET
             rows += self._seen(self._session.closed(chunk.side, now, reset=reset, link=chunk.link), now)

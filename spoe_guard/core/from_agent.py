@@ -51,13 +51,15 @@ class FromAgent(Walker):
         """Write a whole frame to HAProxy."""
         self.conv.tell_haproxy(data, reason)
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Take bytes as they came off the wire."""
+    def receive(self, data: bytes, now: float) -> int:
+        """Take bytes as they came off the wire; return how many are left."""
         self.conv.tally.bytes_to_haproxy += len(data)
         if self.link.state is not State.RUNNING and self.link.state in BEFORE_DIAL:
             self._hold_early(data, now)
-        else:
-            super().receive(data, now)
+            return 0
+        left = super().receive(data, now)
+        self.conv.tally.bytes_to_haproxy -= left
+        return left
 
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
@@ -198,10 +200,11 @@ class FromAgent(Walker):
         super().forget()
 
     def release_early(self, now: float) -> None:
-        """Walk what the agent said before it was asked."""
+        """Walk what the agent said before it was asked. Nothing is left for later: no agent says so much then."""
         early = self.inlet.release()
-        if early:
-            super().receive(early, now)
+        left = super().receive(early, now) if early else 0
+        if left:
+            self._break(early[-left:], "too many frames before HAPROXY-HELLO", now)
 
     def _break(self, rest: bytes, detail: str, now: float) -> None:
         """Search the rest of a broken stream for ACKs, then end."""

@@ -70,10 +70,12 @@ class FromHAProxy(Walker):
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Take bytes as they came off the wire."""
+    def receive(self, data: bytes, now: float) -> int:
+        """Take bytes as they came off the wire; return how many are left."""
         self.conv.tally.bytes_to_agent += len(data)
-        super().receive(data, now)
+        left = super().receive(data, now)
+        self.conv.tally.bytes_to_agent -= left
+        return left
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Judge the very first bytes before anything else."""

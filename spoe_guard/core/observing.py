@@ -90,8 +90,12 @@ class ObservedSession:
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Bytes came from ``side``: they go on as they are."""
         self._in_hand = (side, data)
-        out = self._watch(self._shadow.receive(side, data, now), now)
+        shadow = self._shadow.receive(side, data, now)
+        out = self._watch(shadow, now)
         self._in_hand = (side, b"")
+        if shadow.left:  # it goes on when the shadow has seen it: what the other side makes of it is no news then
+            out.left = shadow.left
+            data = data[: -shadow.left]
         if side is Side.AGENT:
             out.to_haproxy = data
         elif self._connected:

@@ -34,15 +34,19 @@ class Output(LinkOutput):
     The shell writes first, then closes, then hands ``events`` to the observer, and ``foreign`` to others: ACKs, each with the
     number of the session that is to ``take_foreign`` it. There is none without an event. It is itself what the one link does
     that an ordinary step concerns; where there are several, ``more`` says what the others do.
+
+    ``left``: so many bytes at the end of what was received were not looked at, so that other sessions have their turn. The
+    shell gives them to the session again, before anything else that comes from there.
     """
 
-    __slots__ = ("close_haproxy", "events", "foreign", "more", "to_haproxy")
+    __slots__ = ("close_haproxy", "events", "foreign", "left", "more", "to_haproxy")
 
     def __init__(self) -> None:
         super().__init__()
         self.to_haproxy: bytes = b""
         self.close_haproxy = Close.KEEP
         self.more: list[LinkOutput] | tuple[()] = NOTHING
+        self.left = 0
         self.events: list[Event] | tuple[()] = NOTHING
         self.foreign: tuple[tuple[int, bytes], ...] = NOTHING
 

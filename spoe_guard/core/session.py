@@ -73,7 +73,7 @@ class Session:
         return self._step(now)
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
-        """Bytes came from ``side``; from the agent on the link of that number."""
+        """Bytes came from ``side``; from the agent on the link of that number. Of many odd frames some are ``Output.left``."""
         self._hand_back()
         self.lane.active = now
         if side is Side.AGENT:
@@ -85,10 +85,10 @@ class Session:
             agent.link.ledger.heard = now
             if self._conv.draining:
                 self._conv.quiet_at = now if self._conv.open_notifies else now + QUIET_S
-            agent.receive(data, now)
+            self._conv.out.left = agent.receive(data, now)
             self._keeps = agent.held > 0
         else:
-            self._from_haproxy.receive(data, now)
+            self._conv.out.left = self._from_haproxy.receive(data, now)
             if self._conv.draining:
                 self._conv.quiet_at = now + QUIET_S
             self._keeps = self._from_haproxy.inlet.held > 0

@@ -33,7 +33,7 @@ class AnySession(Protocol):
         """HAProxy is connected."""
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
-        """``side`` wrote ``data``."""
+        """``side`` wrote ``data``; what the output calls ``left`` is to be given again."""
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """An ACK for this session came on another one's link."""

@@ -17,6 +17,7 @@ cdef class Leg:
     cdef public Leg haproxy
     cdef public object track, relay
     cdef public bytearray _queue
+    cdef bytes _unheard
     # The rest.
     cdef public int _held
     cdef public double close_by
@@ -25,7 +26,7 @@ cdef class Leg:
 
     @cython.locals(data=bytes)
     cpdef _readable(self)
-    @cython.locals(now=double, done=Py_ssize_t, end=Py_ssize_t, stop=Py_ssize_t, lane=Lane, rest=bytes)
+    @cython.locals(now=double, done=Py_ssize_t, end=Py_ssize_t, left=Py_ssize_t, stop=Py_ssize_t, lane=Lane, rest=bytes)
     cpdef take(self, bytes data)
     @cython.locals(ledger=Ledger, haproxy=Leg, stop=Py_ssize_t, part=bytes)
     cdef Py_ssize_t _to_haproxy(self, Lane lane, bytes data, double now) except -1

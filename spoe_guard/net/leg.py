@@ -34,6 +34,7 @@ OTHER_IS_FULL: Final = 1  # what it writes has nowhere to go
 DIALLING: Final = 2  # the session's first agent link is not there yet
 SELF_IS_FULL: Final = 4  # it does not read what its own frames make the guard answer
 HANDED_OVER: Final = 8  # the next guard is to read what comes
+NOT_HEARD: Final = 16  # the session has not yet dealt with all of the last read
 
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
@@ -66,6 +67,7 @@ class Leg:
         self._takes = False  # what is written to it is sent
         self._fin_waits = False  # a FIN is to be sent behind what is queued
         self._queue = bytearray()  # the loop says when there is room as long as something is in here
+        self._unheard = b""  # the end of the last read: the session deals with more of it in the loop's next turn
         self._held = 0
         self._was_reset = False
         self._kept: weakref.ref[object] | None = None  # the loop's own reference to what it calls, while it watches for bytes
@@ -100,6 +102,11 @@ class Leg:
     def unsent(self) -> int:
         """Bytes that were written and did not get away yet."""
         return len(self._queue)
+
+    @property
+    def unheard(self) -> int:
+        """Bytes that came and the session has not dealt with."""
+        return len(self._unheard)
 
     @property
     def descriptor(self) -> int:
@@ -141,7 +148,18 @@ class Leg:
             self.let_go(SELF_IS_FULL)
             self.relay.emptied(self)
 
+    def _hear_more(self) -> None:
+        """Take more of the last read, unless the session wants none of it any more."""
+        rest, self._unheard = self._unheard, b""
+        if not self.closing:
+            self.take(rest)
+        if not self._unheard:
+            self.let_go(NOT_HEARD)
+
     def _lost(self) -> None:
+        if self._unheard:  # came before the end
+            self._loop.call_soon(self._lost)
+            return
         self.use(None)
         self.relay.lost(self, reset=self._was_reset)
 
@@ -173,7 +191,11 @@ class Leg:
                     return
             rest = data[done:] if done > 0 else data
             done = end
-            self.relay.take(self, rest, now)
+            left = self.relay.take(self, rest, now)
+            if left:
+                self._unheard = data[end - left :]
+                self.hold(NOT_HEARD)
+                self._loop.call_soon(self._hear_more)
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
             self.relay.broke(error, self.side, data[done:])
 

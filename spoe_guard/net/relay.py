@@ -60,14 +60,15 @@ class Relay:
 
     # What the session asks for
 
-    def take(self, leg: Leg, data: bytes, now: float) -> None:
-        """Give the session what came on ``leg``, and act on the answer."""
+    def take(self, leg: Leg, data: bytes, now: float) -> int:
+        """Give the session what came on ``leg``, and act on the answer; return how many bytes are left for the next turn."""
         out = self.session.receive(leg.side, data, now, leg.link)
         if self.session.deadline < self._armed:
             self._arm()
         self._carry_out(out)
         if self._witness is not None and leg.track is not None:
-            self._witness.read(leg.track, data, now, out)
+            self._witness.read(leg.track, data[: -out.left] if out.left else data, now, out)
+        return out.left
 
     def passed(self, leg: Leg, data: bytes, now: float, link: int) -> None:
         """``data`` of ``leg`` went on as it came, to or from the agent of that ``link``, and the session was not asked."""
@@ -167,7 +168,7 @@ class Relay:
 
     def to_hand_over(self) -> Handed | None:
         """Return what the next guard needs to go on with the session, once nothing of it is under way here."""
-        gone = self.haproxy.unsent or self.haproxy.descriptor < 0
+        gone = self.haproxy.unsent or self.haproxy.unheard or self.haproxy.descriptor < 0
         return self.session.to_hand_over() if isinstance(self.session, Lasting) and not gone else None
 
     def handed_over(self) -> None:

@@ -12,6 +12,7 @@ from spoe_guard.capture.show import lines, table
 from spoe_guard.capture.story import Row, tell
 from spoe_guard.core.anomalies import Side
 from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.walker import FRAMES_A_TURN
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
 from tests.capture.scenes import RUNT, A, H, ack, notify
@@ -217,6 +218,12 @@ def test_a_frame_that_goes_on_later_than_it_came_is_shown_when_it_does():
     assert late.at == 0.4
     assert late.text == 'status-code=9 message="bye" (as it came before)'
     assert not [row for row in rows if row.what == "to haproxy: ACK"]  # that is passed as it comes
+
+
+def test_of_a_flood_every_frame_is_judged():
+    [capture] = read.parse(BOTH)
+    capture.chunks.append(Chunk(9.0, A, 0, inward=True, data=RUNT * 2 * FRAMES_A_TURN))
+    assert [said for said in kinds(capture) if said[0] == "anomaly"] == [SAID[-1]] * (2 * FRAMES_A_TURN + 1)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):

@@ -8,6 +8,7 @@ from spoe_guard.capture.ring import FIRST_BYTES, MOST_LINKS, PARTS, least_held
 from spoe_guard.core.anomalies import Action, Side, severity
 from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.output import Close
+from spoe_guard.core.walker import FRAMES_A_TURN
 from spoe_guard.lab import frames
 from tests.capture.scenes import RUNT, A, H, Recorded, ack, end, notify, notify_of
 
@@ -258,13 +259,13 @@ def test_a_flood_of_anomalies_in_one_read_is_noted_and_not_kept():
     recorded = Recorded()
     session = recorded.session()
     session.receive(H, notify(1), 0.1)
-    out = session.receive(A, RUNT * 3000, 0.2)
-    assert len(out.events) >= 3000
+    out = session.receive(A, RUNT * FRAMES_A_TURN, 0.2)
+    assert len(out.events) >= FRAMES_A_TURN
     end(session, recorded.now)
     [take] = recorded.takes
     [noted] = [chunk for chunk in take.capture("full").chunks if "runt_frame" in "".join(chunk.notes)]
     assert len(noted.notes) == 16 + 1
-    assert noted.notes[-1] == f"and {3000 - 16} anomalies more"
+    assert noted.notes[-1] == f"and {FRAMES_A_TURN - 16} anomalies more"
 
 
 def test_observe_mode_is_recorded_and_the_comment_says_that_nothing_was_done():

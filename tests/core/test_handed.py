@@ -11,6 +11,7 @@ from spoe_guard.core.family import Family
 from spoe_guard.core.handed import Handed, NotTakenError, decode
 from spoe_guard.core.output import Close
 from spoe_guard.wire.frame import FrameType
+from tests.carrier import hear
 from tests.core import frames
 from tests.core.script import UP, Talk, running
 
@@ -76,7 +77,7 @@ def test_what_haproxy_cannot_take_yet_has_to_go_first() -> None:
     burst = b"".join(frames.sized(FrameType.NOTIFY, 100, f"{n}.1") for n in range(1, 200, 2))
     before.play("haproxy <burst> -> ok", burst=burst)
     answers = b"".join(frames.sized(FrameType.ACK, 100, f"{n}.1") for n in range(1, 200, 2))
-    before.session.receive(Side.AGENT, answers, before.now)
+    hear(before.session, Side.AGENT, answers, before.now)
     assert before.session.to_hand_over() is None
     before.now = before.session.deadline
     before.session.tick(before.now)

@@ -9,6 +9,7 @@ from spoe_guard.core.config import SessionConfig
 from spoe_guard.core.events import EndedBy, EndReason, LinkLost
 from spoe_guard.core.lane import Lane
 from spoe_guard.core.observing import open_session
+from spoe_guard.core.walker import FRAMES_A_TURN
 from spoe_guard.lab import frames
 from spoe_guard.net.leg import HIGH_WATER
 from spoe_guard.net.splice import Splice
@@ -230,10 +231,12 @@ class PlantedError(Exception):
 
 
 class Broken(Laned):
-    """In which something of ours breaks once."""
+    """In which something of ours breaks once, with an error of the class ``planted``."""
+
+    planted: type[Exception] = PlantedError
 
     def check_books(self):
-        assert [type(error) for error in self.recorder.errors] == [PlantedError]
+        assert [type(error) for error in self.recorder.errors] == [self.planted]
         self.recorder.errors.clear()
         super().check_books()
 
@@ -311,13 +314,13 @@ async def test_the_recorder_is_told_of_what_passed_in_order_with_the_rest():
         haproxy, agent = await stage.known()
         await passes(haproxy, run_of([1, 2]), agent)
         await passes(agent, answers_to([2]), haproxy)
-        mixed = answers_to([1]) + RUNT
+        mixed = answers_to([1]) + RUNT * (FRAMES_A_TURN + 1)
         await agent.send(mixed)
         await haproxy.read(len(answers_to([1])))
-        await until(lambda: stage.anomalies() != [])
+        await until(lambda: len(stage.anomalies()) == FRAMES_A_TURN + 1)
         await passes(haproxy, asked(3), agent)
         await passes(agent, answers_to([3]), haproxy)
-        assert stage.session.stepped == [RUNT]
+        assert stage.session.stepped == [RUNT * (FRAMES_A_TURN + 1), RUNT]
         await haproxy.send(frames.disconnect(frame.HAPROXY_DISCONNECT))
         await until(lambda: stage.recorder.ends() != [] or witness.takes != [], "the end")
         haproxy.close()
@@ -330,6 +333,7 @@ async def test_the_recorder_is_told_of_what_passed_in_order_with_the_rest():
         (H, run_of([1, 2])),
         (A, answers_to([2])),
         (A, answers_to([1])),
+        (A, RUNT * FRAMES_A_TURN),
         (A, RUNT),
         (H, asked(3)),
         (A, answers_to([3])),

@@ -118,6 +118,9 @@ class Leg:
     def _readable(self) -> None:
         if self._fd < 0:
             return
+        if self._held:  # the loop would say it again and again
+            self._ignore()
+            return
         try:
             data = calls.receive(self._fd)
         except OSError:
@@ -221,15 +224,14 @@ class Leg:
             self.relay.filled(self)
 
     def hold(self, why: int) -> None:
-        """Stop reading from the peer, at once, until every reason is gone."""
+        """Stop reading from the peer, at once, until every reason is gone. Of a short while the loop hears nothing: that costs."""
         self._held |= why
-        self._ignore()
 
     def let_go(self, why: int) -> None:
         """Drop one reason for not reading."""
         if self._held:
             self._held &= ~why
-            if self.connected and not self._held and not self.eof and not self.closing:
+            if self.connected and not self._held and not self.eof and not self.closing and self._kept is None:
                 self._watch()
 
     def close(self, how: Close, close_s: float) -> None:

@@ -279,6 +279,7 @@ async def test_nothing_spins_behind_an_end_or_on_a_connection_that_is_held(famil
         await haproxy.send(b"?")
         await turns()
         assert asked == []
+        assert not asyncio.get_running_loop().remove_reader(leg.descriptor), "it is told again and again of the byte"
         haproxy.fin()
         leg.let_go(HANDED_OVER)
         await until(lambda: stage.relay.haproxy.eof)

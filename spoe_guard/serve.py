@@ -93,6 +93,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         show(settings, guard, live)
         for beside in (sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
+        event_loop.keep_what_is_there()
         health.listening = True
         log.say(
             "info",

@@ -73,6 +73,20 @@ def test_listen_and_agent_are_a_complete_start(run_guard):
     assert guard.log("stopped")[0]["clean"] is True
 
 
+@pytest.mark.parametrize(("options", "processes"), [((), 1), (("--workers", "2"), 2)])
+def test_a_full_collection_walks_over_nothing_that_was_there_at_the_start(run_guard, tmp_path, options, processes):
+    """The parent of workers serves nobody, and collects as it likes."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, gc, os\n"
+        f"atexit.register(lambda: open(f'{tmp_path}/frozen-{{os.getpid()}}', 'w').write(str(gc.get_freeze_count())))\n"
+    )
+    guard = run_guard("127.0.0.1:9", *options, settings={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"})
+    guard.wait_for("listening")
+    assert guard.stop()[0] == 0
+    frozen = [int(path.read_text()) for path in tmp_path.glob("frozen-*")]
+    assert sum(count > 10_000 for count in frozen) == processes
+
+
 def test_the_live_page_and_its_status_are_of_this_guard(run_guard):
     with AgentThread() as agent:  # where nobody listens, the session could end before it has heard anything
         guard = run_guard(agent.address, "--mode", "observe", settings={"SPOE_GUARD_ADMIN__PAYLOAD": "headers"})

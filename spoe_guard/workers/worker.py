@@ -81,6 +81,7 @@ class _Worker:
             self._channel.send({"failed": str(error)})
             await self._channel.flush()
             return _NOT_CLEAN
+        event_loop.keep_what_is_there()
         self._channel.send({"listening": True})
         summing_up = loop.create_task(sum_up(self._observer))
         obeying = loop.create_task(self._obey())

@@ -26,7 +26,6 @@ class Deadlines:
         self._conv = conv
         self._from_haproxy = from_haproxy
         self._agents = agents
-        self._stuck = f"no more of it within {config.frame_s:g} s"
         self._lane = lane
         # The shortest of the times that begin with an ordinary frame: an ordinary step asks for nothing sooner.
         replaceable = EXTRA_IDLE_S if config.give_up_s > 0 else math.inf
@@ -60,7 +59,7 @@ class Deadlines:
             if self._overdue_on(agent, now):
                 return
         if now >= self._from_haproxy.inlet.since + config.frame_s:
-            self._from_haproxy.truncated(self._stuck)
+            self._from_haproxy.truncated(_stuck(config.frame_s))
             conv.finish(now, EndedBy.HAPROXY, EndReason.FRAME_TIMEOUT, status=STATUS_TIMEOUT)
         elif now >= self._lane.active + config.idle_s:
             conv.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=STATUS_TIMEOUT)
@@ -86,7 +85,7 @@ class Deadlines:
         elif now >= agent.inlet.since + config.frame_s:
             self._stands_still(agent, now)
         elif now >= agent.fragments.by:
-            agent.fragments.over(now, self._stuck)
+            agent.fragments.over(now, _stuck(config.frame_s))
         elif now >= self._idle_until(link):
             conv.lose(link, now, LinkLoss.RETIRED)
         elif now >= self._blocked_until(link):
@@ -97,7 +96,7 @@ class Deadlines:
 
     def _stands_still(self, agent: FromAgent, now: float) -> None:
         """An agent does not go on with a frame it began."""
-        agent.truncated(self._stuck)
+        agent.truncated(_stuck(self._conv.config.frame_s))
         if self._conv.lasts:
             self._conv.lose(agent.link, now, LinkLoss.FRAME_TIMEOUT)
         else:
@@ -116,3 +115,7 @@ class Deadlines:
             return math.inf
         oldest = min((link.ledger.since(), *link.owing.values()), default=math.inf)
         return oldest + (self._conv.config.answer_deadline_s or LOSS_MATTERS_S)
+
+
+def _stuck(frame_s: float) -> str:
+    return f"no more of it within {frame_s:g} s"

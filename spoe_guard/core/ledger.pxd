@@ -11,16 +11,52 @@ cpdef long long key_of(bytes ids) except -1
 
 
 @cython.final
-cdef class Past:
+cdef class _Ring:
     cdef long long[::1] _keys
     cdef int _next
+
+    cdef int put(self, long long key) except -1
+    @cython.locals(at=int, found=cython.longlong)
+    cdef long long find(self, long long key) except? 0
+
+
+@cython.final
+cdef class Past:
+    cdef _Ring _ring
     cdef object _lost
     cdef double _lost_at
     cdef dict _large
 
     cpdef int settled(self, long long key) except -1
-    @cython.locals(at=int, found=cython.longlong)
-    cdef long long _find(self, long long key) except? 0
+
+
+@cython.final
+cdef class _Table:
+    cdef Py_ssize_t room
+    cdef bint keeps
+    cdef Py_ssize_t _head, _tail
+    cdef int _shift
+    cdef list _copies
+    cdef long long[::1] _keys
+    cdef double[::1] _times
+    cdef int[::1] _index
+
+    @cython.locals(most=Py_ssize_t, slot=Py_ssize_t, place=Py_ssize_t)
+    cdef Py_ssize_t find(self, long long key) except? -100
+    cdef double since(self, Py_ssize_t slot) except? -100
+    cdef bytes copy(self, Py_ssize_t slot)
+    @cython.locals(place=Py_ssize_t, most=Py_ssize_t, slot=Py_ssize_t)
+    cdef int append(self, long long key, double since, bytes copy) except -1
+    @cython.locals(place=Py_ssize_t)
+    cdef int remove(self, Py_ssize_t slot, Py_ssize_t left) except -1
+    cdef long long oldest(self) except? 0
+    cdef list in_order(self)
+    cdef Py_ssize_t _home(self, long long key) noexcept
+    @cython.locals(most=Py_ssize_t, hole=Py_ssize_t, place=Py_ssize_t, home=Py_ssize_t)
+    cdef int _close_up(self, Py_ssize_t slot) except -1
+    cdef int _make_room(self, Py_ssize_t room) except -1
+    @cython.locals(keys=cython.longlong[::1], times=cython.double[::1], copies=list, head=Py_ssize_t, tail=Py_ssize_t, before=Py_ssize_t, room=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t, place=Py_ssize_t)
+    cdef int _grow(self) except -1
 
 
 @cython.final
@@ -37,35 +73,16 @@ cdef class Ledger:
     cdef public Past past
     cdef public object carrier
     cdef public Py_ssize_t most_kept, kept
-    # The table.
-    cdef Py_ssize_t _room, _head, _tail
-    cdef int _shift
+    cdef _Table _table
     cdef bint _mixed
     cdef double _newest
-    cdef list _copies
     cdef dict _large
-    cdef long long[::1] _keys
-    cdef double[::1] _times
-    cdef int[::1] _index
 
     cpdef bint open(self, long long key, double since, bytes copy) except -1
-    @cython.locals(slot=Py_ssize_t, place=Py_ssize_t, since=double)
+    @cython.locals(slot=Py_ssize_t, since=double, table=_Table)
     cpdef double settle(self, long long key) except? -100
     @cython.locals(slot=Py_ssize_t)
     cpdef double since_of(self, long long key) except? -100
-    cdef Py_ssize_t _slot(self, long long key) noexcept
-    @cython.locals(most=Py_ssize_t, slot=Py_ssize_t, place=Py_ssize_t)
-    cdef Py_ssize_t _find(self, long long key) except? -100
-    @cython.locals(place=Py_ssize_t)
-    cdef int _append(self, long long key, double since, bytes copy) except -1
-    @cython.locals(most=Py_ssize_t, slot=Py_ssize_t)
-    cdef int _enter(self, long long key, Py_ssize_t place) except -1
-    @cython.locals(most=Py_ssize_t, hole=Py_ssize_t, place=Py_ssize_t, home=Py_ssize_t)
-    cdef int _remove(self, Py_ssize_t slot) except -1
     cdef int _spread(self) except -1
-    cdef int _let_go(self) except -1
-    @cython.locals(keys=cython.longlong[::1], times=cython.double[::1], copies=list, head=Py_ssize_t, tail=Py_ssize_t, before=Py_ssize_t, room=Py_ssize_t, bits=int, at=Py_ssize_t, place=Py_ssize_t)
-    cdef int _make_room(self, Py_ssize_t most) except -1
     cdef bytes _take_copy(self, bytes copy)
-    cdef int _put_copy(self, Py_ssize_t place, bytes copy) except -1
-    cdef int _drop_copy(self, Py_ssize_t place) except -1
+    cdef int _drop_copy(self, bytes copy) except -1

@@ -29,7 +29,6 @@ _KEY = KEY  # numbers in C, see the .pxd
 _NOT_OPEN = NOT_OPEN
 _REMEMBERED = REMEMBERED
 
-_NONE: Any = None  # in place of an array
 _FEWEST = 16  # NOTIFYs that a table has room for
 _SPARE = 1024  # and at most that it is kept for when it is empty
 # Which slot a key begins to look at: its product with a number that nobody outside knows, or whoever sends NOTIFYs could choose
@@ -58,14 +57,35 @@ def _ids_of(key: int) -> bytes:
     return varint.encode(key >> _FRAME_ID_BITS) + varint.encode(key & ((1 << _FRAME_ID_BITS) - 1))
 
 
+class _Ring:
+    """The last ``REMEMBERED`` keys: those given up with a minus."""
+
+    def __init__(self) -> None:
+        self._keys = array("q", bytes(8 * _REMEMBERED))
+        self._next = 0  # where the next one goes
+
+    def put(self, key: int) -> None:
+        self._keys[self._next] = key
+        self._next = self._next + 1 if self._next + 1 < _REMEMBERED else 0
+
+    def find(self, key: int) -> int:
+        """Return ``key`` as it was kept last, 0 where it is not there."""
+        at = self._next
+        for _ in range(_REMEMBERED):
+            at = at - 1 if at > 0 else _REMEMBERED - 1
+            found = self._keys[at]
+            if found == key or found == -key:  # noqa: PLR1714  numbers of C
+                return found
+        return 0
+
+
 class Past:
     """What became of the last ``REMEMBERED`` NOTIFYs of a session, whichever link had them."""
 
     def __init__(self) -> None:
         self._lost = 0
         self._lost_at = -math.inf
-        self._keys: array[int] | None = None  # a ring of keys: those given up with a minus
-        self._next = 0  # where the next one goes
+        self._ring: _Ring | None = None  # none before the first
         self._large: dict[bytes, Fate] = {}  # ids that have no key
 
     def remember(self, ids: bytes, fate: Fate) -> None:
@@ -81,10 +101,9 @@ class Past:
 
     def settled(self, key: int) -> None:
         """Keep for a while that ``key`` was answered; a negative one that it was given up."""
-        if self._keys is None:
-            self._keys = array("q", bytes(8 * _REMEMBERED))
-        self._keys[self._next] = key
-        self._next = self._next + 1 if self._next + 1 < _REMEMBERED else 0
+        if self._ring is None:
+            self._ring = _Ring()
+        self._ring.put(key)
 
     def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
         """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy has one, or wants none."""
@@ -102,22 +121,10 @@ class Past:
         key = key_of(ids)
         if not key:
             return self._large.get(ids, Fate.UNKNOWN)
-        found = self._find(key)
+        found = self._ring.find(key) if self._ring is not None else 0
         if not found:
             return Fate.UNKNOWN
         return Fate.ANSWERED if found > 0 else Fate.GIVEN_UP
-
-    def _find(self, key: int) -> int:
-        """Return ``key`` as it was kept last, 0 where it is not there."""
-        if self._keys is None:
-            return 0
-        at = self._next
-        for _ in range(_REMEMBERED):
-            at = at - 1 if at > 0 else _REMEMBERED - 1
-            found = self._keys[at]
-            if found == key or found == -key:  # noqa: PLR1714  numbers of C
-                return found
-        return 0
 
 
 class Ledger:
@@ -150,17 +157,7 @@ class Ledger:
         self._one = 0
         self._one_since = 0.0
         self._one_copy: bytes | None = None
-        # The others by place, oldest first, in a ring from _head to _tail: key (0: settled), time, copy. _index says at which
-        # place a key is (plus 1; 0: nothing), with linear probing.
-        # None of it is there until two are open.
-        self._keys: array[int] = _NONE
-        self._times: array[float] = _NONE
-        self._index: array[int] = _NONE
-        self._copies: list[bytes | None] | None = None
-        self._room = 0
-        self._head = 0
-        self._tail = 0
-        self._shift = 0  # of the product of a key: what is left is a slot of _index
+        self._table: Any = None  # of all, as soon as two are open
         self._mixed = False  # some are older than those before them
         self._newest = NOT_OPEN
         self._large: dict[bytes, tuple[float, bytes | None]] = {}
@@ -180,9 +177,9 @@ class Ledger:
                 if self._one == key:
                     return False
                 self._spread()
-            if self._find(key) >= 0:
+            if self._table.find(key) >= 0:
                 return False
-            self._append(key, since, None if copy is None else self._take_copy(copy))
+            self._table.append(key, since, None if copy is None else self._take_copy(copy))
         if since < self._newest and self.count > 0:
             self._mixed = True
         self._newest = since
@@ -200,23 +197,17 @@ class Ledger:
             return self._one_since
         if self._one != 0 or self.count == 0:
             return _NOT_OPEN
-        slot = self._find(key)
+        table = self._table
+        slot = table.find(key)
         if slot < 0:
             return _NOT_OPEN
-        place = self._index[slot] - 1
-        since = self._times[place]
-        self._keys[place] = 0
-        if self._copies is not None:
-            self._drop_copy(place)
-        self._remove(slot)
+        since: float = table.since(slot)
+        if table.keeps:
+            self._drop_copy(table.copy(slot))
         self.count -= 1
-        if self.count == 0:
-            self._head = self._tail = 0
-            if self._room > _SPARE:
-                self._let_go()
-        else:
-            while self._keys[self._head & (self._room - 1)] == 0:
-                self._head += 1
+        table.remove(slot, self.count)
+        if self.count == 0 and table.room > _SPARE:
+            self._table = None
         return since
 
     def since_of(self, key: int) -> float:
@@ -225,8 +216,9 @@ class Ledger:
             return self._one_since
         if self._one != 0 or self.count == 0:
             return _NOT_OPEN
-        slot = self._find(key)
-        return _NOT_OPEN if slot < 0 else self._times[self._index[slot] - 1]
+        slot = self._table.find(key)
+        since: float = _NOT_OPEN if slot < 0 else self._table.since(slot)
+        return since
 
     # --- by ids: what readable code calls ------------------------------------------------------------------------------
 
@@ -277,15 +269,14 @@ class Ledger:
             return self._large[ids][1]
         if self._one == key:
             return self._one_copy
-        copies = self._copies
-        slot = -1 if copies is None else self._find(key)
-        return None if copies is None or slot < 0 else copies[self._index[slot] - 1]
+        slot = -1 if self._table is None else self._table.find(key)
+        return None if slot < 0 else self._table.copy(slot)
 
     def clear(self) -> None:
         """Have none open any more."""
         self.count = self.kept = self._one = 0
         self._one_copy = None
-        self._let_go()
+        self._table = None
         self._large.clear()
 
     def oldest(self) -> bytes:
@@ -293,7 +284,7 @@ class Ledger:
         if self._mixed and self.count:
             oldest = min(self._in_order(), key=self.since_of)
         else:
-            oldest = self._one if self._one or not self.count else self._keys[self._head & (self._room - 1)]
+            oldest = self._one if self._one or not self.count else self._table.oldest()
         if self._large:
             first = min(self._large, key=lambda ids: self._large[ids][0])
             if not oldest or self._large[first][0] < self.since_of(oldest):
@@ -304,23 +295,49 @@ class Ledger:
         """Return since when that one has been open, infinity when none is."""
         return self[self.oldest()] if len(self) else math.inf
 
-    # --- the table -----------------------------------------------------------------------------------------------------
+    # --- inside --------------------------------------------------------------------------------------------------------
 
     def _in_order(self) -> list[int]:
         if self._one or not self.count:
             return [self._one] if self._one else []
-        keys = list(self._keys)
-        places = [at & (self._room - 1) for at in range(self._head, self._tail)]
-        return [keys[place] for place in places if keys[place]]
+        in_order: list[int] = self._table.in_order()
+        return in_order
 
-    def _slot(self, key: int) -> int:
-        """Return the slot where ``key`` is looked for first."""
-        return ((key * _SALT) & _MASK_64) >> self._shift
+    def _spread(self) -> None:
+        """Move the only one into the table: there will be another."""
+        if self._table is None:
+            self._table = _Table()
+        self._table.append(self._one, self._one_since, self._one_copy)
+        self._one = 0
+        self._one_copy = None
 
-    def _find(self, key: int) -> int:
-        """Return the slot that says where ``key`` is, -1 where it is not."""
-        most = 2 * self._room - 1
-        slot = self._slot(key)
+    def _take_copy(self, copy: bytes) -> bytes | None:
+        if self.kept + len(copy) > self.most_kept:
+            return None
+        self.kept += len(copy)
+        return copy
+
+    def _drop_copy(self, copy: bytes | None) -> None:
+        if copy is not None:
+            self.kept -= len(copy)
+
+
+class _Table:
+    """NOTIFYs by key. ``room``: so many fit in; ``keeps``: with some there is a copy.
+
+    They stand by place, oldest first, in a ring from _head to _tail: key (0: settled), time, copy. _index says at which place a
+    key is (plus 1; 0: nothing), with linear probing; what ``find`` returns is a slot of it.
+    """
+
+    def __init__(self) -> None:
+        self.keeps = False
+        self._copies: list[bytes | None] = []
+        self._make_room(_FEWEST)
+
+    def find(self, key: int) -> int:
+        """Return the slot of ``key``, -1 where it is not there."""
+        most = 2 * self.room - 1
+        slot = self._home(key)
         while True:
             place = self._index[slot]
             if place == 0:
@@ -329,90 +346,102 @@ class Ledger:
                 return slot
             slot = (slot + 1) & most
 
-    def _append(self, key: int, since: float, copy: bytes | None) -> None:
-        if self._tail - self._head == self._room:
-            self._make_room(2 * self.count)
-        place = self._tail & (self._room - 1)
+    def since(self, slot: int) -> float:
+        """Return the time at ``slot``."""
+        return self._times[self._index[slot] - 1]
+
+    def copy(self, slot: int) -> bytes | None:
+        """Return the copy at ``slot``."""
+        return self._copies[self._index[slot] - 1] if self.keeps else None
+
+    def append(self, key: int, since: float, copy: bytes | None) -> None:
+        """Put in ``key``, which is not there."""
+        if self._tail - self._head == self.room:
+            self._grow()
+        place = self._tail & (self.room - 1)
         self._keys[place] = key
         self._times[place] = since
-        if copy is not None or self._copies is not None:
-            self._put_copy(place, copy)
+        if copy is not None and not self.keeps:
+            self.keeps = True
+            self._copies = [None] * self.room
+        if self.keeps:
+            self._copies[place] = copy
         self._tail += 1
-        self._enter(key, place)
-
-    def _enter(self, key: int, place: int) -> None:
-        most = 2 * self._room - 1
-        slot = self._slot(key)
+        most = 2 * self.room - 1
+        slot = self._home(key)
         while self._index[slot] != 0:
             slot = (slot + 1) & most
         self._index[slot] = place + 1
 
-    def _remove(self, slot: int) -> None:
+    def remove(self, slot: int, left: int) -> None:
+        """Take out what is at ``slot``; so many are ``left``."""
+        place = self._index[slot] - 1
+        self._keys[place] = 0
+        if self.keeps:
+            self._copies[place] = None
+        self._close_up(slot)
+        if left == 0:
+            self._head = self._tail = 0
+        else:
+            while self._keys[self._head & (self.room - 1)] == 0:
+                self._head += 1
+
+    def oldest(self) -> int:
+        """Return the first key; there must be one."""
+        return self._keys[self._head & (self.room - 1)]
+
+    def in_order(self) -> list[int]:
+        """Return every key."""
+        keys = list(self._keys)
+        places = [at & (self.room - 1) for at in range(self._head, self._tail)]
+        return [keys[place] for place in places if keys[place]]
+
+    def _home(self, key: int) -> int:
+        """Return the slot where ``key`` is looked for first."""
+        return ((key * _SALT) & _MASK_64) >> self._shift
+
+    def _close_up(self, slot: int) -> None:
         """Empty ``slot``, and let none behind it be lost that was looked for from before it."""
-        most = 2 * self._room - 1
+        most = 2 * self.room - 1
         hole = slot
         while True:
             slot = (slot + 1) & most
             place = self._index[slot]
             if place == 0:
                 break
-            home = self._slot(self._keys[place - 1])
+            home = self._home(self._keys[place - 1])
             if ((slot - home) & most) >= ((slot - hole) & most):
                 self._index[hole] = place
                 hole = slot
         self._index[hole] = 0
 
-    def _spread(self) -> None:
-        """Move the only one into the table: there will be another."""
-        if self._room == 0:
-            self._make_room(_FEWEST)
-        self._append(self._one, self._one_since, self._one_copy)
-        self._one = 0
-        self._one_copy = None
-
-    def _let_go(self) -> None:
-        """Have no table: nothing is open."""
-        self._room = 0
-        self._head = self._tail = 0
-        self._keys = self._times = self._index = _NONE
-        self._copies = None
-
-    def _make_room(self, most: int) -> None:
-        """Have a table for at least ``most`` NOTIFYs, and what is open in it."""
-        keys, times, copies = self._keys, self._times, self._copies
-        head, tail, before = self._head, self._tail, self._room
-        room = _FEWEST
-        bits = 5  # of a slot: there are twice as many
-        while room < most:
-            room *= 2
-            bits += 1
+    def _make_room(self, room: int) -> None:
+        """Be empty, with room for so many: a power of two."""
         self._keys = array("q", bytes(8 * room))
         self._times = array("d", bytes(8 * room))
         self._index = array("i", bytes(8 * room))
-        self._copies = None
-        self._room = room
-        self._shift = 64 - bits
+        self.room = room
+        self._shift = 64
+        while room > 0:  # there are twice as many slots
+            room >>= 1
+            self._shift -= 1
         self._head = self._tail = 0
+        if self.keeps:
+            self._copies = [None] * self.room
+
+    def _grow(self) -> None:
+        """Leave out those that were settled, and have room for as many again."""
+        keys, times, copies = self._keys, self._times, self._copies
+        head, tail, before = self._head, self._tail, self.room
+        count = 0
+        for at in range(head, tail):
+            if keys[at & (before - 1)] != 0:
+                count += 1
+        room = _FEWEST
+        while room < 2 * count:
+            room *= 2
+        self._make_room(room)
         for at in range(head, tail):
             place = at & (before - 1)
             if keys[place] != 0:
-                self._append(keys[place], times[place], None if copies is None else copies[place])
-
-    def _take_copy(self, copy: bytes) -> bytes | None:
-        if self.kept + len(copy) > self.most_kept:
-            return None
-        self.kept += len(copy)
-        return copy
-
-    def _put_copy(self, place: int, copy: bytes | None) -> None:
-        copies = self._copies
-        if copies is None:
-            copies = self._copies = [None] * self._room
-        copies[place] = copy
-
-    def _drop_copy(self, place: int) -> None:
-        copies = self._copies
-        copy = copies[place] if copies is not None else None
-        if copies is not None and copy is not None:
-            self.kept -= len(copy)
-            copies[place] = None
+                self.append(keys[place], times[place], copies[place] if self.keeps else None)

@@ -224,7 +224,7 @@ class Leg:
             self.relay.filled(self)
 
     def hold(self, why: int) -> None:
-        """Stop reading from the peer, at once, until every reason is gone. The loop hears of it only if bytes come: that costs."""
+        """Stop reading from the peer, at once, until every reason is gone. The loop is told when bytes come: often none do."""
         self._held |= why
 
     def let_go(self, why: int) -> None:

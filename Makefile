@@ -8,8 +8,9 @@ JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
-# The tests without sockets and clocks.
-THOUGHT := $(addprefix tests/,wire core properties captures fuzz)
+# The tests without sockets and clocks: those that cover all of wire and core, and those that try many conversations.
+COVERING := tests/wire tests/core
+TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
 APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_docs.py test_setup.py test_systemd.py)
 
@@ -38,13 +39,14 @@ helm: venv ## Helm, and what the Prometheus operator adds to Kubernetes, to chec
 builds: venv ## the package in every way it is compiled, in .cache/builds: see .ci/builds
 	@.ci/builds
 
-# $(call played,ARGUMENTS,ARGUMENTS for those without sockets and clocks): they take all the CPU they get, so they run nice, beside
-# those with real peers and real time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a
-# file's tests share (an HAProxy) is made once.
-played = failed=0; status() { [ $$1 = $(if $(ARGS),5,0) ] || failed=$$1; }; \
-	nice $(PYTHON) -m pytest -rfE $(1) $(2) $(THOUGHT) $(ARGS) > .cache/thought.log 2>&1 & thought=$$!; \
-	$(PYTHON) -m pytest -m "not image" -rfE -n $(JOBS) --dist loadfile $(1) $(addprefix --ignore=,$(THOUGHT)) $(ARGS) || status $$?; \
-	wait $$thought || status $$?; cat .cache/thought.log; exit $$failed
+# $(call played,ARGUMENTS,ARGUMENTS for COVERING): what is without sockets and clocks takes all the CPU it gets, so it runs nice,
+# beside those with real peers and real time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that
+# what a file's tests share (an HAProxy) is made once.
+played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
+	( play nice $(PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
+	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
+	play $(PYTHON) -m pytest -m "not image" -rfE -n $(JOBS) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
+	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image
 	@$(MAKE) --no-print-directory --keep-going haproxies agents $(if $(CI),rivals helm builds) || [ "$${CI:-}" != true ] # without them a test is skipped
@@ -59,7 +61,7 @@ compiled: venv peers haproxies agents ## the same tests on the compiled build, b
 checked: venv peers haproxies ## what plays the hot lane, with every index in it checked
 	@.ci/builds checked && .ci/tree checked
 	@cd .cache/builds/tree-checked && EXPECTED_BUILD=checked PYTHONPATH=. \
-	nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(THOUGHT) tests/net tests/integration/test_real_haproxy.py $(ARGS)
+	nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(COVERING) $(TRYING) tests/net tests/integration/test_real_haproxy.py $(ARGS)
 
 asan: venv ## the hot lane under AddressSanitizer: a peer's bytes are walked over in C
 	@.ci/builds asan && .ci/tree asan

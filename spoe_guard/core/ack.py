@@ -67,7 +67,7 @@ def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float
         return raw
     found = diagnose(raw[said.payload_at :])
     repair: set[Anomaly] = set()
-    for anomaly in dict.fromkeys(found.anomalies):
+    for anomaly in found.anomalies:
         action = walker.judge(anomaly, said, now)
         if action is Action.REPAIR or (action is Action.DROP and anomaly in UNWELCOME):
             repair.add(anomaly)

@@ -5,7 +5,7 @@ stray byte is silently lost.
 """
 
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple
+from typing import Final
 
 from spoe_guard.core.anomalies import Anomaly
 from spoe_guard.wire import actions, typed_data, walk
@@ -15,16 +15,13 @@ _CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # from her
 UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME, Anomaly.ACK_PROC_SCOPE))
 
 
-class _Known(NamedTuple):
-    """An action that can be read: as it came, how it reads when repaired, and why it may be unwelcome."""
-
-    said: bytes
-    mended: bytes
-    unwelcome: frozenset[Anomaly]
+# An action that can be read: as it came, how it reads when repaired, and why it may be unwelcome. One byte of a hostile ACK in
+# four may begin one, so this is a bare tuple.
+_Known = tuple[bytes, bytes, tuple[Anomaly, ...]]
 
 
 class Diagnosis:
-    """What is wrong with a list of actions: ``anomalies`` in order."""
+    """What is wrong with a list of actions: ``anomalies``, each once, in order."""
 
     __slots__ = ("_known", "_rest", "anomalies")
 
@@ -33,14 +30,20 @@ class Diagnosis:
         self._known: list[_Known] = []
         self._rest = b""  # what cannot be read
 
-    def take(self, said: bytes, mended: bytes, unwelcome: list[Anomaly]) -> None:
+    def note(self, anomaly: Anomaly) -> None:
+        """Note that there is such a fault."""
+        if anomaly not in self.anomalies:
+            self.anomalies.append(anomaly)
+
+    def take(self, said: bytes, mended: bytes, unwelcome: tuple[Anomaly, ...]) -> None:
         """Note an action, how it reads when repaired, and why it is better left out."""
-        self.anomalies += unwelcome
-        self._known.append(_Known(said, mended, frozenset(unwelcome)))
+        for anomaly in unwelcome:
+            self.note(anomaly)
+        self._known.append((said, mended, unwelcome))
 
     def give_up(self, anomaly: Anomaly, rest: bytes) -> None:
         """Note that ``rest`` cannot be read."""
-        self.anomalies.append(anomaly)
+        self.note(anomaly)
         self._rest = rest
 
     def repaired(self, repair: AbstractSet[Anomaly]) -> bytes:
@@ -49,9 +52,11 @@ class Diagnosis:
         An action that is ``UNWELCOME`` for one of them is left out. Where an action cannot be read the list is cut in
         front of it; where nothing is left it says ``NO_EFFECT``.
         """
-        mended = Anomaly.ACK_BAD_BOOL in repair
-        left = b"".join(known.mended if mended else known.said for known in self._known if not known.unwelcome & repair)
-        return (left if _CUT & repair else left + self._rest) or actions.NO_EFFECT
+        put_right = Anomaly.ACK_BAD_BOOL in repair
+        left = [mended if put_right else said for said, mended, unwelcome in self._known if repair.isdisjoint(unwelcome)]
+        if not _CUT & repair:
+            left.append(self._rest)
+        return b"".join(left) or actions.NO_EFFECT
 
 
 def diagnose(payload: bytes) -> Diagnosis:
@@ -59,7 +64,7 @@ def diagnose(payload: bytes) -> Diagnosis:
     found = Diagnosis()
     pos, end = 0, len(payload)
     if not payload:
-        found.anomalies.append(Anomaly.EMPTY_ACK)
+        found.note(Anomaly.EMPTY_ACK)
     while pos < end:
         after = walk.action_end(payload, pos, end)
         if after < 0:
@@ -69,7 +74,7 @@ def diagnose(payload: bytes) -> Diagnosis:
         found.take(payload[pos:after], _action(payload, pos, after, found), _unwelcome(payload, pos, after))
         if payload[pos] == walk.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
             # No action has type 0: negasus/haproxy-spoe-go writes a NULL value behind every UNSET-VAR.
-            found.anomalies.append(Anomaly.ACK_STRAY_NULL)
+            found.note(Anomaly.ACK_STRAY_NULL)
             after += 1
         pos = after
     return found
@@ -82,16 +87,16 @@ def _action(payload: bytes, pos: int, after: int, found: Diagnosis) -> bytes:
     at = walk.bad_bool_at(payload, pos, after)
     if at < 0:
         return payload[pos:after]
-    found.anomalies.append(Anomaly.ACK_BAD_BOOL)
+    found.note(Anomaly.ACK_BAD_BOOL)
     return payload[pos:at] + bytes((typed_data.BOOL,))
 
 
-def _unwelcome(payload: bytes, pos: int, after: int) -> list[Anomaly]:
+def _unwelcome(payload: bytes, pos: int, after: int) -> tuple[Anomaly, ...]:
     """Return why the action at ``pos`` is better left out.
 
     A name that holds a NUL ends there for HAProxy; whether what is in front of it would fit is not asked.
     """
     name, _ = typed_data.decode_string(payload, pos + 3, after)
     scope = payload[pos + 2]
-    found = [Anomaly.ACK_LONG_NAME] if len(name) > walk.LONGEST_NAMES[scope] else []
-    return [*found, Anomaly.ACK_PROC_SCOPE] if scope == walk.SCOPE_PROC else found
+    found = (Anomaly.ACK_LONG_NAME,) if len(name) > walk.LONGEST_NAMES[scope] else ()
+    return (*found, Anomaly.ACK_PROC_SCOPE) if scope == walk.SCOPE_PROC else found

@@ -34,6 +34,7 @@ def guard(build: str) -> tuple[list[str], Path] | None:
     """
     command = [str(python(build)), "-m", "spoe_guard"]
     home = ROOT if command[0] == sys.executable else HOME
+    home.mkdir(parents=True, exist_ok=True)
     done = subprocess.run([*command, "version"], cwd=home, env=environment(), capture_output=True, text=True, check=False)
     return (command, home) if f"build {build}" in " ".join(done.stdout.split()) else None
 

@@ -148,6 +148,9 @@ def _sessions(data: Data) -> Iterator[Row]:
     what = f"CPU per session of one NOTIFY, connect to close, {LABELS[ENFORCE]} / {LABELS[HAPROXY]}"
     blind = figures.ratio(told["uvloop"], told[HAPROXY], "cpu_us").written(4) if told else ""
     yield Row(what, Goal(1.50), [""], new, blind and f"{LABELS['uvloop']} / {LABELS[HAPROXY]}: {blind}")
+    runs = data["lane"]
+    longest = {name: figures.spread([run["turn_ms"][name] for run in runs]) for name in (runs[0]["turn_ms"] if runs else ())}
+    yield Row("the longest turn of a session that reads 64 KiB of odd frames", Goal(2, "ms"), [*longest] or [""], longest)
     flood = data["flood"]
     anomalous = {"": figures.ratio(flood["anomalous"], flood["healthy"], "cpu_us")} if flood else {}
     yield Row("CPU per frame, 2x64, every ACK anomalous / none", None, [""], anomalous)

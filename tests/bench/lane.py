@@ -5,7 +5,10 @@ of the tests' beside itself: nothing of tests/ may be imported here.
 """
 
 import ipaddress
+import itertools
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -17,6 +20,8 @@ BATCH: Final = 64  # frames of a read, where so many are in flight
 PAIRS: Final = 100_000
 TRIPS: Final = 20_000
 TIMES: Final = 25  # of which the best counts: what else the machine does only adds
+FLOODS: Final = 5  # of which the best counts, as above
+READ_BYTES: Final = 65536  # spoe_guard.net.calls
 TOUCHED: Final = 8192  # bytes that a system call is taken to push out of the nearest cache
 
 
@@ -71,6 +76,30 @@ def pair_ns(in_flight: int) -> float:
     return (whole - calls) / (len(turns) * size) * 1e9
 
 
+def talking(tally: Any) -> Any:
+    """Return a session behind its HELLOs, of a HAProxy up to 3.0, which is written to at any speed.
+
+    Raises:
+        ImportError: this build has no such module.
+    """
+    from spoe_guard.core.anomalies import Side
+    from spoe_guard.core.config import SessionConfig
+    from spoe_guard.core.session import Session
+    from spoe_guard.wire import frame, kv, typed_data
+
+    def hello(kind: int, versions: kv.Pair) -> bytes:
+        size = kv.Pair(b"max-frame-size", typed_data.UINT32, 16380)
+        asynchronous = kv.Pair(b"capabilities", typed_data.STR, b"pipelining,async")
+        return frame.encode(kind, payload=kv.encode([versions, size, asynchronous]))
+
+    session = Session(SessionConfig(), tally, 0.0)
+    session.start(0.0)
+    session.receive(Side.HAPROXY, hello(frame.HAPROXY_HELLO, kv.Pair(b"supported-versions", typed_data.STR, b"2.0")), 0.0)
+    session.agent_connected(0.0)
+    session.receive(Side.AGENT, hello(frame.AGENT_HELLO, kv.Pair(b"version", typed_data.STR, b"2.0")), 0.0)
+    return session
+
+
 def step_us(sessions: int) -> float:
     """Return what a round trip takes in the session's own code, in microseconds, where so many sessions have their turns.
 
@@ -79,26 +108,11 @@ def step_us(sessions: int) -> float:
     Raises:
         ImportError: this build has no such module.
     """
-    from spoe_guard.core.anomalies import Side
-    from spoe_guard.core.config import SessionConfig
-    from spoe_guard.core.session import Session
     from spoe_guard.core.tally import Tally
-    from spoe_guard.wire import frame, kv, typed_data
 
-    def hello(kind: int, versions: kv.Pair) -> bytes:
-        size = kv.Pair(b"max-frame-size", typed_data.UINT32, 16380)
-        asynchronous = kv.Pair(b"capabilities", typed_data.STR, b"pipelining,async")  # up to 3.0: written to at any speed
-        return frame.encode(kind, payload=kv.encode([versions, size, asynchronous]))
-
-    asks = hello(frame.HAPROXY_HELLO, kv.Pair(b"supported-versions", typed_data.STR, b"2.0"))
-    says = hello(frame.AGENT_HELLO, kv.Pair(b"version", typed_data.STR, b"2.0"))
     tally, there = Tally(), []
     for _ in range(sessions):
-        session = Session(SessionConfig(), tally, 0.0)
-        session.start(0.0)
-        session.receive(Side.HAPROXY, asks, 0.0)
-        session.agent_connected(0.0)
-        session.receive(Side.AGENT, says, 0.0)
+        session = talking(tally)
         there.append((session.lane, session.ledger(0)))
     memory = bytearray(TOUCHED)
     blank = bytes(TOUCHED)
@@ -127,6 +141,60 @@ def step_us(sessions: int) -> float:
     return best * 1e6
 
 
+def longest_turn_ms(read: bytes, *, from_agent: bool) -> float:
+    """Return the longest of the turns in which a session deals with ``read``, in ms, with what is counted and logged of it.
+
+    Raises:
+        ImportError: this build has no such module.
+    """
+    from spoe_guard.core.anomalies import Side
+    from spoe_guard.observe.logs import Log
+    from spoe_guard.observe.observer import GuardObserver
+    from spoe_guard.observe.sink import Sink
+
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  for its descriptor
+        sink = Sink(nowhere.fileno())
+        observer = GuardObserver(["default"], Log(sink, "json", "info", colors=False), lines=10)
+        side = Side.AGENT if from_agent else Side.HAPROXY
+        longest = math.inf
+        for number in range(FLOODS):
+            observer.session_opened("default", number, "nobody")
+            session = talking(observer.tally("default"))
+            session.receive(Side.HAPROXY, notifies([0]), 0.0)
+            turns, rest = [0.0], read
+            while rest:
+                began = time.perf_counter()
+                out = session.receive(side, rest, 0.0)
+                if out.events:
+                    observer.seen("default", number, out.events)
+                turns.append(time.perf_counter() - began)
+                rest = rest[-out.left :] if out.left else b""
+            longest = min(longest, max(turns))
+        sink.close(0.0)
+    return longest * 1e3
+
+
+def floods() -> dict[str, tuple[bytes, bool]]:
+    """Return reads of odd frames of which as many as can be fit into one, and whether an agent writes them."""
+    from spoe_guard.wire import frame, walk
+
+    def read(*odd: bytes) -> bytes:
+        return b"".join(itertools.islice(itertools.cycle(odd), READ_BYTES // max(map(len, odd))))
+
+    def ack(number: int, payload: bytes) -> bytes:
+        return frame.encode(frame.ACK, 2 * number + 1, 1, payload)
+
+    bad_bool = bytes((walk.SET_VAR, 3, walk.SCOPE_TXN)) + b"\1v\x10"
+    return {
+        "runts, from HAProxy": (read(bytes(4)), False),
+        "runts, from the agent": (read(bytes(4)), True),
+        "NOTIFYs without a message": (read(*(frame.encode(frame.NOTIFY, 2 * each + 1, 1, b"") for each in range(4096))), False),
+        "ACKs for nothing": (read(*(ack(each, bad_bool) for each in range(1, 4096))), True),
+        "types nobody knows": (read(frame.encode(0x77, 0, 0, b"")), True),
+        "one ACK of bad booleans": (ack(0, bad_bool * ((16380 - 7) // len(bad_bool))), True),
+    }
+
+
 def measured() -> dict[str, Any]:
     """Return both for all there is to ask, or under ``lacks`` why this build cannot be asked."""
     from spoe_guard.about import about
@@ -134,9 +202,10 @@ def measured() -> dict[str, Any]:
     try:
         pairs = {str(number): pair_ns(number) for number in IN_FLIGHT}
         steps = {str(number): step_us(number) for number in SESSIONS}
+        turns = {name: longest_turn_ms(read, from_agent=from_agent) for name, (read, from_agent) in floods().items()}
     except ImportError as error:
         return {"lacks": f"{type(error).__name__}: {error}"}
-    return {"compiled": about()["compiled"] == "true", "pair_ns": pairs, "step_us": steps}
+    return {"compiled": about()["compiled"] == "true", "pair_ns": pairs, "step_us": steps, "turn_ms": turns}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -352,8 +353,22 @@ def test_a_lane_says_why_it_cannot_be_measured(monkeypatch):
 def test_a_lane_is_measured_with_each_number_in_flight_and_of_sessions(monkeypatch):
     monkeypatch.setattr(lane, "pair_ns", lambda in_flight: in_flight + 0.5)
     monkeypatch.setattr(lane, "step_us", lambda sessions: sessions + 0.25)
-    assert lane.measured() == {
+    monkeypatch.setattr(lane, "longest_turn_ms", lambda read, *, from_agent: len(read) + 0.125 if from_agent else 0.0)
+    seen = lane.measured()
+    turns = seen.pop("turn_ms")
+    assert seen == {
         "compiled": COMPILED,
         "pair_ns": {"1": 1.5, "64": 64.5, "10000": 10_000.5},
         "step_us": {"1": 1.25, "1024": 1024.25},
     }
+    assert turns.pop("one ACK of bad booleans") == 16_379.125
+    assert [turn == 0.0 for turn in turns.values()] == [name.endswith(("HAProxy", "message")) for name in turns]
+    assert all(0.9 * lane.READ_BYTES < turn <= lane.READ_BYTES + 0.125 for turn in turns.values() if turn)
+
+
+def test_a_read_of_odd_frames_has_its_turns_and_the_longest_of_them_is_told(monkeypatch):
+    now = iter([0.0, 1.0, 10.0, 12.0, 20.0, 23.0, 30.0, 30.5, 40.0, 41.0, 50.0, 50.25])
+    monkeypatch.setattr(lane, "FLOODS", 2)
+    monkeypatch.setattr(lane, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    assert lane.longest_turn_ms(bytes(4 * 150), from_agent=True) == 1000.0  # of the quieter flood
+    assert not [*now]

@@ -209,7 +209,7 @@ def test_half_load_is_half_of_what_haproxy_carried_in_the_same_round(monkeypatch
         for name in ("haproxy", DIRECT):
             turns = halved[name][first : first + 2]
             assert [turn["asked"] for turn in turns] == [round(carried / 2)] * 2
-            assert all(turn["per_second"] < 1.05 * turn["asked"] for turn in turns)
+            assert all(turn["per_second"] < 1.5 * turn["asked"] for turn in turns)  # also behind a pause: what was due comes late
 
 
 def test_without_haproxy_there_is_no_half_load():

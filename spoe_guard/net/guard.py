@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import random
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -207,7 +208,8 @@ class Guard:
         self._begin(relay, sock)
 
     def _make_relay(self, route: Route, number: int) -> Relay:
-        return Relay(route, Place(number, *self._shared[route.name]), self._observer, self._make_session, self)
+        place = Place(number, *self._shared[route.name], spread=random.random())  # noqa: S311  no secret
+        return Relay(route, place, self._observer, self._make_session, self)
 
     def _begin(self, relay: Relay, sock: socket.socket) -> None:
         self._relays[relay.number] = relay

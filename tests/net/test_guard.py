@@ -63,6 +63,22 @@ async def test_new_sessions_are_served_by_another_route_and_running_ones_keep_th
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.LIMIT)]
 
 
+async def test_sessions_do_not_dial_again_in_step():
+    spreads = []
+
+    class Spread(FakeSession):
+        def __init__(self, config, tally, now, place):
+            super().__init__(config, tally, now, place)
+            spreads.append(place.spread)
+
+    async with Stage(Spread) as stage:
+        for _ in range(8):
+            await stage.haproxy()
+        await until(lambda: len(spreads) == 8)
+    assert len(set(spreads)) == 8
+    assert all(0.0 <= spread <= 1.0 for spread in spreads)
+
+
 async def test_a_burst_of_connections_is_served():
     """A reloading HAProxy opens everything at once."""
     async with Stage(connections=1000) as stage:

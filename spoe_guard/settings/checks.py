@@ -86,8 +86,6 @@ def warnings(settings: Settings) -> list[str]:
             for anomaly in route.choices()
             if not CATALOGUE[anomaly].detected
         ]
-        if "async" in route.hello.capabilities:
-            found.append(f"routes[{index}].hello.capabilities: async: an ACK on another connection than its NOTIFY's is dropped")
         found += [f"routes[{index}].{note}" for note in _about_links(settings, route)]
         if settings.share_listen and route.listen.path is not None:
             found.append(f"routes[{index}].listen: share_listen has no effect on a Unix socket")

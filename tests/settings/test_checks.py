@@ -36,7 +36,6 @@ def test_what_has_no_effect_is_said(from_yaml):
     text = f"routes: [{{redispatch: off, hello: {{capabilities: [async]}}, policy: {policy}}}]"
     assert warnings(from_yaml(text).settings) == [
         f"routes[0].policy.{unseen.value}: no effect, this version does not look for it",
-        "routes[0].hello.capabilities: async: an ACK on another connection than its NOTIFY's is dropped",
     ]
     assert warnings(load().settings) == []
 

@@ -92,14 +92,14 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 
 def _run(loaded: "Loaded", again: "Callable[[], Loaded]") -> int:
-    from spoe_guard.serve import CannotRunError, serve  # noqa: PLC0415
+    from spoe_guard.run.serve import CannotRunError, serve  # noqa: PLC0415
     from spoe_guard.settings import usable_cores  # noqa: PLC0415
 
     workers = loaded.settings.workers or usable_cores()
     try:
         if workers == 1:
             return CLEAN if serve(loaded, again) else CANNOT_RUN
-        from spoe_guard.workers.parent import serve as serve_with  # noqa: PLC0415  one process has none of it
+        from spoe_guard.run.workers.parent import serve as serve_with  # noqa: PLC0415  one process has none of it
 
         return CLEAN if serve_with(loaded, again, workers) else CANNOT_RUN
     except CannotRunError as error:
@@ -161,8 +161,8 @@ def decode(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,  # noqa: FBT002 a flag
 ) -> int:
     """Run the command."""
-    from spoe_guard.capture import commands  # noqa: PLC0415 only here is what it needs needed
-    from spoe_guard.capture.model import CaptureError  # noqa: PLC0415
+    from spoe_guard.capture.files.model import CaptureError  # noqa: PLC0415
+    from spoe_guard.capture.tell import commands  # noqa: PLC0415 only here is what it needs needed
     from spoe_guard.settings import session_config  # noqa: PLC0415
 
     loaded = _loaded(config)
@@ -199,10 +199,10 @@ def replay(
     conversation: Annotated[int, typer.Option(metavar="N", min=0, help="Which one of the file, from 0.")] = 0,
 ) -> int:
     """Run the command."""
-    from spoe_guard.capture import commands  # noqa: PLC0415
-    from spoe_guard.capture.model import CaptureError  # noqa: PLC0415
-    from spoe_guard.core.address import parse  # noqa: PLC0415
-    from spoe_guard.core.anomalies import Side  # noqa: PLC0415
+    from spoe_guard.address import parse  # noqa: PLC0415
+    from spoe_guard.capture.files.model import CaptureError  # noqa: PLC0415
+    from spoe_guard.capture.tell import commands  # noqa: PLC0415
+    from spoe_guard.core.terms.anomalies import Side  # noqa: PLC0415
 
     if to not in ("agent", "haproxy"):
         _say(f"--to: {to!a}: allowed: agent, haproxy")
@@ -233,7 +233,7 @@ def top(
     address: Annotated[str, typer.Argument(metavar="[ADDR]", help="Its admin address.", show_default=True)] = ADMIN,
 ) -> int:
     """Show what the live page shows."""
-    from spoe_guard.core.address import parse  # noqa: PLC0415
+    from spoe_guard.address import parse  # noqa: PLC0415
     from spoe_guard.top.ask import NoAnswerError  # noqa: PLC0415
     from spoe_guard.top.main import NotInstalledError, main  # noqa: PLC0415
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.output import Close, LinkOutput, Output
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.output import Close, LinkOutput, Output
 
 
 def carry(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> Output:

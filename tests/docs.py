@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Row
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Row
 
 ANOMALIES = Path(__file__).parent.parent / "docs" / "anomalies.md"
 
@@ -11,7 +11,7 @@ INTRO = """\
 
 What spoe-guard calls each departure from SPOP, what it does about it, and what else may be chosen under `policy:` of a route.
 The names are label values of `spoe_guard_anomalies_total` and keys of `policy`. This page is written from the table in
-`spoe_guard/core/anomalies.py` by `make docs`.
+`spoe_guard/core/terms/anomalies.py` by `make docs`.
 
 | action | what the guard does |
 |---|---|

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from spoe_guard import __version__
-from spoe_guard.core.anomalies import CATALOGUE
+from spoe_guard.core.terms.anomalies import CATALOGUE
 from tests.builds import EXPECTED
 from tests.running import FREE, RUN_S, environment, spoe_guard
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.terms.anomalies import Anomaly
 from tests import docs
 from tests.alerts.rules import ALERTS
 

@@ -18,9 +18,9 @@ from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.reload import SAID, Reloader
-from spoe_guard.serve import why_not
-from spoe_guard.service_manager import ServiceManager
+from spoe_guard.run.reload import SAID, Reloader
+from spoe_guard.run.serve import why_not
+from spoe_guard.run.service_manager import ServiceManager
 from spoe_guard.settings import Loaded, Settings, load
 from spoe_guard.wire import frame
 from tests.integration.agent import AgentThread

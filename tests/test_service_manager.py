@@ -13,7 +13,7 @@ import pytest
 
 from spoe_guard.lab.agent import ScriptedAgent
 from spoe_guard.lab.engine import Engine
-from spoe_guard.service_manager import MAX_STATUS, ServiceManager
+from spoe_guard.run.service_manager import MAX_STATUS, ServiceManager
 from spoe_guard.wire import frame
 from tests.running import START_S, until
 from tests.service_manager import COMMAND, WATCHDOG_S, Manager, listening, settings
@@ -223,7 +223,7 @@ def test_a_second_socket_for_a_route_is_one_clear_error(manager):
 
 
 def test_sockets_that_were_given_to_another_process_are_left_alone(tmp_path, monkeypatch):
-    from spoe_guard.service_manager import given_sockets
+    from spoe_guard.run.service_manager import given_sockets
     from spoe_guard.settings import load
 
     environ = {"LISTEN_PID": str(os.getpid() + 1), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "default"}

@@ -12,7 +12,7 @@ from setuptools import Extension
 from tests.integration.image import git_tree
 from tests.peers import ROOT
 
-LANE, READABLE = "spoe_guard/core/lane.py", "spoe_guard/core/from_agent.py"
+LANE, READABLE = "spoe_guard/core/lane.py", "spoe_guard/core/incoming/agent/from_agent.py"
 
 
 def loaded():
@@ -63,7 +63,7 @@ def test_a_module_is_of_the_lane_or_readable(setup):
     assert LANE in lane
     assert READABLE in readable
     assert not set(lane) & set(readable)
-    assert "spoe_guard/core/config.py" not in (*lane, *readable)
+    assert "spoe_guard/core/terms/config.py" not in (*lane, *readable)
 
 
 @pytest.mark.parametrize("wish", ["auto", "require", None])

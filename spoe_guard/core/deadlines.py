@@ -4,16 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from spoe_guard.core.agent_link import AgentLink
-from spoe_guard.core.continuity import Continuity
-from spoe_guard.core.events import DialFailure, EndedBy, EndReason, LinkLoss
-from spoe_guard.core.from_agent import FromAgent
-from spoe_guard.core.from_haproxy import FromHAProxy
-from spoe_guard.core.goodbye import STATUS_TIMEOUT
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
+from spoe_guard.core.incoming.agent.from_agent import FromAgent
+from spoe_guard.core.incoming.haproxy.from_haproxy import FromHAProxy
 from spoe_guard.core.lane import Lane
-from spoe_guard.core.ledger import LOSS_MATTERS_S
-from spoe_guard.core.output import Close
-from spoe_guard.core.states import State
+from spoe_guard.core.payloads.disconnect import STATUS_TIMEOUT
+from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, LinkLoss
+from spoe_guard.core.terms.output import Close
+from spoe_guard.core.terms.states import State
 
 EXTRA_IDLE_S: Final = 10.0  # how long a link beside others may be idle where ``retire_s`` says nothing
 

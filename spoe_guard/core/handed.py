@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from spoe_guard.core.family import Family
+from spoe_guard.core.payloads.family import Family
 
 VERSION: Final = 1  # of the form below; a guard that does not know it does not take the session
 

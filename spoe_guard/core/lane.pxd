@@ -1,8 +1,8 @@
 cimport cython
 
-from spoe_guard.core.ledger cimport Ledger
-from spoe_guard.core.pacing cimport Pace
-from spoe_guard.core.tally cimport Tally
+from spoe_guard.core.conversation.ledger cimport Ledger
+from spoe_guard.core.conversation.pacing cimport Pace
+from spoe_guard.core.terms.tally cimport Tally
 from spoe_guard.wire cimport walk
 
 cdef double _NOT_OPEN

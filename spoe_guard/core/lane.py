@@ -14,9 +14,9 @@ Compiled by Cython, see the .pxd. A read costs no object, a frame costs none eit
 
 import math
 
-from spoe_guard.core.ledger import KEY, NOT_OPEN, Ledger
-from spoe_guard.core.pacing import Pace
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.conversation.ledger import KEY, NOT_OPEN, Ledger
+from spoe_guard.core.conversation.pacing import Pace
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame, walk
 
 _NOT_OPEN = NOT_OPEN  # numbers in C, see the .pxd

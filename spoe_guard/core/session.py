@@ -6,26 +6,26 @@ No clock, no socket, no log: the shell (``net/``) calls, writes, closes and repo
 import math
 from typing import Final
 
-from spoe_guard.core import foreign
-from spoe_guard.core.agent_hello import greet
-from spoe_guard.core.agent_link import AgentLink
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.continuity import Continuity
-from spoe_guard.core.conversation import ENDING, LastWord
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.conversation import ENDING, LastWord
+from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.refusal import SHORTEST_S
 from spoe_guard.core.deadlines import Deadlines
-from spoe_guard.core.events import DialFailure, EndedBy, EndReason
-from spoe_guard.core.from_agent import FromAgent
-from spoe_guard.core.from_haproxy import FromHAProxy
 from spoe_guard.core.handed import Handed, NotTakenError
-from spoe_guard.core.hello import Offer, read_offer
+from spoe_guard.core.incoming.agent import foreign_ack as foreign
+from spoe_guard.core.incoming.agent.agent_hello import greet
+from spoe_guard.core.incoming.agent.from_agent import FromAgent
+from spoe_guard.core.incoming.haproxy.from_haproxy import FromHAProxy
 from spoe_guard.core.lane import Lane
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.output import LinkOutput, Output
-from spoe_guard.core.place import Place
-from spoe_guard.core.refusal import SHORTEST_S
-from spoe_guard.core.states import State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.payloads.hello import Offer, read_offer
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason
+from spoe_guard.core.terms.output import LinkOutput, Output
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 
 QUIET_S: Final = 0.05  # of nothing open and nothing said: the next NOTIFY is not likely to be on its way

@@ -13,7 +13,7 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.demo.child import POLL_S, Child, Failed
 from spoe_guard.demo.client import LOCALHOST
 

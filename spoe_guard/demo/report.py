@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client.samples import Sample
 
-from spoe_guard.core.anomalies import CATALOGUE
+from spoe_guard.core.terms.anomalies import CATALOGUE
 from spoe_guard.demo.guard import Done
 from spoe_guard.demo.narration import INDENT, Narrator
 from spoe_guard.settings import Settings

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import DialFailure
+from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.handed import Handed
 from spoe_guard.core.lane import Lane
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.output import Output
-from spoe_guard.core.place import Place
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import DialFailure
+from spoe_guard.core.terms.output import Output
+from spoe_guard.core.terms.tally import Tally
 
 
 class AnySession(Protocol):

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.net.dial import Place, resolve
 from spoe_guard.net.route import Route
 

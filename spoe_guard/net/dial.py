@@ -13,8 +13,8 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.events import DialFailure
+from spoe_guard.address import Address
+from spoe_guard.core.terms.events import DialFailure
 
 T = TypeVar("T")
 Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port with what IPv6 adds

@@ -11,18 +11,18 @@ from functools import partial
 from time import monotonic
 from typing import Final
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.engines import Engines
-from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.address import Address
+from spoe_guard.core.conversation.engines import Engines
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.refusal import Refusals
 from spoe_guard.core.handed import Handed, NotTakenError
-from spoe_guard.core.observer import Observer
-from spoe_guard.core.observing import open_session
-from spoe_guard.core.place import Place
-from spoe_guard.core.refusal import Refusals
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, peer_name
+from spoe_guard.net.observer import Observer
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
 from spoe_guard.net.witness import Witness

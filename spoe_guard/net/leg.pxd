@@ -1,7 +1,7 @@
 cimport cython
 
 from spoe_guard.core.lane cimport Lane
-from spoe_guard.core.ledger cimport Ledger
+from spoe_guard.core.conversation.ledger cimport Ledger
 from spoe_guard.net cimport calls
 
 

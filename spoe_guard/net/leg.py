@@ -13,10 +13,10 @@ import struct
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from spoe_guard.core.anomalies import Side
+from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.lane import Lane
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.output import Close
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.output import Close
 from spoe_guard.net import calls
 from spoe_guard.net.witness import Track
 

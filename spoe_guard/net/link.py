@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from spoe_guard.core.anomalies import Side
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.net.dial import DialError, dial
 from spoe_guard.net.leg import Leg
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, ParamSpec
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
+from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.handed import Handed, NotTakenError
-from spoe_guard.core.observer import Observer
-from spoe_guard.core.output import Close, LinkOutput, Output
-from spoe_guard.core.place import Place
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
+from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
+from spoe_guard.net.observer import Observer
 from spoe_guard.net.route import Route
 from spoe_guard.net.splice import Splice
 from spoe_guard.net.witness import Track, Witness

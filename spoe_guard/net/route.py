@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.address import Address
+from spoe_guard.core.terms.config import SessionConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ answers with the same ``Output``, so back-pressure, timers and closing are the r
 
 import math
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import DialFailure, EndedBy, EndReason, SessionEnded
+from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.lane import Lane
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.output import Close, Output
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, SessionEnded
+from spoe_guard.core.terms.output import Close, Output
+from spoe_guard.core.terms.tally import Tally
 
 
 class Splice:

@@ -3,8 +3,8 @@
 import socket
 from typing import TYPE_CHECKING
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.output import Output
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.output import Output
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

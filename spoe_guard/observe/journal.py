@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from spoe_guard.core.anomalies import CATALOGUE, Action
-from spoe_guard.core.events import (
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action
+from spoe_guard.core.terms.events import (
     AgentUnreachable,
     AnomalySeen,
     DisconnectSeen,

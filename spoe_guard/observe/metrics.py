@@ -8,7 +8,7 @@ from prometheus_client import PlatformCollector, ProcessCollector, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.stats import HOLD_BUCKETS, Labels, RouteStats
 

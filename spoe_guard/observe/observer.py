@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from spoe_guard.core.events import (
+from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
     AnomalySeen,
@@ -19,7 +19,7 @@ from spoe_guard.core.events import (
     NotifiesUnanswered,
     SessionEnded,
 )
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe.journal import Journal, SessionNotes
 from spoe_guard.observe.live.recent import Payload, Recent
 from spoe_guard.observe.logs import Log
@@ -27,7 +27,7 @@ from spoe_guard.observe.stats import Labels, RouteStats, status_label, type_name
 
 
 class GuardObserver:
-    """An ``Observer`` (core/observer.py) for the given routes.
+    """An ``Observer`` (net/observer.py) for the given routes.
 
     ``lines`` per ``period_s`` bound each kind of log line; ``payload`` says how much of the last anomalies' bytes is told.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe.stats import RouteStats
 
 Taken = dict[str, Any]

@@ -4,9 +4,9 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Final
 
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.events import DialFailure, Direction, LinkReason, UnansweredReason
-from spoe_guard.core.tally import Tally, by_type
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.events import DialFailure, Direction, LinkReason, UnansweredReason
+from spoe_guard.core.terms.tally import Tally, by_type
 from spoe_guard.wire.frame import TYPE_NAMES
 
 # Upper bounds in seconds of spoe_guard_disconnect_hold_seconds.

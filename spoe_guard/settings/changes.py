@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.settings.load import Loaded
 from spoe_guard.settings.problems import Key, Problem, dotted
 

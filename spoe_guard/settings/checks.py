@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import CATALOGUE
-from spoe_guard.core.hello import SPARE_BYTES
+from spoe_guard.address import Address
+from spoe_guard.core.payloads.hello import SPARE_BYTES
+from spoe_guard.core.terms.anomalies import CATALOGUE
 from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.model import MAX_UINT32, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from spoe_guard.core import address, anomalies
-from spoe_guard.core.config import KNOWN_CAPABILITIES, OFFERABLE
+from spoe_guard import address
+from spoe_guard.core.terms import anomalies
+from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, OFFERABLE
 from spoe_guard.settings import units
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE

@@ -1,7 +1,7 @@
 """From settings to what the core is told."""
 
-from spoe_guard.core.config import Redispatch, SessionConfig
-from spoe_guard.core.policy import Policy
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.policy import Policy
 from spoe_guard.settings.model import Route, Settings
 
 

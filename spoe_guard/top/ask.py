@@ -5,7 +5,7 @@ import json
 import socket
 from typing import Final
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.observe.live.status import VERSION, Status
 
 PATIENCE_S: Final = 5.0

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.top.ask import ask
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from spoe_guard.core.pieces import Pieces
+from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.lab import frames
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import actions, frame, kv, walk

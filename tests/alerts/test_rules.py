@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.terms.anomalies import Anomaly
 from tests.alerts.rules import ALERTS, RULES, runbook_anchors
 from tests.peers import ROOT, need
 

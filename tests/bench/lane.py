@@ -50,9 +50,9 @@ def pair_ns(in_flight: int) -> float:
     Raises:
         ImportError: this build has no such module.
     """
+    from spoe_guard.core.conversation.ledger import Ledger
     from spoe_guard.core.lane import walk_acks, walk_notifies
-    from spoe_guard.core.ledger import Ledger
-    from spoe_guard.core.tally import Tally
+    from spoe_guard.core.terms.tally import Tally
 
     size = min(in_flight, BATCH)
     batches = [range(first, first + size) for first in range(0, in_flight + size, size)]
@@ -82,9 +82,9 @@ def talking(tally: Any) -> Any:
     Raises:
         ImportError: this build has no such module.
     """
-    from spoe_guard.core.anomalies import Side
-    from spoe_guard.core.config import SessionConfig
     from spoe_guard.core.session import Session
+    from spoe_guard.core.terms.anomalies import Side
+    from spoe_guard.core.terms.config import SessionConfig
     from spoe_guard.wire import frame, kv, typed_data
 
     def hello(kind: int, versions: kv.Pair) -> bytes:
@@ -108,7 +108,7 @@ def step_us(sessions: int) -> float:
     Raises:
         ImportError: this build has no such module.
     """
-    from spoe_guard.core.tally import Tally
+    from spoe_guard.core.terms.tally import Tally
 
     tally, there = Tally(), []
     for _ in range(sessions):
@@ -147,7 +147,7 @@ def longest_turn_ms(read: bytes, *, from_agent: bool) -> float:
     Raises:
         ImportError: this build has no such module.
     """
-    from spoe_guard.core.anomalies import Side
+    from spoe_guard.core.terms.anomalies import Side
     from spoe_guard.observe.logs import Log
     from spoe_guard.observe.observer import GuardObserver
     from spoe_guard.observe.sink import Sink

@@ -2,11 +2,11 @@
 
 import math
 
-from spoe_guard.capture.recorder import Recorder
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.observing import open_session
-from spoe_guard.core.place import Place
+from spoe_guard.capture.record.recorder import Recorder
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.lab import frames
 from spoe_guard.net.witness import Track
 from spoe_guard.observe.stats import RouteStats

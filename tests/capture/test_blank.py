@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from spoe_guard.capture.blank import blank
+from spoe_guard.capture.files.blank import blank
 from spoe_guard.lab import frames
 from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 from tests.capture.scenes import RUNT, ack, notify

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from spoe_guard.capture.flight import Flight
-from spoe_guard.capture.model import Socket
-from spoe_guard.capture.read import read
-from spoe_guard.core.anomalies import Side
+from spoe_guard.capture.files.model import Socket
+from spoe_guard.capture.files.read import read
+from spoe_guard.capture.record.flight import Flight
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine

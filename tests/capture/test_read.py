@@ -6,13 +6,14 @@ import struct
 
 import pytest
 
-from spoe_guard.capture import pcapng, read, tcp, words
-from spoe_guard.capture.model import Capture, CaptureError, Chunk, End, Socket
-from spoe_guard.capture.show import lines, table
-from spoe_guard.capture.story import Row, tell
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.walker import FRAMES_A_TURN
+from spoe_guard.capture import words
+from spoe_guard.capture.files import pcapng, read, tcp
+from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End, Socket
+from spoe_guard.capture.tell.show import lines, table
+from spoe_guard.capture.tell.story import Row, tell
+from spoe_guard.core.incoming.walker import FRAMES_A_TURN
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
 from tests.capture.scenes import RUNT, A, H, ack, notify

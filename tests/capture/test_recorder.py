@@ -2,13 +2,13 @@
 
 import pytest
 
-from spoe_guard.capture import pcapng, pcapng_in
-from spoe_guard.capture.recorder import AT_ONCE
-from spoe_guard.capture.ring import FIRST_BYTES, MOST_LINKS, PARTS, least_held
-from spoe_guard.core.anomalies import Action, Side, severity
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.output import Close
-from spoe_guard.core.walker import FRAMES_A_TURN
+from spoe_guard.capture.files import pcapng, pcapng_in
+from spoe_guard.capture.record.recorder import AT_ONCE
+from spoe_guard.capture.record.ring import FIRST_BYTES, MOST_LINKS, PARTS, least_held
+from spoe_guard.core.incoming.walker import FRAMES_A_TURN
+from spoe_guard.core.terms.anomalies import Action, Side, severity
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.output import Close
 from spoe_guard.lab import frames
 from tests.capture.scenes import RUNT, A, H, Recorded, ack, end, notify, notify_of
 

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from spoe_guard.capture import replay
-from spoe_guard.capture.model import Capture, CaptureError, Chunk, End
-from spoe_guard.capture.script import script
-from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import Side
+from spoe_guard.address import Address
+from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End
+from spoe_guard.capture.tell import replay
+from spoe_guard.capture.tell.script import script
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import ScriptedAgent
 from spoe_guard.lab.engine import Engine

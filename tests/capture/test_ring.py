@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from spoe_guard.capture.entry import ENTRY_BYTES, LEAST_BYTES, Budget, Entry
-from spoe_guard.capture.hellos import MOST_HELLOS
-from spoe_guard.capture.ring import HEAD_BYTES, MOST_LINKS, PART_BYTES, PARTS, Ring
+from spoe_guard.capture.record.entry import ENTRY_BYTES, LEAST_BYTES, Budget, Entry
+from spoe_guard.capture.record.hellos import MOST_HELLOS
+from spoe_guard.capture.record.ring import HEAD_BYTES, MOST_LINKS, PART_BYTES, PARTS, Ring
 from spoe_guard.lab import frames
 from tests.capture.scenes import A, H, notify
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from spoe_guard.capture import store as store_module
-from spoe_guard.capture.read import read
-from spoe_guard.capture.store import Folder, Store
+from spoe_guard.capture.files.read import read
+from spoe_guard.capture.record import store as store_module
+from spoe_guard.capture.record.store import Folder, Store
 from tests.capture.scenes import Recorded, end
 from tests.peers import need_root
 

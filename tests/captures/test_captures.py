@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spoe_guard.core.config import SessionConfig
+from spoe_guard.core.terms.config import SessionConfig
 from tests.peers import ROOT, missing
 from tests.properties import spop
 from tests.properties.checker import broken_promises

@@ -1,6 +1,6 @@
 """Scripts played in observe mode."""
 
-from spoe_guard.core.events import FrameAuthored
+from spoe_guard.core.terms.events import FrameAuthored
 from tests.core.script import Talk
 
 UP = """

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.exchange import Exchange
-from spoe_guard.core.place import Place
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.conversation.exchange import Exchange
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import ENDLESS, FIN, MESSAGE, SET_VAR, UNSET_VAR, ack, agent_disconnect, agent_hello, notify, raw, unset

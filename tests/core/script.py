@@ -18,10 +18,12 @@ import math
 import re
 from typing import Any
 
-from spoe_guard.core import observing
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import (
+from spoe_guard.core import observed as observing
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.session import Session
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import (
     AgentUnreachable,
     AnomalySeen,
     DialFailure,
@@ -33,12 +35,10 @@ from spoe_guard.core.events import (
     NotifiesUnanswered,
     SessionEnded,
 )
-from spoe_guard.core.output import Close, Output
-from spoe_guard.core.place import Place
-from spoe_guard.core.policy import Policy
-from spoe_guard.core.session import Session
-from spoe_guard.core.states import State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.output import Close, Output
+from spoe_guard.core.terms.policy import Policy
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.carrier import carry, passed
 from tests.core import frames

@@ -1,7 +1,7 @@
 import pytest
 
-from spoe_guard.core.ack_repair import diagnose
-from spoe_guard.core.anomalies import Anomaly
+from spoe_guard.core.payloads.ack_repair import diagnose
+from spoe_guard.core.terms.anomalies import Anomaly
 from tests.core.frames import ENDLESS, LONG_NAME, NOP, PROC, SET_VAR, UNSET_VAR
 
 FALSE = SET_VAR[:-1] + b"\x01"

@@ -1,6 +1,6 @@
 import pytest
 
-from spoe_guard.core.address import MAX_PORT, MAX_UNIX_PATH, Address, parse
+from spoe_guard.address import MAX_PORT, MAX_UNIX_PATH, Address, parse
 
 LONG = "/" + "x" * (MAX_UNIX_PATH - 1)
 

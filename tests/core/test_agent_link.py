@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from spoe_guard.core.agent_link import AgentLink
-from spoe_guard.core.ledger import Past
-from spoe_guard.core.outlet import Books
-from spoe_guard.core.output import Close
-from spoe_guard.core.states import State
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.ledger import Past
+from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.terms.output import Close
+from spoe_guard.core.terms.states import State
 
 
 def link(state: State = State.RUNNING) -> AgentLink:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from spoe_guard.core.anomalies import CATALOGUE, SEVERITIES, Action, Anomaly, Side, severity
+from spoe_guard.core.terms.anomalies import CATALOGUE, SEVERITIES, Action, Anomaly, Side, severity
 from tests.core import frames
 from tests.core.scenes import SCENES, Scene
 from tests.core.script import Talk

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from spoe_guard.core.backoff import LONGEST_S, SHORTEST_S, Backoff
+from spoe_guard.core.conversation.backoff import LONGEST_S, SHORTEST_S, Backoff
 
 
 def waited(after: float, spread: float = 0.0) -> float:

@@ -2,15 +2,15 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.conversation import Conversation, LastWord
-from spoe_guard.core.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
-from spoe_guard.core.exchange import no_effect_ack
-from spoe_guard.core.output import Close
-from spoe_guard.core.place import Place
-from spoe_guard.core.states import State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.conversation.conversation import Conversation, LastWord
+from spoe_guard.core.conversation.exchange import no_effect_ack
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
+from spoe_guard.core.terms.output import Close
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import NOP, ack, agent_disconnect

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.family import JUDGED, Family, Newcomer, offering
+from spoe_guard.core.payloads.family import JUDGED, Family, Newcomer, offering
 
 UNKNOWN, APPLET, MUX = Family.UNKNOWN, Family.APPLET, Family.MUX
 

@@ -1,7 +1,7 @@
 import pytest
 
-from spoe_guard.core import goodbye
-from spoe_guard.core.goodbye import Goodbye
+from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads.disconnect import Goodbye
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames

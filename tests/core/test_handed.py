@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import EndReason, SessionEnded
-from spoe_guard.core.family import Family
 from spoe_guard.core.handed import Handed, NotTakenError, decode
-from spoe_guard.core.output import Close
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.events import EndReason, SessionEnded
+from spoe_guard.core.terms.output import Close
 from spoe_guard.wire.frame import FrameType
 from tests.carrier import hear
 from tests.core import frames

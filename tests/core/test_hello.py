@@ -2,10 +2,10 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.family import Family
-from spoe_guard.core.hello import AgentHello, Fault, Offer, read_offer, split
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.payloads.hello import AgentHello, Fault, Offer, read_offer, split
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from spoe_guard.core.inlet import HEADER_BYTES, Inlet, bytes_needed
+from spoe_guard.core.incoming.inlet import HEADER_BYTES, Inlet, bytes_needed
 
 CAP = 256
 SKIPPABLE = 1000

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.pacing import BURST_BYTES, WINDOW_S
-from spoe_guard.core.states import State
+from spoe_guard.core.conversation.pacing import BURST_BYTES, WINDOW_S
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.states import State
 from spoe_guard.wire.frame import FrameType
 from tests.carrier import Watched, passed
 from tests.core import frames

@@ -2,9 +2,9 @@
 
 import pytest
 
+from spoe_guard.core.conversation.ledger import Fate, Ledger
 from spoe_guard.core.lane import walk_acks, walk_notifies
-from spoe_guard.core.ledger import Fate, Ledger
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
 from tests.core.frames import MESSAGE, SET_VAR, UNSET_VAR, ack, notify, raw

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spoe_guard.core.ledger import LOSS_MATTERS_S, NOT_OPEN, REMEMBERED, Fate, Ledger, Past, key_of
+from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, NOT_OPEN, REMEMBERED, Fate, Ledger, Past, key_of
 from spoe_guard.wire import varint
 
 HUGE = varint.encode(2**64 - 1) * 2

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.events import LinkUp
-from spoe_guard.core.family import Family
-from spoe_guard.core.place import Place
-from spoe_guard.core.states import State
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.events import LinkUp
+from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk, running

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.states import State
 from tests.core import frames
 from tests.core.script import Talk, running
 

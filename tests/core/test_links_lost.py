@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.events import DisconnectHeld
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.events import DisconnectHeld
 from tests.core import frames
 from tests.core.script import Talk, running
 

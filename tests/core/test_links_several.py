@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.config import Redispatch
+from spoe_guard.core.terms.config import Redispatch
 from tests.core import frames
 from tests.core.script import Talk, running
 

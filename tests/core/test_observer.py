@@ -2,7 +2,7 @@
 
 import inspect
 
-from spoe_guard.core.observer import Observer
+from spoe_guard.net.observer import Observer
 from spoe_guard.observe import observer
 
 

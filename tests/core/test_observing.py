@@ -2,15 +2,15 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import DialFailure, SessionEnded
-from spoe_guard.core.observing import ObservedSession, open_session
-from spoe_guard.core.output import Close
-from spoe_guard.core.place import Place
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.observed import ObservedSession, open_session
 from spoe_guard.core.session import Session
-from spoe_guard.core.states import State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import DialFailure, SessionEnded
+from spoe_guard.core.terms.output import Close
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import Tally
 from tests.core import frames
 from tests.core.observed import RUNNING, UP, everything_passed, observe
 from tests.core.script import Talk

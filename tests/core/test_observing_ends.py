@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly, Side
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.states import State
 from tests.core import frames
 from tests.core.observed import RUNNING, UP, everything_passed, observe
 from tests.core.script import Talk

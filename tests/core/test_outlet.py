@@ -1,4 +1,4 @@
-from spoe_guard.core.outlet import Outlet
+from spoe_guard.core.conversation.outlet import Outlet
 
 
 def test_pieces_come_out_in_order_and_in_one_piece() -> None:

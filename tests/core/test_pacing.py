@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.core.pacing import BURST_BYTES, WINDOW_S, Pace
+from spoe_guard.core.conversation.pacing import BURST_BYTES, WINDOW_S, Pace
 from spoe_guard.wire import frame
 from tests.core import frames
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from spoe_guard.core.parking import Parked, Parking
+from spoe_guard.core.conversation.parking import Parked, Parking
 
 
 def parked(name: str, since: float = 1.0, *, again: bool = False, ours: bool = False, size: int = 10) -> Parked:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.pieces import MOST_WAITING, Pieces
+from spoe_guard.core.incoming.agent.pieces import MOST_WAITING, Pieces
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import ENDLESS, SET_VAR, UNSET_VAR, ack, agent_disconnect

@@ -1,7 +1,7 @@
 import pytest
 
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
-from spoe_guard.core.policy import Policy
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.terms.policy import Policy
 
 
 @pytest.mark.parametrize("anomaly", Anomaly)

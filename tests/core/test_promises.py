@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import SET_VAR, ack, agent_disconnect

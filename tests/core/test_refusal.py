@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.refusal import LONGEST_S, MOST_HELD, SHORTEST_S, Refusals
+from spoe_guard.core.conversation.refusal import LONGEST_S, MOST_HELD, SHORTEST_S, Refusals
 
 
 def one_round(refusals: Refusals, now: float) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
+from spoe_guard.core.terms.anomalies import Side
 from tests.core import frames
 from tests.core.script import HANDSHAKE, Talk, plant_a_bug
 

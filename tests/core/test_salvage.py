@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.ledger import Ledger
-from spoe_guard.core.salvage import Salvage
+from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.core.incoming.agent.salvage import Salvage
 from tests.core import frames
 from tests.core.frames import SET_VAR, UNSET_VAR, ack, agent_disconnect, raw
 

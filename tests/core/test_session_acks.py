@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.ledger import REMEMBERED
+from spoe_guard.core.conversation.ledger import REMEMBERED
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from tests.core import frames
 from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack
 from tests.core.script import play, running

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.ledger import LOSS_MATTERS_S
+from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
 from tests.core.script import play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import AuthoredReason, FrameAuthored
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.events import AuthoredReason, FrameAuthored
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk

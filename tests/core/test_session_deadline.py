@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.output import Output
 from spoe_guard.core.session import Session
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.output import Output
+from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk

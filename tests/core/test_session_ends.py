@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.states import State
 from tests.core import frames
 from tests.core.script import HANDSHAKE, UP, Talk, plant_a_bug, play, running
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.engines import Engines
-from spoe_guard.core.exchange import Exchange
-from spoe_guard.core.place import Place
-from spoe_guard.core.states import State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.conversation.engines import Engines
+from spoe_guard.core.conversation.exchange import Exchange
+from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import SET_VAR, UNSET_VAR, ack, agent_hello, haproxy_hello

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from tests.core import frames
 from tests.core.frames import ABRT, FIN, SET_VAR, UNSET_VAR, ack, unset
 from tests.core.script import Talk, running

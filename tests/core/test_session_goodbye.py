@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import AuthoredReason, Direction, DisconnectHeld, DisconnectSeen, FrameAuthored
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.events import AuthoredReason, Direction, DisconnectHeld, DisconnectSeen, FrameAuthored
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames

@@ -2,8 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.events import AgentReady, AgentUnreachable, AuthoredReason, Direction, FrameAuthored
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, AuthoredReason, Direction, FrameAuthored
+from spoe_guard.core.terms.states import State
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
 from tests.core.script import HANDSHAKE, UP, Talk, running

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames

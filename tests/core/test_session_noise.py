@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.hello import MAX_HELLO
+from spoe_guard.core.payloads.hello import MAX_HELLO
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import ack, notify, raw, unset

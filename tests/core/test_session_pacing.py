@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.states import State
 from spoe_guard.wire.frame import FrameType
 from tests.builds import puts_in_place
 from tests.core import frames, script

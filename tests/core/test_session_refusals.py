@@ -2,9 +2,9 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import DisconnectSeen
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.events import DisconnectSeen
+from spoe_guard.core.terms.states import State
 from tests.core import frames
 from tests.core.script import UP, Talk
 

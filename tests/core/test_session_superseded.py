@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from tests.core.frames import agent_hello, haproxy_hello
 from tests.core.script import Talk, running
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from tests.core.frames import LONG_NAME, NOP, PROC, SET_VAR, ack
 from tests.core.script import running
 

@@ -1,7 +1,7 @@
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly, Side
-from spoe_guard.core.states import BEFORE_HELLO, TRANSITIONS, State, step
+from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.states import BEFORE_HELLO, TRANSITIONS, State, step
 from spoe_guard.wire.frame import FrameType
 
 S = State

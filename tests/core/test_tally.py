@@ -1,6 +1,6 @@
 import pytest
 
-from spoe_guard.core.tally import ACK_BUCKETS, UNKNOWN_TYPE, Tally, by_type
+from spoe_guard.core.terms.tally import ACK_BUCKETS, UNKNOWN_TYPE, Tally, by_type
 from spoe_guard.wire.frame import FrameType
 
 CASES = [(0.0, 0), (0.0005, 0), (0.00051, 1), (0.25, 8), (5.0, 12), (5.0001, 13), (1e9, 13)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame
 from tests.core.frames import SET_VAR, ack, agent_disconnect
 from tests.core.observed import RUNNING, everything_passed, observe

@@ -2,11 +2,11 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly, Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.observing import ObservedSession
-from spoe_guard.core.tally import Tally
-from spoe_guard.core.walker import FRAMES_A_TURN
+from spoe_guard.core.incoming.walker import FRAMES_A_TURN
+from spoe_guard.core.observed import ObservedSession
+from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
 from tests.core.observed import RUNNING

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.config import Redispatch, SessionConfig
-from spoe_guard.core.policy import Policy
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.policy import Policy
 from spoe_guard.settings.load import load
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.settings.sessions import session_config

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from spoe_guard.core.config import Redispatch
+from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import echo
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End

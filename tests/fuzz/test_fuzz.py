@@ -5,8 +5,10 @@ import random
 
 import pytest
 
-from spoe_guard.core import from_agent, outlet, torn, walker
-from spoe_guard.core.ledger import Fate
+from spoe_guard.core.conversation import outlet
+from spoe_guard.core.conversation.ledger import Fate
+from spoe_guard.core.incoming import walker
+from spoe_guard.core.incoming.agent import from_agent, torn
 from tests.builds import puts_in_place
 from tests.captures.test_captures import AGENTS, CAPTURES
 from tests.fuzz import __main__ as command

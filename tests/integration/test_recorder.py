@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from spoe_guard.capture.model import Capture
-from spoe_guard.capture.read import read
-from spoe_guard.core.anomalies import Side
+from spoe_guard.capture.files.model import Capture
+from spoe_guard.capture.files.read import read
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
 from tests.integration.haproxy import Haproxy, need_2_6, wait_until
 from tests.integration.scene import PATHS, WARM_UP, misbehave

@@ -1,9 +1,9 @@
 """SPOP on the stage: core's sessions in the relay, and frames read from a peer."""
 
-from spoe_guard.core.events import (
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.terms.events import (
     AnomalySeen,
 )
-from spoe_guard.core.observing import open_session
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame, walk
 from tests.net.stage import Stage

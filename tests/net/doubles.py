@@ -1,9 +1,9 @@
 """What stands in for the rings around net/: an observer that keeps everything, a session that passes everything."""
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.events import EndedBy, EndReason, SessionEnded
-from spoe_guard.core.output import Close, Output
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.core.terms.output import Close, Output
+from spoe_guard.core.terms.tally import Tally
 
 
 class Recorder:

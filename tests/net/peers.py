@@ -6,7 +6,7 @@ import errno
 import socket
 import struct
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 
 
 class Peer:

@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.net.dial import dial
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.leg import Leg

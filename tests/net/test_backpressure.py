@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.net.calls import READ_BYTES
 from spoe_guard.net.dial import dial
 from spoe_guard.net.leg import HIGH_WATER

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.net import bind as binding
 from spoe_guard.net.bind import ListenError, bind
 from spoe_guard.net.guard import Guard

@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import DialFailure, EndedBy, EndReason
-from spoe_guard.core.output import Close
+from spoe_guard.address import Address
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason
+from spoe_guard.core.terms.output import Close
 from spoe_guard.net import dial as dialling
 from spoe_guard.net.dial import DialError, dial, met_itself
 from tests.net.doubles import FakeSession

@@ -1,8 +1,8 @@
 """Async on real sockets: an ACK on the link of one connection reaches the other connection, where its NOTIFY came in."""
 
-from spoe_guard.core.anomalies import Anomaly
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
 from tests.net.conversation import Guarded, ack_of, frame_of

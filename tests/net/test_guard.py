@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
+from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.guard import Guard
 from tests.net.doubles import FakeSession, Recorder

@@ -6,12 +6,12 @@ import os
 import socket
 from dataclasses import replace
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.family import Family
+from spoe_guard.address import Address
 from spoe_guard.core.handed import Handed, NotTakenError
-from spoe_guard.core.observing import open_session
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.lab import frames
 from spoe_guard.net import handover
 from spoe_guard.net.guard import Guard

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from spoe_guard.core.events import EndedBy, EndReason
+from spoe_guard.core.terms.events import EndedBy, EndReason
 from tests.net.doubles import FakeSession
 from tests.net.peers import Peer
 from tests.net.stage import Stage, until

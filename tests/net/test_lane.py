@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly, Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason, LinkLost
+from spoe_guard.core.incoming.walker import FRAMES_A_TURN
 from spoe_guard.core.lane import Lane
-from spoe_guard.core.observing import open_session
-from spoe_guard.core.walker import FRAMES_A_TURN
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason, LinkLost
 from spoe_guard.lab import frames
 from spoe_guard.net.leg import HIGH_WATER
 from spoe_guard.net.splice import Splice

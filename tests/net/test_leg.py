@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.net import calls
 from spoe_guard.net.calls import READ_BYTES
 from spoe_guard.net.leg import HANDED_OVER, HIGH_WATER, LOW_WATER, OTHER_IS_FULL

@@ -7,7 +7,7 @@ import socket
 import time
 from dataclasses import replace
 
-from spoe_guard.core.address import Address
+from spoe_guard.address import Address
 from spoe_guard.net.bind import bind
 from spoe_guard.net.guard import Guard
 from tests.net.doubles import FakeSession, Recorder

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import DialFailure, EndedBy, EndReason
-from spoe_guard.core.output import Close, LinkOutput, Output
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason
+from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.net.leg import DIALLING, HIGH_WATER
 from tests.net.doubles import FakeSession
 from tests.net.peers import hanging_address

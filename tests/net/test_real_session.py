@@ -1,9 +1,9 @@
 """The relay with core's session in it: what real conversations look like on real sockets, both loops, TCP and Unix."""
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import Anomaly
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import (
+from spoe_guard.address import Address
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import (
     AgentUnreachable,
     DialFailure,
     EndedBy,

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import (
+from spoe_guard.core.session import Session
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import (
     AnomalySeen,
     EndedBy,
     EndReason,
 )
-from spoe_guard.core.session import Session
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
 from tests.net.conversation import Guarded, ack_of, frame_of, types_until_closing, types_until_fin

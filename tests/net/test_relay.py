@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
+from spoe_guard.core.terms.output import Close, Output
 from tests.net.doubles import FakeSession
 from tests.net.stage import Stage, unix_in, until
 

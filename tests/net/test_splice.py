@@ -3,11 +3,11 @@
 import asyncio
 import socket
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.output import Output
+from spoe_guard.address import Address
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
+from spoe_guard.core.terms.output import Output
 from spoe_guard.net.leg import HIGH_WATER
 from spoe_guard.net.splice import Splice
 from tests.net.doubles import FakeSession

@@ -2,10 +2,10 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import Anomaly, Side
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.walker import FRAMES_A_TURN
+from spoe_guard.core.incoming.walker import FRAMES_A_TURN
+from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.net.leg import HANDED_OVER
 from spoe_guard.net.splice import Splice
 from tests.core.script import plant_a_bug

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from spoe_guard.capture.model import End, Socket
-from spoe_guard.capture.recorder import Recorder
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.observing import open_session
+from spoe_guard.capture.files.model import End, Socket
+from spoe_guard.capture.record.recorder import Recorder
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.lab import frames
 from spoe_guard.net.guard import Guard
 from spoe_guard.observe.stats import RouteStats

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from spoe_guard.core.events import AgentReady, AgentUnreachable, DialFailure
+from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.observe import admin as admin_module
 from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, REQUEST_S, Admin
 from spoe_guard.observe.health import Health

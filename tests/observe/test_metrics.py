@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.events import (
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.events import (
     AnomalySeen,
     AuthoredReason,
     DialFailure,
@@ -27,7 +27,7 @@ from spoe_guard.core.events import (
     SessionEnded,
     UnansweredReason,
 )
-from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame

@@ -2,9 +2,9 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
-from spoe_guard.core.config import Redispatch
-from spoe_guard.core.events import (
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
     AnomalySeen,
@@ -25,7 +25,7 @@ from spoe_guard.core.events import (
     SessionEnded,
     UnansweredReason,
 )
-from spoe_guard.core.observer import Observer
+from spoe_guard.net.observer import Observer
 from spoe_guard.observe.limit import SUMMARY_S
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from spoe_guard.core.hello import MAX_HELLO
-from spoe_guard.core.observing import ObservedSession
-from spoe_guard.core.output import Close, Output
-from spoe_guard.core.states import BEFORE_HELLO, State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.observed import ObservedSession
+from spoe_guard.core.payloads.hello import MAX_HELLO
+from spoe_guard.core.terms.output import Close, Output
+from spoe_guard.core.terms.states import BEFORE_HELLO, State
+from spoe_guard.core.terms.tally import Tally
 from tests.carrier import passed
 from tests.properties.conversations import AGENT, HAPROXY
 

@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly
-from spoe_guard.core.config import Redispatch, SessionConfig
-from spoe_guard.core.policy import Policy
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.policy import Policy
 
 # To let one of these pass is to ask for what the promises exclude; so the promises are not tested under it.
 _PASSABLE = frozenset(

@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from spoe_guard.core.anomalies import Side
-from spoe_guard.core.config import Redispatch, SessionConfig
-from spoe_guard.core.events import DialFailure, Event, SessionEnded
-from spoe_guard.core.observing import ObservedSession
-from spoe_guard.core.output import Close, Output
+from spoe_guard.core.observed import ObservedSession
 from spoe_guard.core.session import Session
-from spoe_guard.core.states import State
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.events import DialFailure, Event, SessionEnded
+from spoe_guard.core.terms.output import Close, Output
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import Tally
 from tests.carrier import carry
 from tests.properties import books
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Due, Leave, Move, Reach, Say, Wait, agent, link_of, pieces

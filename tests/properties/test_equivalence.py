@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from spoe_guard.core.anomalies import Anomaly, Side
-from spoe_guard.core.events import AnomalySeen
+from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.events import AnomalySeen
 from tests.properties.books import COUNTERS
 from tests.properties.configs import any_policy, configs
 from tests.properties.conversations import AGENT, HAPROXY, against_both, segmentations, standing_still

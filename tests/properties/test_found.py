@@ -3,11 +3,11 @@
 import math
 from dataclasses import replace
 
-from spoe_guard.core.anomalies import Anomaly
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import AnomalySeen
-from spoe_guard.core.output import Close
-from spoe_guard.core.states import State
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import AnomalySeen
+from spoe_guard.core.terms.output import Close
+from spoe_guard.core.terms.states import State
 from tests.properties import spop
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say, agent
 from tests.properties.driver import Dial, Play

@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from spoe_guard.core.config import Redispatch, SessionConfig
-from spoe_guard.core.events import NotifiesUnanswered
-from spoe_guard.core.output import Output
 from spoe_guard.core.session import Session
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.events import NotifiesUnanswered
+from spoe_guard.core.terms.output import Output
 from tests.properties import spop
 from tests.properties.checker import broken_promises
 from tests.properties.conversations import HAPROXY, agent

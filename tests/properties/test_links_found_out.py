@@ -9,16 +9,16 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
 
-from spoe_guard.core import from_agent
-from spoe_guard.core.agent_link import AgentLink
-from spoe_guard.core.config import Redispatch, SessionConfig
-from spoe_guard.core.continuity import Continuity
-from spoe_guard.core.conversation import Conversation
-from spoe_guard.core.dispatch import Dispatch
-from spoe_guard.core.events import EndedBy, EndReason
-from spoe_guard.core.ledger import Fate
-from spoe_guard.core.parking import Parking
-from spoe_guard.core.states import State
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.conversation import Conversation
+from spoe_guard.core.conversation.dispatch import Dispatch
+from spoe_guard.core.conversation.ledger import Fate
+from spoe_guard.core.conversation.parking import Parking
+from spoe_guard.core.incoming.agent import from_agent
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.events import EndedBy, EndReason
+from spoe_guard.core.terms.states import State
 from tests.builds import puts_in_place
 from tests.properties.effort import marks
 from tests.properties.test_links import Links

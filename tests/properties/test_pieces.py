@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.core.pieces import Pieces
+from spoe_guard.core.incoming.agent.pieces import Pieces
 from tests.properties import spop
 
 MOST = 400

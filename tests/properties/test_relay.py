@@ -9,10 +9,10 @@ import pytest
 import uvloop
 from hypothesis import given, settings
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.observing import open_session
-from spoe_guard.core.tally import Tally
+from spoe_guard.address import Address
+from spoe_guard.core.observed import open_session
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.route import Route
 from tests.properties import spop

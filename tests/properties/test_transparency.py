@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.core.anomalies import Anomaly
-from spoe_guard.core.config import SessionConfig
-from spoe_guard.core.events import AnomalySeen, FrameAuthored
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import AnomalySeen, FrameAuthored
 from tests.properties import spop
 from tests.properties.configs import any_policy, configs
 from tests.properties.conversations import AGENT, HAPROXY, Leave, Say, against_both, healthy, segmentations

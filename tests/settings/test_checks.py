@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.anomalies import CATALOGUE
+from spoe_guard.core.terms.anomalies import CATALOGUE
 from spoe_guard.settings import hello_changes, load, usable_cores, warnings
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.address import Address
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.settings import ConfigError, load
 from spoe_guard.settings.layers import ENVIRONMENT_PREFIX, FLAGS
 from spoe_guard.settings.model import Settings

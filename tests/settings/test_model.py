@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from spoe_guard.core.address import Address
-from spoe_guard.core.anomalies import CATALOGUE, Action, Anomaly, Side
-from spoe_guard.core.config import Redispatch, SessionConfig
+from spoe_guard.address import Address
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.settings import load, session_config
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"

@@ -6,7 +6,7 @@ import threading
 import pytest
 from textual.widgets import DataTable, Static
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.observe.live.page import figures
 from spoe_guard.top.app import Top
 from spoe_guard.top.ask import NoAnswerError

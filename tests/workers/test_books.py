@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.tally import Tally
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe import snapshot
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.run.workers.books import AllProcesses, Books
 from spoe_guard.wire import frame
-from spoe_guard.workers.books import AllProcesses, Books
 
 
 def busy(scale: int) -> RouteStats:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from spoe_guard.observe.health import Health
-from spoe_guard.workers.crew import Crew, StartError, Timing
-from spoe_guard.workers.life import Life, start
-from spoe_guard.workers.views import CrewExposition, CrewHealth, CrewLive
+from spoe_guard.run.workers.crew import Crew, StartError, Timing
+from spoe_guard.run.workers.life import Life, start
+from spoe_guard.run.workers.views import CrewExposition, CrewHealth, CrewLive
 from tests.observe.conftest import Lines
 from tests.workers import fakes
 
@@ -82,7 +82,7 @@ def test_a_worker_that_does_not_come_to_listen_ends_the_start_and_is_not_started
 
 
 def test_a_worker_that_keeps_dying_is_started_again_ever_more_slowly(monkeypatch):
-    monkeypatch.setattr("spoe_guard.workers.pause.LONGEST_S", 0.3)
+    monkeypatch.setattr("spoe_guard.run.workers.pause.LONGEST_S", 0.3)
 
     async def scene(played: Played) -> None:
         await played.crew.start()
@@ -153,7 +153,7 @@ def test_a_worker_that_hangs_counts_with_what_it_said_last_makes_the_guard_unrea
 
 
 def test_without_a_worker_the_guard_is_not_ready_and_with_some_it_is(monkeypatch):
-    monkeypatch.setattr("spoe_guard.workers.pause.SHORTEST_S", WITHIN_S)
+    monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
         health: Health = CrewHealth(played.crew)
@@ -179,7 +179,7 @@ def test_workers_can_be_asked_for_anything_they_know():
 
 
 def test_the_live_page_is_of_all_workers_and_keeps_what_one_said_that_died(monkeypatch):
-    monkeypatch.setattr("spoe_guard.workers.pause.SHORTEST_S", WITHIN_S)
+    monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
         live = CrewLive(played.crew, health := CrewHealth(played.crew), {"version": "1"}, "observe")

@@ -166,7 +166,7 @@ def test_no_worker_outlives_its_parent(run_guard):
 def test_a_worker_ends_with_its_parent_even_where_it_cannot_see_that_from_the_channel():
     """As one that hangs. The other end of its channel is here, and stays open."""
     ours, its = socket.socketpair()
-    program = [sys.executable, "-m", "spoe_guard.workers", str(its.fileno())]
+    program = [sys.executable, "-m", "spoe_guard.run.workers", str(its.fileno())]
     code = "import subprocess, sys; p = subprocess.Popen(sys.argv[2:], pass_fds=[int(sys.argv[1])]); print(p.pid); p.wait()"
     with ours, its:
         command = [sys.executable, "-u", "-c", code, str(its.fileno()), *program]

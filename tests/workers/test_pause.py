@@ -1,6 +1,6 @@
 """How soon a worker that died is started again."""
 
-from spoe_guard.workers.pause import LONGEST_S, SHORTEST_S, STEADY_S, Pause
+from spoe_guard.run.workers.pause import LONGEST_S, SHORTEST_S, STEADY_S, Pause
 
 
 def test_each_death_in_a_row_doubles_the_pause_up_to_the_longest():

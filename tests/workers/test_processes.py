@@ -201,5 +201,5 @@ def test_with_one_worker_nothing_of_this_is_even_imported():
     guard.terminate()
     said = guard.communicate(timeout=START_S)[1]
     imported = {line.rpartition("|")[2].strip() for line in said.splitlines()}
-    assert "spoe_guard.serve" in imported
-    assert [name for name in imported if name.startswith(("spoe_guard.workers", "multiprocessing"))] == []
+    assert "spoe_guard.run.serve" in imported
+    assert [name for name in imported if name.startswith(("spoe_guard.run.workers", "multiprocessing"))] == []

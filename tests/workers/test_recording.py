@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from spoe_guard.capture.read import read
-from spoe_guard.capture.store import WAITING
+from spoe_guard.capture.files.read import read
+from spoe_guard.capture.record.store import WAITING
 from spoe_guard.lab.agent import ScriptedAgent
 from tests.workers.talk import ENGINES, address_of, engines, metrics, until_it_is, with_agent, workers_of
 

@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Final
 
-from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.wire import frame
 

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from spoe_guard.core.anomalies import CATALOGUE
-from spoe_guard.core.events import AnomalySeen
+from spoe_guard.core.terms.anomalies import CATALOGUE
+from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.observe.live.frames import explain
 from spoe_guard.observe.logs import MAX_TEXT, printable
 from spoe_guard.observe.stats import type_name

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.events import (
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
     AnomalySeen,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoe_guard.core.anomalies import Action, Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.observe.live.history import POINTS, STEP_S
 from tests.observe.live.scenes import ALL, HOSTILE
 

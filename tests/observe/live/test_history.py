@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly, Side
-from spoe_guard.core.events import AnomalySeen, NotifiesUnanswered, UnansweredReason
-from spoe_guard.core.tally import ACK_BUCKETS
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.events import AnomalySeen, NotifiesUnanswered, UnansweredReason
+from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, quantile
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame

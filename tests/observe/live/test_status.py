@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from spoe_guard.core.anomalies import Action, Anomaly
-from spoe_guard.core.events import AgentReady, AgentUnreachable, DialFailure, NotifiesUnanswered, UnansweredReason
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure, NotifiesUnanswered, UnansweredReason
 from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S
 from spoe_guard.observe.live.recent import KEPT, newest
 from spoe_guard.observe.live.status import Live, as_json

@@ -1,0 +1,1 @@
+"""Captures as files, and how they are read."""

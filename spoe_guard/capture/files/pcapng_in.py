@@ -1,0 +1,216 @@
+"""Conversations out of a pcapng file: the guard's own, or one that tcpdump or Wireshark took of HAProxy and its agent."""
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pcapng import FileScanner, blocks
+from pcapng.exceptions import PcapngException
+
+from spoe_guard.capture.files import tcp
+from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End, Socket
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.wire.frame import AGENT_TYPES, HAPROXY_TYPES, LENGTH_BYTES
+
+MAGIC: Final = b"\x0a\x0d\x0d\x0a"
+_HALF: Final = 1 << 31  # sequence numbers wrap at twice this
+
+
+def load(data: bytes) -> list[Capture]:
+    """Return every conversation in the file, in the order of their beginnings.
+
+    Raises:
+        CaptureError: it cannot be read, or holds no TCP connection that looks like SPOP.
+    """
+    sections: list[dict[object, _Flow]] = []
+    notes: list[str] = []
+    try:
+        for number, block in enumerate(FileScanner(io.BytesIO(data))):
+            if isinstance(block, blocks.SectionHeader):
+                sections.append({})
+                notes.append(_option(block, "opt_comment"))
+            elif isinstance(block, blocks.EnhancedPacket):
+                _take(sections[-1], number, block)
+    except (PcapngException, ValueError, KeyError, IndexError, TypeError, struct.error) as error:
+        raise CaptureError(f"not a whole pcapng file: {error or type(error).__name__}") from None
+    found = [capture for flows, note in zip(sections, notes, strict=True) for capture in _captures(flows, note)]
+    if not found:
+        raise CaptureError("no TCP connection in it looks like SPOP")
+    return found
+
+
+def _take(flows: "dict[object, _Flow]", number: int, block: Any) -> None:  # noqa: ANN401  the library is untyped
+    interface = block.interface
+    segment = tcp.parse(block.packet_data, interface.link_type, block.packet_len)
+    if segment is None:
+        return
+    name = _option(interface, "if_name")
+    key = (name if _whose(name) else "", frozenset((segment.source, segment.target)))
+    flow = flows.get(key)
+    if flow is None:
+        flow = flows[key] = _Flow(segment.source, segment.target, name)
+    flow.take(_Piece(number, float(block.timestamp), segment, _option(block, "opt_comment")), segment.source)
+
+
+def _option(block: Any, name: str) -> str:  # noqa: ANN401  as above
+    return str(block.options[name]) if name in block.options else ""
+
+
+def _whose(name: str) -> tuple[Side, int] | None:
+    """Return side and link of one of the guard's own interfaces."""
+    if name == "haproxy":
+        return Side.HAPROXY, 0
+    number = name.removeprefix("agent ")
+    return (Side.AGENT, int(number)) if number != name and number.isascii() and number.isdigit() else None
+
+
+def _captures(flows: "dict[object, _Flow]", note: str) -> Iterator[Capture]:
+    ours = [flow for flow in flows.values() if _whose(flow.name)]
+    if ours:
+        yield _of_the_guard(ours, note)
+    for flow in flows.values():
+        if not _whose(flow.name) and (side := flow.opened_by()) is not None:
+            yield _seen_between(flow, side, note)
+
+
+def _of_the_guard(flows: "list[_Flow]", note: str) -> Capture:
+    capture = Capture(note=note)
+    found: list[tuple[_Piece, Chunk]] = []
+    for flow in flows:
+        side, link = _whose(flow.name) or (Side.HAPROXY, 0)
+        capture.sockets[side, link] = (Socket(*flow.opened), Socket(*flow.accepted))
+        for number, stream in enumerate(flow.streams):
+            inward = (side is Side.HAPROXY) == (number == 0)
+            found += [(piece, _chunk(piece, side, link, inward=inward)) for piece in stream.in_order(join=True)]
+    capture.chunks = _sorted(found)
+    return capture
+
+
+def _seen_between(flow: "_Flow", opener: Side, note: str) -> Capture:
+    capture = Capture(note=note)
+    found: list[tuple[_Piece, Chunk]] = []
+    ends = (Socket(*flow.opened), Socket(*flow.accepted))
+    capture.sockets[Side.HAPROXY, 0] = ends if opener is Side.HAPROXY else (ends[1], ends[0])
+    for number, stream in enumerate(flow.streams):
+        side = Side.HAPROXY if (opener is Side.HAPROXY) == (number == 0) else Side.AGENT
+        found += [(piece, _chunk(piece, side, 0, inward=True)) for piece in stream.in_order(join=False)]
+    capture.chunks = _sorted(found)
+    return capture
+
+
+def _sorted(found: "list[tuple[_Piece, Chunk]]") -> list[Chunk]:
+    return [chunk for _, chunk in sorted(found, key=lambda each: (each[0].at, each[0].number))]
+
+
+def _chunk(piece: "_Piece", side: Side, link: int, *, inward: bool) -> Chunk:
+    notes = tuple(piece.note.splitlines())
+    size = piece.size if piece.size > len(piece.data) else -1
+    return Chunk(piece.at, side, link, inward, piece.data, piece.lost, piece.end, notes, size)
+
+
+class _Piece:
+    """What one segment brought that was new."""
+
+    __slots__ = ("at", "data", "end", "flags", "lost", "note", "number", "seq", "size")
+
+    def __init__(self, number: int, at: float, segment: tcp.Segment, note: str) -> None:
+        self.number = number  # of the packet in the file: at the same time the earlier one comes first
+        self.at = at
+        self.seq = segment.seq
+        self.flags = segment.flags
+        self.data = segment.data
+        self.size = segment.size
+        self.note = note
+        self.lost = 0
+        self.end = End.RESET if segment.flags & tcp.RST else End.FIN if segment.flags & tcp.FIN else None
+
+
+class _Stream:
+    """One direction of a connection. Segments may come twice, or in another order."""
+
+    def __init__(self) -> None:
+        self._next: int | None = None
+        self._in_order: list[_Piece] = []
+        self._waiting: list[_Piece] = []
+
+    def take(self, piece: _Piece) -> None:
+        if piece.flags & tcp.SYN:
+            self._next = (piece.seq + 1) % (2 * _HALF)
+        elif piece.size or piece.end or piece.note:
+            self._waiting.append(piece)
+            self._deliver()
+
+    def in_order(self, *, join: bool) -> list[_Piece]:
+        """Return all of it; what was never seen is ``lost``. ``join``: what was one write but too long for one packet."""
+        while self._waiting:
+            first = min(self._waiting, key=lambda piece: self._ahead(piece.seq))
+            first.lost = self._ahead(first.seq)
+            self._next = first.seq
+            self._deliver()
+        return _joined(self._in_order) if join else self._in_order
+
+    def _ahead(self, seq: int) -> int:
+        return 0 if self._next is None else (seq - self._next) % (2 * _HALF)
+
+    def _deliver(self) -> None:
+        found = True
+        while found:
+            found = False
+            for piece in list(self._waiting):
+                if self._next is None:
+                    self._next = piece.seq
+                ahead = self._ahead(piece.seq)
+                if 0 < ahead < _HALF:
+                    continue
+                self._waiting.remove(piece)
+                found = True
+                self._append(piece, (2 * _HALF - ahead) % (2 * _HALF))
+
+    def _append(self, piece: _Piece, again: int) -> None:
+        if again and again >= piece.size and not piece.note:
+            return  # sent once more
+        piece.data = piece.data[again:]
+        piece.size = max(0, piece.size - again)
+        if self._in_order:  # one that waited for another one is there when that is
+            piece.at = max(piece.at, self._in_order[-1].at)
+            piece.number = max(piece.number, self._in_order[-1].number)
+        self._next = ((self._next or 0) + piece.size) % (2 * _HALF)
+        self._in_order.append(piece)
+
+
+def _joined(pieces: list[_Piece]) -> list[_Piece]:
+    found: list[_Piece] = []
+    for piece in pieces:
+        last = found[-1] if found else None
+        goes_on = last is not None and last.data and not last.flags & tcp.PSH and last.at == piece.at and not piece.lost
+        if last is None or not goes_on:
+            found.append(piece)
+            continue
+        last.data += piece.data
+        last.size += piece.size
+        last.flags |= piece.flags & tcp.PSH
+    return found
+
+
+class _Flow:
+    """One connection. ``opened``: who sent SYN, or the first segment there is."""
+
+    def __init__(self, source: tuple[str, int], target: tuple[str, int], name: str) -> None:
+        self.opened = source
+        self.accepted = target
+        self.name = name
+        self.streams = (_Stream(), _Stream())
+
+    def take(self, piece: _Piece, source: tuple[str, int]) -> None:
+        self.streams[0 if source == self.opened else 1].take(piece)
+
+    def opened_by(self) -> Side | None:
+        """Return whose side the opener is, by what the two wrote first; None where that is no SPOP."""
+        for number, stream in enumerate(self.streams):
+            first = next((piece.data for piece in stream.in_order(join=False) if len(piece.data) > LENGTH_BYTES), b"")
+            if first and first[LENGTH_BYTES] in HAPROXY_TYPES:
+                return Side.HAPROXY if number == 0 else Side.AGENT
+            if first and first[LENGTH_BYTES] in AGENT_TYPES:
+                return Side.AGENT if number == 0 else Side.HAPROXY
+        return None

@@ -1,0 +1,124 @@
+"""A capture out of whatever a person has: pcapng, raw bytes, hex, or recorded streams in JSON."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from spoe_guard.capture.files import pcapng_in
+from spoe_guard.capture.files.cut import Cutter
+from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.wire import frame, walk
+
+MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+STDIN: Final = "-"
+
+_PCAP: Final = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
+_HEX: Final = re.compile(rb"(?:0x|\\x|[0-9a-fA-F\s:,])+")
+_NO_HEX: Final = re.compile(rb"0x|\\x|[\s:,]")
+
+
+def read(source: str) -> list[Capture]:
+    """Return the conversations in the file ``source``, ``-`` being standard input.
+
+    Raises:
+        CaptureError: it cannot be read, or is none of these.
+    """
+    try:
+        if source == STDIN:
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        return parse(data)
+    except OSError as error:
+        raise CaptureError(f"{source}: cannot be read: {error.strerror}") from None
+    except CaptureError as error:
+        raise CaptureError(f"{source}: {error}") from None
+
+
+def parse(data: bytes) -> list[Capture]:
+    """Return the conversations in ``data``, whatever form it has.
+
+    Raises:
+        CaptureError: it has none of the forms.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise CaptureError(f"larger than {MAX_FILE_BYTES} bytes")
+    if not data.strip():
+        raise CaptureError("empty")
+    if data.startswith(pcapng_in.MAGIC):
+        return pcapng_in.load(data)
+    if data.startswith(_PCAP):
+        raise CaptureError("an old pcap file; `editcap -F pcapng` makes a pcapng file of it")
+    if data.lstrip().startswith(b"{"):
+        return list(_records(data))
+    if _HEX.fullmatch(data):
+        try:
+            data = bytes.fromhex(_NO_HEX.sub(b"", data).decode())
+        except ValueError:
+            raise CaptureError("hex with an odd number of digits") from None
+    return [_raw(data)]
+
+
+def _raw(data: bytes) -> Capture:
+    """Take whole frames for those of the side that may send their type; what is no frame belongs to the side before."""
+    cutter = Cutter()
+    cuts = cutter.feed(data) + cutter.finish()
+    known = [cut.frame.type for cut in cuts if cut.frame is not None and cut.frame.type in frame.TYPE_NAMES]
+    if not known:
+        raise CaptureError("neither pcapng, hex nor JSON, and no SPOP frame at its beginning")
+    side = Side.AGENT if known[0] in frame.AGENT_TYPES else Side.HAPROXY
+    capture = Capture(timed=False, note="bytes without times; a frame is taken for that of the side that may send it")
+    for cut in cuts:
+        if cut.frame is not None and cut.frame.type in frame.AGENT_TYPES:
+            side = Side.AGENT
+        elif cut.frame is not None and cut.frame.type in frame.HAPROXY_TYPES and cut.frame.type != frame.UNSET:
+            side = Side.HAPROXY
+        capture.chunks.append(Chunk(0.0, side, 0, inward=True, data=cut.raw))
+    return capture
+
+
+def _records(data: bytes) -> Iterator[Capture]:
+    for number, line in enumerate(data.splitlines(), 1):
+        if line.strip():
+            try:
+                yield _record(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                wrong = f"{type(error).__name__}: {error}"
+                raise CaptureError(f"line {number}: expected from_haproxy and from_agent in hex ({wrong})") from None
+
+
+def _record(record: dict[str, object]) -> Capture:
+    """Take both sides in the only order that is certain: HELLO, HELLO, then all of HAProxy's, then all of the agent's."""
+    said, answered = bytes.fromhex(str(record["from_haproxy"])), bytes.fromhex(str(record["from_agent"]))
+    sizes = record.get("segments") or [len(answered)]
+    if not isinstance(sizes, list) or any(not isinstance(size, int) or size < 1 for size in sizes) or sum(sizes) != len(answered):
+        raise ValueError("segments that do not add up to from_agent")
+    words = (str(record[name]) for name in ("id", "agent", "recorded_end") if name in record)
+    capture = Capture(timed=False, note="; ".join(words))
+    hello, answer_hello = _first(said), _first(answered)
+    capture.chunks = [Chunk(0.0, Side.HAPROXY, 0, inward=True, data=said[:hello])]
+    rest = Chunk(0.0, Side.HAPROXY, 0, inward=True, data=said[hello:])
+    at = 0
+    for size in sizes:
+        for start, end in _without_hello(at, at + size, answer_hello):
+            capture.chunks.append(Chunk(0.0, Side.AGENT, 0, inward=True, data=answered[start:end]))
+            if end == answer_hello and rest.data:
+                capture.chunks.append(rest)
+        at += size
+    capture.chunks.append(Chunk(0.0, Side.AGENT, 0, inward=True, end=End.FIN))
+    return capture
+
+
+def _without_hello(start: int, end: int, hello: int) -> list[tuple[int, int]]:
+    """Cut a segment in two where the HELLO ends inside it."""
+    return [(start, hello), (hello, end)] if start < hello < end else [(start, end)]
+
+
+def _first(data: bytes) -> int:
+    """Return where the first frame ends."""
+    return min(frame.LENGTH_BYTES + walk.length_at(data, 0), len(data)) if len(data) >= frame.LENGTH_BYTES else len(data)

@@ -1,0 +1,72 @@
+"""The flight recorder as the settings want it: recorder and store together, or nothing at all."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from spoe_guard.capture.record.recorder import Recorder
+from spoe_guard.capture.record.store import Folder, Store
+from spoe_guard.net.witness import Witness
+from spoe_guard.observe.logs import Log
+from spoe_guard.observe.stats import RouteStats
+from spoe_guard.settings.model import Capture
+
+FLUSH_S: Final = 1.0  # for the last captures, when the guard stops
+
+
+class Flight:
+    """What a guard is given to be recorded: its ``witness``; ``close`` when it has stopped. Needs the running loop.
+
+    Whether a session is recorded, and how much of it is kept, is settled when it begins; all else holds at once.
+    ``processes``: so many do so with the same settings. Each has its part of ``total_bytes``; the folder's bounds they keep
+    together.
+    """
+
+    def __init__(self, settings: Capture, stats: Mapping[str, RouteStats], log: Log, processes: int = 1) -> None:
+        self._processes = processes
+        self._stats = stats
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._settings = Capture()  # with which nothing is recorded
+        self._recorder: Recorder | None = None
+        self._store: Store | None = None
+        self.set(settings)
+
+    def set(self, settings: Capture) -> None:
+        """Record so from now on; with ``capture.dir`` null nothing, and nothing more is written."""
+        if settings == self._settings:
+            return
+        before, self._settings = self._settings, settings
+        if settings.dir is None:
+            if self._recorder is not None:
+                self._recorder.write_nothing()
+            return
+        path = Path(settings.dir)
+        # It may come back; a guard that does not start helps nobody.
+        if settings.dir != before.dir and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            self._log.say("warning", "capture_failed", dir=settings.dir, error="no folder, or it cannot be written to")
+        folder = Folder(path, settings.files, settings.files_bytes, settings.payload)
+        how = (settings.session_bytes, settings.total_bytes // self._processes, settings.severity, settings.rate)
+        if self._store is None or self._recorder is None:
+            self._store = Store(folder, self._stats, self._say)
+            self._recorder = Recorder(self._stats, self._store.submit, self._loop.call_later, *how)
+        else:
+            self._store.folder = folder
+            self._recorder.set(*how)
+
+    def witness(self, route: str, number: int) -> Witness | None:
+        """Return who records the new session ``number``, where that is wanted and there is room; a ``net.guard.Witnesses``."""
+        recorder = self._recorder if self._settings.dir is not None else None
+        return recorder if recorder is not None and recorder.begin(route, number) else None
+
+    def close(self) -> None:
+        """Have the last captures written."""
+        if self._store is not None:
+            self._store.close(FLUSH_S)
+
+    def _say(self, level: str, event: str, fields: dict[str, object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(lambda: self._log.say(level, event, **fields))

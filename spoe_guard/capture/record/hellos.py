@@ -1,0 +1,93 @@
+"""The HELLOs of the links of one direction, kept longer than the rest: without one nothing behind it can be judged."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from spoe_guard.capture.record.entry import ENTRY_BYTES, Budget, Entry
+from spoe_guard.wire import frame, walk
+from spoe_guard.wire.frame import FrameType
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+HELLO_BYTES: Final = 1024  # of one
+MOST_HELLOS: Final = 32  # a session may see more: then those of the newest links
+_HELLOS: Final = (FrameType.HAPROXY_HELLO, FrameType.AGENT_HELLO)
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class _Hello:
+    """The first entries of a link, up to the end of its first frame, which is to be a HELLO."""
+
+    __slots__ = ("data", "entries", "open")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.data = b""
+        self.open = True
+
+    def forget(self) -> int:
+        """Let go of it, and of what would belong to it; return what it counted towards the budget."""
+        size = sum(entry.size() + ENTRY_BYTES for entry in self.entries)
+        self.open, self.entries = False, []
+        return size
+
+    def offer(self, entry: Entry) -> int:
+        """Return what it counts more, or less, towards the budget now that ``entry`` was looked at."""
+        data = self.data + entry.data
+        has_type = len(data) > frame.LENGTH_BYTES
+        if entry.lost or len(data) > HELLO_BYTES or (has_type and data[frame.LENGTH_BYTES] not in _HELLOS):
+            return -self.forget()
+        self.entries.append(entry)
+        self.data = data
+        if has_type:
+            self.open = len(data) < frame.LENGTH_BYTES + walk.length_at(data, 0)
+        return entry.size() + ENTRY_BYTES
+
+
+class Hellos:
+    """By link, what began it; it counts in ``budget``."""
+
+    __slots__ = ("_budget", "_of")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._of: dict[int, _Hello] = {}
+
+    def lacks(self, link: "i64") -> bool:
+        """Return whether some of the HELLO of ``link`` may be still to come: as a rule not."""
+        hello = self._of.get(link)
+        return hello is None or hello.open
+
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """Keep what is part of a HELLO of ``entries``, which are let go of."""
+        for entry in entries:
+            hello = self._of.get(entry.link)
+            if hello is None and entry.data:
+                hello = self._of[entry.link] = _Hello()
+            if hello is not None and hello.open:
+                self._budget.used += hello.offer(entry)
+        for old in forget_oldest(self._of, MOST_HELLOS):
+            self._budget.used -= old.forget()
+
+    def break_off(self, link: int) -> None:
+        """Let go of the HELLO of ``link`` unless it is whole: some of it will be missing."""
+        hello = self._of.get(link)
+        if hello is not None and hello.open:
+            self._budget.used -= hello.forget()
+
+    def clear(self) -> None:
+        """Let go of all of them, for good."""
+        for hello in self._of.values():
+            self._budget.used -= hello.forget()
+
+    def kept(self) -> list[Entry]:
+        """Return what is kept, by link."""
+        return [entry for hello in self._of.values() for entry in hello.entries]
+
+
+def forget_oldest(of_links: dict[_K, _V], most: int) -> list[_V]:
+    """Let go of what came into ``of_links`` first, until there are ``most``; return it."""
+    return [of_links.pop(next(iter(of_links))) for _ in range(len(of_links) - most)]

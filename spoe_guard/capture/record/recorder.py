@@ -1,0 +1,177 @@
+"""The flight recorder: which sessions are recorded, and which anomalies are written down."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from spoe_guard.capture.files.model import End, Socket
+from spoe_guard.capture.record.entry import Budget
+from spoe_guard.capture.record.journal import LONGEST_BYTES, Journal
+from spoe_guard.capture.record.recording import NEVER, Recording, is_ordinary
+from spoe_guard.capture.record.ring import MOST_LINKS, least_held
+from spoe_guard.capture.record.take import Take
+from spoe_guard.core.terms.anomalies import SEVERITIES, Side, severity
+from spoe_guard.core.terms.events import AnomalySeen
+from spoe_guard.core.terms.output import Output
+from spoe_guard.net.witness import Track, Witness
+from spoe_guard.observe.limit import RateLimit
+from spoe_guard.observe.stats import RouteStats
+
+AT_ONCE: Final = 32  # captures that wait for what comes behind their anomaly; they hold up to twice a session's bytes
+_HOW: Final = {None: None, False: End.FIN, True: End.RESET}
+_EVICTED: Final = 8  # sessions that give way at a time
+
+
+class Recorder(Witness):
+    """Keeps what sessions read, and hands what is to be written to ``submit``, which must not wait (False: no room).
+
+    ``later`` has something done so many seconds later, on the event loop. ``session_bytes``: kept per session and direction.
+    ``total_bytes``: of all sessions. ``least``: the least severity that is written. ``rate``: captures per period in
+    seconds, for each route and anomaly.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 as the settings have them
+        self,
+        routes: Mapping[str, RouteStats],
+        submit: Callable[[Take], bool],
+        later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
+        session_bytes: int,
+        total_bytes: int,
+        least: str = "warning",
+        rate: tuple[int, float] = (6, 60.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget = Budget(total_bytes)
+        self.later = later
+        self._routes = routes
+        self._submit = submit
+        self._limit: RateLimit[tuple[str, str]] = RateLimit(*rate, clock)
+        self._recordings: dict[int, Recording] = {}  # by session; whose turn it is to give way comes first
+        self._journal = Journal(self.budget, self._recordings, self.make_room, session_bytes)
+        self._waiting = 0
+        self.set(session_bytes, total_bytes, least, rate)
+
+    def set(self, session_bytes: int, total_bytes: int, least: str, rate: tuple[int, float]) -> None:
+        """Go by these from now on. A session that is recorded already keeps as much as it did."""
+        self.session_bytes = session_bytes
+        self._journal.session_bytes = max([session_bytes, *(each.limit for each in self._recordings.values())])
+        self.budget.limit = total_bytes
+        self._session_holds = 2 * least_held(session_bytes)
+        self._least = SEVERITIES.index(least)
+        self._limit.set(*rate)
+
+    def write_nothing(self) -> None:
+        """Find no anomaly worth a capture, until ``set``."""
+        self._least = len(SEVERITIES)
+
+    def begin(self, route: str, number: int) -> bool:
+        """Record the session ``number`` of ``route`` from its beginning; False: there is no room for it."""
+        if self.budget.used + self._session_holds > self.budget.limit:
+            self.make_room(self._session_holds)
+            if self.budget.used + self._session_holds > self.budget.limit:
+                return False
+        self._recordings[number] = Recording(self, self._journal, route, number)
+        return True
+
+    # --- what relays tell --------------------------------------------------------------------------------------------
+
+    def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
+        """Keep a read."""
+        recording = track.book
+        if is_ordinary(track, data, out):
+            self.passed(track, data, now, track.link if track.is_agents else out.link)
+        elif isinstance(recording, Recording):
+            recording.note(track.side, track.link, data, now, out)
+
+    def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
+        """Keep a read that went on as it came."""
+        if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, link, data):
+            return
+        recording = track.book
+        if isinstance(recording, Recording):
+            recording.add(track, data, now, link)
+
+    def note(  # noqa: PLR0913  as a Witness has them
+        self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
+    ) -> None:
+        """Keep another step."""
+        recording = self._recordings.get(number)
+        if recording is not None:
+            recording.note(side, link, data, now, out, _HOW[reset])
+
+    def met(self, track: Track, sock: socket.socket) -> None:
+        """Note between whom a connection is."""
+        recording = self._recordings.get(track.number)
+        if recording is None:
+            track.noted = NEVER
+            return
+        recording.met(track)
+        here, there = _socket(sock.getsockname), _socket(sock.getpeername)
+        if track.side is Side.HAPROXY:
+            recording.sockets[track.side, 0] = (there, here)
+            return
+        recording.sockets[track.side, track.link] = (here, there)
+        if len(recording.sockets) > MOST_LINKS:
+            del recording.sockets[next(known for known in recording.sockets if known[0] is Side.AGENT)]
+
+    def lost(self, track: Track) -> None:
+        """Keep apart what it said."""
+        recording = track.book
+        if isinstance(recording, Recording):
+            recording.lost(track)
+
+    def over(self, number: int) -> None:
+        """Write what is to be written of it, and forget it."""
+        recording = self._recordings.get(number)
+        if recording is not None:
+            recording.end()
+
+    # --- what recordings ask -----------------------------------------------------------------------------------------
+
+    def wants(self, recording: Recording, anomaly: AnomalySeen) -> bool:
+        """Return whether a capture is to be made because of ``anomaly``."""
+        if recording.anomaly is not None or SEVERITIES.index(severity(anomaly.action)) < self._least:
+            return False  # it will be in the one that is under way
+        dropped = self._routes[recording.route].captures_dropped
+        if not self._limit.allows((recording.route, anomaly.anomaly.value)):
+            dropped["rate",] += 1
+            return False
+        if self._waiting >= AT_ONCE:
+            dropped["busy",] += 1
+            return False
+        self._waiting += 1
+        return True
+
+    def write(self, recording: Recording, anomaly: AnomalySeen) -> None:
+        """Have it written what ``recording`` keeps."""
+        self._waiting -= 1
+        wall_s = time.time_ns() / 1e9 - time.monotonic()
+        take = Take(recording.route, recording.number, anomaly, recording.entries(), dict(recording.sockets), wall_s)
+        if not self._submit(take):
+            self._routes[recording.route].captures_dropped["busy",] += 1
+
+    def make_room(self, wanted: int = 0) -> None:
+        """Keep the bound on all sessions, with ``wanted`` bytes more: those that had not to give way for longest do."""
+        for _ in range(min(_EVICTED, len(self._recordings))):
+            if self.budget.used + wanted <= self.budget.limit:
+                return
+            number = next(iter(self._recordings))
+            recording = self._recordings[number] = self._recordings.pop(number)
+            recording.clear()
+
+    def forget(self, recording: Recording) -> None:
+        """It is over."""
+        del self._recordings[recording.number]
+        if not self._recordings:
+            self._journal.clear()
+
+
+def _socket(ask: Callable[[], object]) -> Socket:
+    """Return an end of a connection; a Unix socket's name is a path, or nothing."""
+    try:
+        name = ask()
+    except OSError:  # the connection is gone again
+        return Socket()
+    return Socket(str(name[0]), int(name[1])) if isinstance(name, tuple) else Socket()

@@ -1,0 +1,152 @@
+"""Captures on disk: written by one thread, off the data path, into a folder that is kept within bounds."""
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Full, Queue
+from typing import Final
+
+from spoe_guard.capture.files.pcapng import packets
+from spoe_guard.capture.record.take import Payload, Take
+from spoe_guard.observe.limit import RateLimit
+from spoe_guard.observe.stats import RouteStats
+
+WAITING: Final = 8  # captures in the queue
+FAULT_EVERY_S: Final = 60.0  # one line about what cannot be written
+_PATTERN: Final = "spoe-guard-*.pcapng*"
+_PART: Final = ".part"
+# Between two packets the thread gives way: it holds Python's lock while it computes, and traffic would wait for it.
+_BREATH_S: Final = 0.0001
+
+Say = Callable[[str, str, dict[str, object]], None]  # level, event, fields; called on the thread
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where captures go and how many stay: the newest ``files`` of at most ``max_bytes`` together."""
+
+    path: Path
+    files: int
+    max_bytes: int
+    payload: Payload = "full"
+
+
+class Store:
+    """Takes captures with ``submit``, which never waits, and writes them. ``stats``: where they are counted, by route."""
+
+    def __init__(self, folder: Folder, stats: Mapping[str, RouteStats], say: Say, *, waiting: int = WAITING) -> None:
+        self.folder = folder  # the event loop may put another one in its place; each capture is written by one
+        self._stats = stats
+        self._say = say
+        self._faults: RateLimit[str] = RateLimit(1, FAULT_EVERY_S, time.monotonic)
+        self._queue: Queue[Take | None] = Queue(waiting)
+        self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
+        self._thread.start()
+
+    def submit(self, take: Take) -> bool:
+        """Queue a capture; return False, at once, if there is no room for it."""
+        try:
+            self._queue.put_nowait(take)
+        except Full:
+            return False
+        return True
+
+    def close(self, timeout_s: float) -> bool:
+        """Wait until what is queued is written, at most ``timeout_s`` seconds; return whether it was."""
+        with contextlib.suppress(Full):
+            self._queue.put(None, timeout=timeout_s)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (take := self._queue.get()) is not None:
+            stats = self._stats[take.route]
+            try:
+                path, size = self._write(take)
+            except OSError as error:
+                stats.captures_dropped["disk",] += 1
+                self._fault(take, error.strerror or type(error).__name__)
+            except Exception as error:  # noqa: BLE001  our own bug: a capture less, not a guard less
+                stats.captures_dropped["error",] += 1
+                self._fault(take, repr(error))
+            else:
+                stats.captures_written += 1
+                said = {"route": take.route, "session": take.session, "anomaly": take.anomaly.anomaly.value}
+                self._say("info", "capture_written", {**said, "file": str(path), "bytes": size})
+
+    def _fault(self, take: Take, why: str) -> None:
+        if self._faults.allows("disk"):
+            fields: dict[str, object] = {"route": take.route, "session": take.session, "dir": str(self.folder.path)}
+            self._say("warning", "capture_failed", {**fields, "error": why})
+
+    def _write(self, take: Take) -> tuple[Path, int]:
+        """Write it under another name first, so that nobody ever sees half a file."""
+        folder = self.folder
+        parts = []
+        for packet in packets(take.capture(folder.payload)):
+            parts.append(packet)
+            time.sleep(_BREATH_S)
+        data = b"".join(parts)
+        path = folder.path / _name(take)
+        with _alone(folder.path):
+            _rotate(folder, len(data))
+            _write(path, data)
+        return path, len(data)
+
+
+def _rotate(folder: Folder, size: int) -> None:
+    """Remove the oldest until there is room for one more of ``size`` bytes."""
+    there = sorted(folder.path.glob(_PATTERN))  # the names begin with the time
+    sizes = [_size(path) for path in there]
+    total = sum(sizes)
+    while there and (len(there) >= folder.files or total + size > folder.max_bytes):
+        there.pop(0).unlink(missing_ok=True)
+        total -= sizes.pop(0)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep out the other processes that write to ``folder``: each would see room for one more.
+
+    Without the right to list it, or a lock where it is, they go on: then there may be one too many for a while.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.callback(os.close, descriptor := os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + _PART)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:  # another guard, or an operator, was quicker
+        return 0
+
+
+def _name(take: Take) -> str:
+    """Return the file's name; names in the order of time, and no two the same."""
+    when = datetime.fromtimestamp(take.made_at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return f"spoe-guard-{when}-{take.route}-{take.session}-{take.anomaly.anomaly.value}-{os.getpid()}.pcapng"

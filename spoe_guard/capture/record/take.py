@@ -1,0 +1,82 @@
+"""What the recorder hands to the writer, and how it becomes a capture."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from spoe_guard.capture.files.blank import blank
+from spoe_guard.capture.files.model import Capture, Chunk, Socket
+from spoe_guard.capture.record.entry import Entry, Extra
+from spoe_guard.core.terms.anomalies import CATALOGUE, Side
+from spoe_guard.core.terms.events import AnomalySeen
+
+Payload = Literal["full", "headers", "off"]
+_NOTHING: Final = Extra()
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The last bytes of a session, because of ``anomaly``. ``wall_s``: what makes seconds of the epoch of an entry's time."""
+
+    route: str
+    session: int
+    anomaly: AnomalySeen
+    entries: list[tuple[Side, Entry]]
+    sockets: dict[tuple[Side, int], tuple[Socket, Socket]]
+    wall_s: float
+
+    @property
+    def made_at(self) -> float:
+        """When its last entry was made, in seconds of the epoch."""
+        return self.wall_s + (self.entries[-1][1].now if self.entries else 0.0)
+
+    def capture(self, payload: Payload) -> Capture:
+        """Return it as chunks of both legs, with as much of the ``payload`` as may be kept."""
+        chunks = [chunk for side, entry in self.entries for chunk in _chunks(side, entry, self.wall_s, details=payload == "full")]
+        if payload == "headers":
+            _blank(chunks)
+        elif payload == "off":
+            for chunk in chunks:
+                chunk.size, chunk.data = len(chunk.data), b""
+        note = f"spoe-guard: route {self.route}, session {self.session}: {self.anomaly.anomaly.value}"
+        return Capture(chunks, self.sockets, note if payload == "full" else f"{note}; payload: {payload}")
+
+
+def _chunks(side: Side, entry: Entry, wall_s: float, *, details: bool) -> Iterator[Chunk]:
+    """Yield what came in, and behind it what went out."""
+    at = entry.now + wall_s
+    extra = entry.extra or _NOTHING
+    notes = tuple(about(seen, details=details) for seen in extra.seen)
+    if extra.left_out:
+        notes += (f"and {extra.left_out} anomalies more",)
+    if entry.data or extra.end is not None or notes:
+        yield Chunk(at, side, entry.link, inward=True, data=entry.data, lost=entry.lost, end=extra.end, notes=notes)
+    if entry.to_haproxy:
+        yield Chunk(at, Side.HAPROXY, 0, inward=False, data=entry.to_haproxy)
+    if entry.to_agent:
+        yield Chunk(at, Side.AGENT, entry.out_link, inward=False, data=entry.to_agent)
+    for order in extra.more:
+        if order.to_agent:
+            yield Chunk(at, Side.AGENT, order.link, inward=False, data=order.to_agent)
+    for is_haproxys, link, end in extra.closed:
+        yield Chunk(at, Side.HAPROXY if is_haproxys else Side.AGENT, link, inward=False, end=end)
+
+
+def about(seen: AnomalySeen, *, details: bool) -> str:
+    """Return the comment for an anomaly. ``details`` may hold what a peer wrote."""
+    done = seen.action.value if seen.applied else f"{seen.action.value} (observe mode: not done)"
+    detail = f" ({seen.detail})" if seen.detail and details else ""
+    return f"{seen.anomaly.value}: {seen.side.value}: {done}: {CATALOGUE[seen.anomaly].sentence}{detail}"
+
+
+def _blank(chunks: list[Chunk]) -> None:
+    """Blank the values in what each end of each connection wrote, frames that lie in several chunks too."""
+    ways: dict[tuple[Side, int, bool], list[Chunk]] = defaultdict(list)
+    for chunk in chunks:
+        if chunk.data:
+            ways[chunk.side, chunk.link, chunk.inward].append(chunk)
+    for way in ways.values():
+        blanked = blank([(chunk.data, chunk.lost > 0) for chunk in way])
+        for chunk, data in zip(way, blanked, strict=True):
+            chunk.data = data

@@ -1,0 +1,1 @@
+"""``spoe-guard decode`` and ``replay``."""

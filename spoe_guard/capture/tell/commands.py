@@ -1,0 +1,66 @@
+"""``spoe-guard decode`` and ``spoe-guard replay``: what they print, once the command line is understood."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import TextIO
+
+from spoe_guard.address import Address
+from spoe_guard.capture.files.model import Capture, CaptureError
+from spoe_guard.capture.files.read import read
+from spoe_guard.capture.tell import replay, show
+from spoe_guard.capture.tell.script import script
+from spoe_guard.capture.tell.story import tell
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.config import SessionConfig
+
+
+def decode(source: str, config: SessionConfig, *, as_json: bool) -> Iterator[str]:
+    """Yield the lines that tell every conversation in ``source``.
+
+    Raises:
+        CaptureError: it cannot be read; before the first line.
+    """
+    captures = read(source)
+    return _lines(captures, config, as_json=as_json)
+
+
+def _lines(captures: list[Capture], config: SessionConfig, *, as_json: bool) -> Iterator[str]:
+    for number, capture in enumerate(captures):
+        if as_json:
+            yield from show.lines(tell(capture, config), number)
+            continue
+        if number:
+            yield ""
+        yield from _heading(capture, number, len(captures))
+        yield from show.table(tell(capture, config), timed=capture.timed)
+
+
+def _heading(capture: Capture, number: int, count: int) -> Iterator[str]:
+    if count > 1:
+        yield f"# conversation {number}"
+    order = sorted(capture.sockets.items(), key=lambda item: (item[0][0] is not Side.HAPROXY, item[0][1]))
+    order = sorted(capture.sockets.items(), key=lambda item: (item[0][0] is not Side.HAPROXY, item[0][1]))
+    for (side, link), (opened, accepted) in order:
+        ends = f"{Address(opened.host, opened.port)} to {Address(accepted.host, accepted.port)}"
+        yield f"# {show.who(side, link)}: {ends}"
+
+
+def play(source: str, to: Side, address: Address, how: tuple[float, float], conversation: int, out: TextIO) -> None:
+    """Play the side that ``to`` talks to. ``how``: speed, and patience in seconds.
+
+    Raises:
+        CaptureError: there is nothing to play, or nobody to play it to.
+    """
+    captures = read(source)
+    if not 0 <= conversation < len(captures):
+        raise CaptureError(f"{source}: there is no conversation {conversation}; it has {len(captures)}, counted from 0")
+    try:
+        steps = script(captures[conversation], Side.HAPROXY if to is Side.AGENT else Side.AGENT)
+    except CaptureError as error:
+        raise CaptureError(f"{source}: {error}") from None
+
+    def say(line: str) -> None:
+        print(line, file=out, flush=True)
+
+    act = replay.to_agent if to is Side.AGENT else replay.to_haproxy
+    asyncio.run(act(steps, address, *how, say))

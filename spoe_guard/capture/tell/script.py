@@ -1,0 +1,109 @@
+"""One side of a capture as a part that can be played again: what to write, behind what of the other side, and when."""
+
+from dataclasses import dataclass
+
+from spoe_guard.capture.files.cut import Cut, Cutter
+from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End
+from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.wire import frame
+
+
+@dataclass(slots=True)
+class Part:
+    """Some bytes of one frame, or of what is no frame: ``raw[start:end]``, ``end`` -1 being the frame's end.
+
+    ``notify``: which of the other side's NOTIFYs, from 0, the ACK answers; -1: none.
+    """
+
+    raw: bytes
+    start: int
+    end: int
+    notify: int = -1
+
+    def live(self, ids: list[tuple[int, int]]) -> bytes:
+        """Return the bytes with the ids of the NOTIFY that was really sent in the place of the recorded one's."""
+        raw = self.raw
+        if 0 <= self.notify < len(ids):
+            found = frame.parse(raw)
+            assert found is not None  # noqa: S101  it was parsed when the script was made
+            raw = frame.encode(found.type, *ids[self.notify], found.payload, found.flags)
+        return raw[self.start : len(raw) if self.end < 0 else self.end]
+
+
+@dataclass(slots=True)
+class Step:
+    """One write, or the end. ``after``: so many frames of the other side come first; ``pause_s`` then goes by."""
+
+    after: int
+    pause_s: float
+    parts: list[Part]
+    end: End | None = None
+
+
+def script(capture: Capture, side: Side, link: int = 0) -> list[Step]:
+    """Return what ``side`` (of the agents, the one on ``link``) does in ``capture``.
+
+    Raises:
+        CaptureError: it does nothing, or not all of its bytes are there.
+    """
+    mine = [chunk for chunk in capture.chunks if _is_of(chunk, side, link)]
+    if not any(chunk.data for chunk in mine):
+        raise CaptureError(f"nothing in it was written by {'HAProxy' if side is Side.HAPROXY else 'the agent'}")
+    if any(chunk.lost or len(chunk.data) < chunk.size for chunk in mine):
+        raise CaptureError("not all bytes of that side are in it")
+    others = _others(capture, side, link)
+    notifies = [cut.frame.ids for _, cut in others if cut.frame is not None and cut.frame.type == frame.NOTIFY]
+    parts = _parts(mine, notifies)
+    steps = []
+    last_at = capture.chunks[0].at
+    for chunk, written in zip(mine, parts, strict=True):
+        before = [at for at, _ in others if at < chunk.at] if capture.timed else _untimed(capture, chunk, others)
+        reference = max([last_at, *before[-1:]])
+        steps.append(Step(len(before), max(0.0, chunk.at - reference), written, chunk.end))
+        last_at = chunk.at
+    return steps
+
+
+def _is_of(chunk: Chunk, side: Side, link: int) -> bool:
+    return chunk.inward and chunk.side is side and chunk.link == link
+
+
+def _others(capture: Capture, side: Side, link: int) -> list[tuple[float, Cut]]:
+    """Return the frames that the side was sent, with the time of each: by the guard if it stood between, or by the other peer."""
+    sent = [chunk for chunk in capture.chunks if not chunk.inward and chunk.side is side and chunk.link == link]
+    if not any(chunk.data for chunk in sent):
+        sent = [chunk for chunk in capture.chunks if chunk.inward and chunk.side is not side and chunk.link == 0]
+    cutter = Cutter()
+    return [(chunk.at, cut) for chunk in sent for cut in cutter.feed(chunk.data)]
+
+
+def _untimed(capture: Capture, until: Chunk, others: list[tuple[float, Cut]]) -> list[float]:
+    """Return the times of the other side's frames that stand before ``until`` in a capture that has only an order."""
+    size = 0
+    for chunk in capture.chunks:
+        if chunk is until:
+            break
+        size += len(chunk.data) if chunk.side is not until.side and chunk.inward else 0
+    return [at for at, cut in others if cut.offset + len(cut.raw) <= size]
+
+
+def _parts(mine: list[Chunk], notifies: list[bytes]) -> list[list[Part]]:
+    cutter = Cutter()
+    stream = b"".join(chunk.data for chunk in mine)
+    cuts = cutter.feed(stream) + cutter.finish()
+    numbers = {ids: number for number, ids in reversed(list(enumerate(notifies)))}
+    found: list[list[Part]] = []
+    start = 0
+    for chunk in mine:
+        end = start + len(chunk.data)
+        found.append([_part(cut, start, end, numbers) for cut in cuts if cut.offset < end and start < cut.offset + len(cut.raw)])
+        start = end
+    return found
+
+
+def _part(cut: Cut, start: int, end: int, numbers: dict[bytes, int]) -> Part:
+    first, last = max(0, start - cut.offset), end - cut.offset
+    number = -1
+    if cut.frame is not None and cut.frame.type == frame.ACK:
+        number = numbers.get(cut.frame.ids, -1)
+    return Part(cut.raw, first, -1 if last >= len(cut.raw) else last, number)

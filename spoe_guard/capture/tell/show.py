@@ -1,0 +1,41 @@
+"""The story as lines: a table for people, one JSON object per row for programs."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from spoe_guard.capture.tell.story import Row
+from spoe_guard.core.terms.anomalies import Side
+
+_MARKS: Final = {"anomaly": "!", "guard": ">", "event": ">", "note": "#", "lost": "#"}
+
+
+def table(rows: Iterable[Row], *, timed: bool) -> Iterator[str]:
+    """Yield a line per row: mark (! anomaly, > the guard would, # about the capture), time, who, what, ids, bytes, in words."""
+    for row in rows:
+        mark = _MARKS.get(row.kind, " ")
+        if row.kind == "note":
+            yield f"{mark} {_printable(row.text)}"
+            continue
+        at = f"{row.at:+12.6f}" if timed else ""
+        size = "" if row.size is None else str(row.size)
+        what = " ".join(filter(None, (row.what, row.ids)))
+        yield f"{mark}{at} {row.who:<9}{what:<28}{size:>6}  {_printable(row.text)}".rstrip()
+
+
+def who(side: Side, link: int) -> str:
+    """Return the words for a connection."""
+    return f"{side.value} {link}" if link else side.value
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` without anything that a terminal would obey."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def lines(rows: Iterable[Row], conversation: int) -> Iterator[str]:
+    """Yield a JSON object per row; ``conversation`` counts from 0 within the file."""
+    for row in rows:
+        said: dict[str, object] = {"conversation": conversation, "at": round(row.at, 6), "kind": row.kind, "who": row.who}
+        said |= {"what": row.what, "text": row.text, "size": row.size}
+        yield json.dumps(said | row.more)

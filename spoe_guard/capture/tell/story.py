@@ -1,0 +1,229 @@
+"""A capture told frame by frame, with what the guard makes of it: the real ``Session`` is fed what the two peers said."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from spoe_guard.capture import words
+from spoe_guard.capture.files.cut import Cut, Cutter, first_frame
+from spoe_guard.capture.files.model import SHOWN_BYTES, Capture, Chunk, End
+from spoe_guard.core.session import Session
+from spoe_guard.core.terms.anomalies import CATALOGUE, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import (
+    AgentUnreachable,
+    AnomalySeen,
+    Event,
+    LinkLost,
+    NotifiesRedispatched,
+    NotifiesUnanswered,
+    SessionEnded,
+)
+from spoe_guard.core.terms.output import LinkOutput, Output
+from spoe_guard.core.terms.tally import Tally
+from spoe_guard.wire import frame
+
+_MOST_TICKS: Final = 1000  # between two chunks; a session needs a few
+_AFTERWARDS_S: Final = 15.0  # how long is looked on behind an end, where nothing more comes
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the story. ``kind``: frame, bytes, end, lost, anomaly, guard, event or note.
+
+    ``at``: seconds since the beginning. ``who``: haproxy, agent, agent N, or guard. ``what``: the frame's or anomaly's name.
+    ``more``: what a program wants beside it.
+    """
+
+    at: float
+    kind: str
+    who: str
+    what: str
+    text: str = ""
+    ids: str = ""
+    size: int | None = None
+    more: dict[str, object] = field(default_factory=dict)
+
+
+def tell(capture: Capture, config: SessionConfig) -> Iterator[Row]:
+    """Yield the rows of ``capture`` in time order; ``config`` are the rules by which the guard would judge it."""
+    said = capture.said()
+    if capture.note:
+        yield Row(0.0, "note", "", "", capture.note)
+    why_not = _not_judged(said)
+    if why_not:
+        yield Row(0.0, "note", "", "", why_not)
+    start = capture.chunks[0].at if capture.chunks else 0.0
+    links = {chunk.link for chunk in said if chunk.side is Side.AGENT}
+    guard = None if why_not else _Guard(config, links)
+    cutters: dict[tuple[Side, int], Cutter] = defaultdict(Cutter)
+    at = 0.0
+    for chunk in said:
+        at = chunk.at - start
+        yield from _told(chunk, at, cutters[chunk.side, chunk.link], guard)
+    for (side, link), cutter in cutters.items():
+        yield from (_cut_row(at, _who(side, link), cut) for cut in cutter.finish())
+    if guard is not None and any(chunk.end for chunk in said):
+        yield from guard.until(at + _AFTERWARDS_S)
+
+
+def _not_judged(said: Iterable[Chunk]) -> str:
+    """Return why the guard cannot be asked, or nothing."""
+    first = next((chunk for chunk in said if chunk.data and chunk.side is Side.HAPROXY), None)
+    if first is None:
+        return "HAProxy's side is not in it: what the guard would do cannot be said"
+    if first.lost or first.data[frame.LENGTH_BYTES : frame.LENGTH_BYTES + 1] != bytes((frame.HAPROXY_HELLO,)):
+        return "it does not begin with HAPROXY-HELLO: what the guard would do cannot be said"
+    if any(0 <= len(chunk.data) < chunk.size for chunk in said):
+        return "not all of the bytes are in it: what the guard would do cannot be said"
+    return ""
+
+
+def _told(chunk: Chunk, at: float, cutter: Cutter, guard: "_Guard | None") -> Iterator[Row]:
+    who = _who(chunk.side, chunk.link)
+    if guard is not None:
+        yield from guard.until(at)
+    data = chunk.data
+    rows: list[tuple[int, Row]] = []
+    if chunk.lost:
+        rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cutter.finish()]
+        skipped = first_frame(data)
+        data = data[skipped:]
+        text = f"{chunk.lost + skipped} bytes were not kept; what is said of ACKs behind them may be due to that"
+        rows.append((cutter.offset, Row(at, "lost", who, "", text, size=chunk.lost + skipped)))
+    cuts = cutter.feed(data)
+    rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cuts]
+    if chunk.size > len(chunk.data):
+        rows.append(
+            (cutter.offset, Row(at, "bytes", who, "", f"{chunk.size - len(chunk.data)} bytes, left out", size=chunk.size))
+        )
+    if chunk.end is not None:
+        rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cutter.finish()]
+        what = "closes its connection (FIN)" if chunk.end is End.FIN else "resets its connection (RST)"
+        rows.append((cutter.offset, Row(at, "end", who, what, more={"end": chunk.end.value})))
+    judged = guard.hear(chunk, data, at, cuts) if guard is not None else []
+    yield from _in_order(rows, judged)
+
+
+def _in_order(rows: list[tuple[int, Row]], judged: list[Row]) -> Iterator[Row]:
+    """Put each anomaly behind the last row that began no later than the bytes it is about; what has no place comes last."""
+    placed = [row for row in judged if row.kind == "anomaly"]
+    for index, (_, row) in enumerate(rows):
+        yield row
+        beyond = rows[index + 1][0] if index + 1 < len(rows) else math.inf
+        while placed and _offset(placed[0]) < beyond:
+            yield placed.pop(0)
+    yield from placed
+    yield from (row for row in judged if row.kind != "anomaly")
+
+
+def _offset(row: Row) -> int:
+    offset = row.more["offset"]
+    return offset if isinstance(offset, int) else 0
+
+
+def _cut_row(at: float, who: str, cut: Cut) -> Row:
+    more: dict[str, object] = {"offset": cut.offset, "hex": cut.raw.hex()}
+    if cut.frame is None:
+        shown = cut.raw[:SHOWN_BYTES].hex() + ("..." if len(cut.raw) > SHOWN_BYTES else "")
+        return Row(at, "bytes", who, "", f"{cut.why}: {shown}", size=len(cut.raw), more=more)
+    found = cut.frame
+    more |= {"type": found.type, "flags": found.flags, "stream_id": found.stream_id, "frame_id": found.frame_id}
+    ids = f"{found.stream_id}.{found.frame_id}" if found.stream_id or found.frame_id else ""
+    return Row(at, "frame", who, words.type_name(found.type), words.describe(found), ids, len(cut.raw), more)
+
+
+def _who(side: Side, link: int) -> str:
+    return f"{side.value} {link}" if link else side.value
+
+
+class _Guard:
+    """A session that hears what was captured, and what it would have done."""
+
+    def __init__(self, config: SessionConfig, links: set[int]) -> None:
+        self._session = Session(config, Tally(), 0.0)
+        self._links = links | {0}
+        self._came: dict[bytes, int] = {}  # by its bytes: the step in which a frame came
+        self._step = 0
+        self._over = False
+        self._session.start(0.0)
+
+    def hear(self, chunk: Chunk, data: bytes, now: float, cuts: list[Cut]) -> list[Row]:
+        """Return what the guard makes of a chunk, of which ``data`` can be read."""
+        self._step += 1
+        for cut in cuts:
+            self._came[cut.raw] = self._step
+        rows: list[Row] = []
+        while data:
+            out = self._session.receive(chunk.side, data, now, chunk.link)
+            rows += self._seen(out, now)
+            data = data[-out.left :] if out.left else b""
+        if chunk.end is not None:
+            reset = chunk.end is End.RESET
+            rows += self._seen(self._session.closed(chunk.side, now, reset=reset, link=chunk.link), now)
+        return rows
+
+    def until(self, now: float) -> list[Row]:
+        """Let time pass, and return what the guard would do by itself."""
+        rows: list[Row] = []
+        for _ in range(_MOST_TICKS):
+            due = self._session.deadline
+            if self._over or due > now or due == math.inf:
+                break
+            self._step += 1
+            rows += self._seen(self._session.tick(due), due)
+        return rows
+
+    def _seen(self, out: Output, now: float) -> list[Row]:
+        rows = [row for event in out.events for row in _event_rows(event, now)]
+        self._over = self._over or any(isinstance(event, SessionEnded) for event in out.events)
+        rows += self._wrote(out.to_haproxy, "to haproxy", now)
+        orders: list[LinkOutput] = [out, *out.more]
+        for order in orders:
+            rows += self._wrote(order.to_agent, f"to {_who(Side.AGENT, order.link)}", now)
+        for order in orders:
+            if order.dial and order.link in self._links:
+                rows += self._seen(self._session.agent_connected(now, order.link), now)
+            elif order.dial:
+                rows.append(Row(now, "guard", "guard", "dials the agent anew"))
+        return rows
+
+    def _wrote(self, data: bytes, where: str, now: float) -> list[Row]:
+        """Return what goes out otherwise than it came: changed, later, or from the guard itself."""
+        rows = []
+        cutter = Cutter()
+        for cut in cutter.feed(data) + cutter.finish():
+            came = self._came.get(cut.raw)
+            if came == self._step:
+                continue
+            row = _cut_row(now, "guard", cut)
+            row.kind, row.what = "guard", f"{where}: {row.what}"
+            row.more |= {"to": where.removeprefix("to "), "authored": came is None}
+            row.text += " (as it came before)" if came is not None else " (written by the guard)"
+            rows.append(row)
+        return rows
+
+
+def _event_rows(event: Event, now: float) -> Iterator[Row]:
+    match event:
+        case AnomalySeen():
+            sentence = CATALOGUE[event.anomaly].sentence
+            more: dict[str, object] = {"action": event.action.value, "state": event.state, "offset": event.offset}
+            more |= {"stream_id": event.stream_id, "frame_id": event.frame_id, "open_notifies": event.open_notifies}
+            text = f"{event.action.value}: {sentence}" + (f" ({event.detail})" if event.detail else "")
+            ids = "" if event.stream_id is None else f"{event.stream_id}.{event.frame_id}"
+            yield Row(now, "anomaly", event.side.value, event.anomaly.value, text, ids, event.length, more)
+        case NotifiesUnanswered():
+            yield Row(now, "event", "guard", "unanswered", f"{event.count} NOTIFY ({event.reason.value})")
+        case AgentUnreachable():
+            yield Row(now, "event", "guard", "agent unreachable", f"{event.reason.value}: {event.detail}")
+        case LinkLost():
+            yield Row(now, "event", "guard", "agent link lost", f"{event.reason.value}, {event.open_notifies} NOTIFY in hand")
+        case NotifiesRedispatched():
+            yield Row(now, "event", "guard", "sent again", f"{event.count} NOTIFY ({event.kind.value})")
+        case SessionEnded():
+            yield Row(now, "event", "guard", "session over", f"by {event.by.value}: {event.reason.value}")
+        case _:
+            return  # the frames say so

@@ -1,0 +1,21 @@
+"""Where a session stands among the others of its route."""
+
+from dataclasses import dataclass, field
+
+from spoe_guard.core.conversation.engines import Engines
+from spoe_guard.core.conversation.refusal import Refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the sessions of one route share, and the ``number`` by which the shell knows this one.
+
+    ``spread``, 0 to 1, is another one for each, so that they do not dial in step.
+
+    A session that is given none stands alone.
+    """
+
+    number: int = 0
+    refusals: Refusals = field(default_factory=Refusals)
+    engines: Engines = field(default_factory=Engines)
+    spread: float = 0.0

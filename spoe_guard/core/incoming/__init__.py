@@ -1,0 +1,1 @@
+"""What peers write, and what is done about it."""

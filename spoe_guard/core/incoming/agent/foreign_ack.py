@@ -1,0 +1,46 @@
+"""An ACK that came on the link of another session of the same engine, as an agent with the capability async may send it.
+
+HAProxy up to 3.0 that negotiated async takes it on any connection; but only the session whose NOTIFY it answers can tell
+that it was answered, and answered once. So it goes out where its NOTIFY came in.
+"""
+
+from typing import TYPE_CHECKING
+
+from spoe_guard.core.conversation.ledger import Fate
+from spoe_guard.core.incoming.agent.ack import UNWANTED, lose_ack, settle_ack
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.wire import frame
+
+if TYPE_CHECKING:
+    from spoe_guard.core.incoming.agent.from_agent import FromAgent
+
+
+def send_home(walker: "FromAgent", said: frame.Frame, now: float) -> bool:
+    """Hand an ACK over to the session that waits for it; False where none does, and nothing was done."""
+    conv = walker.conv
+    if not conv.engine or conv.fate(said.ids) is not Fate.UNKNOWN:
+        return False
+    waiting = conv.place.engines.waiting(conv.engine, said.ids)
+    if not waiting:
+        return False
+    detail = f"its NOTIFY is open in session {waiting[0]}"
+    choice = None
+    if len(waiting) > 1:  # stream-ids are unique in an engine, so one of them is not what it says
+        detail, choice = f"its NOTIFY is open in {len(waiting)} sessions", Action.DROP
+    if walker.judge(Anomaly.FOREIGN_ACK, said, now, detail, choice) is Action.REORDER:
+        conv.out.foreign = (*conv.out.foreign, (waiting[0], said.raw))
+    walker.pass_on(said, None)
+    return True
+
+
+def take_in(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+    """Treat ``said``, an ACK that another session handed over, as one of this session's own agent."""
+    fate = walker.conv.fate(said.ids)
+    if fate is not Fate.OPEN:  # the same ACK twice in one read of the other link: only the first was waited for
+        walker.judge(UNWANTED[fate], said, now, action=Action.DROP)
+        walker.pass_on(said, None)
+    elif len(said.raw) - frame.LENGTH_BYTES > walker.limit():
+        walker.judge(Anomaly.OVERSIZE_FRAME, said, now, f"at most {walker.limit()} negotiated")
+        lose_ack(walker, said, now)
+    else:
+        settle_ack(walker, said, now)

@@ -1,0 +1,143 @@
+"""ACKs that an agent sends in fragments, put together into the one frame that HAProxy takes (SPOE.txt 3.2.1).
+
+The first fragment is an ACK without FIN, the others are UNSET frames with the same ids, the last one has FIN. No other
+fragments may stand between them (status 11 in SPOE.txt), so one ACK at a time is put together.
+
+Some agents leave FIN out of whole frames, too. Where fragmentation was negotiated FIN alone decides. Where it was not, an
+ACK without FIN whose actions end with it may be the whole answer, or the first part of one that was cut between two
+actions; to pass that part would be to lose the others, a deny perhaps, and nobody would know (promise H6). Only what comes
+next tells: it waits for that, or for ``CONTINUED_S``. An agent that did not go on in that time is taken for one that
+does not set FIN, and waits no more on this connection, until it sends a continuation all the same.
+"""
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from spoe_guard.core.incoming.agent.ack import judge_ack, lose_ack
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.wire import actions, frame
+
+if TYPE_CHECKING:
+    from spoe_guard.core.incoming.agent.from_agent import FromAgent
+
+# What an agent writes in one go arrives well within it, and no `timeout processing` in use is so short.
+CONTINUED_S: Final = 0.01
+
+
+class Fragments:
+    """At most one ACK under way. ``held``: bytes kept; ``by``: when the wait is over, infinity while nothing waits."""
+
+    __slots__ = ("_began", "_fast", "_first", "_last", "_payload", "_raw", "_says_fin", "_walker", "_whole", "by", "held")
+
+    def __init__(self, walker: "FromAgent") -> None:
+        self._walker = walker
+        self._fast = walker.fast
+        self._first: frame.Frame | None = None
+        self._payload = b""
+        self._raw = b""  # all fragments as they came
+        self._began = 0.0
+        self._whole = False  # what has come may be all
+        self._last = b""  # ids of the ACK last taken for a whole one
+        self._says_fin: bool | None = None  # whether this agent marks the end of its frames; None: it is not known
+        self.by = math.inf
+        self.held = 0
+
+    def begin(self, said: frame.Frame, now: float) -> bool:
+        """Keep ``said``, an ACK, if it is, or may be, the first fragment of one; False when it is none."""
+        link = self._walker.link
+        if said.fin or said.flags & frame.FLAG_ABRT or said.ids not in link.ledger:
+            return False
+        certain = link.fragments or self._says_fin is True
+        readable = actions.reads(said.raw, said.payload_at, len(said.raw))
+        if readable and not certain and self._says_fin is False:
+            return False
+        self._first, self._payload, self._raw = said, said.payload, said.raw
+        self._began = now
+        self._whole = readable and not certain
+        self.by = now + (CONTINUED_S if self._whole else self._walker.conv.config.frame_s)
+        self.held = len(said.raw)
+        self._walker.fast = False  # every frame is to come by here
+        return True
+
+    def take(self, said: frame.Frame, now: float) -> bool:
+        """Take ``said`` if it goes on with what waits. Any other frame ends the wait where it tells that nothing follows."""
+        first = self._first
+        if first is None:
+            if said.type == frame.UNSET and said.ids == self._last:
+                self._says_fin = True  # it was the first fragment after all, and it is too late
+            return False
+        if said.type == frame.UNSET and said.ids == first.ids:
+            self._more(first, said, now)
+            return True
+        if self._whole:
+            self._settle(first, now)
+        elif said.type == frame.ACK and said.ids == first.ids:
+            self._lose(first, now, "another ACK for the same NOTIFY came before its last fragment", answered=True)
+        elif said.type == frame.ACK and not said.fin:
+            self._lose(first, now, "the fragments of another ACK came before its last")
+        return False
+
+    def over(self, now: float, why: str) -> None:
+        """Nothing more will come: what may be all is taken for it, the rest is lost."""
+        if self._first is None:
+            return
+        if self._whole:
+            self._says_fin = False
+            self._settle(self._first, now)
+        else:
+            self._lose(self._first, now, why)
+
+    def release(self) -> bytes:
+        """Return the fragments as they came, and keep nothing."""
+        raw = self._raw
+        self._first, self._raw, self._payload = None, b"", b""
+        self.by = math.inf
+        self.held = 0
+        self._walker.fast = self._fast
+        return raw
+
+    def drop(self) -> None:
+        """Drop what waits; the session is ending."""
+        if self._first is not None:
+            anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK
+            self._walker.judge(anomaly, self._first, 0.0, "the session ended before more of it came", Action.DROP)
+        self._walker.way.drop(len(self.release()))
+
+    def _more(self, first: frame.Frame, said: frame.Frame, now: float) -> None:
+        walker = self._walker
+        self._says_fin = True
+        self._whole = False
+        self.by = self._began + walker.conv.config.frame_s
+        self._raw += said.raw
+        self._payload += said.payload
+        self.held = len(self._raw)
+        length = first.payload_at - frame.LENGTH_BYTES + len(self._payload)
+        if said.flags & frame.FLAG_ABRT:
+            self._lose(first, now, "the agent aborted it")
+        elif length > walker.limit() or self.held > walker.conv.config.held_bytes:
+            self._lose(first, now, f"its fragments have {self.held} bytes; together they may have {walker.limit()}")
+        elif said.fin:
+            self._complete(first, now)
+
+    def _complete(self, first: frame.Frame, now: float) -> None:
+        raw = frame.with_flags(frame.with_payload(first, self._payload), frame.FLAG_FIN)
+        self._walker.way.drop(len(self.release()) - len(first.raw))
+        if self._walker.judge(Anomaly.FRAGMENTED_ACK, first, now, f"put together, {len(raw)} bytes") is Action.REPAIR:
+            judge_ack(self._walker, first, now, raw)
+        else:
+            lose_ack(self._walker, first, now)
+
+    def _settle(self, first: frame.Frame, now: float) -> None:
+        """It was the whole answer, without FIN."""
+        self._last = first.ids
+        self.release()
+        judge_ack(self._walker, first, now)
+
+    def _lose(self, first: frame.Frame, now: float, why: str, *, answered: bool = False) -> None:
+        """Drop the fragments. ``answered``: the NOTIFY stays open, for another ACK is at hand."""
+        self._walker.way.drop(len(self.release()) - len(first.raw))
+        self._walker.judge(Anomaly.FRAGMENTED_ACK, first, now, why, Action.DROP)
+        if answered:
+            self._walker.pass_on(first, None)
+        else:
+            lose_ack(self._walker, first, now)

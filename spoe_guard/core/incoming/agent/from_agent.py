@@ -1,0 +1,244 @@
+"""What an agent sends, on its way to HAProxy."""
+
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.conversation import ENDING, LastWord
+from spoe_guard.core.incoming.agent.ack import judge_ack
+from spoe_guard.core.incoming.agent.agent_disconnect import behind_last_word, judge_goodbye
+from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusal, judge_trailing
+from spoe_guard.core.incoming.agent.foreign_ack import send_home
+from spoe_guard.core.incoming.agent.fragments import Fragments
+from spoe_guard.core.incoming.agent.torn import TornStream, looks_torn
+from spoe_guard.core.incoming.walker import Walker
+from spoe_guard.core.lane import walk_acks
+from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.events import (
+    AgentUnreachable,
+    AuthoredReason,
+    DialFailure,
+    EndedBy,
+    EndReason,
+    LinkLoss,
+    UnansweredReason,
+)
+from spoe_guard.core.terms.states import BEFORE_DIAL, State, step
+from spoe_guard.wire import frame, walk
+
+
+class FromAgent(Walker):
+    """Walks the bytes of one agent link."""
+
+    def __init__(self, conversation: Continuity, link: AgentLink, *, fast: bool) -> None:
+        super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
+        self.link = link
+        self.torn = TornStream(self, link.ledger)
+        self.fragments = Fragments(self)
+
+    @property
+    def held(self) -> int:
+        """Bytes kept here."""
+        return self.inlet.held + self.torn.held + self.fragments.held
+
+    def limit(self) -> int:
+        """What was negotiated, or offered while nothing is negotiated yet."""
+        return min(self.link.size, self.conv.config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
+
+    def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Pass over ordinary ACKs."""
+        conv, link = self.conv, self.link
+        if link.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
+            return pos
+        return walk_acks(link.ledger, conv.tally, buf, pos, end, now)
+
+    def stopped(self) -> bool:
+        """Behind a break, a refusal or the end of the link."""
+        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.link.done
+
+    def author(self, data: bytes, reason: AuthoredReason) -> None:
+        """Write a whole frame to HAProxy."""
+        self.conv.tell_haproxy(data, reason)
+
+    def receive(self, data: bytes, now: float) -> int:
+        """Take bytes as they came off the wire; return how many are left."""
+        self.conv.tally.bytes_to_haproxy += len(data)
+        if self.link.state is not State.RUNNING and self.link.state in BEFORE_DIAL:
+            self._hold_early(data, now)
+            return 0
+        left = super().receive(data, now)
+        self.conv.tally.bytes_to_haproxy -= left
+        return left
+
+    def whole(self, said: frame.Frame, now: float) -> None:
+        """Deal with a whole frame."""
+        conv = self.conv
+        if self.link.state is not State.CLOSING and self.fragments.take(said, now):
+            return
+        state = self.link.state
+        _, anomaly = step(state, self.side, said.type)
+        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger
+        if state is State.CLOSING:
+            behind_last_word(self, said, now)
+        elif check and state is State.RUNNING:
+            judge_trailing(self, said, now)
+        elif said.type == frame.ACK and self.fragments.begin(said, now):
+            return
+        elif anomaly is not None:
+            self.misplaced(anomaly, said, now)
+        elif said.type == frame.ACK:
+            if not send_home(self, said, now):
+                judge_ack(self, said, now)
+        elif said.type == frame.AGENT_HELLO and conv.offer is not None:
+            judge_hello(self, said, conv.offer, now)
+        elif state is State.AGENT_HELLO:
+            judge_refusal(self, said, now)
+        else:
+            judge_goodbye(self, said, now)
+
+    def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
+        used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
+        if self.link.state is State.LEAVING and not self.link.ledger:
+            self._leave(now)  # what else is in the same write is behind it
+        return used
+
+    def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
+        if self.link.state not in (State.RUNNING, State.LEAVING) or end - pos <= frame.LENGTH_BYTES:
+            return 0
+        length = walk.length_at(buf, pos)
+        after = pos + frame.LENGTH_BYTES + length
+        if not frame.MIN_LENGTH <= length <= self.limit() or after > end:
+            return 0
+        raw = buf[pos:after]
+        return len(raw) if looks_torn(raw) and self.torn.put_together(raw, now) else 0
+
+    def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
+        """Skip a frame whose header can be believed; else the stream is broken."""
+        head = buf[pos + frame.LENGTH_BYTES : pos + frame.IDS_AT]
+        if length > self.conv.config.held_bytes or head[0] not in frame.AGENT_TYPES or head[1:4] != b"\0\0\0":
+            self._break(buf[pos:end], f"length {length}", now)
+            return end - pos
+        ids_end = walk.ids_end(buf, pos + frame.IDS_AT, end)
+        ids = buf[pos + frame.IDS_AT : ids_end] if ids_end > 0 else b""
+        used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
+        if head[0] == frame.ACK and ids in self.link.ledger:
+            self.conv.give_up(ids, now, UnansweredReason.ACK_DROPPED)
+        return used
+
+    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+        """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
+        conv, state = self.conv, self.link.state
+        if conv.lasts and state is State.CLOSING:
+            self.link.shut()  # it was told goodbye already
+        elif conv.lasts and state is not State.AGENT_HELLO:  # it is this link that cannot go on
+            conv.lose(self.link, now, LinkLoss.ANOMALY)
+        elif conv.lasts and conv.state is State.RUNNING:
+            conv.not_reached(self.link, DialFailure.OTHER, "its AGENT-HELLO cannot be used", now)
+        elif state is State.AGENT_HELLO:
+            conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
+        else:
+            super().fail(now, status)
+
+    def _leave(self, now: float) -> None:
+        """The agent has said its last word, and has answered what it will."""
+        if self.conv.lasts:
+            self.conv.lose(self.link, now, self.link.leaving_as)
+        else:
+            self.conv.leave(now)
+
+    # --- the end of the link -----------------------------------------------------------------------------------------
+
+    def ended(self, now: float, *, reset: bool) -> None:
+        """The agent will send no more."""
+        conv, link = self.conv, self.link
+        if link.done:
+            return
+        reason = EndReason.RESET if reset else EndReason.CLOSED
+        self.fragments.over(now, "the agent closed before its last fragment")
+        if reset:
+            link.shut()  # nobody is there to be told goodbye
+        if (self.inlet.inside_frame or self.torn.mid_frame) and link.state not in ENDING:
+            self.truncated("the agent closed inside a frame")
+        if link.state is State.LEAVING:
+            self._leave(now)
+        elif link.state is State.RUNNING and conv.offer is not None and conv.offer.healthcheck:
+            conv.finish(now, EndedBy.AGENT, reason, word=LastWord.NONE)
+        elif link.state in (State.AGENT_HELLO, State.RUNNING) and conv.state is not State.REFUSING:
+            self._left_unsaid(reason, now)
+        link.shut()
+
+    def _left_unsaid(self, reason: EndReason, now: float) -> None:
+        """The agent ended the link without DISCONNECT."""
+        conv = self.conv
+        early = self.link.state is State.AGENT_HELLO
+        detail = f"the agent's connection was {reason.value}" + (" before AGENT-HELLO" if early else "")
+        action = conv.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
+        if conv.lasts and action is Action.ANSWER:
+            if early:
+                conv.not_reached(self.link, DialFailure.OTHER, detail, now)
+            else:
+                conv.lose(self.link, now, LinkLoss.RESET if reason is EndReason.RESET else LinkLoss.CLOSED)
+            return
+        if early:
+            conv.events.append(AgentUnreachable(DialFailure.OTHER, detail))
+        if action is not Action.ANSWER:
+            conv.finish(now, EndedBy.AGENT, reason, word=LastWord.CLOSE)
+        elif early:
+            conv.refuse(now, EndedBy.AGENT, reason, goodbye.STATUS_RESOURCES, "")
+        else:  # a NOTIFY may be crossing the news, so it is never called normal
+            conv.finish(now, EndedBy.AGENT, reason, status=goodbye.STATUS_RESOURCES)
+
+    # --- a stream that can no longer be cut into frames ----------------------------------------------------------------
+
+    def _hold_early(self, data: bytes, now: float) -> None:
+        """Hold what an agent says before HAPROXY-HELLO reached it (B4); only an observing guard dials that early."""
+        room = self.conv.config.held_bytes - self.inlet.held
+        self.inlet.keep(data[:room], self.conv.config.held_bytes + 1, now)
+        self.way.drop(max(0, len(data) - room))
+
+    def let_go(self) -> None:
+        """Drop what was begun in pieces: nothing will come of it any more."""
+        self.torn.release()
+        self.fragments.drop()
+
+    def forget(self) -> None:
+        """Drop all that is still kept; the link is gone."""
+        self.let_go()
+        super().forget()
+
+    def release_early(self, now: float) -> None:
+        """Walk what the agent said before it was asked. Nothing is left for later: no agent says so much then."""
+        early = self.inlet.release()
+        left = super().receive(early, now) if early else 0
+        if left:
+            self._break(early[-left:], "too many frames before HAPROXY-HELLO", now)
+
+    def _break(self, rest: bytes, detail: str, now: float) -> None:
+        """Search the rest of a broken stream for ACKs, then end."""
+        conv = self.conv
+        self.broken = True
+        hopeful = self.link.state in (State.RUNNING, State.LEAVING)
+        if self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail, None if hopeful else Action.CLOSE) is Action.CLOSE:
+            self.discard(len(rest))
+            return
+        if self.link.state is State.RUNNING and conv.lasts:
+            conv.part(self.link, now, LinkLoss.ANOMALY)
+        elif self.link.state is State.RUNNING:
+            conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
+        self.torn.search(rest, now)
+
+    def behind(self, rest: bytes, now: float) -> None:
+        """Bytes of a torn stream; behind the end of a session nothing is looked for."""
+        if not self.torn.open or self.link.state not in (State.RUNNING, State.LEAVING):
+            self.torn.release()
+            self.discard(len(rest))
+            return
+        strange = self.torn.take(rest, now)
+        if strange is not None:
+            self._break(strange, "no piece of any frame", now)
+
+    def truncated(self, detail: str) -> None:
+        """Discard frames that will not be completed."""
+        self.torn.release()
+        super().truncated(detail)

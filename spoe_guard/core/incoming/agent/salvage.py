@@ -1,0 +1,84 @@
+"""Finding whole ACKs in bytes that can no longer be cut into frames.
+
+Two goroutines of criteo/haproxy-spoe-go write through one unlocked buffer, so an ACK may lie inside the bytes of
+a DISCONNECT, or behind a broken one. Only what is certain is taken: a length prefix, an ACK header with FIN alone,
+the ids of a NOTIFY that is open, and a payload that parses to exactly the announced end.
+"""
+
+from typing import Final
+
+from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.wire import actions, frame, walk
+
+_ACK_MARK: Final = frame.ACK_HEAD
+
+
+class Salvage:
+    """Searches a broken stream for ACKs; keeps at most one frame's worth of bytes, ``max_length`` + 4."""
+
+    __slots__ = ("_before", "_ledger", "_max_length", "_region")
+
+    def __init__(self, ledger: Ledger, max_length: int) -> None:
+        self._ledger = ledger
+        self._max_length = max_length
+        self._region = b""
+        self._before = 0  # bytes of the stream in front of the region
+
+    @property
+    def held(self) -> int:
+        """Bytes kept because an ACK may be under way in them."""
+        return len(self._region)
+
+    def feed(self, data: bytes) -> tuple[list[tuple[frame.Frame, int]], int]:
+        """Return the ACKs that ``data`` completes, and how many bytes were found to be none of any ACK.
+
+        Each ACK comes with its offset from where the search began.
+        """
+        region = self._region + data
+        found: list[tuple[frame.Frame, int]] = []
+        taken = 0
+        start = keep_from = 0
+        while True:
+            mark = region.find(_ACK_MARK, start + frame.LENGTH_BYTES)
+            if mark < 0:
+                keep_from = max(start, len(region) - len(_ACK_MARK) - frame.LENGTH_BYTES + 1)
+                break
+            at = mark - frame.LENGTH_BYTES
+            verdict = self._whole_ack(region, at, found)
+            if verdict is None:
+                keep_from = at
+                break
+            if verdict:
+                taken += verdict - at
+            start = verdict or at + 1
+        self._region = region[keep_from:]
+        self._before += keep_from
+        return found, keep_from - taken
+
+    def _whole_ack(self, region: bytes, at: int, found: list[tuple[frame.Frame, int]]) -> int | None:
+        """Take the ACK at ``at``: its end, 0 when there is none, None when it may be one that is still coming."""
+        length = walk.length_at(region, at)
+        if not frame.MIN_LENGTH <= length <= self._max_length:
+            return 0
+        end = at + frame.LENGTH_BYTES + length
+        ids_at = at + frame.IDS_AT
+        payload_at = walk.ids_end(region, ids_at, min(end, len(region)))
+        if payload_at < 0:
+            return None if len(region) < min(end, ids_at + 20) else 0
+        ids = region[ids_at:payload_at]
+        if ids not in self._ledger or any(ids == earlier.ids for earlier, _ in found):
+            return 0
+        if end > len(region):
+            return None
+        if not actions.reads(region, payload_at, end):
+            return 0
+        whole = frame.parse(region[at:end])
+        if whole is None:  # pragma: no cover - ids_end has read both ids
+            return 0
+        found.append((whole, self._before + at))
+        return end
+
+    def release(self) -> bytes:
+        """Return what is kept, and keep nothing."""
+        region, self._region = self._region, b""
+        return region

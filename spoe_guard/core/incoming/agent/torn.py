@@ -1,0 +1,137 @@
+"""The part of an agent's stream that cannot simply be cut into frames: put together again, or searched.
+
+Pieces of frames shuffled by unlocked writers are put together, and then the stream goes on. What is no shuffle
+either is searched for whole ACKs until the session ends.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.core.incoming.agent.ack import settle_ack
+from spoe_guard.core.incoming.agent.pieces import Pieces
+from spoe_guard.core.incoming.agent.salvage import Salvage
+from spoe_guard.core.payloads.disconnect import Goodbye
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.wire import actions, frame
+
+if TYPE_CHECKING:
+    from spoe_guard.core.incoming.agent.from_agent import FromAgent
+
+
+def looks_torn(raw: bytes) -> bool:
+    """Whether the bytes that a length prefix claims for one frame may be pieces of several."""
+    if raw[frame.LENGTH_BYTES] == frame.UNSET:  # which begins with a zero byte, as a length does
+        return True
+    said = frame.parse(raw)
+    if said is None or said.flags != frame.FLAG_FIN:
+        return False
+    if said.type == frame.ACK:
+        return not actions.reads(raw, said.payload_at, len(raw))
+    return said.type == frame.AGENT_DISCONNECT and not Goodbye(said).readable
+
+
+class TornStream:
+    """Takes the agent's bytes while they are no plain frames. ``open`` as long as that lasts."""
+
+    def __init__(self, walker: "FromAgent", ledger: Ledger) -> None:
+        self._walker = walker
+        self._ledger = ledger
+        self._pieces: Pieces | None = None
+        self._salvage: Salvage | None = None
+        self._searched_from = 0
+        self._since = math.inf
+
+    @property
+    def open(self) -> bool:
+        """Whether bytes are to come here."""
+        return self._pieces is not None or self._salvage is not None
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether frames begun in pieces are incomplete."""
+        return self._pieces is not None
+
+    @property
+    def held(self) -> int:
+        """Bytes kept here."""
+        return (self._pieces.held if self._pieces else 0) + (self._salvage.held if self._salvage else 0)
+
+    def put_together(self, raw: bytes, now: float) -> bool:
+        """Take ``raw``, one frame by its length prefix, as pieces of several; False when it is no such thing."""
+        walker = self._walker
+        pieces = Pieces(walker.limit())
+        found, sane = pieces.feed(raw)
+        if not sane or pieces.begun == 1:  # one frame that is merely malformed is no shuffle
+            return False
+        detail = "frames written in pieces, between one another"
+        if walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, detail) is Action.CLOSE:
+            walker.broken = True  # see release
+            walker.discard(len(raw))
+            return True
+        self._pieces = pieces
+        self._since = min(walker.inlet.since, now)
+        self._deliver(pieces, found, len(raw), now)
+        return True
+
+    def search(self, rest: bytes, now: float) -> None:
+        """Look for whole ACKs from here to the end of the stream."""
+        walker = self._walker
+        self._salvage = Salvage(self._ledger, walker.limit())
+        self._searched_from = walker.inlet.offset
+        self.take(rest, now)
+
+    def take(self, rest: bytes, now: float) -> bytes | None:
+        """Take more of the stream; return what was found to be no piece of anything, or None."""
+        if self._pieces is not None:
+            pieces = self._pieces
+            found, sane = pieces.feed(rest)
+            self._deliver(pieces, found, len(rest), now)
+            return None if sane else self._give_up(pieces)
+        if self._salvage is not None:  # pragma: no branch - bytes come here while it is open
+            acks, junk = self._salvage.feed(rest)
+            self._walker.way.drop(junk)
+            for ack, at in acks:
+                self._found(ack, self._searched_from + at, now)
+            self._walker.inlet.consumed(len(rest))
+        return None
+
+    def release(self) -> None:
+        """Drop what is kept; the session is ending."""
+        self._walker.way.drop(self.held)
+        if self._pieces is not None:
+            self._walker.broken = True  # what comes next is not where a frame begins
+        self._pieces = self._salvage = None
+
+    def _deliver(self, pieces: Pieces, found: list[bytes], used: int, now: float) -> None:
+        walker = self._walker
+        for raw in found:
+            said = frame.parse(raw)
+            if said is None:  # pragma: no cover - its ids have been read
+                continue
+            walker.count(said.type)
+            walker.whole(said, now)
+            self._since = now  # threads that never pause leave no moment without a frame begun: it counts that some end
+        walker.way.drop(pieces.take_lost())
+        walker.inlet.consumed(used)
+        if pieces.settled:
+            self._pieces = None
+        else:
+            walker.inlet.since = self._since
+
+    def _give_up(self, pieces: Pieces) -> bytes:
+        """What comes is no piece: what waits is lost, the rest is handed back."""
+        self._pieces = None
+        rest = pieces.release()
+        self._walker.way.drop(pieces.take_lost())
+        self._walker.inlet.offset -= len(rest)
+        return rest
+
+    def _found(self, ack: frame.Frame, offset: int, now: float) -> None:
+        walker = self._walker
+        action = walker.conv.judge(walker.side, Anomaly.INTERLEAVED_FRAMES, ack.raw, offset, parsed=ack, detail="found whole")
+        if action is Action.REPAIR:
+            settle_ack(walker, ack, now)
+            return
+        walker.fail(now)
+        walker.pass_on(ack, None)

@@ -1,0 +1,31 @@
+"""What is wrong with a NOTIFY, if anything."""
+
+from typing import TYPE_CHECKING
+
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.wire import frame, walk
+
+if TYPE_CHECKING:
+    from spoe_guard.core.incoming.haproxy.from_haproxy import FromHAProxy
+
+
+def judge_notify(walker: "FromHAProxy", said: frame.Frame, now: float) -> Action:
+    """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
+    conv = walker.conv
+    link = conv.ready()
+    length, size = len(said.raw) - frame.LENGTH_BYTES, link.size if link is not None else conv.told_size
+    if length > size:
+        return walker.judge(Anomaly.NOTIFY_OVERSIZE, said, now, f"length {length}, the agent takes {size}")
+    fault = walk.check_messages(said.raw, said.payload_at, len(said.raw))
+    verdict = Action.PASS
+    if fault in (walk.BAD, walk.INCOMPLETE):
+        return walker.judge(Anomaly.BAD_VARINT, said, now, "in its payload")
+    if fault != walk.OK:
+        verdict = walker.judge(Anomaly.NOTIFY_MALFORMED, said, now)
+    elif said.payload_at == len(said.raw):
+        verdict = walker.judge(Anomaly.NOTIFY_EMPTY, said, now)
+    if verdict is Action.PASS and conv.waited_for(said.ids):
+        verdict = walker.judge(Anomaly.NOTIFY_DUPLICATE, said, now)
+    if verdict is Action.PASS and said.flags != frame.FLAG_FIN:
+        verdict = walker.judge(Anomaly.RESERVED_FLAGS, said, now, f"flags {said.flags:#010x}")
+    return verdict

@@ -1,0 +1,212 @@
+"""Walking one side's bytes: ordinary runs by the fast path, everything else frame by frame.
+
+``FromHAProxy`` and ``FromAgent`` say what a frame of theirs means; how bytes become frames is the same for both
+and stands here once.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Final
+
+from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.outlet import Outlet
+from spoe_guard.core.incoming.inlet import Inlet, bytes_needed
+from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.events import SAMPLE_BYTES, AuthoredReason, EndedBy, EndReason
+from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.tally import UNKNOWN_TYPE
+from spoe_guard.wire import frame, walk
+
+# Frames of one read that the readable path deals with before other sessions have their turn: well below 2 ms, compiled.
+FRAMES_A_TURN: Final = 64
+
+
+class Walker(ABC):
+    """One side's bytes on their way to the other. ``fast`` False leaves every frame to the readable path."""
+
+    def __init__(self, conversation: Continuity, side: Side, way: Outlet, *, fast: bool) -> None:
+        self.conv = conversation
+        self.side = side
+        self.way = way
+        self.inlet = Inlet()
+        tally = conversation.tally
+        self._frames = tally.frames_to_haproxy if side is Side.AGENT else tally.frames_to_agent
+        self.fast = fast
+        self.broken = False  # what comes can no longer be cut into frames
+
+    # --- what each side decides ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def limit(self) -> int:
+        """Return the longest frame this side may send, bytes behind the length prefix."""
+
+    @abstractmethod
+    def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Return how far the fast path goes from ``pos``."""
+
+    @abstractmethod
+    def stopped(self) -> bool:
+        """Whether nothing of this side's is cut into frames any more."""
+
+    @abstractmethod
+    def behind(self, rest: bytes, now: float) -> None:
+        """Deal with bytes that come while ``stopped``."""
+
+    @abstractmethod
+    def whole(self, said: frame.Frame, now: float) -> None:
+        """Deal with a whole frame."""
+
+    @abstractmethod
+    def author(self, data: bytes, reason: AuthoredReason) -> None:
+        """Write a whole frame of the guard's own where what this side sends goes."""
+
+    @abstractmethod
+    def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
+        """Deal with a frame longer than ``limit``; return the bytes used."""
+
+    # --- bytes to frames -------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> int:
+        """Take bytes as they came off the wire; return how many at their end have to wait for the next turn."""
+        inlet = self.inlet
+        buf = inlet.take(data)
+        before = inlet.offset
+        try:
+            return self._walk(buf, now)
+        except Exception:  # our own bug: what was not reached stays at hand for Session.release
+            inlet.keep(buf[inlet.offset - before :], 1, now)
+            raise
+
+    def _walk(self, buf: bytes, now: float) -> int:
+        inlet = self.inlet
+        pos, end = 0, len(buf)
+        frames = 0
+        if pos < end and inlet.inside_frame:
+            pos = inlet.skipped(end)
+            self.way.drop(pos)
+        while pos < end:
+            if self.stopped():
+                self.behind(buf[pos:end], now)
+                return 0
+            stop = self.scan(buf, pos, end, now) if self.fast else pos
+            if stop > pos:
+                self.way.forward(buf if stop - pos == end else buf[pos:stop])
+                inlet.consumed(stop - pos)
+                pos = stop
+                continue
+            if frames == FRAMES_A_TURN:
+                return end - pos  # never of what was kept before: that is part of the first frame
+            frames += 1
+            used = self.one(buf, pos, end, now)
+            if not used:
+                return 0
+            pos += used
+        return 0
+
+    def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Deal with what stands at ``pos``; return the bytes used, 0 when more are needed."""
+        limit = self.limit()
+        need = bytes_needed(buf, pos, end, limit, self.conv.config.held_bytes)
+        if end - pos < need:
+            self.inlet.keep(buf[pos:end], need, now)
+            return 0
+        length = walk.length_at(buf, pos)
+        if length > limit:
+            return self.too_long(buf, pos, end, length, now)
+        if length < frame.MIN_LENGTH:
+            return self.skip_over(Anomaly.RUNT_FRAME, buf, pos, end, length, now)
+        said = frame.parse(buf[pos : pos + need])
+        if said is None:
+            self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], now, "its ids do not parse")
+            self.discard(need)
+            return need
+        self.count(said.type)
+        self.whole(said, now)
+        self.inlet.consumed(need)
+        return need
+
+    def skip_over(self, anomaly: Anomaly, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
+        """Report a frame that cannot pass but can be skipped; return how many of its bytes are here."""
+        self.judge_bytes(
+            anomaly, buf[pos : min(end, pos + SAMPLE_BYTES)], now, f"length {length}, at most {self.limit()} negotiated"
+        )
+        whole = frame.LENGTH_BYTES + length
+        used = min(whole, end - pos)
+        began = min(self.inlet.since, now)
+        self.discard(used)
+        self.inlet.skip(whole - used, began)
+        return used
+
+    def count(self, type_: int) -> None:
+        """Count a whole frame."""
+        self._frames[type_ if type_ in frame.TYPE_NAMES else UNKNOWN_TYPE] += 1
+
+    def truncated(self, detail: str) -> None:
+        """Discard a frame that will not be completed; what else comes of it is not where a frame begins."""
+        self.broken = True
+        part = self.inlet.release()
+        self.conv.judge(self.side, Anomaly.TRUNCATED_FRAME, part, self.inlet.offset, detail=detail)
+        self.discard(len(part))
+
+    def forget(self) -> None:
+        """Drop the part of a frame that is still kept; the session is over."""
+        self.discard(self.inlet.held)
+        self.inlet.release()
+
+    # --- what may be done with a frame -----------------------------------------------------------------------------
+
+    def discard(self, count: int) -> None:
+        """Drop ``count`` bytes."""
+        self.way.drop(count)
+        self.inlet.consumed(count)
+
+    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+        """End the session over something this side sent."""
+        self.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
+
+    def judge(self, anomaly: Anomaly, said: frame.Frame, now: float, detail: str = "", action: Action | None = None) -> Action:
+        """Report what is wrong with ``said`` and return what is done about it; CLOSE has then ended the session."""
+        action = self.conv.judge(self.side, anomaly, said.raw, self.inlet.offset, parsed=said, detail=detail, action=action)
+        if action is Action.CLOSE:
+            self.fail(now)
+        return action
+
+    def judge_bytes(self, anomaly: Anomaly, raw: bytes, now: float, detail: str, action: Action | None = None) -> Action:
+        """The same for bytes that are no frame."""
+        action = self.conv.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail, action=action)
+        if action is Action.CLOSE:
+            self.fail(now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
+        return action
+
+    def misplaced(self, anomaly: Anomaly, said: frame.Frame, now: float) -> None:
+        """Deal with a frame that has no place where it stands; a policy may pass it between HELLO and DISCONNECT only."""
+        action = self.conv.policy.action(self.side, anomaly)
+        if action is Action.PASS and self.conv.state not in (State.RUNNING, State.LEAVING):
+            action = Action.DROP
+        self.judge(anomaly, said, now, action=action)
+        self.pass_on(said, said.raw if action is Action.PASS else None)
+
+    def pass_on(self, said: frame.Frame, raw: bytes | None, reason: AuthoredReason = AuthoredReason.REPAIRED) -> None:
+        """Send ``said`` on: as it came where ``raw`` is the same bytes, else ``raw`` for that ``reason``; None drops it."""
+        if raw is said.raw:
+            self.way.forward(raw)
+            return
+        self.way.drop(len(said.raw))
+        if raw is not None:
+            self.author(raw, reason)
+
+    def mend_flags(self, said: frame.Frame, now: float) -> bytes | None:
+        """Return the frame with FIN alone, or None when the policy does not let it pass."""
+        raw = said.raw
+        detail = f"flags {said.flags:#010x}"
+        if not said.fin:
+            if self.judge(Anomaly.MISSING_FIN, said, now, detail) is not Action.REPAIR:
+                return None
+            raw = frame.with_flags(raw, said.flags | frame.FLAG_FIN)
+        if said.flags & ~frame.FLAG_FIN:
+            action = self.judge(Anomaly.RESERVED_FLAGS, said, now, detail)
+            if action is Action.DROP:
+                return None
+            if action is Action.REPAIR:
+                raw = frame.with_flags(raw, frame.FLAG_FIN)
+        return raw

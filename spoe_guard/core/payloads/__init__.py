@@ -1,0 +1,1 @@
+"""What HELLO, ACK and DISCONNECT say, and how they are repaired."""

@@ -1,0 +1,248 @@
+"""The handshake: what HAProxy offers, what of it the agent is shown, and an AGENT-HELLO that HAProxy will take.
+
+Source: SPOE.txt 3.2.4, 3.2.5; HAProxy ``spoe_handle_agenthello_frame``, ``spop_conn_handle_hello``.
+"""
+
+from typing import Final
+
+from spoe_guard.core.payloads import hello_keys
+from spoe_guard.core.payloads.family import Family, offering
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.wire import frame, kv, typed_data
+
+MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
+VERSION: Final = "2.0"
+PIPELINING: Final = "pipelining"
+PARALLEL: Final = frozenset(("pipelining", "async"))  # with either HAProxy has several NOTIFYs open on a connection
+SPARE_BYTES: Final = 16  # of HAProxy's buffer, which is as large as its max-frame-size and the length prefix, left free
+
+_SIZE: Final = hello_keys.SIZE
+_CAPABILITIES: Final = hello_keys.CAPABILITIES
+_VERSION: Final = b"version"
+_AGENT_KEYS: Final = (_VERSION, _SIZE, _CAPABILITIES)
+
+
+class Fault:
+    """Why a HELLO cannot be used."""
+
+    __slots__ = ("anomaly", "detail")
+
+    def __init__(self, anomaly: Anomaly, detail: str) -> None:
+        self.anomaly = anomaly
+        self.detail = detail
+
+
+class Offer:
+    """What a HAPROXY-HELLO offers, as the agent is shown it.
+
+    ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
+    the agent; ``said``: as HAProxy sent it. ``changes``: what was changed in it and why, empty when it goes on byte for
+    byte. ``added``: those of ``capabilities`` that the route has the agent offered and HAProxy did not. ``asked``: those
+    HAProxy named.
+    ``mended``: keys that were mistyped. ``engine``: the engine-id the agent is shown, empty where there is none.
+    ``family``: which HAProxy this is, as far as HELLO tells.
+    """
+
+    __slots__ = (
+        "added", "asked", "capabilities", "changes", "engine", "family", "haproxy_size", "healthcheck", "max_frame_size",
+        "mended", "raw", "said",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
+        self.raw = self.said = raw
+        self.haproxy_size = max_frame_size
+        self.max_frame_size = max_frame_size
+        self.capabilities = capabilities
+        self.asked = tuple(capabilities)
+        self.family = offering(capabilities)
+        self.healthcheck = healthcheck
+        self.engine = b""
+        self.changes: list[str] = []
+        self.added: list[str] = []
+        self.mended: list[str] = []
+
+    def replayed(self, max_frame_size: int) -> bytes:
+        """Return the frame for a link that comes after the first: the same offer, with the size that was negotiated."""
+        self.max_frame_size = max_frame_size
+        said = frame.parse(self.raw)
+        if said is None:  # pragma: no cover - it has been read
+            return self.raw
+        pairs, _ = kv.parse(said.raw, said.payload_at, len(said.raw))
+        fresh = [kv.Pair(_SIZE, typed_data.UINT32, max_frame_size) if pair.name == _SIZE else pair for pair in pairs]
+        return frame.with_payload(said, kv.encode(fresh))
+
+
+def guess(head: bytes) -> str:
+    """Say what the first bytes, which are no HAPROXY-HELLO, look like."""
+    if head[:1] == b"\x16" or head[:2] == b"\x80\x80":
+        return "looks like TLS"
+    if head[:1].isalpha() and head.isascii():
+        return "looks like HTTP or text"
+    return "no HAPROXY-HELLO"
+
+
+def split(capabilities: str) -> list[str]:
+    """Return the capabilities a comma-separated list names."""
+    return [name for name in (part.strip() for part in capabilities.split(",")) if name]
+
+
+def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
+    """Return what ``said`` (a HAPROXY-HELLO) offers, normalised as ``config`` asks, or why it is none.
+
+    In observe mode nothing is changed.
+    """
+    malformed = Anomaly.HELLO_MALFORMED
+    if said.flags != frame.FLAG_FIN or said.stream_id or said.frame_id:
+        return Fault(malformed, "HAPROXY-HELLO needs FIN alone and ids 0")
+    pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
+    if stop != len(said.raw):
+        return Fault(malformed, "its list of keys does not parse to the end")
+    count = len(pairs)
+    mended: list[str] = []
+    unknown: list[str] = []
+    keys = {pair.name: pair for pair in pairs}
+    if config.exact_keys:
+        pairs, mended, unknown = hello_keys.exact(pairs)
+        keys |= {pair.name: pair for pair in pairs}
+    complaint = "a key is given twice" if len(keys) != count else hello_keys.complaint(keys)
+    if complaint:
+        return Fault(malformed, complaint)
+    if VERSION not in split(_text(keys[hello_keys.VERSIONS])):
+        return Fault(Anomaly.HELLO_VERSION, f"supported-versions does not name {VERSION}")
+    size = keys[_SIZE].value
+    if not isinstance(size, int) or size < frame.MIN_MAX_FRAME_SIZE:
+        return Fault(malformed, f"max-frame-size is below {frame.MIN_MAX_FRAME_SIZE}")
+    check = hello_keys.HEALTHCHECK in keys and keys[hello_keys.HEALTHCHECK].value is True
+    offer = Offer(said.raw, size, split(_text(keys[_CAPABILITIES])), healthcheck=check)
+    offer.mended = mended
+    engine = keys[hello_keys.ENGINE_ID].value if hello_keys.ENGINE_ID in keys else None
+    offer.engine = engine if isinstance(engine, bytes) else b""
+    if not config.observe:
+        offer.changes += [f"{name} retyped" for name in mended] + [f"unknown key {name} left out" for name in unknown]
+        _normalise(offer, said, pairs, config, names_engine=hello_keys.ENGINE_ID in keys)
+    return offer
+
+
+def _takes(offer: Offer) -> int:
+    """Return the longest frame that HAProxy takes without harm: from 3.1 on one that fills its buffer is its last (hazard A1)."""
+    if offer.healthcheck or offer.family is Family.APPLET:
+        return offer.haproxy_size
+    return max(offer.haproxy_size + frame.LENGTH_BYTES - SPARE_BYTES, frame.MIN_MAX_FRAME_SIZE)
+
+
+def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:
+    """Change in ``offer`` what the route's settings ask for, and nothing else."""
+    limit = min(config.max_frame_size or offer.haproxy_size, config.held_bytes - frame.LENGTH_BYTES, _takes(offer))
+    fresh: list[kv.Pair] = []
+    for pair in pairs:
+        if pair.name == _SIZE and offer.haproxy_size > limit:
+            offer.max_frame_size = limit
+            offer.changes.append(f"max-frame-size {offer.haproxy_size} -> {limit}")
+            fresh.append(kv.Pair(_SIZE, typed_data.UINT32, limit))
+        elif pair.name == _CAPABILITIES and not config.always_offer <= set(offer.capabilities) <= config.capabilities:
+            kept = [name for name in offer.capabilities if name in config.capabilities]
+            offer.added = sorted(config.always_offer.difference(kept))
+            shown = kept + offer.added
+            offer.changes.append(f"capabilities {','.join(offer.capabilities)} -> {','.join(shown)}")
+            offer.capabilities = shown
+            fresh.append(kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(shown).encode()))
+        else:
+            fresh.append(pair)
+    if config.engine_id and not names_engine:
+        offer.changes.append(f"engine-id {config.engine_id} added")
+        offer.engine = config.engine_id.encode()
+        fresh.append(kv.Pair(hello_keys.ENGINE_ID, typed_data.STR, offer.engine))
+    if offer.changes:
+        offer.raw = frame.with_payload(said, kv.encode(fresh))
+
+
+class AgentHello:
+    """An AGENT-HELLO, what is wrong with it, and what it says when mended.
+
+    ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the
+    capabilities as the agent named them, ``capabilities`` those that HAProxy offered among them.
+    ``pipelining``: HAProxy may, whatever the agent says; the guard sends it one NOTIFY at a time then.
+    ``adapts``: what HAProxy gets has to differ even where there is no problem. ``shown_size``: what HAProxy is told.
+    """
+
+    __slots__ = (
+        "_lowered", "_shown", "adapts", "announced", "capabilities", "hopeless", "max_frame_size", "problems", "shown_size",
+    )  # fmt: skip
+
+    def __init__(self, said: frame.Frame, offer: Offer, *, pipelining: bool = False) -> None:
+        self.problems: list[Fault] = []
+        self.hopeless = ""
+        pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
+        keys = {pair.name: pair for pair in pairs}
+        if stop != len(said.raw):
+            self.hopeless = "its list of keys does not parse to the end"
+            self._malformed(self.hopeless)
+        if said.stream_id or said.frame_id:
+            self._malformed("its ids are not 0")
+        if len(keys) != len(pairs):
+            self._malformed("a key is given twice")
+        for name in keys:
+            if name not in _AGENT_KEYS and name.startswith(_AGENT_KEYS):
+                self._malformed(f"HAProxy takes the key {name[:32].decode('ascii', 'replace')} for another one")
+        self._check_version(keys.get(_VERSION))
+        self._lowered = False
+        self.max_frame_size = self._check_size(keys.get(_SIZE), offer)
+        # HAProxy from 3.1 on offers 16380 bytes in a health check even where its buffer is smaller, and then calls an agent
+        # that takes them DOWN. Nothing is ever sent under what a check negotiates, so it gets what every HAProxy takes.
+        self.shown_size = frame.MIN_MAX_FRAME_SIZE if offer.healthcheck else self.max_frame_size
+        told = self._check_capabilities(keys.get(_CAPABILITIES))
+        self.announced = [name for name in told if name not in offer.added]
+        self.capabilities = [name for name in self.announced if name in offer.capabilities]
+        self._shown = [PIPELINING] if pipelining and PIPELINING in offer.asked and PIPELINING not in self.capabilities else []
+        self.adapts = len(told) != len(self.announced) or self._lowered or self.shown_size != self.max_frame_size
+        self.adapts = self.adapts or bool(self._shown)
+        if len(self.capabilities) != len(self.announced):
+            extra = ",".join(name for name in self.announced if name not in offer.capabilities)[:64]
+            self.problems.append(Fault(Anomaly.HELLO_CAPABILITY, f"announces {extra}, which was not offered"))
+
+    def _malformed(self, detail: str) -> None:
+        self.problems.append(Fault(Anomaly.HELLO_MALFORMED, detail))
+
+    def _check_version(self, pair: kv.Pair | None) -> None:
+        if pair is None or pair.type != typed_data.STR:
+            self._malformed("the key version is missing or of the wrong type")
+            return
+        version = _text(pair).strip()
+        if version != VERSION:
+            self.problems.append(Fault(Anomaly.HELLO_VERSION, f"its version is {version[:16]!r}, not {VERSION}"))
+            if version.split(".", maxsplit=1)[0] != "2":
+                self.hopeless = self.hopeless or f"the agent speaks version {version[:16]!r}"
+
+    def _check_size(self, pair: kv.Pair | None, offer: Offer) -> int:
+        offered = offer.max_frame_size
+        size = pair.value if pair is not None and pair.type in typed_data.INTEGER_TYPES else None
+        if isinstance(size, int) and frame.MIN_MAX_FRAME_SIZE <= size <= offered:
+            return size
+        if isinstance(size, int) and offered < size <= offer.haproxy_size and offered == _takes(offer):
+            self._lowered = True  # many name one size whatever they are offered, and HAProxy did offer it
+            return offered
+        said = "is absent" if not isinstance(size, int) else f"{size} is not in {frame.MIN_MAX_FRAME_SIZE}..{offered}"
+        self.problems.append(Fault(Anomaly.HELLO_SIZE, f"max-frame-size {said}"))
+        below = isinstance(size, int) and 0 < size < frame.MIN_MAX_FRAME_SIZE
+        return frame.MIN_MAX_FRAME_SIZE if below else offered
+
+    def _check_capabilities(self, pair: kv.Pair | None) -> list[str]:
+        if pair is None or pair.type != typed_data.STR:
+            self._malformed("the key capabilities is missing or of the wrong type")
+            return []
+        return split(_text(pair))
+
+    def encode(self, *, keep_capabilities: bool) -> bytes:
+        """Return the frame mended: the three keys every HAProxy takes, and nothing else."""
+        capabilities = (self.announced if keep_capabilities else self.capabilities) + self._shown
+        pairs = [
+            kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),
+            kv.Pair(_SIZE, typed_data.UINT32, self.shown_size),
+            kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(capabilities).encode()),
+        ]
+        return frame.encode(frame.AGENT_HELLO, payload=kv.encode(pairs))
+
+
+def _text(pair: kv.Pair) -> str:
+    return pair.value.decode("utf-8", "replace") if isinstance(pair.value, bytes) else ""

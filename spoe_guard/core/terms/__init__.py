@@ -1,0 +1,1 @@
+"""The words of the core: anomalies, events, states, settings of a session, and what a step asks for."""

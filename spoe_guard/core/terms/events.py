@@ -1,0 +1,232 @@
+"""What a session reports beside bytes: one small object per thing that is not an ordinary frame.
+
+Ordinary frames are never events; they are counted in a ``Tally``.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import Redispatch
+
+
+@enum.unique
+class Direction(enum.Enum):
+    """Which way bytes travel."""
+
+    TO_AGENT = "to_agent"
+    TO_HAPROXY = "to_haproxy"
+
+
+@enum.unique
+class EndedBy(enum.Enum):
+    """Who ended a session."""
+
+    HAPROXY = "haproxy"
+    AGENT = "agent"
+    GUARD = "guard"
+
+
+@enum.unique
+class EndReason(enum.Enum):
+    """Why a session ended; label values of ``spoe_guard_connections_closed_total``."""
+
+    DISCONNECT = "disconnect"  # that side said DISCONNECT
+    CLOSED = "closed"  # that side closed its connection (FIN)
+    RESET = "reset"  # that side reset it
+    HELLO_TIMEOUT = "hello_timeout"
+    FRAME_TIMEOUT = "frame_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    UNREACHABLE = "unreachable"  # the agent could not be dialled
+    REFUSED = "refused"  # the agent refused the HELLO
+    ANOMALY = "anomaly"  # an anomaly whose action ends the session
+    LIMIT = "limit"  # a bound was reached
+    DRAIN = "drain"  # the guard is stopping
+    HANDED_OVER = "handed_over"  # the next guard goes on with it, on the same connection
+    INTERNAL_ERROR = "internal_error"
+
+
+@enum.unique
+class UnansweredReason(enum.Enum):
+    """Why a NOTIFY stayed without the agent's ACK; label values of ``spoe_guard_unanswered_notifies_total``."""
+
+    DEADLINE = "deadline"  # open longer than ``answer_deadline``
+    AGENT_GONE = "agent_gone"  # the agent closed, died, or said DISCONNECT
+    ACK_DROPPED = "ack_dropped"  # its ACK could not be passed
+    NOTIFY_DROPPED = "notify_dropped"  # the NOTIFY could not be passed
+    LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest gives way
+    SUPERSEDED = "superseded"  # HAProxy went on to the next one without it, where it sends one at a time
+    HAPROXY_GONE = "haproxy_gone"  # HAProxy ended the connection first
+
+
+@enum.unique
+class AuthoredReason(enum.Enum):
+    """Why the guard wrote a frame itself; label values of ``spoe_guard_synthesized_frames_total``."""
+
+    REPAIRED = "repaired"  # in place of a frame that was not fit to pass
+    HELLO_NORMALISED = "hello_normalised"  # a HELLO changed because a setting asks for it
+    LAST_WORD = "last_word"  # a DISCONNECT nobody else said
+    ANSWERED = "answered"  # an ACK or DISCONNECT in place of the agent
+    REPLAYED = "replayed"  # HELLO and NOTIFYs for a link that takes the place of another
+
+
+@enum.unique
+class DialFailure(enum.Enum):
+    """Why the agent could not be reached; label values of ``spoe_guard_agent_connect_failures_total``."""
+
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    UNRESOLVED = "unresolved"
+    NO_ROUTE = "no_route"
+    NO_SOCKET = "no_socket"  # a Unix socket that is not there, or may not be opened
+    HELLO_TIMEOUT = "hello_timeout"  # connected, and then not a word
+    OTHER = "other"
+
+
+@enum.unique
+class LinkReason(enum.Enum):
+    """Why an agent link was opened; label values of ``spoe_guard_agent_links_total``."""
+
+    FIRST = "first"  # of its session
+    CHECK = "check"  # a health check's own
+    REPLACEMENT = "replacement"  # nothing was left of the links before
+    PARALLEL = "parallel"  # the others had as many NOTIFYs in hand as they may
+
+
+@enum.unique
+class LinkLoss(enum.Enum):
+    """Why an agent link ended while its session went on."""
+
+    DISCONNECT = "disconnect"  # the agent said so
+    CLOSED = "closed"  # the agent closed it (FIN)
+    RESET = "reset"
+    FRAME_TIMEOUT = "frame_timeout"
+    ANOMALY = "anomaly"  # an anomaly whose action ends the link
+    DEADLINE = "deadline"  # a NOTIFY too long in hand blocked it
+    RETIRED = "retired"  # idle for ``links.retire``, closed from here
+
+
+SAMPLE_BYTES = 256  # how much of an anomaly's bytes its event carries
+
+
+@dataclass(slots=True)
+class AnomalySeen:
+    """A departure from the protocol, in order with the frames around it.
+
+    ``applied`` is False in observe mode. ``state`` is the session's state by name. ``type``, ``stream_id``,
+    ``frame_id`` are None where the bytes have none; ``length`` is the announced length (bytes behind the
+    prefix) or the number of bytes meant; ``offset`` counts the bytes that side had sent before these.
+    ``detail`` is a sentence for a person; ``sample`` the first ``SAMPLE_BYTES`` bytes meant.
+    """
+
+    anomaly: Anomaly
+    side: Side
+    action: Action
+    state: str
+    type: int | None = None
+    stream_id: int | None = None
+    frame_id: int | None = None
+    length: int | None = None
+    offset: int = 0
+    open_notifies: int = 0
+    detail: str = ""
+    sample: bytes = b""
+    applied: bool = True
+
+
+@dataclass(slots=True)
+class FrameAuthored:
+    """The guard wrote a frame of its own, of ``type`` (a wire frame type)."""
+
+    direction: Direction
+    type: int
+    reason: AuthoredReason
+
+
+@dataclass(slots=True)
+class DisconnectSeen:
+    """A side said DISCONNECT. ``status_code`` is as it came, None where it could not be read."""
+
+    side: Side
+    status_code: int | None
+    message: str
+
+
+@dataclass(slots=True)
+class NotifiesUnanswered:
+    """``count`` NOTIFYs will have no ACK of the agent."""
+
+    reason: UnansweredReason
+    count: int
+
+
+@dataclass(slots=True)
+class DisconnectHeld:
+    """The end of an agent link was held back for ``seconds``, for what was open on it."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
+class AgentReady:
+    """The agent answered with a HELLO that HAProxy was given."""
+
+    max_frame_size: int
+    capabilities: str
+    healthcheck: bool
+
+
+@dataclass(slots=True)
+class AgentUnreachable:
+    """The agent could not be dialled, or did not say HELLO in time. ``detail`` is the system's own word."""
+
+    reason: DialFailure
+    detail: str
+
+
+@dataclass(slots=True)
+class LinkUp:
+    """An agent link is ready for NOTIFYs. ``away_s``: how long the session had none, 0 for one that joins others."""
+
+    reason: LinkReason
+    away_s: float = 0.0
+
+
+@dataclass(slots=True)
+class LinkLost:
+    """An agent link ended and the session goes on. Of the NOTIFYs in its agent's hands ``again`` go to another link."""
+
+    reason: LinkLoss
+    open_notifies: int = 0
+    again: int = 0
+
+
+@dataclass(slots=True)
+class NotifiesRedispatched:
+    """``count`` NOTIFYs that waited went out: ``kind`` says whether another link had them before. Never ``OFF``."""
+
+    kind: Redispatch
+    count: int
+
+
+@dataclass(slots=True)
+class SessionEnded:
+    """The session is over: exactly one per session, and its last event."""
+
+    by: EndedBy
+    reason: EndReason
+
+
+Event = (
+    AnomalySeen
+    | FrameAuthored
+    | DisconnectSeen
+    | NotifiesUnanswered
+    | DisconnectHeld
+    | AgentReady
+    | AgentUnreachable
+    | LinkUp
+    | LinkLost
+    | NotifiesRedispatched
+    | SessionEnded
+)

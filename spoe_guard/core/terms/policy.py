@@ -1,0 +1,31 @@
+"""Which action is taken for which anomaly on one route."""
+
+from collections.abc import Mapping
+
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
+
+
+class Policy:
+    """The catalogue's defaults with a route's own choices laid over them.
+
+    Raises:
+        ValueError: a choice the anomaly does not allow; the message names what is allowed.
+    """
+
+    __slots__ = ("_agent", "_haproxy")
+
+    def __init__(self, choices: Mapping[Anomaly, Action] | None = None) -> None:
+        self._agent = {anomaly: row.default for anomaly, row in CATALOGUE.items()}
+        self._haproxy = {anomaly: row.haproxy_default for anomaly, row in CATALOGUE.items()}
+        for anomaly, action in (choices or {}).items():
+            row = CATALOGUE[anomaly]
+            if action not in row.allowed:
+                allowed = ", ".join(sorted(a.value for a in row.allowed))
+                raise ValueError(f"{anomaly.value} does not allow {action.value}: choose one of {allowed}")
+            self._agent[anomaly] = action
+            if action in row.haproxy_allowed:
+                self._haproxy[anomaly] = action
+
+    def action(self, side: Side, anomaly: Anomaly) -> Action:
+        """Return what to do about ``anomaly`` in what ``side`` wrote."""
+        return self._agent[anomaly] if side is Side.AGENT else self._haproxy[anomaly]

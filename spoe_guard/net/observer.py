@@ -1,0 +1,32 @@
+"""Who is told what happens. The network ring is handed one of these and knows nothing of metrics or logs."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from spoe_guard.core.terms.events import Event
+from spoe_guard.core.terms.tally import Tally
+
+
+class Observer(Protocol):
+    """Receives what sessions report. No method may raise or block."""
+
+    def tally(self, route: str) -> Tally:
+        """Return the counters the sessions of ``route`` add to."""
+
+    def session_opened(self, route: str, session: int, peer: str) -> None:
+        """HAProxy, or whoever, connected. ``session`` counts up from 1 in this process; ``peer`` is for people."""
+
+    def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
+        """What a step of a session reported, in order."""
+
+    def session_closed(self, route: str, session: int) -> None:
+        """Both connections of the session are gone."""
+
+    def link_opened(self, route: str) -> None:
+        """An agent link is up."""
+
+    def link_closed(self, route: str) -> None:
+        """An agent link is gone."""
+
+    def internal_error(self, route: str, session: int, error: BaseException) -> None:
+        """A bug of ours, caught once, in the leg."""

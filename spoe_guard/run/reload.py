@@ -1,0 +1,136 @@
+"""SIGHUP: the settings are read again, and new sessions get them. All of them, or none."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from time import monotonic
+from typing import Final
+
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.route import Route
+from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.logs import Log
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.service_manager import ServiceManager
+from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed
+
+SAID: Final = 16  # problems, or changed keys, that a line names; `spoe-guard check` names them all
+
+
+class Reloader:
+    """Reads with ``again`` when asked, and hands what can be used to ``use``, which must not fail halfway.
+
+    ``try_out`` returns, in words, why those in effect cannot give way to the new ones; nothing where they can.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  whom it asks, and whom it tells
+        self,
+        running: Loaded,
+        again: Callable[[], Loaded],
+        try_out: Callable[[Settings, Settings], Awaitable[Sequence[str]]],
+        use: Callable[[Settings], None],
+        log: Log,
+        reloads: Reloads,
+        manager: ServiceManager,
+    ) -> None:
+        self._running = running
+        self._again = again
+        self._try_out = try_out
+        self._use = use
+        self._log = log
+        self._reloads = reloads
+        self._manager = manager
+        self._asked = asyncio.Event()
+        self._draining = False
+
+    def ask(self) -> None:
+        """Reload as soon as ``keep`` comes to it. However often it is asked meanwhile, that is one reload."""
+        if self._draining:
+            self._log.say("warning", "reload_ignored", reason="draining")
+        else:
+            self._asked.set()
+
+    def drain(self) -> None:
+        """The guard stops: from now on whoever asks is told so."""
+        self._draining = True
+
+    async def keep(self) -> None:
+        """Reload whenever it is asked for, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            began = monotonic()
+            self._manager.reloading()
+            try:
+                changed = await self._reload()
+            except ConfigError as error:
+                self._fail([str(problem) for problem in error.problems])
+            except _RefusedError as error:
+                self._fail(error.problems)
+            except Exception as error:  # noqa: BLE001  our own bug: the settings stay, and the guard serves
+                self._fail([repr(error)])
+                asyncio.get_running_loop().call_exception_handler({"message": "reload", "exception": error})
+            else:
+                self._reloads.succeeded()
+                self._manager.reloaded()
+                seconds = round(monotonic() - began, 3)
+                self._log.say("info", "reloaded", changed=changed[:SAID], count=len(changed), seconds=seconds)
+
+    async def _reload(self) -> list[str]:
+        """Return which keys have changed."""
+        new = await asyncio.to_thread(self._again)  # milliseconds, for YAML
+        if found := fixed(self._running, new):
+            raise ConfigError(*found)
+        if why := await self._try_out(self._running.settings, new.settings):
+            raise _RefusedError(why)
+        changed = changes(self._running, new)
+        self._use(new.settings)
+        self._running = new
+        return changed
+
+    def _fail(self, problems: Sequence[str]) -> None:
+        self._reloads.failed()
+        self._manager.reloaded(problems[0])
+        self._log.say("error", "reload_failed", problems=problems[:SAID], count=len(problems))
+
+
+class _RefusedError(Exception):
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def adopt(settings: Settings, routes: Sequence[Route], guard: Guard, observer: GuardObserver, log: Log) -> None:
+    """Have new sessions of a running guard served by ``routes``, which are those of ``settings`` and have the names it knows."""
+    log.set(settings.log.format, settings.log.level)
+    observer.set(settings.log.anomaly_rate, settings.admin.payload)
+    for route in routes:
+        if route.agent != guard.route(route.name).agent:
+            observer.routes[route.name].forget_agent(monotonic())
+    guard.use(routes)
+
+
+def show(settings: Settings, guard: Guard, live: Live) -> None:
+    """Have the page say by what ``guard`` serves."""
+    live.mode = settings.mode
+    live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in settings.routes}
+
+
+def hold_hang_ups() -> None:
+    """Let SIGHUP wait until somebody does something about it. By itself it ends a process, and one may come at any time."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+
+
+@contextlib.contextmanager
+def hang_ups(ask: Callable[[], None]) -> Iterator[None]:
+    """Call ``ask`` for SIGHUP, on the running loop; one that waited comes at once, one behind the end waits for ever."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+    try:
+        yield
+    finally:
+        hold_hang_ups()
+        loop.remove_signal_handler(signal.SIGHUP)

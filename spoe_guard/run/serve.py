@@ -1,0 +1,271 @@
+"""``spoe-guard run``: settings, network, metrics, logs and signals wired together, from start to drain."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from spoe_guard.about import about
+from spoe_guard.address import Address
+from spoe_guard.capture.record.flight import Flight
+from spoe_guard.core.terms.events import DialFailure
+from spoe_guard.net import loop as event_loop
+from spoe_guard.net.bind import Bound, ListenError, bind
+from spoe_guard.net.dial import resolve
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.route import Route
+from spoe_guard.observe.admin import Admin
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.reloads import Reloads
+from spoe_guard.observe.sink import Sink
+from spoe_guard.run.reload import Reloader, adopt, hang_ups, show
+from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
+from spoe_guard.settings import Loaded, Settings, session_config
+
+RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
+FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
+_SUM_UP_EVERY_S: Final = 1.0
+_SPARE_FILES: Final = 128  # beside those of sessions: listeners, admin connections, the log, the loop itself
+
+
+class CannotRunError(Exception):
+    """Why not, in one line for a person."""
+
+
+def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
+    """Run until SIGTERM or SIGINT; return whether it ended cleanly, which a second signal prevents. SIGHUP: ``again``.
+
+    Raises:
+        CannotRunError: an address is taken, or an agent's name does not resolve.
+    """
+    settings = loaded.settings
+    allow_open_files(settings)
+    descriptor = log_descriptor()
+    sink = Sink(descriptor)
+    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
+    try:
+        return event_loop.run(_serve(loaded, again, log))
+    finally:
+        sink.close(FLUSH_S)
+
+
+async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
+    settings = loaded.settings
+    routes = routes_of(settings)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: say_bug(log, context))
+    rate = settings.log.anomaly_rate
+    observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
+    health = Health(observer.routes)
+    live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
+    reloads, manager = Reloads(), ServiceManager.of(os.environ)
+    admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live)
+    async with contextlib.AsyncExitStack() as at_exit:
+        flight = Flight(settings.capture, observer.routes, log)
+        at_exit.callback(flight.close)
+        given = sockets_of_the_manager(settings)
+        guard = Guard(routes, observer, witness=flight.witness, reuse_port=settings.share_listen, given=given)
+        signals = at_exit.enter_context(stop_signals())
+
+        def use(new: Settings) -> None:
+            allow_open_files(new)
+            flight.set(new.capture)
+            adopt(new, routes_of(new), guard, observer, log)
+            show(new, guard, live)
+
+        reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
+        at_exit.enter_context(hang_ups(reloader.ask))
+        await resolve_agents(routes, log)
+        admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
+        admin_address = await open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
+        try:
+            await guard.start()
+        except ListenError as error:
+            raise CannotRunError(error) from None
+        show(settings, guard, live)
+        for beside in (sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
+            at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
+        event_loop.keep_what_is_there()
+        health.listening = True
+        log.say(
+            "info",
+            "listening",
+            routes={name: str(address) for name, address in guard.addresses.items()},
+            agents={route.name: ", ".join(map(str, route.agent)) for route in routes},
+            admin=admin_address,
+            mode=settings.mode,
+            pid=os.getpid(),
+            **about(),
+        )
+        manager.ready(f"Listening: {', '.join(f'{name} at {address}' for name, address in guard.addresses.items())}.")
+        first = await signals.get()
+        health.draining = True
+        reloader.drain()
+        manager.stopping(f"Draining: {guard.sessions} sessions.")
+        if settings.share_listen:  # from here on it is the next guard's to say how things are
+            await admin_open.aclose()
+        return await _stop(first, signals, guard, observer, log)
+
+
+async def _stop(
+    first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", guard: Guard, observer: GuardObserver, log: Log
+) -> bool:
+    """Drain, and return True; a second signal ends it at once, and False is returned."""
+    log.say("info", "draining", signal=first.name, sessions=guard.sessions)
+    loop = asyncio.get_running_loop()
+    drain, second = loop.create_task(guard.drain()), loop.create_task(signals.get())
+    await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
+    clean = drain.done()
+    if not clean:
+        guard.abort_all()
+        await drain
+    second.cancel()
+    observer.journal.sum_up(all_of_it=True)
+    log.say("info", "stopped", clean=clean)
+    return clean
+
+
+async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
+    """Return why a running guard cannot take ``new`` on, though they are valid."""
+    try:
+        await resolve_agents(routes_of(new), log, known=[route.agent for route in running.routes])
+    except CannotRunError as error:
+        return [str(error)]
+    return []
+
+
+def routes_of(settings: Settings) -> list[Route]:
+    """Return what the network ring is told of the routes."""
+    return [_route(settings, index) for index in range(len(settings.routes))]
+
+
+def _route(settings: Settings, index: int) -> Route:
+    route = settings.routes[index]
+    return Route(
+        name=route.name,
+        listen=route.listen,
+        agent=route.agent,
+        connections=route.limits.connections,
+        # Observing promises that not a byte changes, whatever goes wrong in the guard.
+        splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
+        config=session_config(settings, route),
+    )
+
+
+async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
+    """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
+
+    Of several addresses one that resolves is enough to start; the others are said. Those in ``known`` are left out.
+
+    Raises:
+        CannotRunError: of a route's agents none has a name that resolves.
+    """
+    for index, route in enumerate(routes):
+        if route.agent in known:
+            continue
+        faults = [fault for address in route.agent if (fault := await _unresolved(address))]
+        if len(faults) == len(route.agent):
+            raise CannotRunError(f"routes[{index}].agent: {faults[0]}")
+        for fault in faults:
+            log.say("warning", "agent_unreachable", route=route.name, reason=DialFailure.UNRESOLVED.value, detail=fault)
+
+
+async def _unresolved(address: Address) -> str:
+    """Return why the name in ``address`` cannot be resolved, or nothing."""
+    try:
+        async with asyncio.timeout(RESOLVE_S):
+            await resolve(address)
+    except TimeoutError:
+        return f"'{address}': no answer from the resolver in {RESOLVE_S:g} s"
+    except OSError as error:
+        return f"'{address}': the name does not resolve: {error.strerror}"
+    return ""
+
+
+def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:
+    """Return what the service manager has given this process, see ``given_sockets``.
+
+    Raises:
+        CannotRunError: there is one that nobody wants.
+    """
+    try:
+        return given_sockets(settings, os.environ)
+    except NotWantedError as error:
+        raise CannotRunError(error) from None
+
+
+async def open_admin(
+    settings: Settings, given: socket.socket | None, admin: Admin, admin_open: contextlib.AsyncExitStack
+) -> str | None:
+    """Serve the admin address, if there is one, until ``admin_open`` is closed; return where.
+
+    Raises:
+        CannotRunError: the address cannot be had.
+    """
+    if settings.admin.listen is None:
+        return None
+    bound = await _bind_admin(settings.admin.listen, given, reuse_port=settings.share_listen)
+    admin_open.callback(bound.close)
+    await admin.start(bound.sock)
+    admin_open.push_async_callback(admin.stop)
+    return str(bound.address)
+
+
+async def _bind_admin(address: Address, given: socket.socket | None, *, reuse_port: bool) -> Bound:
+    route = Route(name="admin", listen=address, agent=())
+    try:
+        return Bound(route, given, given=True) if given else await bind(route, reuse_port=reuse_port)
+    except ListenError as error:
+        raise CannotRunError(f"admin.listen: {str(error).removeprefix('route admin: ')}") from None
+
+
+@contextlib.contextmanager
+def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
+    """Queue SIGTERM and SIGINT as they come."""
+    came: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, came.put_nowait, number)
+    try:
+        yield came
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def sum_up(observer: GuardObserver) -> None:
+    """Say every second what log lines were left out, until cancelled."""
+    while True:
+        await asyncio.sleep(_SUM_UP_EVERY_S)
+        observer.journal.sum_up()
+
+
+def log_descriptor() -> int:
+    """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
+    try:
+        return os.dup(1)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def say_bug(log: Log, context: dict[str, Any]) -> None:
+    """Log what the event loop caught outside of any session."""
+    log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
+
+
+def allow_open_files(settings: Settings, more: int = 0) -> None:
+    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions. ``more``: beside the usual."""
+    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,0 +1,199 @@
+"""All workers: started, watched, started again, asked, stopped."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+from spoe_guard.observe.logs import Log
+from spoe_guard.run.workers.books import Books
+from spoe_guard.run.workers.channel import Message
+from spoe_guard.run.workers.life import Life
+from spoe_guard.run.workers.pause import Pause
+
+_LEAVE_S: Final = 0.5  # one that hangs holds up the others no longer
+
+
+class StartError(Exception):
+    """A worker did not come to listen. The text says which and why, in one line."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a worker has to listen (``start``), to answer (``ask``), and until it counts as hung (``silent``).
+
+    ``every``: how often it is asked.
+    """
+
+    start: float = 60.0
+    ask: float = 2.0
+    every: float = 1.0
+    silent: float = 30.0
+
+
+class Crew:
+    """``count`` workers, numbered from 1, each made by ``spawn``. ``books``: the sum of what they count. ``restarts``: so far."""
+
+    def __init__(
+        self,
+        count: int,
+        spawn: Callable[[int], Awaitable[Life]],
+        routes: Iterable[str],
+        log: Log,
+        timing: Timing | None = None,
+    ) -> None:
+        self.count = count
+        self.books = Books(routes)
+        self.restarts = 0
+        self._spawn = spawn
+        self._log = log
+        self._timing = timing or Timing()
+        self._lives: dict[int, Life] = {}
+        self._stopping = asyncio.Event()
+        self._kept: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._started = False
+
+    @property
+    def lives(self) -> list[Life]:
+        """Those that run, by number."""
+        return [self._lives[number] for number in sorted(self._lives)]
+
+    async def start(self) -> None:
+        """Start all of them, and return when all listen.
+
+        Raises:
+            StartError: one does not; ``kill`` is due.
+        """
+        for number in range(1, self.count + 1):
+            try:
+                self._lives[number] = await self._spawn(number)
+            except OSError as error:
+                raise StartError(f"worker {number} cannot be started: {error.strerror}") from None
+        loop = asyncio.get_running_loop()
+        self._kept = [loop.create_task(self._keep(number)) for number in self._lives]
+        starting = {life.listening: life.number for life in self.lives}
+        deadline = monotonic() + self._timing.start
+        while starting:
+            done, _ = await asyncio.wait(starting, timeout=deadline - monotonic(), return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise StartError(f"worker {min(starting.values())} does not listen after {self._timing.start:g} s")
+            for said in done:
+                number, why = starting.pop(said), said.result()
+                if why is not None:
+                    raise StartError(f"worker {number}: {why}")
+        self._started = True
+        self._watch = loop.create_task(self._look_after())
+
+    async def ask(self, what: str) -> dict[int, Any]:
+        """Ask every worker for ``what`` (see ``worker._Worker``); return, by number, what those said that answered in time."""
+        lives = self.lives
+        said = await asyncio.gather(*(life.ask(what, self._timing.ask) for life in lives))
+        return {life.number: each for life, each in zip(lives, said, strict=True) if each is not None}
+
+    async def refresh(self) -> None:
+        """Bring ``books`` up to date. Who does not answer counts with what it said last."""
+        await self.ask("numbers")
+        self.books.sum_up(life.numbers for life in self.lives if life.numbers is not None)
+
+    async def stop(self, bound_s: float) -> None:
+        """Let all of them drain and return when they are gone; who is not after ``bound_s`` is killed.
+
+        One that is stopped alone hands its sessions over to the others, so all are told first that nobody takes any.
+        """
+        self._stopping.set()
+        await asyncio.gather(*(life.ask("leave", _LEAVE_S) for life in self.lives))
+        self.tell("drain")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*map(asyncio.shield, self._kept)), bound_s)
+        await self.kill()
+
+    def reload(self, given: Message) -> None:
+        """Have those that run take other settings on; one that starts now is given them anyway."""
+        for life in self.lives:
+            life.reload(given)
+
+    def tell(self, how: str) -> None:
+        """Start none again, and tell those that run to stop: ``drain`` or ``now``."""
+        self._stopping.set()
+        for life in self.lives:
+            life.stop(how)
+
+    async def kill(self) -> None:
+        """End what still runs, now."""
+        self._stopping.set()
+        for life in self.lives:
+            life.process.kill()
+        if self._kept:
+            await asyncio.wait(self._kept)
+        for life in self.lives:  # where they were not looked after yet
+            await life.end()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _keep(self, number: int) -> None:
+        """See to it that there is a worker ``number`` until all stop."""
+        pause = Pause()
+        while True:
+            life = self._lives[number]
+            await life.over
+            how = await life.end()
+            del self._lives[number]
+            if life.numbers is not None:
+                self.books.close(life.numbers)
+            never_listened = life.listening.result() is not None
+            if self._stopping.is_set() or (never_listened and not self._started):
+                return
+            wait_s = pause.after(monotonic() - life.began)
+            self._say_ended(life, how, wait_s)
+            while not await self._again(number, wait_s):
+                if self._stopping.is_set():
+                    return
+                wait_s = pause.after(0.0)
+
+    async def _again(self, number: int, wait_s: float) -> bool:
+        """Start ``number`` again after ``wait_s``; return whether there was a process to be had, and still need of it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait_s)
+            return False
+        self.restarts += 1
+        try:
+            life = self._lives[number] = await self._spawn(number)
+        except OSError as error:
+            self._log.say("error", "worker_ended", worker=number, how=f"cannot be started: {error.strerror}")
+            return False
+        life.listening.add_done_callback(lambda _said: self._say_started(life))
+        if self._stopping.is_set():  # while it was being started; it serves nobody yet
+            life.process.kill()
+        return True
+
+    def _say_started(self, life: Life) -> None:
+        if life.listens:
+            self._log.say("info", "worker_started", worker=life.number, pid=life.process.pid)
+
+    def _say_ended(self, life: Life, how: str, wait_s: float) -> None:
+        routes = life.numbers["routes"].values() if life.numbers is not None else ()
+        why = life.listening.result()
+        self._log.say(
+            "error" if why is not None else "warning",
+            "worker_ended",
+            worker=life.number,
+            pid=life.process.pid,
+            how=how if why is None else why,
+            seconds=round(monotonic() - life.began, 3),
+            sessions=sum(route["open"] for route in routes),
+            again_in=round(wait_s, 3),
+        )
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.every)
+            await self.refresh()
+            now = monotonic()
+            for life in self.lives:
+                hung = life.misses and now - life.heard_at > self._timing.silent
+                if hung or (not life.listens and now - life.began > self._timing.start):
+                    self._log.say("error", "worker_hung", worker=life.number, pid=life.process.pid)
+                    life.process.kill()

@@ -1,0 +1,136 @@
+"""One worker process, from its start to its end, as its parent knows it."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from time import monotonic
+from typing import Any, Final
+
+from spoe_guard.run.workers.books import Numbers
+from spoe_guard.run.workers.channel import Channel, Message
+
+PROGRAM: Final = ("-P", "-m", "spoe_guard.run.workers")  # -P: the search path is the parent's, not the working directory
+MOST_ASKED: Final = 64  # questions that wait for an answer; more scrapes than the admin address has connections
+_LAST_WORDS_S: Final = 2.0
+_LOOK_EVERY_S: Final = 0.005  # as pidfd_open(2) is not to be had everywhere
+
+
+class Life:
+    """``listening`` ends when it listens (None) or says why it cannot. ``over`` ends with the process; ``end`` is then due.
+
+    ``numbers``: the latest it said. ``misses``: questions in a row it let pass by, since ``heard_at`` (monotonic seconds).
+    """
+
+    def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
+        self.number = number
+        self.process = process
+        self.began = self.heard_at = monotonic()
+        self.numbers: Numbers | None = None
+        self.misses = 0
+        self.listens = False
+        loop = asyncio.get_running_loop()
+        self.listening: asyncio.Future[str | None] = loop.create_future()
+        self._channel = channel
+        self._asked: dict[int, tuple[str, asyncio.Future[Any]]] = {}
+        self._last_id = 0
+        self.over = loop.create_task(self._follow())
+
+    @property
+    def well(self) -> bool:
+        """Whether it serves, as far as can be told."""
+        return self.listens and not self.misses
+
+    async def ask(self, what: str, deadline_s: float) -> Any:  # noqa: ANN401  whatever JSON carries
+        """Return what it says to ``what``; None where it does not within ``deadline_s``, or does not know."""
+        if not self.listens or len(self._asked) >= MOST_ASKED:
+            return None
+        self._last_id += 1
+        number, answer = self._last_id, asyncio.get_running_loop().create_future()
+        self._asked[number] = what, answer
+        self._channel.send({"ask": what, "id": number})
+        try:
+            return await asyncio.wait_for(answer, deadline_s)
+        except TimeoutError:
+            self.misses += 1
+            return None
+        finally:
+            self._asked.pop(number, None)
+
+    def reload(self, given: Message) -> None:
+        """Have it take other settings on."""
+        self._channel.send({"settings": given["settings"]})
+
+    def stop(self, how: str) -> None:
+        """Let it drain (``drain``), or cut short what it does (``now``)."""
+        self._channel.send({"stop": how})
+
+    async def end(self) -> str:
+        """Return how it ended, in words. Who said no more has ``_LAST_WORDS_S`` for its log, and is killed then."""
+        deadline = monotonic() + _LAST_WORDS_S
+        while (code := self.process.poll()) is None:
+            if monotonic() >= deadline:
+                self.process.kill()
+            await asyncio.sleep(_LOOK_EVERY_S)
+        self._channel.close()
+        if not self.listening.done():
+            self.listening.set_result(_words(code))
+        return _words(code)
+
+    async def _follow(self) -> None:
+        while (message := await self._channel.receive()) is not None:
+            self.heard_at, self.misses = monotonic(), 0
+            self._take(message)
+        self.listens = False
+        for _what, answer in self._asked.values():
+            if not answer.done():
+                answer.set_result(None)
+
+    def _take(self, message: Message) -> None:
+        if "last" in message:
+            self.numbers = message["last"]
+        elif "id" in message:
+            what, answer = self._asked.get(message["id"], ("", None))
+            if what == "numbers":
+                self.numbers = message["said"]
+            if answer is not None and not answer.done():
+                answer.set_result(message["said"])
+        elif not self.listening.done():
+            self.listens = "listening" in message
+            self.listening.set_result(None if self.listens else message["failed"])
+
+
+async def start(
+    number: int, given: Message, lent: Mapping[str, Sequence[int]], log: int, program: tuple[str, ...] = PROGRAM
+) -> Life:
+    """Start worker ``number`` with what it is to know, by route the descriptors of the sockets lent to it, and that of the log.
+
+    Raises:
+        OSError: there is no process, or no descriptor, to be had.
+    """
+    ours, its = socket.socketpair()
+    try:
+        with its:
+            # In a group of its own: a terminal's Ctrl-C is for the parent, which passes it on.
+            process = subprocess.Popen(  # noqa: S603, ASYNC220  our own program; it returns once the program is there
+                [sys.executable, *program, str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                pass_fds=(its.fileno(), *chain.from_iterable(lent.values())),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                process_group=0,
+            )
+    except OSError:
+        ours.close()
+        raise
+    channel = await Channel.on(ours)
+    channel.send({**given, "worker": number, "sockets": lent})
+    return Life(number, process, channel)
+
+
+def _words(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,224 @@
+"""``spoe-guard run`` with more than one worker: the process that was started, takes the addresses, and serves nobody itself."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from spoe_guard.about import about
+from spoe_guard.address import Address
+from spoe_guard.net import loop as event_loop
+from spoe_guard.net.bind import Bound, ListenError, bind
+from spoe_guard.net.guard import longest_drain
+from spoe_guard.net.route import Route
+from spoe_guard.observe.admin import Admin
+from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.reloads import Reloads
+from spoe_guard.observe.sink import Sink
+from spoe_guard.run.reload import Reloader, hang_ups
+from spoe_guard.run.serve import (
+    FLUSH_S,
+    CannotRunError,
+    allow_open_files,
+    log_descriptor,
+    open_admin,
+    resolve_agents,
+    routes_of,
+    say_bug,
+    sockets_of_the_manager,
+    stop_signals,
+    why_not,
+)
+from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
+from spoe_guard.run.workers.channel import Message
+from spoe_guard.run.workers.crew import Crew, StartError
+from spoe_guard.run.workers.life import Life, start
+from spoe_guard.run.workers.views import CrewExposition, CrewHealth, CrewLive
+from spoe_guard.settings import Loaded, Settings
+
+_LATE_S: Final = 5.0  # beyond what a drain may take by the settings: a worker's last second of log, and a busy machine
+_NOW_S: Final = 2.0  # after a second signal
+
+
+def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
+    """Run ``count`` workers until SIGTERM or SIGINT; return whether they ended cleanly, which a second signal prevents.
+
+    SIGHUP: ``again``, here alone; the workers are told what came of it.
+
+    Raises:
+        CannotRunError: an address is taken, an agent's name does not resolve, or a worker does not start.
+    """
+    settings = loaded.settings
+    allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits it, and here
+    descriptor = log_descriptor()
+    sink = Sink(descriptor, shared=True)
+    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
+    try:
+        return event_loop.run(_serve(loaded, again, count, log, descriptor))
+    finally:
+        sink.close(FLUSH_S)
+
+
+async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: Log, descriptor: int) -> bool:
+    settings = loaded.settings
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: say_bug(log, context))
+    routes = routes_of(settings)
+    reloads, manager = Reloads(), ServiceManager.of(os.environ)
+    async with contextlib.AsyncExitStack() as at_exit:
+        signals = at_exit.enter_context(stop_signals())
+        admin_given = _given_admin(settings)
+        await resolve_agents(routes, log)
+        taken = await _take(routes, count, share=settings.share_listen)
+        at_exit.callback(_give_back, taken)
+        given = _given(settings, taken, count)
+
+        async def spawn(number: int) -> Life:
+            return await start(number, given, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
+
+        crew = Crew(count, spawn, [route.name for route in routes], log)
+        at_exit.push_async_callback(crew.kill)
+        health = CrewHealth(crew)
+        admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
+        live = CrewLive(crew, health, about(), settings.mode)
+        _show(settings, taken, live)
+        longest_s = longest_drain(routes)
+
+        def use(new: Settings) -> None:
+            nonlocal given, longest_s
+            given = _given(new, taken, count)
+            longest_s = max(longest_s, longest_drain(routes_of(new)))  # of the sessions there are
+            allow_open_files(new, count * (1 + len(new.routes)))
+            crew.reload(given)
+            log.set(new.log.format, new.log.level)
+            _show(new, taken, live)
+
+        reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
+        at_exit.enter_context(hang_ups(reloader.ask))
+        admin = Admin(health, CrewExposition(crew, about(), reloads), live)
+        admin_address = await open_admin(settings, admin_given, admin, admin_open)
+        if not await _started(crew, signals):
+            return True
+        for beside in (live.keep(), reloader.keep(), manager.keep()):
+            at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
+        health.listening = True
+        log.say(
+            "info",
+            "listening",
+            routes={bound.route.name: str(bound.address) for bound in taken},
+            agents={route.name: ", ".join(map(str, route.agent)) for route in routes},
+            admin=admin_address,
+            mode=settings.mode,
+            pid=os.getpid(),
+            workers={str(life.number): life.process.pid for life in crew.lives},
+            **about(),
+        )
+        manager.ready(f"Listening: {', '.join(f'{bound.route.name} at {bound.address}' for bound in taken)}.")
+        first = await signals.get()
+        health.draining = True
+        reloader.drain()
+        manager.stopping(f"Draining: {count} workers.")
+        if settings.share_listen:  # from here on it is the next guard's to say how things are
+            await admin_open.aclose()
+        _give_back(taken)  # before the workers stop: what is queued on a socket they share is for the last of them to take
+        return await _stop(first, signals, crew, longest_s, log)
+
+
+def _given_admin(settings: Settings) -> socket.socket | None:
+    """Return the service manager's socket for the admin address.
+
+    Raises:
+        CannotRunError: it has given one for a route, too.
+    """
+    given = sockets_of_the_manager(settings)
+    admin = given.pop(ADMIN_LISTEN, None)
+    if given:
+        raise CannotRunError(f"route {next(iter(given))}: a socket of the service manager is for one process; set workers: 1")
+    return admin
+
+
+def _show(settings: Settings, taken: Sequence[Bound], live: CrewLive) -> None:
+    """Have the page say by what the workers serve."""
+    agents = {route.name: ", ".join(map(str, route.agent)) for route in settings.routes}
+    live.mode = settings.mode
+    live.places = {bound.route.name: (str(bound.address), agents[bound.route.name]) for bound in taken}
+
+
+async def _started(crew: Crew, signals: "asyncio.Queue[signal.Signals]") -> bool:
+    """Start the workers; return False where a signal came before they all listened."""
+    loop = asyncio.get_running_loop()
+    starting, signalled = loop.create_task(crew.start()), loop.create_task(signals.get())
+    await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    if not starting.done():
+        starting.cancel()
+        return False
+    try:
+        starting.result()
+    except StartError as error:
+        raise CannotRunError(error) from None
+    return True
+
+
+async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", crew: Crew, longest_s: float, log: Log) -> bool:
+    """Drain every worker, and return True; a second signal ends them at once, and False is returned."""
+    await crew.refresh()
+    log.say("info", "draining", signal=first.name, sessions=sum(stats.open for stats in crew.books.routes.values()))
+    bound_s = longest_s + _LATE_S
+    loop = asyncio.get_running_loop()
+    drain, second = loop.create_task(crew.stop(bound_s)), loop.create_task(signals.get())
+    await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
+    clean = drain.done()
+    if not clean:
+        crew.tell("now")
+        await asyncio.wait((drain,), timeout=_NOW_S)
+        await crew.kill()
+        await drain
+    second.cancel()
+    log.say("info", "stopped", clean=clean)
+    return clean
+
+
+async def _take(routes: Sequence[Route], count: int, *, share: bool) -> list[Bound]:
+    """Take every address, or none, for ``count`` workers. What is queued for one that dies is kept here.
+
+    Raises:
+        CannotRunError: one cannot be had.
+    """
+    taken: list[Bound] = []
+    try:
+        for route in routes:
+            taken.append(await bind(route, reuse_port=share, reserve=count))  # noqa: PERF401  what was taken must be given back on an error
+    except ListenError as error:
+        _give_back(taken)
+        raise CannotRunError(error) from None
+    return taken
+
+
+def _give_back(taken: Sequence[Bound]) -> None:
+    for bound in taken:
+        bound.close()
+
+
+def _given(settings: Settings, taken: Sequence[Bound], count: int) -> Message:
+    """Return what every worker is told: these settings, whatever the file says by now, with the addresses that were had."""
+    told = settings.model_dump(mode="json")
+    where = {bound.route.name: str(_where(bound)) for bound in taken}
+    for route in told["routes"]:
+        route["listen"] = where[route["name"]]
+    return {"settings": told, "workers": count}
+
+
+def _own_first(bound: Bound, number: int) -> list[int]:
+    """Return the descriptors of ``bound`` in the order that ``borrow`` wants of worker ``number``."""
+    at = (number - 1) % len(bound.socks)
+    return [sock.fileno() for sock in (*bound.socks[at:], *bound.socks[:at])]
+
+
+def _where(bound: Bound) -> Address:
+    """Return the address in numbers, so that a name is looked up once; a scoped one (fe80::1%eth0) has no other way to say it."""
+    asked = bound.route.listen
+    return Address(host=asked.host, port=bound.address.port) if "%" in asked.host else bound.address

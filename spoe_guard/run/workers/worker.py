@@ -1,0 +1,133 @@
+"""One worker: a guard without an admin address, that does what its parent says and ends with it."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from prometheus_client import ProcessCollector
+
+from spoe_guard.capture.record.flight import Flight
+from spoe_guard.net import loop as event_loop
+from spoe_guard.net.bind import ListenError
+from spoe_guard.net.guard import Guard
+from spoe_guard.observe.live.recent import Note
+from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.sink import Sink
+from spoe_guard.observe.snapshot import take
+from spoe_guard.run.reload import adopt
+from spoe_guard.run.serve import FLUSH_S, log_descriptor, routes_of, say_bug, stop_signals, sum_up
+from spoe_guard.run.workers.channel import Channel, Message
+from spoe_guard.settings import Settings
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_CLEAN: Final = 0
+_NOT_CLEAN: Final = 1
+
+Answers = Mapping[str, Callable[[], Any]]  # what a worker can be asked, and what it says: anything JSON can carry
+
+
+def main(descriptor: int) -> int:
+    """Work until told to stop; return the exit code."""
+    # Before the kernel is asked to, the parent may be gone already: then its end of the channel is closed, which is seen, too.
+    # In C because Python has no word for it; SIGKILL because a worker that hangs must not outlive its parent either.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent reads the settings again, for all
+    return event_loop.run(_main(socket.socket(fileno=descriptor)))
+
+
+async def _main(sock: socket.socket) -> int:
+    channel = await Channel.on(sock)
+    given = await channel.receive()
+    if given is None:
+        return _NOT_CLEAN
+    settings = Settings.model_validate(given["settings"])
+    descriptor = log_descriptor()
+    sink = Sink(descriptor, shared=True)
+    colors = wants_colors(descriptor)
+    log = Log(sink, settings.log.format, settings.log.level, colors=colors, worker=given["worker"])
+    try:
+        return await _Worker(channel, settings, log, given).run()
+    finally:
+        sink.close(FLUSH_S)
+
+
+class _Worker:
+    def __init__(self, channel: Channel, settings: Settings, log: Log, given: Message) -> None:
+        rate = settings.log.anomaly_rate
+        routes = routes_of(settings)
+        self._channel = channel
+        self._log = log
+        self._number = given["worker"]
+        names = [route.name for route in routes]
+        self._observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
+        lent = {route: [socket.socket(fileno=each) for each in numbers] for route, numbers in given["sockets"].items()}
+        self._flight = flight = Flight(settings.capture, self._observer.routes, log, given["workers"])
+        self._guard = Guard(routes, self._observer, witness=flight.witness, reuse_port=True, lent=lent)
+        self._process = ProcessCollector(registry=None)
+        self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: say_bug(self._log, context))
+        try:
+            await self._guard.start()
+        except ListenError as error:
+            self._channel.send({"failed": str(error)})
+            await self._channel.flush()
+            return _NOT_CLEAN
+        event_loop.keep_what_is_there()
+        self._channel.send({"listening": True})
+        summing_up = loop.create_task(sum_up(self._observer))
+        obeying = loop.create_task(self._obey())
+        with stop_signals() as signals:
+            # Its own signals (`kill`, or systemd's to the whole group) let it drain, as often as they come: the parent's word
+            # alone cuts that short, or every stop by systemd would be one with two signals.
+            signalled = loop.create_task(signals.get())
+            stopped = loop.create_task(self._stop.wait())
+            await asyncio.wait((signalled, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await self._guard.drain()
+            for task in (signalled, stopped, summing_up, obeying):
+                task.cancel()
+        self._flight.close()
+        self._observer.journal.sum_up(all_of_it=True)
+        self._channel.send({"last": self._numbers()})
+        await self._channel.flush()
+        return _CLEAN
+
+    async def _obey(self) -> None:
+        while (message := await self._channel.receive()) is not None:
+            if "ask" in message:
+                answer = self._answers.get(message["ask"])
+                self._channel.send({"id": message["id"], "said": answer() if answer is not None else None})
+            elif "settings" in message:
+                self._use(Settings.model_validate(message["settings"]))
+            elif message["stop"] == "now":
+                self._guard.abort_all()
+            if "stop" in message:
+                self._stop.set()
+        os._exit(_NOT_CLEAN)  # the parent is gone, and with it whoever could say when to stop
+
+    def _use(self, new: Settings) -> None:
+        self._flight.set(new.capture)
+        adopt(new, routes_of(new), self._guard, self._observer, self._log)
+
+    def _leave(self) -> bool:
+        """Take no sessions of the other workers: all stop together."""
+        self._guard.take_no_more()
+        return True
+
+    def _recent(self) -> list[Note]:
+        """Return the last anomalies seen here. By the process, as the next worker of this number counts from one again."""
+        pid = os.getpid()
+        return [note | {"id": f"{pid}-{note['id']}", "worker": self._number} for note in self._observer.recent.take()]
+
+    def _numbers(self) -> dict[str, Any]:
+        """Return all that is counted here."""
+        process = {sample.name: sample.value for family in self._process.collect() for sample in family.samples}
+        return {"routes": {name: take(stats) for name, stats in self._observer.routes.items()}, "process": process}

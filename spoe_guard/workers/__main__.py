@@ -1,8 +1,0 @@
-"""``python -m spoe_guard.workers DESCRIPTOR``: one worker. Started by its parent, of no use by hand."""
-
-import sys
-
-from spoe_guard.workers.worker import main
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))

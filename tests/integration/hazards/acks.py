@@ -7,7 +7,6 @@ from tests.integration.hazards.framing import raw
 from tests.integration.hazards.peer import Peer
 from tests.integration.hazards.row import PATIENCE, Row, variables
 
-C = "haproxy.md "
 SYNC = Options(processing=PATIENCE, spoe=("no option pipelining", "no option async"))
 
 
@@ -37,7 +36,7 @@ def late(acks):
 
 def case(name, does, play, **how):
     hold = how.pop("hold", 3)
-    return Row(name, does, C + "C1, C2", Peer(play=play, hold=hold), requests=hold, **how)
+    return Row(name, does, "C1, C2", Peer(play=play, hold=hold), requests=hold, **how)
 
 
 ROWS = (
@@ -95,7 +94,7 @@ ROWS = (
     Row(
         "C3 everything twice",
         "answers everything twice, in one write",
-        C + "C3",
+        "C3",
         Peer(play=MISBEHAVIOURS["ack_twice"].play, hold=3),
         requests=3,
         without={"2.2 2.6 3.0 3.2": "3 x ok; next ok"},
@@ -105,7 +104,7 @@ ROWS = (
     Row(
         "C3 two different ACKs",
         "answers a NOTIFY twice in one write, the second sets another variable",
-        C + "C3",
+        "C3",
         Peer(play=twice_different),
         shows=variables,
         without={
@@ -118,7 +117,7 @@ ROWS = (
     Row(
         "C3 an empty ACK, then a full one",
         "answers a NOTIFY twice in one write, first with no action",
-        C + "C3",
+        "C3",
         Peer(play=empty_then_full),
         shows=variables,
         without={"2.2 2.6 3.0 3.2": "nothing set, no error; next verdict=/after"},
@@ -128,7 +127,7 @@ ROWS = (
     Row(
         "C4 empty ACK",
         "answers with no action",
-        C + "C4, haproxy 851e52b55, coraza-spoa #162",
+        "C4, haproxy 851e52b55, coraza-spoa #162",
         Peer(play=lambda acks: [frame.with_payload(acks[0], b"")]),
         differs="the stall is one of 3.1.0 to 3.1.6, which are not among the four",
         without={"2.2 2.6 3.0 3.2": "nothing set, no error; next ok"},
@@ -138,7 +137,7 @@ ROWS = (
     Row(
         "C5 ACK and close at once",
         "answers and closes in the same instant; 200 requests, one after the other",
-        C + "C5, B8",
+        "C5, B8",
         Peer(play=lambda acks: [acks[0].raw, End.RESET], every=True),
         requests=200,
         counted="answers",
@@ -152,7 +151,7 @@ ROWS = (
     Row(
         "C6 late ACK",
         "answers 300 ms after HAProxy has given up",
-        C + "C6",
+        "C6",
         Peer(play=late),
         without={"2.2 2.6 3.0 3.2": "st=1; next ok"},
         guarded="st=1; next ok",
@@ -160,7 +159,7 @@ ROWS = (
     Row(
         "C6 late ACK in sync mode",
         "the same, with one NOTIFY at a time",
-        C + "C6",
+        "C6",
         Peer(play=late),
         options=SYNC,
         without={"2.2 2.6 3.0 3.2": "st=1; next ok"},
@@ -170,7 +169,7 @@ ROWS = (
     Row(
         "C6 never, with answer_deadline",
         "does not answer; answer_deadline 200ms, unanswered: empty-ack",
-        C + "C6, H4",
+        "C6, H4",
         Peer(play=lambda acks: []),
         settings=(("ROUTES__0__ANSWER_DEADLINE", "200ms"), ("ROUTES__0__UNANSWERED", "empty-ack")),
         without={"2.2 2.6 3.0 3.2": "st=1; next ok"},
@@ -180,26 +179,26 @@ ROWS = (
     Row(
         "C7 ACK on another connection",
         "answers on another connection of the same engine",
-        C + "C7",
+        "C7",
         not_staged="without async in `hello.capabilities` no agent is told that it may; with it, tests/integration/"
         "test_foreign_acks.py sees no answer lost on 2.2, 2.6 and 3.0, with the guard and without it",
     ),
     Row(
         "C8 ids of two connections collide",
         "keys its state by stream-id alone",
-        C + "C8",
+        "C8",
         not_staged="no link of the guard carries the NOTIFYs of two connections, so there is nothing to collide",
     ),
     Row(
         "C9 ids of two processes collide",
         "keys its state by stream-id alone over a reload",
-        C + "C9",
+        "C9",
         not_staged="a fault inside the agent, with nothing wrong on the wire",
     ),
     Row(
         "C10 one ACK blocks the others",
         "sends an ACK for a stream whose buffer is full",
-        C + "C10",
+        "C10",
         not_staged="the buffer is full only behind a first ACK of the same NOTIFY: rows C3 stage that",
     ),
 )

@@ -7,7 +7,6 @@ from tests.integration.hazards.framing import PAUSE_S
 from tests.integration.hazards.peer import Peer, good_hello
 from tests.integration.hazards.row import Row
 
-B = "haproxy.md "
 VERSION = kv.Pair(b"version", typed_data.STR, b"2.0")
 SIZE = kv.Pair(b"max-frame-size", typed_data.UINT32, 16380)
 NO_CAPABILITIES = kv.Pair(b"capabilities", typed_data.STR, b"")
@@ -35,7 +34,7 @@ ROWS = (
     Row(
         "B1 HELLO split behind its 11th byte",
         "writes AGENT-HELLO in two: 11 bytes, a pause, the rest",
-        B + "B1, haproxy #3478",
+        "B1, haproxy #3478",
         Peer(hello=split(11)),
         warm_up=0,
         without={"2.2 2.6 3.0 3.2": "ok; next ok"},
@@ -45,7 +44,7 @@ ROWS = (
     Row(
         "B1 HELLO split before its last byte",
         "writes AGENT-HELLO in two, the last byte late",
-        B + "B1, haproxy #3478",
+        "B1, haproxy #3478",
         Peer(hello=split(-1)),
         warm_up=0,
         without={"2.2 2.6 3.0 3.2": "ok; next ok"},
@@ -55,7 +54,7 @@ ROWS = (
     Row(
         "B1 HELLO split behind its length",
         "writes the four bytes of the length first, the rest late",
-        B + "B1",
+        "B1",
         Peer(hello=split(4)),
         warm_up=0,
         without={"2.2 2.6 3.0 3.2": "ok; next ok"},
@@ -64,7 +63,7 @@ ROWS = (
     Row(
         "B2 no version",
         "leaves version out of AGENT-HELLO",
-        B + "B2, chapter 2",
+        "B2, HELLO",
         says(SIZE, NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=257; next st=257"},
@@ -74,7 +73,7 @@ ROWS = (
     Row(
         "B2 no max-frame-size",
         "leaves max-frame-size out",
-        B + "B2, chapter 2",
+        "B2, HELLO",
         says(VERSION, NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "ok; next ok"},
@@ -84,7 +83,7 @@ ROWS = (
     Row(
         "B2 max-frame-size 255",
         "announces a size below 256",
-        B + "B2, chapter 2",
+        "B2, HELLO",
         says(VERSION, kv.Pair(b"max-frame-size", typed_data.UINT32, 255), NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=257; next st=257"},
@@ -94,7 +93,7 @@ ROWS = (
     Row(
         "B2 max-frame-size above the offer",
         "announces one more than was offered",
-        B + "B2, chapter 2",
+        "B2, HELLO",
         says(VERSION, kv.Pair(b"max-frame-size", typed_data.UINT32, 16381), NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=257; next st=257"},
@@ -104,7 +103,7 @@ ROWS = (
     Row(
         "B2 a key that starts like another",
         "puts a boolean version-x in front of version",
-        B + "B2, chapter 2",
+        "B2, HELLO",
         says(kv.Pair(b"version-x", typed_data.BOOL, True), VERSION, SIZE, NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=257; next st=257"},
@@ -114,7 +113,7 @@ ROWS = (
     Row(
         "B3 version 1.0",
         "says version 1.0",
-        B + "B3",
+        "B3",
         says(kv.Pair(b"version", typed_data.STR, b"1.0"), SIZE, NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=257; next st=257"},
@@ -125,7 +124,7 @@ ROWS = (
     Row(
         "B3 version 2",
         "says version 2, without the point",
-        B + "B3",
+        "B3",
         says(kv.Pair(b"version", typed_data.STR, b"2"), SIZE, NO_CAPABILITIES),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=257; next st=257"},
@@ -135,7 +134,7 @@ ROWS = (
     Row(
         "B4 HELLO before it is asked",
         "says AGENT-HELLO as soon as it is connected, and not again",
-        B + "B4",
+        "B4",
         Peer(accept=[frames.agent_hello()], hello=lambda offer: []),
         warm_up=0,
         without={"2.2 2.6 3.0 3.2": "ok; next ok"},
@@ -144,7 +143,7 @@ ROWS = (
     Row(
         "B4 ACK before HELLO",
         "sends an ACK in front of AGENT-HELLO",
-        B + "B4",
+        "B4",
         Peer(hello=early_ack),
         warm_up=0,
         without={"2.2": "st=256; next st=256", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=260; next st=260"},
@@ -154,7 +153,7 @@ ROWS = (
     Row(
         "B5 refused in place of HELLO",
         "says DISCONNECT with status 50 in place of AGENT-HELLO, and waits for HAProxy's close",
-        B + "B5, B6",
+        "B5, B6",
         Peer(hello=lambda offer: [REFUSAL, End.LINGER]),
         warm_up=0,
         without={"2.2": "st=306; next st=306", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=260; next st=260"},
@@ -166,7 +165,7 @@ ROWS = (
     Row(
         "B6 refused, closed",
         "says DISCONNECT with status 50 in place of AGENT-HELLO, and closes",
-        B + "B6",
+        "B6",
         Peer(hello=lambda offer: [REFUSAL, End.CLOSE]),
         warm_up=0,
         without={"2.2": "st=306; next st=306", "2.6 3.0": "st=1; next st=1; reconnect storm", "3.2": "st=260; next st=260"},
@@ -178,7 +177,7 @@ ROWS = (
     Row(
         "B6 closed at accept",
         "closes each connection as soon as it is there",
-        B + "B6",
+        "B6",
         Peer(accept=[End.CLOSE]),
         warm_up=0,
         without={"2.2 3.2": "st=257; next st=257", "2.6 3.0": "st=1; next st=1; reconnect storm"},
@@ -190,7 +189,7 @@ ROWS = (
     Row(
         "B7 closed in place of HELLO",
         "reads HAPROXY-HELLO and closes",
-        B + "B7",
+        "B7",
         Peer(hello=lambda offer: [End.CLOSE]),
         warm_up=0,
         without={"2.2 3.2": "st=257; next st=257", "2.6 3.0": "st=1; next st=1; reconnect storm"},
@@ -202,7 +201,7 @@ ROWS = (
     Row(
         "B8 a close behind each answer",
         "closes behind each ACK; 200 requests, one after the other",
-        B + "B8, haproxy 5e84f13a0",
+        "B8, haproxy 5e84f13a0",
         Peer(play=lambda acks: [acks[0].raw, End.CLOSE], every=True),
         requests=200,
         counted="answers",
@@ -216,13 +215,13 @@ ROWS = (
     Row(
         "B9 a stream on a connection without HELLO",
         "is slow to say HELLO, then fails it",
-        B + "B9, haproxy fd7ebf117",
+        "B9, haproxy fd7ebf117",
         not_staged="HAProxy 3.1.0 to 3.1.7 only; none of those is among the four",
     ),
     Row(
         "B10 second HELLO",
         "says AGENT-HELLO again, then answers",
-        B + "B10",
+        "B10",
         Peer(play=MISBEHAVIOURS["second_hello"].play, hold=3),
         requests=3,
         without={"2.2 2.6 3.0 3.2": "3 x ok; next ok"},

@@ -1,4 +1,4 @@
-"""What comes in to the agents (agents.md 5): each malformed input, sent by hand to each agent, with the guard and without it."""
+"""What comes in to the agents (docs/evidence/agents.md 5): each malformed input, by hand, with the guard and without it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Input:
     split: int = 0
     pause: float = SPLIT_S
     ends: str = ""
-    evidence: str = "agents.md 5"
+    evidence: str = "agents 5"
 
 
 def _notify(payload: bytes) -> bytes:
@@ -156,14 +156,14 @@ INPUTS: Final = {
             "a NOTIFY with nothing in it",
             "notify_empty",
             then=_notify(b""),
-            evidence="haproxy.md F2",
+            evidence="F2",
         ),
         Input(
             "I20 NOTIFY above the size",
             "a NOTIFY of 20,000 bytes",
             "oversize_frame",
             then=frames.notify(1, 1, b"/" + b"x" * 20_000),
-            evidence="haproxy.md F1",
+            evidence="F1",
         ),
         Input(
             "I21 length and body apart",

@@ -9,6 +9,7 @@ from tests.agents.catalogue import CATALOGUE
 from tests.integration import generations
 from tests.integration.continuity import page as continuity_page
 from tests.integration.hazards import crowd_page, results
+from tests.integration.hazards.evidence import linked
 from tests.integration.hazards.inputs import INPUTS, PATIENCE_S, Input
 from tests.integration.hazards.results import MissingError, line
 from tests.integration.hazards.row import Row
@@ -33,6 +34,9 @@ when the agent goes wrong, and then one more, `next`. Where chance has a part, i
 - The guard ran with `links.give_up: 0`: HAProxy's connection ends with the agent's, so that it meets whatever an agent does to
   its end. With the default the guard replaces the agent's link, and HAProxy hears of no end at all: see "Agents come and go".
 - **not yet**: what should be seen with the guard is not seen in this version.
+- The evidence is where the hazard is known from: a letter and a number, or HELLO, is an entry of
+  [What HAProxy does with what an agent sends](evidence/haproxy.md), `agents` and a number a paragraph of
+  [What agents do with SPOP](evidence/agents.md). Both pages are older than the run; notes on what it saw otherwise are behind it.
 
 HAProxy: {versions}, as Debian packages them.
 
@@ -78,7 +82,7 @@ def page(where: Path) -> str:
     parts += [_input(row, inputs) for row in INPUTS.values()]
     parts += crowd_page.tables(where)
     parts.append(NOT_STAGED)
-    parts += [line(row.id, row.does, row.not_staged, row.evidence) for row in TABLE.values() if row.not_staged]
+    parts += [line(row.id, row.does, row.not_staged, linked(row.evidence)) for row in TABLE.values() if row.not_staged]
     return "".join(parts)
 
 
@@ -94,11 +98,15 @@ def _lines(row: Row, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> Itera
     first = True
     for (without, guarded, anomalies), names in groups.items():
         said = f"**not yet**: {guarded}" if row.not_yet and not _as_wanted(row, guarded, anomalies, names[0]) else guarded
-        notes = [note for note in (row.not_yet and f"not yet: {row.not_yet}", row.differs) if note]
-        evidence = "; ".join([row.evidence, *notes]) if first else ""
+        evidence = _evidence(row) if first else ""
         counted = " ".join(f"`{each}`" for each in anomalies.split())
         yield line(row.id if first else "", row.does if first else "", ", ".join(names), without, said, counted, evidence)
         first = False
+
+
+def _evidence(row: Row) -> str:
+    notes = [note for note in (row.not_yet and f"not yet: {row.not_yet}", row.differs) if note]
+    return "; ".join([linked(row.evidence), *notes])
 
 
 def _as_wanted(row: Row, guarded: str, anomalies: str, name: str) -> bool:
@@ -122,7 +130,7 @@ def _input(row: Input, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> str
             groups.setdefault(what, []).append(name)
             counted |= set(found.get("anomalies", "").split()) & set(row.anomalies.split())
         cells.append("; ".join(f"{what}: {_names(names)}" for what, names in sorted(groups.items())))
-    return line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), row.evidence)
+    return line(row.id, row.does, *cells, " ".join(f"`{each}`" for each in sorted(counted)), linked(row.evidence))
 
 
 def _names(names: list[str]) -> str:

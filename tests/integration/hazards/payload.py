@@ -1,11 +1,10 @@
-"""Rows D and the misleading outputs of agents.md 6: action lists that say one thing and do another."""
+"""Rows D and the misleading outputs of docs/evidence/agents.md 6: action lists that say one thing and do another."""
 
 from spoe_guard.lab import frames
 from spoe_guard.wire import actions, frame, typed_data, varint, walk
 from tests.integration.hazards.peer import Peer
 from tests.integration.hazards.row import Row, variables
 
-D = "haproxy.md "
 TXN = walk.SCOPE_TXN
 BAD_BOOL = 0x10  # what negasus up to 1.0.5 writes for false: null with a flag
 
@@ -46,7 +45,7 @@ ROWS = (
     row(
         "D1 an action of type 9",
         "sets verdict, then an action of type 9, then sets echo",
-        D + "D1",
+        "D1",
         bytes((9, 0)),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
@@ -55,7 +54,7 @@ ROWS = (
     row(
         "D1 a wrong number of arguments",
         "sets verdict, then a SET-VAR with 2 arguments, then sets echo",
-        D + "D1",
+        "D1",
         bytes((walk.SET_VAR, 2, TXN)) + typed_data.encode_string(b"allowed") + typed_data.encode_value(typed_data.STR, b"x"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
@@ -64,7 +63,7 @@ ROWS = (
     row(
         "D1 scope 5",
         "sets verdict, then a variable of scope 5, then sets echo",
-        D + "D1",
+        "D1",
         actions.set_var(5, b"allowed", typed_data.STR, b"x"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
@@ -73,7 +72,7 @@ ROWS = (
     row(
         "D2 a name of 70 bytes",
         "sets verdict, then a variable with a name of 70 bytes, then sets echo",
-        D + "D2, haproxy 23a2811b6; agents.md 6",
+        "D2, haproxy 23a2811b6; agents 6",
         text(b"n" * 70),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
@@ -83,7 +82,7 @@ ROWS = (
     row(
         "D2 a name of 5000 bytes",
         "the same with 5,000 bytes",
-        D + "D2, haproxy 23a2811b6",
+        "D2, haproxy 23a2811b6",
         text(b"n" * 5000),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
@@ -93,7 +92,7 @@ ROWS = (
     row(
         "D3 an empty name",
         "sets verdict, then a variable without a name, then sets echo",
-        D + "D3",
+        "D3",
         text(b""),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
@@ -101,7 +100,7 @@ ROWS = (
     row(
         "D3 a name with a dash",
         "sets verdict, then a variable called no-name, then sets echo",
-        D + "D3",
+        "D3",
         text(b"no-name"),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
@@ -109,7 +108,7 @@ ROWS = (
     row(
         "D4 NULL",
         "sets verdict, then allowed to NULL, then sets echo",
-        D + "D4",
+        "D4",
         actions.set_var(TXN, b"allowed", typed_data.NULL, None),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
@@ -117,7 +116,7 @@ ROWS = (
     row(
         "D4 a value of type 12 with a body",
         "sets verdict, then a value of type 12 and two bytes, then sets echo",
-        D + "D4; agents.md 6",
+        "D4; agents 6",
         head(b"allowed") + bytes((12, 0xF0, 0x55)),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
@@ -126,7 +125,7 @@ ROWS = (
     row(
         "D5 boolean 0x21",
         "sets verdict, then allowed to 0x21, then sets echo",
-        D + "D5",
+        "D5",
         head(b"allowed") + b"\x21",
         without={"2.2 2.6 3.0 3.2": "verdict=first allowed=0 echo=last"},
         guarded="verdict=first allowed=0 echo=last",
@@ -135,7 +134,7 @@ ROWS = (
     row(
         "D6 -1 as a 32-bit pattern",
         "sets allowed to INT32 -1 in its 32-bit pattern",
-        D + "D6",
+        "D6",
         head(b"allowed") + bytes((typed_data.INT32,)) + varint.encode(2**32 - 1),
         without={"2.2 2.6 3.0 3.2": "verdict=first allowed=4294967295 echo=last"},
         guarded="verdict=first allowed=4294967295 echo=last",
@@ -143,14 +142,14 @@ ROWS = (
     Row(
         "D7 process-wide scope",
         "sets a variable of scope 0",
-        D + "D7",
+        "D7",
         not_staged="HAProxy's own rule, and nothing wrong on the wire: the guard passes it, as its catalogue says, and "
         "counts it; `ack_proc_scope: drop` leaves such an action out",
     ),
     row(
         "P1 a zero byte behind UNSET-VAR",
         "sets verdict, unsets another with a zero byte behind it, then sets echo",
-        "agents.md 6: negasus, all versions",
+        "agents 6: negasus, all versions",
         UNSET + b"\0",
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="verdict=first echo=last",
@@ -159,7 +158,7 @@ ROWS = (
     row(
         "P2 false as 0x10",
         "sets verdict, then allowed to false written as 0x10, then sets echo",
-        "agents.md 6: negasus up to 1.0.5",
+        "agents 6: negasus up to 1.0.5",
         head(b"allowed") + bytes((BAD_BOOL,)),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first allowed=0 echo=last",
@@ -168,7 +167,7 @@ ROWS = (
     row(
         "P3 binary without a length",
         "sets verdict, then binary without its length, then sets echo",
-        "agents.md 6: negasus up to 1.0.4",
+        "agents 6: negasus up to 1.0.4",
         head(b"allowed") + bytes((typed_data.BIN,)) + b"Ax",
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
@@ -177,7 +176,7 @@ ROWS = (
     row(
         "P4 a typed name in UNSET-VAR",
         "sets verdict, unsets a name of 4 letters with a type in front, then sets echo",
-        "agents.md 6: krrg",
+        "agents 6: krrg",
         bytes((walk.UNSET_VAR, 2, TXN, typed_data.STR)) + typed_data.encode_string(b"none"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
         guarded="st=1",
@@ -186,7 +185,7 @@ ROWS = (
     row(
         "P5 -1 as one byte",
         "sets verdict, then allowed to -1 written as the one byte FF, then sets echo",
-        "agents.md 6: criteo",
+        "agents 6: criteo",
         head(b"allowed") + bytes((typed_data.INT64, 0xFF)),
         without={"2.2 2.6 3.0 3.2": "verdict=first allowed=271"},
         guarded="st=1",
@@ -195,7 +194,7 @@ ROWS = (
     row(
         "P6 a name with NUL",
         "sets verdict, then a name of 8 bytes that is four letters, NUL and rest, then sets echo",
-        "agents.md 6: spoa-modsecurity",
+        "agents 6: spoa-modsecurity",
         text(b"echo\0abc"),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
@@ -203,7 +202,7 @@ ROWS = (
     Row(
         "P7 ACK in fragments",
         "answers in two fragments: ACK without FIN, then type 0 with FIN",
-        "agents.md 6: dotnet, PHP",
+        "agents 6: dotnet, PHP",
         Peer(play=fragments),
         shows=variables,
         without={"2.2 2.6 3.0": "st=256; next verdict=/after", "3.2": "st=1; next verdict=/after"},
@@ -213,7 +212,7 @@ ROWS = (
     Row(
         "P8 DISCONNECT with 400 bytes of text",
         "says DISCONNECT with status 50 and 400 bytes of text in place of an answer",
-        "agents.md 6: PHP, dotnet; haproxy.md E5",
+        "agents 6: PHP, dotnet; E5",
         Peer(play=lambda acks: [frames.disconnect(frame.AGENT_DISCONNECT, 50, b"x" * 400)]),
         without={"2.2 2.6 3.0": "st=1; next ok", "3.2": "st=306; next ok"},
         guarded="st=306; next ok",

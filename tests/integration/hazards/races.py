@@ -8,7 +8,7 @@ from spoe_guard.wire import frame, kv, typed_data
 from tests.integration.hazards.peer import Peer
 from tests.integration.hazards.row import RACES, Row
 
-# As criteo writes it, the status as INT64: agents.md 4.1.
+# As criteo writes it, the status as INT64: docs/evidence/agents.md 4.1.
 GOODBYE = frame.encode(
     frame.AGENT_DISCONNECT,
     payload=kv.encode([kv.Pair(b"status-code", typed_data.INT64, 0), kv.Pair(b"message", typed_data.STR, b"normal")]),
@@ -37,7 +37,7 @@ ROWS = (
     Row(
         "A7 killed in the middle of an ACK",
         f"ends, by close or reset, somewhere inside its ACK; {RACES} requests, one after the other",
-        "haproxy.md A7, E8",
+        "A7, E8, E3",
         Peer(play=cut_anywhere, every=True),
         requests=RACES,
         after=False,
@@ -45,12 +45,12 @@ ROWS = (
         without={"2.2 2.6 3.0": "none stalls", "3.2": "some stall / none stalls"},
         guarded="none stalls",
         anomalies="disconnect_missing notify_unanswered truncated_frame",
-        differs="the catalogue knows the stall (E3) of 3.4.0 only; 3.2.26 has it too: in one run 3 of 200, in another none",
+        differs="the stall (E3) was known of 3.4.0 only; 3.2.26 has it too: in one run 3 of 200, in another none",
     ),
     Row(
         "E6 ACK and DISCONNECT at the same time",
         f"writes head and payload of both into one buffer, in one of the six orders; {RACES} requests, one after the other",
-        "haproxy.md E6, E7; agents.md 4.1: criteo",
+        "E6, E7; agents 4.1: criteo",
         Peer(play=crossed, every=True),
         requests=RACES,
         after=False,

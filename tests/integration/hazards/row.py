@@ -35,7 +35,7 @@ def variables(seen: Seen, path: str) -> str:
 class Row:
     """One hazard.
 
-    ``id``: its letter and number in the hazard catalogue, and which case of it; ``does``: what the peer does, for the page;
+    ``id``: its letter and number in docs/evidence/haproxy.md, and which case of it; ``does``: what the peer does, for the page;
     ``peer``: the same for the agent of the scene. ``warm_up`` requests are answered well; the agent goes wrong on the
     ``requests`` that follow (at once where ``peer.hold`` is their number, else one after the other) and another request
     is made ``after`` it. ``shows`` says what a client saw.
@@ -47,7 +47,8 @@ class Row:
     (``answers``), or whether a request waited for HAProxy's timeout (``stalls``); `` / `` stands between two that may be seen.
 
     ``not_yet``: what should be seen with the guard is not seen yet: why. ``not_staged``: there is no scene: why. ``differs``:
-    where live HAProxys say otherwise than the catalogue of hazards does. ``evidence``: where the hazard is known from.
+    where live HAProxys say otherwise than that page did before they were asked. ``evidence``: where the hazard is known from, as
+    evidence.py makes links of it.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The hazard table: every row, in the order of the catalogue."""
+"""The hazard table: every row, in the order of docs/evidence/haproxy.md."""
 
 from typing import Final
 

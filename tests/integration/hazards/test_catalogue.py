@@ -1,54 +1,57 @@
-"""Nothing of the catalogue of hazards is left out: each entry has a row, or one that says why it cannot be staged."""
+"""Nothing of docs/evidence is left out: each entry has a row, or one that says why it cannot be staged."""
+
+import re
 
 import pytest
 
 from tests.integration.hazards.inputs import INPUTS
 from tests.integration.hazards.table import STAGED, TABLE
+from tests.peers import ROOT
 
-HAZARDS = {"A": 9, "B": 10, "C": 10, "D": 7, "E": 9, "F": 7, "G": 7, "H": 8}  # haproxy.md 4: the last of each letter
+EVIDENCE = ROOT / "docs/evidence"
 
-# agents.md 5: malformed input, in its order; and the inputs that stage it.
+# docs/evidence/agents.md 5: malformed input, in its order; and the inputs that stage it.
 MALFORMED = {
     "length 0": "I1",
-    "length 1-6": "I2",
-    "length > max": "I3 I20",
-    "HTTP to port": "I4",
+    "length 1 to 6": "I2",
+    "length above the size": "I3 I20",
+    "HTTP": "I4",
     "TLS ClientHello": "I5",
     "NOTIFY before HELLO": "I6",
-    "second HELLO": "I7",
-    "UNSET / fragment": "I8 I26",
+    "a second HELLO": "I7",
+    "UNSET, a fragment": "I8 I26",
     "unknown type": "I9",
-    "truncated varint or string": "I10 I14",
-    "short IPv4/IPv6": "I11",
-    "name without value / NB-ARGS": "I12 I13",
-    "mistyped HELLO key": "I15 I16",
-    "extra KV in DISCONNECT": "I17",
-    "duplicate argument names": "I23",
-    "multi-message NOTIFY": "I24",
-    "byte >= 0x80 in STRING": "I22",
-    "EOF mid-frame": "I18",
-    "split L / body": "I21",
-    "1 s stall inside frame": "I25",
+    "a varint or string cut off": "I10 I14",
+    "a short address": "I11",
+    "a name without value or NB-ARGS": "I12 I13",
+    "a HELLO key of another type": "I15 I16",
+    "a further key in DISCONNECT": "I17",
+    "an argument twice": "I23",
+    "two messages": "I24",
+    "a byte above 0x7F in a string": "I22",
+    "EOF inside a frame": "I18",
+    "length and body apart": "I21",
+    "1 s of silence inside a frame": "I25",
 }
 
-# agents.md 6: output that misleads HAProxy, in its order; and the rows that stage it.
+# docs/evidence/agents.md 6: output that misleads HAProxy, in its order; and the rows that stage it.
 MISLEADING = {
-    "stray 00 after unset-var": "P1",
-    "bool 10": "P2",
-    "binary without length": "P3",
-    "typed name in unset-var": "P4",
-    "negative int as one byte F0-FF": "P5",
-    "data type 10-15": "D4",
-    "name with NUL": "P6",
-    "scope+prefix+name >= 64 bytes": "D2",
-    "ACK > max-frame-size": "A4",
-    "ACK without FIN / with UNSET continuation": "A8 P7",
-    "empty ACK": "C4",
-    "AGENT-HELLO size > offered, 0 or < 256": "B2",
-    "AGENT-DISCONNECT message > 255 B": "P8",
-    "duplicate ACK / ACK for expired NOTIFY": "C3 C6",
-    "ACK on another connection": "C7",
-    "error close disguised as status 0": "E1",
+    "a zero byte behind UNSET-VAR": "P1",
+    "boolean 0x10": "P2",
+    "a binary value without its length": "P3",
+    "UNSET-VAR with a typed name": "P4",
+    "a negative integer in one byte, 0xF0 to 0xFF": "P5",
+    "a value of type 10 to 15": "D4",
+    "a name with a NUL": "P6",
+    "scope, prefix and name above 63 bytes": "D2",
+    "an ACK above the size": "A4",
+    "an ACK without FIN, or with fragments": "A8 P7",
+    "an empty ACK": "C4",
+    "a size in AGENT-HELLO above the offer, 0, or below 256": "B2",
+    "a message above 255 bytes in DISCONNECT": "P8",
+    "a second ACK, or a late one": "C3 C6",
+    "an ACK on another connection": "C7",
+    "status 0 for an error": "E1",
 }
 MAY_BE_UNSTAGED = {"C7"}  # what it says of itself in the page's last table is the reason
 
@@ -57,10 +60,21 @@ def numbers(ids):
     return {id_.split()[0] for id_ in ids}
 
 
+def first_cells(paragraph):
+    """The first column of the table in a paragraph of docs/evidence/agents.md."""
+    text = (EVIDENCE / "agents.md").read_text().partition(f"\n## {paragraph} ")[2]
+    return re.findall(r"^\| (.*?) \|", text.partition("\n## ")[0], re.MULTILINE)[1:]
+
+
 def test_each_hazard_of_haproxy_has_a_row():
-    wanted = {f"{letter}{number}" for letter, last in HAZARDS.items() for number in range(1, last + 1)}
-    assert wanted - numbers(TABLE) == set()
-    assert {id_ for id_ in numbers(TABLE) if id_[0] in HAZARDS} == wanted
+    entries = re.findall(r"^### ([A-H]\d+) ", (EVIDENCE / "haproxy.md").read_text(), re.MULTILINE)
+    assert len(entries) == len(set(entries)) > 0
+    assert {id_ for id_ in numbers(TABLE) if not id_.startswith("P")} == set(entries)
+
+
+def test_the_agents_page_has_the_same_entries_in_the_same_order():
+    assert first_cells(5) == list(MALFORMED)
+    assert first_cells(6) == list(MISLEADING)
 
 
 @pytest.mark.parametrize("entry", MALFORMED)
@@ -74,7 +88,7 @@ def test_each_misleading_output_is_staged(entry):
 
 
 def test_each_input_and_each_row_of_a_payload_is_of_the_catalogue():
-    of_haproxy = {"I19"}  # haproxy.md F2
+    of_haproxy = {"I19"}  # docs/evidence/haproxy.md F2
     assert numbers(INPUTS) == of_haproxy.union(*(ids.split() for ids in MALFORMED.values()))
     assert {id_ for id_ in numbers(TABLE) if id_.startswith("P")} <= set(" ".join(MISLEADING.values()).split())
 

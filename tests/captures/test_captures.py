@@ -1,36 +1,28 @@
 """The streams recorded from real agents, replayed: what the agent answered comes out once, before the DISCONNECT.
 
-The records are not part of the project; their README beside them says what each field means and what a replay must show.
+streams/README.md says where they come from, what each key of a record means, and what a replay must show.
 """
 
 import json
-import os
 import random
 from pathlib import Path
 
 import pytest
 
 from spoe_guard.core.terms.config import SessionConfig
-from tests.peers import ROOT, missing
 from tests.properties import spop
 from tests.properties.checker import broken_promises
 from tests.properties.conversations import AGENT, HAPROXY
 from tests.properties.driver import Play, terms_of
 
-CAPTURES = Path(os.environ.get("SPOE_GUARD_CAPTURES", ROOT.parent / "shared" / "captures"))
+STREAMS = Path(__file__).parent / "streams"
 AGENTS = ("criteo", "dropmore", "negasus")
 
 SEEDS = range(3)
 
 
 def records(agent):
-    path = CAPTURES / f"{agent}.jsonl"
-    if not path.is_file():
-        missing(
-            f"no {path.name} in {CAPTURES.name}",
-            "put the recorded streams beside the project, or name their folder in SPOE_GUARD_CAPTURES",
-        )
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in (STREAMS / f"{agent}.jsonl").read_text().splitlines()]
 
 
 def as_recorded(record):

@@ -1,6 +1,5 @@
 """What the fuzzer starts from: the recorded streams, the hazard table's rows and inputs, and what the lab gets wrong."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -11,7 +10,7 @@ from spoe_guard.lab.agent import echo
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire import frame
-from tests.captures.test_captures import AGENTS, CAPTURES
+from tests.captures.test_captures import AGENTS, records
 from tests.fuzz.case import KNOBS, WAITS, Case
 from tests.integration.hazards.inputs import INPUTS, Input
 from tests.integration.hazards.peer import Largest, Peer, Steps, good_hello, padded
@@ -25,7 +24,7 @@ GOODBYE = frames.disconnect(frame.HAPROXY_DISCONNECT)
 
 @cache
 def seeds() -> dict[str, Case]:
-    """By name. Where the captures are not there, they are not among them. Made once: rows of chance differ from time to time."""
+    """By name. Made once: rows of chance differ from time to time."""
     return dict(_all())
 
 
@@ -46,9 +45,7 @@ def _all() -> Iterator[tuple[str, Case]]:
 def _captures() -> Iterator[tuple[str, list[Move]]]:
     seen = set()
     for name in AGENTS:
-        path = CAPTURES / f"{name}.jsonl"
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            record = json.loads(line)
+        for record in records(name):
             said, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
             if (said, answered) in seen:
                 continue

@@ -114,6 +114,7 @@ class Session:
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is State.DIALLING:
             greet(agent, now)
+            agent.release_early(now)
         return self._step(now)
 
     def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:

@@ -1,16 +1,14 @@
 """What becomes of an ACK: matched to its NOTIFY, mended where that is certain, passed once."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spoe_guard.core.conversation.ledger import Fate
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.payloads.ack_repair import UNWELCOME, diagnose
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import UnansweredReason
 from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame, walk
-
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.agent.from_agent import FromAgent
 
 # An ACK whose NOTIFY is not open: what is known of that NOTIFY says what is wrong with it.
 UNWANTED: Final = {
@@ -20,7 +18,7 @@ UNWANTED: Final = {
 }
 
 
-def judge_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
+def judge_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says.
 
     ``whole``: the frame to pass where ``said`` is only the first fragment of it.
@@ -37,7 +35,7 @@ def judge_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes |
         settle_ack(walker, said, now, whole)
 
 
-def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes | None = None) -> None:
+def settle_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
     if not said.fin and whole is None and conv.holder(said.ids) is not walker.link:
@@ -54,14 +52,14 @@ def settle_ack(walker: "FromAgent", said: frame.Frame, now: float, whole: bytes 
     walker.pass_on(said, raw)
 
 
-def lose_ack(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def lose_ack(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY counts as unanswered where it was open on that very link: from another agent it may still come."""
     walker.pass_on(said, None)
     if walker.conv.holder(said.ids) is walker.link:
         walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 
-def _mend_payload(walker: "FromAgent", said: frame.Frame, raw: bytes, now: float) -> bytes | None:
+def _mend_payload(walker: AgentStream, said: frame.Frame, raw: bytes, now: float) -> bytes | None:
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
     if walk.check_actions(raw, said.payload_at, len(raw)) == walk.OK:
         return raw

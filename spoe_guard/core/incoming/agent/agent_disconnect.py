@@ -1,10 +1,9 @@
 """What becomes of an agent's DISCONNECT, and of what comes behind the last word."""
 
-from typing import TYPE_CHECKING
-
 from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.incoming.agent.ack import UNWANTED, settle_ack
 from spoe_guard.core.incoming.agent.agent_hello import note_goodbye
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.incoming.agent.foreign_ack import send_home
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Action, Anomaly
@@ -12,17 +11,17 @@ from spoe_guard.core.terms.events import EndedBy, EndReason, LinkLoss
 from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame
 
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.agent.from_agent import FromAgent
 
+def judge_goodbye(walker: AgentStream, said: frame.Frame, now: float) -> bool:
+    """AGENT-DISCONNECT: the end of its link, or of the session, once what is open was answered.
 
-def judge_goodbye(walker: "FromAgent", said: frame.Frame, now: float) -> None:
-    """AGENT-DISCONNECT: the end of its link, or of the session, once what is open was answered."""
+    False where its payload is no list: then the caller looks for frames inside it.
+    """
     conv = walker.conv
     word = note_goodbye(walker, said)
     if not word.readable:
-        _search_inside(walker, said, word, now)
-        return
+        _waits_for_what_is_inside(walker, said, word, now)
+        return False
     if not word.fit:
         walker.judge(Anomaly.DISCONNECT_MALFORMED, said, now)
     if said.stream_id or said.frame_id:
@@ -31,7 +30,7 @@ def judge_goodbye(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     raw = walker.mend_flags(said, now)
     if raw is None:
         walker.pass_on(said, None)
-        return
+        return True
     word.fit = word.fit and raw is said.raw
     waits = walker.link.ledger and walker.judge(Anomaly.DISCONNECT_BEFORE_ACK, said, now) is Action.REORDER
     if conv.lasts:  # HAProxy hears nothing of it
@@ -45,9 +44,10 @@ def judge_goodbye(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     else:
         conv.held = word
         conv.finish(now, EndedBy.AGENT, EndReason.DISCONNECT)
+    return True
 
 
-def behind_last_word(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def behind_last_word(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """A frame behind the guard's last word to this agent: only an ACK that is still waited for passes.
 
     Of the others only the expected is no anomaly.
@@ -71,10 +71,8 @@ def behind_last_word(walker: "FromAgent", said: frame.Frame, now: float) -> None
     walker.judge(anomaly, said, now, action=Action.DROP)
 
 
-def _search_inside(walker: "FromAgent", said: frame.Frame, word: goodbye.Goodbye, now: float) -> None:
-    """A DISCONNECT whose payload is no list may have other frames written into it."""
+def _waits_for_what_is_inside(walker: AgentStream, said: frame.Frame, word: goodbye.Goodbye, now: float) -> None:
     conv = walker.conv
-    walker.broken = True
     walker.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "its payload does not parse; it may hold other frames")
     if conv.lasts:
         conv.part(walker.link, now, LinkLoss.DISCONNECT)
@@ -82,7 +80,3 @@ def _search_inside(walker: "FromAgent", said: frame.Frame, word: goodbye.Goodbye
         conv.hold(
             walker.link, None, now, EndedBy.AGENT, EndReason.DISCONNECT, goodbye.clamp(word.status or goodbye.STATUS_NORMAL)
         )
-    walker.way.drop(said.payload_at)
-    walker.inlet.offset += said.payload_at
-    walker.torn.search(said.payload, now)
-    walker.inlet.offset -= len(said.raw)  # the caller counts the whole frame

@@ -1,8 +1,8 @@
 """What becomes of the agent's answer to HAPROXY-HELLO: passed, mended, or a refusal."""
 
 import math
-from typing import TYPE_CHECKING
 
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.payloads.hello import AgentHello, Offer
 from spoe_guard.core.terms.anomalies import Action, Anomaly
@@ -10,12 +10,9 @@ from spoe_guard.core.terms.events import AgentReady, AuthoredReason, DialFailure
 from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame
 
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.agent.from_agent import FromAgent
 
-
-def greet(walker: "FromAgent", now: float) -> None:
-    """Give an agent that was reached HAPROXY-HELLO, and hear what it may have said before."""
+def greet(walker: AgentStream, now: float) -> None:
+    """Give an agent that was reached HAPROXY-HELLO."""
     conv, link, offer = walker.conv, walker.link, walker.conv.offer
     if offer is None:  # pragma: no cover - nothing is dialled before there is one
         return
@@ -35,10 +32,9 @@ def greet(walker: "FromAgent", now: float) -> None:
         conv.state = State.AGENT_HELLO
     link.connect_by = math.inf
     link.hello_by = now + conv.config.hello_s
-    walker.release_early(now)
 
 
-def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float) -> None:
+def judge_hello(walker: AgentStream, said: frame.Frame, offer: Offer, now: float) -> None:
     """Pass an AGENT-HELLO that HAProxy will take (promise H2); the session runs from then on."""
     conv = walker.conv
     raw = walker.mend_flags(said, now)
@@ -74,7 +70,7 @@ def judge_hello(walker: "FromAgent", said: frame.Frame, offer: Offer, now: float
     conv.events.append(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 
-def judge_refusal(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def judge_refusal(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """AGENT-DISCONNECT in place of AGENT-HELLO."""
     conv = walker.conv
     word = note_goodbye(walker, said)
@@ -95,7 +91,7 @@ def judge_refusal(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     conv.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, word.message)
 
 
-def judge_trailing(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def judge_trailing(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """Anything behind the AGENT-HELLO of a health check; HAProxy 3.1 and later call the agent DOWN for it."""
     if said.type == frame.AGENT_DISCONNECT:
         note_goodbye(walker, said)
@@ -103,7 +99,7 @@ def judge_trailing(walker: "FromAgent", said: frame.Frame, now: float) -> None:
     walker.pass_on(said, said.raw if passes else None)
 
 
-def note_goodbye(walker: "FromAgent", said: frame.Frame) -> goodbye.Goodbye:
+def note_goodbye(walker: AgentStream, said: frame.Frame) -> goodbye.Goodbye:
     """Report that the agent said DISCONNECT, and return what it said."""
     word = goodbye.Goodbye(said)
     walker.link.said_goodbye = True

@@ -4,18 +4,14 @@ HAProxy up to 3.0 that negotiated async takes it on any connection; but only the
 that it was answered, and answered once. So it goes out where its NOTIFY came in.
 """
 
-from typing import TYPE_CHECKING
-
 from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.incoming.agent.ack import UNWANTED, lose_ack, settle_ack
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame
 
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.agent.from_agent import FromAgent
 
-
-def send_home(walker: "FromAgent", said: frame.Frame, now: float) -> bool:
+def send_home(walker: AgentStream, said: frame.Frame, now: float) -> bool:
     """Hand an ACK over to the session that waits for it; False where none does, and nothing was done."""
     conv = walker.conv
     if not conv.engine or conv.fate(said.ids) is not Fate.UNKNOWN:
@@ -33,7 +29,7 @@ def send_home(walker: "FromAgent", said: frame.Frame, now: float) -> bool:
     return True
 
 
-def take_in(walker: "FromAgent", said: frame.Frame, now: float) -> None:
+def take_in(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """Treat ``said``, an ACK that another session handed over, as one of this session's own agent."""
     fate = walker.conv.fate(said.ids)
     if fate is not Fate.OPEN:  # the same ACK twice in one read of the other link: only the first was waited for

@@ -11,14 +11,12 @@ does not set FIN, and waits no more on this connection, until it sends a continu
 """
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spoe_guard.core.incoming.agent.ack import judge_ack, lose_ack
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import actions, frame
-
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.agent.from_agent import FromAgent
 
 # What an agent writes in one go arrives well within it, and no `timeout processing` in use is so short.
 CONTINUED_S: Final = 0.01
@@ -29,7 +27,7 @@ class Fragments:
 
     __slots__ = ("_began", "_fast", "_first", "_last", "_payload", "_raw", "_says_fin", "_walker", "_whole", "by", "held")
 
-    def __init__(self, walker: "FromAgent") -> None:
+    def __init__(self, walker: AgentStream) -> None:
         self._walker = walker
         self._fast = walker.fast
         self._first: frame.Frame | None = None

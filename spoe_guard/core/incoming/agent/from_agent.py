@@ -6,16 +6,15 @@ from spoe_guard.core.conversation.conversation import ENDING, LastWord
 from spoe_guard.core.incoming.agent.ack import judge_ack
 from spoe_guard.core.incoming.agent.agent_disconnect import behind_last_word, judge_goodbye
 from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusal, judge_trailing
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.incoming.agent.foreign_ack import send_home
 from spoe_guard.core.incoming.agent.fragments import Fragments
 from spoe_guard.core.incoming.agent.torn import TornStream, looks_torn
-from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.lane import walk_acks
 from spoe_guard.core.payloads import disconnect as goodbye
-from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
-    AuthoredReason,
     DialFailure,
     EndedBy,
     EndReason,
@@ -26,12 +25,11 @@ from spoe_guard.core.terms.states import BEFORE_DIAL, State, step
 from spoe_guard.wire import frame, walk
 
 
-class FromAgent(Walker):
+class FromAgent(AgentStream):
     """Walks the bytes of one agent link."""
 
     def __init__(self, conversation: Continuity, link: AgentLink, *, fast: bool) -> None:
-        super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
-        self.link = link
+        super().__init__(conversation, link, fast=fast)
         self.torn = TornStream(self, link.ledger)
         self.fragments = Fragments(self)
 
@@ -39,10 +37,6 @@ class FromAgent(Walker):
     def held(self) -> int:
         """Bytes kept here."""
         return self.inlet.held + self.torn.held + self.fragments.held
-
-    def limit(self) -> int:
-        """What was negotiated, or offered while nothing is negotiated yet."""
-        return min(self.link.size, self.conv.config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
@@ -54,10 +48,6 @@ class FromAgent(Walker):
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
         return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.link.done
-
-    def author(self, data: bytes, reason: AuthoredReason) -> None:
-        """Write a whole frame to HAProxy."""
-        self.conv.tell_haproxy(data, reason)
 
     def receive(self, data: bytes, now: float) -> int:
         """Take bytes as they came off the wire; return how many are left."""
@@ -93,7 +83,7 @@ class FromAgent(Walker):
         elif state is State.AGENT_HELLO:
             judge_refusal(self, said, now)
         else:
-            judge_goodbye(self, said, now)
+            self._disconnect(said, now)
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
@@ -125,20 +115,6 @@ class FromAgent(Walker):
         if head[0] == frame.ACK and ids in self.link.ledger:
             self.conv.give_up(ids, now, UnansweredReason.ACK_DROPPED)
         return used
-
-    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
-        """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
-        conv, state = self.conv, self.link.state
-        if conv.lasts and state is State.CLOSING:
-            self.link.shut()  # it was told goodbye already
-        elif conv.lasts and state is not State.AGENT_HELLO:  # it is this link that cannot go on
-            conv.lose(self.link, now, LinkLoss.ANOMALY)
-        elif conv.lasts and conv.state is State.RUNNING:
-            conv.not_reached(self.link, DialFailure.OTHER, "its AGENT-HELLO cannot be used", now)
-        elif state is State.AGENT_HELLO:
-            conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
-        else:
-            super().fail(now, status)
 
     def _leave(self, now: float) -> None:
         """The agent has said its last word, and has answered what it will."""
@@ -227,6 +203,16 @@ class FromAgent(Walker):
         elif self.link.state is State.RUNNING:
             conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
         self.torn.search(rest, now)
+
+    def _disconnect(self, said: frame.Frame, now: float) -> None:
+        """AGENT-DISCONNECT: one whose payload is no list may have other frames written into it."""
+        if judge_goodbye(self, said, now):
+            return
+        self.broken = True
+        self.way.drop(said.payload_at)
+        self.inlet.offset += said.payload_at
+        self.torn.search(said.payload, now)
+        self.inlet.offset -= len(said.raw)  # the caller counts the whole frame
 
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""

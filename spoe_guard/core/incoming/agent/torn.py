@@ -5,18 +5,15 @@ either is searched for whole ACKs until the session ends.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.incoming.agent.ack import settle_ack
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.core.incoming.agent.salvage import Salvage
 from spoe_guard.core.payloads.disconnect import Goodbye
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import actions, frame
-
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.agent.from_agent import FromAgent
 
 
 def looks_torn(raw: bytes) -> bool:
@@ -34,7 +31,7 @@ def looks_torn(raw: bytes) -> bool:
 class TornStream:
     """Takes the agent's bytes while they are no plain frames. ``open`` as long as that lasts."""
 
-    def __init__(self, walker: "FromAgent", ledger: Ledger) -> None:
+    def __init__(self, walker: AgentStream, ledger: Ledger) -> None:
         self._walker = walker
         self._ledger = ledger
         self._pieces: Pieces | None = None

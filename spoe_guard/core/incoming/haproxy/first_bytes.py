@@ -1,9 +1,9 @@
 """What becomes of the first bytes of a connection: a HAPROXY-HELLO, or noise that no agent gets to see (promise A1)."""
 
 import math
-from typing import TYPE_CHECKING
 
 from spoe_guard.core.conversation.conversation import LastWord
+from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.terms.anomalies import Action, Anomaly
@@ -11,11 +11,8 @@ from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.core.terms.states import State
 from spoe_guard.wire import frame
 
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.haproxy.from_haproxy import FromHAProxy
 
-
-def is_noise(walker: "FromHAProxy", buf: bytes, pos: int, end: int, now: float) -> bool:
+def is_noise(walker: Walker, buf: bytes, pos: int, end: int, now: float) -> bool:
     """Whether the first bytes cannot be a HAPROXY-HELLO; told from as few of them as possible (promise A1)."""
     head = buf[pos : min(end, pos + frame.LENGTH_BYTES + 1)]
     padded = int.from_bytes(head[: frame.LENGTH_BYTES].ljust(frame.LENGTH_BYTES, b"\0"), "big")
@@ -32,8 +29,8 @@ def is_noise(walker: "FromHAProxy", buf: bytes, pos: int, end: int, now: float) 
     return True
 
 
-def judge_offer(walker: "FromHAProxy", said: frame.Frame, now: float) -> None:
-    """Note what a HAPROXY-HELLO offers and have the agent dialled; what is none ends the session."""
+def judge_offer(walker: Walker, said: frame.Frame, now: float) -> hello.Offer | None:
+    """Note and return what a HAPROXY-HELLO offers, and have the agent dialled; what is none ends the session (None)."""
     conv = walker.conv
     offer = hello.read_offer(said, conv.config)
     if isinstance(offer, hello.Fault):
@@ -42,13 +39,13 @@ def judge_offer(walker: "FromHAProxy", said: frame.Frame, now: float) -> None:
         version = offer.anomaly is Anomaly.HELLO_VERSION
         status = goodbye.STATUS_BAD_VERSION if version else goodbye.STATUS_INVALID
         conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
-        return
+        return None
     if offer.mended:
         walker.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
     conv.offer = offer
-    walker.meet(offer.family)
     conv.state = State.DIALLING
     conv.hello_by = math.inf
     conv.hello_raw = said.raw
     conv.stirred = True
     conv.dial(conv.link, now)
+    return offer

@@ -97,7 +97,9 @@ class FromHAProxy(Walker):
         if anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.HAPROXY_HELLO:
-            judge_offer(self, said, now)
+            offer = judge_offer(self, said, now)
+            if offer is not None:
+                self.meet(offer.family)
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
         elif self.conv.state is not State.RUNNING:

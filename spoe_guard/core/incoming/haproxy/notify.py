@@ -1,15 +1,11 @@
 """What is wrong with a NOTIFY, if anything."""
 
-from typing import TYPE_CHECKING
-
+from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame, walk
 
-if TYPE_CHECKING:
-    from spoe_guard.core.incoming.haproxy.from_haproxy import FromHAProxy
 
-
-def judge_notify(walker: "FromHAProxy", said: frame.Frame, now: float) -> Action:
+def judge_notify(walker: Walker, said: frame.Frame, now: float) -> Action:
     """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
     conv = walker.conv
     link = conv.ready()

@@ -15,7 +15,7 @@ TRYING := $(addprefix tests/,properties captures fuzz)
 APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_docs.py test_setup.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
-.PHONY: coverage reloads demo docs fmt image clean
+.PHONY: coverage reloads demo docs fmt image clean quick
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -117,6 +117,9 @@ static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+quick: static ## the loop while you write: style, types, imports, then wire, core and properties
+	@nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile $(COVERING) tests/properties $(ARGS)
 
 coverage: venv ## judge what the last `make test` covered: all branches of wire and core
 	$(BIN)/coverage report

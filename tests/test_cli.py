@@ -154,7 +154,7 @@ def test_version_names_what_runs():
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_help_names_every_flag_of_design(command):
+def test_help_names_every_flag(command):
     done = spoe_guard(command, "--help")
     assert done.returncode == 0
     flags = {word for word in done.stdout.split() if word.startswith("--")}

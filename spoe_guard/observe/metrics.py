@@ -1,4 +1,4 @@
-"""The metrics, by the names design.md promises, read from the plain numbers at each scrape."""
+"""The metrics, by the names in docs/architecture.md, read from the plain numbers at each scrape."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The metrics as a scrape gets them: design.md's names and labels, and what was counted."""
+"""The metrics as a scrape gets them: names and labels that operators rely on, and what was counted."""
 
 import asyncio
 import math
@@ -34,8 +34,8 @@ from spoe_guard.wire import frame
 
 BUILD = {"version": "0.1.0", "python": "3.11.7", "loop": "uvloop", "compiled": "false"}
 
-# design.md, "Metrics": name, type, labels
-DESIGN = {
+# Name, type, labels: what dashboards and alerts rest on, so that a change here is one for operators.
+RELIED_ON = {
     "spoe_guard_build_info": ("gauge", {"version", "python", "loop", "compiled"}),
     "spoe_guard_connections_total": ("counter", {"route"}),
     "spoe_guard_connections_active": ("gauge", {"route"}),
@@ -61,8 +61,8 @@ DESIGN = {
 }
 
 
-# Beside design.md: the flight recorder, and the settings that are taken in again.
-DESIGN |= {
+# And those of the flight recorder, and of settings that are taken in again.
+RELIED_ON |= {
     "spoe_guard_captures_written_total": ("counter", {"route"}),
     "spoe_guard_captures_dropped_total": ("counter", {"route", "reason"}),
     "spoe_guard_reloads_total": ("counter", {"result"}),
@@ -118,25 +118,25 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     observer.seen(route, session, happened)
 
 
-def test_every_metric_of_design_is_there_with_its_type_and_labels_and_no_other(observer):
+def test_every_metric_that_operators_rely_on_is_there_with_its_type_and_labels_and_no_other(observer):
     one_of_everything(observer)
     text = scrape(observer)
     typed = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE spoe_guard_"))
-    assert typed == {name: kind for name, (kind, _labels) in DESIGN.items()}
+    assert typed == {name: kind for name, (kind, _labels) in RELIED_ON.items()}
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = sample.name
             if typed.get(name) is None and name.rpartition("_")[0] in typed:
                 name = name.rpartition("_")[0]  # _bucket, _sum, _count
-            if name in DESIGN:
+            if name in RELIED_ON:
                 labels.setdefault(name, set()).update(sample.labels.keys() - {"le"})
-    assert labels == {name: wanted for name, (_kind, wanted) in DESIGN.items()}
+    assert labels == {name: wanted for name, (_kind, wanted) in RELIED_ON.items()}
 
 
 def test_every_metric_has_its_help_before_anything_happened(observer):
     text = scrape(observer)
-    assert {line.split()[2] for line in text.splitlines() if line.startswith("# HELP spoe_guard_")} == DESIGN.keys()
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# HELP spoe_guard_")} == RELIED_ON.keys()
 
 
 def test_what_was_counted_is_what_is_scraped(observer):

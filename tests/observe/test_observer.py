@@ -47,7 +47,7 @@ def runt(**differs) -> AnomalySeen:
     return AnomalySeen(Anomaly.RUNT_FRAME, Side.AGENT, Action.DROP, "RUNNING", **differs)
 
 
-def test_an_anomaly_is_said_with_exactly_designs_fields(observer, lines):
+def test_an_anomaly_is_said_with_exactly_these_fields(observer, lines):
     observer.session_opened("default", 7, "127.0.0.1:5000")
     seen = AnomalySeen(
         Anomaly.UNMATCHED_ACK, Side.AGENT, Action.DROP, "RUNNING",

@@ -1,4 +1,4 @@
-"""Whether a session kept the promises of design.md, told from the bytes on the wire alone.
+"""Whether a session kept the promises of docs/architecture.md, told from the bytes on the wire alone.
 
 Written from SPOE.txt and the tables of promises; shares no code with the package. It is given a transcript, in order
 and with times, of what each peer said and got, and returns the promises that were broken, each with a reason.
@@ -13,7 +13,7 @@ from tests.properties.hellos import first_offer
 from tests.properties.links_view import broken_links
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
-REFUSAL_HOLD_S = 0.25  # design: slow refusal, the first of its steps
+REFUSAL_HOLD_S = 0.25  # slow refusal (hazard B6), the first of its steps
 
 
 def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:

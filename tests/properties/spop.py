@@ -95,7 +95,7 @@ def cut(data: bytes) -> tuple[list[bytes], bytes]:
 
 
 def torn(raw: bytes) -> bool:
-    """Whether what an agent's length prefix takes for a frame may be pieces of several (hazards A4): another begins in it."""
+    """Whether what looks like a frame of an agent may be pieces of several (docs/evidence/agents.md 4): another begins in it."""
     if raw[4:5] == bytes((UNSET,)):
         return True
     try:

@@ -1,4 +1,4 @@
-"""The promises of design.md as properties, judged by tests/properties/checker.py from the bytes on the wire."""
+"""The promises of docs/architecture.md as properties, judged by tests/properties/checker.py from the bytes on the wire."""
 
 from hypothesis import given
 from hypothesis import strategies as st

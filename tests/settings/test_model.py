@@ -1,4 +1,4 @@
-"""Keys, defaults and units: design.md's, the example file's and the core's are the same."""
+"""Keys, defaults and units: those that operators rely on, the example file's and the core's are the same."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ from spoe_guard.settings import load, session_config
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"
 
-# design.md, "Settings (YAML)", word for word
-DESIGN = """
+# Keys and defaults, word for word: a change here is one for operators.
+RELIED_ON = """
 mode: enforce                  # enforce | observe
 on_internal_error: close       # close | splice
 workers: 1                     # processes; 0 = one per core
@@ -38,15 +38,15 @@ log: {format: json, level: info, anomaly_rate: 10/s}
 """
 
 
-def test_defaults_are_designs(from_yaml):
-    assert from_yaml(DESIGN).settings == load().settings
+def test_defaults_are_those_that_operators_rely_on(from_yaml):
+    assert from_yaml(RELIED_ON).settings == load().settings
 
 
 CAPTURE = ("dir", "severity", "payload", "rate", "session_bytes", "total_bytes", "files", "files_bytes")
 PROFILE = ("profile", "always_offer", "keys")
 
-# Not in design.md: agent profiles, the settings they are made of, what the live page shows, and the flight recorder.
-BESIDE_DESIGN = {
+# Not among them: agent profiles, the settings they are made of, what the live page shows, and the flight recorder.
+BESIDE = {
     "share_listen",
     "admin.payload",
     *(f"capture.{name}" for name in CAPTURE),
@@ -54,10 +54,10 @@ BESIDE_DESIGN = {
 }
 
 
-def test_every_key_of_design_is_a_key_and_there_are_no_others(from_yaml):
-    said = {key for key, _value, origin in from_yaml(DESIGN).rows() if origin != "default"}
-    assert said | BESIDE_DESIGN == {key for key, _value, _origin in load().rows()}
-    assert not said & BESIDE_DESIGN
+def test_every_key_that_operators_rely_on_is_a_key_and_there_are_no_others(from_yaml):
+    said = {key for key, _value, origin in from_yaml(RELIED_ON).rows() if origin != "default"}
+    assert said | BESIDE == {key for key, _value, _origin in load().rows()}
+    assert not said & BESIDE
 
 
 def test_the_example_file_is_exactly_the_defaults_and_says_every_key(from_yaml):

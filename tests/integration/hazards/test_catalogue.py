@@ -8,7 +8,8 @@ from tests.integration.hazards.inputs import INPUTS
 from tests.integration.hazards.table import STAGED, TABLE
 from tests.peers import ROOT
 
-EVIDENCE = ROOT / "docs/evidence"
+AGENTS = (ROOT / "docs/evidence/agents.md").read_text()
+HAPROXY = (ROOT / "docs/evidence/haproxy.md").read_text()
 
 # docs/evidence/agents.md 5: malformed input, in its order; and the inputs that stage it.
 MALFORMED = {
@@ -62,12 +63,12 @@ def numbers(ids):
 
 def first_cells(paragraph):
     """The first column of the table in a paragraph of docs/evidence/agents.md."""
-    text = (EVIDENCE / "agents.md").read_text().partition(f"\n## {paragraph} ")[2]
-    return re.findall(r"^\| (.*?) \|", text.partition("\n## ")[0], re.MULTILINE)[1:]
+    text = AGENTS.partition(f"\n## {paragraph} ")[2].partition("\n## ")[0]
+    return re.findall(r"^\| (.*?) \|", text, re.MULTILINE)[1:]
 
 
 def test_each_hazard_of_haproxy_has_a_row():
-    entries = re.findall(r"^### ([A-H]\d+) ", (EVIDENCE / "haproxy.md").read_text(), re.MULTILINE)
+    entries = re.findall(r"^### ([A-H]\d+) ", HAPROXY, re.MULTILINE)
     assert len(entries) == len(set(entries)) > 0
     assert {id_ for id_ in numbers(TABLE) if not id_.startswith("P")} == set(entries)
 

@@ -1,0 +1,90 @@
+"""docs/architecture.md says what the code is: the states, the metrics, the rings, and files that are there."""
+
+import re
+import tomllib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client.metrics_core import Metric
+
+from spoe_guard.about import about
+from spoe_guard.core.terms.states import TRANSITIONS
+from spoe_guard.run.workers.books import Books
+from spoe_guard.run.workers.views import CrewCollector
+from spoe_guard.wire.frame import FrameType
+from tests.peers import ROOT
+
+PAGE = (ROOT / "docs/architecture.md").read_text()
+SUFFIXES = (".md", ".pxd", ".py", ".toml", ".yaml", ".yml")
+
+
+def diagram() -> str:
+    """Return the table of states as a mermaid diagram: one arrow from one state to another, with all that it stands for."""
+    lines = [f"[*] --> {next(iter(TRANSITIONS)).value}"]
+    for state, row in TRANSITIONS.items():
+        arrows: dict[str, list[str]] = {}
+        for type_, after in row.items():
+            arrows.setdefault(after.value, []).append(FrameType(type_).name)
+        lines += [f"{state.value} --> {after}: {', '.join(types)}" for after, types in arrows.items()] or [state.value]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```"])
+
+
+def exposed() -> dict[str, tuple[str, list[str]]]:
+    """Return the type and labels of each metric of the guard's own, also of those that there are with several workers only."""
+    crew: Any = SimpleNamespace(books=Books(()), lives=[], restarts=0)
+    return {full_name(family): (family.type, list(family._labelnames)) for family in CrewCollector(crew, about()).collect()}
+
+
+def full_name(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def test_the_diagram_is_the_table_of_states():
+    shown = PAGE.split("<!-- states: begin -->\n")[1].split("\n<!-- states: end -->")[0]
+    assert shown == diagram(), f"put this between the markers:\n{diagram()}"
+
+
+def test_the_table_of_metrics_is_what_is_exposed():
+    rows = re.findall(r"^\| `(spoe_guard_\w+)` \| (\w+) \| (.*) \|$", PAGE, re.MULTILINE)
+    assert {name: (kind, labels.split(", ") if labels != "-" else []) for name, kind, labels in rows} == exposed()
+
+
+def test_every_metric_the_page_names_is_exposed():
+    assert set(re.findall(r"\bspoe_guard_\w+", PAGE)) == exposed().keys()
+
+
+def test_every_file_and_folder_the_page_names_is_there():
+    in_backticks = [each for each in re.findall(r"`([\w.-][\w./-]*)`", PAGE) if "/" in each or each.endswith(SUFFIXES)]
+    paths = {each for each in in_backticks if each not in SUFFIXES} | set(re.findall(r"\b(?:spoe_guard|tests)/[\w./]*\w", PAGE))
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_every_page_it_points_at_is_there():
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", PAGE) if "://" not in link}
+    assert links
+    assert [link for link in sorted(links) if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_every_class_method_and_constant_it_names_is_in_the_code():
+    code = "".join(path.read_text() for path in sorted((ROOT / "spoe_guard").rglob("*.py")))
+    named = [each.split(".") for each in re.findall(r"`([A-Z][a-z]\w+\.\w+)`", PAGE)]
+    assert named
+    assert [f"{kind}.{what}" for kind, what in named if not re.search(rf"^class {kind}\b", code, re.MULTILINE)] == []
+    assert [f"{kind}.{what}" for kind, what in named if not re.search(rf"\bdef {what}\b|\bself\.{what}\b", code)] == []
+    constants = re.findall(r"`(_?[A-Z]+(?:_[A-Z]+)+)`", PAGE)
+    assert [name for name in constants if not re.search(rf"^{name}\b", code, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("container", ["spoe_guard", "spoe_guard.core"])
+def test_the_rings_are_the_layers_of_import_linter(container):
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == [container])
+    rings = re.findall(rf"^ *(\d+)  {container.replace('.', '/')}/(\w+)(?:/|\.py) ", PAGE, re.MULTILINE)
+    assert rings == [(str(len(layers) - at), module) for at, layer in enumerate(layers) for module in layer.split(" | ")]
+
+
+def test_every_folder_of_the_package_stands_in_the_rings():
+    folders = {path.parent.relative_to(ROOT).as_posix() + "/" for path in (ROOT / "spoe_guard").glob("*/**/__init__.py")}
+    assert folders == set(re.findall(r"^[ \d]{4}(spoe_guard/[\w/]+/) ", PAGE, re.MULTILINE))

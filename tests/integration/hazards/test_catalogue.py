@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.integration.hazards.evidence import linked
 from tests.integration.hazards.inputs import INPUTS
 from tests.integration.hazards.table import STAGED, TABLE
 from tests.peers import ROOT
@@ -98,3 +99,8 @@ def test_each_row_is_staged_or_says_why_not():
     for row in TABLE.values():
         assert bool(row.not_staged) != bool(row.guarded), row.id
         assert bool(row.not_staged) != bool(row.without), row.id
+
+
+@pytest.mark.parametrize("row", [*TABLE.values(), *INPUTS.values()], ids=lambda row: row.id)
+def test_each_row_links_to_what_it_is_known_from(row):
+    assert "](evidence/" in linked(row.evidence)

@@ -16,13 +16,11 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spoe_guard.core.handed import Handed, NotTakenError, decode
 from spoe_guard.net.leg import HANDED_OVER
-
-if TYPE_CHECKING:
-    from spoe_guard.net.relay import Relay
+from spoe_guard.net.relay import Relay
 
 MAX_MESSAGE: Final = 65536  # bytes; a session that takes more, with the frame that it is inside of, ends the ordinary way
 MAX_GIVERS: Final = 16  # guards, or workers of one, that hand over at the same time
@@ -118,7 +116,7 @@ class NextGuard:
         self._sock.close()
 
 
-async def hand_over(relay: "Relay", guards: Sequence[NextGuard]) -> bool:
+async def hand_over(relay: Relay, guards: Sequence[NextGuard]) -> bool:
     """Give HAProxy's connection to the first of ``guards`` that takes it, as soon as nothing is open on it.
 
     False where none takes it, or something stays open for ``disconnect_hold``: HAProxy is read again then.

@@ -11,7 +11,7 @@ import math
 import socket
 import struct
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.lane import Lane
@@ -19,9 +19,6 @@ from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.output import Close
 from spoe_guard.net import calls
 from spoe_guard.net.witness import Track
-
-if TYPE_CHECKING:
-    from spoe_guard.net.relay import Relay
 
 # A leg is full when more than this many bytes wait to be sent on it, and takes more again at the low mark. Past the mark come
 # at most what one read of either side makes a session write: a read (calls.READ_BYTES) and what was held (held_bytes).
@@ -39,6 +36,34 @@ NOT_HEARD: Final = 16  # the session has not yet dealt with all of the last read
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
 
 
+class LegOwner(Protocol):
+    """What a leg tells, and whom: its relay."""
+
+    def made(self, leg: "Leg") -> None:
+        """Its connection is there."""
+
+    def take(self, leg: "Leg", data: bytes, now: float) -> int:
+        """``data`` came that is not ordinary; return how many bytes at the end of it are left for the next turn."""
+
+    def passed(self, leg: "Leg", data: bytes, now: float, link: int) -> None:
+        """``data`` went over the lane, to or from the agent of that ``link``."""
+
+    def filled(self, leg: "Leg") -> None:
+        """What is written to it does not get away."""
+
+    def emptied(self, leg: "Leg") -> None:
+        """There is room again."""
+
+    def said_fin(self, leg: "Leg") -> None:
+        """Its peer will send nothing more."""
+
+    def lost(self, leg: "Leg", *, reset: bool) -> None:
+        """Its connection is gone."""
+
+    def broke(self, error: Exception, side: Side = Side.HAPROXY, rest: bytes = b"") -> None:
+        """A bug of ours; nobody has dealt with ``rest`` of what ``side`` wrote."""
+
+
 class Leg:
     """The connection of one ``side``. Of its end the relay hears once, from the loop: never inside a call of the relay's own.
 
@@ -47,7 +72,7 @@ class Leg:
     knows of it, where there is one.
     """
 
-    def __init__(self, relay: "Relay", side: Side, link: int = 0) -> None:
+    def __init__(self, relay: "LegOwner", side: Side, link: int = 0) -> None:
         self.relay = relay
         self.side = side
         self.is_agents = side is Side.AGENT

@@ -1,14 +1,22 @@
 """One attempt to reach the agent and, once it worked, the connection: the part of a session that can be replaced."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.net.dial import DialError, dial
-from spoe_guard.net.leg import Leg
+from spoe_guard.net.leg import Leg, LegOwner
+from spoe_guard.net.route import Route
 
-if TYPE_CHECKING:
-    from spoe_guard.net.relay import Relay
+
+class LinkOwner(LegOwner, Protocol):
+    """What a link tells, and whom: its relay."""
+
+    route: Route
+
+    def unreachable(self, link: "Link", reason: DialFailure, detail: str) -> None:
+        """The agent could not be dialled."""
 
 
 class Link:
@@ -19,7 +27,7 @@ class Link:
 
     __slots__ = ("_relay", "_task", "leg")
 
-    def __init__(self, relay: "Relay", number: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, relay: "LinkOwner", number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.leg = Leg(relay, Side.AGENT, number)
         self._relay = relay
         self._task: asyncio.Task[None] | None = loop.create_task(self._reach())

@@ -5,7 +5,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final, ParamSpec
+from typing import Final, ParamSpec, Protocol
 
 from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.handed import Handed, NotTakenError
@@ -13,7 +13,6 @@ from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
-from spoe_guard.net.home import Home
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.link import Link
 from spoe_guard.net.observer import Observer
@@ -25,6 +24,19 @@ P = ParamSpec("P")
 
 # uvloop's timers count whole milliseconds and may ring early: a shorter one would ring again and again.
 _SHORTEST_TIMER_S: Final = 0.001
+
+
+class Home(Protocol):
+    """Where relays come from and go to."""
+
+    def witness(self, route: str, number: int) -> Witness | None:
+        """Return who is told what the session ``number``, which begins, carries."""
+
+    def gone(self, relay: "Relay") -> None:
+        """The last connection of ``relay`` is gone; called once."""
+
+    def hand_over(self, number: int, raw: bytes) -> None:
+        """``raw`` is an ACK for the session ``number``, of the same route."""
 
 
 class Relay:

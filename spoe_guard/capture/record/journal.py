@@ -6,19 +6,18 @@ session where it is still among the last that were read there; of a busy one it 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from librt.strings import BytesWriter, read_f64_le, read_i64_le, write_f64_le, write_i64_le
 
 from spoe_guard.capture.record import ring
 from spoe_guard.capture.record.entry import Budget
 from spoe_guard.capture.record.ring import HEAD_LINK, HEAD_SIZE, head_word, part_room
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.net.witness import Track
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
-
-    from spoe_guard.capture.record.recording import Recording
 
 # A position is the number of its page, from 1 up, and where it is there; 0 is nowhere. The page that is written stays in the
 # nearest caches.
@@ -32,6 +31,13 @@ LONGEST_BYTES: Final = 512  # of a read; to write a longer one where the one bef
 LEAST_BYTES: Final = 4 * PAGE_BYTES  # the journal is as long as what all sessions may keep, and no shorter than this
 SHARE: Final = 2  # of the budget it takes no more than one part in so many
 SEGMENTS: Final = 8  # it is let go of in so many parts
+
+
+class Recorded(Protocol):
+    """A session whose reads are in the journal."""
+
+    def settle(self, side: Side) -> None:
+        """Take what is in the journal of ``side``."""
 
 
 class Read(NamedTuple):
@@ -66,7 +72,7 @@ class Journal:
     )  # fmt: skip
 
     def __init__(
-        self, budget: Budget, recordings: "Mapping[int, Recording]", make_room: Callable[[], None], session_bytes: int
+        self, budget: Budget, recordings: Mapping[int, Recorded], make_room: Callable[[], None], session_bytes: int
     ) -> None:
         self.session_bytes = session_bytes
         self._budget = budget

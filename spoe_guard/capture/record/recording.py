@@ -2,11 +2,11 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Protocol
 
 from spoe_guard.capture.files.model import End, Socket
-from spoe_guard.capture.record.entry import Entry, Extra
+from spoe_guard.capture.record.entry import Budget, Entry, Extra
 from spoe_guard.capture.record.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.record.ring import HEAD_BYTES, PARTS, Ring, part_room
 from spoe_guard.core.terms.anomalies import Side
@@ -17,8 +17,6 @@ from spoe_guard.net.witness import Track
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-    from spoe_guard.capture.record.recorder import Recorder
-
 AFTERWARDS_S: Final = 1.0  # how long is recorded behind an anomaly, unless the session ends or has no room before
 SEEN: Final = 16  # anomalies noted of one step
 # What Track.noted says of reads that are not put into the journal: how many. Behind a step that is not ordinary those that come
@@ -28,6 +26,29 @@ NEVER: Final = -(1 << 62)
 
 _AGENT: Final = Side.AGENT
 _ENDS: Final = {Close.HALF: End.FIN, Close.FLUSH: End.FIN, Close.ABORT: End.RESET}
+
+
+class Desk(Protocol):
+    """What the recordings of all sessions share, and where they ask: the recorder.
+
+    ``later`` has something done so many seconds later, on the event loop.
+    """
+
+    budget: Budget
+    session_bytes: int
+    later: Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+
+    def wants(self, recording: "Recording", anomaly: AnomalySeen) -> bool:
+        """Return whether a capture is to be made because of ``anomaly``."""
+
+    def write(self, recording: "Recording", anomaly: AnomalySeen) -> None:
+        """Have it written what ``recording`` keeps."""
+
+    def make_room(self, wanted: int = 0) -> None:
+        """Keep the bound on all sessions, with ``wanted`` bytes more."""
+
+    def forget(self, recording: "Recording") -> None:
+        """It is over."""
 
 
 class Recording:
@@ -41,7 +62,7 @@ class Recording:
         "limit", "number", "route", "sockets",
     )  # fmt: skip
 
-    def __init__(self, recorder: "Recorder", journal: Journal, route: str, number: int) -> None:
+    def __init__(self, recorder: Desk, journal: Journal, route: str, number: int) -> None:
         self._recorder = recorder
         self._journal = journal
         self._budget = recorder.budget

@@ -12,7 +12,7 @@ REQUESTS ?= 200
 COVERING := tests/wire tests/core
 TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
-APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_docs.py test_papers.py test_setup.py test_systemd.py)
+APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_architecture.py test_contributing.py test_docs.py test_papers.py test_setup.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage reloads demo docs fmt image clean quick
@@ -45,7 +45,7 @@ builds: venv ## the package in every way it is compiled, in .cache/builds: see .
 played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
 	( play nice $(PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
 	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
-	play $(PYTHON) -m pytest -m "not image" -rfE -n $(JOBS) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
+	play $(PYTHON) -m pytest -rfE -n $(JOBS) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
 	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image
@@ -80,7 +80,7 @@ hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent,
 continuity: PART ?= 1
 continuity: venv peers haproxies agents ## agents, guards and HAProxys that come and go under load; writes that chapter of docs/hazards.md
 	@rm -rf .cache/continuity # one after the other: what clients wait is measured. PART=4: a quarter as long
-	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q tests/integration/continuity $(ARGS) || failed=$$?; \
+	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q -m "" tests/integration/continuity $(ARGS) || failed=$$?; \
 	$(BIN)/python -m tests.integration.continuity.page .cache/continuity && exit $${failed:-0}
 
 reloads: TIME ?= 60

@@ -36,8 +36,8 @@ UNANSWERED: Final = {"REDISPATCH": "unanswered"}
 
 @dataclass(frozen=True)
 class Scene:
-    """``ways``: by what they are called, the settings beside the profile, None without the guard. ``size``: what is
-    played in an ordinary run and in a whole one, seconds or requests. ``how``: the agent's.
+    """``ways``: by what they are called, the settings beside the profile, None without the guard. ``size``: the least
+    that tells anything, and the whole, seconds or requests. ``how``: the agent's.
     """
 
     agents: tuple[str, ...]
@@ -173,15 +173,15 @@ SCENES: Final = {
 }
 
 
-def play(stage: Stage, name: str, agent: str, way: str, generation: Generation, part: int | None) -> Result:
-    """Play one scene one way. ``part``: of the whole, the n-th; None: the short one of an ordinary run."""
+def play(stage: Stage, name: str, agent: str, way: str, generation: Generation, part: int) -> Result:
+    """Play one scene one way. ``part``: of the whole, the n-th."""
     scene = SCENES[name]
     settings = scene.ways[way]
     family = CATALOGUE[agent].family
     if settings is not None and scene.profile:
         settings = {"HELLO__PROFILE": family if family in PROFILES else "none", **settings}
     short, whole = scene.size
-    size = max(short, whole // part) if part else short
+    size = max(short, whole // part)
     result = scene.play(Stay(stage, agent, generation, settings, **scene.how), size)
     result.size = size
     return result

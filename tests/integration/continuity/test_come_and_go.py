@@ -1,7 +1,8 @@
 """Agents, guards and HAProxys come and go under load: with the guard no request fails that need not.
 
-Without the guard nothing is asserted: it is a measurement. SPOE_GUARD_CONTINUITY names the folder for what the long version
-saw (``make continuity``), SPOE_GUARD_CONTINUITY_PART=4 makes it a quarter; an ordinary run plays a short one, with the guard.
+A measurement, for `make continuity`: how long clients wait is counted in milliseconds, and what a busy machine does to that is no
+fault of the guard's. Without the guard nothing is asserted. SPOE_GUARD_CONTINUITY names the folder for what was seen,
+SPOE_GUARD_CONTINUITY_PART=4 plays a quarter.
 """
 
 import os
@@ -13,11 +14,12 @@ from tests.integration.continuity import seen
 from tests.integration.continuity.scenes import SCENES, WITHOUT, play
 from tests.integration.continuity.stay import ANSWERED, PROCESSING_S
 
-WHOLE = seen.folder() is not None
-PART = int(os.environ.get("SPOE_GUARD_CONTINUITY_PART", "1")) if WHOLE else None
+PART = int(os.environ.get("SPOE_GUARD_CONTINUITY_PART", "1"))
 AT = ("2.6", "3.2")
 # Beyond what the agent was away: of it dropmore, which works on two at a time here, needs up to 0.15 s, the others under 0.1 s.
-PROMPT_S = 0.2 if WHOLE else 1.0  # beside an ordinary run other tests take the CPU: only what stalls is told from it
+PROMPT_S = 0.2
+
+pytestmark = pytest.mark.measure
 
 
 def cases():
@@ -26,9 +28,8 @@ def cases():
         (name, agent, way, at)
         for name, scene in SCENES.items()
         for agent in scene.agents
-        for way, settings in scene.ways.items()
+        for way in scene.ways
         for at in AT
-        if WHOLE or settings is not None
     ]
 
 
@@ -51,21 +52,12 @@ def killed(result, way):
     assert result.closed == 0
     if way != "redispatch: unanswered":
         return
-    none_is_lost(result, way)
-    if not result.failed:
-        assert result.slowest <= result.away + PROMPT_S
+    none_fails(result, way)
+    assert result.slowest <= result.away + PROMPT_S
 
 
 def none_fails(result, way):
     assert set(result.seen) == {ANSWERED}
-
-
-def none_is_lost(result, way):
-    """Beside other tests the ends of one agent's links may be read further apart than DOUBT_S, and a NOTIFY is given up."""
-    if WHOLE:
-        none_fails(result, way)
-    else:
-        assert result.failed <= min(result.given_up, result.seen.total() / 100)
 
 
 def hardly_any_fails(result, way):
@@ -97,7 +89,7 @@ CHECKS = {
     "killed": killed,
     "idle": hardly_any_fails,
     "long": none_stalls,
-    "SIGTERM": none_is_lost,
+    "SIGTERM": none_fails,
     "guard started again": measured,
     "guard handed over": handed_over,
     "reload": none_fails,

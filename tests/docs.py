@@ -27,12 +27,11 @@ Where a repair is not certain the guard closes instead, and the anomaly is count
 | anomaly | what it is | default | may be | evidence |
 |---|---|---|---|---|
 """
-NOT_YET = "\nRows marked * have a name and a policy, and this version does not look for them yet.\n"
 
 
 def anomalies() -> str:
     """Return docs/anomalies.md."""
-    return INTRO + "".join(_row(anomaly, row) for anomaly, row in CATALOGUE.items()) + NOT_YET
+    return INTRO + "".join(_row(anomaly, row) for anomaly, row in CATALOGUE.items())
 
 
 def _row(anomaly: Anomaly, row: Row) -> str:
@@ -40,8 +39,7 @@ def _row(anomaly: Anomaly, row: Row) -> str:
     if row.haproxy_default is not row.default:
         default += f"; from HAProxy: {row.haproxy_default.value}"
     others = ", ".join(action.value for action in Action if action in row.allowed - {row.default}) or "-"
-    mark = "" if row.detected else " *"
-    return f"| `{anomaly.value}`{mark} | {row.sentence} | {default} | {others} | {row.evidence} |\n"
+    return f"| `{anomaly.value}` | {row.sentence} | {default} | {others} | {row.evidence} |\n"
 
 
 if __name__ == "__main__":

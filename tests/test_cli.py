@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from spoe_guard import __version__
-from spoe_guard.core.terms.anomalies import CATALOGUE
 from tests.builds import EXPECTED
 from tests.running import FREE, RUN_S, environment, spoe_guard
 
@@ -116,9 +115,7 @@ def test_all_that_is_wrong_with_a_configuration_is_told_line_by_line(tmp_path):
 
 
 def test_check_prints_what_is_in_effect_and_where_it_comes_from(tmp_path):
-    unseen = next(anomaly for anomaly, row in CATALOGUE.items() if not row.detected)
-    action = CATALOGUE[unseen].default.value
-    (tmp_path / "guard.yaml").write_text(f"routes:\n- name: waf\n  policy: {{{unseen.value}: {action}}}\n")
+    (tmp_path / "guard.yaml").write_text("routes:\n- name: waf\n  links: {max: 2}\n")
     arguments = ("check", "--config", "guard.yaml", "--agent", "agent.invalid:9000")
     done = spoe_guard(*arguments, settings={"SPOE_GUARD_LOG__LEVEL": "debug"}, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -127,7 +124,7 @@ def test_check_prints_what_is_in_effect_and_where_it_comes_from(tmp_path):
     assert rows["routes[0].name"].split() == ["waf", "guard.yaml:2"]
     assert rows["routes[0].agent"].split() == ["agent.invalid:9000", "flag", "--agent"]  # checked without a network
     assert rows["log.level"].split() == ["debug", "environment", "SPOE_GUARD_LOG__LEVEL"]
-    assert f"routes[0].policy.{unseen.value}: no effect, this version does not look for it" in done.stdout
+    assert "routes[0].links.max: no effect, with links.in_flight 0 one link takes every NOTIFY" in done.stdout
     assert "routes[0] (waf): what is changed in the HELLOs of a healthy pair\n  capabilities: all but pipelining" in done.stdout
     assert done.stdout.endswith(
         "ok. Addresses were checked for their form alone: nothing was resolved, dialled or listened on.\n"

@@ -5,7 +5,6 @@ from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.core.payloads.hello import SPARE_BYTES
-from spoe_guard.core.terms.anomalies import CATALOGUE
 from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.model import MAX_UINT32, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
@@ -78,14 +77,9 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """Return what is allowed but has no effect in this version, or not the one that may be hoped for."""
+    """Return what is allowed but has no effect, or not the one that may be hoped for."""
     found = list(_about_workers(settings))
     for index, route in enumerate(settings.routes):
-        found += [
-            f"routes[{index}].policy.{anomaly.value}: no effect, this version does not look for it"
-            for anomaly in route.choices()
-            if not CATALOGUE[anomaly].detected
-        ]
         found += [f"routes[{index}].{note}" for note in _about_links(settings, route)]
         if settings.share_listen and route.listen.path is not None:
             found.append(f"routes[{index}].listen: share_listen has no effect on a Unix socket")

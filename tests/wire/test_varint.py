@@ -111,7 +111,7 @@ LONG = st.builds(
 @example(bytes.fromhex("f08000"))
 @example(bytes.fromhex("f0f1fefefefefefefe0e"))
 def test_no_value_has_a_second_spelling(spelling):
-    """What can be read at all re-encodes to itself: that is why noncanonical_varint cannot be met."""
+    """What can be read at all re-encodes to itself, so ids may be compared as bytes."""
     value, after = varint.decode(spelling, 0, len(spelling))
     if after > 0:
         assert varint.encode(value) == spelling[:after]

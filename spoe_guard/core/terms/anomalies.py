@@ -47,7 +47,6 @@ class Anomaly(enum.Enum):
     INTERLEAVED_FRAMES = "interleaved_frames"
     TRUNCATED_FRAME = "truncated_frame"
     BAD_VARINT = "bad_varint"
-    NONCANONICAL_VARINT = "noncanonical_varint"
     MISSING_FIN = "missing_fin"
     RESERVED_FLAGS = "reserved_flags"
     FRAGMENTED_ACK = "fragmented_ack"
@@ -98,11 +97,10 @@ class Row:
 
     ``default``: the action where the settings say nothing. ``allowed``: every action that may be chosen, the
     default among them. ``haproxy_default``, ``haproxy_allowed``: the same for what HAProxy sent, given as
-    ``haproxy``, the default first, where it differs. ``detected``: whether this version looks for it; a policy
-    for one it does not look for is accepted and has no effect, and ``spoe-guard check`` says so.
+    ``haproxy``, the default first, where it differs.
     """
 
-    __slots__ = ("allowed", "default", "detected", "evidence", "haproxy_allowed", "haproxy_default", "sentence")
+    __slots__ = ("allowed", "default", "evidence", "haproxy_allowed", "haproxy_default", "sentence")
 
     def __init__(
         self,
@@ -112,7 +110,6 @@ class Row:
         *,
         evidence: str,
         haproxy: tuple[Action, ...] = (),
-        detected: bool = True,
     ) -> None:
         self.sentence = sentence
         self.default = default
@@ -120,7 +117,6 @@ class Row:
         self.evidence = evidence
         self.haproxy_default = haproxy[0] if haproxy else default
         self.haproxy_allowed = frozenset(haproxy) or self.allowed
-        self.detected = detected
 
 
 _PASS, _DROP, _REORDER, _REPAIR, _ANSWER, _CLOSE = Action
@@ -144,9 +140,6 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
     Anomaly.BAD_VARINT: Row(
         "an integer that does not end, is longer than 10 bytes, wraps, or counts beyond the frame; it crashes HAProxy before bd03f0500",
         _DROP, (_CLOSE,), evidence="haproxy bd03f0500"),
-    Anomaly.NONCANONICAL_VARINT: Row(
-        "an integer in more bytes than needed; the encoding has exactly one form per value, so this cannot be met",
-        _REPAIR, (_PASS, _DROP), evidence="intops.h encode_varint", detected=False),
     Anomaly.MISSING_FIN: Row(
         "a whole frame without the FIN flag; HAProxy takes it for a fragment, which it refuses",
         _REPAIR, (_DROP, _CLOSE), evidence="flt_spoe.c, mux_spop.c: status 10"),

@@ -13,8 +13,9 @@ from queue import Full, Queue
 from typing import Final
 
 from spoe_guard.capture.files.pcapng import packets
-from spoe_guard.capture.record.take import Payload, Take
+from spoe_guard.capture.record.take import Take
 from spoe_guard.observe.limit import RateLimit
+from spoe_guard.observe.live.recent import Payload
 from spoe_guard.observe.stats import RouteStats
 
 WAITING: Final = 8  # captures in the queue

@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from spoe_guard.capture.files.blank import blank
 from spoe_guard.capture.files.model import Capture, Chunk, Socket
 from spoe_guard.capture.record.entry import Entry, Extra
 from spoe_guard.core.terms.anomalies import CATALOGUE, Side
 from spoe_guard.core.terms.events import AnomalySeen
+from spoe_guard.observe.live.recent import Payload
 
-Payload = Literal["full", "headers", "off"]
 _NOTHING: Final = Extra()
 
 

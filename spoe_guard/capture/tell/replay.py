@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -12,10 +10,10 @@ from spoe_guard.capture import words
 from spoe_guard.capture.files.cut import Cut, Cutter
 from spoe_guard.capture.files.model import CaptureError, End
 from spoe_guard.capture.tell.script import Step
+from spoe_guard.lab.streams import reset
 from spoe_guard.wire import frame
 
 _READ_BYTES: Final = 65536
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST
 
 Say = Callable[[str], None]
 
@@ -63,10 +61,7 @@ class _Player:
             return False
         self._say(f"> {end.value}")
         if end is End.RESET:
-            sock: socket.socket = writer.get_extra_info("socket")
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.transport.abort()
+            reset(writer)
         elif not writer.is_closing():
             writer.close()  # agents close; a half-close would be another story
         return True

@@ -6,6 +6,7 @@ from typing import Final
 
 from spoe_guard.capture.tell.story import Row
 from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.observe.logs import printable
 
 _MARKS: Final = {"anomaly": "!", "guard": ">", "event": ">", "note": "#", "lost": "#"}
 
@@ -15,22 +16,17 @@ def table(rows: Iterable[Row], *, timed: bool) -> Iterator[str]:
     for row in rows:
         mark = _MARKS.get(row.kind, " ")
         if row.kind == "note":
-            yield f"{mark} {_printable(row.text)}"
+            yield f"{mark} {printable(row.text)}"
             continue
         at = f"{row.at:+12.6f}" if timed else ""
         size = "" if row.size is None else str(row.size)
         what = " ".join(filter(None, (row.what, row.ids)))
-        yield f"{mark}{at} {row.who:<9}{what:<28}{size:>6}  {_printable(row.text)}".rstrip()
+        yield f"{mark}{at} {row.who:<9}{what:<28}{size:>6}  {printable(row.text)}".rstrip()
 
 
 def who(side: Side, link: int) -> str:
     """Return the words for a connection."""
     return f"{side.value} {link}" if link else side.value
-
-
-def _printable(text: str) -> str:
-    """Return ``text`` without anything that a terminal would obey."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def lines(rows: Iterable[Row], conversation: int) -> Iterator[str]:

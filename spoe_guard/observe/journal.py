@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from spoe_guard.core.terms.anomalies import CATALOGUE, Action
+from spoe_guard.core.terms.anomalies import CATALOGUE, severity
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
     AnomalySeen,
@@ -86,7 +86,7 @@ class Journal:
 
     def anomaly(self, route: str, session: int, seen: AnomalySeen) -> None:
         """Say what a side got wrong and what was done, or in observe mode would have been done, about it."""
-        level = "info" if seen.action is Action.PASS else "warning"
+        level = severity(seen.action)
         key = (route, "anomaly", seen.anomaly.value)
         if not self._may_say(level, key):  # before the line is made: of a flood few are said
             return

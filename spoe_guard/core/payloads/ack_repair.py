@@ -10,6 +10,7 @@ from typing import Final
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.wire import actions, typed_data, walk
 
+_FALSE: Final = bytes((typed_data.BOOL,))
 _CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # from here on nothing can be read
 # What an action may touch and better does not: to drop one of these is to leave out that action, and to pass the others.
 UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME, Anomaly.ACK_PROC_SCOPE))
@@ -71,7 +72,8 @@ def diagnose(payload: bytes) -> Diagnosis:
             bad_varint = after in (walk.BAD, walk.INCOMPLETE)
             found.give_up(Anomaly.BAD_VARINT if bad_varint else Anomaly.ACK_MALFORMED, payload[pos:])
             break
-        found.take(payload[pos:after], _action(payload, pos, after, found), _unwelcome(payload, pos, after))
+        said = payload[pos:after]
+        found.take(said, _mended(said, found), _unwelcome(said))
         if payload[pos] == walk.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
             # No action has type 0: negasus/haproxy-spoe-go writes a NULL value behind every UNSET-VAR.
             found.note(Anomaly.ACK_STRAY_NULL)
@@ -80,23 +82,24 @@ def diagnose(payload: bytes) -> Diagnosis:
     return found
 
 
-def _action(payload: bytes, pos: int, after: int, found: Diagnosis) -> bytes:
-    """Return the action at ``pos`` with its boolean, if it is a bad one, written as HAProxy reads it: false."""
-    if payload[pos] != walk.SET_VAR:
-        return payload[pos:after]
-    at = walk.bad_bool_at(payload, pos, after)
+def _mended(said: bytes, found: Diagnosis) -> bytes:
+    """Return the action ``said`` with its boolean, if it is a bad one, written as HAProxy reads it: false."""
+    if said[0] != walk.SET_VAR:
+        return said
+    at = walk.bad_bool_at(said, 0, len(said))
     if at < 0:
-        return payload[pos:after]
+        return said
     found.note(Anomaly.ACK_BAD_BOOL)
-    return payload[pos:at] + bytes((typed_data.BOOL,))
+    return said[:at] + _FALSE
 
 
-def _unwelcome(payload: bytes, pos: int, after: int) -> tuple[Anomaly, ...]:
-    """Return why the action at ``pos`` is better left out.
+def _unwelcome(said: bytes) -> tuple[Anomaly, ...]:
+    """Return why the action ``said`` is better left out.
 
     A name that holds a NUL ends there for HAProxy; whether what is in front of it would fit is not asked.
     """
-    name, _ = typed_data.decode_string(payload, pos + 3, after)
-    scope = payload[pos + 2]
-    found = (Anomaly.ACK_LONG_NAME,) if len(name) > walk.LONGEST_NAMES[scope] else ()
+    scope = said[2]
+    found: tuple[Anomaly, ...] = ()
+    if said[3] > walk.LONGEST_NAMES[scope]:  # its length, or the first byte of one beyond 239, which is too long, too
+        found = (Anomaly.ACK_LONG_NAME,)
     return (*found, Anomaly.ACK_PROC_SCOPE) if scope == walk.SCOPE_PROC else found

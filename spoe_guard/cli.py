@@ -53,13 +53,13 @@ def _with_settings(action: "Callable[[Loaded, Callable[[], Loaded]], int]") -> C
 
     def command(  # noqa: PLR0913, PLR0917 one per flag
         config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
-        listen: Annotated[str | None, typer.Option(metavar="ADDR", help="Where HAProxy finds the guard.")] = None,
-        agent: Annotated[str | None, typer.Option(metavar="ADDR", help="The agent.")] = None,
-        admin: Annotated[str | None, typer.Option(metavar="ADDR", help="Where page, metrics and health are served.")] = None,
-        mode: Annotated[str | None, typer.Option(metavar="enforce|observe", help="Mend, or only report.")] = None,
-        workers: Annotated[str | None, typer.Option(metavar="N", help="Processes.")] = None,
-        log_format: Annotated[str | None, typer.Option(metavar="json|console", help="For machines, or for people.")] = None,
-        log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+        listen: Annotated[str | None, typer.Option(metavar="ADDR", help="Address that HAProxy connects to.")] = None,
+        agent: Annotated[str | None, typer.Option(metavar="ADDR", help="Address of the agent.")] = None,
+        admin: Annotated[str | None, typer.Option(metavar="ADDR", help="Admin address: page, metrics, health.")] = None,
+        mode: Annotated[str | None, typer.Option(metavar="enforce|observe", help="Repair traffic, or only report.")] = None,
+        workers: Annotated[str | None, typer.Option(metavar="N", help="Number of worker processes; 0: one per core.")] = None,
+        log_format: Annotated[str | None, typer.Option(metavar="json|console", help="Log format.")] = None,
+        log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="Log level: debug, info, warning or error.")] = None,
     ) -> int:
         # As PID 1 of a container it would not even notice SIGTERM until it listens: the kernel drops what has no handler.
         signal.signal(signal.SIGTERM, _leave)
@@ -121,10 +121,10 @@ def _check(loaded: "Loaded", _again: "Callable[[], Loaded]") -> int:
             typer.echo(f"  {change}")
     notes = warnings(loaded.settings)
     if notes:
-        typer.echo("\nallowed, but worth knowing")
+        typer.echo("\nwarnings")
     for note in notes:
         typer.echo(f"  {note}")
-    typer.echo("\nok. Addresses were checked for their form alone: nothing was resolved, dialled or listened on.")
+    typer.echo("\nOK. Addresses were checked for syntax only.")
     return CLEAN
 
 
@@ -193,7 +193,7 @@ that HAProxy really sends. It waits for what the other side said in the recordin
 def replay(
     file: Annotated[str, typer.Argument(metavar="FILE|-")],
     address: Annotated[str, typer.Argument(metavar="ADDR")],
-    to: Annotated[str, typer.Option(metavar="agent|haproxy", help="Who is played to.")],
+    to: Annotated[str, typer.Option(metavar="agent|haproxy", help="Which peer to replay to.")],
     speed: Annotated[float, typer.Option(metavar="X", min=0, help="2: twice as fast; 0: without pauses.")] = 1.0,
     patience: Annotated[float, typer.Option(metavar="SECONDS", min=0.001, help="How long to wait for the other side.")] = 5.0,
     conversation: Annotated[int, typer.Option(metavar="N", min=0, help="Which one of the file, from 0.")] = 0,
@@ -228,9 +228,9 @@ def demo() -> int:
     return story.main()
 
 
-@app.command(help="Show in the terminal how a running guard does, from its admin address. Keys: q quits, s sorts, p pauses.")
+@app.command(help="Live view of a running guard, from its admin address. Keys: q quits, s sorts, p pauses.")
 def top(
-    address: Annotated[str, typer.Argument(metavar="[ADDR]", help="Its admin address.", show_default=True)] = ADMIN,
+    address: Annotated[str, typer.Argument(metavar="[ADDR]", help="Admin address of the guard.", show_default=True)] = ADMIN,
 ) -> int:
     """Show what the live page shows."""
     from spoe_guard.address import parse  # noqa: PLC0415

@@ -125,9 +125,9 @@ def test_check_prints_what_is_in_effect_and_where_it_comes_from(tmp_path):
     assert rows["routes[0].agent"].split() == ["agent.invalid:9000", "flag", "--agent"]  # checked without a network
     assert rows["log.level"].split() == ["debug", "environment", "SPOE_GUARD_LOG__LEVEL"]
     assert "routes[0].links.max: no effect, with links.in_flight 0 one link takes every NOTIFY" in done.stdout
-    assert "routes[0] (waf): what is changed in the HELLOs of a healthy pair\n  capabilities: all but pipelining" in done.stdout
+    assert "routes[0] (waf): what is changed in the HELLOs of a healthy pair\n  capabilities: only pipelining kept" in done.stdout
     assert done.stdout.endswith(
-        "ok. Addresses were checked for their form alone: nothing was resolved, dialled or listened on.\n"
+        "OK. Addresses were checked for syntax only.\n"
     )
 
 

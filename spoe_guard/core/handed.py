@@ -10,7 +10,7 @@ VERSION: Final = 1  # of the form below; a guard that does not know it does not 
 
 
 class NotTakenError(Exception):
-    """Why a session cannot be gone on with here, in a few words."""
+    """Why a session cannot be resumed here, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)

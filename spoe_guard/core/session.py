@@ -165,7 +165,7 @@ class Session:
         said = frame.parse(handed.hello)
         offer = read_offer(said, conv.config) if said is not None else None
         if not isinstance(offer, Offer) or offer.healthcheck or not conv.config.give_up_s:
-            raise NotTakenError("with these settings its HELLO is not taken, or the session ends with its agent link")
+            raise NotTakenError("these settings reject its HELLO, or set links.give_up to 0")
         conv.offer = offer
         conv.told_size, conv.one_at_a_time = handed.size, handed.one_at_a_time
         conv.most_unjudged = 1 if handed.one_at_a_time else conv.config.open_notifies

@@ -68,7 +68,7 @@ class Lasting(AnySession, Protocol):
         """It has HAProxy's connection."""
 
     def take_over(self, handed: Handed, now: float) -> Output:
-        """The guard before has served it; NotTakenError where it cannot be gone on with."""
+        """The guard before has served it; NotTakenError where it cannot be resumed."""
 
 
 SessionFactory = Callable[[SessionConfig, Tally, float, Place], AnySession]

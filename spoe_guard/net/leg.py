@@ -279,7 +279,7 @@ class Leg:
                 self._end(reset=False)
 
     def leave(self) -> None:
-        """Have no part in the connection any more, which goes on: somebody else has it too."""
+        """Close our descriptor without closing the connection: it was handed over."""
         self.closing = True
         self.close_by = math.inf
         self._end(reset=False)

@@ -171,10 +171,10 @@ class Relay:
         """Before the connection is there: it will be one that a guard before has served.
 
         Raises:
-            NotTakenError: its session cannot be gone on with.
+            NotTakenError: this session cannot be resumed.
         """
         if not isinstance(self.session, Lasting):
-            raise NotTakenError("what is only observed is not gone on with")
+            raise NotTakenError("an observed session cannot be handed over")
         self._handed = self.session.take_over(handed, monotonic()), handed
         self._linked = True
 

@@ -1,4 +1,4 @@
-"""One line of the guard's business: where HAProxy comes in and which agent stands behind."""
+"""A route: the listening address and its agents."""
 
 from dataclasses import dataclass, field
 

@@ -33,7 +33,7 @@ class Track:
 
 
 class Witness:
-    """One for all sessions of a process: to be told what one has kept would be more than the telling.
+    """One object for all sessions of a process: one per session would cost more than the calls.
 
     It is told behind each step, when what was to be written is written: no peer waits for it.
     """

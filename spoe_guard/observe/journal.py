@@ -70,7 +70,7 @@ class Journal:
         self._say("debug", "session_opened", route, session=session, peer=peer)
 
     def closed(self, route: str, session: int, notes: SessionNotes) -> None:
-        """Say how a session ended; loudly only where that was no matter of course."""
+        """Say how a session ended, at warning level only if the end was unusual."""
         ended = notes.ended or SessionEnded(EndedBy.GUARD, EndReason.INTERNAL_ERROR)  # it always says so, unless it broke
         fields: dict[str, object] = {
             "session": session,

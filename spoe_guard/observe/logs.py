@@ -27,7 +27,7 @@ class Log:
         self.set(form, level)
 
     def set(self, form: Literal["json", "console"], level: str) -> None:
-        """Say what is said from now on so."""
+        """Set format and level."""
         self._level = LEVELS[level]
         render = structlog.processors.JSONRenderer() if form == "json" else _console(colors=self._colors)
         self._logger = structlog.wrap_logger(

@@ -105,7 +105,7 @@ class GuardObserver:
         self.journal.internal_error(route, session, error)
 
     def _labels(self, seen: AnomalySeen) -> Labels:
-        """Return what ``seen`` is counted under; in a flood the same as the one before, which is had for less."""
+        """Return the labels ``seen`` is counted under. They are cached: in a flood they rarely change."""
         last = self._last
         if (
             last is None

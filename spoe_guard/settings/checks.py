@@ -57,10 +57,10 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
     if settings.mode == "observe":
         return ["none: in observe mode not a byte is changed"]
     hello = route.hello
-    kept = f"all but {', '.join(hello.capabilities)}" if hello.capabilities else "all"
+    kept = f"only {' and '.join(hello.capabilities)} kept" if hello.capabilities else "none kept"
     limit = min(hello.max_frame_size or MAX_UINT32, route.limits.held_bytes - LENGTH_BYTES)
     changes = [
-        f"capabilities: {kept} removed from both HELLOs",
+        f"capabilities: {kept} in both HELLOs",
         f"max-frame-size: {limit} in HAPROXY-HELLO where HAProxy offers more",
         f"max-frame-size: {SPARE_BYTES - LENGTH_BYTES} less than HAProxy offers in both HELLOs, unless it offers async",
     ]

@@ -8,7 +8,7 @@ from spoe_guard.settings import hello_changes, load, usable_cores, warnings
 def test_changes_of_hello_are_said(from_yaml):
     default = load().settings
     assert hello_changes(default, default.routes[0]) == [
-        "capabilities: all but pipelining removed from both HELLOs",
+        "capabilities: only pipelining kept in both HELLOs",
         "max-frame-size: 1048572 in HAPROXY-HELLO where HAProxy offers more",
         "max-frame-size: 12 less than HAProxy offers in both HELLOs, unless it offers async",
         "max-frame-size: 256 in the AGENT-HELLO of a health check",
@@ -16,7 +16,7 @@ def test_changes_of_hello_are_said(from_yaml):
     text = "routes: [{hello: {capabilities: [], max_frame_size: 8k, always_offer: [pipelining], engine_id: e, keys: exact}}]"
     settings = from_yaml(text).settings
     assert hello_changes(settings, settings.routes[0]) == [
-        "capabilities: all removed from both HELLOs",
+        "capabilities: none kept in both HELLOs",
         "max-frame-size: 8192 in HAPROXY-HELLO where HAProxy offers more",
         "max-frame-size: 12 less than HAProxy offers in both HELLOs, unless it offers async",
         "capabilities: pipelining added to HAPROXY-HELLO where HAProxy does not offer it",

@@ -69,7 +69,7 @@ def test_a_socket_of_the_service_manager_is_for_one_process(tmp_path):
             manager.start(("default", sock), **settings(WORKERS="2"))
             assert manager.process.wait(START_S) == 1
         assert (
-            manager.errors() == "spoe-guard: route default: a socket of the service manager is for one process; set workers: 1\n"
+            manager.errors() == "spoe-guard: route default: socket activation needs workers: 1\n"
         )
     finally:
         manager.close()

@@ -116,7 +116,7 @@ class Journal:
         return reads, gone
 
     def forget(self, tracks: Iterable[Track]) -> None:
-        """Have nothing of ``tracks`` any more."""
+        """Drop everything stored for ``tracks``."""
         for track in tracks:
             if track.noted > 0:
                 track.noted = 0

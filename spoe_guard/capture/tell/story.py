@@ -73,11 +73,11 @@ def _not_judged(said: Iterable[Chunk]) -> str:
     """Return why the guard cannot be asked, or nothing."""
     first = next((chunk for chunk in said if chunk.data and chunk.side is Side.HAPROXY), None)
     if first is None:
-        return "HAProxy's side is not in it: what the guard would do cannot be said"
+        return "HAProxy's side is missing from the capture, so the guard's verdict is unknown"
     if first.lost or first.data[frame.LENGTH_BYTES : frame.LENGTH_BYTES + 1] != bytes((frame.HAPROXY_HELLO,)):
-        return "it does not begin with HAPROXY-HELLO: what the guard would do cannot be said"
+        return "the capture does not start with HAPROXY-HELLO, so the guard's verdict is unknown"
     if any(0 <= len(chunk.data) < chunk.size for chunk in said):
-        return "not all of the bytes are in it: what the guard would do cannot be said"
+        return "bytes are missing from the capture, so the guard's verdict is unknown"
     return ""
 
 
@@ -91,7 +91,7 @@ def _told(chunk: Chunk, at: float, cutter: Cutter, guard: "_Guard | None") -> It
         rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cutter.finish()]
         skipped = first_frame(data)
         data = data[skipped:]
-        text = f"{chunk.lost + skipped} bytes were not kept; what is said of ACKs behind them may be due to that"
+        text = f"{chunk.lost + skipped} bytes are missing here; later findings about ACKs may be wrong"
         rows.append((cutter.offset, Row(at, "lost", who, "", text, size=chunk.lost + skipped)))
     cuts = cutter.feed(data)
     rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cuts]

@@ -132,7 +132,7 @@ class Continuity(Dispatch):
         self.lose(link, now, LinkLoss.DEADLINE)
 
     def not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
-        """A try to have a link came to nothing: there will be another, or that was it."""
+        """A dial failed: schedule a retry, or give up."""
         self.events.append(AgentUnreachable(reason, detail))
         if not self.lasts or (self.state is not State.RUNNING and self.place.refusals.away):
             self._unreachable(detail, now)

@@ -140,7 +140,7 @@ class Conversation(Exchange):
         status = goodbye.clamp(said.status)
         wrong = status != said.status or (lost > 0 and status == goodbye.STATUS_NORMAL)
         if said.status is not None and wrong:
-            detail = f"status {said.status}, {lost} NOTIFY(s) unanswered"
+            detail = f"status {said.status}, unanswered NOTIFYs: {lost}"
             action = self.judge(Side.AGENT, Anomaly.DISCONNECT_STATUS, raw, 0, parsed=said.frame, detail=detail)
             wrong = action is Action.REPAIR
         if said.fit and not wrong:

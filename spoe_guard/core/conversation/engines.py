@@ -28,7 +28,7 @@ class Engines:
         self._sessions.setdefault(engine, {})[number] = session
 
     def leave(self, engine: bytes, number: int) -> None:
-        """It may not any more; nothing where it never joined."""
+        """Unregister a session; a no-op if it was never registered."""
         sessions = self._sessions.get(engine, {})
         sessions.pop(number, None)
         if not sessions:

@@ -192,7 +192,7 @@ class Exchange:
         answer = self.config.answer_unanswered and awaited
         action = Action.ANSWER if answer else Action.PASS
         if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
-            detail = f"{len(waiting)} NOTIFY(s): {reason.value}"
+            detail = f"{len(waiting)} NOTIFY{'s' if len(waiting) > 1 else ''}: {reason.value}"
             self.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
         self.events.append(NotifiesUnanswered(reason, len(waiting)))
         for ids in waiting:

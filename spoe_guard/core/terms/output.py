@@ -32,8 +32,8 @@ class Output(LinkOutput):
     """Bytes to write, in order and whole frames only in enforce mode; then what to open and close; then what to report.
 
     The shell writes first, then closes, then hands ``events`` to the observer, and ``foreign`` to others: ACKs, each with the
-    number of the session that is to ``take_foreign`` it. There is none without an event. It is itself what the one link does
-    that an ordinary step concerns; where there are several, ``more`` says what the others do.
+    number of the session that is to ``take_foreign`` it. There is none without an event. The output also carries the order for
+    the one link that most steps concern; where there are several, ``more`` has the orders for the others.
 
     ``left``: so many bytes at the end of what was received were not looked at, so that other sessions have their turn. The
     shell gives them to the session again, before anything else that comes from there.

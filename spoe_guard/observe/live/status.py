@@ -1,4 +1,4 @@
-"""How everything does, as one JSON value: ``/api/status``. The page and ``spoe-guard top`` are views of it."""
+"""The status document behind ``/api/status``. The page and ``spoe-guard top`` are views of it."""
 
 import asyncio
 import json

@@ -94,7 +94,7 @@ class Crew:
         return {life.number: each for life, each in zip(lives, said, strict=True) if each is not None}
 
     async def refresh(self) -> None:
-        """Bring ``books`` up to date. Who does not answer counts with what it said last."""
+        """Bring ``books`` up to date. Workers that do not answer keep their last known numbers."""
         await self.ask("numbers")
         self.books.sum_up(life.numbers for life in self.lives if life.numbers is not None)
 

@@ -136,7 +136,7 @@ def _given_admin(settings: Settings) -> socket.socket | None:
     given = sockets_of_the_manager(settings)
     admin = given.pop(ADMIN_LISTEN, None)
     if given:
-        raise CannotRunError(f"route {next(iter(given))}: a socket of the service manager is for one process; set workers: 1")
+        raise CannotRunError(f"route {next(iter(given))}: socket activation needs workers: 1")
     return admin
 
 

@@ -83,7 +83,7 @@ class CrewLive(Live):
         await super().sample()
 
     async def status(self) -> Status:
-        """Return it all, of this moment. Who does not answer counts with what it said last."""
+        """Return it all, of this moment. Workers that do not answer keep their last known numbers."""
         said, _ = await asyncio.gather(self._crew.ask("recent"), self._crew.refresh())
         fresh = [note for notes in said.values() for note in notes]
         self._notes = newest(list({note["id"]: note for note in (*self._notes, *fresh)}.values()))

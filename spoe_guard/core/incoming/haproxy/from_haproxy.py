@@ -141,7 +141,7 @@ class FromHAProxy(Walker):
         self._get_to_know()
 
     def _get_to_know(self) -> None:
-        """Pass over ordinary NOTIFYs as soon as they tell nothing new of HAProxy."""
+        """Use the fast path once HAProxy's family is known."""
         if self._newcomer.decided:
             self.conv.recognise(self._newcomer.family)
             self.fast = self._fast_then

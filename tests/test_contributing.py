@@ -64,7 +64,7 @@ def test_every_make_target_that_a_page_names_exists(page):
 
 def test_paths_and_commands_are_found_where_they_are_looked_for():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    assert {"spoe_guard/settings/model.py", "tests/agents/go", "README.md"} <= paths(text)
+    assert {"spoe_guard/settings/model.py", "tests/agents/go", "CHANGELOG.md"} <= paths(text)
     assert {"make venv", "make hazards"} <= {said.partition("  ")[0] for said in code(text)}
 
 

@@ -16,9 +16,9 @@ def test_the_catalogue_page_is_a_view_of_the_catalogue():
     assert docs.ANOMALIES.read_text() == docs.anomalies(), "run `make docs`"
 
 
-def test_the_readme_names_only_anomalies_that_exist():
-    readme = (ROOT / "README.md").read_text()
-    section = readme.split("## What it does about what", 1)[1].split("\n## ", 1)[0]
+def test_the_page_on_repairs_names_only_anomalies_that_exist():
+    page = (ROOT / "docs/repairs.md").read_text()
+    section = page.split("## The common anomalies", 1)[1].split("\n## ", 1)[0]
     first_cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     named = set(re.findall(r"`([a-z_]+)`", " ".join(first_cells)))
     assert named

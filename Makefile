@@ -15,7 +15,7 @@ TRYING := $(addprefix tests/,properties captures fuzz)
 APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_architecture.py test_contributing.py test_docs.py test_papers.py test_setup.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
-.PHONY: coverage reloads demo docs fmt image clean quick
+.PHONY: coverage reloads demo docs site fmt image clean quick
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -110,7 +110,7 @@ briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside 
 	@$(BIN)/python -m tests.fuzz --seconds 180 --seed 1 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \
 	wait $$fuzz && exit $$soak
 
-check: static test compiled checked asan test-image briefly coverage ## everything that must hold before a change goes in
+check: static test compiled checked asan test-image briefly coverage site ## everything that must hold before a change goes in
 
 static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff check .
@@ -130,6 +130,9 @@ demo: venv ## the whole story in one terminal: a buggy agent and HAProxy, withou
 
 docs: venv ## write the pages of docs/ that are a view of a table in the code
 	$(BIN)/python -m tests.docs
+
+site: venv ## docs/ as a site, in .cache/site; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build # quiet, it would count no warnings
 
 fmt: venv ## bring the code into shape
 	$(BIN)/ruff check --fix .

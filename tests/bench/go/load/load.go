@@ -110,6 +110,9 @@ func shakeHands(o options) (*conn, error) {
 	got := make([]byte, 0, 1024)
 	for spop.Next(got) == 0 && len(got) < cap(got) {
 		n, err := syscall.Read(fd, got[len(got):cap(got)])
+		if err == syscall.EINTR { // Go's own signals; a socket with a timeout is not read again by itself
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("no AGENT-HELLO: %w", err)
 		}

@@ -12,7 +12,7 @@ REQUESTS ?= 200
 COVERING := tests/wire tests/core
 TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
-APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_architecture.py test_contributing.py test_docs.py test_papers.py test_setup.py test_systemd.py)
+APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_architecture.py test_contributing.py test_docs.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage reloads demo docs site fmt image clean quick
@@ -119,7 +119,7 @@ static: venv ## style, types, and the direction of imports
 	$(BIN)/lint-imports
 
 quick: static ## the loop while you write: style, types, imports, then wire, core and properties
-	@nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile $(COVERING) tests/properties $(ARGS)
+	@SPOE_GUARD_HYPOTHESIS=quick nice $(PYTHON) -m pytest -q -n $(JOBS) $(COVERING) tests/properties $(ARGS)
 
 coverage: venv ## judge what the last `make test` covered: all branches of wire and core
 	$(BIN)/coverage report

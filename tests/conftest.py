@@ -1,6 +1,11 @@
-"""How Hypothesis searches: ``fast`` plays the same examples each time, SPOE_GUARD_HYPOTHESIS=deep looks for new ones."""
+"""How Hypothesis searches, which tests a build plays, and what a run says at its end of those it skipped.
+
+``fast`` plays the same examples each time, SPOE_GUARD_HYPOTHESIS=quick a fifth of them, SPOE_GUARD_HYPOTHESIS=deep looks for new
+ones.
+"""
 
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -15,6 +20,7 @@ _ALL = {
 }
 
 settings.register_profile("fast", derandomize=True, database=None, max_examples=100, **_ALL)
+settings.register_profile("quick", derandomize=True, database=None, max_examples=20, **_ALL)
 settings.register_profile("deep", derandomize=False, max_examples=5000, **_ALL)
 
 PROFILE = os.environ.get("SPOE_GUARD_HYPOTHESIS", "fast")
@@ -31,3 +37,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if PROFILE == "deep":
         for item in items:
             item.add_marker(pytest.mark.timeout(DEEP_TIMEOUT_S))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one short table what was skipped and what brings it: each reason ends with the command."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        terminalreporter.section("skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:5}  {reason}")

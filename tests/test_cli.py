@@ -126,9 +126,7 @@ def test_check_prints_what_is_in_effect_and_where_it_comes_from(tmp_path):
     assert rows["log.level"].split() == ["debug", "environment", "SPOE_GUARD_LOG__LEVEL"]
     assert "routes[0].links.max: no effect, with links.in_flight 0 one link takes every NOTIFY" in done.stdout
     assert "routes[0] (waf): what is changed in the HELLOs of a healthy pair\n  capabilities: only pipelining kept" in done.stdout
-    assert done.stdout.endswith(
-        "OK. Addresses were checked for syntax only.\n"
-    )
+    assert done.stdout.endswith("OK. Addresses were checked for syntax only.\n")
 
 
 def test_output_nobody_reads_is_no_traceback():

@@ -68,9 +68,7 @@ def test_a_socket_of_the_service_manager_is_for_one_process(tmp_path):
         with listening() as sock:
             manager.start(("default", sock), **settings(WORKERS="2"))
             assert manager.process.wait(START_S) == 1
-        assert (
-            manager.errors() == "spoe-guard: route default: socket activation needs workers: 1\n"
-        )
+        assert manager.errors() == "spoe-guard: route default: socket activation needs workers: 1\n"
     finally:
         manager.close()
 

@@ -24,13 +24,7 @@ pytestmark = pytest.mark.measure
 
 def cases():
     """Return scene, agent, way and HAProxy."""
-    return [
-        (name, agent, way, at)
-        for name, scene in SCENES.items()
-        for agent in scene.agents
-        for way in scene.ways
-        for at in AT
-    ]
+    return [(name, agent, way, at) for name, scene in SCENES.items() for agent in scene.agents for way in scene.ways for at in AT]
 
 
 @pytest.mark.timeout(900)

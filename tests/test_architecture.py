@@ -9,10 +9,9 @@ import pytest
 from prometheus_client.metrics_core import Metric
 
 from spoe_guard.about import about
-from spoe_guard.core.terms.states import TRANSITIONS
+from spoe_guard.core.terms.states import LINK_MOVES, SESSION_MOVES
 from spoe_guard.run.workers.books import Books
 from spoe_guard.run.workers.views import CrewCollector
-from spoe_guard.wire.frame import FrameType
 from tests.peers import ROOT
 
 PAGE = (ROOT / "docs/architecture.md").read_text()
@@ -20,14 +19,18 @@ SUFFIXES = (".md", ".pxd", ".py", ".toml", ".yaml", ".yml")
 
 
 def diagram() -> str:
-    """Return the table of states as a mermaid diagram: one arrow from one state to another, with all that it stands for."""
-    lines = [f"[*] --> {next(iter(TRANSITIONS)).value}"]
-    for state, row in TRANSITIONS.items():
-        arrows: dict[str, list[str]] = {}
-        for type_, after in row.items():
-            arrows.setdefault(after.value, []).append(FrameType(type_).name)
-        lines += [f"{state.value} --> {after}: {', '.join(types)}" for after, types in arrows.items()] or [state.value]
-    return "\n".join(["```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```"])
+    """Return what may follow what, of a session and of a link, as mermaid diagrams.
+
+    A session that the shell gives up may be closed at any time: of those arrows only the ordinary one is drawn.
+    """
+    drawn = []
+    for moves in (SESSION_MOVES, LINK_MOVES):
+        lines = [f"[*] --> {next(iter(moves)).value}"]
+        for state, row in moves.items():
+            after = [each for each in type(state) if each in row and (each.value != "closed" or state.value == "closing")]
+            lines += [f"{state.value} --> {each.value}" for each in after]
+        drawn.append("\n".join(["```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```"]))
+    return "\n\n".join(drawn)
 
 
 def exposed() -> dict[str, tuple[str, list[str]]]:

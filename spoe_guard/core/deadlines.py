@@ -13,7 +13,7 @@ from spoe_guard.core.lane import Lane
 from spoe_guard.core.payloads.disconnect import STATUS_TIMEOUT
 from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, LinkLoss
 from spoe_guard.core.terms.output import Close
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LinkState, SessionState
 
 EXTRA_IDLE_S: Final = 10.0  # how long a link beside others may be idle where ``retire_s`` says nothing
 
@@ -34,12 +34,12 @@ class Deadlines:
     def next(self) -> float:
         """Return when there may be something to do."""
         conv, config = self._conv, self._conv.config
-        if conv.state is State.CLOSED:
+        if conv.state is SessionState.CLOSED:
             return math.inf
-        if conv.state is State.CLOSING:
+        if conv.state is SessionState.CLOSING:
             return min(conv.close_by, conv.pace_by)
         by = min(conv.hello_by, conv.hold_by, conv.pace_by, conv.patience_ends(), conv.may_open_at())
-        if conv.draining and not conv.open_notifies and not conv.parking and conv.state is State.RUNNING:
+        if conv.draining and not conv.open_notifies and not conv.parking and conv.state is SessionState.RUNNING:
             by = min(by, conv.quiet_at)
         by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._lane.active + config.idle_s)
         return min(by, *(self._next_on(agent) for agent in self._agents.values())) if self._agents else by
@@ -47,7 +47,7 @@ class Deadlines:
     def _next_on(self, agent: FromAgent) -> float:
         config, link = self._conv.config, agent.link
         by = min(link.connect_by, link.hello_by, link.leave_by, link.close_by)
-        if link.state is State.CLOSING:
+        if link.state is LinkState.CLOSING:
             return by
         by = min(by, agent.inlet.since + config.frame_s, agent.fragments.by, self._idle_until(link), self._blocked_until(link))
         return min(by, link.ledger.since() + (config.answer_deadline_s or math.inf))
@@ -80,7 +80,7 @@ class Deadlines:
             conv.lose(link, now, link.leaving_as)
         elif now >= link.close_by:
             link.shut()
-        elif link.state is State.CLOSING:
+        elif link.state is LinkState.CLOSING:
             return False
         elif now >= agent.inlet.since + config.frame_s:
             self._stands_still(agent, now)
@@ -105,7 +105,7 @@ class Deadlines:
     def _idle_until(self, link: AgentLink) -> float:
         """Return when ``link`` has been idle long enough to be closed."""
         conv = self._conv
-        if link.state is not State.RUNNING or link.ledger or not conv.lasts:
+        if link.state is not LinkState.RUNNING or link.ledger or not conv.lasts:
             return math.inf
         return link.ledger.heard + (conv.config.retire_s or (EXTRA_IDLE_S if conv.running > 1 else math.inf))
 

@@ -27,7 +27,7 @@ from spoe_guard.core.terms.events import (
     SessionEnded,
 )
 from spoe_guard.core.terms.output import Close, Output
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 
 # What the shadow says about the peers; what it says about its own doings did not happen.
@@ -76,7 +76,7 @@ class ObservedSession:
         return self._shadow.open_notifies
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """Where a session in enforce mode would stand."""
         return self._shadow.state
 

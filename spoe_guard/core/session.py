@@ -8,7 +8,7 @@ from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import ENDING, LastWord
+from spoe_guard.core.conversation.conversation import LastWord
 from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.conversation.refusal import SHORTEST_S
@@ -24,7 +24,7 @@ from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.terms.output import LinkOutput, Output
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import ENDING, LinkState, SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 
@@ -62,7 +62,7 @@ class Session:
         return self._conv.open_notifies
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """Where the session stands."""
         return self._conv.state
 
@@ -102,7 +102,7 @@ class Session:
         said = frame.parse(raw)
         link = conv.holder(said.ids) if said is not None else None
         agent = self._agents.get((link or conv.link).number)
-        if said is None or agent is None or conv.state is State.CLOSED:
+        if said is None or agent is None or conv.state is SessionState.CLOSED:
             conv.to_haproxy.drop(len(raw))
         else:
             foreign.take_in(agent, said, now)
@@ -112,7 +112,7 @@ class Session:
         """The agent link that ``Output.dial`` asked for is up."""
         self._hand_back()
         agent = self._agents.get(link)
-        if agent is not None and agent.link.state is State.DIALLING:
+        if agent is not None and agent.link.state is LinkState.DIALLING:
             greet(agent, now)
             agent.release_early(now)
         return self._step(now)
@@ -121,7 +121,7 @@ class Session:
         """The agent could not be dialled."""
         self._hand_back()
         agent = self._agents.get(link)
-        if agent is not None and agent.link.state is State.DIALLING:
+        if agent is not None and agent.link.state is LinkState.DIALLING:
             self._conv.not_reached(agent.link, reason, detail, now)
             agent.link.done = True
         return self._step(now)
@@ -143,7 +143,7 @@ class Session:
         conv, inlet = self._conv, self._from_haproxy.inlet
         skipping = inlet.inside_frame and not inlet.held
         busy = conv.open_notifies or conv.parking.bytes or conv.queued or skipping
-        if conv.state is not State.RUNNING or conv.offer is None or not conv.lasts or busy or self._from_haproxy.stopped():
+        if conv.state is not SessionState.RUNNING or conv.offer is None or not conv.lasts or busy or self._from_haproxy.stopped():
             return None
         return Handed(conv.offer.said, conv.told_size, conv.one_at_a_time, conv.family, inlet.peek())
 
@@ -170,8 +170,8 @@ class Session:
         conv.told_size, conv.one_at_a_time = handed.size, handed.one_at_a_time
         conv.most_unjudged = 1 if handed.one_at_a_time else conv.config.open_notifies
         conv.hello_by = math.inf
-        conv.state = State.RUNNING
-        conv.link.state = State.CLOSING
+        conv.enter(SessionState.RUNNING)
+        conv.link.enter(LinkState.CLOSING)
         conv.stirred = True
         self._from_haproxy.meet(handed.family)
         return self._step(now)
@@ -184,12 +184,12 @@ class Session:
         """
         self._hand_back()
         conv = self._conv
-        if conv.state is State.HAPROXY_HELLO:
+        if conv.state is SessionState.HAPROXY_HELLO:
             conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, word=LastWord.CLOSE)
-        elif conv.state is State.REFUSING:
+        elif conv.state is SessionState.REFUSING:
             conv.hold_by = min(conv.hold_by, now + SHORTEST_S)
             self.deadline = min(self.deadline, conv.hold_by)
-        elif conv.state in (State.DIALLING, State.AGENT_HELLO, State.RUNNING) and not conv.draining:
+        elif conv.state in (SessionState.DIALLING, SessionState.AGENT_HELLO, SessionState.RUNNING) and not conv.draining:
             conv.draining = True
             conv.hold_by = now + conv.config.disconnect_hold_s
             conv.quiet_at = self.lane.active + QUIET_S
@@ -228,7 +228,7 @@ class Session:
         conv.tally.parked_notifies -= len(conv.parking)
         self._held = 0
         conv.depart()
-        conv.state = State.CLOSED
+        conv.enter(SessionState.CLOSED)
         self.deadline = math.inf
         said = conv.held.frame.raw if conv.held else b""
         link = next((link for link in conv.links.values() if not link.done), conv.link)
@@ -268,7 +268,7 @@ class Session:
     def _offer_lane(self) -> None:
         """Say what may pass without a step, where nothing is under way but open NOTIFYs."""
         conv, lane, haproxy = self._conv, self.lane, self._from_haproxy
-        if conv.state is not State.RUNNING or conv.draining or conv.stirred or conv.queued:
+        if conv.state is not SessionState.RUNNING or conv.draining or conv.stirred or conv.queued:
             return
         if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or conv.offer is None or conv.offer.healthcheck:
             return
@@ -280,7 +280,7 @@ class Session:
         lane.most = conv.most_unjudged
         for link in conv.links.values():
             ledger, agent = link.ledger, self._agents.get(link.number)
-            ledger.takes = link.state is State.RUNNING
+            ledger.takes = link.state is LinkState.RUNNING
             ledger.most = link.most - len(link.owing) if link.limited else conv.most_unjudged
             ledger.answers = ledger.takes and agent is not None and not (agent.stopped() or agent.inlet.inside_frame)
         lane.plain = True
@@ -293,18 +293,18 @@ class Session:
         if stirred:
             conv.pump(now)
             self._take_in()
-        if conv.state is not State.RUNNING or conv.draining:
+        if conv.state is not SessionState.RUNNING or conv.draining:
             conv.wind_up(now)
         conv.out.to_haproxy = said = conv.to_haproxy.take()
         pace = conv.pace
         if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
             stirred = True
             conv.spread(pace, now)
-        if conv.state is not State.RUNNING and conv.state in ENDING:
+        if conv.state is not SessionState.RUNNING and conv.state in ENDING:
             stirred = True
             self._let_go()
             conv.conclude()
-            if conv.state is State.CLOSED:
+            if conv.state is SessionState.CLOSED:
                 self._forget()
         if stirred or conv.events:
             self._settle_up()
@@ -332,7 +332,7 @@ class Session:
         for number, link in list(conv.links.items()):
             if number not in self._agents:
                 self._agents[number] = FromAgent(conv, link, fast=self._fast)
-            elif link.done and link.state is State.CLOSING and conv.lasts and not link.stirs:
+            elif link.done and link.state is LinkState.CLOSING and conv.lasts and not link.stirs:
                 self._agents.pop(number).forget()
                 del conv.links[number]
         if conv.link.number not in conv.links:

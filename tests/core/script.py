@@ -37,7 +37,7 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.core.terms.policy import Policy
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.carrier import carry, passed
@@ -199,7 +199,7 @@ class Talk:
         if last:
             words.append(f"end {last[0].by.value} {last[0].reason.value}")
             assert self.session.deadline == math.inf
-        elif not self.config.observe and self.session.state is not State.CLOSED:
+        elif not self.config.observe and self.session.state is not SessionState.CLOSED:
             assert self.session.deadline < math.inf, "a session that is not over has no deadline"
         assert out.events or not out.foreign, "an ACK is handed over and nothing said of it"
         self.foreign += out.foreign
@@ -235,7 +235,7 @@ class Talk:
         assert sum(way.forwarded + way.dropped for way in ways) + session.held - conv.queued == came - to_agent - to_haproxy
         assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"]) - to_agent
         assert books.forwarded + books.authored - books.undelivered == len(self.written["to_haproxy"]) + conv.queued - to_haproxy
-        if session.state is State.CLOSED:
+        if session.state is SessionState.CLOSED:
             assert not session.held
             assert not session.open_notifies
 
@@ -254,7 +254,7 @@ def running(policy: dict[Anomaly, Action] | None = None, *, hello: bytes = b"", 
             talk.said[side] += data
             out = talk.session.receive(side, data, talk.now)
         talk._obey(out, data, "to_agent" if side is Side.HAPROXY else "to_haproxy")
-    assert talk.session.state is State.RUNNING
+    assert talk.session.state is SessionState.RUNNING
     return talk
 
 

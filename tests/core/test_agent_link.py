@@ -8,19 +8,19 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.ledger import Past
 from spoe_guard.core.conversation.outlet import Books
 from spoe_guard.core.terms.output import Close
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LinkState
 
 
-def link(state: State = State.RUNNING) -> AgentLink:
+def link(state: LinkState = LinkState.RUNNING) -> AgentLink:
     made = AgentLink(3, Past(), Books())
     made.state = state
     made.done = False
     return made
 
 
-@pytest.mark.parametrize("state", State)
-def test_only_an_agent_that_said_hello_and_no_goodbye_is_given_notifies(state: State) -> None:
-    assert link(state).ready is (state is State.RUNNING)
+@pytest.mark.parametrize("state", LinkState)
+def test_only_an_agent_that_said_hello_and_no_goodbye_is_given_notifies(state: LinkState) -> None:
+    assert link(state).ready is (state is LinkState.RUNNING)
 
 
 @pytest.mark.parametrize(

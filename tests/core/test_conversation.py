@@ -9,7 +9,7 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
 from spoe_guard.core.terms.output import Close
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
@@ -18,7 +18,7 @@ from tests.core.frames import NOP, ack, agent_disconnect
 
 def running() -> Conversation:
     conv = Conversation(SessionConfig(), Tally(), Place())
-    conv.state = State.RUNNING
+    conv.state = SessionState.RUNNING
     conv.link.done = False
     conv.link.hello_given = True
     return conv
@@ -53,7 +53,7 @@ def test_how_haproxy_learns_of_the_end(word: LastWord, told: list[int], close: C
     assert [said.type for said in frames.cut(conv.to_haproxy.take())] == told
     assert [said.type for said in frames.cut(conv.link.way.take())] == [frame.HAPROXY_DISCONNECT]
     assert conv.out.close_haproxy is close
-    assert (conv.state, conv.close_by) == (State.CLOSING, 6.0)
+    assert (conv.state, conv.close_by) == (SessionState.CLOSING, 6.0)
 
 
 def test_the_end_comes_once() -> None:

@@ -11,7 +11,7 @@ import pytest
 from spoe_guard.core.conversation.pacing import BURST_BYTES, WINDOW_S
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire.frame import FrameType
 from tests.carrier import Watched, passed
 from tests.core import frames
@@ -539,7 +539,7 @@ def test_behind_the_end_nothing_passes_either() -> None:
     talk.play(
         "haproxy rst -> unanswered haproxy_gone 2, to_agent HAPROXY_DISCONNECT 0, close haproxy\nagent fin -> close agent, end haproxy reset"
     )
-    assert talk.session.state is State.CLOSED
+    assert talk.session.state is SessionState.CLOSED
     assert lane.up(notify("5.1"), 0, talk.now) == lane.down(ledger, ack("1.1"), talk.now) == 0
 
 
@@ -599,7 +599,7 @@ def test_a_session_is_idle_since_what_went_by_the_lane() -> None:
         talk = ready(idle_s=5.0).play(f"{OPEN}guard waits 4 -> nothing\n{heard} -> ok\nguard waits 4.9 -> nothing")
         assert stepped(talk) == []
         talk._line("guard", "waits 0.1")
-        assert talk.session.state is State.CLOSING
+        assert talk.session.state is SessionState.CLOSING
         assert talk.session.lane.active == talk.now - 5.0
 
 

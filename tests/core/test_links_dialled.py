@@ -11,7 +11,7 @@ from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import LinkUp
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk, running
@@ -342,7 +342,7 @@ def test_a_haproxy_up_to_3_0_is_still_written_to_at_any_speed() -> None:
 def test_an_agent_that_one_session_gave_up_is_tried_once_by_the_next_ones_until_it_is_back() -> None:
     place = Place()
     first = Talk(give_up_s=5.0, place=place).play("haproxy HAPROXY_HELLO -> held, dial")
-    while first.session.state is not State.REFUSING:
+    while first.session.state is not SessionState.REFUSING:
         at = max(first.session._conv.links)
         first._obey(first._failed(Side.AGENT, at), b"", "")
         first.now = first.session.deadline

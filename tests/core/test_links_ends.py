@@ -8,7 +8,7 @@ import pytest
 
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.script import Talk, running
 
@@ -211,7 +211,7 @@ def test_release_returns_what_waits_and_what_the_one_link_left_began() -> None:
     session._line("agent", "fin")
     assert session.session.release() == (frames.notify("5.1"), frames.ack("3.1")[:6])
     assert session.tally.parked_notifies == session.tally.held_bytes == session.tally.open_notifies == 0
-    assert session.session.state is State.CLOSED
+    assert session.session.state is SessionState.CLOSED
 
 
 def test_release_returns_no_copy_of_what_an_agent_had() -> None:

@@ -9,7 +9,7 @@ from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import DialFailure, SessionEnded
 from spoe_guard.core.terms.output import Close
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 from tests.core import frames
 from tests.core.observed import RUNNING, UP, everything_passed, observe
@@ -38,7 +38,7 @@ def test_a_healthy_pair_is_passed_and_nothing_is_said_of_it() -> None:
     assert everything_passed(talk)
     assert not talk.anomalies
     assert talk.tally.ack_count == 2
-    assert talk.session.state is State.CLOSED
+    assert talk.session.state is SessionState.CLOSED
 
 
 def test_what_enforce_would_have_done_is_reported_and_not_done() -> None:
@@ -93,7 +93,7 @@ def test_an_agent_that_speaks_first_is_heard_when_its_turn_comes() -> None:
         """
     )
     assert not talk.anomalies
-    assert talk.session.state is State.RUNNING
+    assert talk.session.state is SessionState.RUNNING
     assert talk.tally.ack_count == 1
 
 
@@ -116,7 +116,7 @@ def test_the_agent_is_dialled_at_once_and_gets_what_came_meanwhile() -> None:
         """
     )
     assert everything_passed(talk)
-    assert talk.session.state is State.RUNNING
+    assert talk.session.state is SessionState.RUNNING
 
 
 def test_http_passes_too_and_is_reported_once() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from spoe_guard.core.terms.anomalies import Anomaly, Side
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.observed import RUNNING, UP, everything_passed, observe
 from tests.core.script import Talk
@@ -166,7 +166,7 @@ def test_what_the_guard_would_end_goes_on_and_the_gauges_stay_right() -> None:
         garbage=b"\xff\xff\xff\xff",
     )
     assert everything_passed(talk)
-    assert talk.session.state is State.CLOSED
+    assert talk.session.state is SessionState.CLOSED
     assert (talk.tally.open_notifies, talk.tally.held_bytes) == (0, 0)
 
 

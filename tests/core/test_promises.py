@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import SET_VAR, ack, agent_disconnect
@@ -122,7 +122,7 @@ def test_a1_no_byte_reaches_the_agent_before_a_valid_hello() -> None:
         talk = Talk()
         out = talk.session.receive(Side.HAPROXY, noise, talk.now)
         assert not out.dial
-        assert talk.session.state in (State.CLOSING, State.CLOSED)
+        assert talk.session.state in (SessionState.CLOSING, SessionState.CLOSED)
         assert out.to_agent == b""
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.output import Output
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk
@@ -79,7 +79,7 @@ class Clocked:
         assert self.session.deadline > self.now, "it would ring again at once"
 
     def look(self, out: Output) -> None:
-        self.dialled = (self.dialled or out.dial) and self.session.state is not State.CLOSED
+        self.dialled = (self.dialled or out.dial) and self.session.state is not SessionState.CLOSED
         assert self.session.deadline <= self.session._times.next(), "it would ring too late"
 
 
@@ -97,6 +97,6 @@ def test_a_session_that_hears_no_more_ends_by_its_own_timer(
         clocked.ring()
         rings += 1
         assert rings <= MOST_RINGS
-    assert clocked.session.state is State.CLOSED
+    assert clocked.session.state is SessionState.CLOSED
     assert clocked.now <= latest
     assert (clocked.talk.tally.held_bytes, clocked.talk.tally.open_notifies) == (0, 0)

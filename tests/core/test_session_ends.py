@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.script import HANDSHAKE, UP, Talk, plant_a_bug, play, running
 
@@ -179,7 +179,7 @@ def test_a_guard_that_stops_ends_a_session_wherever_it_stands(script: str, outco
     talk.now += 0.25
     talk.session.tick(talk.now)
     talk.session.tick(talk.now + talk.config.close_s)
-    assert talk.session.state is State.CLOSED
+    assert talk.session.state is SessionState.CLOSED
     assert talk.tally.held_bytes == 0
 
 

@@ -9,7 +9,7 @@ from spoe_guard.core.conversation.exchange import Exchange
 from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import SessionConfig
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 from tests.core import frames
@@ -155,16 +155,16 @@ def test_it_is_a_sign_of_life() -> None:
     route[1].play("guard waits 9.9 -> nothing\nguard waits 0.1 -> to_agent HAPROXY_DISCONNECT 2, to_haproxy AGENT_DISCONNECT 2")
 
 
-@pytest.mark.parametrize("over", [State.CLOSING, State.CLOSED])
-def test_one_that_comes_too_late_is_dropped_whatever_the_policy(over: State) -> None:
+@pytest.mark.parametrize("over", [SessionState.CLOSING, SessionState.CLOSED])
+def test_one_that_comes_too_late_is_dropped_whatever_the_policy(over: SessionState) -> None:
     route = Route(policy={Anomaly.LATE_ACK: Action.PASS})
     gone = "haproxy rst -> unanswered haproxy_gone 1, to_agent HAPROXY_DISCONNECT 0, close haproxy"
     route[1].play(f"haproxy NOTIFY 7.1 -> ok\n{gone}")
-    if over is State.CLOSED:
+    if over is SessionState.CLOSED:
         route[1].play("agent fin -> close agent, end haproxy reset")
     late = route[1].session.take_foreign(ack("7.1"), route[1].now)
     seen = [(event.anomaly, event.action) for event in late.events]
-    assert seen == ([(Anomaly.LATE_ACK, Action.DROP)] if over is State.CLOSING else [])
+    assert seen == ([(Anomaly.LATE_ACK, Action.DROP)] if over is SessionState.CLOSING else [])
     assert not late.to_haproxy
 
 

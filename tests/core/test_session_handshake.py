@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, AuthoredReason, Direction, FrameAuthored
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
 from tests.core.script import HANDSHAKE, UP, Talk, running
@@ -204,7 +204,7 @@ def test_an_agent_hello_that_crosses_haproxys_goodbye_is_no_anomaly() -> None:
 
 
 def test_the_handshake_of_the_helpers_is_an_ordinary_one() -> None:
-    assert Talk().play(HANDSHAKE).session.state is State.RUNNING
+    assert Talk().play(HANDSHAKE).session.state is SessionState.RUNNING
 
 
 def test_a_mistyped_key_is_said_and_mended_where_the_agent_gets_exact_keys() -> None:

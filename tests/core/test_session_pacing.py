@@ -5,7 +5,7 @@ import math
 import pytest
 
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire.frame import FrameType
 from tests.builds import puts_in_place
 from tests.core import frames, script
@@ -133,7 +133,7 @@ def test_a_close_and_the_end_wait_for_the_queue() -> None:
         guard   waits 0.001          -> to_haproxy ACK 5.1, to_haproxy AGENT_DISCONNECT 0, close haproxy, end haproxy disconnect
         """
     )
-    assert talk.session.state is State.CLOSED
+    assert talk.session.state is SessionState.CLOSED
 
 
 def test_behind_haproxys_fin_the_queue_is_still_written() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import DisconnectSeen
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.script import UP, Talk
 
@@ -98,7 +98,7 @@ def test_a_hello_beyond_repair_is_told_of_slowly() -> None:
         """,
         hello=frames.agent_hello(version=b"1.0"),
     )
-    assert talk.session.state is State.CLOSING
+    assert talk.session.state is SessionState.CLOSING
 
 
 def test_an_agent_that_speaks_http_is_told_of_slowly() -> None:

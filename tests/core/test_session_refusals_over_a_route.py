@@ -6,7 +6,7 @@ import pytest
 
 from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.script import UP, Talk
 
@@ -61,7 +61,7 @@ def test_what_an_observed_session_would_refuse_counts_for_nobody() -> None:
         talk.session.agent_connected(now)
         talk.session.receive(Side.HAPROXY, frames.haproxy_hello(capabilities=b"pipelining,async"), now)
         talk.session.receive(Side.AGENT, frames.agent_disconnect(5), now)
-        assert talk.session.state is State.REFUSING
+        assert talk.session.state is SessionState.REFUSING
     assert place.refusals.held == 0
     assert held_s(place, 120.0) == 0.25
 

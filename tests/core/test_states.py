@@ -1,80 +1,147 @@
+"""What may be said when, and what may follow."""
+
+import re
+
 import pytest
 
-from spoe_guard.core.terms.anomalies import Anomaly, Side
-from spoe_guard.core.terms.states import BEFORE_HELLO, TRANSITIONS, State, step
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.exchange import Exchange
+from spoe_guard.core.conversation.ledger import Past
+from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.states import (
+    BEFORE_HELLO,
+    FROM_AGENT,
+    FROM_HAPROXY,
+    LINK_MOVES,
+    SESSION_MOVES,
+    IllegalMoveError,
+    LinkState,
+    SessionState,
+    fault_of_agent,
+    fault_of_haproxy,
+)
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire.frame import FrameType
+from tests.peers import ROOT
 
-S = State
+S = SessionState
+L = LinkState
 W = Anomaly  # what was wrong
 T = FrameType
-H = Side.HAPROXY
-A = Side.AGENT
 
-CASES = [
-    # name                                   state            sender type                after            anomaly
-    ("hello opens",                          S.HAPROXY_HELLO, H, T.HAPROXY_HELLO,      S.DIALLING,      None),
-    ("haproxy gives up while dialling",      S.DIALLING,      H, T.HAPROXY_DISCONNECT, S.CLOSING,       None),
-    ("agent answers",                        S.AGENT_HELLO,   A, T.AGENT_HELLO,        S.RUNNING,       None),
-    ("agent refuses",                        S.AGENT_HELLO,   A, T.AGENT_DISCONNECT,   S.CLOSING,       None),
-    ("haproxy gives up waiting",             S.AGENT_HELLO,   H, T.HAPROXY_DISCONNECT, S.CLOSING,       None),
-    ("haproxy gives up on a refusal",        S.REFUSING,      H, T.HAPROXY_DISCONNECT, S.CLOSING,       None),
-    ("a question",                           S.RUNNING,       H, T.NOTIFY,             S.RUNNING,       None),
-    ("the rest of a question",               S.RUNNING,       H, T.UNSET,              S.RUNNING,       None),
-    ("an answer",                            S.RUNNING,       A, T.ACK,                S.RUNNING,       None),
-    ("agent's goodbye is held",              S.RUNNING,       A, T.AGENT_DISCONNECT,   S.LEAVING,       None),
-    ("haproxy's goodbye ends it",            S.RUNNING,       H, T.HAPROXY_DISCONNECT, S.CLOSING,       None),
-    ("answer behind the agent's goodbye",    S.LEAVING,       A, T.ACK,                S.LEAVING,       None),
-    ("question behind the agent's goodbye",  S.LEAVING,       H, T.NOTIFY,             S.LEAVING,       None),
-    ("haproxy answers the agent's goodbye",  S.LEAVING,       H, T.HAPROXY_DISCONNECT, S.CLOSING,       None),
-    ("goodbyes cross",                       S.CLOSING,       A, T.AGENT_DISCONNECT,   S.CLOSING,       None),
-    ("answer crosses the last word",         S.CLOSING,       A, T.ACK,                S.CLOSING,       None),
-    ("question crosses the last word",       S.CLOSING,       H, T.NOTIFY,             S.CLOSING,       None),
-    ("question before any hello",            S.HAPROXY_HELLO, H, T.NOTIFY,             S.HAPROXY_HELLO, W.FRAME_BEFORE_HELLO),
-    ("goodbye before any hello",             S.HAPROXY_HELLO, H, T.HAPROXY_DISCONNECT, S.HAPROXY_HELLO, W.FRAME_BEFORE_HELLO),
-    ("question while dialling",              S.DIALLING,      H, T.NOTIFY,             S.DIALLING,      W.FRAME_BEFORE_HELLO),
-    ("question before the agent's hello",    S.AGENT_HELLO,   H, T.NOTIFY,             S.AGENT_HELLO,   W.FRAME_BEFORE_HELLO),
-    ("question during a refusal",            S.REFUSING,      H, T.NOTIFY,             S.REFUSING,      W.FRAME_BEFORE_HELLO),
-    ("answer before the agent's hello",      S.AGENT_HELLO,   A, T.ACK,                S.AGENT_HELLO,   W.FRAME_BEFORE_HELLO),
-    ("haproxy's hello again while dialling", S.DIALLING,      H, T.HAPROXY_HELLO,      S.DIALLING,      W.HELLO_REPEATED),
-    ("haproxy's hello again while waiting",  S.AGENT_HELLO,   H, T.HAPROXY_HELLO,      S.AGENT_HELLO,   W.HELLO_REPEATED),
-    ("agent's hello during a refusal",       S.REFUSING,      A, T.AGENT_HELLO,        S.REFUSING,      W.FRAME_BEFORE_HELLO),
-    ("haproxy's hello again",                S.RUNNING,       H, T.HAPROXY_HELLO,      S.RUNNING,       W.HELLO_REPEATED),
-    ("agent's hello again",                  S.RUNNING,       A, T.AGENT_HELLO,        S.RUNNING,       W.HELLO_REPEATED),
-    ("agent's goodbye again",                S.LEAVING,       A, T.AGENT_DISCONNECT,   S.LEAVING,       W.DISCONNECT_REPEATED),
-    ("agent sends a question",               S.RUNNING,       A, T.NOTIFY,             S.RUNNING,       W.WRONG_SIDE_FRAME),
-    ("agent sends haproxy's goodbye",        S.RUNNING,       A, T.HAPROXY_DISCONNECT, S.RUNNING,       W.WRONG_SIDE_FRAME),
-    ("haproxy sends an answer",              S.RUNNING,       H, T.ACK,                S.RUNNING,       W.WRONG_SIDE_FRAME),
-    ("a type from the future",               S.RUNNING,       A, 104,                  S.RUNNING,       W.UNKNOWN_FRAME_TYPE),
-    ("a fragment from the agent",            S.RUNNING,       A, T.UNSET,              S.RUNNING,       W.UNKNOWN_FRAME_TYPE),
-    ("anything behind the end",              S.CLOSED,        H, T.NOTIFY,             S.CLOSED,        W.FRAME_AFTER_DISCONNECT),
-    ("goodbye behind the end",               S.CLOSED,        A, T.AGENT_DISCONNECT,   S.CLOSED,        W.DISCONNECT_REPEATED),
+HAPROXYS = [
+    # name                                   state            type                  anomaly
+    ("hello opens",                          S.HAPROXY_HELLO, T.HAPROXY_HELLO,      None),
+    ("haproxy gives up while dialling",      S.DIALLING,      T.HAPROXY_DISCONNECT, None),
+    ("haproxy gives up waiting",             S.AGENT_HELLO,   T.HAPROXY_DISCONNECT, None),
+    ("haproxy gives up on a refusal",        S.REFUSING,      T.HAPROXY_DISCONNECT, None),
+    ("a question",                           S.RUNNING,       T.NOTIFY,             None),
+    ("the rest of a question",               S.RUNNING,       T.UNSET,              None),
+    ("haproxy's goodbye ends it",            S.RUNNING,       T.HAPROXY_DISCONNECT, None),
+    ("question behind the agent's goodbye",  S.LEAVING,       T.NOTIFY,             None),
+    ("haproxy answers the agent's goodbye",  S.LEAVING,       T.HAPROXY_DISCONNECT, None),
+    ("question crosses the last word",       S.CLOSING,       T.NOTIFY,             None),
+    ("question before any hello",            S.HAPROXY_HELLO, T.NOTIFY,             W.FRAME_BEFORE_HELLO),
+    ("goodbye before any hello",             S.HAPROXY_HELLO, T.HAPROXY_DISCONNECT, W.FRAME_BEFORE_HELLO),
+    ("question while dialling",              S.DIALLING,      T.NOTIFY,             W.FRAME_BEFORE_HELLO),
+    ("question before the agent's hello",    S.AGENT_HELLO,   T.NOTIFY,             W.FRAME_BEFORE_HELLO),
+    ("question during a refusal",            S.REFUSING,      T.NOTIFY,             W.FRAME_BEFORE_HELLO),
+    ("hello again while dialling",           S.DIALLING,      T.HAPROXY_HELLO,      W.HELLO_REPEATED),
+    ("hello again while waiting",            S.AGENT_HELLO,   T.HAPROXY_HELLO,      W.HELLO_REPEATED),
+    ("hello again",                          S.RUNNING,       T.HAPROXY_HELLO,      W.HELLO_REPEATED),
+    ("an answer",                            S.RUNNING,       T.ACK,                W.WRONG_SIDE_FRAME),
+    ("a type from the future",               S.RUNNING,       4,                    W.UNKNOWN_FRAME_TYPE),
+    ("anything behind the end",              S.CLOSED,        T.NOTIFY,             W.FRAME_AFTER_DISCONNECT),
+]  # fmt: skip
+
+AGENTS = [
+    ("agent answers",                        L.AGENT_HELLO,   T.AGENT_HELLO,        None),
+    ("agent refuses",                        L.AGENT_HELLO,   T.AGENT_DISCONNECT,   None),
+    ("an answer",                            L.RUNNING,       T.ACK,                None),
+    ("agent's goodbye",                      L.RUNNING,       T.AGENT_DISCONNECT,   None),
+    ("answer behind the agent's goodbye",    L.LEAVING,       T.ACK,                None),
+    ("goodbyes cross",                       L.CLOSING,       T.AGENT_DISCONNECT,   None),
+    ("answer crosses the last word",         L.CLOSING,       T.ACK,                None),
+    ("answer before hello",                  L.AGENT_HELLO,   T.ACK,                W.FRAME_BEFORE_HELLO),
+    ("hello before it is asked",             L.DIALLING,      T.AGENT_HELLO,        W.FRAME_BEFORE_HELLO),
+    ("hello again",                          L.RUNNING,       T.AGENT_HELLO,        W.HELLO_REPEATED),
+    ("goodbye again",                        L.LEAVING,       T.AGENT_DISCONNECT,   W.DISCONNECT_REPEATED),
+    ("hello behind the goodbye",             L.LEAVING,       T.AGENT_HELLO,        W.HELLO_REPEATED),
+    ("a question",                           L.RUNNING,       T.NOTIFY,             W.WRONG_SIDE_FRAME),
+    ("haproxy's goodbye",                    L.RUNNING,       T.HAPROXY_DISCONNECT, W.WRONG_SIDE_FRAME),
+    ("a type from the future",               L.RUNNING,       104,                  W.UNKNOWN_FRAME_TYPE),
+    ("a fragment",                           L.RUNNING,       T.UNSET,              W.UNKNOWN_FRAME_TYPE),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("state", "side", "type_", "after", "anomaly"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_step(state: State, side: Side, type_: int, after: State, anomaly: Anomaly | None) -> None:
-    assert step(state, side, type_) == (after, anomaly)
+@pytest.mark.parametrize(("state", "type_", "anomaly"), [c[1:] for c in HAPROXYS], ids=[c[0] for c in HAPROXYS])
+def test_what_haproxy_may_say(state: SessionState, type_: int, anomaly: Anomaly | None) -> None:
+    assert fault_of_haproxy(state, type_) == anomaly
 
 
-def test_the_table_is_whole_and_its_only_dead_end_is_closed() -> None:
-    assert TRANSITIONS.keys() == set(State)
-    assert {state for state, row in TRANSITIONS.items() if not row} == {S.CLOSED}
-    assert {type_ for row in TRANSITIONS.values() for type_ in row} == set(FrameType)
+@pytest.mark.parametrize(("state", "type_", "anomaly"), [c[1:] for c in AGENTS], ids=[c[0] for c in AGENTS])
+def test_what_an_agent_may_say(state: LinkState, type_: int, anomaly: Anomaly | None) -> None:
+    assert fault_of_agent(state, type_) == anomaly
 
 
-def test_every_state_can_be_reached_by_frames_or_is_entered_by_the_guard_itself() -> None:
-    by_frames = {after for row in TRANSITIONS.values() for after in row.values()}
-    assert set(State) - by_frames == {S.HAPROXY_HELLO, S.AGENT_HELLO, S.REFUSING, S.CLOSED}
+def test_the_tables_are_whole() -> None:
+    assert FROM_HAPROXY.keys() == SESSION_MOVES.keys() == set(SessionState)
+    assert FROM_AGENT.keys() == LINK_MOVES.keys() == set(LinkState)
+    assert {type_ for row in (*FROM_HAPROXY.values(), *FROM_AGENT.values()) for type_ in row} == set(FrameType)
 
 
-@pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("type_", [*FrameType, 4, 104, 255])
-def test_an_anomalous_frame_never_moves_the_machine(state: State, side: Side, type_: int) -> None:
-    after, anomaly = step(state, side, type_)
-    assert (after == state) if anomaly else (after == TRANSITIONS[state][type_])
+def test_the_only_dead_ends_are_the_ends() -> None:
+    assert {state for state, after in SESSION_MOVES.items() if not after} == {S.CLOSED}
+    assert {state for state, after in LINK_MOVES.items() if not after} == {L.CLOSING}
+    assert {after for row in SESSION_MOVES.values() for after in row} == set(SessionState) - {S.HAPROXY_HELLO}
+    assert {after for row in LINK_MOVES.values() for after in row} == set(LinkState) - {L.IDLE}
 
 
 def test_no_question_and_no_answer_is_legal_before_hello() -> None:
-    for state in BEFORE_HELLO:
-        assert not TRANSITIONS[state].keys() & {T.NOTIFY, T.ACK, T.UNSET}
+    assert not any(FROM_HAPROXY[state] & {T.NOTIFY, T.UNSET} for state in BEFORE_HELLO)
+    assert not any(T.ACK in FROM_AGENT[state] for state in (L.IDLE, L.DIALLING, L.AGENT_HELLO))
+
+
+@pytest.mark.parametrize("before", SessionState)
+@pytest.mark.parametrize("after", SessionState)
+def test_a_session_enters_what_may_follow_and_nothing_else(before: SessionState, after: SessionState) -> None:
+    exchange = Exchange(SessionConfig(), Tally())
+    exchange.state = before
+    if after in SESSION_MOVES[before] or after is before:
+        exchange.enter(after)
+        assert exchange.state is after
+    else:
+        with pytest.raises(IllegalMoveError, match=f"from {before.value} to {after.value}"):
+            exchange.enter(after)
+        assert exchange.state is before
+
+
+@pytest.mark.parametrize("before", LinkState)
+@pytest.mark.parametrize("after", LinkState)
+def test_a_link_enters_what_may_follow_and_nothing_else(before: LinkState, after: LinkState) -> None:
+    link = AgentLink(0, Past(), Books())
+    link.state = before
+    if after in LINK_MOVES[before] or after is before:
+        link.enter(after)
+        assert link.state is after
+    else:
+        with pytest.raises(IllegalMoveError, match=f"from {before.value} to {after.value}"):
+            link.enter(after)
+        assert link.state is before
+
+
+def test_a_state_is_assigned_where_it_is_entered_and_where_it_begins() -> None:
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((ROOT / "spoe_guard/core").rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if re.search(r"\.state = ", line)
+    ]
+    assert found == [
+        "agent_link.py: self.state = LinkState.IDLE",
+        "agent_link.py: self.state = state",
+        "exchange.py: self.state = SessionState.HAPROXY_HELLO",
+        "exchange.py: self.state = state",
+    ]

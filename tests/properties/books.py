@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from spoe_guard.core.observed import ObservedSession
 from spoe_guard.core.payloads.hello import MAX_HELLO
 from spoe_guard.core.terms.output import Close, Output
-from spoe_guard.core.terms.states import BEFORE_HELLO, State
+from spoe_guard.core.terms.states import BEFORE_HELLO, SessionState
 from spoe_guard.core.terms.tally import Tally
 from tests.carrier import passed
 from tests.properties.conversations import AGENT, HAPROXY
@@ -46,7 +46,7 @@ def balance(play: "Play") -> None:
     most = shares * play.config.held_bytes + (MAX_HELLO if play.session.state in BEFORE_HELLO else 0)
     # What HAProxy cannot take yet: the read that makes it too much ends the session, and is still delivered.
     over = max(0, conv.queued - play.config.held_bytes)
-    assert not over or play.session.state is State.CLOSING, f"{over} bytes too many are queued"
+    assert not over or play.session.state is SessionState.CLOSING, f"{over} bytes too many are queued"
     assert held - over <= most, f"{held} bytes are held"
 
 

@@ -11,7 +11,7 @@ from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import DialFailure, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, Output
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 from tests.carrier import carry
 from tests.properties import books
@@ -194,7 +194,7 @@ class Play:
             self.leave(HAPROXY, reset=False)
             self.leave(AGENT, reset=False)
         self.transcript.append(Step(self.now, Did.OVER))
-        assert self.session.state is State.CLOSED, f"still {self.session.state}"
+        assert self.session.state is SessionState.CLOSED, f"still {self.session.state}"
         assert self.session.deadline == math.inf
         assert [event for event in self.events if isinstance(event, SessionEnded)] == self.events[-1:], (
             "the end is said once, last"

@@ -7,7 +7,7 @@ from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.core.terms.output import Close
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from tests.properties import spop
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say, agent
 from tests.properties.driver import Dial, Play
@@ -49,7 +49,7 @@ def test_a_hello_longer_than_what_a_session_may_hold_is_read_whole():
     config = replace(CONFIG, max_frame_size=256, held_bytes=260)
     for sizes in ([], [1]):
         played = Play(config, sizes=sizes).play([Say(HAPROXY, hello)])
-        assert played.session.state is State.AGENT_HELLO
+        assert played.session.state is SessionState.AGENT_HELLO
         assert anomalies(played) == []
 
 
@@ -111,9 +111,9 @@ def test_the_time_for_a_frame_that_is_skipped_counts_from_its_first_byte():
     played = Play(CONFIG).play([*opening, Say(AGENT, oversize[:3])])
     played.wait(CONFIG.frame_s - 0.1)
     played.play([Say(AGENT, oversize[3:100])])
-    assert played.session.state is State.RUNNING
+    assert played.session.state is SessionState.RUNNING
     played.wait(0.1)
-    assert played.session.state is State.CLOSING
+    assert played.session.state is SessionState.CLOSING
 
 
 def test_a_drained_observed_session_closes_both_sides_when_haproxy_leaves():

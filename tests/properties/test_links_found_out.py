@@ -18,7 +18,7 @@ from spoe_guard.core.conversation.parking import Parking
 from spoe_guard.core.incoming.agent import from_agent
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LinkState
 from tests.builds import puts_in_place
 from tests.properties.effort import marks
 from tests.properties.test_links import Links
@@ -97,7 +97,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "a NOTIFY goes to a third agent": (Dispatch, "send", sent_again_and_again, "goes to link|too many values|waits"),
     "what a lost link had goes to the next one unasked": (Continuity, "up", up_with(keep), "waits again"),
     "what waits is forgotten": (Dispatch, "send_parked", lambda self, now: None, "wait, and links"),
-    "in_flight is not counted": (AgentLink, "ready", property(lambda self: self.state is State.RUNNING), "more than"),
+    "in_flight is not counted": (AgentLink, "ready", property(lambda self: self.state is LinkState.RUNNING), "more than"),
     "links are opened without number": (
         Continuity, "may_open_at", one_link_more, "at a time",
     ),

@@ -6,7 +6,7 @@ from spoe_guard.core.conversation.ledger import Ledger, Past
 from spoe_guard.core.conversation.outlet import Books, Outlet
 from spoe_guard.core.terms.events import LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LINK_MOVES, IllegalMoveError, LinkState
 from spoe_guard.wire import frame
 
 
@@ -30,7 +30,7 @@ class AgentLink:
 
     def __init__(self, number: int, past: Past, books: Books) -> None:
         self.number = number
-        self.state = State.HAPROXY_HELLO
+        self.state = LinkState.IDLE
         self.way = Outlet(books)
         self.ledger = Ledger(past)
         self.ledger.size = frame.DEFAULT_MAX_FRAME_SIZE
@@ -52,6 +52,16 @@ class AgentLink:
         self.leave_by = math.inf
         self.close_by = math.inf
 
+    def enter(self, state: LinkState) -> None:
+        """Stand there from now on.
+
+        Raises:
+            IllegalMoveError: that cannot follow.
+        """
+        if state is not self.state and state not in LINK_MOVES[self.state]:
+            raise IllegalMoveError(self.state, state)
+        self.state = state
+
     @property
     def size(self) -> int:
         """Negotiated, most bytes behind the length prefix, both ways."""
@@ -60,7 +70,7 @@ class AgentLink:
     @property
     def ready(self) -> bool:
         """Whether its agent may be given a NOTIFY more; without a bound of its own the oldest gives way to it."""
-        if self.state is not State.RUNNING:
+        if self.state is not LinkState.RUNNING:
             return False
         return not self.limited or len(self.ledger) + len(self.owing) < self.most
 

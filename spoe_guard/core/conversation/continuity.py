@@ -29,13 +29,13 @@ from spoe_guard.core.terms.events import (
     LinkUp,
     UnansweredReason,
 )
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import MEETING, LinkState, SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 
 LINGERING: Final = 16  # links, beside ``max_links``, that take no more NOTIFYs and are not closed yet
 
-_MAKING: Final = frozenset((State.DIALLING, State.AGENT_HELLO))
+_MAKING: Final = frozenset((LinkState.DIALLING, LinkState.AGENT_HELLO))
 
 
 class Continuity(Dispatch):
@@ -54,12 +54,12 @@ class Continuity(Dispatch):
     @property
     def wanting(self) -> bool:
         """Whether a link is wanted that is not there: HAProxy waits for AGENT-HELLO, or NOTIFYs for a link."""
-        return self.lasts and (self.state in _MAKING or len(self.parking) > 0)
+        return self.lasts and (self.state in MEETING or len(self.parking) > 0)
 
     @property
     def running(self) -> int:
         """How many links have an agent that takes NOTIFYs."""
-        return sum(1 for link in self.links.values() if link.state is State.RUNNING)
+        return sum(1 for link in self.links.values() if link.state is LinkState.RUNNING)
 
     # --- a link comes --------------------------------------------------------------------------------------------------
 
@@ -70,9 +70,9 @@ class Continuity(Dispatch):
         reason = LinkReason.PARALLEL if self.running else LinkReason.REPLACEMENT
         if self.offer is not None and self.offer.healthcheck:
             reason = LinkReason.CHECK
-        elif self.state is not State.RUNNING:
+        elif self.state is not SessionState.RUNNING:
             reason = LinkReason.FIRST
-        if self.state is not State.RUNNING:
+        if self.state is not SessionState.RUNNING:
             bridged = bound > 0 and self.offer is not None and PIPELINING in self.offer.asked
             self.told_size = size
             self.one_at_a_time = not parallel and not bridged
@@ -83,7 +83,8 @@ class Continuity(Dispatch):
         link.most = 1 if serial else min(bound or config.open_notifies, config.open_notifies)
         link.ledger.most_kept = config.held_bytes if config.redispatch is Redispatch.UNANSWERED and self.lasts else 0
         link.ledger.heard = now
-        self.state = link.state = State.RUNNING
+        self.enter(SessionState.RUNNING)
+        link.enter(LinkState.RUNNING)
         self.events.append(LinkUp(reason, max(now - self.away_since, 0.0)))
         self.away_since = math.inf
 
@@ -91,7 +92,7 @@ class Continuity(Dispatch):
 
     def part(self, link: AgentLink, now: float, loss: LinkLoss) -> None:
         """The agent takes no more NOTIFYs, and may still answer those it has."""
-        link.state = State.LEAVING
+        link.enter(LinkState.LEAVING)
         link.leaving_as = loss
         link.held_since = now
         link.leave_by = now + self.config.disconnect_hold_s
@@ -134,7 +135,7 @@ class Continuity(Dispatch):
     def not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         """A dial failed: schedule a retry, or give up."""
         self.events.append(AgentUnreachable(reason, detail))
-        if not self.lasts or (self.state is not State.RUNNING and self.place.refusals.away):
+        if not self.lasts or (self.state is not SessionState.RUNNING and self.place.refusals.away):
             self._unreachable(detail, now)
             return
         self._last_failure = detail
@@ -145,7 +146,7 @@ class Continuity(Dispatch):
         """No agent was there for ``give_up_s``."""
         self.place.refusals.away = True
         for link in self.links.values():
-            if link.state is State.DIALLING:  # it would come too late
+            if link.state is LinkState.DIALLING:  # it would come too late
                 self._end_link(link, now)
         self._unreachable(f"no agent for {self.config.give_up_s:g} s; the last try: {self._last_failure or 'none'}", now)
 
@@ -154,7 +155,7 @@ class Continuity(Dispatch):
         action = self.judge(Side.AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=detail)
         if action is not Action.ANSWER:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, word=LastWord.CLOSE)
-        elif self.state is State.RUNNING:
+        elif self.state is SessionState.RUNNING:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=goodbye.STATUS_RESOURCES)
         else:
             self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
@@ -173,7 +174,7 @@ class Continuity(Dispatch):
             self.away_since = math.inf
             return
         for link in list(self.links.values()):
-            if link.state is State.LEAVING and not link.ledger:
+            if link.state is LinkState.LEAVING and not link.ledger:
                 self.lose(link, now, link.leaving_as)
         self.send_parked(now)
         self.away_since = min(self.away_since, now) if self.wanting and not self.running else math.inf
@@ -184,9 +185,9 @@ class Continuity(Dispatch):
         """End what waits for open NOTIFYs only, once none is."""
         if self.open_notifies or self.parking.bytes:
             return
-        if self.state is State.LEAVING:
+        if self.state is SessionState.LEAVING:
             self.leave(now)
-        elif self.draining and self.state is State.RUNNING and now >= self.quiet_at:
+        elif self.draining and self.state is SessionState.RUNNING and now >= self.quiet_at:
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
 
     def may_open_at(self) -> float:

@@ -2,7 +2,6 @@
 
 import enum
 import math
-from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.exchange import Exchange
@@ -15,11 +14,9 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AuthoredReason, DisconnectHeld, EndedBy, EndReason, SessionEnded, UnansweredReason
 from spoe_guard.core.terms.output import Close
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import ENDING, LinkState, SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
-
-ENDING: Final = frozenset((State.CLOSING, State.CLOSED))
 
 
 @enum.unique
@@ -44,14 +41,15 @@ class Conversation(Exchange):
 
     def dial(self, link: AgentLink, now: float) -> None:
         """Ask for the connection of ``link``."""
-        link.state = State.DIALLING
+        link.enter(LinkState.DIALLING)
         link.done = False
         link.dial = link.stirs = True
         link.connect_by = now + self.config.connect_s
 
     def hold(self, link: AgentLink, said: Goodbye | None, now: float, by: EndedBy, reason: EndReason, status: int) -> None:
         """Hold back the agent's last word, or the guard's in its place, until open NOTIFYs are answered."""
-        self.state = link.state = State.LEAVING
+        self.enter(SessionState.LEAVING)
+        link.enter(LinkState.LEAVING)
         self.held = said
         link.held_since = now
         self.hold_by = now + self.config.disconnect_hold_s
@@ -59,7 +57,7 @@ class Conversation(Exchange):
 
     def refuse(self, now: float, by: EndedBy, reason: EndReason, status: int, message: str) -> None:
         """Hold back the news that there is no agent to talk to."""
-        self.state = State.REFUSING
+        self.enter(SessionState.REFUSING)
         for link in self.links.values():
             link.connect_by = link.hello_by = math.inf
         self.hold_by = self.place.refusals.hold(now, patient=self.offer is not None and self.offer.family is Family.APPLET)
@@ -73,14 +71,14 @@ class Conversation(Exchange):
     def depart(self) -> None:
         """Have no part any more in what the sessions of the route share."""
         self.place.engines.leave(self.engine, self.place.number)
-        if self.state is State.REFUSING:
+        if self.state is SessionState.REFUSING:
             self.place.refusals.let_go()
 
     def hold_over(self, now: float) -> None:
         """What was held back, a last word or the end of a drain, has waited long enough."""
-        if self.state is State.RUNNING:
+        if self.state is SessionState.RUNNING:
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN)
-        elif self.draining and self.state in (State.DIALLING, State.AGENT_HELLO):
+        elif self.draining and self.state in (SessionState.DIALLING, SessionState.AGENT_HELLO):
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=goodbye.STATUS_RESOURCES)
         else:
             self.leave(now)
@@ -122,7 +120,7 @@ class Conversation(Exchange):
             self.hello_raw = b""
         for link in self.links.values():
             self._dismiss(link, now, status, message)
-        self.state = State.CLOSING
+        self.enter(SessionState.CLOSING)
         self.hello_by = self.hold_by = math.inf
         self.close_by = now + self.config.close_s
         self._ended = (by, reason)
@@ -153,9 +151,9 @@ class Conversation(Exchange):
 
     def _dismiss(self, link: AgentLink, now: float, status: int = goodbye.STATUS_NORMAL, message: str = "") -> None:
         """Tell an agent goodbye, if it was ever told hello (promise A3), or give up the dial."""
-        if link.state is State.LEAVING:
+        if link.state is LinkState.LEAVING:
             self.events.append(DisconnectHeld(now - link.held_since))
-        link.state = State.CLOSING
+        link.enter(LinkState.CLOSING)
         link.connect_by = link.hello_by = math.inf
         if link.done:
             return
@@ -185,7 +183,7 @@ class Conversation(Exchange):
     def conclude(self) -> None:
         """Report the end, once, when all connections are and nothing is left to write."""
         over = self.haproxy_done and all(link.done for link in self.links.values())
-        if self.state is State.CLOSING and over and not self.queued:
-            self.state = State.CLOSED
+        if self.state is SessionState.CLOSING and over and not self.queued:
+            self.enter(SessionState.CLOSED)
             self.close_by = math.inf
             self.events.append(SessionEnded(*self._ended))

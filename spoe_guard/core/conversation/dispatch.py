@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.conversation import ENDING, Conversation
+from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.exchange import SUPERSEDED_S
 from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.conversation.parking import Parked, Parking
@@ -12,7 +12,7 @@ from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import AuthoredReason, NotifiesRedispatched, UnansweredReason
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import ENDING, SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
 
@@ -36,7 +36,7 @@ class Dispatch(Conversation):
     @property
     def lasts(self) -> bool:
         """Whether the session goes on when an agent link is lost."""
-        over = self.state in ENDING or self.state is State.REFUSING
+        over = self.state in ENDING or self.state is SessionState.REFUSING
         return self.config.give_up_s > 0 and not over and self.offer is not None and not self.offer.healthcheck
 
     @property

@@ -23,7 +23,7 @@ from spoe_guard.core.terms.events import (
     UnansweredReason,
 )
 from spoe_guard.core.terms.output import Close, Output
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SESSION_MOVES, IllegalMoveError, LinkState, SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import actions, frame, walk
 
@@ -46,7 +46,7 @@ class Exchange:
         self.policy = config.policy
         self.tally = tally
         self.past = Past()
-        self.state = State.HAPROXY_HELLO
+        self.state = SessionState.HAPROXY_HELLO
         self.agent_books = Books()
         self.to_haproxy = Outlet()
         self.family = Family.UNKNOWN
@@ -69,6 +69,16 @@ class Exchange:
         self.hold_by = math.inf
         self.close_by = math.inf
         self.pace_by = math.inf
+
+    def enter(self, state: SessionState) -> None:
+        """Stand there from now on.
+
+        Raises:
+            IllegalMoveError: that cannot follow.
+        """
+        if state is not self.state and state not in SESSION_MOVES[self.state]:
+            raise IllegalMoveError(self.state, state)
+        self.state = state
 
     # --- reporting -----------------------------------------------------------------------------------------------
 
@@ -128,7 +138,7 @@ class Exchange:
         link = self.holder(ids)
         if link is not None:  # pragma: no branch - it is open
             since = link.ledger.pop(ids)
-            if link is not via and via.state is State.CLOSING:  # which had it before; an agent with async answers once
+            if link is not via and via.state is LinkState.CLOSING:  # which had it before; an agent with async answers once
                 link.owing[ids] = since
             via.ledger.useful = True
             self.tally.observe_ack(now - since)

@@ -13,7 +13,7 @@ from spoe_guard.core.incoming.inlet import Inlet, bytes_needed
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import SAMPLE_BYTES, AuthoredReason, EndedBy, EndReason
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import UNKNOWN_TYPE
 from spoe_guard.wire import frame, walk
 
@@ -181,7 +181,7 @@ class Walker(ABC):
     def misplaced(self, anomaly: Anomaly, said: frame.Frame, now: float) -> None:
         """Deal with a frame that has no place where it stands; a policy may pass it between HELLO and DISCONNECT only."""
         action = self.conv.policy.action(self.side, anomaly)
-        if action is Action.PASS and self.conv.state not in (State.RUNNING, State.LEAVING):
+        if action is Action.PASS and self.conv.state not in (SessionState.RUNNING, SessionState.LEAVING):
             action = Action.DROP
         self.judge(anomaly, said, now, action=action)
         self.pass_on(said, said.raw if action is Action.PASS else None)

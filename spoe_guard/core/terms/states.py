@@ -1,19 +1,19 @@
-"""Where a session stands, and every legal step of it."""
+"""Where a session and its agent links stand: what may be said when, and what may follow."""
 
 import enum
 from collections.abc import Mapping
 from typing import Final
 
-from spoe_guard.core.terms.anomalies import Anomaly, Side
+from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.wire.frame import AGENT_TYPES, HAPROXY_TYPES, FrameType
 
 
 @enum.unique
-class State(enum.Enum):
+class SessionState(enum.Enum):
     """Where a session stands; the ``state`` of a logged anomaly."""
 
     HAPROXY_HELLO = "haproxy_hello"  # nothing valid has come from HAProxy yet
-    DIALLING = "dialling"  # HAPROXY-HELLO is held until the agent link is up
+    DIALLING = "dialling"  # HAPROXY-HELLO is held until the first agent link is up
     AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
     REFUSING = "refusing"  # there is no agent to talk to; HAProxy is told so in a moment
     RUNNING = "running"
@@ -22,64 +22,104 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-_S = State
+@enum.unique
+class LinkState(enum.Enum):
+    """Where an agent link stands."""
+
+    IDLE = "idle"  # not dialled yet
+    DIALLING = "dialling"
+    AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
+    RUNNING = "running"
+    LEAVING = "leaving"  # the agent has said DISCONNECT, or its stream is broken: its NOTIFYs may still be answered
+    CLOSING = "closing"  # the agent was told goodbye, or is gone
+
+
+class IllegalMoveError(Exception):
+    """A bug of ours: what cannot follow was to follow."""
+
+    def __init__(self, before: enum.Enum, after: enum.Enum) -> None:
+        super().__init__(f"{type(before).__name__}: from {before.value} to {after.value}")
+
+
+_S = SessionState
+_L = LinkState
 _T = FrameType
 
-# Every legal step, and nothing else (SPOE.txt 3.2.3). LEAVING keeps ACK because agents answer behind their own
-# DISCONNECT; CLOSING keeps the agent's DISCONNECT because it may cross, or answer, HAProxy's (3.2.8, 3.2.9).
-TRANSITIONS: Final[Mapping[State, Mapping[int, State]]] = {
-    _S.HAPROXY_HELLO: {_T.HAPROXY_HELLO: _S.DIALLING},
-    _S.DIALLING: {_T.HAPROXY_DISCONNECT: _S.CLOSING},
-    _S.AGENT_HELLO: {
-        _T.AGENT_HELLO: _S.RUNNING,
-        _T.AGENT_DISCONNECT: _S.CLOSING,
-        _T.HAPROXY_DISCONNECT: _S.CLOSING,
-    },
-    _S.REFUSING: {_T.HAPROXY_DISCONNECT: _S.CLOSING},
-    _S.RUNNING: {
-        _T.NOTIFY: _S.RUNNING,
-        _T.UNSET: _S.RUNNING,
-        _T.ACK: _S.RUNNING,
-        _T.AGENT_DISCONNECT: _S.LEAVING,
-        _T.HAPROXY_DISCONNECT: _S.CLOSING,
-    },
-    _S.LEAVING: {
-        _T.NOTIFY: _S.LEAVING,
-        _T.UNSET: _S.LEAVING,
-        _T.ACK: _S.LEAVING,
-        _T.HAPROXY_DISCONNECT: _S.CLOSING,
-    },
-    _S.CLOSING: {
-        _T.NOTIFY: _S.CLOSING,
-        _T.UNSET: _S.CLOSING,
-        _T.ACK: _S.CLOSING,
-        _T.AGENT_DISCONNECT: _S.CLOSING,
-        _T.HAPROXY_DISCONNECT: _S.CLOSING,
-    },
-    _S.CLOSED: {},
+# What a session may turn into, and nothing else: ``Exchange.enter`` is the only assignment there is. CLOSED may follow at any
+# time: the shell may give a session up.
+SESSION_MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
+    _S.HAPROXY_HELLO: frozenset((_S.DIALLING, _S.RUNNING, _S.CLOSING, _S.CLOSED)),  # RUNNING: taken over from the guard before
+    _S.DIALLING: frozenset((_S.AGENT_HELLO, _S.REFUSING, _S.CLOSING, _S.CLOSED)),
+    _S.AGENT_HELLO: frozenset((_S.RUNNING, _S.REFUSING, _S.CLOSING, _S.CLOSED)),
+    _S.REFUSING: frozenset((_S.CLOSING, _S.CLOSED)),
+    _S.RUNNING: frozenset((_S.LEAVING, _S.CLOSING, _S.CLOSED)),
+    _S.LEAVING: frozenset((_S.CLOSING, _S.CLOSED)),
+    _S.CLOSING: frozenset((_S.CLOSED,)),
+    _S.CLOSED: frozenset(),
+}
+
+# The same of a link: ``AgentLink.enter``.
+LINK_MOVES: Final[Mapping[LinkState, frozenset[LinkState]]] = {
+    _L.IDLE: frozenset((_L.DIALLING, _L.CLOSING)),  # CLOSING: of a session that was taken over, or ended before it dialled
+    _L.DIALLING: frozenset((_L.AGENT_HELLO, _L.CLOSING)),
+    _L.AGENT_HELLO: frozenset((_L.RUNNING, _L.CLOSING)),
+    _L.RUNNING: frozenset((_L.LEAVING, _L.CLOSING)),
+    _L.LEAVING: frozenset((_L.CLOSING,)),
+    _L.CLOSING: frozenset(),
+}
+
+# What each side may say when (SPOE.txt 3.2.3). LEAVING keeps ACK because agents answer behind their own DISCONNECT; CLOSING keeps
+# the agent's DISCONNECT because it may cross, or answer, HAProxy's (3.2.8, 3.2.9), and NOTIFY, which may cross the last word.
+FROM_HAPROXY: Final[Mapping[SessionState, frozenset[int]]] = {
+    _S.HAPROXY_HELLO: frozenset((_T.HAPROXY_HELLO,)),
+    _S.DIALLING: frozenset((_T.HAPROXY_DISCONNECT,)),
+    _S.AGENT_HELLO: frozenset((_T.HAPROXY_DISCONNECT,)),
+    _S.REFUSING: frozenset((_T.HAPROXY_DISCONNECT,)),
+    _S.RUNNING: frozenset((_T.NOTIFY, _T.UNSET, _T.HAPROXY_DISCONNECT)),
+    _S.LEAVING: frozenset((_T.NOTIFY, _T.UNSET, _T.HAPROXY_DISCONNECT)),
+    _S.CLOSING: frozenset((_T.NOTIFY, _T.UNSET, _T.HAPROXY_DISCONNECT)),
+    _S.CLOSED: frozenset(),
+}
+FROM_AGENT: Final[Mapping[LinkState, frozenset[int]]] = {
+    _L.IDLE: frozenset(),
+    _L.DIALLING: frozenset(),
+    _L.AGENT_HELLO: frozenset((_T.AGENT_HELLO, _T.AGENT_DISCONNECT)),
+    _L.RUNNING: frozenset((_T.ACK, _T.AGENT_DISCONNECT)),
+    _L.LEAVING: frozenset((_T.ACK,)),
+    _L.CLOSING: frozenset((_T.ACK, _T.AGENT_DISCONNECT)),
 }
 
 # HAProxy has no AGENT-HELLO yet, so it may not send a NOTIFY, and may not be sent an ACK.
 BEFORE_HELLO: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING, _S.AGENT_HELLO, _S.REFUSING))
+_LINK_BEFORE_HELLO: Final = frozenset((_L.IDLE, _L.DIALLING, _L.AGENT_HELLO))
 
-BEFORE_DIAL: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING))  # of an agent link: it was given no HELLO yet
+BEFORE_DIAL: Final = frozenset((_L.IDLE, _L.DIALLING))  # the agent was given no HELLO yet
+ENDING: Final = frozenset((_S.CLOSING, _S.CLOSED))
+MEETING: Final = frozenset((_S.DIALLING, _S.AGENT_HELLO))
 
 
-def step(state: State, side: Side, type_: int) -> tuple[State, Anomaly | None]:
-    """Return the state after a frame of ``type_`` from ``side``, and what was wrong with it, if anything.
+def fault_of_haproxy(state: SessionState, type_: int) -> Anomaly | None:
+    """Return what is wrong with a frame of ``type_`` from HAProxy, None where it is legal.
 
-    An anomalous frame never moves the machine: whether it goes on, is dropped or ends the session is the
-    policy's decision, not the protocol's.
+    What becomes of it is the policy's decision, not the protocol's.
     """
-    mine, other = (HAPROXY_TYPES, AGENT_TYPES) if side is Side.HAPROXY else (AGENT_TYPES, HAPROXY_TYPES)
-    if type_ not in mine:
-        wrong_side = type_ in other and type_ != _T.UNSET
-        return state, Anomaly.WRONG_SIDE_FRAME if wrong_side else Anomaly.UNKNOWN_FRAME_TYPE
-    after = TRANSITIONS[state].get(type_)
-    if after is not None:
-        return after, None
-    if type_ == _T.HAPROXY_HELLO or (type_ == _T.AGENT_HELLO and state not in BEFORE_HELLO):
-        return state, Anomaly.HELLO_REPEATED
-    if state in BEFORE_HELLO:
-        return state, Anomaly.FRAME_BEFORE_HELLO
-    return state, Anomaly.DISCONNECT_REPEATED if type_ == _T.AGENT_DISCONNECT else Anomaly.FRAME_AFTER_DISCONNECT
+    if type_ not in HAPROXY_TYPES:
+        return Anomaly.WRONG_SIDE_FRAME if type_ in AGENT_TYPES else Anomaly.UNKNOWN_FRAME_TYPE
+    if type_ in FROM_HAPROXY[state]:
+        return None
+    if type_ == _T.HAPROXY_HELLO:
+        return Anomaly.HELLO_REPEATED
+    return Anomaly.FRAME_BEFORE_HELLO if state in BEFORE_HELLO else Anomaly.FRAME_AFTER_DISCONNECT
+
+
+def fault_of_agent(state: LinkState, type_: int) -> Anomaly | None:
+    """Return what is wrong with a frame of ``type_`` from an agent, None where it is legal."""
+    if type_ not in AGENT_TYPES:
+        return Anomaly.WRONG_SIDE_FRAME if type_ in HAPROXY_TYPES and type_ != _T.UNSET else Anomaly.UNKNOWN_FRAME_TYPE
+    if type_ in FROM_AGENT[state]:
+        return None
+    if state in _LINK_BEFORE_HELLO:
+        return Anomaly.FRAME_BEFORE_HELLO
+    if type_ == _T.AGENT_HELLO:
+        return Anomaly.HELLO_REPEATED
+    return Anomaly.DISCONNECT_REPEATED if type_ == _T.AGENT_DISCONNECT else Anomaly.FRAME_AFTER_DISCONNECT

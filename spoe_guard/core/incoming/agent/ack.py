@@ -7,7 +7,7 @@ from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.payloads.ack_repair import UNWELCOME, diagnose
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import UnansweredReason
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LinkState
 from spoe_guard.wire import frame, walk
 
 # An ACK whose NOTIFY is not open: what is known of that NOTIFY says what is wrong with it.
@@ -29,7 +29,7 @@ def judge_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes |
         walker.link.owing.pop(said.ids, None)
         passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
         walker.pass_on(said, (whole or said.raw) if passes else None)
-    elif walker.link.state is State.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
+    elif walker.link.state is LinkState.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
         lose_ack(walker, said, now)
     else:
         settle_ack(walker, said, now, whole)

@@ -8,7 +8,7 @@ from spoe_guard.core.incoming.agent.foreign_ack import send_home
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import EndedBy, EndReason, LinkLoss
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 
 
@@ -52,7 +52,7 @@ def behind_last_word(walker: AgentStream, said: frame.Frame, now: float) -> None
 
     Of the others only the expected is no anomaly.
     """
-    if said.type == frame.ACK and walker.conv.state is State.RUNNING and walker.conv.fate(said.ids) is Fate.OPEN:
+    if said.type == frame.ACK and walker.conv.state is SessionState.RUNNING and walker.conv.fate(said.ids) is Fate.OPEN:
         settle_ack(walker, said, now)
         return
     if said.type == frame.ACK and send_home(walker, said, now):

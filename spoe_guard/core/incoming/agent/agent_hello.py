@@ -7,7 +7,7 @@ from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.payloads.hello import AgentHello, Offer
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import AgentReady, AuthoredReason, DialFailure, DisconnectSeen, EndedBy, EndReason
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LinkState, SessionState
 from spoe_guard.wire import frame
 
 
@@ -23,13 +23,13 @@ def greet(walker: AgentStream, now: float) -> None:
         link.way.drop(len(conv.hello_raw))
         conv.tell_agent(link, offer.raw, AuthoredReason.HELLO_NORMALISED)
     else:
-        negotiated = offer.replayed(conv.told_size) if conv.state is State.RUNNING else offer.raw
+        negotiated = offer.replayed(conv.told_size) if conv.state is SessionState.RUNNING else offer.raw
         conv.tell_agent(link, negotiated, AuthoredReason.REPLAYED)
     conv.hello_raw = b""
     link.ledger.size = offer.max_frame_size
-    link.state = State.AGENT_HELLO
-    if conv.state is State.DIALLING:
-        conv.state = State.AGENT_HELLO
+    link.enter(LinkState.AGENT_HELLO)
+    if conv.state is SessionState.DIALLING:
+        conv.enter(SessionState.AGENT_HELLO)
     link.connect_by = math.inf
     link.hello_by = now + conv.config.hello_s
 
@@ -51,7 +51,7 @@ def judge_hello(walker: AgentStream, said: frame.Frame, offer: Offer, now: float
             return
         rewrite = rewrite or action is Action.REPAIR
         keep_capabilities = keep_capabilities or action is Action.PASS
-    if conv.state is State.RUNNING:  # HAProxy has been told already, by a link before this one
+    if conv.state is SessionState.RUNNING:  # HAProxy has been told already, by a link before this one
         walker.pass_on(said, None)
     elif rewrite or hello.adapts:
         reason = AuthoredReason.REPAIRED if rewrite or raw is not said.raw else AuthoredReason.HELLO_NORMALISED
@@ -75,7 +75,7 @@ def judge_refusal(walker: AgentStream, said: frame.Frame, now: float) -> None:
     conv = walker.conv
     word = note_goodbye(walker, said)
     detail = f"status {word.status}: {word.message}"
-    if conv.state is State.RUNNING:
+    if conv.state is SessionState.RUNNING:
         walker.judge(Anomaly.HELLO_REFUSED, said, now, detail, Action.DROP)
         walker.pass_on(said, None)
         conv.not_reached(walker.link, DialFailure.OTHER, f"it refused HELLO: {detail}", now)

@@ -6,7 +6,7 @@ from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import LinkState, SessionState
 from spoe_guard.wire import frame
 
 
@@ -28,13 +28,13 @@ class AgentStream(Walker):
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
         """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
         conv, state = self.conv, self.link.state
-        if conv.lasts and state is State.CLOSING:
+        if conv.lasts and state is LinkState.CLOSING:
             self.link.shut()  # it was told goodbye already
-        elif conv.lasts and state is not State.AGENT_HELLO:  # it is this link that cannot go on
+        elif conv.lasts and state is not LinkState.AGENT_HELLO:  # it is this link that cannot go on
             conv.lose(self.link, now, LinkLoss.ANOMALY)
-        elif conv.lasts and conv.state is State.RUNNING:
+        elif conv.lasts and conv.state is SessionState.RUNNING:
             conv.not_reached(self.link, DialFailure.OTHER, "its AGENT-HELLO cannot be used", now)
-        elif state is State.AGENT_HELLO:
+        elif state is LinkState.AGENT_HELLO:
             conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
         else:
             super().fail(now, status)

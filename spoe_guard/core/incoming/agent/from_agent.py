@@ -2,7 +2,7 @@
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import ENDING, LastWord
+from spoe_guard.core.conversation.conversation import LastWord
 from spoe_guard.core.incoming.agent.ack import judge_ack
 from spoe_guard.core.incoming.agent.agent_disconnect import behind_last_word, judge_goodbye
 from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusal, judge_trailing
@@ -21,7 +21,7 @@ from spoe_guard.core.terms.events import (
     LinkLoss,
     UnansweredReason,
 )
-from spoe_guard.core.terms.states import BEFORE_DIAL, State, step
+from spoe_guard.core.terms.states import BEFORE_DIAL, LinkState, SessionState, fault_of_agent
 from spoe_guard.wire import frame, walk
 
 
@@ -41,18 +41,18 @@ class FromAgent(AgentStream):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
         conv, link = self.conv, self.link
-        if link.state is not State.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
+        if link.state is not LinkState.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
             return pos
         return walk_acks(link.ledger, conv.tally, buf, pos, end, now)
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self.broken or self.torn.open or self.conv.state is State.REFUSING or self.link.done
+        return self.broken or self.torn.open or self.conv.state is SessionState.REFUSING or self.link.done
 
     def receive(self, data: bytes, now: float) -> int:
         """Take bytes as they came off the wire; return how many are left."""
         self.conv.tally.bytes_to_haproxy += len(data)
-        if self.link.state is not State.RUNNING and self.link.state in BEFORE_DIAL:
+        if self.link.state is not LinkState.RUNNING and self.link.state in BEFORE_DIAL:
             self._hold_early(data, now)
             return 0
         left = super().receive(data, now)
@@ -62,14 +62,14 @@ class FromAgent(AgentStream):
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
         conv = self.conv
-        if self.link.state is not State.CLOSING and self.fragments.take(said, now):
+        if self.link.state is not LinkState.CLOSING and self.fragments.take(said, now):
             return
         state = self.link.state
-        _, anomaly = step(state, self.side, said.type)
+        anomaly = fault_of_agent(state, said.type)
         check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger
-        if state is State.CLOSING:
+        if state is LinkState.CLOSING:
             behind_last_word(self, said, now)
-        elif check and state is State.RUNNING:
+        elif check and state is LinkState.RUNNING:
             judge_trailing(self, said, now)
         elif said.type == frame.ACK and self.fragments.begin(said, now):
             return
@@ -80,7 +80,7 @@ class FromAgent(AgentStream):
                 judge_ack(self, said, now)
         elif said.type == frame.AGENT_HELLO and conv.offer is not None:
             judge_hello(self, said, conv.offer, now)
-        elif state is State.AGENT_HELLO:
+        elif state is LinkState.AGENT_HELLO:
             judge_refusal(self, said, now)
         else:
             self._disconnect(said, now)
@@ -88,13 +88,13 @@ class FromAgent(AgentStream):
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
-        if self.link.state is State.LEAVING and not self.link.ledger:
+        if self.link.state is LinkState.LEAVING and not self.link.ledger:
             self._leave(now)  # what else is in the same write is behind it
         return used
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
-        if self.link.state not in (State.RUNNING, State.LEAVING) or end - pos <= frame.LENGTH_BYTES:
+        if self.link.state not in (LinkState.RUNNING, LinkState.LEAVING) or end - pos <= frame.LENGTH_BYTES:
             return 0
         length = walk.length_at(buf, pos)
         after = pos + frame.LENGTH_BYTES + length
@@ -134,20 +134,20 @@ class FromAgent(AgentStream):
         self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
             link.shut()  # nobody is there to be told goodbye
-        if (self.inlet.inside_frame or self.torn.mid_frame) and link.state not in ENDING:
+        if (self.inlet.inside_frame or self.torn.mid_frame) and link.state is not LinkState.CLOSING:
             self.truncated("the agent closed inside a frame")
-        if link.state is State.LEAVING:
+        if link.state is LinkState.LEAVING:
             self._leave(now)
-        elif link.state is State.RUNNING and conv.offer is not None and conv.offer.healthcheck:
+        elif link.state is LinkState.RUNNING and conv.offer is not None and conv.offer.healthcheck:
             conv.finish(now, EndedBy.AGENT, reason, word=LastWord.NONE)
-        elif link.state in (State.AGENT_HELLO, State.RUNNING) and conv.state is not State.REFUSING:
+        elif link.state in (LinkState.AGENT_HELLO, LinkState.RUNNING) and conv.state is not SessionState.REFUSING:
             self._left_unsaid(reason, now)
         link.shut()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
         """The agent ended the link without DISCONNECT."""
         conv = self.conv
-        early = self.link.state is State.AGENT_HELLO
+        early = self.link.state is LinkState.AGENT_HELLO
         detail = f"the agent's connection was {reason.value}" + (" before AGENT-HELLO" if early else "")
         action = conv.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
         if conv.lasts and action is Action.ANSWER:
@@ -194,13 +194,13 @@ class FromAgent(AgentStream):
         """Search the rest of a broken stream for ACKs, then end."""
         conv = self.conv
         self.broken = True
-        hopeful = self.link.state in (State.RUNNING, State.LEAVING)
+        hopeful = self.link.state in (LinkState.RUNNING, LinkState.LEAVING)
         if self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail, None if hopeful else Action.CLOSE) is Action.CLOSE:
             self.discard(len(rest))
             return
-        if self.link.state is State.RUNNING and conv.lasts:
+        if self.link.state is LinkState.RUNNING and conv.lasts:
             conv.part(self.link, now, LinkLoss.ANOMALY)
-        elif self.link.state is State.RUNNING:
+        elif self.link.state is LinkState.RUNNING:
             conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
         self.torn.search(rest, now)
 
@@ -216,7 +216,7 @@ class FromAgent(AgentStream):
 
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""
-        if not self.torn.open or self.link.state not in (State.RUNNING, State.LEAVING):
+        if not self.torn.open or self.link.state not in (LinkState.RUNNING, LinkState.LEAVING):
             self.torn.release()
             self.discard(len(rest))
             return

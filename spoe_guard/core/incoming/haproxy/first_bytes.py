@@ -8,7 +8,7 @@ from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import EndedBy, EndReason
-from spoe_guard.core.terms.states import State
+from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 
 
@@ -43,7 +43,7 @@ def judge_offer(walker: Walker, said: frame.Frame, now: float) -> hello.Offer | 
     if offer.mended:
         walker.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
     conv.offer = offer
-    conv.state = State.DIALLING
+    conv.enter(SessionState.DIALLING)
     conv.hello_by = math.inf
     conv.hello_raw = said.raw
     conv.stirred = True

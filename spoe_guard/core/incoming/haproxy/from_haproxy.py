@@ -2,7 +2,7 @@
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import ENDING, LastWord
+from spoe_guard.core.conversation.conversation import LastWord
 from spoe_guard.core.conversation.exchange import no_effect_ack
 from spoe_guard.core.conversation.parking import Parked
 from spoe_guard.core.incoming.haproxy.first_bytes import is_noise, judge_offer
@@ -14,7 +14,7 @@ from spoe_guard.core.payloads import hello
 from spoe_guard.core.payloads.family import Family, Newcomer
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
-from spoe_guard.core.terms.states import BEFORE_HELLO, State, step
+from spoe_guard.core.terms.states import BEFORE_HELLO, ENDING, LinkState, SessionState, fault_of_haproxy
 from spoe_guard.wire import frame, walk
 
 
@@ -32,7 +32,7 @@ class FromHAProxy(Walker):
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
         conv = self.conv
-        if conv.state is State.HAPROXY_HELLO:
+        if conv.state is SessionState.HAPROXY_HELLO:
             return hello.MAX_HELLO
         size = hello.MAX_HELLO if conv.offer is None else conv.offer.haproxy_size
         return min(size, conv.config.held_bytes - frame.LENGTH_BYTES)
@@ -41,7 +41,7 @@ class FromHAProxy(Walker):
         """Pass over ordinary NOTIFYs."""
         conv, link = self.conv, self.conv.link
         most = conv.most_unjudged
-        if link.state is not State.RUNNING or link.limited or len(conv.links) > 1:
+        if link.state is not LinkState.RUNNING or link.limited or len(conv.links) > 1:
             other = None if conv.parking.bytes else conv.ready()
             if other is None:
                 return pos
@@ -67,7 +67,7 @@ class FromHAProxy(Walker):
     def behind(self, rest: bytes, now: float) -> None:
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
         told = any(not link.done for link in self.conv.links.values())
-        if self._said_goodbye and self.conv.state is State.CLOSING and told:
+        if self._said_goodbye and self.conv.state is SessionState.CLOSING and told:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
         self.discard(len(rest))
 
@@ -80,7 +80,7 @@ class FromHAProxy(Walker):
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Judge the very first bytes before anything else."""
-        if self.conv.state is State.HAPROXY_HELLO:
+        if self.conv.state is SessionState.HAPROXY_HELLO:
             if is_noise(self, buf, pos, end, now):
                 return end - pos
             if end - pos <= frame.LENGTH_BYTES:
@@ -90,7 +90,7 @@ class FromHAProxy(Walker):
 
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
-        _, anomaly = step(self.conv.state, self.side, said.type)
+        anomaly = fault_of_haproxy(self.conv.state, said.type)
         if said.type == frame.NOTIFY and not self._newcomer.decided and anomaly is None:
             self._newcomer.notified(said.stream_id, said.frame_id)
             self._get_to_know()
@@ -102,7 +102,7 @@ class FromHAProxy(Walker):
                 self.meet(offer.family)
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
-        elif self.conv.state is not State.RUNNING:
+        elif self.conv.state is not SessionState.RUNNING:
             self._too_late(said, now)
         elif said.type == frame.NOTIFY and said.fin:
             self._notify(said, now)
@@ -159,7 +159,7 @@ class FromHAProxy(Walker):
         status = goodbye.clamp(word.status)
         conv.abandon(now, UnansweredReason.HAPROXY_GONE)
         # The very frame goes to the oldest link; the others are told the same in the guard's words.
-        link = next((link for link in conv.links.values() if link.state in (State.RUNNING, State.LEAVING)), conv.link)
+        link = next((link for link in conv.links.values() if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.link)
         way = link.way
         if not link.hello_given:
             way.drop(len(said.raw))
@@ -228,7 +228,7 @@ class FromHAProxy(Walker):
         if first:
             self._fragments_to = conv.ready()
         link = self._fragments_to
-        if link is None or link.state is not State.RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
+        if link is None or link.state is not LinkState.RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
             self.pass_on(said, None)
             if first:
                 self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)

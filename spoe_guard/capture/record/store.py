@@ -15,7 +15,7 @@ from typing import Final
 from spoe_guard.capture.files.pcapng import packets
 from spoe_guard.capture.record.take import Take
 from spoe_guard.observe.limit import RateLimit
-from spoe_guard.observe.live.recent import Payload
+from spoe_guard.observe.payload import Payload
 from spoe_guard.observe.stats import RouteStats
 
 WAITING: Final = 8  # captures in the queue

@@ -29,6 +29,7 @@ _KEY = KEY
 def walk_notifies(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, most: int, now: float) -> int:
     """Open every ordinary NOTIFY from ``pos`` on, at most ``most`` open at a time; return where it stopped."""
     count = 0
+    most -= ledger.large
     while pos < end and ledger.count < most:
         after = walk.whole_end(buf, pos, end, _NOTIFY, ledger.size)
         if after == 0:
@@ -106,7 +107,7 @@ class Lane:
             return pos
         most = min(ledger.most, self.most)
         if self.several:
-            most = ledger.count + 1  # the next one may have to go to another
+            most = ledger.count + ledger.large + 1  # the next one may have to go to another
         stop = walk_notifies(ledger, self.tally, data, pos, len(data), most, now)
         if stop > pos:
             self.ledger = ledger
@@ -144,9 +145,10 @@ class Lane:
         chosen: Ledger | None = None
         count = 0
         for ledger in self.ledgers:
-            count += ledger.count
+            opened = ledger.count + ledger.large
+            count += opened
             if ledger.since_of(key) != _NOT_OPEN:
                 return None
-            if ledger.takes and ledger.count < ledger.most and (chosen is None or ledger is self.ledger):
+            if ledger.takes and opened < ledger.most and (chosen is None or ledger is self.ledger):
                 chosen = ledger
         return chosen if count < self.most else None

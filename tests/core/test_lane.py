@@ -255,6 +255,17 @@ def test_a_hundred_round_trips_are_not_asked_about(kind: Callable[[], Talk]) -> 
     assert stepped(talk) == []
 
 
+def test_a_link_that_has_a_notify_without_a_key_in_hand_is_given_no_other() -> None:
+    two().play(f"""
+        agent   ACK 3.1        -> ok
+        agent1  ACK 5.1        -> ok
+        haproxy NOTIFY {LARGE} -> ok
+        haproxy NOTIFY 7.1     -> to_agent1 NOTIFY 7.1
+        agent   ACK {LARGE}    -> ok
+        agent1  ACK 7.1        -> ok
+    """)
+
+
 def test_what_twenty_links_have_in_hand_one_by_one_is_not_asked_about_either() -> None:
     count = 20
     config = {**LINKS, "max_links": count, "hello": frames.haproxy_hello(capabilities=APPLET)}

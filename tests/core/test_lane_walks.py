@@ -110,6 +110,16 @@ def test_it_opens_no_more_than_may_be_open() -> None:
     assert fast.notifies(run[-1]) == 0
 
 
+@pytest.mark.parametrize("large", [1, 2])
+def test_those_whose_ids_are_too_large_for_a_key_count_as_open(large: int) -> None:
+    run = b"".join(notify(f"{number}.1") for number in range(1, 2 * MOST))
+    fast = Fast(*(f"{(1 << 63) + number}.1" for number in range(large)))
+    assert fast.notifies(run) == len(b"".join(notify(f"{number}.1") for number in range(1, MOST + 1 - large)))
+    assert len(fast.ledger) == MOST
+    fast.ledger.pop(ids(f"{1 << 63}.1"))
+    assert fast.notifies(notify("999.1")) == len(notify("999.1"))
+
+
 def test_it_stops_in_front_of_a_second_notify_with_the_same_ids() -> None:
     one = notify("1.1")
     assert Fast().notifies(one + one) == len(one)

@@ -62,7 +62,7 @@ cdef class _Table:
 @cython.final
 cdef class Ledger:
     # What an ordinary frame touches, together.
-    cdef public Py_ssize_t count
+    cdef public Py_ssize_t count, large
     cdef long long _one
     cdef double _one_since
     cdef bytes _one_copy

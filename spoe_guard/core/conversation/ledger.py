@@ -153,6 +153,7 @@ class Ledger:
         self.passed = 0
         self.carrier: Any = None
         self.count = 0  # of those that have a key
+        self.large = 0  # of those that have none
         # As a rule only one is open: it stands here, and the table is not touched.
         self._one = 0
         self._one_since = 0.0
@@ -223,7 +224,7 @@ class Ledger:
     # --- by ids: what readable code calls ------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self.count + len(self._large)
+        return self.count + self.large
 
     def __contains__(self, ids: bytes) -> bool:
         key = key_of(ids)
@@ -251,6 +252,7 @@ class Ledger:
             self.open(key, since, copy)
         else:
             self._large[ids] = (since, None if copy is None else self._take_copy(copy))
+            self.large = len(self._large)
 
     def pop(self, ids: bytes) -> float:
         """Settle the NOTIFY ``ids``, which is open, and return since when it was."""
@@ -260,6 +262,7 @@ class Ledger:
             self.settle(key)
         else:
             self.kept -= len(self._large.pop(ids)[1] or b"")
+            self.large = len(self._large)
         return since
 
     def copy(self, ids: bytes) -> bytes | None:
@@ -274,7 +277,7 @@ class Ledger:
 
     def clear(self) -> None:
         """Have none open any more."""
-        self.count = self.kept = self._one = 0
+        self.count = self.large = self.kept = self._one = 0
         self._one_copy = None
         self._table = None
         self._large.clear()

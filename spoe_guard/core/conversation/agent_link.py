@@ -13,9 +13,8 @@ from spoe_guard.wire import frame
 class AgentLink:
     """Where one link stands, what its agent has in hand, and what is to be written to it.
 
-    ``number`` counts a session's links from 0. ``state``: as a session's, and ``HAPROXY_HELLO`` before the dial.
-    ``done``: the connection is closed, was asked
-    to close, or never was. ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
+    ``number`` counts a session's links from 0. ``done``: the connection is closed, was asked to close, or never was.
+    ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
     ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
     that are settled while this agent has them in hand, with their times. ``held_since``: since when it is leaving.
     ``dial`` and ``close``: what the shell is to do at the end of this step; ``stirs``: there is something of the kind.
@@ -53,10 +52,10 @@ class AgentLink:
         self.close_by = math.inf
 
     def enter(self, state: LinkState) -> None:
-        """Stand there from now on.
+        """Move the link to ``state``.
 
         Raises:
-            IllegalMoveError: that cannot follow.
+            IllegalMoveError: LINK_MOVES does not have that.
         """
         if state is not self.state and state not in LINK_MOVES[self.state]:
             raise IllegalMoveError(self.state, state)

@@ -71,10 +71,10 @@ class Exchange:
         self.pace_by = math.inf
 
     def enter(self, state: SessionState) -> None:
-        """Stand there from now on.
+        """Move the session to ``state``.
 
         Raises:
-            IllegalMoveError: that cannot follow.
+            IllegalMoveError: SESSION_MOVES does not have that.
         """
         if state is not self.state and state not in SESSION_MOVES[self.state]:
             raise IllegalMoveError(self.state, state)

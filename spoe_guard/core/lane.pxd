@@ -29,5 +29,5 @@ cdef class Lane:
     cpdef Py_ssize_t up(self, bytes data, Py_ssize_t pos, double now) except -1
     @cython.locals(pace=Pace, end=Py_ssize_t, stop=Py_ssize_t)
     cpdef Py_ssize_t down(self, Ledger ledger, bytes data, double now) except -1
-    @cython.locals(count=Py_ssize_t, opened=Py_ssize_t, key=cython.longlong, ledger=Ledger, chosen=Ledger)
+    @cython.locals(key=cython.longlong, ledger=Ledger, chosen=Ledger)
     cdef Ledger _choose(self, bytes data, Py_ssize_t pos)

@@ -47,7 +47,6 @@ def walk_notifies(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, 
         pos = after
     if count:
         tally._to_agent[_NOTIFY] += count  # noqa: SLF001  C cannot see that it is the same as frames_to_agent
-        tally.open_notifies += count
     return pos
 
 
@@ -64,14 +63,13 @@ def walk_acks(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, now:
         since = ledger.settle(packed >> _KEY)
         if since == _NOT_OPEN:
             break
-        ledger.past.settled(packed >> _KEY)
+        ledger.history.record(packed >> _KEY)
         tally.observe_ack(now - since)
         count += 1
         pos = after
     if count:
         ledger.useful = True
         tally._to_haproxy[_ACK] += count  # noqa: SLF001  as above
-        tally.open_notifies -= count
     return pos
 
 
@@ -143,12 +141,9 @@ class Lane:
         if key == 0:
             return None
         chosen: Ledger | None = None
-        count = 0
         for ledger in self.ledgers:
-            opened = ledger.count + ledger.large
-            count += opened
             if ledger.since_of(key) != _NOT_OPEN:
                 return None
-            if ledger.takes and opened < ledger.most and (chosen is None or ledger is self.ledger):
+            if ledger.takes and ledger.count + ledger.large < ledger.most and (chosen is None or ledger is self.ledger):
                 chosen = ledger
-        return chosen if count < self.most else None
+        return chosen if self.ledger.history.open < self.most else None

@@ -222,7 +222,6 @@ class Session:
         self._hand_back()
         conv = self._conv
         conv.tally.held_bytes -= self._held
-        conv.tally.open_notifies -= conv.open_notifies
         for link in conv.links.values():
             link.ledger.clear()
         conv.tally.parked_notifies -= len(conv.parking)

@@ -5,14 +5,14 @@ import math
 import pytest
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.ledger import Past
+from spoe_guard.core.conversation.ledger import History
 from spoe_guard.core.conversation.outlet import Books
 from spoe_guard.core.terms.output import Close
 from spoe_guard.core.terms.states import LinkState
 
 
 def link(state: LinkState = LinkState.RUNNING) -> AgentLink:
-    made = AgentLink(3, Past(), Books())
+    made = AgentLink(3, History(), Books())
     made.state = state
     made.done = False
     return made
@@ -54,6 +54,6 @@ def test_it_is_closed_once_and_nothing_is_written_behind_that() -> None:
 
 
 def test_a_link_that_was_never_dialled_is_not_closed() -> None:
-    made = AgentLink(0, Past(), Books())
+    made = AgentLink(0, History(), Books())
     made.shut()
     assert not made.stirs

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.conversation.ledger import Fate, Ledger
+from spoe_guard.core.conversation.ledger import Fate, History, Ledger
 from spoe_guard.core.lane import walk_acks, walk_notifies
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire.frame import FrameType
@@ -17,9 +17,9 @@ class Fast:
     """One buffer under the walks."""
 
     def __init__(self, *opened: str) -> None:
-        self.ledger = Ledger()
-        self.ledger.size = SIZE
         self.tally = Tally()
+        self.ledger = Ledger(History(self.tally))
+        self.ledger.size = SIZE
         for at in opened:
             self.ledger.add(ids(at), 1.0)
 
@@ -91,8 +91,8 @@ def test_it_stops_in_front_of_an_ack_that_is_not_ordinary(odd: bytes) -> None:
     fast = Fast("1.1", "7.1")
     assert fast.acks(good + odd) == len(good)
     assert list(fast.ledger) == [ids("1.1")]
-    assert fast.ledger.past.fate(ids("7.1")) is Fate.ANSWERED
-    assert (fast.tally.frames_to_haproxy[FrameType.ACK], fast.tally.open_notifies) == (1, -1)
+    assert fast.ledger.history.fate(ids("7.1")) is Fate.ANSWERED
+    assert (fast.tally.frames_to_haproxy[FrameType.ACK], fast.tally.open_notifies) == (1, 1)
     assert (fast.tally.ack_count, fast.tally.ack_seconds) == (1, 2.0)
     assert Fast("1.1", "7.1").acks(odd) == 0
 

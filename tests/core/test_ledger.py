@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, NOT_OPEN, REMEMBERED, Fate, Ledger, Past, key_of
+from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, NOT_OPEN, REMEMBERED, Fate, History, Ledger, key_of
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import varint
 
 HUGE = varint.encode(2**64 - 1) * 2
@@ -16,32 +17,32 @@ def ids(number: int) -> bytes:
 
 
 def test_nothing_is_known_of_ids_that_never_came() -> None:
-    assert Past().fate(ids(1)) is Fate.UNKNOWN
+    assert History().fate(ids(1)) is Fate.UNKNOWN
 
 
 @pytest.mark.parametrize(("answered", "lost"), [(False, 1), (True, 0)])
 def test_giving_up_settles_and_counts_what_haproxy_never_got(answered: bool, lost: int) -> None:
-    past = Past()
-    past.give_up(ids(1), 7.0, answered=answered)
-    assert past.fate(ids(1)) is Fate.GIVEN_UP
-    assert past.lost(7.0) == lost
+    history = History()
+    history.give_up(ids(1), 7.0, answered=answered)
+    assert history.fate(ids(1)) is Fate.GIVEN_UP
+    assert history.lost(7.0) == lost
 
 
 def test_a_loss_matters_as_long_as_haproxy_may_be_waiting_for_it() -> None:
-    past = Past()
-    assert past.lost(0.0) == 0
-    past.give_up(ids(1), 7.0, answered=False)
-    past.give_up(ids(2), 8.0, answered=False)
-    assert past.lost(7.9 + LOSS_MATTERS_S) == 2
-    assert past.lost(8.0 + LOSS_MATTERS_S) == 0
-    past.give_up(ids(3), 100.0, answered=False)
-    assert past.lost(100.0) == 1
+    history = History()
+    assert history.lost(0.0) == 0
+    history.give_up(ids(1), 7.0, answered=False)
+    history.give_up(ids(2), 8.0, answered=False)
+    assert history.lost(7.9 + LOSS_MATTERS_S) == 2
+    assert history.lost(8.0 + LOSS_MATTERS_S) == 0
+    history.give_up(ids(3), 100.0, answered=False)
+    assert history.lost(100.0) == 1
 
 
 def test_a_notify_that_was_never_open_can_be_given_up() -> None:
-    past = Past()
-    past.give_up(ids(1), 7.0, answered=False)
-    assert past.fate(ids(1)) is Fate.GIVEN_UP
+    history = History()
+    history.give_up(ids(1), 7.0, answered=False)
+    assert history.fate(ids(1)) is Fate.GIVEN_UP
 
 
 def test_the_oldest_is_the_one_opened_first_and_still_open() -> None:
@@ -55,34 +56,34 @@ def test_the_oldest_is_the_one_opened_first_and_still_open() -> None:
 
 @pytest.mark.parametrize("settled", [1, REMEMBERED - 1, REMEMBERED, REMEMBERED + 1, 10 * REMEMBERED + 1])
 def test_the_last_512_settled_are_remembered_and_no_more(settled: int) -> None:
-    past = Past()
+    history = History()
     for number in range(settled):
-        past.remember(ids(number), Fate.ANSWERED)
-    known = [number for number in range(settled) if past.fate(ids(number)) is Fate.ANSWERED]
+        history.remember(ids(number), Fate.ANSWERED)
+    known = [number for number in range(settled) if history.fate(ids(number)) is Fate.ANSWERED]
     assert known == list(range(max(0, settled - REMEMBERED), settled))
 
 
 def test_of_ids_settled_twice_the_last_time_counts() -> None:
-    past = Past()
+    history = History()
     for fate in (Fate.ANSWERED, Fate.GIVEN_UP, Fate.ANSWERED):
-        past.remember(ids(7), fate)
-        past.remember(HUGE, fate)
-        assert past.fate(ids(7)) is past.fate(HUGE) is fate
+        history.remember(ids(7), fate)
+        history.remember(HUGE, fate)
+        assert history.fate(ids(7)) is history.fate(HUGE) is fate
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_of_ids_that_have_no_key_as_many_are_remembered(more: int) -> None:
-    past = Past()
+    history = History()
     for number in range(REMEMBERED + more):
-        past.remember(varint.encode(2**40 + number) + b"\1", Fate.GIVEN_UP)
-    assert past.fate(varint.encode(2**40) + b"\1") is (Fate.UNKNOWN if more else Fate.GIVEN_UP)
-    assert past.fate(varint.encode(2**40 + 1) + b"\1") is Fate.GIVEN_UP
+        history.remember(varint.encode(2**40 + number) + b"\1", Fate.GIVEN_UP)
+    assert history.fate(varint.encode(2**40) + b"\1") is (Fate.UNKNOWN if more else Fate.GIVEN_UP)
+    assert history.fate(varint.encode(2**40 + 1) + b"\1") is Fate.GIVEN_UP
 
 
 def test_ids_are_compared_in_full_width() -> None:
-    past = Past()
-    past.remember(ids(7), Fate.ANSWERED)
-    assert past.fate(ids(7 + 2**32)) is Fate.UNKNOWN
+    history = History()
+    history.remember(ids(7), Fate.ANSWERED)
+    assert history.fate(ids(7 + 2**32)) is Fate.UNKNOWN
 
 
 # --- what is open, against a dict ---------------------------------------------------------------------------------------
@@ -198,3 +199,20 @@ def test_nothing_is_kept_where_nothing_may_be() -> None:
 def test_ids_that_cannot_be_read_are_not_open() -> None:
     assert b"\xff" not in Ledger()
     assert b"" not in Ledger()
+
+
+def test_what_is_open_is_counted_once_for_session_and_route() -> None:
+    tally = Tally()
+    history = History(tally)
+    first, second = Ledger(history), Ledger(history)
+    for at, ledger in enumerate((first, first, second), 1):
+        ledger.add(ids(at), 1.0)
+    second.add(HUGE, 1.0)
+    assert (history.open, tally.open_notifies) == (4, 4)
+    first.pop(ids(1))
+    second.pop(HUGE)
+    assert (history.open, tally.open_notifies) == (2, 2)
+    assert first.settle(key_of(ids(9))) == NOT_OPEN
+    first.clear()
+    second.clear()
+    assert (history.open, tally.open_notifies) == (0, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.exchange import Exchange
-from spoe_guard.core.conversation.ledger import Past
+from spoe_guard.core.conversation.ledger import History
 from spoe_guard.core.conversation.outlet import Books
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
@@ -121,7 +121,7 @@ def test_a_session_enters_what_may_follow_and_nothing_else(before: SessionState,
 @pytest.mark.parametrize("before", LinkState)
 @pytest.mark.parametrize("after", LinkState)
 def test_a_link_enters_what_may_follow_and_nothing_else(before: LinkState, after: LinkState) -> None:
-    link = AgentLink(0, Past(), Books())
+    link = AgentLink(0, History(), Books())
     link.state = before
     if after in LINK_MOVES[before] or after is before:
         link.enter(after)

@@ -2,7 +2,7 @@
 
 import math
 
-from spoe_guard.core.conversation.ledger import Ledger, Past
+from spoe_guard.core.conversation.ledger import History, Ledger
 from spoe_guard.core.conversation.outlet import Books, Outlet
 from spoe_guard.core.terms.events import LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
@@ -27,11 +27,11 @@ class AgentLink:
         "stirs", "way",
     )  # fmt: skip
 
-    def __init__(self, number: int, past: Past, books: Books) -> None:
+    def __init__(self, number: int, history: History, books: Books) -> None:
         self.number = number
         self.state = LinkState.IDLE
         self.way = Outlet(books)
-        self.ledger = Ledger(past)
+        self.ledger = Ledger(history)
         self.ledger.size = frame.DEFAULT_MAX_FRAME_SIZE
         self.most = 1
         self.limited = False

@@ -101,7 +101,6 @@ class Continuity(Dispatch):
         """End ``link``; what its agent did not answer goes to another one, or counts as unanswered."""
         had = [(ids, since, link.ledger.copy(ids)) for ids, since in link.ledger.items()]
         link.ledger.clear()
-        self.tally.open_notifies -= len(had)
         longest = self.config.answer_deadline_s or LOSS_MATTERS_S
         lost: list[bytes] = []
         for ids, since, copy in had:
@@ -202,7 +201,7 @@ class Continuity(Dispatch):
         return self.backoff.retry_at if alive < self.config.max_links + LINGERING else math.inf
 
     def _open_link(self, now: float) -> None:
-        link = AgentLink(self._numbers, self.past, self.agent_books)
+        link = AgentLink(self._numbers, self.history, self.agent_books)
         self._numbers += 1
         self.links[link.number] = link
         self.dial(link, now)

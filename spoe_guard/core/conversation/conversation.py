@@ -127,7 +127,7 @@ class Conversation(Exchange):
 
     def _say(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
         """Tell HAProxy goodbye: the agent's own word if one is held, else one authored."""
-        lost = self.past.lost(now)
+        lost = self.history.lost(now)
         said = self.held
         if said is None:
             if lost and status == goodbye.STATUS_NORMAL and reason is AuthoredReason.LAST_WORD:

@@ -65,7 +65,6 @@ class Dispatch(Conversation):
         """Give the agent of ``link`` a NOTIFY."""
         # Once is enough: a NOTIFY that ends two links may end a third.
         link.ledger.add(waits.ids, waits.since, None if waits.again else waits.raw)
-        self.tally.open_notifies += 1
         if waits.ours:
             self.tell_agent(link, waits.raw, AuthoredReason.REPLAYED if waits.again else AuthoredReason.REPAIRED)
         else:
@@ -146,7 +145,7 @@ class Dispatch(Conversation):
         """Settle the open NOTIFY ``ids``: its ACK passes, whichever link brings it."""
         if ids in self.parking:
             self.tally.observe_ack(now - self._unpark(ids).since)
-            self.past.remember(ids, Fate.ANSWERED)
+            self.history.remember(ids, Fate.ANSWERED)
         else:
             super().answered(ids, now, via)
 

@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.ledger import Fate, Past
+from spoe_guard.core.conversation.ledger import Fate, History
 from spoe_guard.core.conversation.outlet import Books, Outlet
 from spoe_guard.core.conversation.pacing import Pace
 from spoe_guard.core.payloads.disconnect import Goodbye
@@ -45,7 +45,7 @@ class Exchange:
         self.config = config
         self.policy = config.policy
         self.tally = tally
-        self.past = Past()
+        self.history = History(tally)
         self.state = SessionState.HAPROXY_HELLO
         self.agent_books = Books()
         self.to_haproxy = Outlet()
@@ -62,7 +62,7 @@ class Exchange:
         self.draining = False
         self.quiet_at = math.inf  # when a session that drains may say goodbye if nothing is open
         self.hello_raw = b""  # HAPROXY-HELLO as it came, while the agent is dialled
-        self.link = AgentLink(0, self.past, self.agent_books)  # where NOTIFYs go
+        self.link = AgentLink(0, self.history, self.agent_books)  # where NOTIFYs go
         self.links = {0: self.link}
         self.held: Goodbye | None = None  # the agent's last word, where it is the session's
         self.hello_by = math.inf
@@ -120,7 +120,7 @@ class Exchange:
     @property
     def open_notifies(self) -> int:
         """How many NOTIFYs agents have and have not answered."""
-        return sum(len(link.ledger) for link in self.links.values())
+        return self.history.open
 
     def holder(self, ids: bytes) -> AgentLink | None:
         """Return the link whose agent has the NOTIFY ``ids`` in hand."""
@@ -131,7 +131,7 @@ class Exchange:
 
     def fate(self, ids: bytes) -> Fate:
         """Return what is known of the NOTIFY ``ids``."""
-        return Fate.OPEN if self.holder(ids) else self.past.fate(ids)
+        return Fate.OPEN if self.holder(ids) else self.history.fate(ids)
 
     def answered(self, ids: bytes, now: float, via: AgentLink) -> None:
         """Settle the open NOTIFY ``ids``: its ACK, which came ``via`` that link, passes."""
@@ -142,8 +142,7 @@ class Exchange:
                 link.owing[ids] = since
             via.ledger.useful = True
             self.tally.observe_ack(now - since)
-            self.tally.open_notifies -= 1
-            self.past.remember(ids, Fate.ANSWERED)
+            self.history.remember(ids, Fate.ANSWERED)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -173,7 +172,6 @@ class Exchange:
         link = self.holder(ids)
         if link is not None:
             link.ledger.pop(ids)
-            self.tally.open_notifies -= 1
         self._settle([ids], now, reason)
 
     def supersede(self, now: float) -> None:
@@ -194,7 +192,6 @@ class Exchange:
             waiting += link.ledger
             link.ledger.clear()
         if waiting:
-            self.tally.open_notifies -= len(waiting)
             self._settle(waiting, now, reason)
 
     def _settle(self, waiting: list[bytes], now: float, reason: UnansweredReason) -> None:
@@ -207,7 +204,7 @@ class Exchange:
         self.events.append(NotifiesUnanswered(reason, len(waiting)))
         for ids in waiting:
             answered = answer and self.tell_haproxy(no_effect_ack(ids), AuthoredReason.ANSWERED)
-            self.past.give_up(ids, now, answered=answered or reason is UnansweredReason.SUPERSEDED)
+            self.history.give_up(ids, now, answered=answered or reason is UnansweredReason.SUPERSEDED)
 
     # --- closing ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from spoe_guard.core.terms.tally cimport Tally
 from spoe_guard.wire cimport walk
 
 cdef int _KEY, _REMEMBERED, _FEWEST, _SPARE
@@ -21,13 +22,17 @@ cdef class _Ring:
 
 
 @cython.final
-cdef class Past:
+cdef class History:
+    cdef public Py_ssize_t open
+    cdef Tally _tally
     cdef _Ring _ring
     cdef object _lost
     cdef double _lost_at
     cdef dict _large
 
-    cpdef int settled(self, long long key) except -1
+    cdef int opened(self) except -1
+    cdef int closed(self, Py_ssize_t count) except -1
+    cpdef int record(self, long long key) except -1
 
 
 @cython.final
@@ -70,7 +75,7 @@ cdef class Ledger:
     cdef public bint takes, answers, useful
     cdef public double heard
     cdef public long long passed
-    cdef public Past past
+    cdef public History history
     cdef public object carrier
     cdef public Py_ssize_t most_kept, kept
     cdef _Table _table

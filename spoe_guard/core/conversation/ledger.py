@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Final
 
+from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import varint, walk
 
 REMEMBERED: Final = 512  # settled NOTIFYs of a session
@@ -79,27 +80,43 @@ class _Ring:
         return 0
 
 
-class Past:
-    """What became of the last ``REMEMBERED`` NOTIFYs of a session, whichever link had them."""
+class History:
+    """How many NOTIFYs of a session are open, and what became of the last ``REMEMBERED``, whichever link had them.
 
-    def __init__(self) -> None:
+    ``open``: NOTIFYs that agents have and have not answered. Only ``opened`` and ``closed`` change it, and the route's
+    ``tally.open_notifies`` with it; only ledgers call them.
+    """
+
+    def __init__(self, tally: Tally | None = None) -> None:
+        self.open = 0
+        self._tally = tally or Tally()
         self._lost = 0
         self._lost_at = -math.inf
         self._ring: _Ring | None = None  # none before the first
         self._large: dict[bytes, Fate] = {}  # ids that have no key
 
+    def opened(self) -> None:
+        """Count one NOTIFY that was opened."""
+        self.open += 1
+        self._tally.open_notifies += 1
+
+    def closed(self, count: int) -> None:
+        """Count ``count`` NOTIFYs that are open no more, whatever became of them."""
+        self.open -= count
+        self._tally.open_notifies -= count
+
     def remember(self, ids: bytes, fate: Fate) -> None:
         """Keep for a while that the NOTIFY ``ids`` was settled, and how."""
         key = key_of(ids)
         if key:
-            self.settled(-key if fate is Fate.GIVEN_UP else key)
+            self.record(-key if fate is Fate.GIVEN_UP else key)
             return
         self._large.pop(ids, None)
         self._large[ids] = fate
         if len(self._large) > REMEMBERED:
             del self._large[next(iter(self._large))]
 
-    def settled(self, key: int) -> None:
+    def record(self, key: int) -> None:
         """Keep for a while that ``key`` was answered; a negative one that it was given up."""
         if self._ring is None:
             self._ring = _Ring()
@@ -130,7 +147,7 @@ class Past:
 class Ledger:
     """The NOTIFYs one agent has in hand, each with the time HAProxy sent it, in the order in which the agent got them.
 
-    Like a dict of times by ids, and with what the hot lane needs to know of the link. ``past``: of its session.
+    Like a dict of times by ids, and with what the hot lane needs to know of the link. ``history``: of its session.
     ``useful``: an ACK has come. ``heard``: when the agent last said something, monotonic seconds.
     ``most_kept``: bytes of copies that are kept of them (``redispatch: unanswered``), 0 for none; one that does not fit is not
     kept, and counts as unanswered if the link is lost.
@@ -140,8 +157,8 @@ class Ledger:
     ``carrier``, whoever writes to the agent, of which nothing is known here.
     """
 
-    def __init__(self, past: Past | None = None) -> None:
-        self.past = past or Past()
+    def __init__(self, history: History | None = None) -> None:
+        self.history = history or History()
         self.useful = False
         self.heard = 0.0
         self.most_kept = 0
@@ -185,6 +202,7 @@ class Ledger:
             self._mixed = True
         self._newest = since
         self.count += 1
+        self.history.opened()
         return True
 
     def settle(self, key: int) -> float:
@@ -192,6 +210,7 @@ class Ledger:
         if self._one == key:
             self._one = 0
             self.count = 0
+            self.history.closed(1)
             if self._one_copy is not None:
                 self.kept -= len(self._one_copy)
                 self._one_copy = None
@@ -206,6 +225,7 @@ class Ledger:
         if table.keeps:
             self._drop_copy(table.copy(slot))
         self.count -= 1
+        self.history.closed(1)
         table.remove(slot, self.count)
         if self.count == 0 and table.room > _SPARE:
             self._table = None
@@ -253,6 +273,7 @@ class Ledger:
         else:
             self._large[ids] = (since, None if copy is None else self._take_copy(copy))
             self.large = len(self._large)
+            self.history.opened()
 
     def pop(self, ids: bytes) -> float:
         """Settle the NOTIFY ``ids``, which is open, and return since when it was."""
@@ -263,6 +284,7 @@ class Ledger:
         else:
             self.kept -= len(self._large.pop(ids)[1] or b"")
             self.large = len(self._large)
+            self.history.closed(1)
         return since
 
     def copy(self, ids: bytes) -> bytes | None:
@@ -277,6 +299,7 @@ class Ledger:
 
     def clear(self) -> None:
         """Have none open any more."""
+        self.history.closed(len(self))
         self.count = self.large = self.kept = self._one = 0
         self._one_copy = None
         self._table = None

@@ -241,7 +241,6 @@ class FromHAProxy(Walker):
                 conv.make_room(now)
                 conv.link = link
                 link.ledger.add(said.ids, now)
-                conv.tally.open_notifies += 1
             elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):
                 conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
             self.way.forward(said.raw)

@@ -73,8 +73,7 @@ def passed(session: Any) -> tuple[int, int]:
 
 
 def _numbers(session: Any) -> list[int]:
-    conv = getattr(session, "_shadow", session)._conv
-    return list(conv.links)
+    return list(session.snapshot().links)
 
 
 class Watched:

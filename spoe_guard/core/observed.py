@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Final
 
 from spoe_guard.core.conversation.ledger import Ledger
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.lane import Lane
 from spoe_guard.core.session import Session
+from spoe_guard.core.snapshot import Snapshot
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import (
@@ -37,10 +38,12 @@ _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachabl
 class ObservedSession:
     """A session that changes nothing. Same calls as ``Session``, see there; it has no agent link but number 0."""
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
+    def __init__(
+        self, config: SessionConfig, tally: Tally, now: float, route_state: RouteState | None = None, *, fast: bool = True
+    ) -> None:
         self._config = config
-        place = place or Place()
-        alone = Place(place.number, engines=place.engines)  # it holds nobody back, so no refusal counts
+        route_state = route_state or RouteState()
+        alone = RouteState(route_state.number, engines=route_state.engines)  # it holds nobody back, so no refusal counts
         # The agent's connection is HAProxy's own here: it is neither replaced nor joined by others.
         config = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None)
         self._shadow = Session(config, tally, now, alone, fast=fast)
@@ -174,6 +177,10 @@ class ObservedSession:
         early = bytes(self._early)
         return (early, in_hand) if side is Side.AGENT else (early + in_hand, b"")
 
+    def snapshot(self) -> Snapshot:
+        """Return how a session in enforce mode would stand, for tests."""
+        return self._shadow.snapshot()
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _end(self, by: EndedBy, reason: EndReason) -> None:
@@ -217,6 +224,6 @@ class ObservedSession:
         return out
 
 
-def open_session(config: SessionConfig, tally: Tally, now: float, place: Place) -> Session | ObservedSession:
+def open_session(config: SessionConfig, tally: Tally, now: float, route_state: RouteState) -> Session | ObservedSession:
     """Return a new session of the mode ``config`` names."""
-    return ObservedSession(config, tally, now, place) if config.observe else Session(config, tally, now, place)
+    return ObservedSession(config, tally, now, route_state) if config.observe else Session(config, tally, now, route_state)

@@ -4,52 +4,50 @@ No clock, no socket, no log: the shell (``net/``) calls, writes, closes and repo
 """
 
 import math
-from typing import Final
 
-from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import LastWord
+from spoe_guard.core.conversation.conversation import Conversation
+from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.conversation.ledger import Ledger
-from spoe_guard.core.conversation.place import Place
-from spoe_guard.core.conversation.refusal import SHORTEST_S
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.deadlines import Deadlines
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.incoming.agent import foreign_ack as foreign
-from spoe_guard.core.incoming.agent.agent_hello import greet
 from spoe_guard.core.incoming.agent.from_agent import FromAgent
 from spoe_guard.core.incoming.haproxy.from_haproxy import FromHAProxy
 from spoe_guard.core.lane import Lane
+from spoe_guard.core.payloads.disconnect import STATUS_RESOURCES
 from spoe_guard.core.payloads.hello import Offer, read_offer
+from spoe_guard.core.snapshot import LinkSnapshot, Snapshot
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason
-from spoe_guard.core.terms.output import LinkOutput, Output
+from spoe_guard.core.terms.output import Output
 from spoe_guard.core.terms.states import ENDING, LinkState, SessionState
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame
-
-QUIET_S: Final = 0.05  # of nothing open and nothing said: the next NOTIFY is not likely to be on its way
 
 
 class Session:
     """The guard's part in one conversation, in enforce mode (``ObservedSession`` wraps one for observe mode).
 
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
-    nothing to do. ``place``: among the sessions of its route. ``fast`` False leaves every frame to the readable path.
+    nothing to do. ``route_state``: what the sessions of its route share. ``fast`` False leaves every frame to the
+    readable path.
     """
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, place: Place | None = None, *, fast: bool = True) -> None:
-        self._conv = Continuity(config, tally, place or Place())
-        self._conv.hello_by = now + config.hello_s
+    def __init__(
+        self, config: SessionConfig, tally: Tally, now: float, route_state: RouteState | None = None, *, fast: bool = True
+    ) -> None:
+        self._conv = conv = Conversation(config, tally, route_state or RouteState(), now)
         self._fast = fast
-        self._from_haproxy = FromHAProxy(self._conv, fast=fast)
-        self._agents = {0: FromAgent(self._conv, self._conv.link, fast=fast)}  # by the number of the link
-        self.lane = Lane(tally, self._conv.link.ledger, now)
-        self._times = Deadlines(self._conv, self._from_haproxy, self._agents, self.lane)
+        self._from_haproxy = FromHAProxy(conv, fast=fast)
+        self._agents = {0: FromAgent(conv, conv.notifies.link, fast=fast)}  # by the number of the link
+        self.lane = Lane(tally, conv.notifies.link.ledger, now)
+        self._times = Deadlines(conv, self._from_haproxy, self._agents, self.lane)
         self.lane.soonest_s = self._times.soonest_s
         self._held = 0
-        self._keeps = False  # the side that was just heard keeps bytes back
-        self.deadline = self._conv.hello_by
+        self._dirty = False  # bytes are kept back or NOTIFYs wait, so the next step is no ordinary one
+        self.deadline = conv.progress.hello_by
 
     @property
     def held(self) -> int:
@@ -59,12 +57,12 @@ class Session:
     @property
     def open_notifies(self) -> int:
         """NOTIFYs the agent has and has not answered."""
-        return self._conv.open_notifies
+        return self._conv.notifies.open
 
     @property
     def state(self) -> SessionState:
         """Where the session stands."""
-        return self._conv.state
+        return self._conv.progress.state
 
     # --- what the shell calls --------------------------------------------------------------------------------------
 
@@ -76,23 +74,24 @@ class Session:
         """Bytes came from ``side``; from the agent on the link of that number. Of many odd frames some are ``Output.left``."""
         self._hand_back()
         self.lane.active = now
+        conv = self._conv
         if side is Side.AGENT:
             agent = self._agents.get(link)
-            if agent is None:  # it was told goodbye, and is gone
-                self._conv.tally.bytes_to_haproxy += len(data)
-                self._conv.to_haproxy.drop(len(data))
+            if agent is None:  # it got HAPROXY-DISCONNECT, and is gone
+                conv.tally.bytes_to_haproxy += len(data)
+                conv.to_haproxy.outlet.drop(len(data))
                 return self._step(now)
             agent.link.ledger.heard = now
-            if self._conv.draining:
-                self._conv.quiet_at = now if self._conv.open_notifies else now + QUIET_S
-            self._conv.out.left = agent.receive(data, now)
-            self._keeps = agent.held > 0
+            conv.ending.heard(now, from_haproxy=False)
+            left = agent.receive(data, now)
+            self._dirty = self._dirty or agent.held > 0
         else:
-            self._conv.out.left = self._from_haproxy.receive(data, now)
-            if self._conv.draining:
-                self._conv.quiet_at = now + QUIET_S
-            self._keeps = self._from_haproxy.inlet.held > 0
-        return self._step(now)
+            left = self._from_haproxy.receive(data, now)
+            conv.ending.heard(now, from_haproxy=True)
+            self._dirty = self._dirty or self._from_haproxy.inlet.held > 0
+        out = self._step(now)
+        out.left = left
+        return out
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """``raw``, an ACK for a NOTIFY of this session, came on the link of another one: its ``Output.foreign``."""
@@ -100,10 +99,10 @@ class Session:
         self._hand_back()
         self.lane.active = now
         said = frame.parse(raw)
-        link = conv.holder(said.ids) if said is not None else None
-        agent = self._agents.get((link or conv.link).number)
-        if said is None or agent is None or conv.state is SessionState.CLOSED:
-            conv.to_haproxy.drop(len(raw))
+        link = conv.notifies.holder(said.ids) if said is not None else None
+        agent = self._agents.get((link or conv.notifies.link).number)
+        if said is None or agent is None or conv.progress.state is SessionState.CLOSED:
+            conv.to_haproxy.outlet.drop(len(raw))
         else:
             foreign.take_in(agent, said, now)
         return self._step(now)
@@ -113,7 +112,7 @@ class Session:
         self._hand_back()
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is LinkState.DIALLING:
-            greet(agent, now)
+            self._conv.links.connected(agent.link, now)
             agent.release_early(now)
         return self._step(now)
 
@@ -122,8 +121,8 @@ class Session:
         self._hand_back()
         agent = self._agents.get(link)
         if agent is not None and agent.link.state is LinkState.DIALLING:
-            self._conv.not_reached(agent.link, reason, detail, now)
-            agent.link.done = True
+            self._conv.ending.link_not_reached(agent.link, reason, detail, now)
+            agent.link.not_dialled()
         return self._step(now)
 
     def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
@@ -140,19 +139,19 @@ class Session:
 
         What comes from HAProxy until ``handed_over`` would be lost: the shell has stopped to read.
         """
-        conv, inlet = self._conv, self._from_haproxy.inlet
+        conv, inlet, progress = self._conv, self._from_haproxy.inlet, self._conv.progress
         skipping = inlet.inside_frame and not inlet.held
-        busy = conv.open_notifies or conv.parking.bytes or conv.queued or skipping
-        if conv.state is not SessionState.RUNNING or conv.offer is None or not conv.lasts or busy or self._from_haproxy.stopped():
+        busy = not conv.notifies.idle or conv.to_haproxy.queued or skipping or self._from_haproxy.stopped()
+        if progress.state is not SessionState.RUNNING or progress.offer is None or not progress.outlives_links or busy:
             return None
-        return Handed(conv.offer.said, conv.told_size, conv.one_at_a_time, conv.family, inlet.peek())
+        notifies = conv.notifies
+        return Handed(progress.offer.said, notifies.told_size, notifies.one_at_a_time, conv.to_haproxy.family, inlet.peek())
 
     def handed_over(self, now: float) -> Output:
-        """The next guard has HAProxy's connection, which is to be closed here without a word."""
+        """The next guard has HAProxy's connection, which is to be closed here without DISCONNECT."""
         self._hand_back()
-        conv = self._conv
-        conv.haproxy_done = True
-        conv.finish(now, EndedBy.GUARD, EndReason.HANDED_OVER, word=LastWord.NONE)
+        self._conv.to_haproxy.handed_over()
+        self._conv.ending.finish(now, EndedBy.GUARD, EndReason.HANDED_OVER, tell=Tell.NOTHING)
         return self._step(now)
 
     def take_over(self, handed: Handed, now: float) -> Output:
@@ -166,50 +165,33 @@ class Session:
         offer = read_offer(said, conv.config) if said is not None else None
         if not isinstance(offer, Offer) or offer.healthcheck or not conv.config.give_up_s:
             raise NotTakenError("these settings reject its HELLO, or set links.give_up to 0")
-        conv.offer = offer
-        conv.told_size, conv.one_at_a_time = handed.size, handed.one_at_a_time
-        conv.most_unjudged = 1 if handed.one_at_a_time else conv.config.open_notifies
-        conv.hello_by = math.inf
-        conv.enter(SessionState.RUNNING)
-        conv.link.enter(LinkState.CLOSING)
-        conv.stirred = True
+        conv.links.resumed(offer, handed.size, one_at_a_time=handed.one_at_a_time)
+        self._dirty = True
         self._from_haproxy.meet(handed.family)
         return self._step(now)
 
     def drain(self, now: float) -> Output:
         """The guard is stopping: go on for ``disconnect_hold``, and end as soon as it costs HAProxy nothing.
 
-        SPOP has no word for "send no more": a NOTIFY that crosses AGENT-DISCONNECT is lost. So that is said behind the
+        SPOP has no word for "send no more": a NOTIFY that crosses AGENT-DISCONNECT is lost. So that is sent behind the
         last answer, in the same write, or when nothing has come for a while.
         """
         self._hand_back()
-        conv = self._conv
-        if conv.state is SessionState.HAPROXY_HELLO:
-            conv.finish(now, EndedBy.GUARD, EndReason.DRAIN, word=LastWord.CLOSE)
-        elif conv.state is SessionState.REFUSING:
-            conv.hold_by = min(conv.hold_by, now + SHORTEST_S)
-            self.deadline = min(self.deadline, conv.hold_by)
-        elif conv.state in (SessionState.DIALLING, SessionState.AGENT_HELLO, SessionState.RUNNING) and not conv.draining:
-            conv.draining = True
-            conv.hold_by = now + conv.config.disconnect_hold_s
-            conv.quiet_at = self.lane.active + QUIET_S
-            self.deadline = min(self.deadline, conv.hold_by, math.inf if conv.open_notifies else conv.quiet_at)
+        self._conv.ending.drain(now, self.lane.active)
+        self._dirty = True  # the deadline is another one
         return self._step(now)
 
     def tick(self, now: float) -> Output:
         """Time has passed."""
         self._hand_back()
-        conv = self._conv
-        if now >= conv.close_by:
-            conv.drop_queue()
-            conv.close_haproxy()
-            for link in conv.links.values():
-                link.shut()
-        elif now >= conv.hold_by:
-            conv.hold_over(now)
-        elif now >= conv.hello_by:
-            conv.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, word=LastWord.CLOSE)
-        elif conv.state not in ENDING:
+        conv, ending = self._conv, self._conv.ending
+        if now >= ending.close_by:
+            ending.close_now()
+        elif now >= ending.wait_by:
+            ending.wait_over(now)
+        elif now >= conv.progress.hello_by:
+            ending.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, tell=Tell.CLOSE)
+        elif conv.progress.state not in ENDING:
             self._times.overdue(now)
         return self._step(now)
 
@@ -222,26 +204,39 @@ class Session:
         self._hand_back()
         conv = self._conv
         conv.tally.held_bytes -= self._held
-        for link in conv.links.values():
-            link.ledger.clear()
-        conv.tally.parked_notifies -= len(conv.parking)
         self._held = 0
-        conv.depart()
-        conv.enter(SessionState.CLOSED)
         self.deadline = math.inf
-        said = conv.held.frame.raw if conv.held else b""
-        link = next((link for link in conv.links.values() if not link.done), conv.link)
+        parked = conv.notifies.release()
+        to_haproxy = conv.to_haproxy.release() + conv.ending.release()
+        link = next((link for link in conv.links.by_number.values() if not link.done), conv.notifies.link)
         agent = self._agents.get(link.number)
-        to_haproxy = conv.take_queue() + conv.to_haproxy.take() + said
         to_haproxy += agent.fragments.release() + agent.inlet.release() if agent else b""
-        parked = b"".join(waits.raw for waits in conv.parking if not waits.again)
-        return link.way.take() + conv.hello_raw + parked + self._from_haproxy.inlet.release(), to_haproxy
+        return link.outlet.take() + conv.links.hello + parked + self._from_haproxy.inlet.release(), to_haproxy
+
+    def snapshot(self) -> Snapshot:
+        """Return how the session stands, for tests; it is not asked for while frames are served."""
+        conv = self._conv
+        links = {
+            number: LinkSnapshot(link.state, list(link.ledger), link.connect_by, self._agents[number].fast)
+            for number, link in conv.links.by_number.items()
+        }
+        return Snapshot(
+            state=conv.progress.state,
+            family=conv.to_haproxy.family,
+            parked=[notify.ids for notify in conv.notifies.parking],
+            queued=conv.to_haproxy.queued,
+            links=links,
+            to_haproxy=conv.to_haproxy.outlet.books,
+            to_agent=conv.links.books,
+            next_deadline=self._times.next(),
+            fast=self._from_haproxy.fast,
+        )
 
     # --- the door to the hot lane: where every step begins and ends ---------------------------------------------------
 
     def ledger(self, link: int) -> Ledger | None:
         """Return what the lane knows of the agent link of that number, which is up; None where it is gone."""
-        known = self._conv.links.get(link)
+        known = self._conv.links.by_number.get(link)
         return known.ledger if known is not None else None
 
     def _hand_back(self) -> None:
@@ -253,112 +248,101 @@ class Session:
         conv = self._conv
         if lane.passed:
             self._from_haproxy.inlet.consumed(lane.passed)
-            conv.agent_books.forwarded += lane.passed
+            conv.links.books.forward(lane.passed)
             lane.passed = 0
-            if conv.link.ledger is not lane.ledger:
-                conv.link = next(link for link in conv.links.values() if link.ledger is lane.ledger)
+            if conv.notifies.link.ledger is not lane.ledger:
+                conv.notifies.prefer(next(link for link in conv.links.by_number.values() if link.ledger is lane.ledger))
         for agent in self._agents.values():
             ledger = agent.link.ledger
             if ledger.passed:
                 agent.inlet.consumed(ledger.passed)
-                conv.to_haproxy.books.forwarded += ledger.passed
+                conv.to_haproxy.outlet.books.forward(ledger.passed)
                 ledger.passed = 0
 
     def _offer_lane(self) -> None:
         """Say what may pass without a step, where nothing is under way but open NOTIFYs."""
         conv, lane, haproxy = self._conv, self.lane, self._from_haproxy
-        if conv.state is not SessionState.RUNNING or conv.draining or conv.stirred or conv.queued:
+        progress, notifies = conv.progress, conv.notifies
+        if progress.state is not SessionState.RUNNING or conv.ending.draining or self._dirty or conv.to_haproxy.queued:
             return
-        if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or conv.offer is None or conv.offer.healthcheck:
+        if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or progress.offer is None or progress.is_check:
             return
         lane.deadline = self.deadline
-        lane.pace = conv.pace
-        lane.ledger = conv.link.ledger
-        lane.ledgers = [link.ledger for link in conv.links.values()]
+        lane.pace = conv.to_haproxy.pace
+        lane.ledger = notifies.link.ledger
+        lane.ledgers = [link.ledger for link in conv.links.by_number.values()]
         lane.several = len(lane.ledgers) > 1
-        lane.most = conv.most_unjudged
-        for link in conv.links.values():
+        lane.most = notifies.most_unjudged
+        for link in conv.links.by_number.values():
             ledger, agent = link.ledger, self._agents.get(link.number)
             ledger.takes = link.state is LinkState.RUNNING
-            ledger.most = link.most - len(link.owing) if link.limited else conv.most_unjudged
+            ledger.most = link.most - len(link.owing) if link.limited else notifies.most_unjudged
             ledger.answers = ledger.takes and agent is not None and not (agent.stopped() or agent.inlet.inside_frame)
         lane.plain = True
 
     # --- the end of every step -----------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Output:
-        conv = self._conv
-        stirred = conv.stirred or self._keeps or conv.events or now >= self.deadline
-        if stirred:
-            conv.pump(now)
+        conv, progress, to_haproxy = self._conv, self._conv.progress, self._conv.to_haproxy
+        dirty = self._dirty or conv.report.events or now >= self.deadline or progress.state is not SessionState.RUNNING
+        if dirty or len(conv.notifies.parking):
+            dirty = True
+            conv.links.pump(now)
             self._take_in()
-        if conv.state is not SessionState.RUNNING or conv.draining:
-            conv.wind_up(now)
-        conv.out.to_haproxy = said = conv.to_haproxy.take()
-        pace = conv.pace
-        if pace is not None and (said or pace.queue) and not pace.passes(len(said), now):
-            stirred = True
-            conv.spread(pace, now)
-        if conv.state is not SessionState.RUNNING and conv.state in ENDING:
-            stirred = True
-            self._let_go()
-            conv.conclude()
-            if conv.state is SessionState.CLOSED:
-                self._forget()
-        if stirred or conv.events:
-            self._settle_up()
+        if progress.state is not SessionState.RUNNING or conv.ending.draining:
+            conv.ending.end_if_answered(now)
+        out = Output()
+        out.to_haproxy = to_haproxy.write(now)
+        if to_haproxy.queued:
+            dirty = True
+            if to_haproxy.queued > conv.config.held_bytes and progress.state not in ENDING:
+                conv.ending.finish(now, EndedBy.GUARD, EndReason.LIMIT, status=STATUS_RESOURCES)
+                out.to_haproxy += to_haproxy.write(now)
+        if progress.state is not SessionState.RUNNING and progress.state in ENDING:
+            dirty = True
+            self._conclude()
+        out.close_haproxy = to_haproxy.take_close()
+        if dirty or conv.report.events:
+            self._settle_up(out)
         elif now + self.lane.soonest_s < self.deadline:
             self.deadline = now + self.lane.soonest_s
         self._offer_lane()
-        out = conv.out
-        conv.out = Output()
-        link = conv.link
-        if link.stirs or len(conv.links) > 1:
-            return self._order_all(out, link)
-        out.link = link.number
-        out.to_agent = link.way.take()
-        return out
-
-    def _order_all(self, out: Output, link: AgentLink) -> Output:
-        """Put into ``out`` what ``link`` and all the others are to do, and return it."""
-        link.give(out)
-        out.more = [other.give(LinkOutput()) for other in self._conv.links.values() if other is not link]
+        link = conv.notifies.link
+        if link.has_orders or len(conv.links.by_number) > 1:
+            out.more = conv.links.orders(out, link)
+        else:
+            out.link = link.number
+            out.to_agent = link.outlet.take()
         return out
 
     def _take_in(self) -> None:
         """Hear links that were opened, and hear no more of those that are gone."""
         conv = self._conv
-        for number, link in list(conv.links.items()):
+        for number, link in conv.links.by_number.items():
             if number not in self._agents:
                 self._agents[number] = FromAgent(conv, link, fast=self._fast)
-            elif link.done and link.state is LinkState.CLOSING and conv.lasts and not link.stirs:
-                self._agents.pop(number).forget()
-                del conv.links[number]
-        if conv.link.number not in conv.links:
-            conv.link = next(iter(conv.links.values()), conv.link)
+        for number in conv.links.remove_gone():
+            self._agents.pop(number).forget()
 
-    def _let_go(self) -> None:
-        """Drop what agents began and nothing will come of any more."""
+    def _conclude(self) -> None:
+        """Drop what agents began in pieces, of which nothing will come; and once all is closed, every part of a frame."""
         for agent in self._agents.values():
             agent.let_go()
+        self._conv.ending.conclude()
+        if self._conv.progress.state is SessionState.CLOSED:
+            for agent in self._agents.values():
+                agent.forget()
+            self._from_haproxy.forget()
 
-    def _forget(self) -> None:
-        """Drop the parts of frames that are still kept; the session is over."""
-        for agent in self._agents.values():
-            agent.forget()
-        self._from_haproxy.forget()
-
-    def _settle_up(self) -> None:
-        """Bring the books and the deadline up to date behind a step that was not ordinary."""
+    def _settle_up(self, out: Output) -> None:
+        """Bring the books and the deadline up to date behind a step that was not ordinary, and report what was seen."""
         conv = self._conv
-        held = self._from_haproxy.inlet.held + len(conv.hello_raw) + conv.parking.held + conv.queued
-        held += sum(agent.held for agent in self._agents.values())
-        if conv.held is not None:
-            held += len(conv.held.frame.raw)
+        held = self._from_haproxy.inlet.held + len(conv.links.hello) + conv.notifies.parking.held + conv.to_haproxy.queued
+        held += sum(agent.held for agent in self._agents.values()) + conv.ending.held
         conv.tally.held_bytes += held - self._held
         self._held = held
-        conv.stirred = held > 0 or conv.parking.bytes > 0
-        if conv.events:
-            conv.out.events = conv.events
-            conv.events = []
+        self._dirty = held > 0 or conv.notifies.parking.bytes > 0
+        if conv.report.events:
+            out.events = conv.report.take()
+            out.foreign = conv.notifies.take_foreign()
         self.deadline = self._times.next()

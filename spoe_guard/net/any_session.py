@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from spoe_guard.core.conversation.ledger import Ledger
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed
 from spoe_guard.core.lane import Lane
 from spoe_guard.core.terms.anomalies import Side
@@ -71,4 +71,4 @@ class Lasting(AnySession, Protocol):
         """The guard before has served it; NotTakenError where it cannot be resumed."""
 
 
-SessionFactory = Callable[[SessionConfig, Tally, float, Place], AnySession]
+SessionFactory = Callable[[SessionConfig, Tally, float, RouteState], AnySession]

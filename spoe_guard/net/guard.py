@@ -13,8 +13,8 @@ from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.core.conversation.engines import Engines
-from spoe_guard.core.conversation.place import Place
 from spoe_guard.core.conversation.refusal import Refusals
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observed import open_session
 from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded
@@ -208,8 +208,8 @@ class Guard:
         self._begin(relay, sock)
 
     def _make_relay(self, route: Route, number: int) -> Relay:
-        place = Place(number, *self._shared[route.name], spread=random.random())  # noqa: S311  no secret
-        return Relay(route, place, self._observer, self._make_session, self)
+        route_state = RouteState(number, *self._shared[route.name], spread=random.random())  # noqa: S311  no secret
+        return Relay(route, route_state, self._observer, self._make_session, self)
 
     def _begin(self, relay: Relay, sock: socket.socket) -> None:
         self._relays[relay.number] = relay

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, ParamSpec, Protocol
 
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
@@ -51,9 +51,11 @@ class Relay:
         "_tally", "_timer", "_witness", "haproxy", "number", "route", "session",
     )  # fmt: skip
 
-    def __init__(self, route: Route, place: Place, observer: Observer, make_session: SessionFactory, home: Home) -> None:
+    def __init__(
+        self, route: Route, route_state: RouteState, observer: Observer, make_session: SessionFactory, home: Home
+    ) -> None:
         self.route = route
-        self.number = place.number
+        self.number = route_state.number
         self.haproxy = Leg(self, Side.HAPROXY)
         self._links: dict[int, Link] = {}  # dialled, or with a leg in _legs
         self._linked = False  # there was an agent link
@@ -68,7 +70,7 @@ class Relay:
         self._witness: Witness | None = None  # as soon as HAProxy is connected
         self._handed: tuple[Output, Handed] | None = None  # by the guard before, and the first step
         self._tally = observer.tally(route.name)
-        self.session: AnySession = make_session(route.config, self._tally, monotonic(), place)
+        self.session: AnySession = make_session(route.config, self._tally, monotonic(), route_state)
 
     # What the session asks for
 

@@ -3,7 +3,7 @@
 import math
 
 from spoe_guard.capture.record.recorder import Recorder
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.observed import open_session
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import SessionConfig
@@ -152,7 +152,7 @@ class Recorded:
         """A session that HAProxy has just connected to; whether it is recorded says ``recording``."""
         self._number += 1
         self.recorder.begin("default", self._number)
-        plain = open_session(config or SessionConfig(), self.stats["default"].tally, self.now, Place(self._number))
+        plain = open_session(config or SessionConfig(), self.stats["default"].tally, self.now, RouteState(self._number))
         return Told(self, plain, self._number)
 
     def session(self, config=None):

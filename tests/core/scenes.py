@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from spoe_guard.core.conversation.exchange import Exchange
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.conversation import Conversation
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.tally import Tally
@@ -58,12 +58,12 @@ def haproxy(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], 
     return Scene(Side.HAPROXY, anomaly, before, f"haproxy {said}", comes, odd, config)
 
 
-def elsewhere(at: str) -> Place:
-    """Return the place of session 1, of whose engine session 2 waits for the ACK of that NOTIFY."""
-    place, waiting = Place(1), Exchange(SessionConfig(), Tally())
+def elsewhere(at: str) -> RouteState:
+    """Return the state of the route for session 1, of whose engine session 2 waits for the ACK of that NOTIFY."""
+    route_state, waiting = RouteState(1), Conversation(SessionConfig(), Tally(), RouteState(2), 0.0).notifies
     waiting.link.ledger.add(frame.parse(notify(at)).ids, 0.0)
-    place.engines.join(b"e1", 2, waiting)
-    return place
+    route_state.engines.join(b"e1", 2, waiting)
+    return route_state
 
 
 A = Anomaly
@@ -105,7 +105,7 @@ FROM_AGENT = [
     agent(A.DUPLICATE_ACK, OPEN + "agent ACK 1.1 -> ok\n", "ACK 1.1", {DROP: ""}),
     agent(A.LATE_ACK, OPEN + "guard waits 5 -> pass notify_unanswered, unanswered deadline 1\n", "ACK 1.1", {
         DROP: "", PASS: "ok"}, answer_deadline_s=5.0),
-    agent(A.FOREIGN_ACK, SHARED, "ACK 9.1", {REORDER: "for 2", DROP: ""}, capabilities=ASYNC, place=elsewhere("9.1")),
+    agent(A.FOREIGN_ACK, SHARED, "ACK 9.1", {REORDER: "for 2", DROP: ""}, capabilities=ASYNC, route_state=elsewhere("9.1")),
     agent(A.EMPTY_ACK, OPEN, "<odd>", {PASS: "ok", REPAIR: PASSED}, ack(payload=b"")),
     agent(A.ACK_STRAY_NULL, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(payload=UNSET_VAR + b"\0" + SET_VAR)),
     agent(A.ACK_BAD_BOOL, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\x10")),

@@ -19,7 +19,7 @@ import re
 from typing import Any
 
 from spoe_guard.core import observed as observing
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
@@ -61,14 +61,14 @@ class Talk:
         policy: dict[Anomaly, Action] | None = None,
         *,
         now: float = 1000.0,
-        place: Place | None = None,
+        route_state: RouteState | None = None,
         **config: Any,
     ) -> None:
         self.config = SessionConfig(policy=Policy(policy), **config)
         self.tally = Tally()
         self.now = now
         kind = observing.ObservedSession if self.config.observe else Session
-        self.session = kind(self.config, self.tally, now, place, fast=FAST)
+        self.session = kind(self.config, self.tally, now, route_state, fast=FAST)
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
         self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
@@ -184,7 +184,7 @@ class Talk:
         last = [event for event in out.events if isinstance(event, SessionEnded)]
         assert not last or last == [out.events[-1]], "SessionEnded is to be the last event"
         if isinstance(self.session, Session):
-            assert self.session.deadline <= self.session._times.next(), "the timer would ring too late"
+            assert self.session.deadline <= self.session.snapshot().next_deadline, "the timer would ring too late"
         words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
         orders = [order for order in (out, *out.more) if order.to_agent or order.dial or order.close_agent is not Close.KEEP]
         for order in orders:
@@ -227,14 +227,15 @@ class Talk:
         assert self.tally.open_notifies == session.open_notifies
         if isinstance(session, observing.ObservedSession):
             return
-        conv = session._conv
+        stands = session.snapshot()
         assert self.tally.held_bytes == session.held
-        books, ways = conv.to_haproxy.books, (conv.agent_books, conv.to_haproxy.books)
+        books, queued = stands.to_haproxy, stands.queued
         came = sum(len(said) for said in self.said.values()) + self.taken
         to_agent, to_haproxy = passed(session)
-        assert sum(way.forwarded + way.dropped for way in ways) + session.held - conv.queued == came - to_agent - to_haproxy
-        assert conv.agent_books.forwarded + conv.agent_books.authored == len(self.written["to_agent"]) - to_agent
-        assert books.forwarded + books.authored - books.undelivered == len(self.written["to_haproxy"]) + conv.queued - to_haproxy
+        done = sum(each.forwarded + each.dropped for each in (stands.to_agent, books))
+        assert done + session.held - queued == came - to_agent - to_haproxy
+        assert stands.to_agent.forwarded + stands.to_agent.authored == len(self.written["to_agent"]) - to_agent
+        assert books.forwarded + books.authored - books.undelivered == len(self.written["to_haproxy"]) + queued - to_haproxy
         if session.state is SessionState.CLOSED:
             assert not session.held
             assert not session.open_notifies
@@ -263,7 +264,7 @@ def plant_a_bug(session: Session) -> None:
     policy = Policy()
     policy._agent.clear()
     policy._haproxy.clear()
-    session._conv.policy = policy
+    session._conv.report.policy = policy
 
 
 def play(

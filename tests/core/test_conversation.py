@@ -1,10 +1,11 @@
-"""What both sides share: reporting, writing, and the end, without a byte of SPOP to bring it about."""
+"""The parts of a session: reporting, writing, and the end, without a byte of SPOP to bring it about."""
 
 import pytest
 
-from spoe_guard.core.conversation.conversation import Conversation, LastWord
-from spoe_guard.core.conversation.exchange import no_effect_ack
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.conversation import Conversation
+from spoe_guard.core.conversation.ending import Tell
+from spoe_guard.core.conversation.notifies import no_effect_ack
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
@@ -17,61 +18,68 @@ from tests.core.frames import NOP, ack, agent_disconnect
 
 
 def running() -> Conversation:
-    conv = Conversation(SessionConfig(), Tally(), Place())
-    conv.state = SessionState.RUNNING
-    conv.link.done = False
-    conv.link.hello_given = True
+    conv = Conversation(SessionConfig(), Tally(), RouteState(), 0.0)
+    link = conv.notifies.link
+    link.dial(1.0)
+    link.given_hello(1000, 1.0)
+    for state in (SessionState.DIALLING, SessionState.AGENT_HELLO, SessionState.RUNNING):
+        conv.progress.enter(state)
     return conv
 
 
-@pytest.mark.parametrize("word", LastWord)
-def test_nothing_is_written_to_either_side_behind_the_last_word(word: LastWord) -> None:
+def written(conv: Conversation) -> tuple[bytes, bytes]:
+    return conv.to_haproxy.write(5.0), conv.notifies.link.outlet.take()
+
+
+@pytest.mark.parametrize("tell", Tell)
+def test_nothing_is_written_to_either_side_behind_disconnect(tell: Tell) -> None:
     conv = running()
-    conv.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, word=word)
-    conv.to_haproxy.take()
-    conv.link.way.take()
-    conv.events.clear()
-    assert not conv.tell_haproxy(ack(), AuthoredReason.ANSWERED)
-    conv.tell_agent(conv.link, frames.notify(), AuthoredReason.REPAIRED)
-    conv.to_haproxy.forward(ack())
-    conv.link.way.forward(frames.notify())
-    assert (conv.to_haproxy.take(), conv.link.way.take(), conv.events) == (b"", b"", [])
+    conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, tell=tell)
+    written(conv)
+    conv.report.take()
+    assert not conv.to_haproxy.author(ack(), AuthoredReason.ANSWERED)
+    conv.notifies.link.author(frames.notify(), AuthoredReason.REPAIRED)
+    conv.to_haproxy.outlet.forward(ack())
+    conv.notifies.link.outlet.forward(frames.notify())
+    assert (written(conv), conv.report.events) == ((b"", b""), [])
 
 
-LAST_WORDS = [
-    (LastWord.SAY, [frame.AGENT_DISCONNECT], Close.KEEP),
-    (LastWord.ANSWER, [frame.AGENT_DISCONNECT], Close.FLUSH),
-    (LastWord.NONE, [], Close.KEEP),
-    (LastWord.CLOSE, [], Close.FLUSH),
+ENDS = [
+    (Tell.DISCONNECT, [frame.AGENT_DISCONNECT], Close.KEEP),
+    (Tell.ANSWER, [frame.AGENT_DISCONNECT], Close.FLUSH),
+    (Tell.NOTHING, [], Close.KEEP),
+    (Tell.CLOSE, [], Close.FLUSH),
 ]
 
 
-@pytest.mark.parametrize(("word", "told", "close"), LAST_WORDS)
-def test_how_haproxy_learns_of_the_end(word: LastWord, told: list[int], close: Close) -> None:
+@pytest.mark.parametrize(("tell", "told", "close"), ENDS)
+def test_how_haproxy_learns_of_the_end(tell: Tell, told: list[int], close: Close) -> None:
     conv = running()
-    conv.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, word=word)
-    assert [said.type for said in frames.cut(conv.to_haproxy.take())] == told
-    assert [said.type for said in frames.cut(conv.link.way.take())] == [frame.HAPROXY_DISCONNECT]
-    assert conv.out.close_haproxy is close
-    assert (conv.state, conv.close_by) == (SessionState.CLOSING, 6.0)
+    conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, tell=tell)
+    to_haproxy, to_agent = written(conv)
+    assert [one.type for one in frames.cut(to_haproxy)] == told
+    assert [one.type for one in frames.cut(to_agent)] == [frame.HAPROXY_DISCONNECT]
+    assert (conv.to_haproxy.take_close(), conv.to_haproxy.take_close()) == (close, Close.KEEP)
+    assert (conv.progress.state, conv.ending.close_by) == (SessionState.CLOSING, 6.0)
 
 
 def test_the_end_comes_once() -> None:
     conv = running()
-    conv.finish(5.0, EndedBy.GUARD, EndReason.DRAIN)
-    conv.to_haproxy.take()
-    conv.finish(6.0, EndedBy.AGENT, EndReason.RESET, word=LastWord.CLOSE)
-    assert conv.close_by == 6.0
-    assert conv.out.close_haproxy is Close.KEEP
+    conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN)
+    written(conv)
+    conv.ending.finish(6.0, EndedBy.AGENT, EndReason.RESET, tell=Tell.CLOSE)
+    assert conv.ending.close_by == 6.0
+    assert conv.to_haproxy.take_close() is Close.KEEP
 
 
 def test_what_an_anomaly_says_of_a_frame() -> None:
     conv = running()
-    conv.link.ledger.add(b"\1\1", 0.0)
+    conv.notifies.link.ledger.add(b"\1\1", 0.0)
     raw = ack("300.7") + b"behind it"
-    action = conv.judge(Side.AGENT, Anomaly.UNMATCHED_ACK, raw, 4711, parsed=next(frames.cut(ack("300.7"))), detail="why")
+    parsed = next(frames.cut(ack("300.7")))
+    action = conv.report.judge(Side.AGENT, Anomaly.UNMATCHED_ACK, raw, 4711, parsed=parsed, detail="why")
     assert action is Action.DROP
-    assert conv.events == [
+    assert conv.report.take() == [
         AnomalySeen(
             anomaly=Anomaly.UNMATCHED_ACK,
             side=Side.AGENT,
@@ -90,6 +98,12 @@ def test_what_an_anomaly_says_of_a_frame() -> None:
     ]
 
 
+def test_judging_ends_nothing() -> None:
+    conv = running()
+    assert conv.report.judge(Side.AGENT, Anomaly.RUNT_FRAME, b"", 0, action=Action.CLOSE) is Action.CLOSE
+    assert conv.progress.state is SessionState.RUNNING
+
+
 BYTES = [
     # name                     bytes                       type   length  sample
     ("none",                   b"",                        None,  0,      b""),
@@ -104,17 +118,17 @@ BYTES = [
 @pytest.mark.parametrize(("raw", "type_", "length", "sample"), [c[1:] for c in BYTES], ids=[c[0] for c in BYTES])
 def test_what_an_anomaly_says_of_bytes_that_are_no_frame(raw: bytes, type_: int | None, length: int, sample: bytes) -> None:
     conv = running()
-    conv.judge(Side.AGENT, Anomaly.GARBLED_STREAM, raw, 0)
-    seen = conv.events[0]
+    conv.report.judge(Side.AGENT, Anomaly.GARBLED_STREAM, raw, 0)
+    [seen] = conv.report.take()
     assert isinstance(seen, AnomalySeen)
     assert (seen.type, seen.length, seen.sample, seen.stream_id, seen.frame_id) == (type_, length, sample, None, None)
 
 
 def test_what_is_authored_is_reported() -> None:
     conv = running()
-    assert conv.tell_haproxy(ack(), AuthoredReason.ANSWERED)
-    conv.tell_agent(conv.link, frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
-    assert [(e.direction.value, e.type, e.reason.value) for e in conv.events if isinstance(e, FrameAuthored)] == [
+    assert conv.to_haproxy.author(ack(), AuthoredReason.ANSWERED)
+    conv.notifies.link.author(frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
+    assert [(e.direction.value, e.type, e.reason.value) for e in conv.report.events if isinstance(e, FrameAuthored)] == [
         ("to_haproxy", 103, "answered"),
         ("to_agent", 2, "last_word"),
     ]
@@ -122,13 +136,13 @@ def test_what_is_authored_is_reported() -> None:
 
 def test_an_ack_without_effect_has_the_very_ids_of_its_notify() -> None:
     for at in ("0.0", "1.1", f"{2**64 - 1}.{2**64 - 1}"):
-        said = next(frames.cut(frames.notify(at)))
-        assert no_effect_ack(said.ids) == ack(at, NOP)
+        notify = next(frames.cut(frames.notify(at)))
+        assert no_effect_ack(notify.ids) == ack(at, NOP)
 
 
-def test_a_goodbye_is_the_last_frame_also_of_what_one_step_writes() -> None:
+def test_disconnect_is_the_last_frame_also_of_what_one_step_writes() -> None:
     conv = running()
-    conv.to_haproxy.forward(ack())
-    conv.finish(5.0, EndedBy.GUARD, EndReason.DRAIN)
-    conv.to_haproxy.forward(ack("3.1"))
-    assert conv.to_haproxy.take() == ack() + agent_disconnect(0)
+    conv.to_haproxy.outlet.forward(ack())
+    conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN)
+    conv.to_haproxy.outlet.forward(ack("3.1"))
+    assert conv.to_haproxy.write(5.0) == ack() + agent_disconnect(0)

@@ -333,7 +333,7 @@ def test_it_goes_on_with_the_link_that_got_the_last_one_by_a_step() -> None:
     talk = two(2).play(f"haproxy NOTIFY {LARGE} -> to_agent1 NOTIFY {LARGE}\nagent ACK 1.1 + ACK 3.1 -> ok\nagent1 ACK 5.1 -> ok")
     stepped(talk)
     talk.play("haproxy NOTIFY 7.1 -> to_agent1 NOTIFY 7.1")
-    assert len(talk.session._conv.links) == 2
+    assert len(talk.session.snapshot().links) == 2
 
 
 def test_up_to_what_may_be_open_it_is_ordinary() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch
@@ -59,7 +59,7 @@ def test_tries_come_a_sixteenth_of_the_time_away_apart_and_never_more_than_a_qua
         tried = session.now
         number += 1
         assert session._guard("waits", "0.25").startswith(f"dial {number}")
-        session.now = session.session._conv.links[number].connect_by - session.config.connect_s  # when it was dialled
+        session.now = session.session.snapshot().links[number].connect_by - session.config.connect_s  # when it was dialled
         waits.append((session.now - lost, session.now - tried))
         assert session._line(f"agent{number}", "fail") == f"unreachable refused, abort agent{number}"
     for since, waited in waits:
@@ -69,7 +69,7 @@ def test_tries_come_a_sixteenth_of_the_time_away_apart_and_never_more_than_a_qua
 
 def test_sessions_do_not_dial_in_step() -> None:
     def first_retry(spread: float) -> float:
-        session = fresh(place=Place(spread=spread)).play("""
+        session = fresh(route_state=RouteState(spread=spread)).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, abort agent
         """)
@@ -336,18 +336,20 @@ def test_a_haproxy_up_to_3_0_is_still_written_to_at_any_speed() -> None:
         agent1  up              -> to_agent1 HAPROXY_HELLO
         agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
     """)
-    assert session.session._conv.family is Family.APPLET
+    assert session.session.snapshot().family is Family.APPLET
 
 
 def test_an_agent_that_one_session_gave_up_is_tried_once_by_the_next_ones_until_it_is_back() -> None:
-    place = Place()
-    first = Talk(give_up_s=5.0, place=place).play("haproxy HAPROXY_HELLO -> held, dial")
+    route_state = RouteState()
+    first = Talk(give_up_s=5.0, route_state=route_state).play("haproxy HAPROXY_HELLO -> held, dial")
     while first.session.state is not SessionState.REFUSING:
-        at = max(first.session._conv.links)
+        at = max(first.session.snapshot().links)
         first._obey(first._failed(Side.AGENT, at), b"", "")
         first.now = first.session.deadline
         first._obey(first.session.tick(first.now), b"", "")
     asked = "haproxy HAPROXY_HELLO -> held, dial\n"
-    Talk(give_up_s=5.0, place=place).play(asked + "agent fail -> unreachable refused, answer agent_unreachable")
-    Talk(give_up_s=5.0, place=place).play(asked + "agent up -> to_agent HAPROXY_HELLO\nagent AGENT_HELLO -> ok")
-    Talk(give_up_s=5.0, place=place).play(asked + "agent fail -> unreachable refused, abort agent\nguard waits 0.005 -> dial 1")
+    Talk(give_up_s=5.0, route_state=route_state).play(asked + "agent fail -> unreachable refused, answer agent_unreachable")
+    Talk(give_up_s=5.0, route_state=route_state).play(asked + "agent up -> to_agent HAPROXY_HELLO\nagent AGENT_HELLO -> ok")
+    Talk(give_up_s=5.0, route_state=route_state).play(
+        asked + "agent fail -> unreachable refused, abort agent\nguard waits 0.005 -> dial 1"
+    )

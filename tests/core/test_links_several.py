@@ -59,17 +59,17 @@ def test_a_run_of_notifies_is_dealt_out_to_the_links_that_are_there() -> None:
         agent   ACK 7.1         -> ok
         haproxy NOTIFY 9.1 + NOTIFY 11.1 + NOTIFY 13.1 -> held, to_agent NOTIFY 11.1, to_agent1 NOTIFY 9.1, dial 2
     """)
-    assert len(session.session._conv.links) == 3
+    assert len(session.session.snapshot().links) == 3
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 3])
 def test_no_agent_has_more_notifies_in_hand_than_in_flight(in_flight: int) -> None:
     session = talk(in_flight=in_flight, max_links=1)
     session._line("haproxy", " + ".join(f"NOTIFY {n}.1" for n in range(1, in_flight + 1)))
-    assert len(session.session._conv.parking) == 0
+    assert len(session.session.snapshot().parked) == 0
     session._line("haproxy", "NOTIFY 99.1")
     assert session.session.open_notifies == in_flight
-    assert len(session.session._conv.parking) == session.tally.parked_notifies == 1
+    assert len(session.session.snapshot().parked) == session.tally.parked_notifies == 1
     session._line("agent", "ACK 1.1")
     assert session.session.open_notifies == in_flight
     assert session.tally.parked_notifies == 0
@@ -336,7 +336,7 @@ def test_links_that_linger_are_bounded() -> None:
             session._line(f"agent{n + 1}", "up")
             session._line(f"agent{n + 1}", "AGENT_HELLO")
             session._line(f"agent{n + 1}", f"ACK {n}.1")
-    assert len(session.session._conv.links) == 17
+    assert len(session.session.snapshot().links) == 17
     assert session._line("agent", "fin") == "dial 17, close agent"
 
 

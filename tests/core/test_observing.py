@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.observed import ObservedSession, open_session
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.anomalies import Side
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("both_speeds")
 
 
 def test_the_mode_decides_which_session_it_is() -> None:
-    assert type(open_session(SessionConfig(), Tally(), 0.0, Place())) is Session
-    assert type(open_session(SessionConfig(observe=True), Tally(), 0.0, Place())) is ObservedSession
+    assert type(open_session(SessionConfig(), Tally(), 0.0, RouteState())) is Session
+    assert type(open_session(SessionConfig(observe=True), Tally(), 0.0, RouteState())) is ObservedSession
 
 
 def test_a_healthy_pair_is_passed_and_nothing_is_said_of_it() -> None:
@@ -127,7 +127,7 @@ def test_http_passes_too_and_is_reported_once() -> None:
 
 
 def test_a_dial_that_fails_behind_the_end_ends_nothing_twice() -> None:
-    session = open_session(SessionConfig(observe=True), Tally(), 0.0, Place())
+    session = open_session(SessionConfig(observe=True), Tally(), 0.0, RouteState())
     session.start(0.0)
     ended = [event for event in session.closed(Side.HAPROXY, 1.0, reset=True).events if isinstance(event, SessionEnded)]
     assert len(ended) == 1

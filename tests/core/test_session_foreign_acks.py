@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.engines import Engines
-from spoe_guard.core.conversation.exchange import Exchange
-from spoe_guard.core.conversation.place import Place
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.states import SessionState
@@ -35,10 +35,12 @@ class Route:
     """Sessions of one route, numbered from 1, behind their handshake; what one hands over the other takes."""
 
     def __init__(self, count: int = 2, policy: dict[Anomaly, Action] | None = None, **config: Any) -> None:
-        shared = Place()
+        shared = RouteState()
         self.engines = shared.engines
         self.talks = {
-            number: Talk(policy, place=Place(number, shared.refusals, shared.engines), **{"capabilities": ASYNC, **config})
+            number: Talk(
+                policy, route_state=RouteState(number, shared.refusals, shared.engines), **{"capabilities": ASYNC, **config}
+            )
             for number in range(1, count + 1)
         }
         for talk in self.talks.values():
@@ -82,7 +84,7 @@ def test_it_is_mended_as_one_of_the_sessions_own_agent() -> None:
 
 
 def test_one_longer_than_the_session_negotiated_does_not_pass() -> None:
-    small = Talk(place=(place := Place(1)), capabilities=ASYNC).play(
+    small = Talk(route_state=(route_state := RouteState(1)), capabilities=ASYNC).play(
         """
         haproxy HAPROXY_HELLO applet -> held, dial
         agent   up                   -> to_agent HAPROXY_HELLO
@@ -92,7 +94,7 @@ def test_one_longer_than_the_session_negotiated_does_not_pass() -> None:
         """,
         hello=agent_hello(max_frame_size=1000, capabilities=b"pipelining,async"),
     )
-    large = Talk(place=Place(2, engines=place.engines), capabilities=ASYNC).play(SHARED)
+    large = Talk(route_state=RouteState(2, engines=route_state.engines), capabilities=ASYNC).play(SHARED)
     large.play("agent <fits> -> reorder foreign_ack, for 1", fits=frames.sized(103, 1000))
     assert small.take(large.foreign.pop()[1]) == "ok"
     small.play("haproxy NOTIFY 1.1 -> ok")
@@ -185,8 +187,8 @@ def test_a_route_may_have_it_dropped() -> None:
     ids=["not by the route", "not by HAProxy", "not by the agent"],
 )
 def test_without_async_an_ack_on_another_link_is_a_stray_one(capabilities: frozenset[str], offer: bytes, answer: bytes) -> None:
-    place = Place(1)
-    one, other = (Talk(place=Place(n, engines=place.engines), capabilities=capabilities) for n in (1, 2))
+    route_state = RouteState(1)
+    one, other = (Talk(route_state=RouteState(n, engines=route_state.engines), capabilities=capabilities) for n in (1, 2))
     for talk in (one, other):
         talk.play(
             """
@@ -202,8 +204,8 @@ def test_without_async_an_ack_on_another_link_is_a_stray_one(capabilities: froze
 
 
 def test_another_engine_is_none_of_its_business() -> None:
-    place = Place(1)
-    talks = [Talk(place=Place(n, engines=place.engines), capabilities=ASYNC) for n in (1, 2)]
+    route_state = RouteState(1)
+    talks = [Talk(route_state=RouteState(n, engines=route_state.engines), capabilities=ASYNC) for n in (1, 2)]
     for talk, engine in zip(talks, (b"one", b"two"), strict=True):
         talk.play(
             SHARED.replace("HAPROXY_HELLO applet", "<hello>"),
@@ -225,7 +227,7 @@ def test_observed_it_passes_as_it_came_and_counts_as_the_answer_that_it_is() -> 
 
 
 def test_the_registry_keeps_nothing_of_those_that_left() -> None:
-    engines, session = Engines(), Exchange(SessionConfig(), Tally())
+    engines, session = Engines(), Conversation(SessionConfig(), Tally(), RouteState(), 0.0).notifies
     session.link.ledger.add(b"\7\1", 0.0)
     engines.leave(b"e", 1)
     engines.join(b"e", 1, session)
@@ -240,8 +242,10 @@ def test_the_registry_keeps_nothing_of_those_that_left() -> None:
 
 @pytest.mark.parametrize(("named", "found"), [("guard", "reorder foreign_ack, for 1"), (None, "drop unmatched_ack")])
 def test_where_haproxy_names_no_engine_the_one_the_agent_is_shown_counts(named: str | None, found: str) -> None:
-    place = Place(1)
-    one, other = (Talk(place=Place(n, engines=place.engines), capabilities=ASYNC, engine_id=named) for n in (1, 2))
+    route_state = RouteState(1)
+    one, other = (
+        Talk(route_state=RouteState(n, engines=route_state.engines), capabilities=ASYNC, engine_id=named) for n in (1, 2)
+    )
     for talk in (one, other):
         talk.play(SHARED.replace("HAPROXY_HELLO applet", "<bare>"), bare=BARE)
     one.play("haproxy NOTIFY 7.1 -> ok")

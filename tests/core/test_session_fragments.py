@@ -205,11 +205,11 @@ def test_fragments_go_on_as_they_came_when_the_session_is_released() -> None:
 
 def test_the_fast_path_is_taken_again_behind_fragments() -> None:
     talk = asked()
-    fast = talk.session._agents[0].fast
+    fast = talk.session.snapshot().links[0].fast
     talk.session.receive(Side.AGENT, CUT, talk.now)
-    assert not talk.session._agents[0].fast
+    assert not talk.session.snapshot().links[0].fast
     talk.session.receive(Side.AGENT, unset(payload=SET_VAR[5:]), talk.now)
-    assert talk.session._agents[0].fast is fast
+    assert talk.session.snapshot().links[0].fast is fast
 
 
 def test_the_frame_timeout_counts_from_the_first_fragment() -> None:

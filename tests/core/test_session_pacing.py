@@ -155,14 +155,14 @@ def test_a_reset_of_haproxys_drops_the_queue(said: str) -> None:
     else:
         talk.play("haproxy rst -> to_agent HAPROXY_DISCONNECT 0, close haproxy")
     assert (talk.session.held, talk.tally.held_bytes) == (0, 0)
-    assert talk.session._conv.to_haproxy.books.undelivered >= 16000
+    assert talk.session.snapshot().to_haproxy.undelivered >= 16000
     talk.play("guard waits 0.1 -> nothing\nagent fin -> close agent, end haproxy " + ("disconnect" if "\n" in said else "reset"))
 
 
 def test_what_is_queued_still_at_close_timeout_is_dropped() -> None:
     talk = queued(close_s=0.0015).play("haproxy HAPROXY_DISCONNECT 0 -> ok")
     talk.play("guard waits 0.0015 -> to_haproxy ACK 3.1, close haproxy, close agent, end haproxy disconnect")
-    assert talk.session._conv.to_haproxy.books.undelivered > 8000
+    assert talk.session.snapshot().to_haproxy.undelivered > 8000
     assert (talk.session.held, talk.session.deadline) == (0, math.inf)
 
 

@@ -70,7 +70,7 @@ judge_ack = from_agent.judge_ack
 
 
 def answered_twice(walker, said, now):
-    if walker.conv.fate(said.ids) is Fate.ANSWERED:
+    if walker.conv.notifies.fate(said.ids) is Fate.ANSWERED:
         walker.pass_on(said, said.raw)
     else:
         judge_ack(walker, said, now)

@@ -50,7 +50,7 @@ class FakeSession:
     deadline = float("inf")
     lane = None
 
-    def __init__(self, config, tally, now, place):
+    def __init__(self, config, tally, now, route_state):
         self.config = config
         self.calls = []
         self.connected = False

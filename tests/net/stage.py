@@ -69,8 +69,8 @@ class Stage:
         self.address = self.guard.addresses["default"]
         return self
 
-    def _new_session(self, config, tally, now, place):
-        session = self._make(config, tally, now, place)
+    def _new_session(self, config, tally, now, route_state):
+        session = self._make(config, tally, now, route_state)
         self.sessions.append(session)
         return session
 

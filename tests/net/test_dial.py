@@ -166,8 +166,8 @@ async def test_the_session_is_told_of_a_failed_dial():
 class GivesUp(FakeSession):
     """Has a connect timeout."""
 
-    def __init__(self, config, tally, now, place):
-        super().__init__(config, tally, now, place)
+    def __init__(self, config, tally, now, route_state):
+        super().__init__(config, tally, now, route_state)
         self.deadline = now + 0.05
 
     def tick(self, now):

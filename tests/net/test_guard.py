@@ -67,9 +67,9 @@ async def test_sessions_do_not_dial_again_in_step():
     spreads = []
 
     class Spread(FakeSession):
-        def __init__(self, config, tally, now, place):
-            super().__init__(config, tally, now, place)
-            spreads.append(place.spread)
+        def __init__(self, config, tally, now, route_state):
+            super().__init__(config, tally, now, route_state)
+            spreads.append(route_state.spread)
 
     async with Stage(Spread) as stage:
         for _ in range(8):

@@ -74,7 +74,7 @@ async def test_a_bug_anywhere_in_a_session_is_counted_once_and_ends_it(where):
 
 
 async def test_a_bug_in_making_a_session_turns_the_connection_away():
-    def broken(config, tally, now, place):
+    def broken(config, tally, now, route_state):
         raise PlantedError
 
     async with Stage(broken) as stage:

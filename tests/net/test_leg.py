@@ -20,8 +20,8 @@ WORD = b"".join(number.to_bytes(4, "big") for number in range(750_000))  # 3 MB,
 class Listens(FakeSession):
     """Passes nothing on. ``heard``: what HAProxy said, read by read."""
 
-    def __init__(self, config, tally, now, place):
-        super().__init__(config, tally, now, place)
+    def __init__(self, config, tally, now, route_state):
+        super().__init__(config, tally, now, route_state)
         self.heard = []
 
     def receive(self, side, data, now, link=0):

@@ -146,8 +146,8 @@ async def test_a_peer_that_stalls_at_the_close_is_aborted_within_close_s(family,
 
 async def test_one_timer_ticks_at_the_deadline_and_not_before():
     class Waits(FakeSession):
-        def __init__(self, config, tally, now, place):
-            super().__init__(config, tally, now, place)
+        def __init__(self, config, tally, now, route_state):
+            super().__init__(config, tally, now, route_state)
             self.ticks = []
             self.deadline = now + 60.0
 
@@ -171,8 +171,8 @@ async def test_a_deadline_that_moves_away_costs_no_timer():
     armed = []
 
     class Moves(FakeSession):
-        def __init__(self, config, tally, now, place):
-            super().__init__(config, tally, now, place)
+        def __init__(self, config, tally, now, route_state):
+            super().__init__(config, tally, now, route_state)
             self.deadline = now + 0.5  # all that is sent below goes before
 
         def receive(self, side, data, now, link=0):

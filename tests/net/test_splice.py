@@ -24,8 +24,8 @@ class BreaksHolding(FakeSession):
 
     dials = True
 
-    def __init__(self, config, tally, now, place):
-        super().__init__(config, tally, now, place)
+    def __init__(self, config, tally, now, route_state):
+        super().__init__(config, tally, now, route_state)
         self.late = b""
 
     def start(self, now):
@@ -92,8 +92,8 @@ async def test_a_bug_before_the_agent_was_dialled_splices_to_a_dial():
 
 async def test_a_bug_while_the_agent_is_dialled_waits_for_that_dial(tmp_path):
     class BreaksInTick(BreaksHolding):
-        def __init__(self, config, tally, now, place):
-            super().__init__(config, tally, now, place)
+        def __init__(self, config, tally, now, route_state):
+            super().__init__(config, tally, now, route_state)
             self.deadline = now + 0.01
             self.early = b"held "
 

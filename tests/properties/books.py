@@ -27,14 +27,14 @@ def balance(play: "Play") -> None:
     assert play.tally.bytes_to_haproxy == said_by_agent
     if isinstance(play.session, ObservedSession):
         return
-    conv = play.session._conv
+    stands = play.session.snapshot()
     held = 0
     by_lane = passed(play.session)
     for came, books, went in (
-        (len(haproxy.said) - by_lane[0], conv.agent_books, to_agent - by_lane[0]),
-        (said_by_agent - by_lane[1], conv.to_haproxy.books, len(haproxy.got) - by_lane[1]),
+        (len(haproxy.said) - by_lane[0], stands.to_agent, to_agent - by_lane[0]),
+        (said_by_agent - by_lane[1], stands.to_haproxy, len(haproxy.got) - by_lane[1]),
     ):
-        queued = conv.queued if books is conv.to_haproxy.books else 0
+        queued = stands.queued if books is stands.to_haproxy else 0
         assert went == books.forwarded + books.authored - books.undelivered - queued
         held += queued
         kept = came - books.forwarded - books.dropped
@@ -45,7 +45,7 @@ def balance(play: "Play") -> None:
     shares = 2 + sum(wire.closed is Close.KEEP for wire in links.values()) + (play.config.give_up_s > 0)
     most = shares * play.config.held_bytes + (MAX_HELLO if play.session.state in BEFORE_HELLO else 0)
     # What HAProxy cannot take yet: the read that makes it too much ends the session, and is still delivered.
-    over = max(0, conv.queued - play.config.held_bytes)
+    over = max(0, stands.queued - play.config.held_bytes)
     assert not over or play.session.state is SessionState.CLOSING, f"{over} bytes too many are queued"
     assert held - over <= most, f"{held} bytes are held"
 

@@ -72,7 +72,7 @@ class Watched(Play):
     def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
         super().take(out, came)
         assert isinstance(self.session, Session)
-        conv = self.session._conv
+        stands = self.session.snapshot()
         orders = (out, *out.more)
         unanswered: Counter[str] = Counter()
         for event in out.events:
@@ -86,8 +86,8 @@ class Watched(Play):
             closed=[order.link for order in orders if self.wires[agent(order.link)].closed.value != "keep"],
             haproxy_closed=self.wires[HAPROXY].closed.value != "keep",
             unanswered=unanswered,
-            waits=[ids_of(waits.ids) for waits in conv.parking],
-            open={link.number: [ids_of(ids) for ids in link.ledger] for link in conv.links.values()},
+            waits=[ids_of(ids) for ids in stands.parked],
+            open={number: [ids_of(ids) for ids in link.open] for number, link in stands.links.items()},
             deadline=self.session.deadline,
         )
         self.model.check(seen)

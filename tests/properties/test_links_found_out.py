@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import Conversation
-from spoe_guard.core.conversation.dispatch import Dispatch
+from spoe_guard.core.conversation.ending import Ending
 from spoe_guard.core.conversation.ledger import Fate
+from spoe_guard.core.conversation.links import Links as LinksPart
+from spoe_guard.core.conversation.notifies import Notifies
 from spoe_guard.core.conversation.parking import Parking
 from spoe_guard.core.incoming.agent import from_agent
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
@@ -25,12 +25,11 @@ from tests.properties.test_links import Links
 
 pytestmark = marks
 
-send, up, lose, judge_ack, may_open_at = (
-    Dispatch.send,
-    Continuity.up,
-    Continuity.lose,
+send, up, judge_ack, may_open_at = (
+    Notifies.send,
+    LinksPart.up,
     from_agent.judge_ack,
-    Continuity.may_open_at,
+    LinksPart.may_open_at,
 )
 
 
@@ -54,25 +53,25 @@ def keep(_: Any, link: Any) -> None:
 
 
 def swell(conv: Any, link: Any) -> None:
-    link.ledger.size = conv.told_size
+    link.ledger.size = conv._notifies.told_size
 
 
-def ends_with_a_link(self: Any, link: Any, now: float, loss: Any) -> None:
-    lose(self, link, now, loss)
+def ends_with_a_link(self: Any, link: Any, loss: Any, now: float, *_rest: Any, **_named: Any) -> None:
+    self._links.lose(link, now, loss)
     self.finish(now, EndedBy.AGENT, EndReason.CLOSED)
 
 
 def answered_twice(walker: Any, said: Any, now: float) -> None:
-    if walker.conv.fate(said.ids) is Fate.ANSWERED:
+    if walker.conv.notifies.fate(said.ids) is Fate.ANSWERED:
         walker.pass_on(said, said.raw)
     else:
         judge_ack(walker, said, now)
 
 
 def one_link_more(self: Any) -> float:
-    self.config = replace(self.config, max_links=self.config.max_links + 1)
+    self._config = replace(self._config, max_links=self._config.max_links + 1)
     at = may_open_at(self)
-    self.config = replace(self.config, max_links=self.config.max_links - 1)
+    self._config = replace(self._config, max_links=self._config.max_links - 1)
     return at
 
 
@@ -94,23 +93,23 @@ class Patient(Links):
 LONG_LIVED = ("a NOTIFY goes to a third agent", "a smaller size is not minded")
 
 BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
-    "a NOTIFY goes to a third agent": (Dispatch, "send", sent_again_and_again, "goes to link|too many values|waits"),
-    "what a lost link had goes to the next one unasked": (Continuity, "up", up_with(keep), "waits again"),
-    "what waits is forgotten": (Dispatch, "send_parked", lambda self, now: None, "wait, and links"),
+    "a NOTIFY goes to a third agent": (Notifies, "send", sent_again_and_again, "goes to link|too many values|waits"),
+    "what a lost link had goes to the next one unasked": (LinksPart, "up", up_with(keep), "waits again"),
+    "what waits is forgotten": (Notifies, "send_parked", lambda self, now: None, "wait, and links"),
     "in_flight is not counted": (AgentLink, "ready", property(lambda self: self.state is LinkState.RUNNING), "more than"),
     "links are opened without number": (
-        Continuity, "may_open_at", one_link_more, "at a time",
+        LinksPart, "may_open_at", one_link_more, "at a time",
     ),
-    "what waits too long is kept": (Continuity, "patience_ends", lambda self: float("inf"), "wait for ever"),
-    "an agent's absence ends nothing": (Continuity, "despair", lambda self, now: None, "ticks"),
-    "the session ends with a link": (Continuity, "lose", ends_with_a_link, "HAProxy is closed"),
+    "what waits too long is kept": (LinksPart, "patience_ends", lambda self: float("inf"), "wait for ever"),
+    "an agent's absence ends nothing": (Ending, "no_agent", lambda self, found, now: None, "ticks"),
+    "the session ends with a link": (Ending, "link_over", ends_with_a_link, "HAProxy is closed"),
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
     "a lost link is not heard": (
         from_agent, "behind_last_word", lambda walker, said, now: walker.pass_on(said, None), "H5",
     ),
-    "a smaller size is not minded": (Continuity, "up", up_with(swell), "too long|A2"),
+    "a smaller size is not minded": (LinksPart, "up", up_with(swell), "too long|A2"),
     "what waits goes out of order": (Parking, "__iter__", backwards, "goes before"),
-    "a lost link's NOTIFYs stay on it": (Conversation, "give_up", lambda self, ids, now, reason: None, "Counter|ticks|kept"),
+    "a lost link's NOTIFYs stay on it": (Notifies, "take_back", lambda self, *_: (0, 0), "HAProxy is closed|kept"),
 }  # fmt: skip
 
 

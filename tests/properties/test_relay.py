@@ -118,8 +118,8 @@ class Stage:
         await self.loop.create_connection(lambda: self.haproxy, address.host, address.port)
         return self
 
-    def _new(self, config, tally, now, place):
-        self.sessions.append(open_session(config, tally, now, place))
+    def _new(self, config, tally, now, route_state):
+        self.sessions.append(open_session(config, tally, now, route_state))
         return self.sessions[-1]
 
     async def until(self, condition):
@@ -194,8 +194,8 @@ def test_whatever_comes_over_sockets_every_byte_is_accounted_for_and_well_formed
             await stage.until(lambda: haproxy.ended)
             await stage.until(lambda: agent.ended or agent.transport is None)
             [session] = stage.sessions
-            conv = session._conv
-            for came, books, went in ((haproxy, conv.agent_books, agent), (agent, conv.to_haproxy.books, haproxy)):
+            stands = session.snapshot()
+            for came, books, went in ((haproxy, stands.to_agent, agent), (agent, stands.to_haproxy, haproxy)):
                 written = books.forwarded + books.authored
                 assert len(went.got) == written or (went.was_reset and len(went.got) < written)
                 assert books.forwarded + books.dropped <= len(came.said)  # behind a close nothing is read

@@ -28,16 +28,16 @@ def test_every_byte_is_accounted_for_after_every_step_under_any_policy(moves, co
 
 def _assert_nothing_was_forged(played):
     """What was booked as forwarded came from the other side: frames that it never wrote are no more than was authored."""
-    conv = played.session._conv
+    stands = played.session.snapshot()
     if any(isinstance(event, AnomalySeen) and event.anomaly is Anomaly.INTERLEAVED_FRAMES for event in played.events):
         return  # a frame written in pieces is sent on in one: all its bytes came, in another order
-    for side, other, books in ((HAPROXY, AGENT, conv.to_haproxy.books), (AGENT, HAPROXY, conv.agent_books)):
+    for side, other, books in ((HAPROXY, AGENT, stands.to_haproxy), (AGENT, HAPROXY, stands.to_agent)):
         frames, rest = spop.cut(played.wires[side].got)
         foreign = sum(len(raw) for raw in frames if raw not in played.wires[other].said)
         assert foreign <= books.authored
         assert rest == b"" or rest in played.wires[other].said
     authored = sum(isinstance(event, FrameAuthored) for event in played.events)
-    assert (authored > 0) == (conv.to_haproxy.books.authored + conv.agent_books.authored > 0)
+    assert (authored > 0) == (stands.to_haproxy.authored + stands.to_agent.authored > 0)
 
 
 @thoroughly

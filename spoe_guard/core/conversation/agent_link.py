@@ -4,9 +4,10 @@ import math
 
 from spoe_guard.core.conversation.ledger import History, Ledger
 from spoe_guard.core.conversation.outlet import Books, Outlet
-from spoe_guard.core.terms.events import LinkLoss
+from spoe_guard.core.conversation.report import Report
+from spoe_guard.core.terms.events import AuthoredReason, Direction, LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
-from spoe_guard.core.terms.states import LINK_MOVES, IllegalMoveError, LinkState
+from spoe_guard.core.terms.states import LINK_MOVES, LinkState, move
 from spoe_guard.wire import frame
 
 
@@ -14,52 +15,124 @@ class AgentLink:
     """Where one link stands, what its agent has in hand, and what is to be written to it.
 
     ``number`` counts a session's links from 0. ``done``: the connection is closed, was asked to close, or never was.
-    ``hello_given``: it is connected and the agent has HAPROXY-HELLO.
+    ``has_hello``: it is connected and the agent has HAPROXY-HELLO. ``got_hello``, ``got_disconnect``: what came from it.
     ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
-    that are settled while this agent has them in hand, with their times. ``held_since``: since when it is leaving.
-    ``dial`` and ``close``: what the shell is to do at the end of this step; ``stirs``: there is something of the kind.
-    The ``*_by`` times are deadlines, infinity when not armed.
+    that are settled while this agent has them in hand, with their times. ``leaving_since``: since when it is leaving, and
+    ``leaving_as``: why. ``fragments``: the capability was negotiated.
+    ``has_orders``: the shell is to dial or close it at the end of this step.
+    The ``*_by`` times are deadlines, monotonic seconds, infinity when not armed.
     """
 
     __slots__ = (
-        "close", "close_by", "connect_by", "dial", "done", "fragments", "held_since", "hello_by", "hello_given", "leave_by",
-        "leaving_as", "ledger", "limited", "most", "number", "owing", "said_goodbye", "said_hello", "state",
-        "stirs", "way",
+        "_close", "_dial", "_report", "close_by", "connect_by", "done", "fragments", "got_disconnect", "got_hello",
+        "has_hello", "has_orders", "hello_by", "leave_by", "leaving_as", "leaving_since", "ledger", "limited", "most",
+        "number", "outlet", "owing", "state",
     )  # fmt: skip
 
-    def __init__(self, number: int, history: History, books: Books) -> None:
+    def __init__(self, number: int, history: History, books: Books, report: Report) -> None:
         self.number = number
         self.state = LinkState.IDLE
-        self.way = Outlet(books)
+        self.outlet = Outlet(books)
         self.ledger = Ledger(history)
         self.ledger.size = frame.DEFAULT_MAX_FRAME_SIZE
         self.most = 1
         self.limited = False
         self.owing: dict[bytes, float] = {}
-        self.fragments = False  # negotiated
+        self.fragments = False
         self.done = True
-        self.hello_given = False
-        self.said_hello = False
-        self.said_goodbye = False
+        self.has_hello = False
+        self.got_hello = False
+        self.got_disconnect = False
         self.leaving_as = LinkLoss.DISCONNECT
-        self.held_since = 0.0
-        self.stirs = False
-        self.dial = False
-        self.close = Close.KEEP
+        self.leaving_since = 0.0
+        self.has_orders = False
         self.connect_by = math.inf
         self.hello_by = math.inf
         self.leave_by = math.inf
         self.close_by = math.inf
+        self._report = report
+        self._dial = False
+        self._close = Close.KEEP
 
-    def enter(self, state: LinkState) -> None:
-        """Move the link to ``state``.
+    def _enter(self, state: LinkState) -> None:
+        """Move the link to ``state``; the only assignment there is.
 
         Raises:
             IllegalMoveError: LINK_MOVES does not have that.
         """
-        if state is not self.state and state not in LINK_MOVES[self.state]:
-            raise IllegalMoveError(self.state, state)
-        self.state = state
+        self.state = move(self.state, state, LINK_MOVES)
+
+    # --- what becomes of it, in this order -----------------------------------------------------------------------------
+
+    def dial(self, by: float) -> None:
+        """Ask for a connection, which must be there ``by`` then."""
+        self._enter(LinkState.DIALLING)
+        self.done = False
+        self._dial = self.has_orders = True
+        self.connect_by = by
+
+    def given_hello(self, size: int, by: float) -> None:
+        """The connection is there and the agent has HAPROXY-HELLO, which offers ``size`` bytes; it must answer ``by`` then."""
+        self._enter(LinkState.AGENT_HELLO)
+        self.has_hello = True
+        self.ledger.size = size
+        self.connect_by = math.inf
+        self.hello_by = by
+
+    def negotiated(self, *, fragments: bool) -> None:
+        """AGENT-HELLO came."""
+        self.got_hello = True
+        self.fragments = fragments
+        self.hello_by = math.inf
+
+    def run(self, size: int, most: int, most_kept: int, now: float, *, limited: bool) -> None:
+        """Take NOTIFYs of ``size`` bytes, ``most`` at a time; keep copies of at most ``most_kept`` bytes."""
+        self._enter(LinkState.RUNNING)
+        self.ledger.size = size
+        self.ledger.most_kept = most_kept
+        self.ledger.heard = now
+        self.limited = limited
+        self.most = most
+
+    def disconnect_came(self) -> None:
+        """AGENT-DISCONNECT came."""
+        self.got_disconnect = True
+
+    def leave(self, loss: LinkLoss, now: float, by: float = math.inf) -> None:
+        """Take no more NOTIFYs. The agent may still answer those that it has, until ``by``."""
+        self._enter(LinkState.LEAVING)
+        self.leaving_as = loss
+        self.leaving_since = now
+        self.leave_by = by
+
+    def wait_no_more(self) -> None:
+        """Wait neither for the connection nor for AGENT-HELLO."""
+        self.connect_by = self.hello_by = math.inf
+
+    def end(self) -> None:
+        """The agent gets nothing more but, where it has HAPROXY-HELLO, HAPROXY-DISCONNECT."""
+        self._enter(LinkState.CLOSING)
+        self.connect_by = self.hello_by = self.leave_by = math.inf
+
+    def close_until(self, by: float) -> None:
+        """Give the agent until ``by`` to close the connection."""
+        if not self.done:
+            self.close_by = by
+
+    def close(self, how: Close = Close.FLUSH) -> None:
+        """Close the connection behind what is queued for it."""
+        if not self.done:
+            self._close = how
+            self.has_orders = True
+            self.done = True
+            self.close_by = math.inf
+            self.outlet.seal()
+
+    def not_dialled(self) -> None:
+        """There is no connection, and there will be none."""
+        self.done = True
+
+    # --- what its agent has in hand ------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -73,20 +146,26 @@ class AgentLink:
             return False
         return not self.limited or len(self.ledger) + len(self.owing) < self.most
 
-    def shut(self, how: Close = Close.FLUSH) -> None:
-        """Close the connection behind what is queued for it."""
-        if not self.done:
-            self.close = how
-            self.stirs = True
-            self.done = True
-            self.close_by = math.inf
-            self.way.seal()
+    def owe(self, ids: bytes, since: float) -> None:
+        """Note that the agent still works on the NOTIFY ``ids``, which is settled."""
+        self.owing[ids] = since
+
+    def paid(self, ids: bytes) -> None:
+        """The agent works no more on the NOTIFY ``ids``, if it ever did: its ACK came."""
+        self.owing.pop(ids, None)
+
+    # --- what is written to it ------------------------------------------------------------------------------------------
+
+    def author(self, data: bytes, reason: AuthoredReason) -> None:
+        """Write a whole frame of the guard's own, unless it is too late."""
+        if self.outlet.author(data):
+            self._report.authored(Direction.TO_AGENT, data, reason)
 
     def give(self, order: LinkOutput) -> LinkOutput:
         """Put into ``order`` what this link is to do at the end of a step, and return it."""
         order.link = self.number
-        order.to_agent = self.way.take()
-        if self.stirs:
-            order.dial, order.close_agent = self.dial, self.close
-            self.dial, self.close, self.stirs = False, Close.KEEP, False
+        order.to_agent = self.outlet.take()
+        if self.has_orders:
+            order.dial, order.close_agent = self._dial, self._close
+            self._dial, self._close, self.has_orders = False, Close.KEEP, False
         return order

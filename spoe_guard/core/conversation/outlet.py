@@ -17,6 +17,18 @@ class Books:
         self.dropped = 0
         self.undelivered = 0
 
+    def forward(self, count: int) -> None:
+        """Book ``count`` bytes that went on as they came."""
+        self.forwarded += count
+
+    def drop(self, count: int) -> None:
+        """Book ``count`` bytes that go nowhere."""
+        self.dropped += count
+
+    def lose(self, count: int) -> None:
+        """Book ``count`` bytes that were to be written and never will be."""
+        self.undelivered += count
+
 
 class Outlet:
     """Collects what one step of a session writes to one connection, and keeps the books.
@@ -34,10 +46,10 @@ class Outlet:
     def forward(self, data: bytes) -> None:
         """Send on bytes as they came."""
         if self.sealed:
-            self.books.dropped += len(data)
+            self.books.drop(len(data))
             return
         self._pieces.append(data)
-        self.books.forwarded += len(data)
+        self.books.forward(len(data))
 
     def author(self, data: bytes) -> bool:
         """Send bytes of the guard's own; False when it is too late for any."""
@@ -49,7 +61,7 @@ class Outlet:
 
     def drop(self, count: int) -> None:
         """Book ``count`` bytes of the peer's that go nowhere."""
-        self.books.dropped += count
+        self.books.drop(count)
 
     def put_back(self, data: bytes) -> None:
         """Let ``data``, which ``take`` returned before and which was not written, go first."""

@@ -44,6 +44,10 @@ class Refusals:
         """HAProxy was told, or is gone."""
         self.held -= 1
 
+    def gave_up(self) -> None:
+        """A session gave the agent up."""
+        self.away = True
+
     def succeeded(self) -> None:
         """The agent said HELLO: the next refusal is the first again."""
         self._hold_s = self._round_over = 0.0

@@ -65,6 +65,14 @@ class Inlet:
         self.offset += count
         self.since = math.inf
 
+    def rewind(self, count: int) -> None:
+        """Note that the last ``count`` bytes are to be dealt with once more."""
+        self.offset -= count
+
+    def began(self, since: float) -> None:
+        """Let the frame timeout count from ``since``."""
+        self.since = since
+
     def skip(self, count: int, since: float) -> None:
         """Let the next ``count`` bytes pass unread. The frame timeout goes on counting from ``since``, the frame's first byte."""
         self._skip = count

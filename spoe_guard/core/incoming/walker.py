@@ -7,7 +7,7 @@ and stands here once.
 from abc import ABC, abstractmethod
 from typing import Final
 
-from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.outlet import Outlet
 from spoe_guard.core.incoming.inlet import Inlet, bytes_needed
 from spoe_guard.core.payloads import disconnect as goodbye
@@ -24,10 +24,10 @@ FRAMES_A_TURN: Final = 64
 class Walker(ABC):
     """One side's bytes on their way to the other. ``fast`` False leaves every frame to the readable path."""
 
-    def __init__(self, conversation: Continuity, side: Side, way: Outlet, *, fast: bool) -> None:
+    def __init__(self, conversation: Conversation, side: Side, outlet: Outlet, *, fast: bool) -> None:
         self.conv = conversation
         self.side = side
-        self.way = way
+        self.outlet = outlet
         self.inlet = Inlet()
         tally = conversation.tally
         self._frames = tally.frames_to_haproxy if side is Side.AGENT else tally.frames_to_agent
@@ -83,14 +83,14 @@ class Walker(ABC):
         frames = 0
         if pos < end and inlet.inside_frame:
             pos = inlet.skipped(end)
-            self.way.drop(pos)
+            self.outlet.drop(pos)
         while pos < end:
             if self.stopped():
                 self.behind(buf[pos:end], now)
                 return 0
             stop = self.scan(buf, pos, end, now) if self.fast else pos
             if stop > pos:
-                self.way.forward(buf if stop - pos == end else buf[pos:stop])
+                self.outlet.forward(buf if stop - pos == end else buf[pos:stop])
                 inlet.consumed(stop - pos)
                 pos = stop
                 continue
@@ -117,7 +117,8 @@ class Walker(ABC):
             return self.skip_over(Anomaly.RUNT_FRAME, buf, pos, end, length, now)
         said = frame.parse(buf[pos : pos + need])
         if said is None:
-            self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], now, "its ids do not parse")
+            action = self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], "its ids do not parse")
+            self.close_on(action, now)
             self.discard(need)
             return need
         self.count(said.type)
@@ -127,9 +128,9 @@ class Walker(ABC):
 
     def skip_over(self, anomaly: Anomaly, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Report a frame that cannot pass but can be skipped; return how many of its bytes are here."""
-        self.judge_bytes(
-            anomaly, buf[pos : min(end, pos + SAMPLE_BYTES)], now, f"length {length}, at most {self.limit()} negotiated"
-        )
+        detail = f"length {length}, at most {self.limit()} negotiated"
+        action = self.judge_bytes(anomaly, buf[pos : min(end, pos + SAMPLE_BYTES)], detail)
+        self.close_on(action, now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
         whole = frame.LENGTH_BYTES + length
         used = min(whole, end - pos)
         began = min(self.inlet.since, now)
@@ -141,11 +142,19 @@ class Walker(ABC):
         """Count a whole frame."""
         self._frames[type_ if type_ in frame.TYPE_NAMES else UNKNOWN_TYPE] += 1
 
-    def truncated(self, detail: str) -> None:
-        """Discard a frame that will not be completed; what else comes of it is not where a frame begins."""
+    def break_off(self) -> None:
+        """Cut nothing more into frames: what comes next is not where one begins."""
         self.broken = True
+
+    def go(self, *, fast: bool) -> None:
+        """Pass over ordinary frames by the fast path, or give each to the readable one."""
+        self.fast = fast
+
+    def truncated(self, detail: str) -> None:
+        """Discard a frame that will not be completed."""
+        self.break_off()
         part = self.inlet.release()
-        self.conv.judge(self.side, Anomaly.TRUNCATED_FRAME, part, self.inlet.offset, detail=detail)
+        self.conv.report.judge(self.side, Anomaly.TRUNCATED_FRAME, part, self.inlet.offset, detail=detail)
         self.discard(len(part))
 
     def forget(self) -> None:
@@ -157,41 +166,41 @@ class Walker(ABC):
 
     def discard(self, count: int) -> None:
         """Drop ``count`` bytes."""
-        self.way.drop(count)
+        self.outlet.drop(count)
         self.inlet.consumed(count)
 
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
         """End the session over something this side sent."""
-        self.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
+        self.conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
 
-    def judge(self, anomaly: Anomaly, said: frame.Frame, now: float, detail: str = "", action: Action | None = None) -> Action:
-        """Report what is wrong with ``said`` and return what is done about it; CLOSE has then ended the session."""
-        action = self.conv.judge(self.side, anomaly, said.raw, self.inlet.offset, parsed=said, detail=detail, action=action)
-        if action is Action.CLOSE:
-            self.fail(now)
-        return action
+    def judge(self, anomaly: Anomaly, said: frame.Frame, detail: str = "", action: Action | None = None) -> Action:
+        """Report what is wrong with ``said`` and return what is to be done about it; see ``close_on``."""
+        return self.conv.report.judge(self.side, anomaly, said.raw, self.inlet.offset, parsed=said, detail=detail, action=action)
 
-    def judge_bytes(self, anomaly: Anomaly, raw: bytes, now: float, detail: str, action: Action | None = None) -> Action:
+    def judge_bytes(self, anomaly: Anomaly, raw: bytes, detail: str, action: Action | None = None) -> Action:
         """The same for bytes that are no frame."""
-        action = self.conv.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail, action=action)
+        return self.conv.report.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail, action=action)
+
+    def close_on(self, action: Action, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+        """End the session, or its agent link, where ``action`` is CLOSE."""
         if action is Action.CLOSE:
-            self.fail(now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
-        return action
+            self.fail(now, status)
 
     def misplaced(self, anomaly: Anomaly, said: frame.Frame, now: float) -> None:
         """Deal with a frame that has no place where it stands; a policy may pass it between HELLO and DISCONNECT only."""
-        action = self.conv.policy.action(self.side, anomaly)
-        if action is Action.PASS and self.conv.state not in (SessionState.RUNNING, SessionState.LEAVING):
+        action = self.conv.report.policy.action(self.side, anomaly)
+        if action is Action.PASS and self.conv.progress.state not in (SessionState.RUNNING, SessionState.LEAVING):
             action = Action.DROP
-        self.judge(anomaly, said, now, action=action)
+        self.judge(anomaly, said, action=action)
+        self.close_on(action, now)
         self.pass_on(said, said.raw if action is Action.PASS else None)
 
     def pass_on(self, said: frame.Frame, raw: bytes | None, reason: AuthoredReason = AuthoredReason.REPAIRED) -> None:
         """Send ``said`` on: as it came where ``raw`` is the same bytes, else ``raw`` for that ``reason``; None drops it."""
         if raw is said.raw:
-            self.way.forward(raw)
+            self.outlet.forward(raw)
             return
-        self.way.drop(len(said.raw))
+        self.outlet.drop(len(said.raw))
         if raw is not None:
             self.author(raw, reason)
 
@@ -200,11 +209,13 @@ class Walker(ABC):
         raw = said.raw
         detail = f"flags {said.flags:#010x}"
         if not said.fin:
-            if self.judge(Anomaly.MISSING_FIN, said, now, detail) is not Action.REPAIR:
+            action = self.judge(Anomaly.MISSING_FIN, said, detail)
+            self.close_on(action, now)
+            if action is not Action.REPAIR:
                 return None
             raw = frame.with_flags(raw, said.flags | frame.FLAG_FIN)
         if said.flags & ~frame.FLAG_FIN:
-            action = self.judge(Anomaly.RESERVED_FLAGS, said, now, detail)
+            action = self.judge(Anomaly.RESERVED_FLAGS, said, detail)
             if action is Action.DROP:
                 return None
             if action is Action.REPAIR:

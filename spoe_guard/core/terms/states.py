@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.wire.frame import AGENT_TYPES, HAPROXY_TYPES, FrameType
@@ -41,11 +41,12 @@ class IllegalMoveError(Exception):
         super().__init__(f"{type(before).__name__}: from {before.value} to {after.value}")
 
 
+State = TypeVar("State", bound=enum.Enum)
 _S = SessionState
 _L = LinkState
 _T = FrameType
 
-# What a session may turn into, and nothing else: ``Exchange.enter`` is the only assignment there is. CLOSED may follow at any
+# What a session may turn into, and nothing else: ``Progress.enter`` is the only assignment there is. CLOSED may follow at any
 # time: the shell may give a session up.
 SESSION_MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     _S.HAPROXY_HELLO: frozenset((_S.DIALLING, _S.RUNNING, _S.CLOSING, _S.CLOSED)),  # RUNNING: taken over from the guard before
@@ -58,7 +59,7 @@ SESSION_MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     _S.CLOSED: frozenset(),
 }
 
-# The same of a link: ``AgentLink.enter``.
+# The same of a link, which moves itself.
 LINK_MOVES: Final[Mapping[LinkState, frozenset[LinkState]]] = {
     _L.IDLE: frozenset((_L.DIALLING, _L.CLOSING)),  # CLOSING: of a session that was taken over, or ended before it dialled
     _L.DIALLING: frozenset((_L.AGENT_HELLO, _L.CLOSING)),
@@ -96,6 +97,17 @@ _LINK_BEFORE_HELLO: Final = frozenset((_L.IDLE, _L.DIALLING, _L.AGENT_HELLO))
 BEFORE_DIAL: Final = frozenset((_L.IDLE, _L.DIALLING))  # the agent was given no HELLO yet
 ENDING: Final = frozenset((_S.CLOSING, _S.CLOSED))
 MEETING: Final = frozenset((_S.DIALLING, _S.AGENT_HELLO))
+
+
+def move(before: State, after: State, moves: Mapping[State, frozenset[State]]) -> State:
+    """Return ``after``, which is to follow ``before``; the same state may always follow.
+
+    Raises:
+        IllegalMoveError: ``moves`` does not have that.
+    """
+    if after is not before and after not in moves[before]:
+        raise IllegalMoveError(before, after)
+    return after
 
 
 def fault_of_haproxy(state: SessionState, type_: int) -> Anomaly | None:

@@ -24,12 +24,13 @@ def judge_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes |
     ``whole``: the frame to pass where ``said`` is only the first fragment of it.
     """
     conv = walker.conv
-    fate = conv.fate(said.ids)
+    fate = conv.notifies.fate(said.ids)
     if fate is not Fate.OPEN:
-        walker.link.owing.pop(said.ids, None)
-        passes = walker.judge(UNWANTED[fate], said, now) is Action.PASS
-        walker.pass_on(said, (whole or said.raw) if passes else None)
-    elif walker.link.state is LinkState.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said, now) is Action.DROP:
+        walker.link.paid(said.ids)
+        action = walker.judge(UNWANTED[fate], said)
+        walker.close_on(action, now)
+        walker.pass_on(said, (whole or said.raw) if action is Action.PASS else None)
+    elif walker.link.state is LinkState.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said) is Action.DROP:
         lose_ack(walker, said, now)
     else:
         settle_ack(walker, said, now, whole)
@@ -38,8 +39,8 @@ def judge_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes |
 def settle_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
-    if not said.fin and whole is None and conv.holder(said.ids) is not walker.link:
-        walker.judge(Anomaly.MISSING_FIN, said, now, "the NOTIFY is in the hands of another agent", Action.DROP)
+    if not said.fin and whole is None and conv.notifies.holder(said.ids) is not walker.link:
+        walker.judge(Anomaly.MISSING_FIN, said, "the NOTIFY is in the hands of another agent", Action.DROP)
         walker.pass_on(said, None)  # it may be a part of the answer, and there will be another
         return
     raw = whole or walker.mend_flags(said, now)
@@ -48,15 +49,15 @@ def settle_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes 
     if raw is None:
         lose_ack(walker, said, now)
         return
-    conv.answered(said.ids, now, walker.link)
+    conv.notifies.answered(said.ids, now, walker.link)
     walker.pass_on(said, raw)
 
 
 def lose_ack(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY counts as unanswered where it was open on that very link: from another agent it may still come."""
     walker.pass_on(said, None)
-    if walker.conv.holder(said.ids) is walker.link:
-        walker.conv.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
+    if walker.conv.notifies.holder(said.ids) is walker.link:
+        walker.conv.notifies.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
 
 
 def _mend_payload(walker: AgentStream, said: frame.Frame, raw: bytes, now: float) -> bytes | None:
@@ -66,7 +67,8 @@ def _mend_payload(walker: AgentStream, said: frame.Frame, raw: bytes, now: float
     found = diagnose(raw[said.payload_at :])
     repair: set[Anomaly] = set()
     for anomaly in found.anomalies:
-        action = walker.judge(anomaly, said, now)
+        action = walker.judge(anomaly, said)
+        walker.close_on(action, now)
         if action is Action.REPAIR or (action is Action.DROP and anomaly in UNWELCOME):
             repair.add(anomaly)
         elif action is not Action.PASS:

@@ -1,7 +1,7 @@
 """One agent link as those see it who deal with a frame of its agent."""
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.continuity import Continuity
+from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Side
@@ -13,8 +13,8 @@ from spoe_guard.wire import frame
 class AgentStream(Walker):
     """The bytes of one agent ``link`` on their way to HAProxy."""
 
-    def __init__(self, conversation: Continuity, link: AgentLink, *, fast: bool) -> None:
-        super().__init__(conversation, Side.AGENT, conversation.to_haproxy, fast=fast)
+    def __init__(self, conversation: Conversation, link: AgentLink, *, fast: bool) -> None:
+        super().__init__(conversation, Side.AGENT, conversation.to_haproxy.outlet, fast=fast)
         self.link = link
 
     def limit(self) -> int:
@@ -23,18 +23,14 @@ class AgentStream(Walker):
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to HAProxy."""
-        self.conv.tell_haproxy(data, reason)
+        self.conv.to_haproxy.author(data, reason)
 
     def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
-        """End the session; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
-        conv, state = self.conv, self.link.state
-        if conv.lasts and state is LinkState.CLOSING:
-            self.link.shut()  # it was told goodbye already
-        elif conv.lasts and state is not LinkState.AGENT_HELLO:  # it is this link that cannot go on
-            conv.lose(self.link, now, LinkLoss.ANOMALY)
-        elif conv.lasts and conv.state is SessionState.RUNNING:
-            conv.not_reached(self.link, DialFailure.OTHER, "its AGENT-HELLO cannot be used", now)
-        elif state is LinkState.AGENT_HELLO:
-            conv.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status, "")
+        """End the link, or the session with it; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
+        ending, state = self.conv.ending, self.link.state
+        if state is not LinkState.AGENT_HELLO:
+            ending.link_over(self.link, LinkLoss.ANOMALY, now, status)
+        elif self.conv.progress.state is SessionState.RUNNING:
+            ending.link_not_reached(self.link, DialFailure.OTHER, "its AGENT-HELLO cannot be used", now)
         else:
-            super().fail(now, status)
+            ending.refuse(now, EndedBy.GUARD, EndReason.ANOMALY, status)

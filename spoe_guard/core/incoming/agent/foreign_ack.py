@@ -11,32 +11,33 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame
 
 
-def send_home(walker: AgentStream, said: frame.Frame, now: float) -> bool:
+def send_home(walker: AgentStream, said: frame.Frame) -> bool:
     """Hand an ACK over to the session that waits for it; False where none does, and nothing was done."""
     conv = walker.conv
-    if not conv.engine or conv.fate(said.ids) is not Fate.UNKNOWN:
+    if not conv.notifies.engine or conv.notifies.fate(said.ids) is not Fate.UNKNOWN:
         return False
-    waiting = conv.place.engines.waiting(conv.engine, said.ids)
+    waiting = conv.notifies.waiting_elsewhere(said.ids)
     if not waiting:
         return False
     detail = f"its NOTIFY is open in session {waiting[0]}"
     choice = None
     if len(waiting) > 1:  # stream-ids are unique in an engine, so one of them is not what it says
         detail, choice = f"its NOTIFY is open in {len(waiting)} sessions", Action.DROP
-    if walker.judge(Anomaly.FOREIGN_ACK, said, now, detail, choice) is Action.REORDER:
-        conv.out.foreign = (*conv.out.foreign, (waiting[0], said.raw))
+    if walker.judge(Anomaly.FOREIGN_ACK, said, detail, choice) is Action.REORDER:
+        conv.notifies.hand_over(waiting[0], said.raw)
     walker.pass_on(said, None)
     return True
 
 
 def take_in(walker: AgentStream, said: frame.Frame, now: float) -> None:
     """Treat ``said``, an ACK that another session handed over, as one of this session's own agent."""
-    fate = walker.conv.fate(said.ids)
+    fate = walker.conv.notifies.fate(said.ids)
     if fate is not Fate.OPEN:  # the same ACK twice in one read of the other link: only the first was waited for
-        walker.judge(UNWANTED[fate], said, now, action=Action.DROP)
+        walker.judge(UNWANTED[fate], said, action=Action.DROP)
         walker.pass_on(said, None)
     elif len(said.raw) - frame.LENGTH_BYTES > walker.limit():
-        walker.judge(Anomaly.OVERSIZE_FRAME, said, now, f"at most {walker.limit()} negotiated")
+        action = walker.judge(Anomaly.OVERSIZE_FRAME, said, f"at most {walker.limit()} negotiated")
+        walker.close_on(action, now)
         lose_ack(walker, said, now)
     else:
         settle_ack(walker, said, now)

@@ -54,7 +54,7 @@ class Fragments:
         self._whole = readable and not certain
         self.by = now + (CONTINUED_S if self._whole else self._walker.conv.config.frame_s)
         self.held = len(said.raw)
-        self._walker.fast = False  # every frame is to come by here
+        self._walker.go(fast=False)  # every frame is to come by here
         return True
 
     def take(self, said: frame.Frame, now: float) -> bool:
@@ -91,15 +91,15 @@ class Fragments:
         self._first, self._raw, self._payload = None, b"", b""
         self.by = math.inf
         self.held = 0
-        self._walker.fast = self._fast
+        self._walker.go(fast=self._fast)
         return raw
 
     def drop(self) -> None:
         """Drop what waits; the session is ending."""
         if self._first is not None:
             anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK
-            self._walker.judge(anomaly, self._first, 0.0, "the session ended before more of it came", Action.DROP)
-        self._walker.way.drop(len(self.release()))
+            self._walker.judge(anomaly, self._first, "the session ended before more of it came", Action.DROP)
+        self._walker.outlet.drop(len(self.release()))
 
     def _more(self, first: frame.Frame, said: frame.Frame, now: float) -> None:
         walker = self._walker
@@ -119,8 +119,8 @@ class Fragments:
 
     def _complete(self, first: frame.Frame, now: float) -> None:
         raw = frame.with_flags(frame.with_payload(first, self._payload), frame.FLAG_FIN)
-        self._walker.way.drop(len(self.release()) - len(first.raw))
-        if self._walker.judge(Anomaly.FRAGMENTED_ACK, first, now, f"put together, {len(raw)} bytes") is Action.REPAIR:
+        self._walker.outlet.drop(len(self.release()) - len(first.raw))
+        if self._walker.judge(Anomaly.FRAGMENTED_ACK, first, f"put together, {len(raw)} bytes") is Action.REPAIR:
             judge_ack(self._walker, first, now, raw)
         else:
             lose_ack(self._walker, first, now)
@@ -133,8 +133,8 @@ class Fragments:
 
     def _lose(self, first: frame.Frame, now: float, why: str, *, answered: bool = False) -> None:
         """Drop the fragments. ``answered``: the NOTIFY stays open, for another ACK is at hand."""
-        self._walker.way.drop(len(self.release()) - len(first.raw))
-        self._walker.judge(Anomaly.FRAGMENTED_ACK, first, now, why, Action.DROP)
+        self._walker.outlet.drop(len(self.release()) - len(first.raw))
+        self._walker.judge(Anomaly.FRAGMENTED_ACK, first, why, Action.DROP)
         if answered:
             self._walker.pass_on(first, None)
         else:

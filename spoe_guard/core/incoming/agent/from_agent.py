@@ -1,8 +1,8 @@
 """What an agent sends, on its way to HAProxy."""
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import LastWord
+from spoe_guard.core.conversation.conversation import Conversation
+from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.incoming.agent.ack import judge_ack
 from spoe_guard.core.incoming.agent.agent_disconnect import behind_last_word, judge_goodbye
 from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusal, judge_trailing
@@ -11,7 +11,6 @@ from spoe_guard.core.incoming.agent.foreign_ack import send_home
 from spoe_guard.core.incoming.agent.fragments import Fragments
 from spoe_guard.core.incoming.agent.torn import TornStream, looks_torn
 from spoe_guard.core.lane import walk_acks
-from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
@@ -28,7 +27,7 @@ from spoe_guard.wire import frame, walk
 class FromAgent(AgentStream):
     """Walks the bytes of one agent link."""
 
-    def __init__(self, conversation: Continuity, link: AgentLink, *, fast: bool) -> None:
+    def __init__(self, conversation: Conversation, link: AgentLink, *, fast: bool) -> None:
         super().__init__(conversation, link, fast=fast)
         self.torn = TornStream(self, link.ledger)
         self.fragments = Fragments(self)
@@ -40,14 +39,14 @@ class FromAgent(AgentStream):
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary ACKs."""
-        conv, link = self.conv, self.link
-        if link.state is not LinkState.RUNNING or conv.offer is None or conv.offer.healthcheck:  # where nothing may follow HELLO
+        link, progress = self.link, self.conv.progress
+        if link.state is not LinkState.RUNNING or progress.is_check:  # nothing may follow the HELLO of a check
             return pos
-        return walk_acks(link.ledger, conv.tally, buf, pos, end, now)
+        return walk_acks(link.ledger, self.conv.tally, buf, pos, end, now)
 
     def stopped(self) -> bool:
         """Behind a break, a refusal or the end of the link."""
-        return self.broken or self.torn.open or self.conv.state is SessionState.REFUSING or self.link.done
+        return self.broken or self.torn.open or self.conv.progress.state is SessionState.REFUSING or self.link.done
 
     def receive(self, data: bytes, now: float) -> int:
         """Take bytes as they came off the wire; return how many are left."""
@@ -66,20 +65,20 @@ class FromAgent(AgentStream):
             return
         state = self.link.state
         anomaly = fault_of_agent(state, said.type)
-        check = conv.offer is not None and conv.offer.healthcheck and said.ids not in self.link.ledger
+        check = conv.progress.is_check and said.ids not in self.link.ledger
         if state is LinkState.CLOSING:
             behind_last_word(self, said, now)
         elif check and state is LinkState.RUNNING:
-            judge_trailing(self, said, now)
+            judge_trailing(self, said)
         elif said.type == frame.ACK and self.fragments.begin(said, now):
             return
         elif anomaly is not None:
             self.misplaced(anomaly, said, now)
         elif said.type == frame.ACK:
-            if not send_home(self, said, now):
+            if not send_home(self, said):
                 judge_ack(self, said, now)
-        elif said.type == frame.AGENT_HELLO and conv.offer is not None:
-            judge_hello(self, said, conv.offer, now)
+        elif said.type == frame.AGENT_HELLO and conv.progress.offer is not None:
+            judge_hello(self, said, conv.progress.offer, now)
         elif state is LinkState.AGENT_HELLO:
             judge_refusal(self, said, now)
         else:
@@ -89,7 +88,7 @@ class FromAgent(AgentStream):
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
         if self.link.state is LinkState.LEAVING and not self.link.ledger:
-            self._leave(now)  # what else is in the same write is behind it
+            self.conv.ending.link_answered(self.link, now)  # what else is in the same write is behind it
         return used
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
@@ -113,15 +112,8 @@ class FromAgent(AgentStream):
         ids = buf[pos + frame.IDS_AT : ids_end] if ids_end > 0 else b""
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
         if head[0] == frame.ACK and ids in self.link.ledger:
-            self.conv.give_up(ids, now, UnansweredReason.ACK_DROPPED)
+            self.conv.notifies.give_up(ids, now, UnansweredReason.ACK_DROPPED)
         return used
-
-    def _leave(self, now: float) -> None:
-        """The agent has said its last word, and has answered what it will."""
-        if self.conv.lasts:
-            self.conv.lose(self.link, now, self.link.leaving_as)
-        else:
-            self.conv.leave(now)
 
     # --- the end of the link -----------------------------------------------------------------------------------------
 
@@ -133,37 +125,31 @@ class FromAgent(AgentStream):
         reason = EndReason.RESET if reset else EndReason.CLOSED
         self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
-            link.shut()  # nobody is there to be told goodbye
+            link.close()  # nobody is there to be told goodbye
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state is not LinkState.CLOSING:
             self.truncated("the agent closed inside a frame")
         if link.state is LinkState.LEAVING:
-            self._leave(now)
-        elif link.state is LinkState.RUNNING and conv.offer is not None and conv.offer.healthcheck:
-            conv.finish(now, EndedBy.AGENT, reason, word=LastWord.NONE)
-        elif link.state in (LinkState.AGENT_HELLO, LinkState.RUNNING) and conv.state is not SessionState.REFUSING:
+            self.conv.ending.link_answered(self.link, now)
+        elif link.state is LinkState.RUNNING and conv.progress.is_check:
+            conv.ending.finish(now, EndedBy.AGENT, reason, tell=Tell.NOTHING)
+        elif link.state in (LinkState.AGENT_HELLO, LinkState.RUNNING) and conv.progress.state is not SessionState.REFUSING:
             self._left_unsaid(reason, now)
-        link.shut()
+        link.close()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
         """The agent ended the link without DISCONNECT."""
         conv = self.conv
         early = self.link.state is LinkState.AGENT_HELLO
         detail = f"the agent's connection was {reason.value}" + (" before AGENT-HELLO" if early else "")
-        action = conv.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
-        if conv.lasts and action is Action.ANSWER:
+        action = conv.report.judge(self.side, Anomaly.DISCONNECT_MISSING, b"", self.inlet.offset, detail=detail)
+        if action is Action.ANSWER and early:
+            conv.ending.link_over_early(self.link, reason, detail, now)
+        elif action is Action.ANSWER:
+            conv.ending.link_over(self.link, LinkLoss.RESET if reason is EndReason.RESET else LinkLoss.CLOSED, now)
+        else:
             if early:
-                conv.not_reached(self.link, DialFailure.OTHER, detail, now)
-            else:
-                conv.lose(self.link, now, LinkLoss.RESET if reason is EndReason.RESET else LinkLoss.CLOSED)
-            return
-        if early:
-            conv.events.append(AgentUnreachable(DialFailure.OTHER, detail))
-        if action is not Action.ANSWER:
-            conv.finish(now, EndedBy.AGENT, reason, word=LastWord.CLOSE)
-        elif early:
-            conv.refuse(now, EndedBy.AGENT, reason, goodbye.STATUS_RESOURCES, "")
-        else:  # a NOTIFY may be crossing the news, so it is never called normal
-            conv.finish(now, EndedBy.AGENT, reason, status=goodbye.STATUS_RESOURCES)
+                conv.report.add(AgentUnreachable(DialFailure.OTHER, detail))
+            conv.ending.finish(now, EndedBy.AGENT, reason, tell=Tell.CLOSE)
 
     # --- a stream that can no longer be cut into frames ----------------------------------------------------------------
 
@@ -171,7 +157,7 @@ class FromAgent(AgentStream):
         """Hold what an agent says before HAPROXY-HELLO reached it (B4); only an observing guard dials that early."""
         room = self.conv.config.held_bytes - self.inlet.held
         self.inlet.keep(data[:room], self.conv.config.held_bytes + 1, now)
-        self.way.drop(max(0, len(data) - room))
+        self.outlet.drop(max(0, len(data) - room))
 
     def let_go(self) -> None:
         """Drop what was begun in pieces: nothing will come of it any more."""
@@ -193,26 +179,26 @@ class FromAgent(AgentStream):
     def _break(self, rest: bytes, detail: str, now: float) -> None:
         """Search the rest of a broken stream for ACKs, then end."""
         conv = self.conv
-        self.broken = True
+        self.break_off()
         hopeful = self.link.state in (LinkState.RUNNING, LinkState.LEAVING)
-        if self.judge_bytes(Anomaly.GARBLED_STREAM, rest, now, detail, None if hopeful else Action.CLOSE) is Action.CLOSE:
+        action = self.judge_bytes(Anomaly.GARBLED_STREAM, rest, detail, None if hopeful else Action.CLOSE)
+        self.close_on(action, now)
+        if action is Action.CLOSE:
             self.discard(len(rest))
             return
-        if self.link.state is LinkState.RUNNING and conv.lasts:
-            conv.part(self.link, now, LinkLoss.ANOMALY)
-        elif self.link.state is LinkState.RUNNING:
-            conv.hold(self.link, None, now, EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID)
+        if self.link.state is LinkState.RUNNING:
+            conv.ending.link_leaving(self.link, LinkLoss.ANOMALY, now)
         self.torn.search(rest, now)
 
     def _disconnect(self, said: frame.Frame, now: float) -> None:
         """AGENT-DISCONNECT: one whose payload is no list may have other frames written into it."""
         if judge_goodbye(self, said, now):
             return
-        self.broken = True
-        self.way.drop(said.payload_at)
-        self.inlet.offset += said.payload_at
+        self.break_off()
+        self.outlet.drop(said.payload_at)
+        self.inlet.consumed(said.payload_at)
         self.torn.search(said.payload, now)
-        self.inlet.offset -= len(said.raw)  # the caller counts the whole frame
+        self.inlet.rewind(len(said.raw))  # the caller counts the whole frame
 
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""

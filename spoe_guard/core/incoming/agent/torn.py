@@ -62,8 +62,10 @@ class TornStream:
         if not sane or pieces.begun == 1:  # one frame that is merely malformed is no shuffle
             return False
         detail = "frames written in pieces, between one another"
-        if walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, now, detail) is Action.CLOSE:
-            walker.broken = True  # see release
+        action = walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, detail)
+        walker.close_on(action, now)
+        if action is Action.CLOSE:
+            walker.break_off()  # see release
             walker.discard(len(raw))
             return True
         self._pieces = pieces
@@ -87,7 +89,7 @@ class TornStream:
             return None if sane else self._give_up(pieces)
         if self._salvage is not None:  # pragma: no branch - bytes come here while it is open
             acks, junk = self._salvage.feed(rest)
-            self._walker.way.drop(junk)
+            self._walker.outlet.drop(junk)
             for ack, at in acks:
                 self._found(ack, self._searched_from + at, now)
             self._walker.inlet.consumed(len(rest))
@@ -95,9 +97,9 @@ class TornStream:
 
     def release(self) -> None:
         """Drop what is kept; the session is ending."""
-        self._walker.way.drop(self.held)
+        self._walker.outlet.drop(self.held)
         if self._pieces is not None:
-            self._walker.broken = True  # what comes next is not where a frame begins
+            self._walker.break_off()
         self._pieces = self._salvage = None
 
     def _deliver(self, pieces: Pieces, found: list[bytes], used: int, now: float) -> None:
@@ -109,24 +111,25 @@ class TornStream:
             walker.count(said.type)
             walker.whole(said, now)
             self._since = now  # threads that never pause leave no moment without a frame begun: it counts that some end
-        walker.way.drop(pieces.take_lost())
+        walker.outlet.drop(pieces.take_lost())
         walker.inlet.consumed(used)
         if pieces.settled:
             self._pieces = None
         else:
-            walker.inlet.since = self._since
+            walker.inlet.began(self._since)
 
     def _give_up(self, pieces: Pieces) -> bytes:
         """What comes is no piece: what waits is lost, the rest is handed back."""
         self._pieces = None
         rest = pieces.release()
-        self._walker.way.drop(pieces.take_lost())
-        self._walker.inlet.offset -= len(rest)
+        self._walker.outlet.drop(pieces.take_lost())
+        self._walker.inlet.rewind(len(rest))
         return rest
 
     def _found(self, ack: frame.Frame, offset: int, now: float) -> None:
         walker = self._walker
-        action = walker.conv.judge(walker.side, Anomaly.INTERLEAVED_FRAMES, ack.raw, offset, parsed=ack, detail="found whole")
+        report = walker.conv.report
+        action = report.judge(walker.side, Anomaly.INTERLEAVED_FRAMES, ack.raw, offset, parsed=ack, detail="found whole")
         if action is Action.REPAIR:
             settle_ack(walker, ack, now)
             return

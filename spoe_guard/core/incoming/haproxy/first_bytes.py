@@ -1,14 +1,11 @@
 """What becomes of the first bytes of a connection: a HAPROXY-HELLO, or noise that no agent gets to see (promise A1)."""
 
-import math
-
-from spoe_guard.core.conversation.conversation import LastWord
+from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import EndedBy, EndReason
-from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 
 
@@ -23,9 +20,9 @@ def is_noise(walker: Walker, buf: bytes, pos: int, end: int, now: float) -> bool
     else:
         early = head[frame.LENGTH_BYTES] in (frame.NOTIFY, frame.HAPROXY_DISCONNECT)
         anomaly = Anomaly.FRAME_BEFORE_HELLO if early else Anomaly.NOT_SPOP
-    walker.conv.judge(walker.side, anomaly, buf[pos:end], walker.inlet.offset, detail=hello.guess(head), action=Action.CLOSE)
+    walker.judge_bytes(anomaly, buf[pos:end], hello.guess(head), Action.CLOSE)
     walker.discard(end - pos)
-    walker.conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, word=LastWord.CLOSE)
+    walker.conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, tell=Tell.CLOSE)
     return True
 
 
@@ -34,18 +31,13 @@ def judge_offer(walker: Walker, said: frame.Frame, now: float) -> hello.Offer | 
     conv = walker.conv
     offer = hello.read_offer(said, conv.config)
     if isinstance(offer, hello.Fault):
-        walker.way.drop(len(said.raw))
-        conv.judge(walker.side, offer.anomaly, said.raw, walker.inlet.offset, parsed=said, detail=offer.detail)
+        walker.outlet.drop(len(said.raw))
+        conv.report.judge(walker.side, offer.anomaly, said.raw, walker.inlet.offset, parsed=said, detail=offer.detail)
         version = offer.anomaly is Anomaly.HELLO_VERSION
         status = goodbye.STATUS_BAD_VERSION if version else goodbye.STATUS_INVALID
-        conv.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
+        conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
         return None
     if offer.mended:
-        walker.judge(Anomaly.HELLO_MALFORMED, said, now, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
-    conv.offer = offer
-    conv.enter(SessionState.DIALLING)
-    conv.hello_by = math.inf
-    conv.hello_raw = said.raw
-    conv.stirred = True
-    conv.dial(conv.link, now)
+        walker.judge(Anomaly.HELLO_MALFORMED, said, f"of the wrong type: {', '.join(offer.mended)}", Action.REPAIR)
+    conv.links.offered(offer, said.raw, now)
     return offer

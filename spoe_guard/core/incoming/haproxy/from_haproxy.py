@@ -1,9 +1,9 @@
 """What HAProxy, or whoever connected, sends, on its way to the agent."""
 
 from spoe_guard.core.conversation.agent_link import AgentLink
-from spoe_guard.core.conversation.continuity import Continuity
-from spoe_guard.core.conversation.conversation import LastWord
-from spoe_guard.core.conversation.exchange import no_effect_ack
+from spoe_guard.core.conversation.conversation import Conversation
+from spoe_guard.core.conversation.ending import Tell
+from spoe_guard.core.conversation.notifies import no_effect_ack
 from spoe_guard.core.conversation.parking import Parked
 from spoe_guard.core.incoming.haproxy.first_bytes import is_noise, judge_offer
 from spoe_guard.core.incoming.haproxy.notify import judge_notify
@@ -21,54 +21,54 @@ from spoe_guard.wire import frame, walk
 class FromHAProxy(Walker):
     """Walks HAProxy's bytes."""
 
-    def __init__(self, conversation: Continuity, *, fast: bool) -> None:
-        super().__init__(conversation, Side.HAPROXY, conversation.link.way, fast=False)
+    def __init__(self, conversation: Conversation, *, fast: bool) -> None:
+        super().__init__(conversation, Side.HAPROXY, conversation.notifies.link.outlet, fast=False)
         self._fast_then = fast  # once it is known whose NOTIFYs these are
         self._newcomer = Newcomer(Family.UNKNOWN)
         self._said_goodbye = False
-        self._to = conversation.link  # the agent that has the NOTIFY which is sent once more
-        self._fragments_to: AgentLink | None = conversation.link
+        self._to = conversation.notifies.link  # the agent that has the NOTIFY which is sent once more
+        self._fragments_to: AgentLink | None = conversation.notifies.link
 
     def limit(self) -> int:
         """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
         conv = self.conv
-        if conv.state is SessionState.HAPROXY_HELLO:
+        if conv.progress.state is SessionState.HAPROXY_HELLO:
             return hello.MAX_HELLO
-        size = hello.MAX_HELLO if conv.offer is None else conv.offer.haproxy_size
+        size = hello.MAX_HELLO if conv.progress.offer is None else conv.progress.offer.haproxy_size
         return min(size, conv.config.held_bytes - frame.LENGTH_BYTES)
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary NOTIFYs."""
-        conv, link = self.conv, self.conv.link
-        most = conv.most_unjudged
-        if link.state is not LinkState.RUNNING or link.limited or len(conv.links) > 1:
-            other = None if conv.parking.bytes else conv.ready()
+        conv, link = self.conv, self.conv.notifies.link
+        most = conv.notifies.most_unjudged
+        if link.state is not LinkState.RUNNING or link.limited or len(conv.links.by_number) > 1:
+            other = None if conv.notifies.parking.bytes else conv.notifies.ready()
             if other is None:
                 return pos
-            link, most = other, conv.room(other, most)
-            if len(conv.links) > 1:
-                if conv.holder(_first_ids(buf, pos, end)) not in (None, link):
+            link, most = other, conv.notifies.room(other, most)
+            if len(conv.links.by_number) > 1:
+                if conv.notifies.holder(_first_ids(buf, pos, end)) not in (None, link):
                     return pos  # another agent has it in hand
                 most = min(most, len(link.ledger) + 1)
-        self.way = link.way
+        self.outlet = link.outlet
         stop = walk_notifies(link.ledger, conv.tally, buf, pos, end, most, now)
         if stop > pos:
-            conv.link = link
+            conv.notifies.prefer(link)
         return stop
 
     def stopped(self) -> bool:
         """Behind a break, or once HAProxy's connection was closed."""
-        return self.broken or self.conv.haproxy_done
+        return self.broken or self.conv.to_haproxy.done
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to the agent."""
-        self.conv.tell_agent(self._to, data, reason)
+        self._to.author(data, reason)
 
-    def behind(self, rest: bytes, now: float) -> None:
+    def behind(self, rest: bytes, now: float) -> None:  # noqa: ARG002  a walker's signature
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
-        told = any(not link.done for link in self.conv.links.values())
-        if self._said_goodbye and self.conv.state is SessionState.CLOSING and told:
-            self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, now, "")
+        told = any(not link.done for link in self.conv.links.by_number.values())
+        if self._said_goodbye and self.conv.progress.state is SessionState.CLOSING and told:
+            self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, "")
         self.discard(len(rest))
 
     def receive(self, data: bytes, now: float) -> int:
@@ -80,7 +80,7 @@ class FromHAProxy(Walker):
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Judge the very first bytes before anything else."""
-        if self.conv.state is SessionState.HAPROXY_HELLO:
+        if self.conv.progress.state is SessionState.HAPROXY_HELLO:
             if is_noise(self, buf, pos, end, now):
                 return end - pos
             if end - pos <= frame.LENGTH_BYTES:
@@ -90,7 +90,7 @@ class FromHAProxy(Walker):
 
     def whole(self, said: frame.Frame, now: float) -> None:
         """Deal with a whole frame."""
-        anomaly = fault_of_haproxy(self.conv.state, said.type)
+        anomaly = fault_of_haproxy(self.conv.progress.state, said.type)
         if said.type == frame.NOTIFY and not self._newcomer.decided and anomaly is None:
             self._newcomer.notified(said.stream_id, said.frame_id)
             self._get_to_know()
@@ -102,7 +102,7 @@ class FromHAProxy(Walker):
                 self.meet(offer.family)
         elif said.type == frame.HAPROXY_DISCONNECT:
             self._disconnect(said, now)
-        elif self.conv.state is not SessionState.RUNNING:
+        elif self.conv.progress.state is not SessionState.RUNNING:
             self._too_late(said, now)
         elif said.type == frame.NOTIFY and said.fin:
             self._notify(said, now)
@@ -112,14 +112,14 @@ class FromHAProxy(Walker):
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame whose header can be believed; else the stream is broken, and nothing of it reaches the agent."""
         kind = buf[pos + frame.LENGTH_BYTES] if length <= self.conv.config.held_bytes else -1
-        if kind not in frame.HAPROXY_TYPES or self.conv.state in BEFORE_HELLO:
-            self.broken = True
-            self.judge_bytes(Anomaly.GARBLED_STREAM, buf[pos:end], now, f"length {length}")
+        if kind not in frame.HAPROXY_TYPES or self.conv.progress.state in BEFORE_HELLO:
+            self.break_off()
+            self.close_on(self.judge_bytes(Anomaly.GARBLED_STREAM, buf[pos:end], f"length {length}"), now)
             self.discard(end - pos)
             return end - pos
         ids_end = walk.ids_end(buf, pos + frame.IDS_AT, end)
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
-        if kind == frame.NOTIFY and ids_end > 0 and self.conv.state not in ENDING:
+        if kind == frame.NOTIFY and ids_end > 0 and self.conv.progress.state not in ENDING:
             self._not_passed(buf[pos + frame.IDS_AT : ids_end], now, UnansweredReason.NOTIFY_DROPPED)
         return used
 
@@ -127,13 +127,13 @@ class FromHAProxy(Walker):
         """HAProxy will send no more. A reset, or a FIN without DISCONNECT, is ordinary (F5)."""
         conv = self.conv
         if reset:
-            conv.drop_queue()
-        if conv.haproxy_done:
+            conv.to_haproxy.drop_queue()
+        if conv.to_haproxy.done:
             return
-        if self.inlet.inside_frame and not reset and conv.state not in ENDING:
+        if self.inlet.inside_frame and not reset and conv.progress.state not in ENDING:
             self.truncated("HAProxy closed inside a frame")
-        conv.close_haproxy()
-        conv.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
+        conv.to_haproxy.close()
+        conv.ending.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
 
     def meet(self, family: Family) -> None:
         """Take note of what HELLO tells of which HAProxy this is."""
@@ -143,7 +143,7 @@ class FromHAProxy(Walker):
     def _get_to_know(self) -> None:
         """Use the fast path once HAProxy's family is known."""
         if self._newcomer.decided:
-            self.conv.recognise(self._newcomer.family)
+            self.conv.to_haproxy.recognise(self._newcomer.family)
             self.fast = self._fast_then
 
     def _disconnect(self, said: frame.Frame, now: float) -> None:
@@ -151,102 +151,101 @@ class FromHAProxy(Walker):
         conv = self.conv
         word = goodbye.Goodbye(said)
         self._said_goodbye = True
-        conv.events.append(DisconnectSeen(self.side, word.status, word.message))
-        if conv.state in ENDING:
-            self.way.drop(len(said.raw))
-            conv.close_haproxy()
+        conv.report.add(DisconnectSeen(self.side, word.status, word.message))
+        if conv.progress.state in ENDING:
+            self.outlet.drop(len(said.raw))
+            conv.to_haproxy.close()
             return
         status = goodbye.clamp(word.status)
-        conv.abandon(now, UnansweredReason.HAPROXY_GONE)
+        conv.notifies.abandon(now, UnansweredReason.HAPROXY_GONE)
         # The very frame goes to the oldest link; the others are told the same in the guard's words.
-        link = next((link for link in conv.links.values() if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.link)
-        way = link.way
-        if not link.hello_given:
+        links = conv.links.by_number.values()
+        link = next((link for link in links if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.notifies.link)
+        way = link.outlet
+        if not link.has_hello:
             way.drop(len(said.raw))
         elif word.passable and word.plain:
             way.forward(said.raw)
             way.seal()
         else:
-            self.judge(Anomaly.DISCONNECT_MALFORMED, said, now, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
+            self.judge(Anomaly.DISCONNECT_MALFORMED, said, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
             way.drop(len(said.raw))
-            conv.tell_agent(link, goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+            link.author(goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
             way.seal()
-        conv.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, word=LastWord.ANSWER)
+        conv.ending.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, tell=Tell.ANSWER)
 
     def _notify(self, said: frame.Frame, now: float) -> None:
         conv = self.conv
         raw = said.raw
-        verdict = judge_notify(self, said, now)
+        verdict = judge_notify(self, said)
+        self.close_on(verdict, now)
         if verdict is Action.PASS or verdict is Action.REPAIR:
             self._hand_over(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN), now)
             return
-        self.way.drop(len(raw))
-        if verdict is Action.ANSWER and not conv.waited_for(said.ids):
-            conv.tell_haproxy(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
+        self.outlet.drop(len(raw))
+        if verdict is Action.ANSWER and not conv.notifies.waited_for(said.ids):
+            conv.to_haproxy.author(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
     def _too_late(self, said: frame.Frame, now: float) -> None:
         """Drop a NOTIFY, or a part of one, that came when no more are taken; behind the last word it merely crosses it."""
         self.pass_on(said, None)
-        if said.type == frame.NOTIFY and self.conv.state not in ENDING:
+        if said.type == frame.NOTIFY and self.conv.progress.state not in ENDING:
             self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
-        if not self.conv.waited_for(ids):
-            self.conv.give_up(ids, now, reason)
+        if not self.conv.notifies.waited_for(ids):
+            self.conv.notifies.give_up(ids, now, reason)
 
     def _hand_over(self, said: frame.Frame, raw: bytes, now: float) -> None:
         """Send a NOTIFY to the agent that has one of its ids, else to one that may have more, else let it wait."""
         conv = self.conv
-        holder = conv.holder(said.ids)
+        holder = conv.notifies.holder(said.ids)
         if holder is not None:
-            self.way, self._to = holder.way, holder
+            self.outlet, self._to = holder.outlet, holder
             self.pass_on(said, raw)
             return
-        if said.ids in conv.parking:
+        if said.ids in conv.notifies.parking:
             self.pass_on(said, None)
             return
-        if conv.one_at_a_time:
-            conv.supersede(now)
-        link = conv.ready()
+        if conv.notifies.one_at_a_time:
+            conv.notifies.supersede(now)
+        link = conv.notifies.ready()
         if raw is not said.raw:
-            self.way.drop(len(said.raw))
+            self.outlet.drop(len(said.raw))
         waits = Parked(said.ids, raw, now, ours=raw is not said.raw)
-        if link is None or conv.parking.bytes:
-            conv.park(waits, now)
+        if link is None or conv.notifies.parking.bytes:
+            conv.notifies.park(waits, now)
             return
-        conv.make_room(now)
-        conv.link = link
-        conv.send(link, waits)
+        conv.notifies.make_room(now)
+        conv.notifies.prefer(link)
+        conv.notifies.send(link, waits)
 
     def _fragment(self, said: frame.Frame, now: float) -> None:
         """A NOTIFY without FIN, or an UNSET that continues one: all of it goes to one agent, or to none."""
         conv = self.conv
         first = said.type == frame.NOTIFY
         if first:
-            self._fragments_to = conv.ready()
+            self._fragments_to = conv.notifies.ready()
         link = self._fragments_to
         if link is None or link.state is not LinkState.RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
             self.pass_on(said, None)
             if first:
                 self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)
             return
-        self.way = link.way
+        self.outlet = link.outlet
         if link.fragments and len(said.raw) - frame.LENGTH_BYTES <= link.size:
-            if first and not conv.waited_for(said.ids):
-                if conv.one_at_a_time:
-                    conv.supersede(now)
-                conv.make_room(now)
-                conv.link = link
-                link.ledger.add(said.ids, now)
-            elif said.flags & frame.FLAG_ABRT and conv.holder(said.ids):
-                conv.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
-            self.way.forward(said.raw)
+            if first and not conv.notifies.waited_for(said.ids):
+                conv.notifies.open_fragmented(link, said.ids, now)
+            elif said.flags & frame.FLAG_ABRT and conv.notifies.holder(said.ids):
+                conv.notifies.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
+            self.outlet.forward(said.raw)
             return
-        self.way.drop(len(said.raw))
-        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, said, now)
+        self.outlet.drop(len(said.raw))
+        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, said)
+        self.close_on(action, now)
         if first and action is Action.DROP:
             self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
 

@@ -1,4 +1,4 @@
-"""Where a session stands among the others of its route."""
+"""What the sessions of one route share."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,10 @@ from spoe_guard.core.conversation.refusal import Refusals
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RouteState:
     """What the sessions of one route share, and the ``number`` by which the shell knows this one.
 
-    ``spread``, 0 to 1, is another one for each, so that they do not dial in step.
+    ``spread``, 0 to 1, is different for each session, so that they do not dial in step.
 
     A session that is given none stands alone.
     """

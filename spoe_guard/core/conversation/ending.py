@@ -1,0 +1,331 @@
+"""How a session ends: what it waits for, DISCONNECT to each side, and when it is over.
+
+An agent link that ends comes here first: whether the session goes on without it is decided in this file and nowhere else.
+"""
+
+import enum
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.links import Links, NoAgent
+from spoe_guard.core.conversation.notifies import Notifies
+from spoe_guard.core.conversation.progress import Progress
+from spoe_guard.core.conversation.refusal import SHORTEST_S
+from spoe_guard.core.conversation.report import Report
+from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.conversation.to_haproxy import ToHAProxy
+from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads.disconnect import Goodbye
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import (
+    AgentUnreachable,
+    AuthoredReason,
+    DialFailure,
+    EndedBy,
+    EndReason,
+    LinkLoss,
+    SessionEnded,
+    UnansweredReason,
+)
+from spoe_guard.core.terms.states import ENDING, MEETING, LinkState, SessionState
+from spoe_guard.wire import frame
+
+QUIET_S: Final = 0.05  # of nothing open and nothing received: the next NOTIFY is not likely to be on its way
+
+
+@enum.unique
+class Tell(enum.Enum):
+    """How HAProxy learns that the session is over."""
+
+    DISCONNECT = "disconnect"  # AGENT-DISCONNECT, then HAProxy closes
+    ANSWER = "answer"  # AGENT-DISCONNECT in answer to HAProxy's own, then close at once
+    NOTHING = "nothing"  # HAProxy closes: the end of a health check
+    CLOSE = "close"  # close at once, without DISCONNECT
+
+
+@enum.unique
+class Awaited(enum.Enum):
+    """What a session waits for before it ends."""
+
+    ANSWERS = "answers"  # to open NOTIFYs, with the agent's DISCONNECT, or the guard's in its place, held back
+    REFUSAL = "refusal"  # the time to tell HAProxy that there is no agent
+    DRAIN = "drain"  # answers, because the guard is stopping
+
+
+class Wait(NamedTuple):
+    """What is waited for, and until when at the latest; monotonic seconds."""
+
+    what: Awaited
+    until: float
+
+
+class _End(NamedTuple):
+    by: EndedBy
+    reason: EndReason
+    status: int  # what HAProxy is told
+    message: str = ""
+
+
+# What the end of a link is to a session that ends with it. A NOTIFY may be crossing the news that the agent closed without
+# DISCONNECT, so that is never called normal.
+_WITH_LINK: Final[Mapping[LinkLoss, _End]] = {
+    LinkLoss.DISCONNECT: _End(EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL),
+    LinkLoss.CLOSED: _End(EndedBy.AGENT, EndReason.CLOSED, goodbye.STATUS_RESOURCES),
+    LinkLoss.RESET: _End(EndedBy.AGENT, EndReason.RESET, goodbye.STATUS_RESOURCES),
+    LinkLoss.FRAME_TIMEOUT: _End(EndedBy.AGENT, EndReason.FRAME_TIMEOUT, goodbye.STATUS_TIMEOUT),
+    LinkLoss.ANOMALY: _End(EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID),
+}
+
+
+class Ending:
+    """The end of one session.
+
+    ``pending``: the agent's DISCONNECT, where it is to be the session's and is held back. ``waits``: for what, None for
+    nothing. ``draining``: the guard is stopping; ``quiet_at``: when a session that drains may end if nothing is open.
+    ``close_by``: when the connections are closed from here. Monotonic seconds, infinity when not armed.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  the parts below it
+        self,
+        config: SessionConfig,
+        route: RouteState,
+        progress: Progress,
+        report: Report,
+        to_haproxy: ToHAProxy,
+        notifies: Notifies,
+        links: Links,
+    ) -> None:
+        self.pending: Goodbye | None = None
+        self.waits: Wait | None = None
+        self.draining = False
+        self.quiet_at = math.inf
+        self.close_by = math.inf
+        self._config = config
+        self._route = route
+        self._progress = progress
+        self._report = report
+        self._to_haproxy = to_haproxy
+        self._notifies = notifies
+        self._links = links
+        self._as = _WITH_LINK[LinkLoss.DISCONNECT]  # how a session ends that waits for answers or refuses
+        self._ended = (EndedBy.GUARD, EndReason.CLOSED)
+
+    @property
+    def wait_by(self) -> float:
+        """When what is waited for has taken long enough, infinity when nothing is."""
+        return self.waits.until if self.waits is not None else math.inf
+
+    # --- a link ends: does the session? ------------------------------------------------------------------------------------
+
+    def link_leaving(
+        self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Goodbye | None = None
+    ) -> None:
+        """The agent of ``link`` takes no more NOTIFYs, and may answer those that it has.
+
+        A session that ends with its link ends behind them, with ``pending``, or with ``status`` where that is not the usual one.
+        """
+        if self._progress.outlives_links:  # HAProxy hears nothing of it
+            self._drop(pending)
+            self._links.leaving(link, now, loss)
+            return
+        self._progress.enter(SessionState.LEAVING)
+        link.leave(loss, now)
+        self.pending = pending
+        self.waits = Wait(Awaited.ANSWERS, now + self._config.disconnect_hold_s)
+        self._as = _WITH_LINK[loss] if status is None else _WITH_LINK[loss]._replace(status=status)
+
+    def link_answered(self, link: AgentLink, now: float) -> None:
+        """The agent of ``link``, which is leaving, has answered what it will."""
+        if self._progress.outlives_links:
+            self._links.lose(link, now, link.leaving_as)
+        else:
+            self.wait_over(now)
+
+    def link_over(
+        self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Goodbye | None = None
+    ) -> None:
+        """The agent of ``link`` answers no more. ``status`` and ``pending`` as for ``link_leaving``."""
+        if self._progress.outlives_links:
+            self._drop(pending)
+            if link.state is LinkState.CLOSING:  # it got HAPROXY-DISCONNECT already
+                link.close()
+            else:
+                self._links.lose(link, now, loss)
+            return
+        self.pending = pending or self.pending
+        end = _WITH_LINK[loss]
+        self.finish(now, end.by, end.reason, status=end.status if status is None else status)
+
+    def link_not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
+        """The connection of ``link`` or its HELLO came to nothing."""
+        found = self._links.not_reached(link, reason, detail, now)
+        if found is not None:
+            self.no_agent(found, now)
+
+    def link_over_early(self, link: AgentLink, reason: EndReason, detail: str, now: float) -> None:
+        """The agent closed ``link`` before AGENT-HELLO."""
+        if self._progress.outlives_links:
+            self.link_not_reached(link, DialFailure.OTHER, detail, now)
+            return
+        self._report.add(AgentUnreachable(DialFailure.OTHER, detail))
+        self.refuse(now, EndedBy.AGENT, reason, goodbye.STATUS_RESOURCES)
+
+    def no_agent(self, found: NoAgent, now: float) -> None:
+        """There is no agent: HAProxy is told, slowly where it has no AGENT-HELLO yet."""
+        action = self._report.judge(Side.AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=found.detail)
+        if action is not Action.ANSWER:
+            self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, tell=Tell.CLOSE)
+        elif self._progress.state is SessionState.RUNNING:
+            self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=goodbye.STATUS_RESOURCES)
+        else:
+            self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
+
+    # --- what a session waits for ------------------------------------------------------------------------------------------
+
+    def refuse(self, now: float, by: EndedBy, reason: EndReason, status: int, message: str = "") -> None:
+        """Hold back the news that there is no agent to talk to."""
+        self._progress.enter(SessionState.REFUSING)
+        self._links.wait_no_more()
+        offer = self._progress.offer
+        patient = offer is not None and offer.family is Family.APPLET
+        self.waits = Wait(Awaited.REFUSAL, self._route.refusals.hold(now, patient=patient))
+        self._as = _End(by, reason, status or goodbye.STATUS_RESOURCES, message)
+
+    def drain(self, now: float, active: float) -> None:
+        """The guard is stopping. ``active``: when anything last came."""
+        state = self._progress.state
+        if state is SessionState.HAPROXY_HELLO:
+            self.finish(now, EndedBy.GUARD, EndReason.DRAIN, tell=Tell.CLOSE)
+        elif state is SessionState.REFUSING:
+            self.waits = Wait(Awaited.REFUSAL, min(self.wait_by, now + SHORTEST_S))
+        elif (state is SessionState.RUNNING or state in MEETING) and not self.draining:
+            self.draining = True
+            self.waits = Wait(Awaited.DRAIN, now + self._config.disconnect_hold_s)
+            self.quiet_at = active + QUIET_S
+
+    def heard(self, now: float, *, from_haproxy: bool) -> None:
+        """Something came. A session that drains ends behind the agent's last answer, and waits for what HAProxy may yet send."""
+        if self.draining:
+            self.quiet_at = now if self._notifies.open and not from_haproxy else now + QUIET_S
+
+    def wait_over(self, now: float) -> None:
+        """End: what was waited for is there, or has taken long enough."""
+        if self.waits is not None and self.waits.what is Awaited.DRAIN:
+            status = goodbye.STATUS_NORMAL if self._progress.state is SessionState.RUNNING else goodbye.STATUS_RESOURCES
+            self.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=status)
+        else:
+            self.finish(now, self._as.by, self._as.reason, status=self._as.status, message=self._as.message)
+
+    def end_if_answered(self, now: float) -> None:
+        """End what waits for open NOTIFYs only, once none is."""
+        if not self._notifies.idle:
+            return
+        state = self._progress.state
+        drained = self.draining and state is SessionState.RUNNING and now >= self.quiet_at
+        if state is SessionState.LEAVING or drained:
+            self.wait_over(now)
+
+    # --- the end itself -------------------------------------------------------------------------------------------------------
+
+    def finish(
+        self,
+        now: float,
+        by: EndedBy,
+        reason: EndReason,
+        *,
+        status: int = goodbye.STATUS_NORMAL,
+        message: str = "",
+        tell: Tell = Tell.DISCONNECT,
+    ) -> None:
+        """End the session the clean way: open NOTIFYs, DISCONNECT to each side, then wait for them to close.
+
+        ``status`` and ``message`` are what HAProxy is told where the agent's own DISCONNECT is not at hand.
+        """
+        if self._progress.state in ENDING:
+            return
+        gone = UnansweredReason.HAPROXY_GONE if by is EndedBy.HAPROXY else UnansweredReason.AGENT_GONE
+        self._notifies.abandon(now, gone)
+        self._leave_route()
+        if tell in (Tell.DISCONNECT, Tell.ANSWER) and not self._to_haproxy.done:
+            self._disconnect(status, message, now, AuthoredReason.ANSWERED if tell is Tell.ANSWER else AuthoredReason.LAST_WORD)
+        else:
+            self._drop(self.pending)
+        self.pending = None
+        self._to_haproxy.outlet.seal()
+        if tell in (Tell.ANSWER, Tell.CLOSE):
+            self._to_haproxy.close()
+        self._links.end_all(now, status, message)
+        self._progress.enter(SessionState.CLOSING)
+        self.waits = None
+        self.close_by = now + self._config.close_s
+        self._ended = (by, reason)
+
+    def refused_by_agent(self, word: Goodbye, now: float) -> None:
+        """Pass on an AGENT-DISCONNECT that came in place of AGENT-HELLO, and end."""
+        self.pending = word
+        self.finish(now, EndedBy.AGENT, EndReason.REFUSED)
+
+    def close_now(self) -> None:
+        """Close what the peers did not close in time."""
+        self._to_haproxy.drop_queue()
+        self._to_haproxy.close()
+        self._links.close_all()
+
+    def conclude(self) -> None:
+        """Report the end, once, when all connections are closed and nothing is left to write."""
+        over = self._to_haproxy.done and self._links.all_done and not self._to_haproxy.queued
+        if self._progress.state is SessionState.CLOSING and over:
+            self._progress.enter(SessionState.CLOSED)
+            self.close_by = math.inf
+            self._report.add(SessionEnded(*self._ended))
+
+    def release(self) -> bytes:
+        """Return the raw DISCONNECT that is held back; the shell goes on without the session."""
+        self._leave_route()
+        self._progress.enter(SessionState.CLOSED)
+        return self.pending.frame.raw if self.pending is not None else b""
+
+    @property
+    def held(self) -> int:
+        """Bytes of the DISCONNECT that is held back."""
+        return len(self.pending.frame.raw) if self.pending is not None else 0
+
+    # --- inside ---------------------------------------------------------------------------------------------------------------
+
+    def _leave_route(self) -> None:
+        """Have no part any more in what the sessions of the route share."""
+        self._notifies.leave_engine()
+        if self._progress.state is SessionState.REFUSING:
+            self._route.refusals.let_go()
+
+    def _drop(self, word: Goodbye | None) -> None:
+        if word is not None:
+            self._to_haproxy.outlet.drop(len(word.frame.raw))
+
+    def _disconnect(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
+        """Send HAProxy AGENT-DISCONNECT: the agent's own if one is held back, else one authored."""
+        lost = self._notifies.lost(now)
+        word = self.pending
+        if word is None:
+            if lost and status == goodbye.STATUS_NORMAL and reason is AuthoredReason.LAST_WORD:
+                status = goodbye.STATUS_RESOURCES
+            self._to_haproxy.author(goodbye.encode(frame.AGENT_DISCONNECT, status, message), reason)
+            return
+        raw = word.frame.raw
+        status = goodbye.clamp(word.status)
+        wrong = status != word.status or (lost > 0 and status == goodbye.STATUS_NORMAL)
+        if word.status is not None and wrong:
+            detail = f"status {word.status}, unanswered NOTIFYs: {lost}"
+            action = self._report.judge(Side.AGENT, Anomaly.DISCONNECT_STATUS, raw, 0, parsed=word.frame, detail=detail)
+            wrong = action is Action.REPAIR
+        if word.fit and not wrong:
+            self._to_haproxy.outlet.forward(raw)
+            return
+        if wrong and status == goodbye.STATUS_NORMAL:
+            status = goodbye.STATUS_RESOURCES
+        self._to_haproxy.outlet.drop(len(raw))
+        self._to_haproxy.author(goodbye.encode(frame.AGENT_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)

@@ -1,0 +1,332 @@
+"""Every NOTIFY of a session from its arrival to its end: which agent link it goes to, where it waits, what settles it."""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.ledger import Fate, History
+from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.conversation.parking import Parked, Parking
+from spoe_guard.core.conversation.report import Report
+from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.conversation.to_haproxy import ToHAProxy
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.events import AuthoredReason, NotifiesRedispatched, NotifiesUnanswered, UnansweredReason
+from spoe_guard.core.terms.states import LinkState
+from spoe_guard.core.terms.tally import Tally
+from spoe_guard.wire import actions, frame
+
+DOUBT_S: Final = 0.02  # for the ends of all links of an agent that died to be read
+
+# NOTIFYs closer together were sent without one having been given up; no `timeout processing` in use is so short. Where one
+# was all the same, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
+SUPERSEDED_S: Final = 0.01
+
+# The NOTIFY is settled for HAProxy, while an agent still works on it.
+_STILL_IN_HAND: Final = frozenset((UnansweredReason.LIMIT, UnansweredReason.SUPERSEDED, UnansweredReason.HAPROXY_GONE))
+
+
+class Notifies:
+    """The NOTIFYs of one session: open with an agent, or waiting for one.
+
+    ``links``: the session's, by number. ``link``: the one that got the last NOTIFY. ``told_size``: what HAProxy was told in
+    AGENT-HELLO, most bytes behind the length prefix; ``one_at_a_time``: it has neither pipelining nor async.
+    ``most_unjudged``: NOTIFYs open, up to which the fast path may open another. ``engine``: the engine-id, where async was
+    negotiated. ``foreign``: ACKs for other sessions of the engine, each with the number of its session.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  the parts below it
+        self,
+        config: SessionConfig,
+        tally: Tally,
+        route: RouteState,
+        report: Report,
+        to_haproxy: ToHAProxy,
+        history: History,
+        links: Mapping[int, AgentLink],
+        books: Books,
+    ) -> None:
+        self.link = links[0]
+        self.parking = Parking(config.open_notifies, config.held_bytes)
+        self.told_size = frame.DEFAULT_MAX_FRAME_SIZE
+        self.one_at_a_time = False
+        self.most_unjudged = config.open_notifies
+        self.engine = b""
+        self.foreign: tuple[tuple[int, bytes], ...] = ()
+        self._config = config
+        self._tally = tally
+        self._route = route
+        self._report = report
+        self._to_haproxy = to_haproxy
+        self._history = history
+        self._links = links
+        self._books = books
+
+    @property
+    def open(self) -> int:
+        """How many NOTIFYs agents have and have not answered."""
+        return self._history.open
+
+    @property
+    def idle(self) -> bool:
+        """Whether no NOTIFY is open or waits."""
+        return not self._history.open and not self.parking.bytes
+
+    def lost(self, now: float) -> int:
+        """Return how many NOTIFYs got no ACK at all, of those that HAProxy may still be waiting for."""
+        return self._history.lost(now)
+
+    def negotiated(self, size: int, *, one_at_a_time: bool) -> None:
+        """HAProxy was told that it may send NOTIFYs of ``size`` bytes, one at a time or several."""
+        self.told_size = size
+        self.one_at_a_time = one_at_a_time
+        self.most_unjudged = 1 if one_at_a_time else self._config.open_notifies
+
+    # --- where a NOTIFY goes -------------------------------------------------------------------------------------------
+
+    def ready(self) -> AgentLink | None:
+        """Return a link whose agent may be given a NOTIFY more, if there is one: the one that got the last, where it may."""
+        return self.link if self.link.ready else next((link for link in self._links.values() if link.ready), None)
+
+    def room(self, link: AgentLink, most: int) -> int:
+        """Return how many NOTIFYs may be open on ``link``, so that its session has no more than ``most``."""
+        others = self._history.open - len(link.ledger)
+        return min(link.most - len(link.owing), most - others)
+
+    def prefer(self, link: AgentLink) -> None:
+        """Note that ``link`` got the last NOTIFY: the next one goes there too, if it may."""
+        self.link = link
+
+    def make_room(self, now: float) -> None:
+        """Let the oldest NOTIFY give way where no more may be open."""
+        if self._history.open >= self._config.open_notifies:
+            oldest = min(self._links.values(), key=lambda link: link.ledger.since())
+            self.give_up(oldest.ledger.oldest(), now, UnansweredReason.LIMIT)
+
+    def send(self, link: AgentLink, notify: Parked) -> None:
+        """Give the agent of ``link`` a NOTIFY."""
+        # Once is enough: a NOTIFY that ends two links may end a third.
+        link.ledger.add(notify.ids, notify.since, None if notify.again else notify.raw)
+        if notify.ours:
+            link.author(notify.raw, AuthoredReason.REPLAYED if notify.again else AuthoredReason.REPAIRED)
+        else:
+            link.outlet.forward(notify.raw)
+
+    def open_fragmented(self, link: AgentLink, ids: bytes, now: float) -> None:
+        """Open the NOTIFY ``ids``, of which the agent of ``link`` gets the first fragment."""
+        if self.one_at_a_time:
+            self.supersede(now)
+        self.make_room(now)
+        self.prefer(link)
+        link.ledger.add(ids, now)
+
+    def waited_for(self, ids: bytes) -> bool:
+        """Whether HAProxy waits for the ACK of an earlier NOTIFY ``ids``, in an agent's hands or waiting for one."""
+        return ids in self.parking or self.holder(ids) is not None
+
+    def holder(self, ids: bytes) -> AgentLink | None:
+        """Return the link whose agent has the NOTIFY ``ids`` in hand."""
+        for link in self._links.values():
+            if ids in link.ledger:
+                return link
+        return None
+
+    # --- where it waits ------------------------------------------------------------------------------------------------
+
+    def park(self, notify: Parked, now: float) -> None:
+        """Let a NOTIFY wait for a link; it counts as unanswered when too many do."""
+        total = self._history.open + len(self.parking)
+        if total >= self._config.open_notifies or not self._wait(notify):
+            self._books.drop(notify.held)
+            self._settle([notify.ids], now, UnansweredReason.LIMIT)
+
+    def _wait(self, notify: Parked) -> bool:
+        """Let a NOTIFY wait for a link; False when there is no room."""
+        if not self.parking.add(notify):
+            return False
+        self._tally.parked_notifies += 1
+        return True
+
+    def _unpark(self, ids: bytes) -> Parked:
+        self._tally.parked_notifies -= 1
+        return self.parking.take(ids)
+
+    def send_parked(self, now: float) -> None:
+        """Send what waits, as far as there is room for it."""
+        sent = {Redispatch.UNSENT: 0, Redispatch.UNANSWERED: 0}
+        while len(self.parking):
+            notify = self.parking.first()
+            link = self._ready_for(notify, now)
+            if link is None:
+                break
+            self._unpark(notify.ids)
+            if len(notify.raw) - frame.LENGTH_BYTES > link.size:
+                self._no_longer_fits(notify, link, now)
+                continue
+            self.send(link, notify)
+            sent[Redispatch.UNANSWERED if notify.again else Redispatch.UNSENT] += 1
+        for kind, count in sent.items():
+            if count:
+                self._report.add(NotifiesRedispatched(kind, count))
+
+    def _ready_for(self, notify: Parked, now: float) -> AgentLink | None:
+        """Return a link for ``notify``.
+
+        An agent that dies takes all its links with it, and their ends are read one by one: what one of them had goes to a link
+        that was dialled since, or to any a moment later. That another one is heard says nothing: it may be what its agent
+        wrote before.
+        """
+        if now >= notify.lost_at + DOUBT_S:
+            notify.lost_at, notify.next_link = -math.inf, 0
+        return next((link for link in self._links.values() if link.ready and link.number >= notify.next_link), None)
+
+    def doubted_until(self) -> float:
+        """Return when a link that is older than the loss of another one may be given its NOTIFYs; infinity where none waits."""
+        lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
+        return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
+
+    def _no_longer_fits(self, notify: Parked, link: AgentLink, now: float) -> None:
+        """The agent of the new link takes less than the one before."""
+        detail = f"length {len(notify.raw) - frame.LENGTH_BYTES}, the agent takes {link.size}"
+        self._report.judge(Side.HAPROXY, Anomaly.NOTIFY_OVERSIZE, notify.raw, 0, detail=detail, action=Action.DROP)
+        self._books.drop(notify.held)
+        self._settle([notify.ids], now, UnansweredReason.NOTIFY_DROPPED)
+
+    # --- what settles it -----------------------------------------------------------------------------------------------
+
+    def fate(self, ids: bytes) -> Fate:
+        """Return what is known of the NOTIFY ``ids``; open is also one that waits for its second agent."""
+        notify = self.parking.find(ids)
+        if (notify is not None and notify.again) or self.holder(ids) is not None:
+            return Fate.OPEN
+        return self._history.fate(ids)
+
+    def answered(self, ids: bytes, now: float, via: AgentLink) -> None:
+        """Settle the open NOTIFY ``ids``: its ACK, which came ``via`` that link, passes."""
+        link = self.holder(ids)
+        if ids in self.parking:
+            since = self._unpark(ids).since
+        elif link is not None:
+            since = link.ledger.pop(ids)
+            if link is not via and via.state is LinkState.CLOSING:  # which had it before; an agent with async answers once
+                link.owe(ids, since)
+            via.ledger.useful = True
+        else:  # pragma: no cover - it is open
+            return
+        self._tally.observe_ack(now - since)
+        self._history.remember(ids, Fate.ANSWERED)
+
+    def give_up(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
+        """Count one NOTIFY, open, waiting or just arrived, as unanswered, and answer it if the route says so."""
+        link = self.holder(ids)
+        if ids in self.parking:
+            self._books.drop(self._unpark(ids).held)
+        if link is not None:
+            since = link.ledger.pop(ids)
+            if link.limited and reason in _STILL_IN_HAND:
+                link.owe(ids, since)
+        self._settle([ids], now, reason)
+
+    def give_up_overdue(self, link: AgentLink, now: float, longest_s: float) -> None:
+        """Count what the agent of ``link`` has had in hand for ``longest_s`` as unanswered."""
+        while now >= link.ledger.since() + longest_s:
+            self.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
+
+    def supersede(self, now: float) -> None:
+        """HAProxy, which sends one NOTIFY at a time, sends another: it waits no more for what was open, or waited.
+
+        Seen of 3.2 behind its `timeout processing`, whose connection is free again once the stream has gone; up to 3.0 it
+        uses the connection no more. NOTIFYs that come together are no such case: before fd7ebf117 HAProxy 3.1 puts several
+        streams on a connection while it does not know yet that the agent takes one.
+        """
+        for notify in list(self.parking):
+            if now >= notify.since + SUPERSEDED_S:
+                self.give_up(notify.ids, now, UnansweredReason.SUPERSEDED)
+        for link in self._links.values():
+            while now >= link.ledger.since() + SUPERSEDED_S:
+                self.give_up(link.ledger.oldest(), now, UnansweredReason.SUPERSEDED)
+
+    def abandon(self, now: float, reason: UnansweredReason) -> None:
+        """Count every NOTIFY that is open or waits as unanswered."""
+        for notify in list(self.parking):
+            self.give_up(notify.ids, now, reason)
+        waiting: list[bytes] = []
+        for link in self._links.values():
+            waiting += link.ledger
+            link.ledger.clear()
+        if waiting:
+            self._settle(waiting, now, reason)
+
+    def take_back(self, link: AgentLink, now: float, longest_s: float, next_link: int) -> tuple[int, int]:
+        """Take what the agent of ``link``, which is lost, has in hand; what may go to another agent waits for one.
+
+        That is what was kept and is not open for ``longest_s`` yet; it may go to links from the number ``next_link`` on. The
+        rest counts as unanswered. Return how many there were, and how many of them wait.
+        """
+        had = [(ids, since, link.ledger.copy(ids)) for ids, since in link.ledger.items()]
+        link.ledger.clear()
+        lost: list[bytes] = []
+        for ids, since, copy in had:
+            if (
+                copy is None
+                or now >= since + longest_s
+                or not self._wait(Parked(ids, copy, since, again=True, ours=True, lost_at=now, next_link=next_link))
+            ):
+                lost.append(ids)
+        if lost:
+            self._settle(lost, now, UnansweredReason.AGENT_GONE)
+        return len(had), len(had) - len(lost)
+
+    def release(self) -> bytes:
+        """Return the NOTIFYs that wait and that no agent has seen, for a shell that goes on without the session.
+
+        What is open and what waits is taken out of the route's gauges.
+        """
+        for link in self._links.values():
+            link.ledger.clear()
+        self._tally.parked_notifies -= len(self.parking)
+        return b"".join(notify.raw for notify in self.parking if not notify.again)
+
+    def _settle(self, waiting: list[bytes], now: float, reason: UnansweredReason) -> None:
+        awaited = reason not in (UnansweredReason.HAPROXY_GONE, UnansweredReason.SUPERSEDED)
+        answer = self._config.answer_unanswered and awaited
+        action = Action.ANSWER if answer else Action.PASS
+        if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
+            detail = f"{len(waiting)} NOTIFY{'s' if len(waiting) > 1 else ''}: {reason.value}"
+            self._report.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
+        self._report.add(NotifiesUnanswered(reason, len(waiting)))
+        for ids in waiting:
+            answered = answer and self._to_haproxy.author(no_effect_ack(ids), AuthoredReason.ANSWERED)
+            self._history.give_up(ids, now, answered=answered or reason is UnansweredReason.SUPERSEDED)
+
+    # --- async: an agent may answer on any connection of the engine ------------------------------------------------------
+
+    def join(self, engine: bytes) -> None:
+        """The agent may answer this session's NOTIFYs on the link of another session of ``engine``, and the other way round."""
+        self.engine = engine
+        self._route.engines.join(engine, self._route.number, self)
+
+    def leave_engine(self) -> None:
+        """Answer for no other session any more."""
+        self._route.engines.leave(self.engine, self._route.number)
+
+    def waiting_elsewhere(self, ids: bytes) -> list[int]:
+        """Return the numbers of the sessions of the engine in which the NOTIFY ``ids`` is open."""
+        return self._route.engines.waiting(self.engine, ids)
+
+    def hand_over(self, session: int, raw: bytes) -> None:
+        """Have ``raw``, an ACK, given to the session of that number."""
+        self.foreign = (*self.foreign, (session, raw))
+
+    def take_foreign(self) -> tuple[tuple[int, bytes], ...]:
+        """Return the ACKs for others since the last call."""
+        foreign, self.foreign = self.foreign, ()
+        return foreign
+
+
+def no_effect_ack(ids: bytes) -> bytes:
+    """Return an ACK without effect for the NOTIFY with the raw ``ids``."""
+    body = frame.ACK_HEAD + ids + actions.NO_EFFECT
+    return len(body).to_bytes(frame.LENGTH_BYTES, "big") + body

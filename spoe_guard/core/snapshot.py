@@ -1,0 +1,37 @@
+"""A session at one moment, for tests and for whoever debugs one. Nothing that serves a frame asks for it."""
+
+from dataclasses import dataclass
+
+from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.states import LinkState, SessionState
+
+
+@dataclass(slots=True)
+class LinkSnapshot:
+    """One agent link. ``open``: the ids of NOTIFYs in its agent's hands, in order. ``fast``: ordinary ACKs are not parsed."""
+
+    state: LinkState
+    open: list[bytes]
+    connect_by: float
+    fast: bool
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """One session.
+
+    ``parked``: the ids of NOTIFYs that wait for a link, in order. ``queued``: bytes that HAProxy cannot take yet. ``links`` by
+    number. ``to_haproxy`` and ``to_agent``: what became of the bytes in that direction, without what passed on the lane since the
+    last step. ``next_deadline``: when there may be something to do, exactly. ``fast``: ordinary NOTIFYs are not parsed.
+    """
+
+    state: SessionState
+    family: Family
+    parked: list[bytes]
+    queued: int
+    links: dict[int, LinkSnapshot]
+    to_haproxy: Books
+    to_agent: Books
+    next_deadline: float
+    fast: bool

@@ -89,13 +89,13 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_1(taken):
     assert told(done, 1) == expected
 
 
-def test_an_admin_port_that_is_taken_is_one_line_and_exit_code_1(taken):
+def test_a_taken_admin_port_is_one_line_and_exit_code_1(taken):
     done = spoe_guard("run", "--listen", FREE, "--agent", "127.0.0.1:9", "--admin", taken)
     expected = f"admin.listen: cannot listen on {taken}: something listens there already; stop it, or choose another address"
     assert told(done, 1) == expected
 
 
-def test_an_agent_that_does_not_resolve_is_one_line_and_exit_code_1():
+def test_an_unresolvable_agent_is_one_line_and_exit_code_1():
     """The name is of those that never exist (RFC 6761). What the resolver says of it is its own affair."""
     done = spoe_guard("run", "--listen", FREE, "--agent", "agent.invalid:9000", "--admin", FREE)
     assert told(done, 1).startswith("routes[0].agent: 'agent.invalid:9000': ")

@@ -80,7 +80,7 @@ def test_the_agents_of_the_page_on_compatibility_are_those_that_are_tested():
     }
 
 
-def test_the_log_events_of_the_page_on_compatibility_are_those_that_are_said():
+def test_the_compatibility_page_lists_exactly_the_log_events():
     guards = [path for path in (ROOT / "spoe_guard").rglob("*.py") if "demo" not in path.parts]  # which tells a story
     source = "\n".join(path.read_text() for path in guards)
     events = set(re.findall(r"\b_?say\(\s*(?:\"[a-z]+\"|\w+(?:\([^()]*\))?),\s*\"([a-z_]+)\"", source))

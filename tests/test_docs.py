@@ -33,18 +33,18 @@ def entries(chapter: str) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_the_runbook_has_every_anomaly_once_in_the_order_of_the_catalogue_and_no_other():
+def test_the_runbook_has_each_anomaly_once_in_the_catalogues_order():
     assert list(entries("Anomalies")) == [anomaly.value for anomaly in Anomaly]
 
 
-def test_the_runbook_has_every_alert_once_in_the_order_of_the_rules_and_its_threshold():
+def test_the_runbook_has_each_alert_once_in_order_with_its_severity():
     assert list(entries("Alerts")) == list(ALERTS)
     thresholds = re.findall(r"^\| (SpoeGuard\w+) \| (\w+) \|", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
     assert thresholds == [(name, rule["labels"]["severity"]) for name, rule in ALERTS.items()]
 
 
 @pytest.mark.parametrize("chapter", ["Alerts", "Anomalies"])
-def test_every_entry_of_the_runbook_says_what_it_means_what_users_feel_what_to_do_and_who_is_concerned(chapter):
+def test_each_runbook_entry_has_meaning_effect_remedy_and_who_is_concerned(chapter):
     said = [line for text in entries(chapter).values() for line in text.replace("\n  ", " ").strip().splitlines()]
     labels = [re.match(r"- \*\*([A-Z][a-z ]+):\*\* \S.*\.$", line) for line in said]
     assert all(labels), said[labels.index(None)]

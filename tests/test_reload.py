@@ -115,7 +115,7 @@ def test_new_sessions_get_the_new_settings_and_running_ones_keep_theirs(reloadin
     asyncio.run(main())
 
 
-def test_what_a_stop_may_take_goes_by_the_sessions_there_are_and_not_by_the_newest_settings(reloading):
+def test_a_stop_waits_by_the_settings_of_each_session_not_the_newest(reloading):
     async def main() -> None:
         async with AsyncExitStack() as at_exit:
             agent = ScriptedAgent(Script(delay_s=0.8))
@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_read_keeps_the_settings(reloading, content):
     assert guard.hup(rest="mode: observe")["changed"] == ["mode"]
 
 
-def test_what_needs_a_restart_is_named_and_nothing_else_of_the_file_holds(reloading):
+def test_a_key_that_needs_a_restart_is_named_and_nothing_is_applied(reloading):
     guard = reloading()
     said = guard.hup(agent="127.0.0.1:2", rest="mode: observe\nshare_listen: true")
     assert said["problems"] == [
@@ -277,7 +277,7 @@ def test_an_agent_that_stays_is_not_looked_up_again():
     assert asyncio.run(why_not(Log(Lines(), "json", "info"), settings, settings)) == []
 
 
-def test_environment_and_flags_come_before_the_file_as_they_did_at_the_start(reloading):
+def test_after_a_reload_environment_and_flags_still_beat_the_file(reloading):
     guard = reloading("--mode", "observe", environ={"SPOE_GUARD_ADMIN__PAYLOAD": "off"})
     said = guard.hup(admin=", payload: headers", rest="mode: enforce\nlog: {level: debug}")
     assert (said["event"], said["changed"]) == ("reloaded", ["log.level"])

@@ -134,7 +134,7 @@ def test_traffic_is_counted_and_readiness_follows_the_agent(run_guard, loop):
     with_agent(talk)
 
 
-def test_an_agent_that_is_not_there_is_said_and_makes_the_guard_unready(run_guard, tmp_path):
+def test_an_absent_agent_is_logged_and_makes_the_guard_unready(run_guard, tmp_path):
     guard = run_guard(f"unix:{tmp_path}/no.sock", settings={"SPOE_GUARD_ROUTES__0__LINKS__GIVE_UP": "100ms"})
 
     async def talk() -> None:
@@ -170,7 +170,7 @@ def _handles(pid: int, number: signal.Signals) -> bool:
 SILENT = Script(delay_s=60.0)  # it reads NOTIFYs and answers none
 
 
-def test_an_open_notify_is_waited_for_and_then_the_guard_stops_in_bounded_time(run_guard):
+def test_a_stop_waits_for_an_open_notify_in_bounded_time(run_guard):
     async def talk(agent_port: int) -> None:
         settings = {"SPOE_GUARD_ROUTES__0__DISCONNECT_HOLD": "300ms", "SPOE_GUARD_ROUTES__0__TIMEOUTS__CLOSE": "300ms"}
         guard = run_guard(f"127.0.0.1:{agent_port}", settings=settings)
@@ -191,7 +191,7 @@ def test_an_open_notify_is_waited_for_and_then_the_guard_stops_in_bounded_time(r
     with_agent(talk, SILENT)
 
 
-def test_a_second_guard_takes_over_and_what_was_queued_for_the_first_is_served_by_it(tmp_path, run_guard):
+def test_a_second_guard_takes_over_and_serves_the_firsts_queue(tmp_path, run_guard):
     async def talk(agent_port: int) -> None:
         loop = asyncio.get_running_loop()
         shared = {"SPOE_GUARD_SHARE_LISTEN": "true"}

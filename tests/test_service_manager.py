@@ -52,7 +52,7 @@ def test_it_is_told_in_its_words(tmp_path, abstract):
     service.ready("nobody listens any more")
 
 
-def test_without_a_service_manager_nobody_is_told_and_no_life_signs_are_given():
+def test_without_a_service_manager_nothing_is_notified():
     nobody = ServiceManager.of({"WATCHDOG_PID": "1", "WATCHDOG_USEC": "1000000"})
     nobody.ready("x")
     assert nobody.watchdog_s is None
@@ -134,7 +134,7 @@ def with_agent(talk: Callable[[str], bool]) -> bool:
     return asyncio.run(main())
 
 
-def test_a_socket_is_for_the_route_of_its_name_or_of_its_address_and_the_admin_socket_for_the_page(manager, tmp_path):
+def test_a_socket_serves_the_route_of_its_name_or_address_or_admin(manager, tmp_path):
     path = str(tmp_path / "guard.sock")
     with listening() as named, listening(socket.AF_UNIX, path) as placed, listening() as admin:
 

@@ -140,7 +140,7 @@ def built(what, tree, into, wish):
 
 
 @pytest.mark.timeout(300)
-def test_the_source_distribution_has_all_that_compiling_needs_and_so_has_the_wheel(tmp_path):
+def test_the_sdist_and_the_wheel_have_all_that_compiling_needs(tmp_path):
     for folder in ("tree", "sdist", "unpacked", "wheel"):
         (tmp_path / folder).mkdir()
     git_tree(tmp_path / "tree")

@@ -49,7 +49,7 @@ async def test_it_says_hello_and_answers_a_notify(agent_kind, start_agent):
 
 
 @on_a_loop
-async def test_it_works_on_several_notifies_at_a_time_or_on_one_as_the_catalogue_says(agent_kind, start_agent):
+async def test_agent_answers_notifies_in_parallel_or_in_turn_as_the_catalogue_says(agent_kind, start_agent):
     work_ms = round(1000 * WORK_S)
     agent = start_agent(agent_kind, delay_ms=(work_ms, work_ms))
     async with await Engine.tcp(agent.port) as engine:
@@ -102,12 +102,12 @@ def test_an_agent_without_an_idle_timeout_is_not_asked_for_one(tmp_path):
         AgentProcess(CATALOGUE["spop-0.13.1"], tmp_path, idle_ms=200)
 
 
-def test_what_a_program_said_is_in_the_failure_when_it_does_not_start(tmp_path):
+def test_a_failed_start_quotes_what_the_program_wrote(tmp_path):
     with pytest.raises(AssertionError, match="usage:"):
         AgentProcess(CATALOGUE["spop-0.13.1"], tmp_path, delay_ms=(2, 1))
 
 
-def test_an_agent_that_is_not_built_is_skipped_with_how_to_build_it_and_fails_in_ci(tmp_path, monkeypatch):
+def test_an_agent_that_is_not_built_is_skipped_but_fails_in_ci(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.agents.catalogue.HOME", tmp_path)
     for ci, outcome in (("", pytest.skip.Exception), ("true", pytest.fail.Exception)):
         monkeypatch.setenv("CI", ci)

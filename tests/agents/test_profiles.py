@@ -140,9 +140,7 @@ async def test_a_goodbye_that_ends_an_agents_process_is_written_anew(name, start
 @generations
 @pytest.mark.parametrize("name", [name for name in PROFILES if name.startswith("dropmore")])
 @pytest.mark.parametrize("profile", ["none", "dropmore"])
-def test_dropmore_is_mute_when_offered_more_than_64k_and_with_its_profile_is_not(
-    name, generation, profile, start_agent, tmp_path
-):
+def test_dropmore_needs_its_profile_when_offered_more_than_64k(name, generation, profile, start_agent, tmp_path):
     agent = start_agent(CATALOGUE[name])
     speaks = profile == "dropmore" or name == "dropmore-0.1.1"  # mended there
     with behind(tmp_path, agent, generation, profile, tune="tune.bufsize 131072") as haproxy:
@@ -151,7 +149,7 @@ def test_dropmore_is_mute_when_offered_more_than_64k_and_with_its_profile_is_not
 
 @pytest.mark.parametrize("name", ["dropmore-0.0.5", "dropmore-0.0.6"])
 @on_a_loop
-async def test_with_its_profile_dropmore_is_never_asked_two_things_at_once_on_a_connection(name, start_agent, tmp_path):
+async def test_the_dropmore_profile_gives_each_connection_one_notify_at_a_time(name, start_agent, tmp_path):
     agent = start_agent(CATALOGUE[name], delay_ms=(100, 100))
     for profile, links in (("none", 1), ("dropmore", 2)):
         (tmp_path / profile).mkdir()
@@ -168,7 +166,7 @@ async def test_with_its_profile_dropmore_is_never_asked_two_things_at_once_on_a_
 # --- any agent ----------------------------------------
 
 
-def test_a_haproxy_with_a_small_buffer_takes_the_answer_to_its_health_check(start_agent, tmp_path):
+def test_a_haproxy_with_a_small_buffer_calls_the_guarded_agent_up(start_agent, tmp_path):
     """From 3.1 on it offers 16380 bytes in the check all the same, and is content with no more than its buffer holds."""
     agent = start_agent(CATALOGUE["negasus-1.0.7"])
     small = Options(program=find("3.2").program, tune="tune.bufsize 8192", check=True)

@@ -43,7 +43,7 @@ def test_the_variables_are_a_source_and_what_can_be_chosen_from_it():
         assert (VARIABLES[name]["includeAll"], VARIABLES[name]["multi"], VARIABLES[name]["allValue"]) == (True, True, ".*")
 
 
-def test_every_panel_has_a_place_of_its_own_and_says_what_it_shows():
+def test_every_panel_has_its_own_place_title_and_description():
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]

@@ -23,7 +23,7 @@ def live(tmp_path_factory):
     yield from scene(tmp_path_factory.mktemp("alerts"))
 
 
-def test_the_live_rules_differ_from_those_that_are_shipped_in_that_a_minute_is_a_second():
+def test_the_live_rules_are_the_shipped_ones_with_seconds_for_minutes():
     shipped = RULES.read_text()
     durations = re.compile(r"\b(\d+)(ms|[smhdwy])\b(?! )")
     anything = re.compile(r"\b\d+[ms]\b")
@@ -64,7 +64,7 @@ def test_every_query_of_the_dashboard_returns_data(live, picked):
 
 
 @pytest.mark.timeout(LIVE_S)
-def test_what_can_be_chosen_on_the_dashboard_are_the_guards_and_their_routes(live):
+def test_the_dashboard_offers_the_guards_and_their_routes_to_choose_from(live):
     def values(name):
         asked = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[name]["query"]["query"])
         matching = {"match[]": filled_in(asked[1], {}, SCRAPE_S, RANGE_S)}
@@ -82,7 +82,7 @@ def report(live, name, guard):
 
 
 @pytest.mark.timeout(LIVE_S)
-def test_settings_that_were_refused_a_worker_that_died_and_a_guard_that_is_gone_are_reported(live):
+def test_a_refused_reload_a_dead_worker_and_a_stopped_guard_are_reported(live):
     wait_until(lambda: live.prometheus.ask("query", query="spoe_guard_worker_restarts_total")["result"], "it was scraped", FIRE_S)
     live.file.write_text("workres: 2")
     live.broken.process.send_signal(signal.SIGHUP)

@@ -50,7 +50,7 @@ def test_every_alert_says_how_bad_it_is():
     assert {rule["labels"]["severity"] for rule in ALERTS.values()} == {"critical", "warning"}
 
 
-def test_the_deadly_anomalies_are_those_that_a_haproxy_was_seen_to_die_of():
+def test_the_deadly_anomalies_are_those_that_killed_a_haproxy():
     died = {
         anomaly
         for line in (ROOT / "docs/hazards.md").read_text().splitlines()

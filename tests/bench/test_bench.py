@@ -57,7 +57,7 @@ def test_every_round_trip_is_answered_and_the_figures_add_up(agent, shape):
     assert 0 < seen["cpu_us"][str(agent.process.pid)] <= seen["seconds"] * 1.1e6
 
 
-def test_at_a_fixed_rate_so_many_are_sent_and_a_stall_counts_for_each_that_was_due(agent):
+def test_at_a_fixed_rate_a_stall_counts_for_each_notify_then_due(agent):
     def asked() -> dict[str, float]:
         return load(agent.address, Shape(1, 1), 1.0, how=["-rate=1000", "-warm=0s"])
 
@@ -169,7 +169,7 @@ def test_an_anomaly_is_found_out(pure, tmp_path):
             guard.stop()
 
 
-def test_all_are_there_at_once_and_have_their_turns_there_and_back_in_rounds_of_new_processes(monkeypatch):
+def test_all_candidates_take_turns_forth_and_back_in_rounds_of_new_processes(monkeypatch):
     seen, answered, checked = [], Counter(), {}
     once = measure.once
 
@@ -293,7 +293,7 @@ def test_a_part_that_cannot_be_measured_here_is_left_out(monkeypatch, capsys):
     assert capsys.readouterr().out.count("left out: the guard: make builds") == len(bench.PARTS) - 1
 
 
-def test_a_shape_for_which_too_few_files_may_be_open_is_left_out(capsys):
+def test_a_shape_beyond_the_limit_of_open_files_is_left_out(capsys):
     assert not bench.fits(1024, 2048)
     assert "ulimit" in capsys.readouterr().out
     assert bench.fits(1024, 4096)
@@ -366,7 +366,7 @@ def test_a_lane_is_measured_with_each_number_in_flight_and_of_sessions(monkeypat
     assert all(0.9 * lane.READ_BYTES < turn <= lane.READ_BYTES + 0.125 for turn in turns.values() if turn)
 
 
-def test_a_read_of_odd_frames_has_its_turns_and_the_longest_of_them_is_told(monkeypatch):
+def test_the_longest_turn_is_that_of_the_quieter_flood(monkeypatch):
     now = iter([0.0, 1.0, 10.0, 12.0, 20.0, 23.0, 30.0, 30.5, 40.0, 41.0, 50.0, 50.25])
     monkeypatch.setattr(lane, "FLOODS", 2)
     monkeypatch.setattr(lane, "time", SimpleNamespace(perf_counter=lambda: next(now)))

@@ -35,7 +35,7 @@ def test_a_ratio_of_turns_that_do_not_belong_together_is_an_error():
         figures.ratio(turns(1.0), turns(1.0, 2.0), "cpu_us")
 
 
-def test_a_figure_has_as_many_digits_as_were_asked_for_and_all_before_the_point():
+def test_a_figure_keeps_so_many_digits_and_all_before_the_point():
     assert [figures.number(value) for value in (0.0, 0.514, 9.99, 10.04, 99.94, 100.4, 12345.6)] == [
         "0.00",
         "0.51",

@@ -97,7 +97,7 @@ def test_the_table_has_exactly_these_rows_whatever_was_measured(seen):
     assert tuple(lines(page(seen, ""))) == WHAT
 
 
-def test_of_what_was_not_measured_the_table_says_so_and_nothing_is_met():
+def test_without_measurements_the_table_says_not_measured_and_nothing_is_met():
     assert all(rest[1:] == ["not measured", "-"] for rest in lines(page(data(), "")).values())
 
 
@@ -157,7 +157,7 @@ def test_the_median_decides_and_not_a_single_turn():
     assert row(data(shapes={"1x1": {**turns, ENFORCE: cpu(9.0, 10.1, 10.1, 10.1)}}), WHAT[0]).missed == ["1x1"]
 
 
-def test_a_goal_of_which_a_part_was_not_measured_is_not_said_to_be_met():
+def test_a_goal_measured_in_part_is_not_called_met():
     seen = whole()
     del seen["shapes"]["1024x1"]
     assert row(seen, WHAT[0]).met is None
@@ -207,7 +207,7 @@ def test_the_page_has_every_chapter_and_a_row_for_each_shape():
     assert [line.split(" | ")[0] for line in text.splitlines() if " us | " in line] == [f"| {name}" for name in SHAPES]
 
 
-def test_a_shape_without_haproxy_or_one_of_the_others_has_no_ratio_of_it():
+def test_a_shape_without_haproxy_or_a_rival_has_no_ratio_to_it():
     text = page(data(shapes={"1x1": {ENFORCE: cpu(9.0)}, "2x64": shape(12.0)}), "")
     assert "| 1x1 | - | 9.00 (9.00..9.00) us |" in text
     assert "| 2x64 | 10.0 (10.0..15.0) us | 1.20 (1.20..1.20) |" in text

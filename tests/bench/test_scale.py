@@ -43,7 +43,7 @@ def test_there_is_a_row_of_every_figure():
     assert len(rows) == 5
 
 
-def test_the_figures_join_those_of_the_bench_and_the_next_bench_keeps_them(monkeypatch, tmp_path):
+def test_the_figures_join_the_bench_and_outlive_the_next_bench(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "DOCS", tmp_path)
     (tmp_path / bench.JSON).write_text(bench.dump(data(shapes={"1x1": shape(9.0)})))
     scale.join(seen())

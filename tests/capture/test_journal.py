@@ -82,7 +82,7 @@ def fill(wire, track, count=LEAST_BYTES // EACH + 100):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_comes_in_whatever_order_the_last_of_it_is_kept_and_all_is_counted(seed):
+def test_in_any_order_the_last_reads_are_kept_and_all_counted(seed):
     chance = random.Random(seed)
     wire = Wire()
     weights = {}
@@ -120,7 +120,7 @@ def test_a_quiet_session_keeps_its_last_bytes_beside_a_busy_one():
 @pytest.mark.parametrize(("behind", "most", "enough"), [
     (PART, LIMIT - PART, True), (PART - 1, LIMIT - PART, False), (PART, LIMIT - PART - 1, False),
 ])  # fmt: skip
-def test_what_came_behind_is_enough_when_it_is_what_a_ring_keeps_and_a_part_of_that_of_the_other_direction(behind, most, enough):
+def test_journal_reads_go_once_newer_ones_fill_both_directions_of_the_ring(behind, most, enough):
     wire = Wire()
     wire.open(1)
     asked, said = wire.tracks[1, H, 0], wire.tracks[1, A, 0]
@@ -137,7 +137,7 @@ def test_what_came_behind_is_enough_when_it_is_what_a_ring_keeps_and_a_part_of_t
 
 
 @pytest.mark.parametrize("other", [0, 1])
-def test_a_busy_session_has_what_is_let_go_of_passed_over_and_not_copied(other):
+def test_a_busy_session_passes_over_dropped_reads_without_copying_them(other):
     """``other``: bytes that the agent answers each time; where it says nothing, there is nothing to keep of it."""
     wire = Wire()
     recording = wire.open(1)
@@ -166,7 +166,7 @@ def test_a_hello_stays_however_much_comes_behind_it():
     assert second.lost > LEAST_BYTES
 
 
-def test_a_hello_that_is_not_whole_when_what_follows_is_passed_over_takes_nothing_else_in():
+def test_a_partial_hello_takes_no_later_bytes_in_when_reads_are_skipped():
     wire = Wire()
     recording = wire.open(1)
     track = Track(1, A, 7)
@@ -201,7 +201,7 @@ def _answers_the_agent(data):
 
 
 @pytest.mark.parametrize(("side", "does"), [(H, _closes_another), (H, _answers_haproxy), (A, _answers_the_agent)])
-def test_a_read_that_was_passed_is_kept_with_what_else_came_of_it(side, does):
+def test_a_passed_read_is_kept_with_the_rest_of_its_output(side, does):
     wire = Wire()
     recording = wire.open(1)
     out = does(b"data")
@@ -211,7 +211,7 @@ def test_a_read_that_was_passed_is_kept_with_what_else_came_of_it(side, does):
     assert [order.link for order in (entry.extra.more if entry.extra else ())] == [order.link for order in out.more]
 
 
-def test_of_a_connection_that_is_gone_and_of_a_session_that_is_over_nothing_more_is_kept():
+def test_nothing_is_kept_of_a_lost_connection_or_an_ended_session():
     wire = Wire()
     wire.open(1)
     gone, there = wire.tracks[1, A, 0], wire.tracks[1, H, 0]
@@ -225,7 +225,7 @@ def test_of_a_connection_that_is_gone_and_of_a_session_that_is_over_nothing_more
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
-def test_a_longer_read_is_not_put_into_the_journal_and_neither_are_the_next_ones(beyond):
+def test_a_long_read_and_the_next_ones_stay_out_of_the_journal(beyond):
     wire = Wire()
     wire.open(1)
     track = wire.tracks[1, H, 0]
@@ -298,7 +298,7 @@ def test_memory_of_what_is_let_go_of_is_used_again():
     assert {id(page) for page in (*wire.journal._pages, *wire.journal._spare)} == pages
 
 
-def test_behind_a_step_that_is_not_ordinary_so_many_reads_of_its_side_are_kept_apart():
+def test_the_reads_of_a_side_behind_an_odd_step_stay_apart():
     wire = Wire()
     wire.open(1, links=2)
     haproxy, first, second = (wire.tracks[1, side, link] for side, link in ((H, 0), (A, 0), (A, 1)))
@@ -331,7 +331,7 @@ def test_two_links_of_which_one_is_busy_keep_their_order(every):
     assert any(entry.link == 0 for side, entry in recording.entries() if side is A)
 
 
-def test_long_reads_on_one_link_and_short_ones_on_another_keep_their_order():
+def test_long_and_short_reads_on_two_links_keep_their_order():
     wire = Wire()
     wire.open(1, links=2)
     long, short = wire.tracks[1, A, 0], wire.tracks[1, A, 1]
@@ -413,7 +413,7 @@ def test_after_everything_was_let_go_of_positions_go_on():
         session.release()
 
 
-def test_a_session_that_gives_way_while_a_page_is_begun_counts_what_it_lost():
+def test_a_session_cleared_while_a_page_is_begun_counts_its_losses():
     wire = Wire(total_bytes=SHARE * 3 * PAGE_BYTES)
     recording = wire.open(1)
     fill(wire, wire.tracks[1, H, 0], count=20)

@@ -100,7 +100,7 @@ def to_haproxy(at, seq, data, flags=tcp.ACK):
     return at, tcp.build((AG, HA), (seq, 1), flags, data)
 
 
-def test_a_capture_of_tcpdump_is_told_too_with_segments_out_of_order_and_sent_twice():
+def test_a_tcpdump_capture_with_reordered_and_repeated_segments_is_understood():
     hello, answer, asked = frames.haproxy_hello(), frames.agent_hello(), notify(1)
     top = 2**32 - 50  # sequence numbers wrap
     half = 40
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_one_clear_error(data, said):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_at_the_bound_is_read_and_one_byte_more_is_not(monkeypatch):
+def test_a_file_is_read_up_to_the_size_bound_and_no_larger(monkeypatch):
     monkeypatch.setattr(read, "MAX_FILE_BYTES", len(BOTH))
     assert len(read.parse(BOTH)) == 1
     with pytest.raises(CaptureError, match="larger than"):
@@ -207,7 +207,7 @@ def test_both_words_and_table_leave_nothing_that_a_terminal_would_obey():
     assert line.endswith(r"\x1b[2J")
 
 
-def test_a_frame_that_goes_on_later_than_it_came_is_shown_when_it_does():
+def test_a_delayed_frame_is_shown_at_the_time_it_is_passed():
     goodbye = frames.disconnect(frame.AGENT_DISCONNECT, 9, b"bye")
     capture = Capture([
         Chunk(0.0, H, 0, inward=True, data=frames.haproxy_hello()), Chunk(0.1, A, 0, inward=True, data=frames.agent_hello()),
@@ -252,6 +252,6 @@ def test_the_command_judges_by_the_settings_it_is_given(tmp_path):
     assert ends["1"].startswith("close: ")
 
 
-def test_what_the_guard_really_did_is_no_part_of_what_the_peers_said():
+def test_the_guards_own_output_is_no_part_of_what_the_peers_sent():
     capture = Capture([Chunk(T, H, 0, inward=True, data=BOTH[:9]), Chunk(T, Side.AGENT, 0, inward=False, data=BOTH)])
     assert [chunk.inward for chunk in capture.said()] == [True]

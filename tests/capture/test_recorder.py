@@ -86,13 +86,13 @@ def test_only_anomalies_of_the_chosen_severity_are_written(least, wanted):
     assert bool(recorded.takes) == wanted
 
 
-def test_what_passes_is_less_severe_than_what_is_mended_and_that_less_than_an_end():
+def test_severity_grows_from_pass_over_repair_to_close():
     assert {action: severity(action) for action in Action} == {
         action: "info" if action is Action.PASS else "error" if action is Action.CLOSE else "warning" for action in Action
     }
 
 
-def test_so_many_captures_of_an_anomaly_are_made_and_one_more_is_counted():
+def test_captures_of_an_anomaly_beyond_the_rate_are_counted_not_made():
     recorded = Recorded(rate=(3, 60.0))
     for _ in range(3):
         session = recorded.session()
@@ -112,7 +112,7 @@ def test_so_many_captures_of_an_anomaly_are_made_and_one_more_is_counted():
     assert len(recorded.takes) == 4
 
 
-def test_so_many_captures_wait_for_what_comes_behind_and_one_more_is_counted():
+def test_captures_that_wait_for_more_reads_are_bounded_and_the_rest_counted():
     recorded = Recorded(rate=(1000, 1.0))
     for _ in range(AT_ONCE):
         recorded.go_wrong(recorded.session())
@@ -144,7 +144,7 @@ def test_all_sessions_together_keep_their_bound():
     assert budget.used == 0
 
 
-def test_idle_sessions_take_what_their_hellos_take_and_one_too_many_is_not_recorded():
+def test_a_session_for_which_the_budget_has_no_room_is_not_recorded():
     fits = 10
     recorded = Recorded(total_bytes=fits * 2 * least_held(16384))
     sessions = [recorded.session() for _ in range(fits)]
@@ -199,7 +199,7 @@ def test_a_session_that_gave_way_says_what_is_missing():
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
-def test_a_read_that_goes_on_as_it_came_is_kept_whole_up_to_the_bound(beyond):
+def test_a_read_passed_unchanged_is_kept_whole_up_to_the_bound(beyond):
     recorded = Recorded(session_bytes=LIMIT)
     session = recorded.session()
     more = len(notify(1, b"x" * LIMIT)) - LIMIT
@@ -212,7 +212,7 @@ def test_a_read_that_goes_on_as_it_came_is_kept_whole_up_to_the_bound(beyond):
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
-def test_of_a_read_that_does_not_go_on_as_it_came_a_part_of_that_is_kept(beyond):
+def test_a_changed_read_is_kept_up_to_its_part_of_the_bound(beyond):
     recorded = Recorded(session_bytes=LIMIT)
     session = recorded.session()
     asked = notify(1)
@@ -277,7 +277,7 @@ def test_observe_mode_is_recorded_and_the_comment_says_that_nothing_was_done():
     assert any("observe mode: not done" in note for chunk in take.capture("full").chunks for note in chunk.notes)
 
 
-def test_a_session_is_handed_over_with_what_it_has_and_recorded_on_the_other_side_with_its_hello():
+def test_a_handed_over_session_is_recorded_with_its_hello_by_the_successor():
     ours, theirs = Recorded(), Recorded()
     session = ours.session(SessionConfig(give_up_s=5.0))
     ours.round_trips(session, 1)
@@ -322,7 +322,7 @@ def test_the_guards_own_ends_are_in_it():
     assert (Side.AGENT, False) in ended
 
 
-def test_a_session_that_is_recorded_already_writes_nothing_more_once_that_is_turned_off():
+def test_a_recorded_session_writes_nothing_once_recording_is_turned_off():
     scene = Recorded()
     session = scene.session()
     scene.recorder.write_nothing()

@@ -43,7 +43,7 @@ def test_each_write_waits_for_what_came_before_it(timed):
     assert [step.after for step in steps] == [0, 1]
 
 
-def test_answers_take_the_ids_of_what_is_really_asked_and_cuts_stay_where_they_were():
+def test_answers_take_the_live_ids_and_keep_the_recorded_cuts():
     steps = script(conversation(), A)
     written = [b"".join(part.live([(1000, 1), (2000, 1)]) for part in step.parts) for step in steps]
     said = frame.parse(ack(notify(5)))

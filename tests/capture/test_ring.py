@@ -115,7 +115,7 @@ def test_the_number_of_a_link_has_room_or_begins_again(ring, link, said):
     assert [(entry.link, entry.data) for entry in ring.kept()] == [(said, b"x")]
 
 
-def test_what_fits_into_the_bound_is_not_let_go_of_for_one_long_read():
+def test_reads_within_the_bound_stay_beside_one_long_read():
     ring = Ring(A, LIMIT + 2 * PART, Budget(1 << 30))
     put(ring, b"x" * (PART - HEAD_BYTES))
     put_apart(ring, b"y" * (LIMIT + 1))
@@ -134,7 +134,7 @@ def test_memory_of_a_part_is_used_for_one_of_the_same_room(ring, first, again):
 
 
 @pytest.mark.parametrize("put", [put, put_apart])
-def test_a_long_read_takes_the_place_of_another_and_leaves_its_hello_and_what_the_budget_counts(ring, put):
+def test_a_long_read_replaces_another_but_neither_hello_nor_budget_count(ring, put):
     put(ring, b"x" * 5000)
     put_apart(ring, frames.agent_hello(), link=1)
     for number in range(3):
@@ -152,7 +152,7 @@ def test_a_long_read_takes_the_place_of_another_and_leaves_its_hello_and_what_th
 
 @pytest.mark.parametrize(("first", "stays"), [(5000, True), (5001, False)])
 @pytest.mark.parametrize("older", [0, PART - HEAD_BYTES])
-def test_what_fits_beside_a_long_read_stays_and_nothing_older_than_what_does_not(first, stays, older):
+def test_beside_a_long_read_only_the_newest_that_fit_stay(first, stays, older):
     ring = Ring(A, LIMIT + 5000, Budget(1 << 30))
     if older:
         put(ring, b"o" * older)
@@ -186,14 +186,14 @@ def test_a_ring_that_begins_again_keeps_what_one_keeps_that_rolls(seed, limit):
 
 
 @pytest.mark.parametrize("size", [LIMIT // 2, LIMIT // 2 + 1, LIMIT, LIMIT + 1])
-def test_a_long_read_takes_the_place_of_the_one_before_if_both_have_no_room(ring, size):
+def test_a_long_read_replaces_the_last_one_if_both_do_not_fit(ring, size):
     put(ring, frames.agent_hello())
     for number in b"ab":
         put(ring, bytes([number]) * (LIMIT - HEAD_BYTES))
     assert ring.begins_again(size) is (LIMIT // 2 < size <= LIMIT)
 
 
-def test_what_is_more_than_a_read_is_not_given_up_for_the_next_long_one(ring):
+def test_a_long_read_replaces_nothing_that_is_more_than_a_read(ring):
     """An anomaly may hang on it, and the HELLO of a link that has none yet."""
     put(ring, b"x" * (LIMIT - HEAD_BYTES))
     assert not ring.begins_again(LIMIT)
@@ -244,7 +244,7 @@ def test_what_is_no_hello_is_not_kept_as_one(ring, said):
 
 
 @pytest.mark.parametrize("others", [MOST_LINKS - 1, MOST_LINKS])
-def test_of_so_many_links_it_is_known_what_was_read_and_of_no_more(ring, others):
+def test_lost_bytes_are_known_for_a_bounded_number_of_links(ring, others):
     for _ in range(200):
         put(ring, b"x" * 100, link=1)
     for link in range(2, 2 + others):

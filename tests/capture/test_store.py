@@ -115,7 +115,7 @@ def test_what_is_not_a_capture_is_left_alone(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_folder_that_is_removed_is_one_line_and_counted_and_may_come_back(tmp_path):
+def test_a_removed_folder_is_logged_once_counted_and_may_come_back(tmp_path):
     folder = tmp_path / "captures"
     folder.mkdir()
     one, two, three, four = takes(4)
@@ -142,7 +142,7 @@ def wait_for(condition):
         time.sleep(0.002)
 
 
-def test_a_full_disk_is_one_line_and_counted_and_leaves_no_half_file(tmp_path):
+def test_a_full_disk_is_logged_once_counted_and_leaves_no_partial_file(tmp_path):
     need_root("mount a tmpfs")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path)], check=True)
     try:
@@ -166,7 +166,7 @@ def test_a_bug_of_ours_costs_a_capture(tmp_path, monkeypatch):
     assert [fields["error"] for _, _, fields in kept.said] == ["ZeroDivisionError()"]
 
 
-def test_behind_a_disk_that_hangs_so_many_wait_and_one_more_is_turned_away_at_once(tmp_path, monkeypatch):
+def test_behind_a_hanging_disk_captures_wait_up_to_a_bound(tmp_path, monkeypatch):
     hangs, hung = threading.Event(), threading.Event()
 
     def write(self, take):

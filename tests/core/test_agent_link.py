@@ -46,7 +46,7 @@ def test_only_an_agent_between_hello_and_disconnect_is_given_notifies(state: Lin
 @pytest.mark.parametrize(
     ("opened", "owing", "ready"), [(0, 0, True), (1, 0, True), (0, 1, True), (2, 0, False), (1, 1, False), (0, 2, False)]
 )
-def test_where_it_is_bounded_no_more_than_most_are_in_its_agents_hands(opened: int, owing: int, ready: bool) -> None:
+def test_a_limited_link_is_ready_only_below_its_most_in_hand(opened: int, owing: int, ready: bool) -> None:
     new = link(most=2, limited=True)
     for number in range(opened):
         new.ledger.add(b"\1%c" % number, 1.0)

@@ -47,7 +47,7 @@ def test_no_row_is_left_out_and_no_action_of_it() -> None:
     assert len({(s.side, s.anomaly) for s in SCENES}) == len(SCENES)
 
 
-def test_the_catalogue_has_one_row_per_anomaly_and_a_sentence_and_evidence_for_each() -> None:
+def test_the_catalogue_has_a_row_with_sentence_and_evidence_for_each_anomaly() -> None:
     assert list(CATALOGUE) == list(Anomaly)
     for anomaly, row in CATALOGUE.items():
         assert row.default in row.allowed, anomaly
@@ -131,7 +131,7 @@ def relied_on(table: str) -> dict[Anomaly, list[Action]]:
 
 
 @pytest.mark.parametrize(("side", "table"), [(Side.AGENT, FROM_AGENT), (Side.HAPROXY, FROM_HAPROXY)])
-def test_what_is_looked_for_and_what_may_be_chosen_is_what_operators_rely_on(side: Side, table: str) -> None:
+def test_the_anomalies_and_their_actions_are_those_operators_rely_on(side: Side, table: str) -> None:
     rows = relied_on(table)
     assert {scene.anomaly for scene in SCENES if scene.side is side} == rows.keys()
     for anomaly, [default, *others] in rows.items():

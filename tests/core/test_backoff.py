@@ -31,7 +31,7 @@ def test_the_first_try_is_not_waited_for() -> None:
         (1e6, LONGEST_S),
     ],
 )
-def test_a_try_comes_a_sixteenth_of_the_time_spent_trying_later_within_bounds(after: float, wait: float) -> None:
+def test_the_next_try_waits_a_sixteenth_of_the_time_spent_within_bounds(after: float, wait: float) -> None:
     assert waited(after) == pytest.approx(wait)
 
 
@@ -58,7 +58,7 @@ def test_time_in_which_nobody_tried_is_no_time_spent_trying() -> None:
     assert backoff.retry_at == pytest.approx(2000.0 + SHORTEST_S)
 
 
-def test_a_pause_while_there_is_trouble_is_as_long_as_behind_a_failure() -> None:
+def test_a_pause_amid_trouble_is_as_long_as_behind_a_failure() -> None:
     backoff = Backoff()
     backoff.failed(1000.0)
     backoff.pause(1002.0)

@@ -19,7 +19,7 @@ def talk(**config: Any) -> Talk:
     return running(**{**LASTS, **config})
 
 
-def test_a_link_that_closes_while_nothing_is_open_is_replaced_with_the_next_notify() -> None:
+def test_a_link_closed_while_idle_is_replaced_with_the_next_notify() -> None:
     talk().play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
         guard   waits 60        -> nothing
@@ -45,7 +45,7 @@ def test_with_unsent_what_the_lost_agent_had_counts_as_unanswered() -> None:
     """)
 
 
-def test_with_unanswered_what_the_lost_agent_had_goes_to_the_next_one_first() -> None:
+def test_with_unanswered_the_lost_agents_notifies_go_to_the_next_one_first() -> None:
     talk(**AGAIN).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         agent   ACK 1.1         -> ok
@@ -77,7 +77,7 @@ TWO_LINKS = """
 """
 
 
-def test_an_agent_that_died_with_all_its_links_is_not_given_the_same_notify_again() -> None:
+def test_a_notify_is_not_redispatched_to_another_link_that_dies_too() -> None:
     play = talk(**PARALLEL).play(TWO_LINKS)
     play.play("""
         guard   waits 0.001     -> nothing
@@ -101,7 +101,7 @@ def test_another_link_is_given_it_a_moment_later_whatever_it_says_before() -> No
     """)
 
 
-def test_what_waits_for_an_agent_that_stays_away_is_given_up_with_the_session() -> None:
+def test_notifies_that_wait_for_an_absent_agent_end_with_the_session() -> None:
     """HAProxy sent it before the agent went: were it given up alone, nothing would wait, and HAProxy would hear nothing."""
     talk(**AGAIN, connect_s=60.0).play("""
         haproxy NOTIFY 1.1      -> ok

@@ -67,7 +67,7 @@ def test_what_a_disconnect_says(payload: bytes, readable: bool, fit: bool, code:
         (agent_disconnect(message=b"x" * 201), False),
     ],
 )
-def test_a_frame_is_passable_when_payload_flags_and_ids_are_as_they_should_be(raw: bytes, passable: bool) -> None:
+def test_a_disconnect_is_passable_only_with_valid_payload_flags_and_ids(raw: bytes, passable: bool) -> None:
     said = frame.parse(raw)
     assert said is not None
     assert Goodbye(said).passable is passable

@@ -84,7 +84,7 @@ def test_what_haproxy_cannot_take_yet_has_to_go_first() -> None:
     assert before.session.to_hand_over() is not None
 
 
-def test_the_part_of_a_frame_that_has_come_goes_with_it_and_stays_until_it_is_taken() -> None:
+def test_a_partial_frame_is_handed_over_and_stays_until_it_is_taken() -> None:
     before = talk()
     before.play("haproxy NOTIFY 1.1[:9] -> held")
     assert before.session.to_hand_over() == replace(HANDED, rest=frames.notify("1.1")[:9])
@@ -139,7 +139,7 @@ def test_the_next_notify_has_an_agent_dialled_and_is_answered() -> None:
     """)
 
 
-def test_haproxy_that_was_told_one_notify_at_a_time_gets_no_second_one_through() -> None:
+def test_after_a_handover_haproxy_still_gets_one_notify_at_a_time() -> None:
     successor = taken(replace(HANDED, one_at_a_time=True))
     successor.play("""
         haproxy NOTIFY 1.1      -> held, dial 1

@@ -114,7 +114,7 @@ ASYNC = {"capabilities": frozenset(("async",))}  # from an applet, which takes w
         (65532, None, 65536, 65532),
     ],
 )
-def test_the_size_is_clamped_for_this_agent_and_to_what_may_be_held(said: int, clamp: int | None, held: int, shown: int) -> None:
+def test_the_size_is_clamped_to_the_setting_and_to_held_bytes(said: int, clamp: int | None, held: int, shown: int) -> None:
     got = offer(haproxy_hello(max_frame_size=said, capabilities=b"async"), max_frame_size=clamp, held_bytes=held, **ASYNC)
     assert (got.haproxy_size, got.max_frame_size) == (said, shown)
     assert spoken(got.raw)["max-frame-size"] == shown
@@ -135,7 +135,7 @@ def test_the_size_is_clamped_for_this_agent_and_to_what_may_be_held(said: int, c
         (256, None, 256),
     ],
 )
-def test_16_bytes_of_haproxys_buffer_stay_free_where_it_may_be_the_mux(said: int, clamp: int | None, shown: int) -> None:
+def test_a_haproxy_that_may_be_the_mux_keeps_16_bytes_free(said: int, clamp: int | None, shown: int) -> None:
     got = offer(haproxy_hello(max_frame_size=said), max_frame_size=clamp, held_bytes=2**33)
     assert (got.haproxy_size, got.max_frame_size) == (said, shown)
     assert spoken(got.raw)["max-frame-size"] == shown
@@ -340,7 +340,7 @@ def test_mended_it_has_three_keys_and_no_problem(raw: bytes) -> None:
         (1000, 1001, False, [SIZES]),  # that it was told less is the route's own choice
     ],
 )
-def test_an_agent_may_name_the_size_that_haproxy_offered_and_the_guard_did_not(
+def test_an_agent_may_name_haproxys_size_instead_of_the_guards_lower_one(
     clamp: int | None, size: int, lowered: bool, problems: list[Anomaly]
 ) -> None:
     offered = offer(haproxy_hello(), max_frame_size=clamp)

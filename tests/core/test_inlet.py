@@ -47,7 +47,7 @@ def test_a_tail_is_kept_until_what_was_needed_is_there() -> None:
     assert inlet.held == 0
 
 
-def test_the_time_of_a_frame_counts_from_its_first_byte_and_no_longer_than_the_frame() -> None:
+def test_a_frames_time_counts_from_its_first_byte_to_its_end() -> None:
     inlet = Inlet()
     inlet.keep(b"ab", 4, now=3.0)
     inlet.keep(inlet.take(b"cd"), 9, now=4.0)

@@ -255,7 +255,7 @@ def test_a_hundred_round_trips_are_not_asked_about(kind: Callable[[], Talk]) -> 
     assert stepped(talk) == []
 
 
-def test_a_link_that_has_a_notify_without_a_key_in_hand_is_given_no_other() -> None:
+def test_a_link_with_a_keyless_notify_in_hand_is_given_no_other() -> None:
     two().play(f"""
         agent   ACK 3.1        -> ok
         agent1  ACK 5.1        -> ok
@@ -266,7 +266,7 @@ def test_a_link_that_has_a_notify_without_a_key_in_hand_is_given_no_other() -> N
     """)
 
 
-def test_what_twenty_links_have_in_hand_one_by_one_is_not_asked_about_either() -> None:
+def test_notifies_spread_over_twenty_links_do_not_ask_the_session() -> None:
     count = 20
     config = {**LINKS, "max_links": count, "hello": frames.haproxy_hello(capabilities=APPLET)}
     talk = watched(running(**config))
@@ -329,7 +329,7 @@ def test_behind_a_link_that_was_lost_it_goes_to_the_next_one() -> None:
     assert talk.got["to_agent1"].endswith(notify("5.1"))
 
 
-def test_it_goes_on_with_the_link_that_got_the_last_one_by_a_step() -> None:
+def test_the_lane_continues_with_the_link_last_used_by_a_step() -> None:
     talk = two(2).play(f"haproxy NOTIFY {LARGE} -> to_agent1 NOTIFY {LARGE}\nagent ACK 1.1 + ACK 3.1 -> ok\nagent1 ACK 5.1 -> ok")
     stepped(talk)
     talk.play("haproxy NOTIFY 7.1 -> to_agent1 NOTIFY 7.1")
@@ -354,14 +354,14 @@ def test_each_notify_of_a_read_goes_where_it_may() -> None:
     assert stepped(talk) == [notify("13.1")]
 
 
-def test_one_of_a_read_that_another_agent_has_in_hand_is_asked_about() -> None:
+def test_a_notify_that_another_agent_has_in_hand_asks_the_session() -> None:
     talk = two(2).play("agent1 ACK 5.1 -> ok")
     stepped(talk)
     talk.play("haproxy NOTIFY 7.1 + NOTIFY 3.1 -> pass notify_duplicate, to_agent1 NOTIFY 7.1, to_agent NOTIFY 3.1")
     assert stepped(talk) == [notify("3.1")]
 
 
-def test_what_an_agent_still_works_on_takes_room_though_haproxy_does_not_wait_for_it() -> None:
+def test_notifies_given_up_still_take_room_at_their_agent() -> None:
     talk = two(2, open_notifies=3).play(f"""
         haproxy NOTIFY 7.1      -> {GIVEN_UP} limit 1, to_agent1 NOTIFY 7.1
         agent   ACK 3.1         -> ok
@@ -374,7 +374,7 @@ def test_what_an_agent_still_works_on_takes_room_though_haproxy_does_not_wait_fo
 
 
 @pytest.mark.parametrize("side", list(Side))
-def test_what_is_odd_in_a_read_is_asked_about_with_all_behind_it(side: Side) -> None:
+def test_an_odd_frame_and_all_behind_it_ask_the_session(side: Side) -> None:
     name, other, encode = ("NOTIFY", "agent", notify) if side is Side.HAPROXY else ("ACK", "haproxy", ack)
     talk = ready().play(OPEN * (side is Side.AGENT))
     talk.play(f"{side.value} {name} 1.1 + <odd> + {name} 3.1 -> drop runt_frame, to_{other} {name} 1.1, to_{other} {name} 3.1",
@@ -533,7 +533,7 @@ def test_so_does_the_next_guard_which_goes_on_with_the_session() -> None:
     check_told(talk)
 
 
-def test_release_takes_what_is_open_out_of_the_gauges_and_nothing_passes_behind_it() -> None:
+def test_release_clears_the_open_gauges_and_stops_the_lane() -> None:
     talk = carried()
     lane, ledger = talk.session.lane, talk.session.ledger(1)
     assert talk.session.release() == (b"", b"")
@@ -597,7 +597,7 @@ def test_what_was_answered_by_the_lane_is_remembered() -> None:
     talk.play("agent ACK 1.1 -> drop duplicate_ack\nagent ACK 5.1 -> drop unmatched_ack\nagent ACK 3.1 -> ok")
 
 
-def test_the_next_notify_prefers_the_link_that_got_the_last_one_by_the_lane() -> None:
+def test_a_step_prefers_the_link_last_used_by_the_lane() -> None:
     talk = carried().play("agent1 ACK 9.1 -> ok")
     assert stepped(talk) == []
     big_ids = "haproxy NOTIFY 4328786160.1 -> to_agent1 NOTIFY 4328786160.1"
@@ -652,7 +652,7 @@ def engine() -> Route:
     return route
 
 
-def test_a_notify_that_went_by_the_lane_may_be_answered_on_the_link_of_another_session() -> None:
+def test_an_ack_on_another_sessions_link_answers_a_notify_of_the_lane() -> None:
     route = engine()
     route[1].play("haproxy NOTIFY 7.1 + NOTIFY 11.1 -> ok")
     route[2].play("haproxy NOTIFY 9.1 -> ok")

@@ -143,7 +143,7 @@ def test_it_reads_nothing_behind_the_end(spare: int) -> None:
 LARGEST = "4328786159.33818863"  # the largest numbers of 5 and 4 bytes
 
 
-def test_a_run_is_walked_in_one_go_in_the_width_of_a_key() -> None:
+def test_a_run_of_acks_with_keys_is_walked_in_one_go() -> None:
     many = [f"{number}.{frame_id}" for number in (0, 239, 240, 2**32, 4328786159) for frame_id in (1, 240, 33818863)]
     assert LARGEST in many
     fast = Fast(*many)

@@ -30,7 +30,7 @@ def talk(**config: Any) -> Talk:
 # --- when -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_link_that_was_of_use_is_replaced_at_once_where_notifies_wait() -> None:
+def test_a_useful_link_is_replaced_at_once_where_notifies_wait() -> None:
     talk(redispatch=Redispatch.UNANSWERED).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         agent   ACK 1.1         -> ok
@@ -47,7 +47,7 @@ def test_a_link_that_was_of_no_use_is_replaced_in_a_moment() -> None:
     """)
 
 
-def test_tries_come_a_sixteenth_of_the_time_away_apart_and_never_more_than_a_quarter_of_a_second() -> None:
+def test_tries_are_a_sixteenth_of_the_outage_apart_up_to_250_ms() -> None:
     waits = []
     session = talk(redispatch=Redispatch.UNANSWERED, give_up_s=10.0)
     session.play("""
@@ -129,7 +129,7 @@ def test_a_dial_that_takes_too_long_is_tried_again() -> None:
     """)
 
 
-def test_an_agent_that_stays_away_is_refused_slowly_where_haproxy_has_no_hello() -> None:
+def test_haproxy_without_a_hello_is_refused_slowly_when_the_agent_is_absent() -> None:
     fresh(give_up_s=0.1).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, abort agent
@@ -144,7 +144,7 @@ def test_an_agent_that_stays_away_is_refused_slowly_where_haproxy_has_no_hello()
     """)
 
 
-def test_a_refusal_that_outlasts_the_close_of_the_last_try_is_waited_for() -> None:
+def test_a_refusal_outlasts_the_close_of_the_last_try() -> None:
     fresh(give_up_s=0.1, close_s=0.01).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, abort agent
@@ -153,7 +153,7 @@ def test_a_refusal_that_outlasts_the_close_of_the_last_try_is_waited_for() -> No
     """)
 
 
-def test_an_agent_that_stays_away_ends_a_session_that_runs_the_clean_way() -> None:
+def test_an_absent_agent_ends_a_running_session_with_disconnect() -> None:
     talk(give_up_s=0.1).play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
         guard   waits 60        -> nothing
@@ -284,7 +284,7 @@ def test_a_new_agent_that_takes_smaller_frames_gets_those_that_fit() -> None:
     """)
 
 
-def test_a_new_agent_that_takes_more_is_held_to_what_haproxy_was_told() -> None:
+def test_a_larger_new_agent_is_held_to_the_size_haproxy_knows() -> None:
     session = running(answer=frames.agent_hello(max_frame_size=1024), give_up_s=5.0)
     session.play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
@@ -327,7 +327,7 @@ def test_a_new_agent_with_pipelining_changes_nothing_for_a_haproxy_without() -> 
     """)
 
 
-def test_a_haproxy_up_to_3_0_is_still_written_to_at_any_speed() -> None:
+def test_a_haproxy_up_to_3_0_is_written_to_at_any_speed() -> None:
     session = running(hello=frames.haproxy_hello(capabilities=b"pipelining,async"), answer=frames.agent_hello(), give_up_s=5.0)
     session.play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
@@ -339,7 +339,7 @@ def test_a_haproxy_up_to_3_0_is_still_written_to_at_any_speed() -> None:
     assert session.session.snapshot().family is Family.APPLET
 
 
-def test_an_agent_that_one_session_gave_up_is_tried_once_by_the_next_ones_until_it_is_back() -> None:
+def test_an_agent_given_up_is_tried_once_per_session_until_it_returns() -> None:
     route_state = RouteState()
     first = Talk(give_up_s=5.0, route_state=route_state).play("haproxy HAPROXY_HELLO -> held, dial")
     while first.session.state is not SessionState.REFUSING:

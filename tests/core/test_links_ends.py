@@ -108,7 +108,7 @@ def test_a_drain_lets_every_agent_answer_and_what_waits_be_sent() -> None:
     """)
 
 
-def test_a_drain_waits_for_a_lost_agent_no_longer_than_for_one_that_is_there() -> None:
+def test_a_drain_waits_no_longer_for_a_lost_agent_than_otherwise() -> None:
     waiting().play("""
         guard   drains          -> nothing
         guard   waits 0.499     -> nothing
@@ -154,7 +154,7 @@ def test_what_is_open_and_what_waits_is_one_bound() -> None:
     """)
 
 
-def test_the_oldest_of_all_links_gives_way_where_no_more_may_be_open() -> None:
+def test_beyond_the_limit_the_oldest_notify_of_all_links_gives_way() -> None:
     talk(in_flight=2, max_links=2, open_notifies=3).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         guard   waits 0.1       -> nothing
@@ -258,7 +258,7 @@ def test_an_ack_handed_over_to_a_session_without_a_link_is_dropped() -> None:
     assert session.take(frames.ack("9.1")) == "drop unmatched_ack"
 
 
-def test_an_ack_handed_over_is_taken_by_the_link_whose_agent_owes_it() -> None:
+def test_an_ack_handed_over_frees_the_link_that_owes_it() -> None:
     session = two()
     assert session.take(frames.ack("3.1")) == "redispatched unsent 1, to_agent1 NOTIFY 5.1, ok"
     assert session.take(frames.ack("1.1")) == "ok"

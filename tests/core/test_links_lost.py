@@ -44,7 +44,7 @@ def test_an_agent_that_does_not_close_behind_its_goodbye_is_closed() -> None:
     """)
 
 
-def test_acks_behind_the_goodbye_are_delivered_while_a_new_link_takes_what_comes() -> None:
+def test_acks_after_a_disconnect_pass_while_a_new_link_takes_new_notifies() -> None:
     talk().play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -64,7 +64,7 @@ def test_acks_written_with_the_goodbye_are_delivered() -> None:
     """)
 
 
-def test_an_agent_that_says_goodbye_is_waited_for_as_long_as_disconnect_hold() -> None:
+def test_an_agent_that_disconnects_is_waited_for_up_to_disconnect_hold() -> None:
     talk().play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -78,7 +78,7 @@ def held(talked: Talk) -> list[float]:
     return [event.seconds for event in talked.events if isinstance(event, DisconnectHeld)]
 
 
-def test_how_long_the_goodbye_of_one_agent_of_several_was_held_is_told_once() -> None:
+def test_the_hold_of_one_disconnect_of_several_agents_is_reported_once() -> None:
     talked = talk().play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -89,7 +89,7 @@ def test_how_long_the_goodbye_of_one_agent_of_several_was_held_is_told_once() ->
     assert held(talked) == [0.25]
 
 
-def test_a_goodbye_that_the_end_of_the_session_cuts_short_was_held_until_then() -> None:
+def test_a_disconnect_cut_short_by_the_sessions_end_reports_its_hold() -> None:
     talked = talk().play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -111,7 +111,7 @@ def test_an_agent_that_says_goodbye_and_closes_is_waited_for_no_more() -> None:
     """)
 
 
-def test_a_goodbye_that_no_haproxy_would_take_is_none_of_its_business_either() -> None:
+def test_an_invalid_disconnect_costs_the_link_and_spares_haproxy() -> None:
     named = {"odd": frames.agent_disconnect(300, at="7.7"), "unreadable": frames.agent_disconnect()[:-9] + b"\xff" * 9}
     talk().play(
         """
@@ -125,7 +125,7 @@ def test_a_goodbye_that_no_haproxy_would_take_is_none_of_its_business_either() -
     """, **named)  # fmt: skip
 
 
-def test_what_two_agents_were_given_is_answered_once_by_the_one_that_was_told_goodbye() -> None:
+def test_of_two_agents_with_a_notify_only_the_first_answer_passes() -> None:
     again().play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -169,7 +169,7 @@ def test_half_an_answer_of_a_lost_agent_is_none() -> None:
     """, part=part, rest=rest)  # fmt: skip
 
 
-def test_an_unusable_answer_of_a_lost_agent_leaves_the_notify_to_the_new_one() -> None:
+def test_a_lost_agents_unusable_answer_leaves_the_notify_to_the_new_one() -> None:
     again().play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -248,7 +248,7 @@ def test_a_frame_that_stands_still_costs_the_link() -> None:
     """)
 
 
-def test_an_anomaly_whose_action_is_close_costs_the_link_and_not_the_session() -> None:
+def test_an_anomaly_with_action_close_costs_the_link_not_the_session() -> None:
     again({Anomaly.UNMATCHED_ACK: Action.CLOSE}).play("""
         haproxy NOTIFY 1.1      -> ok
         agent   ACK 9.1         -> close unmatched_ack, lost anomaly 1/1, to_agent HAPROXY_DISCONNECT 0
@@ -291,7 +291,7 @@ def test_a_link_with_an_open_notify_is_not_idle() -> None:
     """)
 
 
-def test_with_off_nothing_that_waits_for_a_lost_link_goes_to_the_next_one() -> None:
+def test_with_off_nothing_from_a_lost_link_goes_to_the_next_one() -> None:
     talk(redispatch=Redispatch.OFF, in_flight=1).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> held, to_agent NOTIFY 1.1
         agent   rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, pass notify_unanswered, unanswered agent_gone 1, close agent
@@ -303,7 +303,7 @@ def test_with_off_nothing_that_waits_for_a_lost_link_goes_to_the_next_one() -> N
     """)
 
 
-def test_with_off_what_waits_for_room_goes_to_another_link_that_is_there() -> None:
+def test_with_off_what_waits_for_room_goes_to_another_live_link() -> None:
     talk(redispatch=Redispatch.OFF, in_flight=1, max_links=2).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> held, to_agent NOTIFY 1.1, dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO
@@ -325,7 +325,7 @@ def test_a_notify_older_than_the_answer_deadline_is_not_redispatched() -> None:
     """)
 
 
-def test_without_an_answer_deadline_a_notify_that_haproxy_has_long_given_up_is_not_redispatched() -> None:
+def test_without_a_deadline_a_notify_haproxy_gave_up_is_not_redispatched() -> None:
     again(idle_s=100.0).play("""
         haproxy NOTIFY 1.1      -> ok
         guard   waits 29        -> nothing

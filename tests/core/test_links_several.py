@@ -50,7 +50,7 @@ def test_links_are_opened_as_needed_and_never_more_than_max() -> None:
     """)
 
 
-def test_a_run_of_notifies_is_dealt_out_to_the_links_that_are_there() -> None:
+def test_a_run_of_notifies_is_dealt_out_to_all_links() -> None:
     session = two().play("""
         agent   ACK 1.1         -> ok
         agent1  ACK 3.1         -> ok
@@ -107,7 +107,7 @@ def test_a_session_that_ends_with_its_link_bounds_nothing(config: dict[str, Any]
     assert not session.anomalies
 
 
-def test_what_a_parallel_link_cannot_be_had_for_waits_for_room_on_the_others() -> None:
+def test_notifies_wait_for_room_where_no_parallel_link_comes_up() -> None:
     talk().play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> held, to_agent NOTIFY 1.1, dial 1
         agent1  fail            -> unreachable refused, abort agent1
@@ -144,7 +144,7 @@ def test_what_waits_for_room_waits_no_longer_than_the_answer_deadline() -> None:
 # --- closed when idle, or blocked -----------------------------------------------------------------------------------------
 
 
-def test_a_link_beside_others_is_closed_when_it_is_idle_and_the_last_one_stays() -> None:
+def test_an_idle_parallel_link_is_closed_and_the_last_one_stays() -> None:
     two().play("""
         agent   ACK 1.1         -> ok
         agent1  ACK 3.1         -> ok
@@ -168,7 +168,7 @@ def test_a_link_that_is_blocked_for_30_s_is_closed() -> None:
     """)
 
 
-def test_a_link_that_is_blocked_for_the_answer_deadline_is_closed_and_its_late_ack_dropped() -> None:
+def test_a_link_blocked_for_the_answer_deadline_closes_and_drops_late_acks() -> None:
     two(answer_deadline_s=0.5).play("""
         guard   waits 0.4       -> nothing
         agent1  ACK 3.1         -> ok
@@ -224,7 +224,7 @@ def test_a_notify_that_does_not_block_the_link_goes_to_another_one() -> None:
     """)
 
 
-def test_a_link_that_owes_an_answer_nobody_waits_for_is_closed_in_time() -> None:
+def test_a_link_that_owes_an_unneeded_answer_is_closed_in_time() -> None:
     talk(max_links=1, redispatch=Redispatch.UNANSWERED, answer_deadline_s=2.0).play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -241,7 +241,7 @@ def test_a_link_that_owes_an_answer_nobody_waits_for_is_closed_in_time() -> None
 # --- HAProxy that sends one at a time -------------------------------------------------------------------------------------
 
 
-def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_another_link_has() -> None:
+def test_haproxy_in_sync_mode_gives_up_what_another_link_has() -> None:
     running(**SYNC, give_up_s=5.0, max_links=2, in_flight=1).play("""
         haproxy NOTIFY 1.1      -> ok
         guard   waits 0.01      -> nothing
@@ -270,7 +270,7 @@ def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_waits() -> None:
     """, serial=SYNC["answer"])  # fmt: skip
 
 
-def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_a_leaving_agent_has() -> None:
+def test_haproxy_in_sync_mode_gives_up_what_a_leaving_agent_has() -> None:
     running(**SYNC, give_up_s=5.0).play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -283,7 +283,7 @@ def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_a_leaving_agent_has() 
     """, serial=SYNC["answer"])  # fmt: skip
 
 
-def test_a_haproxy_that_sends_one_at_a_time_gives_up_what_a_leaving_agent_has_when_another_is_free() -> None:
+def test_sync_mode_gives_up_a_leaving_agents_notify_beside_a_free_link() -> None:
     running(**SYNC, give_up_s=5.0).play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
@@ -359,7 +359,7 @@ def test_an_ack_for_nothing_that_is_open_is_dropped_on_each_link() -> None:
     """)
 
 
-def test_a_notify_whose_ids_are_open_on_another_link_goes_to_no_third() -> None:
+def test_a_notify_open_on_another_link_goes_to_no_third() -> None:
     two().play("""
         haproxy NOTIFY 1.1      -> pass notify_duplicate, ok
         haproxy NOTIFY 5.1 + NOTIFY 5.1 -> held, pass notify_duplicate, dial 2
@@ -414,7 +414,7 @@ def test_an_ack_that_is_dropped_costs_no_notify_of_another_agent() -> None:
     )
 
 
-def test_a_notify_that_another_agent_has_in_hand_is_not_given_to_two() -> None:
+def test_a_repeated_notify_goes_only_to_the_agent_that_has_it() -> None:
     two().play("""
         agent   ACK 1.1         -> ok
         haproxy NOTIFY 3.1      -> pass notify_duplicate, to_agent1 NOTIFY 3.1
@@ -422,7 +422,7 @@ def test_a_notify_that_another_agent_has_in_hand_is_not_given_to_two() -> None:
     """)
 
 
-def test_a_repeated_notify_that_needs_a_repair_goes_to_the_agent_that_has_it() -> None:
+def test_a_repeated_notify_that_needs_a_repair_goes_to_its_agent() -> None:
     two().play(
         """
         haproxy <again>         -> pass notify_duplicate, repair reserved_flags, to_agent NOTIFY 1.1

@@ -97,7 +97,7 @@ def test_an_agent_that_speaks_first_is_heard_when_its_turn_comes() -> None:
     assert talk.tally.ack_count == 1
 
 
-def test_an_agent_that_speaks_too_much_too_early_is_heard_no_further_than_held_bytes() -> None:
+def test_what_an_agent_sends_too_early_is_kept_up_to_held_bytes() -> None:
     talk = Talk(observe=True, held_bytes=64)
     talk.play(UP + "agent <much> -> ok\nagent <much> -> ok", much=b"x" * 50)
     assert talk.tally.held_bytes == 64

@@ -41,7 +41,7 @@ def test_a_reset_is_passed_on_as_one(side: str) -> None:
     observe(RUNNING + f"{side} rst -> {reported}abort haproxy, abort agent, end {side} reset")
 
 
-def test_a_fin_before_the_agent_is_there_waits_for_it_where_there_is_something_to_bring() -> None:
+def test_haproxys_early_fin_waits_for_the_agent_only_behind_some_bytes() -> None:
     talk = observe(
         f"""
         guard   starts          -> dial
@@ -57,7 +57,7 @@ def test_a_fin_before_the_agent_is_there_waits_for_it_where_there_is_something_t
     observe("guard starts -> dial\nhaproxy HAPROXY_HELLO -> held\nhaproxy rst -> abort haproxy, abort agent, end haproxy reset")
 
 
-def test_a_side_that_was_closed_before_the_shadow_dialled_leaves_it_waiting_for_its_hello() -> None:
+def test_a_side_closed_before_the_dial_leaves_the_shadow_awaiting_its_hello() -> None:
     observe(
         UP
         + """
@@ -72,7 +72,7 @@ def test_a_side_that_was_closed_before_the_shadow_dialled_leaves_it_waiting_for_
 # --- an agent that is not there ----------------------------------------
 
 
-def test_an_agent_that_cannot_be_dialled_ends_it_as_a_plain_proxy_would() -> None:
+def test_an_agent_that_cannot_be_dialled_closes_haproxy_like_a_plain_proxy() -> None:
     gone = "close haproxy, abort agent, end agent unreachable"
     observe(f"guard starts -> dial\nagent fail -> unreachable refused, {gone}")
     observe(

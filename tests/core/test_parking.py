@@ -39,7 +39,7 @@ def test_what_a_link_had_before_comes_before_the_rest() -> None:
     assert parking.first().ids == b"b"
 
 
-def test_what_several_links_had_comes_in_the_order_in_which_haproxy_sent_it() -> None:
+def test_notifies_of_several_links_return_in_haproxys_order() -> None:
     parking = Parking(9, 1000)
     for name, since in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
         parking.add(parked(name, since, again=True))

@@ -142,7 +142,7 @@ def test_what_is_certain_is_found_and_the_rest_is_lost(script: str, found: str, 
 
 
 @both_ways
-def test_a_stream_whose_beginning_was_written_twice_gives_all_that_is_in_it(split) -> None:
+def test_a_stream_that_begins_twice_yields_every_whole_frame(split) -> None:
     """criteo/haproxy-spoe-go may send its buffer a second time; the second DISCONNECT never gets a payload."""
     got, gone, sane, pieces = put_together(*split(stream("A a D d ap A a D d ap dp")))
     assert got == [FRAMES[name] for name in "aad"]
@@ -168,7 +168,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize(("data", "strange"), [c[1:] for c in STRANGE], ids=[c[0] for c in STRANGE])
-def test_what_is_no_piece_of_anything_is_given_back_and_what_waits_is_lost(data: bytes, strange: bytes) -> None:
+def test_bytes_of_no_frame_are_returned_and_what_waits_is_lost(data: bytes, strange: bytes) -> None:
     found, lost, sane, pieces = put_together(data)
     assert (found, lost, sane) == ([], 0, False)
     assert pieces.release() == strange
@@ -231,7 +231,7 @@ def test_what_waits_is_held_until_it_is_released() -> None:
     assert pieces.held == 0
 
 
-def test_a_payload_beside_a_longer_header_of_the_same_ids_is_not_taken_for_its_own() -> None:
+def test_beside_a_longer_header_with_its_ids_a_frame_completes_once() -> None:
     """Found by the fuzzer: the frame was completed twice."""
     length, head_c, payload = cut(ack("5.1"))
     _, head_a, _ = cut(ack("1.1"))

@@ -53,7 +53,7 @@ def test_h2_the_first_frame_is_a_valid_agent_hello_or_a_goodbye() -> None:
     assert talk.written["to_haproxy"] == frames.agent_hello()
 
 
-def test_h3_an_ack_passes_only_if_it_answers_an_open_notify_and_only_once() -> None:
+def test_h3_an_ack_passes_once_and_only_for_an_open_notify() -> None:
     talk = running().play(
         """
         agent   ACK 1.1                       -> drop unmatched_ack
@@ -64,7 +64,7 @@ def test_h3_an_ack_passes_only_if_it_answers_an_open_notify_and_only_once() -> N
     assert [said.ids for said in to_haproxy(talk)[1:]] == [b"\1\1"]
 
 
-def test_h4_agent_disconnect_has_ids_0_a_valid_list_and_is_the_very_last_thing() -> None:
+def test_h4_agent_disconnect_is_last_with_ids_0_and_a_valid_list() -> None:
     talk = running().play(
         """
         haproxy NOTIFY 1.1 -> ok
@@ -142,7 +142,7 @@ def test_a2_only_whole_well_formed_frames_of_a_size_it_negotiated() -> None:
     assert [said.raw for said in to_agent(talk)[1:]] == [frames.notify("1.1"), frames.notify("5.1")]
 
 
-def test_a3_haproxy_disconnect_is_the_last_frame_it_gets_also_when_haproxy_resets() -> None:
+def test_a3_haproxy_disconnect_is_the_agents_last_frame_even_after_a_reset() -> None:
     for end in ("rst", "fin", "HAPROXY_DISCONNECT 0 + NOTIFY 1.1"):
         talk = running()
         talk._line("haproxy", end)

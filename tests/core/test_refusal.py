@@ -12,7 +12,7 @@ def one_round(refusals: Refusals, now: float) -> float:
     return until - now
 
 
-def test_each_refusal_is_held_twice_as_long_as_the_one_before_up_to_5_s() -> None:
+def test_each_refusal_is_held_twice_as_long_up_to_5_s() -> None:
     refusals, now, held = Refusals(), 100.0, []
     for _ in range(7):
         held.append(one_round(refusals, now))
@@ -36,12 +36,12 @@ def test_an_agent_that_says_hello_has_the_next_refusal_begin_anew() -> None:
     assert [one_round(refusals, now) for now in (2.1, 3.0)] == [pytest.approx(0.25), 0.5]
 
 
-def test_whoever_may_not_connect_again_at_once_is_told_after_the_shortest_time() -> None:
+def test_a_haproxy_that_may_not_reconnect_is_refused_after_the_shortest_time() -> None:
     refusals = Refusals()
     assert [refusals.hold(now, patient=False) - now for now in (0.0, 1.0, 2.0, 4.0)] == [SHORTEST_S] * 4
 
 
-def test_one_more_than_are_held_at_most_is_told_after_the_shortest_time() -> None:
+def test_one_refusal_beyond_the_most_held_waits_the_shortest_time() -> None:
     refusals = Refusals()
     one_round(refusals, 0.0)
     for _ in range(MOST_HELD):

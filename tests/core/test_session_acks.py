@@ -24,7 +24,7 @@ def test_only_the_stray_acks_are_dropped() -> None:
     )
 
 
-def test_one_stray_ack_does_not_cost_the_good_ones_of_the_same_read() -> None:
+def test_a_stray_ack_does_not_cost_the_others_of_its_read() -> None:
     play(
         """
         haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> ok
@@ -113,7 +113,7 @@ def test_an_ack_is_mended_where_that_is_certain(raw: bytes, reported: str, mende
     assert talk.written["to_haproxy"][handshake:] == mended
 
 
-def test_a_boolean_a_policy_passes_outlives_the_mending_of_what_stands_beside_it() -> None:
+def test_a_bad_boolean_that_passes_survives_a_repair_beside_it() -> None:
     talk = running({Anomaly.ACK_BAD_BOOL: Action.PASS})
     talk.play(
         """
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_stays_where_a_policy_lets_it_pass() -> None:
     assert talk.written["to_haproxy"].endswith(ack(payload=UNSET_VAR + b"\7" + SET_VAR))
 
 
-def test_what_is_behind_a_bad_boolean_that_passes_is_cut_off_where_it_cannot_be_read() -> None:
+def test_unreadable_bytes_behind_a_passed_bad_boolean_are_cut_off() -> None:
     """A payload rewritten for one fault keeps what the policy says of another."""
     talk = running({Anomaly.ACK_BAD_BOOL: Action.PASS, Anomaly.ACK_MALFORMED: Action.REPAIR})
     talk.play(
@@ -186,7 +186,7 @@ def test_an_ack_that_cannot_be_mended_leaves_its_notify_unanswered(raw: bytes, a
     )
 
 
-def test_haproxy_gets_an_ack_without_effect_in_its_place_where_the_route_says_so() -> None:
+def test_with_answer_unanswered_haproxy_gets_an_ack_without_effect() -> None:
     talk = running(answer_unanswered=True)
     handshake = len(talk.written["to_haproxy"])
     talk.play(
@@ -211,7 +211,7 @@ def test_bad_ids_cost_no_more_than_their_own_frame() -> None:
     )
 
 
-def test_an_ack_of_exactly_the_negotiated_size_passes_and_one_byte_more_does_not() -> None:
+def test_an_ack_passes_up_to_exactly_the_negotiated_size() -> None:
     running(answer=frames.agent_hello(max_frame_size=1000)).play(
         """
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok

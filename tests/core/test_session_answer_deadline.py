@@ -36,7 +36,7 @@ def test_all_notifies_past_their_deadline_are_given_up_in_one_go() -> None:
     )
 
 
-def test_a_deadline_that_has_passed_for_an_answered_notify_does_not_make_the_timer_spin() -> None:
+def test_an_answered_notifys_deadline_does_not_make_the_timer_spin() -> None:
     play(
         """
         haproxy NOTIFY 1.1   -> ok
@@ -64,7 +64,7 @@ def test_without_a_deadline_a_notify_stays_open() -> None:
 
 
 @pytest.mark.parametrize(("since", "told"), [(29, "repair disconnect_status, {}"), (30, "{}")])
-def test_a_notify_given_up_long_ago_does_not_colour_the_agents_last_word(since: int, told: str) -> None:
+def test_a_notify_given_up_long_ago_leaves_the_agents_disconnect_status_alone(since: int, told: str) -> None:
     """HAProxy's own wait for that ACK is over long since: nobody is left waiting by a status of 0 (hazard E1)."""
     status = 13 if since < LOSS_MATTERS_S else 0
     passes = "to_agent HAPROXY_DISCONNECT 0, " + (f"to_haproxy AGENT_DISCONNECT {status}" if status else "ok")

@@ -18,7 +18,7 @@ CHECK = """
 ANSWER = frames.agent_hello(capabilities=b"", max_frame_size=256)  # what every HAProxy takes, however small its buffer is
 
 
-def test_a_check_is_answered_with_a_size_that_fits_any_buffer_of_haproxy() -> None:
+def test_a_check_is_answered_with_a_size_that_fits_any_buffer() -> None:
     """HAProxy 3.2 with tune.bufsize 8192 offers 16380 in a check, and then calls an agent that takes them DOWN."""
     talk = Talk().play(CHECK + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO")
     assert talk.written["to_haproxy"] == ANSWER
@@ -40,7 +40,7 @@ def test_behind_a_check_no_ack_is_longer_than_haproxy_was_told() -> None:
     )
 
 
-def test_a_check_of_an_agent_that_asks_for_pipelining_and_an_engine_id_is_like_any_hello_to_it() -> None:
+def test_a_check_offers_pipelining_and_engine_id_like_any_hello() -> None:
     """criteo/haproxy-spoe-go up to 1.0.7."""
     talk = Talk(always_offer=frozenset(("pipelining",)), engine_id="guard").play(
         """
@@ -55,7 +55,7 @@ def test_a_check_of_an_agent_that_asks_for_pipelining_and_an_engine_id_is_like_a
     assert not talk.anomalies
 
 
-def test_an_agent_that_says_goodbye_right_behind_the_hello_of_a_check_is_up() -> None:
+def test_an_agent_that_disconnects_after_its_hello_to_a_check_is_up() -> None:
     """criteo/haproxy-spoe-go answers a check so; HAProxy 3.1 and later calls the agent DOWN for it."""
     talk = Talk().play(
         CHECK
@@ -81,7 +81,7 @@ def test_a_check_that_haproxy_ends_with_a_reset_is_ordinary() -> None:
     assert not talk.anomalies
 
 
-def test_an_agent_that_closes_behind_its_hello_to_a_check_is_no_anomaly_and_haproxy_ends_the_check() -> None:
+def test_a_close_behind_the_hello_to_a_check_is_no_anomaly() -> None:
     talk = Talk().play(
         CHECK
         + """
@@ -114,7 +114,7 @@ def test_a_check_of_an_agent_that_is_not_there_fails() -> None:
 
 
 @pytest.mark.parametrize(("status", "told"), [(5, 5), (12, 12), (14, 99), (50, 99), (98, 99), (99, 99), (100, 99)])
-def test_a_check_refused_with_a_status_of_the_agents_own_does_not_kill_haproxy(status: int, told: int) -> None:
+def test_an_agents_own_status_in_a_refused_check_does_not_kill_haproxy(status: int, told: int) -> None:
     """HAProxy up to 3.0 has no text for 14 to 98, and dies looking for it (SIGSEGV on 2.2.9, 2.6.12 and 3.0.11)."""
     Talk().play(
         CHECK

@@ -96,7 +96,7 @@ def test_an_open_notify_does_not_keep_a_silent_connection() -> None:
 # --- the guard stops ----------------------------------------
 
 
-def test_a_guard_that_stops_says_goodbye_when_nothing_is_open_and_nothing_has_come_for_a_while() -> None:
+def test_a_draining_session_disconnects_once_nothing_is_open_and_it_is_idle() -> None:
     play(
         """
         guard   waits 0.049        -> nothing
@@ -119,7 +119,7 @@ def test_a_guard_that_stops_after_a_rest_says_goodbye_at_once() -> None:
     )
 
 
-def test_a_guard_that_stops_goes_on_and_says_goodbye_behind_the_last_answer_in_the_same_write() -> None:
+def test_a_draining_session_disconnects_in_the_write_of_its_last_answer() -> None:
     play(
         """
         guard   drains      -> nothing

@@ -55,7 +55,7 @@ class Route:
         return [self[number].take(raw) for number, raw in foreign]
 
 
-def test_an_ack_on_the_link_of_another_session_reaches_the_haproxy_connection_that_waits_for_it() -> None:
+def test_an_ack_on_another_sessions_link_reaches_the_haproxy_that_waits() -> None:
     route = Route()
     route[1].play("haproxy NOTIFY 7.1 -> ok")
     route[2].play("haproxy NOTIFY 9.1 -> ok\nagent ACK 7.1 + ACK 9.1 -> reorder foreign_ack, to_haproxy ACK 9.1, for 1")
@@ -111,7 +111,7 @@ def test_it_lets_the_held_last_word_of_its_session_go() -> None:
     assert [seen.anomaly for seen in route[1].anomalies] == [Anomaly.DISCONNECT_BEFORE_ACK]
 
 
-def test_it_is_looked_for_behind_the_last_word_on_the_other_link_too() -> None:
+def test_a_foreign_ack_behind_a_disconnect_still_finds_its_session() -> None:
     route = Route()
     route[1].play("haproxy NOTIFY 7.1 -> ok")
     route[2].play(
@@ -123,7 +123,7 @@ def test_it_is_looked_for_behind_the_last_word_on_the_other_link_too() -> None:
     assert route.deliver(of=2) == ["ok"]
 
 
-def test_where_two_sessions_wait_for_the_same_ids_the_guard_does_not_guess() -> None:
+def test_a_foreign_ack_is_dropped_where_two_sessions_wait_for_it() -> None:
     route = Route(3)
     for number in (1, 2):
         route[number].play("haproxy NOTIFY 7.1 -> ok")
@@ -215,7 +215,7 @@ def test_another_engine_is_none_of_its_business() -> None:
     talks[1].play("agent ACK 7.1 -> drop unmatched_ack")
 
 
-def test_observed_it_passes_as_it_came_and_counts_as_the_answer_that_it_is() -> None:
+def test_an_observed_foreign_ack_passes_unchanged_and_counts_as_the_answer() -> None:
     route = Route(observe=True)
     route[1].play("haproxy NOTIFY 7.1 -> ok")
     route[2].play("agent ACK 7.1 -> reorder foreign_ack, ok, for 1")

@@ -226,7 +226,7 @@ def test_the_frame_timeout_counts_from_the_first_fragment() -> None:
     )
 
 
-def test_behind_the_last_word_fragments_of_the_same_read_are_not_put_together() -> None:
+def test_fragments_behind_a_disconnect_in_the_same_read_are_not_joined() -> None:
     asked({Anomaly.DISCONNECT_BEFORE_ACK: Action.PASS}).play(
         """
         agent <cut> + AGENT_DISCONNECT 7 + <rest> -> pass disconnect_before_ack, pass notify_unanswered, \

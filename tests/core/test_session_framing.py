@@ -76,7 +76,7 @@ def test_types_of_the_other_side_are_dropped() -> None:
     )
 
 
-def test_a_type_from_the_future_may_be_passed_between_hello_and_disconnect_only() -> None:
+def test_an_unknown_type_may_pass_only_between_hello_and_disconnect() -> None:
     talk = Talk({Anomaly.UNKNOWN_FRAME_TYPE: Action.PASS})
     talk.play(
         """
@@ -220,7 +220,7 @@ def test_a_close_inside_a_frame_discards_the_part(side: str) -> None:
     play(f"{side} {said} -> held\n{side} fin -> drop truncated_frame, {outcome}")
 
 
-def test_a_reset_inside_a_frame_is_no_truncation_for_haproxy_resets_as_it_pleases() -> None:
+def test_a_reset_inside_a_frame_is_not_called_truncation() -> None:
     talk = play(
         """
         haproxy NOTIFY 1.1[:9] -> held

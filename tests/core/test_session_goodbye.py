@@ -13,7 +13,7 @@ from tests.core.script import play, running
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
 
-def test_a_disconnect_with_nothing_open_goes_on_at_once_and_as_it_came() -> None:
+def test_a_disconnect_with_nothing_open_passes_at_once_and_unchanged() -> None:
     talk = play(
         """
         haproxy NOTIFY 1.1          -> ok
@@ -210,7 +210,7 @@ def test_the_agents_words_outlive_the_mending() -> None:
     assert talk.written["to_haproxy"].endswith(agent_disconnect(42, b"out of soup"))
 
 
-def test_a_policy_may_drop_a_disconnect_for_its_flags_and_then_haproxy_hears_of_the_close() -> None:
+def test_after_a_dropped_disconnect_haproxy_hears_of_the_close() -> None:
     running({Anomaly.MISSING_FIN: Action.DROP}).play(
         """
         agent   <odd> -> drop missing_fin

@@ -103,7 +103,7 @@ def test_an_agent_without_a_word_is_given_up_at_hello_timeout() -> None:
 
 
 @pytest.mark.parametrize("bytes_there", ["[:1]", "[:4]", "[:-1]"])
-def test_haproxy_without_a_whole_hello_is_closed_at_hello_timeout_and_told_nothing(bytes_there: str) -> None:
+def test_haproxy_without_a_whole_hello_is_closed_silently_at_hello_timeout(bytes_there: str) -> None:
     Talk(hello_s=1.5).play(
         f"""
         haproxy HAPROXY_HELLO{bytes_there} -> held
@@ -164,7 +164,7 @@ def test_a_second_hello_is_dropped_from_either_side() -> None:
     )
 
 
-def test_a_notify_right_behind_haproxy_hello_ends_it_without_a_byte_to_the_agent() -> None:
+def test_a_notify_right_behind_haproxys_hello_never_reaches_the_agent() -> None:
     Talk().play(
         "haproxy HAPROXY_HELLO + NOTIFY 1.1 -> close frame_before_hello, to_haproxy AGENT_DISCONNECT 4, dial, abort agent"
     )
@@ -207,7 +207,7 @@ def test_the_handshake_of_the_helpers_is_an_ordinary_one() -> None:
     assert Talk().play(HANDSHAKE).session.state is SessionState.RUNNING
 
 
-def test_a_mistyped_key_is_said_and_mended_where_the_agent_gets_exact_keys() -> None:
+def test_a_mistyped_key_is_repaired_where_the_agent_needs_exact_keys() -> None:
     """It would end a process built on negasus/haproxy-spoe-go."""
     mistyped = frames.haproxy_hello(healthcheck=1, weather=b"fine")
     talk = Talk(exact_keys=True).play(

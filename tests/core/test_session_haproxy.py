@@ -51,7 +51,7 @@ def test_the_answer_to_an_empty_notify_has_no_effect() -> None:
     assert talk.session.open_notifies == 0
 
 
-def test_a_notify_of_the_agents_size_passes_and_one_byte_more_does_not() -> None:
+def test_a_notify_passes_up_to_exactly_the_agents_size() -> None:
     running(answer=frames.agent_hello(max_frame_size=1000)).play(
         f"""
         haproxy <fits>      -> ok
@@ -184,7 +184,7 @@ def test_what_stands_behind_haproxys_goodbye_is_dropped() -> None:
     )
 
 
-def test_what_stands_behind_a_goodbye_that_ends_it_all_is_dropped_without_a_word() -> None:
+def test_frames_behind_a_disconnect_before_the_agent_is_up_are_dropped_silently() -> None:
     Talk().play(
         """
         haproxy HAPROXY_HELLO                     -> held, dial

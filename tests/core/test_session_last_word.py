@@ -66,7 +66,7 @@ def test_a_side_that_closed_in_time_is_not_closed_again() -> None:
     )
 
 
-def test_an_agent_that_does_not_answer_haproxys_goodbye_is_closed_at_close_timeout() -> None:
+def test_an_agent_silent_on_haproxys_disconnect_is_closed_at_close_timeout() -> None:
     play(
         """
         haproxy rst         -> to_agent HAPROXY_DISCONNECT 0, close haproxy
@@ -76,7 +76,7 @@ def test_an_agent_that_does_not_answer_haproxys_goodbye_is_closed_at_close_timeo
     )
 
 
-def test_the_last_word_goes_with_the_answer_it_waited_for_and_the_rest_of_that_write_is_behind_it() -> None:
+def test_a_disconnect_passes_with_the_last_answer_and_nothing_behind_it() -> None:
     play(
         """
         haproxy NOTIFY 1.1 -> ok

@@ -9,7 +9,7 @@ from tests.core.test_session_fragments import BAD_BOOL, FIRST, HALF, LOST, asked
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
 
-def test_an_ack_without_fin_that_may_be_all_passes_when_nothing_follows_it() -> None:
+def test_a_whole_looking_ack_without_fin_passes_when_nothing_follows() -> None:
     talk = asked().play(
         """
         agent <first>      -> held
@@ -44,7 +44,7 @@ def test_an_agent_that_does_not_set_fin_is_waited_for_once() -> None:
     )
 
 
-def test_from_a_continuation_on_fin_alone_decides_even_where_it_came_too_late() -> None:
+def test_after_a_late_continuation_fin_alone_decides_when_an_ack_ends() -> None:
     asked(frame_s=2.0).play(
         f"""
         agent <first>      -> held
@@ -79,7 +79,7 @@ def test_an_abort_on_the_ack_itself_begins_no_fragments() -> None:
     asked().play("agent <odd> -> repair missing_fin, repair reserved_flags, to_haproxy ACK 1.1", odd=ack(flags=ABRT))
 
 
-def test_behind_a_policy_that_ends_the_session_nothing_of_the_same_read_passes() -> None:
+def test_behind_a_close_by_policy_nothing_of_the_same_read_passes() -> None:
     asked({Anomaly.MISSING_FIN: Action.CLOSE}).play(
         """
         agent <first> + ACK 3.1 -> close missing_fin, pass notify_unanswered, unanswered agent_gone 3, drop late_ack, \
@@ -89,7 +89,7 @@ def test_behind_a_policy_that_ends_the_session_nothing_of_the_same_read_passes()
     )
 
 
-def test_an_agent_that_once_sent_fragments_says_with_fin_that_an_ack_is_whole() -> None:
+def test_from_an_agent_that_sent_fragments_fin_alone_ends_an_ack() -> None:
     asked(frame_s=2.0).play(
         f"""
         agent <first> + <rest>    -> repair fragmented_ack, to_haproxy ACK 1.1

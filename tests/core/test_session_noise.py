@@ -35,7 +35,7 @@ NOISE = [
 
 
 @pytest.mark.parametrize(("first", "anomaly", "looks"), [c[1:] for c in NOISE], ids=[c[0] for c in NOISE])
-def test_who_does_not_begin_with_a_hello_is_closed_and_no_agent_is_dialled(first: bytes, anomaly: str, looks: str) -> None:
+def test_whatever_is_not_a_hello_is_closed_and_no_agent_dialled(first: bytes, anomaly: str, looks: str) -> None:
     talk = Talk().play(
         f"haproxy <first> -> close {anomaly}, close haproxy, end guard anomaly\nhaproxy <first> -> nothing", first=first
     )

@@ -15,7 +15,7 @@ def both_told(status: int) -> str:
     return f"to_agent HAPROXY_DISCONNECT {status}, to_haproxy AGENT_DISCONNECT {status}"
 
 
-def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
+def test_a_refusal_is_held_250_ms_and_keeps_status_and_text() -> None:
     talk = Talk().play(
         UP
         + """
@@ -32,7 +32,7 @@ def test_a_refusal_is_held_back_250_ms_and_keeps_its_status_and_text() -> None:
     assert talk.anomalies[0].detail == "status 8: no such version"
 
 
-def test_a_refusal_without_a_reason_is_given_one_that_haproxy_does_not_wait_behind() -> None:
+def test_a_refusal_with_status_0_is_passed_on_with_status_13() -> None:
     told = "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"
     Talk().play(UP + "agent AGENT_DISCONNECT 0 -> answer hello_refused\nguard waits 0.25 -> " + told)
 
@@ -44,7 +44,7 @@ def test_a_refusal_that_cannot_be_read_is_still_one() -> None:
     )
 
 
-def test_an_agent_that_closes_behind_its_refusal_is_closed_and_haproxy_told_in_time() -> None:
+def test_haproxy_hears_a_refusal_in_time_though_the_agent_closed() -> None:
     Talk().play(
         UP
         + """

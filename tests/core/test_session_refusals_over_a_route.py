@@ -46,7 +46,7 @@ def test_the_mux_and_a_health_check_are_told_after_the_shortest_time(hello: str)
     assert held_s(route_state, 200.0, hello) == 0.25
 
 
-def test_an_agent_that_says_hello_to_anyone_ends_the_waiting_of_its_route() -> None:
+def test_an_agents_hello_resets_the_hold_of_refusals_on_its_route() -> None:
     route_state = RouteState()
     assert [held_s(route_state, 100.0), held_s(route_state, 110.0)] == [0.25, 0.5]
     Talk(route_state=route_state).play(
@@ -95,7 +95,7 @@ def test_a_session_that_is_broken_by_a_bug_holds_no_refusal_back() -> None:
 
 
 @pytest.mark.parametrize(("waited", "left"), [(0.0, 0.25), (1.9, 0.1)])
-def test_a_guard_that_stops_holds_no_refusal_back_longer_than_the_shortest_time(waited: float, left: float) -> None:
+def test_a_draining_guard_holds_no_refusal_beyond_the_shortest_time(waited: float, left: float) -> None:
     route_state = RouteState()
     for now in (100.0, 110.0, 120.0):
         held_s(route_state, now)

@@ -28,7 +28,7 @@ def test_one_unwelcome_action_does_not_cost_the_others(odd: bytes, name: str) ->
     assert talk.written["to_haproxy"][handshake:] == ack(payload=SET_VAR + PLAIN) + ack("3.1", payload=NOP)
 
 
-def test_an_ack_with_a_fault_that_costs_it_is_lost_whatever_else_is_in_it() -> None:
+def test_an_ack_with_a_dropping_fault_is_lost_whatever_else_it_holds() -> None:
     running().play(
         """
         haproxy NOTIFY 1.1 -> ok
@@ -38,7 +38,7 @@ def test_an_ack_with_a_fault_that_costs_it_is_lost_whatever_else_is_in_it() -> N
     )
 
 
-def test_a_long_name_a_policy_passes_outlives_the_mending_of_what_stands_beside_it() -> None:
+def test_a_long_name_that_passes_survives_a_repair_beside_it() -> None:
     talk = running({Anomaly.ACK_LONG_NAME: Action.PASS})
     talk.play(
         """
@@ -64,7 +64,7 @@ def test_an_ack_with_an_unwelcome_action_is_found_behind_a_break_too() -> None:
     assert talk.written["to_haproxy"].endswith(ack())
 
 
-def test_by_default_a_process_wide_variable_is_reported_and_passes_as_it_came() -> None:
+def test_by_default_a_proc_variable_is_reported_and_passes() -> None:
     running().play(
         """
         haproxy NOTIFY 1.1 -> ok
@@ -74,7 +74,7 @@ def test_by_default_a_process_wide_variable_is_reported_and_passes_as_it_came() 
     )
 
 
-def test_of_a_process_wide_variable_with_a_long_name_the_name_is_what_costs_it() -> None:
+def test_a_proc_variable_with_a_long_name_is_dropped_for_the_name() -> None:
     talk = running()
     talk.play(
         """

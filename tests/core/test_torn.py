@@ -67,7 +67,7 @@ def test_a_disconnect_in_pieces_waits_for_the_acks_around_it() -> None:
     )
 
 
-def test_acks_whose_payloads_may_be_swapped_are_lost_and_the_stream_goes_on() -> None:
+def test_acks_with_swappable_payloads_are_lost_and_the_stream_continues() -> None:
     torn(
         f"""
         agent <a>[:11] + <f>[:11] + <f>[11:] + <a>[11:] -> repair interleaved_frames

@@ -22,7 +22,7 @@ def talk() -> Talk:
 
 @pytest.mark.parametrize("observe", [False, True])
 @pytest.mark.parametrize("side", list(Side))
-def test_so_many_odd_frames_are_dealt_with_at_once_and_the_next_one_is_left(side: Side, observe: bool) -> None:
+def test_a_turn_handles_a_bounded_number_of_odd_frames(side: Side, observe: bool) -> None:
     session, now = (observed(RUNNING) if observe else talk()).session, 1.0
     out = session.receive(side, RUNT * FRAMES_A_TURN, now)
     assert (out.left, len(out.events)) == (0, FRAMES_A_TURN)
@@ -53,7 +53,7 @@ def test_the_part_of_a_frame_that_was_kept_is_never_left() -> None:
     assert not spoken.session.held
 
 
-def test_an_agent_that_says_more_than_that_before_it_is_asked_is_not_understood() -> None:
+def test_an_agent_that_sends_too_many_frames_early_is_not_understood() -> None:
     """Only in observe mode can it say anything then: its bytes pass, whatever is made of them."""
     session = ObservedSession(SessionConfig(observe=True), Tally(), 0.0)
     session.start(0.0)

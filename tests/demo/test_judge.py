@@ -28,7 +28,7 @@ def test_a_story_that_came_out_as_told_is_not_complained_of():
     assert story.judge(PROGRAM, WITHOUT, LAST_WORDS, WITH) == []
 
 
-def test_an_haproxy_in_which_the_bug_is_fixed_is_no_fault_of_the_storys():
+def test_a_haproxy_with_the_bug_fixed_does_not_fail_the_story():
     assert story.judge(PROGRAM, replace(WITHOUT, watch=Watch(5.0, 0.0)), "", WITH) == []
 
 

@@ -98,7 +98,7 @@ def test_only_haproxy_reaches_the_routes_and_only_monitoring_the_admin_port(way:
             assert [who for port, who in let_in if port == number] == [monitoring if name == "admin" else haproxy]
 
 
-def test_prometheus_asks_the_admin_port_and_calls_the_job_what_the_rules_call_it(way: Bundle):
+def test_prometheus_scrapes_the_admin_port_with_the_job_of_the_rules(way: Bundle):
     jobs = set(re.findall(r'job="([^"]+)"', RULES.read_text()))
     for monitor in way.all("PodMonitor"):
         [endpoint] = monitor["spec"]["podMetricsEndpoints"]

@@ -71,7 +71,7 @@ async def agent_at(path: Path, script: Script | None = None) -> AsyncIterator[No
 
 
 @pytest.mark.parametrize("name", ["sidecar", "deployment"])  # the chart's are those of deployment.yaml
-def test_probes_and_prometheus_are_answered_without_an_agent_with_one_and_to_the_end(name, tmp_path):
+def test_probes_answer_without_an_agent_with_one_and_while_draining(name, tmp_path):
     way = bundle(name, tmp_path)
 
     async def main() -> None:

@@ -62,7 +62,7 @@ def test_helm_has_nothing_against_the_chart(version):
         ({"config": {"routes": []}}, "minItems"),
     ],
 )
-def test_the_chart_refuses_values_that_would_make_no_guard_or_an_open_one(values, complaint, tmp_path):
+def test_the_chart_refuses_values_for_no_guard_or_an_open_one(values, complaint, tmp_path):
     with pytest.raises(AssertionError) as refused:
         template(values, tmp_path)
     assert complaint in str(refused.value)

@@ -81,7 +81,7 @@ def settings_of_compose() -> str:
     return done.stdout
 
 
-def test_prometheus_asks_the_guard_where_it_serves_metrics_and_so_does_the_healthcheck():
+def test_prometheus_and_the_healthcheck_ask_the_guards_admin_address():
     admin = re.search(r"^admin\.listen +(\S+)", settings_of_compose(), re.MULTILINE)[1]
     assert targets()["spoe-guard"] == [admin]
     assert f"http://{admin}/healthz" in (ROOT / "Dockerfile").read_text()

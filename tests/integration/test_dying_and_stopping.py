@@ -49,7 +49,7 @@ def test_an_agent_killed_under_load_costs_no_answer_that_it_gave(stage):
 
 
 @pytest.mark.parametrize("guarded", [False, True], ids=["without_guard", "with_guard"])
-def test_a_request_while_the_agent_is_dead_keeps_haproxy_busy_only_without_the_guard(stage, guarded):
+def test_a_dead_agent_keeps_haproxy_busy_only_without_the_guard(stage, guarded):
     """An applet HAProxy connects anew thousands of times a second for one waiting request; refusals are held back."""
     agent = stage.agent_process()
     guard = stage.guard(agent.address) if guarded else need_2_6("from 3.1 on it tries once per request")

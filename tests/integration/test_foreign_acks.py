@@ -81,7 +81,7 @@ def test_without_the_guard_haproxy_takes_it_on_any_connection(stage: Stage, opti
         assert verdicts(stage.haproxy(agent.address, options), agent) == PATHS
 
 
-def test_with_the_guard_no_answer_is_lost_and_each_goes_out_where_its_notify_came_in(stage: Stage, options: Options) -> None:
+def test_the_guard_delivers_each_shuffled_ack_to_its_haproxy_connection(stage: Stage, options: Options) -> None:
     with Shuffler() as agent:
         guard = stage.guard(agent.address, settings=ASYNC)
         assert verdicts(stage.haproxy(guard.address, options), agent) == PATHS

@@ -58,7 +58,7 @@ def test_a_named_binary_is_used_as_it_is():
 
 @pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
 @pytest.mark.parametrize(("name", "remedy"), [("2.2", "make haproxies"), ("/nowhere/haproxy", "name a binary")])
-def test_what_is_not_there_is_skipped_with_how_to_get_it_and_fails_in_ci(name, remedy, ci, outcome, tmp_path, monkeypatch):
+def test_a_missing_program_is_skipped_with_its_remedy_and_fails_in_ci(name, remedy, ci, outcome, tmp_path, monkeypatch):
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(generations, "HOME", tmp_path)
     with pytest.raises(outcome, match=remedy):

@@ -75,7 +75,7 @@ def test_behind_a_hanging_agent_the_next_request_stalls_too(stage):
     assert after.seconds >= 0.9  # all of `timeout processing`
 
 
-def test_in_sync_mode_an_ack_for_a_stream_that_nobody_opened_costs_the_answer_behind_it(stage):
+def test_in_sync_mode_a_stray_ack_costs_the_answer_behind_it(stage):
     """HAProxy says DISCONNECT (12, frame-id not found); 256 is the status of the agent's reply to it."""
     scene = misbehave(stage, "stray_ack", guarded=False, paths=PATHS[:1], options=SYNC)
     assert [(each.verdict, each.error) for each in scene.seen] == [("", "256")]

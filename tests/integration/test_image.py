@@ -28,7 +28,7 @@ def programs(image: Image) -> set[str]:
     return {file.name for place in places for file in (image.root / place.lstrip("/")).glob("*")}
 
 
-def test_image_holds_python_and_the_guard_but_nothing_to_build_or_install_with(image):
+def test_image_holds_python_and_the_guard_but_no_build_tools(image):
     found = programs(image)
     assert {"python3", "spoe-guard", "sleep"} <= found  # sleep: what Kubernetes does before it stops the guard
     assert not {name for name in found if COMPILER.fullmatch(name)}
@@ -40,7 +40,7 @@ def test_the_guard_in_it_is_compiled(image):
     assert "build      compiled" in said.splitlines()
 
 
-def test_pid_1_is_the_guard_not_root_and_on_a_read_only_root(image):
+def test_pid_1_is_the_guard_unprivileged_on_a_read_only_root(image):
     with image.run(*START) as container:
         container.wait_for(container.healthcheck)
         status = Path(f"/proc/{container.first_process()}/status").read_text()

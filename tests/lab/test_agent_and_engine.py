@@ -62,7 +62,7 @@ async def test_a_health_check_gets_a_hello_without_capabilities():
 
 
 @on_a_loop
-async def test_it_misbehaves_once_on_the_nth_notify_over_all_connections_and_waits_for_as_many_as_it_shall_hold():
+async def test_it_misbehaves_once_on_the_nth_notify_of_all_connections():
     script = Script(MISBEHAVIOURS["ack_twice"], on_notify=3, hold=2)
     async with Serving(script) as (agent, port):
         async with await Engine.tcp(port) as first:

@@ -36,7 +36,7 @@ def queued(side):
 
 
 @pytest.mark.parametrize("deaf", list(Side), ids=lambda side: f"{side.value}-never-reads")
-async def test_a_peer_that_never_reads_costs_bounded_memory_and_the_other_direction_goes_on(deaf, family, tmp_path):
+async def test_a_deaf_peer_costs_bounded_memory_and_stops_only_its_direction(deaf, family, tmp_path):
     blocks = 100
     async with Stage(unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, agent = await stage.both()
@@ -53,7 +53,7 @@ async def test_a_peer_that_never_reads_costs_bounded_memory_and_the_other_direct
         assert await flooding == blocks
 
 
-async def test_a_peer_that_does_not_read_what_its_own_bytes_cause_is_not_read_either():
+async def test_a_peer_that_does_not_read_its_answers_is_not_read_either():
     """A session may answer HAProxy itself: without this, HAProxy alone could fill the guard's memory."""
     answer = b"x" * 100_000
 
@@ -117,7 +117,7 @@ async def test_a_new_leg_does_not_feed_one_that_is_full_already():
         assert await haproxy.read(sent) == b"y" * sent
 
 
-async def test_a_peer_that_said_fin_says_it_once_even_if_the_other_side_fills_up():
+async def test_a_fin_is_told_once_even_if_the_other_side_fills_up():
     """A FIN can be read again each time reading is resumed."""
 
     class KeepsOpen(FakeSession):

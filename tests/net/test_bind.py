@@ -176,7 +176,7 @@ async def test_two_routes_on_one_address(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_reserved_address_takes_nobody_in_and_is_for_those_who_share_it_alone(count):
+async def test_a_reserved_address_accepts_nobody_and_only_sharers_may_bind_it(count):
     reserved = await bind(listening(), reserve=count)
     assert len({sock.fileno() for sock in reserved.socks}) == count
     assert {sock.getsockname()[1] for sock in reserved.socks} == {reserved.address.port}

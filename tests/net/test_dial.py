@@ -250,7 +250,7 @@ async def test_an_address_that_swallows_everything_uses_up_its_share_alone(agent
     assert caught.value.detail == f"{nowhere}: no connection within 0.05 s; {refused}: Connection refused"
 
 
-async def test_a_place_of_a_name_that_swallows_everything_uses_up_its_share_alone(agent, monkeypatch):
+async def test_an_address_that_swallows_everything_uses_up_only_its_share(agent, monkeypatch):
     async with hanging_address() as nowhere:
 
         async def two(_):

@@ -28,7 +28,7 @@ async def two_connections(stage):
     return found
 
 
-async def test_an_ack_on_the_other_link_goes_out_where_its_notify_came_in():
+async def test_an_ack_on_another_link_leaves_on_its_notifys_connection():
     async with Guarded(config=SessionConfig(capabilities=ASYNC)) as stage:
         haproxy, agent, other_haproxy, other_agent = await two_connections(stage)
         await other_agent.send(ack_of(ASKED))

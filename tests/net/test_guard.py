@@ -192,7 +192,7 @@ async def test_a_session_that_stays_is_reset_at_the_bound():
         assert "release" in stage.session.calls
 
 
-async def test_a_peer_that_does_not_take_its_last_word_cannot_hold_up_a_drain():
+async def test_a_peer_that_does_not_read_cannot_hold_up_a_drain():
     class Stuffs(FakeSession):
         def drain(self, now):
             out = self.end(Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
@@ -207,7 +207,7 @@ async def test_a_peer_that_does_not_take_its_last_word_cannot_hold_up_a_drain():
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
 
 
-async def test_a_session_that_ended_by_itself_is_not_reported_again_when_it_is_reset():
+async def test_a_session_that_ended_is_not_reported_again_when_reset():
     class Stuffs(FakeSession):
         def drain(self, now):
             out = self.end(Close.FLUSH, EndedBy.AGENT, EndReason.DISCONNECT)

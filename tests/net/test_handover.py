@@ -88,7 +88,7 @@ async def test_haproxy_goes_on_with_the_next_guard_on_the_same_connection():
             await leaves(haproxy, successor)
 
 
-async def test_what_is_open_is_answered_first_and_what_comes_meanwhile_is_the_next_guards():
+async def test_open_notifies_are_answered_first_and_later_ones_by_the_successor():
     async with Guarded(shared=True, config=LASTING) as stage:
         haproxy, agent = await stage.talking()
         async with Next(stage) as successor:
@@ -223,7 +223,7 @@ async def taker(take=lambda *_: None):
         taker.close()
 
 
-async def test_a_message_as_long_as_may_be_is_taken_and_a_longer_one_is_not_sent():
+async def test_a_handover_message_is_sent_up_to_the_longest_size():
     taken = []
     room = MAX_MESSAGE - len(HANDED.encode())
     near, over = replace(HANDED, rest=bytes(room // 2)), replace(HANDED, rest=bytes(room // 2 + 1))

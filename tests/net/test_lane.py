@@ -70,7 +70,7 @@ async def goodbye(haproxy, agent, stage):
 
 
 @pytest.mark.parametrize("observe", [False, True], ids=["enforced", "observed"])
-async def test_a_round_trip_goes_from_leg_to_leg_and_the_session_is_not_asked(observe, family, tmp_path):
+async def test_an_ordinary_round_trip_does_not_ask_the_session(observe, family, tmp_path):
     async with Laned(unix_in=unix_in(family, tmp_path), config=SessionConfig(observe=observe)) as stage:
         haproxy, agent = await stage.known()
         for number in range(1, 21):
@@ -118,7 +118,7 @@ LONG = b"/" * 8000
 
 
 @pytest.mark.parametrize("side", list(Side), ids=lambda side: f"{side.value}-does-not-read")
-async def test_a_peer_that_does_not_read_stops_the_other_one_though_the_session_is_not_asked(side):
+async def test_a_peer_that_does_not_read_stops_the_other_within_the_lane(side):
     """Read by read, as whole frames come; what the other one then sends stays in the kernel."""
     async with Laned() as stage:
         haproxy, agent = await stage.known()
@@ -155,7 +155,7 @@ async def test_a_peer_that_does_not_read_stops_the_other_one_though_the_session_
         await stage.over()
 
 
-async def test_what_passes_to_an_agent_whose_connection_is_lost_meanwhile_is_counted_as_unanswered():
+async def test_notifies_passed_to_a_lost_agent_are_counted_as_unanswered():
     """A write finds it broken, and the session has not heard of it yet."""
     async with Laned(config=LASTING) as stage:
         haproxy, agent = await stage.known()
@@ -285,7 +285,7 @@ async def test_a_bug_in_the_lane_ends_the_session_and_not_the_guard(where, monke
 
 @puts_in_place
 @pytest.mark.parametrize(("side", "passes_first"), [(H, True), (H, False), (A, False)])
-async def test_a_bug_in_the_lane_loses_no_byte_of_the_read_where_it_is_spliced(side, passes_first, monkeypatch):
+async def test_a_bug_in_the_lane_loses_no_byte_with_splice_on_error(side, passes_first, monkeypatch):
     """HAProxy's reads pass in runs, and the bug may be behind the first one."""
     where = "up" if side is H else "down"
     original = getattr(Lane, where)

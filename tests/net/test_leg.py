@@ -105,7 +105,7 @@ async def test_a_write_that_finds_the_connection_broken_ends_the_leg():
         await stage.over()
 
 
-async def test_each_connection_is_read_once_in_a_turn_and_not_more_than_a_bound(tmp_path):
+async def test_each_connection_is_read_once_per_turn_up_to_a_bound(tmp_path):
     async with Stage(Listens, unix_in=tmp_path) as stage:
         talker, _ = await stage.both()
         other = await stage.haproxy()
@@ -127,7 +127,7 @@ async def test_each_connection_is_read_once_in_a_turn_and_not_more_than_a_bound(
         assert {len(read) for read in reads[:-1]} == {READ_BYTES}
 
 
-async def test_what_was_written_at_once_arrives_whole_and_in_order_at_a_peer_that_reads_slowly(family, tmp_path):
+async def test_a_large_write_reaches_a_slow_reader_whole_and_in_order(family, tmp_path):
     async with Stage(unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, _agent, leg = await talking(stage)
         leg.write(WORD)
@@ -179,7 +179,7 @@ async def test_a_connection_that_is_held_before_it_begins_is_not_read():
         await stage.over()
 
 
-async def test_a_fin_goes_behind_what_is_queued_and_the_peer_is_heard_on(family, tmp_path):
+async def test_a_fin_goes_behind_queued_bytes_and_reading_continues(family, tmp_path):
     async with Stage(unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, agent, leg = await talking(stage)
         leg.write(WORD)
@@ -297,7 +297,7 @@ async def test_nothing_spins_behind_an_end_or_on_a_connection_that_is_held(famil
         await stage.over()
 
 
-async def test_a_leg_is_full_one_byte_past_its_bound_and_has_room_again_at_the_low_mark():
+async def test_a_leg_is_full_past_high_water_and_free_at_low_water():
     async with Stage() as stage:
         haproxy, _agent = await stage.both()
         leg, agents = stage.relay.haproxy, stage.relay._links[0].leg

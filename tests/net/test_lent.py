@@ -17,7 +17,7 @@ WITHIN_S = 10.0
 EARLY_S = 0.01  # uvloop's clock counts whole milliseconds, and its timers may ring early
 
 
-async def test_a_burst_on_a_socket_that_others_accept_from_is_taken_one_at_a_time(monkeypatch, tmp_path):
+async def test_a_burst_on_a_shared_socket_is_accepted_one_at_a_time(monkeypatch, tmp_path):
     monkeypatch.setattr("spoe_guard.net.listener._TURN_S", 0.2)
     async with Stage() as stage:
         with socket.socket(socket.AF_UNIX) as shared:

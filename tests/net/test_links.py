@@ -115,7 +115,7 @@ async def test_a_lost_link_is_told_by_its_number_once_and_forgotten():
         assert [call for call in stage.session.calls if call[0] == "closed"] == [("closed", Side.AGENT, 0, True)]
 
 
-async def test_a_fin_is_told_by_its_number_and_the_link_stays_until_it_is_closed():
+async def test_a_fin_is_reported_by_link_number_and_keeps_the_link_open():
     async with Stage(Links) as stage:
         haproxy, agents = await linked(stage, 2)
         agents[1].fin()

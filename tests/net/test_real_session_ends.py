@@ -128,7 +128,7 @@ async def test_a_bug_in_the_session(splice, monkeypatch):
         await stage.over()
 
 
-async def test_the_sessions_of_a_route_share_how_long_a_refusal_is_held_back():
+async def test_sessions_of_a_route_share_the_hold_of_refusals():
     async with Guarded() as stage:
         for hold_s in (0.25, 0.5):
             began = time.monotonic()

@@ -68,7 +68,7 @@ async def test_what_came_before_an_end_is_heard_before_it(end, family, tmp_path)
         await stage.over()
 
 
-async def test_a_write_that_fails_does_not_lose_what_the_same_peer_said_before():
+async def test_a_failed_write_does_not_lose_what_the_peer_sent_before():
     """The leg ends at once, but the session hears of it behind the rest of the read."""
     async with Laned() as stage:
         haproxy, agent = await stage.known()
@@ -81,7 +81,7 @@ async def test_a_write_that_fails_does_not_lose_what_the_same_peer_said_before()
         await stage.over()
 
 
-async def test_a_session_is_not_handed_over_while_some_of_a_read_is_not_heard():
+async def test_a_session_with_an_unheard_read_is_not_handed_over():
     async with Laned(config=SessionConfig(give_up_s=5.0)) as stage:
         haproxy, agent = await stage.known()
         comes_at_once(leg_of(stage, H), haproxy, FLOOD)
@@ -111,7 +111,7 @@ async def test_a_splice_gets_what_was_not_heard(side):
         await stage.over()
 
 
-async def test_what_was_not_heard_of_a_connection_that_is_given_up_is_dropped():
+async def test_an_unheard_read_of_an_aborted_connection_is_dropped():
     async with Laned() as stage:
         haproxy, _agent = await stage.known()
         comes_at_once(leg_of(stage, H), haproxy, FLOOD)

@@ -158,7 +158,7 @@ async def test_a_session_that_is_turned_away_is_nobodys():
     witness.check_nothing_is_left()
 
 
-async def test_the_next_guards_witness_is_told_the_hello_that_it_did_not_read():
+async def test_the_successors_witness_gets_the_hello_it_did_not_read():
     ours, theirs = Witnesses(), Witnesses()
     async with Guarded(shared=True, config=LASTING, witness=ours) as stage:
         haproxy, agent = await stage.talking()

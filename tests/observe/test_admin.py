@@ -124,7 +124,7 @@ def test_the_live_page_and_what_belongs_to_it_is_served(on_admin, path, content_
 
 
 @pytest.mark.parametrize("path", ["/", "/api/status", "/metrics", "/readyz", "/nothing", "/live.js"])
-def test_every_answer_tells_a_browser_to_run_nothing_it_did_not_get_here_and_to_keep_nothing(on_admin, path):
+def test_every_answer_has_a_strict_content_policy_and_forbids_caching(on_admin, path):
     async def talk(served: Served) -> None:
         _status, headers, _body = await served.ask(f"GET {path}")
         assert headers["Content-Security-Policy"] == POLICY

@@ -3,7 +3,7 @@
 from spoe_guard.observe.limit import SUMMARY_S, RateLimit
 
 
-def test_as_many_as_the_rate_come_at_once_and_then_one_by_one(clock):
+def test_the_rate_passes_at_once_and_refills_one_by_one(clock):
     limit: RateLimit[str] = RateLimit(10, 1.0, clock)
     assert [limit.allows("a") for _ in range(11)] == [True] * 10 + [False]
     clock.now += 0.125
@@ -38,7 +38,7 @@ def test_what_is_left_out_is_summed_up_once_when_due(clock):
     assert list(limit.summaries()) == []
 
 
-def test_another_rate_holds_at_once_and_what_was_left_out_is_not_forgotten(clock):
+def test_a_new_rate_holds_at_once_and_keeps_suppressed_counts(clock):
     limit: RateLimit[str] = RateLimit(1, 1.0, clock)
     assert [limit.allows("a") for _ in range(2)] == [True, False]
     limit.set(4, 2.0)

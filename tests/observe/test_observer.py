@@ -93,7 +93,7 @@ def test_what_is_passed_is_no_warning(observer, lines):
     assert [line["level"] for line in lines.said[1:]] == ["info", "warning"]
 
 
-def test_each_route_and_anomaly_has_its_rate_and_what_is_left_out_is_summed_up(observer, lines, clock):
+def test_each_route_and_anomaly_has_its_own_rate_and_summary(observer, lines, clock):
     observer.session_opened("default", 1, "")
     observer.session_opened("other", 2, "")
     for _ in range(10):
@@ -115,7 +115,7 @@ def test_each_route_and_anomaly_has_its_rate_and_what_is_left_out_is_summed_up(o
     ]  # fmt: skip
 
 
-def test_what_the_sink_has_no_room_for_is_counted_and_summed_up_when_it_has(observer, lines, clock):
+def test_lines_the_sink_refuses_are_counted_and_summed_up_later(observer, lines, clock):
     observer.session_opened("default", 1, "")
     lines.room = False
     for _ in range(5):
@@ -282,7 +282,7 @@ def test_a_link_that_replaces_another_is_said_and_any_other_quietly(observer, li
     assert observer.routes["default"].links_opened[reason.value,] == 1
 
 
-def test_links_that_come_and_go_are_said_no_more_often_than_the_rate_allows(observer, lines):
+def test_link_changes_are_logged_no_more_often_than_the_rate_allows(observer, lines):
     observer.session_opened("default", 7, "")
     for _ in range(5):
         observer.seen("default", 7, [LinkLost(LinkLoss.RESET), LinkUp(LinkReason.REPLACEMENT)])
@@ -323,7 +323,7 @@ def test_everything_else_is_counted_by_its_labels(observer):
     assert stats.links == 1
 
 
-def test_an_event_behind_the_end_of_its_session_is_counted_all_the_same(observer):
+def test_an_event_behind_its_sessions_end_is_still_counted(observer):
     observer.seen("default", 99, [NotifiesUnanswered(UnansweredReason.DEADLINE, 1)])
     assert observer.routes["default"].unanswered["deadline",] == 1
 

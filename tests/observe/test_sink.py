@@ -70,7 +70,7 @@ def test_a_line_that_is_no_text_comes_out_as_well(pipe):
     assert pipe.read_lines(1) == [b"lone \\ud800 surrogate"]
 
 
-def test_what_does_not_fit_is_refused_and_what_was_taken_comes_out_whole(pipe):
+def test_the_sink_refuses_what_does_not_fit_and_writes_the_rest_whole(pipe):
     junk = pipe.fill()
     sink = pipe.sink(max_waiting_bytes=10_000)
     assert [sink.write(f"{number:099d}") for number in range(103)] == [True] * 100 + [False] * 3

@@ -26,7 +26,7 @@ def acks(played):
     return [raw for raw in spop.cut(played.wires[HAPROXY].got)[0] if raw[4] == spop.ACK]
 
 
-def test_a_notify_repeated_behind_the_agents_goodbye_does_not_cost_the_open_one_its_ack():
+def test_a_notify_repeated_after_a_disconnect_keeps_the_open_ones_ack():
     goodbye = Say(AGENT, spop.disconnect(spop.AGENT_DISCONNECT))
     played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), goodbye, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]).finish()
     assert acks(played) == [ACK]
@@ -38,7 +38,7 @@ def test_a_notify_repeated_while_draining_is_answered_once():
     assert len(acks(played)) == 1
 
 
-def test_an_empty_notify_with_the_ids_of_an_open_one_is_not_answered_in_its_place():
+def test_an_empty_notify_does_not_take_the_ack_of_an_open_one():
     empty = spop.frame(spop.NOTIFY, (1, 1))
     played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(HAPROXY, empty), Say(AGENT, ACK)]).finish()
     assert acks(played) == [ACK]
@@ -53,7 +53,7 @@ def test_a_hello_longer_than_what_a_session_may_hold_is_read_whole():
         assert anomalies(played) == []
 
 
-def test_behind_a_hello_that_cannot_be_used_no_more_is_kept_than_a_session_may_hold():
+def test_behind_an_unusable_hello_no_more_than_held_bytes_is_kept():
     config = replace(CONFIG, max_frame_size=256, held_bytes=260)
     hello = Say(HAPROXY, spop.haproxy_hello().replace(b"max-frame-size", b"min-frame-size"))
     for length in (256, 257):
@@ -79,7 +79,7 @@ def test_an_observed_session_keeps_nothing_for_an_agent_that_is_not_there():
     assert played.session.held == 0
 
 
-def test_an_observed_session_does_not_wait_for_a_frame_larger_than_it_may_hold():
+def test_an_observed_session_does_not_wait_for_an_oversized_frame():
     """Observed HELLOs are not clamped, so a peer may negotiate any size; what the shadow keeps of it is bounded all the same."""
     config = replace(CONFIG, observe=True, held_bytes=16384)
     huge = (1 << 30).to_bytes(4, "big") + b"\x67\0\0\0\1" + bytes(1 << 15)
@@ -89,7 +89,7 @@ def test_an_observed_session_does_not_wait_for_a_frame_larger_than_it_may_hold()
     assert played.tally.held_bytes <= config.held_bytes
 
 
-def test_a_repeated_goodbye_in_the_write_of_the_last_answer_is_behind_it_like_one_that_comes_later():
+def test_a_repeated_disconnect_with_the_last_answer_comes_behind_it():
     goodbye = spop.disconnect(spop.AGENT_DISCONNECT)
     for parts in ([ACK + goodbye], [ACK, goodbye]):
         said = [Say(AGENT, part) for part in parts]
@@ -98,14 +98,14 @@ def test_a_repeated_goodbye_in_the_write_of_the_last_answer_is_behind_it_like_on
         assert seen[-1] == (Anomaly.DISCONNECT_REPEATED, "closing")
 
 
-def test_an_ack_behind_the_hello_of_a_health_check_fares_alike_on_both_paths():
+def test_an_ack_behind_a_checks_hello_fares_alike_on_both_paths():
     opening = [Say(HAPROXY, spop.haproxy_hello(healthcheck=True)), OPENING[1]]
     fast, readable = (Play(CONFIG, fast=way).play([*opening, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]) for way in (True, False))
     assert acks(fast) == acks(readable)
     assert anomalies(fast) == anomalies(readable)
 
 
-def test_the_time_for_a_frame_that_is_skipped_counts_from_its_first_byte():
+def test_a_skipped_frames_time_counts_from_its_first_byte():
     oversize = spop.frame(spop.ACK, (1, 1), bytes(300))
     opening = [OPENING[0], Say(AGENT, spop.agent_hello(256))]
     played = Play(CONFIG).play([*opening, Say(AGENT, oversize[:3])])
@@ -144,7 +144,7 @@ def on_both_paths(moves):
     return fast
 
 
-def test_a_frame_that_is_no_notify_leaves_the_next_one_to_the_link_that_got_the_last():
+def test_after_an_unknown_frame_the_next_notify_goes_to_the_same_link():
     played = on_both_paths(
         [
             Say(HAPROXY, notify(3) + notify(5) + notify(7)),
@@ -158,7 +158,7 @@ def test_a_frame_that_is_no_notify_leaves_the_next_one_to_the_link_that_got_the_
     assert [spop.read_frame(raw).ids for raw in spop.cut(played.wires[AGENT].got)[0]].count((9, 1)) == 1
 
 
-def test_bytes_behind_haproxys_goodbye_are_reported_while_any_agent_has_still_to_go():
+def test_bytes_behind_haproxys_disconnect_are_reported_until_all_agents_are_gone():
     played = on_both_paths(
         [
             Say(HAPROXY, notify(5) + notify(7)),
@@ -171,7 +171,7 @@ def test_bytes_behind_haproxys_goodbye_are_reported_while_any_agent_has_still_to
     assert anomalies(played)[-1] is Anomaly.FRAME_AFTER_DISCONNECT
 
 
-def test_observed_a_frame_longer_than_a_session_may_hold_is_the_same_to_both_paths():
+def test_an_oversized_observed_frame_is_the_same_to_both_paths():
     config = replace(CONFIG, observe=True, max_frame_size=256, held_bytes=260)
     long = spop.frame(spop.ACK, (1, 1), spop.ALLOWED + spop.padding(400))
     moves = [

@@ -76,7 +76,7 @@ EMPTY = [(b"\0\0\0\7g\0\0\0\1" + ids, 11) for ids in (b"\x51\1", b"\x53\1")]
 @given(
     st.data(), frames(), st.lists(st.sampled_from([*EMPTY, goodbye(b"normal"), goodbye(b"an error")]), max_size=3, unique=True)
 )
-def test_whatever_way_frames_are_written_only_what_was_written_comes_out_in_any_segmentation(data, written, more):
+def test_in_any_segmentation_only_the_written_frames_come_out(data, written, more):
     written += more
     stream, rng = shuffled(data.draw, [data.draw(st.sampled_from(other_ways(*one))) for one in written])
     found, _ = put_together(stream, rng)

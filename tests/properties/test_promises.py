@@ -33,5 +33,5 @@ def test_whoever_connects_every_promise_is_kept(moves, config, sizes, dial):
 
 @thoroughly
 @given(against_both, configs(promising_policy), segmentations, dials)
-def test_under_any_policy_that_lets_nothing_pass_all_but_late_answers_is_kept(moves, config, sizes, dial):
+def test_a_policy_that_passes_nothing_keeps_every_promise_but_late_answers(moves, config, sizes, dial):
     assert broken(moves, config, sizes, dial, answers=False) == []

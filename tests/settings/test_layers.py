@@ -18,7 +18,7 @@ def told_without_a_file(environ: dict[str, str] | None = None, flags: dict[str, 
     return [str(problem) for problem in error.value.problems]
 
 
-def test_flags_win_over_the_environment_it_over_the_file_and_it_over_defaults(from_yaml):
+def test_flags_beat_the_environment_which_beats_the_file_and_defaults(from_yaml):
     text = "mode: observe\nlog: {level: error, format: console}\nadmin: {listen: 127.0.0.1:1}"
     environ = {"SPOE_GUARD_LOG__LEVEL": "warning", "SPOE_GUARD_ADMIN__LISTEN": "127.0.0.1:2", "PATH": "/bin"}
     loaded = from_yaml(text, environ, {"--admin": "127.0.0.1:3", "--mode": None})
@@ -113,7 +113,7 @@ def test_an_empty_file_and_empty_sections_are_the_defaults(from_yaml):
     assert from_yaml("log:\nadmin:\nroutes:\n - timeouts:\n   policy:\n").settings == load().settings
 
 
-def test_a_word_that_old_yaml_takes_for_a_truth_value_is_a_word(from_yaml):
+def test_a_truth_word_of_old_yaml_stays_a_word(from_yaml):
     assert from_yaml("routes: [{redispatch: off, name: on}]").settings.routes[0].redispatch == "off"
 
 
@@ -155,7 +155,7 @@ def test_a_variable_that_is_no_setting_is_told():
     ]
 
 
-def test_a_variable_for_a_section_and_for_a_key_in_it_is_told():
+def test_a_variable_for_a_section_and_for_its_key_is_reported():
     assert told_without_a_file({"SPOE_GUARD_LOG": "debug", "SPOE_GUARD_LOG__LEVEL": "debug"}) == [
         "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it, since there is environment SPOE_GUARD_LOG__LEVEL"
     ]

@@ -54,7 +54,7 @@ BESIDE = {
 }
 
 
-def test_every_key_that_operators_rely_on_is_a_key_and_there_are_no_others(from_yaml):
+def test_the_keys_are_those_operators_rely_on_and_no_others(from_yaml):
     said = {key for key, _value, origin in from_yaml(RELIED_ON).rows() if origin != "default"}
     assert said | BESIDE == {key for key, _value, _origin in load().rows()}
     assert not said & BESIDE
@@ -170,7 +170,7 @@ def test_the_flag_and_the_environment_take_several_with_commas():
     assert load(environ={"SPOE_GUARD_ROUTES__0__AGENT": "a:1,b:2"}).settings.routes[0].agent == both
 
 
-def test_the_path_of_a_unix_socket_may_have_a_comma_in_a_list(from_yaml):
+def test_a_unix_socket_path_may_have_a_comma_in_a_list(from_yaml):
     assert from_yaml("routes: [{agent: ['unix:/a,b']}]").settings.routes[0].agent == (Address(path="/a,b"),)
 
 

@@ -21,7 +21,7 @@ def said(case):
     return b"".join(move.data for move in case.moves if isinstance(move, Say) and move.side == AGENT)
 
 
-def test_an_ack_gets_the_ids_it_is_due_and_the_length_that_goes_with_them():
+def test_a_renamed_ack_gets_the_ids_and_length_it_is_due():
     ack = spop.frame(spop.ACK, (1007, 1), spop.ALLOWED)
     ids = [(spop.integer(1007) + b"\1", spop.integer(9) + b"\1"), (b"\5\1", spop.integer(70000) + b"\1")]
     renamed = _renamed(ack + spop.frame(spop.ACK, (5, 1)) + ack[:11], ids)

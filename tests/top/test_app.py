@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_first_and_bounded(down, lines):
     on_top(guard, talk)
 
 
-def test_the_chosen_anomaly_is_told_whole_and_what_a_peer_wrote_is_no_markup():
+def test_the_chosen_anomaly_is_shown_whole_without_markup_from_peers():
     async def talk(pilot) -> None:
         pilot.app.query_one("#anomalies").focus()
         told = [text(pilot, "words")]

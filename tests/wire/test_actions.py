@@ -137,7 +137,7 @@ def test_a_flipped_bit_never_makes_the_reader_raise(listed, data):
 
 
 @pytest.mark.parametrize(("scope", "word"), list(enumerate(["proc", "sess", "txn", "req", "res"])))
-def test_a_name_may_be_as_long_as_fits_with_the_shortest_prefix_there_is(scope, word):
+def test_a_name_may_be_as_long_as_its_scopes_prefix_allows(scope, word):
     longest = 63 - len(f"{word}.p.")
     assert walk.LONGEST_NAMES[scope] == longest
     fits, more, far_more = (actions.unset_var(scope, b"n" * count) for count in (longest, longest + 1, 5000))

@@ -56,7 +56,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("hexed", "fault"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])
-def test_a_pair_that_cannot_be_read_stops_the_list_in_front_of_it(hexed, fault):
+def test_an_unreadable_pair_stops_the_list_in_front_of_it(hexed, fault):
     good = kv.Pair(b"n", typed_data.NULL, None).raw
     listed = good + bytes.fromhex(hexed)
     assert walk.pair_end(listed, len(good), len(listed)) == fault

@@ -68,7 +68,7 @@ def test_two_workers_are_summed_number_by_number():
     assert plain(books.routes["default"]) == plain(busy(11))
 
 
-def test_of_a_worker_that_is_gone_what_it_counted_stays_and_what_it_had_open_does_not():
+def test_a_gone_workers_counters_stay_and_its_gauges_go():
     books = Books(["default"])
     routes = books.routes
     books.close(says(busy(1)))
@@ -86,7 +86,7 @@ def test_of_a_worker_that_is_gone_what_it_counted_stays_and_what_it_had_open_doe
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
-def test_whether_the_agent_can_be_reached_is_what_the_last_try_of_any_worker_says(order):
+def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     never, failed, later = RouteStats(), RouteStats(), RouteStats()
     failed.agent_tried(10.0, up=False, detail="refused")
     later.agent_tried(11.0, up=True)

@@ -71,7 +71,7 @@ async def until(condition: Callable[[], object]) -> None:
         (fakes.NEVER_LISTENS, "worker 2 does not listen after 0.3 s", Timing(start=0.3)),
     ],
 )
-def test_a_worker_that_does_not_come_to_listen_ends_the_start_and_is_not_started_again(program, why, timing):
+def test_a_worker_that_does_not_listen_ends_the_start_for_good(program, why, timing):
     async def scene(played: Played) -> None:
         with pytest.raises(StartError, match=f"^{why}$"):
             await played.crew.start()
@@ -130,7 +130,7 @@ def test_no_process_to_be_had_is_said_and_tried_again():
     ]
 
 
-def test_a_worker_that_hangs_counts_with_what_it_said_last_makes_the_guard_unready_and_is_replaced():
+def test_a_hung_worker_keeps_its_counts_unreadies_the_guard_and_is_replaced():
     async def scene(played: Played) -> None:
         health = CrewHealth(played.crew)
         health.listening = True
@@ -152,7 +152,7 @@ def test_a_worker_that_hangs_counts_with_what_it_said_last_makes_the_guard_unrea
     assert played.said("worker_ended")[0]["sessions"] == 10
 
 
-def test_without_a_worker_the_guard_is_not_ready_and_with_some_it_is(monkeypatch):
+def test_the_guard_is_ready_as_long_as_a_worker_is_left(monkeypatch):
     monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
@@ -178,7 +178,7 @@ def test_workers_can_be_asked_for_anything_they_know():
     play(Played(2, fakes.SERVES), scene)
 
 
-def test_the_live_page_is_of_all_workers_and_keeps_what_one_said_that_died(monkeypatch):
+def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypatch):
     monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:

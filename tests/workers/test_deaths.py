@@ -32,7 +32,7 @@ from tests.workers.talk import (
 )  # fmt: skip
 
 
-def test_metrics_are_the_sum_of_what_went_through_all_workers_and_of_one_that_was_killed(run_guard):
+def test_metrics_sum_all_workers_and_one_that_was_killed(run_guard):
     async def talk(_agent: ScriptedAgent, port: int) -> None:
         guard = run_guard(f"127.0.0.1:{port}")
         async with engines(address_of(guard)) as opened:
@@ -101,7 +101,7 @@ def test_a_worker_killed_under_load_costs_its_own_connections_alone(run_guard, t
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_what_is_queued_for_a_worker_that_is_killed_is_served_by_the_others(run_guard, tmp_path, kind):
+def test_a_killed_workers_queue_is_served_by_the_others(run_guard, tmp_path, kind):
     listen = () if kind == "tcp" else ("--listen", f"unix:{tmp_path}/guard.sock")
 
     async def talk(_agent: ScriptedAgent, port: int) -> None:
@@ -163,7 +163,7 @@ def test_no_worker_outlives_its_parent(run_guard):
     until(lambda: not any(map(alive, pids)))
 
 
-def test_a_worker_ends_with_its_parent_even_where_it_cannot_see_that_from_the_channel():
+def test_a_worker_ends_with_its_parent_even_with_its_channel_open():
     """As one that hangs. The other end of its channel is here, and stays open."""
     ours, its = socket.socketpair()
     program = [sys.executable, "-m", "spoe_guard.run.workers", str(its.fileno())]

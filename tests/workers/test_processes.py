@@ -82,7 +82,7 @@ HANDED_OVER = 'spoe_guard_connections_closed_total{by="guard",reason="handed_ove
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_a_worker_that_is_told_to_stop_hands_its_connections_to_the_others_and_is_replaced(run_guard, tmp_path, kind):
+def test_a_stopped_worker_hands_over_its_connections_and_is_replaced(run_guard, tmp_path, kind):
     listen = () if kind == "tcp" else ("--listen", f"unix:{tmp_path}/guard.sock")
 
     async def talk(_agent: ScriptedAgent, port: int) -> None:
@@ -103,7 +103,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_connections_to_the_others_and_i
     with_agent(talk)
 
 
-def test_an_address_that_is_taken_is_said_once_and_nothing_is_left_running(run_guard):
+def test_a_taken_address_is_reported_once_and_leaves_nothing_running(run_guard):
     first = run_guard()
     for share in ("false", "true"):  # with several workers the kernel lets others of this user share, if they ask for it
         done = spoe_guard(
@@ -143,7 +143,7 @@ def test_a_second_guard_takes_over_with_workers_on_both_sides(run_guard):
 
 
 @pytest.mark.parametrize("payload", ["full", "off"])
-def test_the_live_page_is_of_all_workers_and_tells_of_peers_what_it_may(run_guard, payload):
+def test_the_live_page_covers_all_workers_and_obeys_the_payload_setting(run_guard, payload):
     async def talk(_agent: ScriptedAgent, port: int) -> None:
         guard = run_guard(f"127.0.0.1:{port}", settings={"SPOE_GUARD_ADMIN__PAYLOAD": payload})
         async with engines(address_of(guard)) as opened:

@@ -13,7 +13,7 @@ from tests.workers.talk import ENGINES, address_of, answered, dial, engines, met
 TURNED_AWAY = 'spoe_guard_connections_closed_total{by="guard",reason="limit"}'
 
 
-def test_every_worker_takes_new_settings_on_and_so_does_one_that_starts_later(run_guard, tmp_path):
+def test_new_settings_reach_every_worker_and_one_that_starts_later(run_guard, tmp_path):
     file = tmp_path / "guard.yaml"
     file.write_text("")
 

@@ -9,7 +9,7 @@ BEHIND = f"{NEXT}\nb\n"
 WRITTEN = f"{HEADING}\nwritten\n"
 
 
-def test_a_chapter_is_put_before_the_last_and_replaced_by_the_next_one():
+def test_a_chapter_goes_before_the_last_and_replaces_its_predecessor():
     once = put(f"{BEFORE}\n{BEHIND}", WRITTEN)
     assert once == f"{BEFORE}\n{WRITTEN}\n{BEHIND}"
     assert put(once, WRITTEN) == once

@@ -153,7 +153,7 @@ def test_the_keyboard_reaches_everything(show, served, page):
     assert first.evaluate("(each) => each.parentNode.open") is False
 
 
-def test_it_stays_as_the_reader_left_it_when_it_is_brought_up_to_date(show, served, page):
+def test_a_refresh_keeps_the_page_as_the_reader_left_it(show, served, page):
     scene = show("anomalies")
     page.clock.install()
     page.goto(served.url)

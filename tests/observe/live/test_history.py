@@ -60,7 +60,7 @@ def test_points_are_bounded_and_the_oldest_goes(observer, samples, kept):
     assert points(history, "sessions") == list(range(samples - kept + 1, samples + 1))
 
 
-def test_the_window_counts_what_is_not_sampled_yet_and_forgets_what_has_left_it(observer):
+def test_the_window_counts_unsampled_events_and_forgets_old_ones(observer):
     history = History(observer.routes, 0.0)
     stats = observer.routes["default"]
     observer.session_opened("default", 1, "")

@@ -120,7 +120,7 @@ def test_negasus_dies_of_a_mistyped_hello_and_with_its_profile_answers_it(name, 
 
 @pytest.mark.parametrize("name", ["negasus-1.0.5", "negasus-1.0.7", "dropmore-0.0.5"])
 @on_a_loop
-async def test_a_goodbye_that_ends_an_agents_process_is_written_anew(name, start_agent, tmp_path):
+async def test_a_disconnect_that_ends_an_agents_process_is_written_anew(name, start_agent, tmp_path):
     bare, agent = start_agent(CATALOGUE[name]), start_agent(CATALOGUE[name])
     with guarded(tmp_path, agent) as guard:
         for port in (bare.port, int(guard.address.rpartition(":")[2])):

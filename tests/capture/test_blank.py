@@ -48,7 +48,7 @@ def test_integers_say_the_same_whatever_they_were():
     assert blanked(3) == blanked(200)
 
 
-def test_hello_keeps_what_is_the_protocols_and_goodbye_loses_its_words():
+def test_hello_keeps_protocol_values_and_disconnect_loses_its_message():
     hello = frames.haproxy_hello(engine_id=SECRET)
     assert one(hello) == hello.replace(SECRET, b"x" * 6)
     goodbye = frames.disconnect(frame.AGENT_DISCONNECT, 7, SECRET)

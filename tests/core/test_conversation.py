@@ -32,7 +32,7 @@ def written(conv: Conversation) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("tell", Tell)
-def test_nothing_is_written_to_either_side_behind_disconnect(tell: Tell) -> None:
+def test_nothing_is_written_to_either_side_behind_the_end(tell: Tell) -> None:
     conv = running()
     conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN, tell=tell)
     written(conv)
@@ -140,7 +140,7 @@ def test_an_ack_without_effect_has_the_very_ids_of_its_notify() -> None:
         assert no_effect_ack(notify.ids) == ack(at, NOP)
 
 
-def test_disconnect_is_the_last_frame_also_of_what_one_step_writes() -> None:
+def test_a_disconnect_is_the_last_frame_also_within_one_step() -> None:
     conv = running()
     conv.to_haproxy.outlet.forward(ack())
     conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN)

@@ -109,13 +109,13 @@ def test_a_session_that_ends_with_its_link_is_not_handed_over() -> None:
     assert talk(give_up_s=0.0).session.to_hand_over() is None
 
 
-def test_behind_the_last_word_it_is_not_handed_over() -> None:
+def test_behind_a_disconnect_a_session_is_not_handed_over() -> None:
     before = talk()
     before.session.receive(Side.HAPROXY, b"\xff\xff\xff\xff" + bytes(8), before.now)
     assert before.session.to_hand_over() is None
 
 
-def test_once_it_is_handed_over_haproxy_hears_nothing_and_the_agent_goodbye() -> None:
+def test_once_handed_over_haproxy_gets_nothing_and_the_agent_a_disconnect() -> None:
     before = talk()
     out = before.session.handed_over(before.now)
     assert (out.to_haproxy, out.close_haproxy) == (b"", Close.KEEP)

@@ -42,13 +42,13 @@ def two(**config: Any) -> Talk:
 # --- HAProxy leaves -------------------------------------------------------------------------------------------------------
 
 
-def test_haproxy_says_goodbye_while_its_notify_waits_for_a_dial() -> None:
+def test_haproxy_disconnects_while_its_notify_waits_for_a_dial() -> None:
     waiting().play("""
         haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 1, to_haproxy AGENT_DISCONNECT 0, close haproxy, abort agent1, end haproxy disconnect
     """)
 
 
-def test_haproxy_says_goodbye_while_its_notify_waits_for_a_hello() -> None:
+def test_haproxy_disconnects_while_its_notify_waits_for_a_hello() -> None:
     waiting().play("""
         agent1  up              -> to_agent1 HAPROXY_HELLO
         haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 1, to_agent1 HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0, close haproxy
@@ -63,7 +63,7 @@ def test_haproxy_closes_while_its_notify_waits(way: str) -> None:
     """)
 
 
-def test_haproxy_says_goodbye_to_every_agent() -> None:
+def test_a_disconnect_of_haproxy_goes_to_every_agent() -> None:
     two().play("""
         haproxy HAPROXY_DISCONNECT 0 -> unanswered haproxy_gone 1, unanswered haproxy_gone 2, ok, to_agent1 HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0, close haproxy
         agent   fin             -> close agent
@@ -72,7 +72,7 @@ def test_haproxy_says_goodbye_to_every_agent() -> None:
 
 
 @pytest.mark.parametrize("way", ["fin", "rst"])
-def test_every_agent_is_told_goodbye_when_haproxy_closes(way: str) -> None:
+def test_every_agent_gets_a_disconnect_when_haproxy_closes(way: str) -> None:
     two().play(f"""
         haproxy {way}             -> unanswered haproxy_gone 1, unanswered haproxy_gone 2, to_agent HAPROXY_DISCONNECT 0, to_agent1 HAPROXY_DISCONNECT 0, close haproxy
         agent   ACK 1.1         -> drop late_ack
@@ -81,7 +81,7 @@ def test_every_agent_is_told_goodbye_when_haproxy_closes(way: str) -> None:
     """)
 
 
-def test_an_agent_that_was_told_goodbye_is_not_told_again() -> None:
+def test_an_agent_gets_only_one_disconnect() -> None:
     two().play("""
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack, dial 2
         agent   ACK 1.1         -> reorder ack_after_disconnect, lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0, ok

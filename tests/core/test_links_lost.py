@@ -25,7 +25,7 @@ def again(policy: dict[Anomaly, Action] | None = None, **config: Any) -> Talk:
     return talk(policy, redispatch=Redispatch.UNANSWERED, **config)
 
 
-def test_a_goodbye_of_an_idle_agent_does_not_reach_haproxy() -> None:
+def test_a_disconnect_of_an_idle_agent_does_not_reach_haproxy() -> None:
     talk().play("""
         agent   AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0
         haproxy NOTIFY 1.1      -> held, dial 1
@@ -36,7 +36,7 @@ def test_a_goodbye_of_an_idle_agent_does_not_reach_haproxy() -> None:
     """)
 
 
-def test_an_agent_that_does_not_close_behind_its_goodbye_is_closed() -> None:
+def test_an_agent_that_does_not_close_behind_its_disconnect_is_closed() -> None:
     talk().play("""
         agent   AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0
         guard   waits 0.999     -> nothing
@@ -57,7 +57,7 @@ def test_acks_after_a_disconnect_pass_while_a_new_link_takes_new_notifies() -> N
     """)
 
 
-def test_acks_written_with_the_goodbye_are_delivered() -> None:
+def test_acks_written_with_the_disconnect_are_delivered() -> None:
     talk().play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
         agent   AGENT_DISCONNECT 0 + ACK 1.1 + ACK 3.1 -> reorder disconnect_before_ack, reorder ack_after_disconnect, reorder ack_after_disconnect, lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy ACK 3.1
@@ -99,11 +99,11 @@ def test_a_disconnect_cut_short_by_the_sessions_end_reports_its_hold() -> None:
     assert held(talked) == [0.25]
 
 
-def test_a_goodbye_of_an_idle_agent_is_not_held() -> None:
+def test_a_disconnect_of_an_idle_agent_is_not_held() -> None:
     assert held(talk().play("agent AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0")) == []
 
 
-def test_an_agent_that_says_goodbye_and_closes_is_waited_for_no_more() -> None:
+def test_an_agent_that_disconnects_and_closes_is_waited_for_no_more() -> None:
     talk().play("""
         haproxy NOTIFY 1.1      -> ok
         agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack

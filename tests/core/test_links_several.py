@@ -392,7 +392,7 @@ def test_fragments_are_never_torn_over_two_links() -> None:
     """, hello=fragments["answer"], **{name: frames.notify(at, flags=0) for name, at in zip("abcde", ("1.1", "5.1", "7.1", "9.1", "11.1"), strict=True)})  # fmt: skip
 
 
-def test_fragments_do_not_follow_an_agent_that_said_goodbye() -> None:
+def test_fragments_do_not_follow_an_agent_that_disconnected() -> None:
     hello = frames.agent_hello(capabilities=b"pipelining,fragmentation")
     asked = frames.haproxy_hello(capabilities=b"pipelining,fragmentation")
     session = running(hello=asked, answer=hello, capabilities=frozenset(("pipelining", "fragmentation")), give_up_s=5.0)

@@ -39,7 +39,7 @@ def test_h1_every_frame_arrives_whole_with_a_legal_header() -> None:
         assert said.flags == frames.FIN
 
 
-def test_h2_the_first_frame_is_a_valid_agent_hello_or_a_goodbye() -> None:
+def test_h2_the_first_frame_is_a_valid_agent_hello_or_disconnect() -> None:
     talk = Talk().play(
         """
         haproxy HAPROXY_HELLO                  -> held, dial

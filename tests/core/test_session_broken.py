@@ -20,7 +20,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_a_stream_that_cannot_be_cut_ends_the_clean_way(garbage: bytes) -> None:
+def test_a_stream_that_cannot_be_cut_ends_with_disconnect(garbage: bytes) -> None:
     running().play(
         f"""
         agent <garbage> -> repair garbled_stream, {BOTH_TOLD.format(4)}

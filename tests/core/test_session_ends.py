@@ -110,7 +110,7 @@ def test_a_draining_session_disconnects_once_nothing_is_open_and_it_is_idle() ->
     )
 
 
-def test_a_guard_that_stops_after_a_rest_says_goodbye_at_once() -> None:
+def test_a_guard_that_stops_after_a_rest_disconnects_at_once() -> None:
     play(
         """
         guard   waits 0.05         -> nothing
@@ -183,7 +183,7 @@ def test_a_guard_that_stops_ends_a_session_wherever_it_stands(script: str, outco
     assert talk.tally.held_bytes == 0
 
 
-def test_the_agents_own_goodbye_may_cross_the_drain() -> None:
+def test_the_agents_own_disconnect_may_cross_the_drain() -> None:
     play(
         """
         haproxy NOTIFY 1.1         -> ok

@@ -103,7 +103,7 @@ def test_one_longer_than_the_session_negotiated_does_not_pass() -> None:
     assert small.take(large.foreign.pop()[1]) == lost
 
 
-def test_it_lets_the_held_last_word_of_its_session_go() -> None:
+def test_a_foreign_ack_releases_the_held_disconnect_of_its_session() -> None:
     route = Route()
     route[1].play("haproxy NOTIFY 7.1 -> ok\nagent AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack")
     route[2].play("agent ACK 7.1 -> reorder foreign_ack, for 1")

@@ -190,7 +190,7 @@ def test_haproxy_may_leave_at_any_point_of_the_handshake(before: str, outcome: s
     Talk().play(f"haproxy HAPROXY_HELLO -> held, dial\n{before}\nhaproxy HAPROXY_DISCONNECT 0 -> {outcome}")
 
 
-def test_an_agent_hello_that_crosses_haproxys_goodbye_is_no_anomaly() -> None:
+def test_an_agent_hello_that_crosses_haproxys_disconnect_is_no_anomaly() -> None:
     talk = Talk().play(
         UP
         + """

@@ -161,7 +161,7 @@ def test_a_fragment_too_long_for_the_agent_is_dropped() -> None:
 # --- HAProxy's goodbye ----------------------------------------
 
 
-def test_haproxys_goodbye_is_answered_at_once_and_passed_on() -> None:
+def test_haproxys_disconnect_is_answered_at_once_and_passed_on() -> None:
     talk = play(
         """
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
@@ -175,7 +175,7 @@ def test_haproxys_goodbye_is_answered_at_once_and_passed_on() -> None:
     assert [seen.anomaly for seen in talk.anomalies] == [Anomaly.LATE_ACK]
 
 
-def test_what_stands_behind_haproxys_goodbye_is_dropped() -> None:
+def test_frames_behind_haproxys_disconnect_are_dropped() -> None:
     play(
         """
         haproxy HAPROXY_DISCONNECT 0 + NOTIFY 1.1 -> drop frame_after_disconnect, to_agent HAPROXY_DISCONNECT 0, \
@@ -194,7 +194,7 @@ def test_frames_behind_a_disconnect_before_the_agent_is_up_are_dropped_silently(
     )
 
 
-def test_a_goodbye_for_an_agent_that_is_gone_is_only_answered() -> None:
+def test_a_disconnect_for_an_agent_that_is_gone_is_only_answered() -> None:
     Talk().play(
         """
         haproxy HAPROXY_HELLO      -> held, dial
@@ -220,7 +220,7 @@ def test_a_goodbye_for_an_agent_that_is_gone_is_only_answered() -> None:
         (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=b"\x0bstatus"), 99),
     ],
 )
-def test_a_goodbye_an_agent_might_not_take_is_written_anew(odd: bytes, told: int) -> None:
+def test_a_disconnect_an_agent_might_not_take_is_written_anew(odd: bytes, told: int) -> None:
     running().play(
         f"""
         haproxy <odd> -> repair disconnect_malformed, to_agent HAPROXY_DISCONNECT {told}, \
@@ -231,7 +231,7 @@ def test_a_goodbye_an_agent_might_not_take_is_written_anew(odd: bytes, told: int
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_haproxy_that_just_leaves_is_ordinary_and_the_agent_is_told_goodbye(how: str) -> None:
+def test_a_close_by_haproxy_is_ordinary_and_the_agent_gets_disconnect(how: str) -> None:
     """HAProxy 3.1 and later drops connections with RST and no DISCONNECT as a matter of course."""
     talk = play(
         f"""

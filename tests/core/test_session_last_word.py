@@ -25,7 +25,7 @@ def test_behind_the_held_disconnect_only_acks_have_a_place() -> None:
     )
 
 
-def test_nothing_passes_behind_the_last_word() -> None:
+def test_nothing_passes_behind_a_disconnect() -> None:
     running().play(
         """
         haproxy NOTIFY 1.1         -> ok

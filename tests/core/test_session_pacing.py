@@ -104,7 +104,7 @@ def test_an_applet_that_offers_async_is_written_to_at_any_speed() -> None:
     talk.play("agent <burst> -> ok", burst=b"".join(ack(number, frames.SIZE + 4) for number in range(4)))
 
 
-def test_the_last_word_waits_for_the_acks_in_front_of_it() -> None:
+def test_a_disconnect_waits_for_the_acks_in_front_of_it() -> None:
     asked(3, running()).play(
         """
         agent   <acks> + AGENT_DISCONNECT 0 -> held, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1

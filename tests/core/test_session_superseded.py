@@ -101,7 +101,7 @@ def test_haproxy_is_not_answered_what_it_waits_for_no_more() -> None:
     )
 
 
-def test_a_superseded_notify_does_not_colour_a_clean_goodbye() -> None:
+def test_a_superseded_notify_does_not_change_a_disconnect_of_status_0() -> None:
     alone().play(
         f"""
         haproxy NOTIFY 1.1 -> ok

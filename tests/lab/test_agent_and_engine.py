@@ -135,7 +135,7 @@ async def test_a_lingering_agent_stays_when_haproxy_closes():
 
 
 @on_a_loop
-async def test_a_delayed_answer_comes_after_its_delay_and_not_behind_a_goodbye():
+async def test_a_delayed_answer_comes_after_its_delay_and_not_behind_a_disconnect():
     async with Serving(Script(delay_s=0.2)) as (agent, port), await Engine.tcp(port) as engine:
         loop = asyncio.get_running_loop()
         await engine.hello()

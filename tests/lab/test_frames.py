@@ -9,7 +9,7 @@ from spoe_guard.wire import frame, kv
 ENGINE_ID = b"01234567-89ab-cdef-0123-456789abcdef"
 
 
-def test_the_goodbye_of_criteo_is_the_one_its_agents_send():
+def test_the_disconnect_of_criteo_is_the_one_its_agents_send():
     # 41 bytes as recorded from a running criteo/haproxy-spoe-go, in two writes of 11 and 30.
     assert frames.CRITEO_GOODBYE.hex() == (
         "0000002566000000010000" + "0b7374617475732d636f6465" + "0400" + "076d657373616765" + "08066e6f726d616c"

@@ -103,7 +103,7 @@ async def test_an_agent_that_dies_with_a_notify_open_is_spoken_for(family, tmp_p
         assert stage.events(NotifiesUnanswered) == [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1)]
 
 
-async def test_a_haproxy_that_resets_is_ordinary_and_the_agent_is_told_goodbye():
+async def test_a_reset_by_haproxy_is_ordinary_and_the_agent_gets_disconnect():
     async with Guarded() as stage:
         haproxy, agent = await stage.talking()
         haproxy.reset()
@@ -114,7 +114,7 @@ async def test_a_haproxy_that_resets_is_ordinary_and_the_agent_is_told_goodbye()
         assert stage.recorder.ends() == [(EndedBy.HAPROXY, EndReason.RESET)]
 
 
-async def test_the_answer_behind_a_goodbye_comes_before_it():
+async def test_an_answer_behind_a_disconnect_is_passed_before_it():
     async with Guarded() as stage:
         haproxy, agent = await stage.talking()
         asked = frames.notify(1, 1, b"/path")

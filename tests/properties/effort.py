@@ -10,6 +10,6 @@ thoroughly = settings(max_examples=6 * settings.default.max_examples)
 stateful = settings(max_examples=8 * settings.default.max_examples, stateful_step_count=40)
 
 marks = [
-    pytest.mark.timeout(400),  # nice, beside tests with real peers, on a slow machine; and a failing example is shrunk first
+    pytest.mark.timeout(0),  # the number of examples is the bound: how long they take depends on what else runs
     pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # of a conversation with an oversize frame in it
 ]

@@ -15,7 +15,7 @@ TRYING := $(addprefix tests/,properties captures fuzz)
 APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
-.PHONY: coverage reloads demo docs site fmt image clean quick
+.PHONY: coverage measure reloads demo docs site fmt image clean quick
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -83,9 +83,12 @@ continuity: venv peers haproxies agents ## agents, guards and HAProxys that come
 	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q -m "" tests/integration/continuity $(ARGS) || failed=$$?; \
 	$(BIN)/python -m tests.integration.continuity.page .cache/continuity && exit $${failed:-0}
 
+measure: venv peers haproxies agents rivals ## the tests in which a clock decides, one after the other, on a machine that does nothing else
+	$(BIN)/python -m pytest -m measure $(ARGS)
+
 reloads: TIME ?= 60
 reloads: venv peers haproxies ## a guard that is sent SIGHUP every second under load, for TIME seconds
-	@SPOE_GUARD_RELOAD_SECONDS=$(TIME) $(BIN)/python -m pytest -q tests/integration/test_reload.py $(ARGS)
+	@SPOE_GUARD_RELOAD_SECONDS=$(TIME) $(BIN)/python -m pytest -q -m "" tests/integration/test_reload.py $(ARGS)
 
 fuzz: TIME ?= 3600
 fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found

@@ -94,4 +94,4 @@ class Running:
         """Send a signal; return the exit code and how long it took."""
         started = time.monotonic()
         self.process.send_signal(number)
-        return self.process.wait(10), time.monotonic() - started
+        return self.process.wait(RUN_S), time.monotonic() - started

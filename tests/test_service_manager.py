@@ -59,6 +59,20 @@ def test_without_a_service_manager_nothing_is_notified():
     asyncio.run(nobody.keep())
 
 
+def test_life_signs_come_at_least_twice_in_the_watchdogs_time(monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("spoe_guard.run.service_manager.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(ServiceManager.of({"WATCHDOG_USEC": "1000000"}).keep())
+    [seconds] = slept
+    assert 0 < seconds <= 0.5
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_guard_says_when_it_is_ready_reloads_lives_and_stops(manager, loop):
     manager.start(command=(*COMMAND, "--agent", "127.0.0.1:9"), **settings(LOOP=loop))
@@ -69,10 +83,8 @@ def test_a_guard_says_when_it_is_ready_reloads_lives_and_stops(manager, loop):
     manager.process.send_signal(signal.SIGHUP)
     manager.hear_of("RELOADING=1")
     assert manager.hear_of("READY=1") == [ready, status]
-    began = time.monotonic()
     for _ in range(4):
         manager.hear_of("WATCHDOG=1")
-    assert time.monotonic() - began < 4 * WATCHDOG_S
     manager.process.send_signal(signal.SIGTERM)
     assert manager.hear_of("STOPPING=1")[1] == "STATUS=Draining: 0 sessions."
     assert manager.errors() == ""

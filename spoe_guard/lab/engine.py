@@ -8,7 +8,7 @@ from typing import Final, Self
 from spoe_guard.lab import frames, streams
 from spoe_guard.wire import frame
 
-DEADLINE_S: Final = 5.0
+DEADLINE_S: Final = 20.0
 
 
 class Engine:

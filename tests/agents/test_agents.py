@@ -48,6 +48,7 @@ async def test_it_says_hello_and_answers_a_notify(agent_kind, start_agent):
         assert said(ack) == answer(b"/path")
 
 
+@pytest.mark.measure
 @on_a_loop
 async def test_agent_answers_notifies_in_parallel_or_in_turn_as_the_catalogue_says(agent_kind, start_agent):
     work_ms = round(1000 * WORK_S)

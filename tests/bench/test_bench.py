@@ -53,10 +53,11 @@ def test_every_round_trip_is_answered_and_the_figures_add_up(agent, shape):
     seen = load(agent.address, shape, LENGTH_S, watch=[agent.process.pid], how=SHORT)
     assert seen["answered"] >= seen["round_trips"] > 0
     assert 0 < seen["p50_us"] <= seen["p99_us"] <= seen["p999_us"] <= seen["max_us"] * 1.01
-    assert LENGTH_S <= seen["seconds"] < LENGTH_S * 3
+    assert seen["seconds"] >= LENGTH_S
     assert 0 < seen["cpu_us"][str(agent.process.pid)] <= seen["seconds"] * 1.1e6
 
 
+@pytest.mark.measure
 def test_at_a_fixed_rate_a_stall_counts_for_each_notify_then_due(agent):
     def asked() -> dict[str, float]:
         return load(agent.address, Shape(1, 1), 1.0, how=["-rate=1000", "-warm=0s"])

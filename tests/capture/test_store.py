@@ -182,6 +182,6 @@ def test_behind_a_hanging_disk_captures_wait_up_to_a_bound(tmp_path, monkeypatch
     assert [kept.store.submit(take) for take in rest] == [True, True, True, False]
     began = time.monotonic()
     assert not kept.store.close(0.05)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < DEADLINE_S
     hangs.set()
     assert kept.store.close(DEADLINE_S)

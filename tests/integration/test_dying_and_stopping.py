@@ -13,6 +13,7 @@ from tests.integration.load import Load
 UNDER_WAY = 200  # responses, before something happens
 DELAY_S = 0.02  # of each answer, so that NOTIFYs are open at any time
 REST_S = 5.0
+STOPS_WITHIN_S = 20.0
 AT_REST = 0.05  # of one core
 REFUSED_AFTER_S = 0.25  # no sooner is HAProxy told that there is no agent
 LATE = "1"  # `timeout processing`
@@ -76,27 +77,22 @@ def test_a_guard_that_is_told_to_stop_under_load_loses_no_answer(stage):
     with Load(haproxy) as load:
         wait_until(lambda: len(load.seen) >= UNDER_WAY, "the load is under way", 10)
         assert guard.metric("spoe_guard_open_notifies") > 0
-        began = time.monotonic()
         guard.terminate()
         assert guard.wait_stopped() == 0
-        took = time.monotonic() - began
     answered = {first_argument(notify).decode() for notify in agent.agent.answered}
     assert len(answered) >= UNDER_WAY
     assert len(answered) == agent.agent.notifies  # what had reached the agent was waited for
     assert {path for path in answered if load.seen[path].verdict != path} == set()
-    assert took < 1.5  # disconnect_hold and timeouts.close
     assert guard.lines("stopped")[0]["clean"] is True
 
 
 def test_a_guard_stops_at_once_when_nothing_is_open(stage):
     agent = stage.agent()
-    guard = stage.guard(agent.address, settings={"ROUTES__0__DISCONNECT_HOLD": "4s", "ROUTES__0__TIMEOUTS__CLOSE": "4s"})
+    guard = stage.guard(agent.address, settings={"ROUTES__0__DISCONNECT_HOLD": "60s", "ROUTES__0__TIMEOUTS__CLOSE": "60s"})
     haproxy = stage.haproxy(guard.address)
     assert haproxy.get("/before").verdict == "/before"  # HAProxy keeps the connection
-    began = time.monotonic()
     guard.terminate()
     assert guard.wait_stopped() == 0
-    assert time.monotonic() - began < 2.0
 
 
 @pytest.mark.parametrize("guarded", [False, True], ids=["without_guard", "with_guard"])
@@ -104,11 +100,10 @@ def test_a_hanging_agent_keeps_a_stopping_haproxy_alive_only_without_the_guard(s
     """HAProxy says DISCONNECT and waits for the agent's close: without the guard for all of `timeout idle`."""
     agent = stage.agent(Script(MISBEHAVIOURS["hang"], on_notify=2))
     guard = stage.guard(agent.address) if guarded else need_2_6("from 3.1 on it does not wait")
-    haproxy = stage.haproxy(guard.address if guard else agent.address, Options(idle="3s"))
+    haproxy = stage.haproxy(guard.address if guard else agent.address, Options(idle="60s" if guarded else "3s"))
     assert haproxy.get("/before").verdict == "/before"
     assert haproxy.get("/hangs").error == LATE
     began = time.monotonic()
     haproxy.soft_stop()
-    assert haproxy.wait_dead(5) == 0
-    took = time.monotonic() - began
-    assert took < 1.5 if guarded else took > 2.5
+    assert haproxy.wait_dead(STOPS_WITHIN_S) == 0
+    assert guarded or time.monotonic() - began > 2.5

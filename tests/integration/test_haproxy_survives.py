@@ -151,7 +151,7 @@ def test_with_a_deadline_a_request_does_not_wait_for_a_hanging_agent(stage):
     haproxy = stage.haproxy(guard.address)
     assert haproxy.get("/before").verdict == "/before"
     hung = haproxy.get("/hangs")
-    assert (hung.status, hung.verdict, hung.error) == (200, "", "")  # an ACK that sets nothing
-    assert hung.seconds < 0.9  # `timeout processing` is 1 s
+    # An ACK that sets nothing: the end of `timeout processing` would be an error.
+    assert (hung.status, hung.verdict, hung.error) == (200, "", "")
     assert guard.metric("spoe_guard_unanswered_notifies_total", reason="deadline") == 1
     assert guard.metric("spoe_guard_synthesized_frames_total", type="ack", reason="answered") == 1

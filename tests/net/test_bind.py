@@ -116,7 +116,7 @@ async def test_a_stale_unix_socket_is_replaced(tmp_path):
         dead.bind(str(path))
     bound = await bind(listening(Address(path=str(path))))
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(str(path))
+        assert peer.connect_ex(str(path)) == 0
     bound.close()
 
 

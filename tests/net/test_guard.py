@@ -15,9 +15,10 @@ from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.guard import Guard
+from spoe_guard.net.listener import Listener
 from tests.net.doubles import FakeSession, Recorder
 from tests.net.peers import Peer, hanging_address
-from tests.net.stage import LOCALHOST, Stage, unix_in, until
+from tests.net.stage import DEADLINE_S, LOCALHOST, Stage, unix_in, until
 
 
 async def test_people_are_told_who_connected(family, tmp_path):
@@ -110,7 +111,8 @@ def no_more_files():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins():
+async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins(monkeypatch):
+    wait = Listener._wait
     async with Stage() as stage:
         peers = [Peer(socket.socket()) for _ in range(3)]
         for peer in peers:
@@ -119,9 +121,10 @@ async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins
             for peer in peers:
                 peer.sock.connect_ex((stage.address.host, stage.address.port))
             await until(lambda: stage.guard._listeners[0]._pause is not None, "a pause in accepting")
-            began = time.process_time()
-            await asyncio.sleep(0.3)
-            assert time.process_time() - began < 0.1
+            began, tried = time.monotonic(), []
+            monkeypatch.setattr(Listener, "_wait", lambda self, seconds: (tried.append(seconds), wait(self, seconds)))
+            await until(lambda: len(tried) >= 3, "three more tries")
+            assert time.monotonic() - began > 0.19  # two pauses between them
             assert stage.recorder.count("opened") == 0
         agents = [await stage.agent() for _ in peers]  # none was dropped
         for peer in peers:
@@ -140,14 +143,14 @@ async def test_a_guard_that_cannot_accept_can_be_stopped():
             peer.sock.connect_ex((stage.address.host, stage.address.port))
             await until(lambda: stage.guard._listeners[0]._pause is not None, "a pause in accepting")
             await stage.guard.drain()
+            assert stage.guard._listeners == []
         peer.close()
 
 
 async def test_drain_with_nothing_open_is_done_at_once():
-    async with Stage(drained=False, config=SessionConfig(close_s=5.0)) as stage:
-        began = time.monotonic()
-        await stage.guard.drain()
-        assert time.monotonic() - began < 1.0
+    async with Stage(drained=False, config=SessionConfig(close_s=60.0, disconnect_hold_s=60.0)) as stage:
+        async with asyncio.timeout(DEADLINE_S):
+            await stage.guard.drain()
         with socket.socket() as late:
             assert late.connect_ex((stage.address.host, stage.address.port)) != 0
 
@@ -185,7 +188,7 @@ async def test_a_session_that_stays_is_reset_at_the_bound():
         haproxy, agent = await stage.both()
         began = time.monotonic()
         await stage.guard.drain()
-        assert 0.19 < time.monotonic() - began < 3.0
+        assert time.monotonic() - began > 0.19
         assert await haproxy.was_reset()
         assert await agent.was_reset()
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
@@ -203,7 +206,7 @@ async def test_a_peer_that_does_not_read_cannot_hold_up_a_drain():
         await stage.both()
         began = time.monotonic()
         await stage.guard.drain()
-        assert 0.09 < time.monotonic() - began < 3.0
+        assert time.monotonic() - began > 0.09
         assert stage.recorder.ends() == [(EndedBy.GUARD, EndReason.DRAIN)]
 
 

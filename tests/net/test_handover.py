@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 from spoe_guard.address import Address
 from spoe_guard.core.handed import Handed, NotTakenError
@@ -201,10 +202,10 @@ async def test_a_connection_without_hello_may_still_say_it_and_goes_over_then():
 
 
 async def test_a_unix_socket_as_long_as_may_be_is_listened_on(tmp_path):
-    path = str(tmp_path / "guard")
-    route = Route("default", Address(path=path.ljust(LONGEST_PATH, "x")), (LOCALHOST,))
-    guard = Guard([route], Recorder(), open_session, reuse_port=True)
+    path = str(tmp_path / "guard").ljust(LONGEST_PATH, "x")
+    guard = Guard([Route("default", Address(path=path), (LOCALHOST,))], Recorder(), open_session, reuse_port=True)
     await guard.start()
+    assert Path(path).is_socket()  # noqa: ASYNC240  nothing else runs here
     await guard.drain()
 
 

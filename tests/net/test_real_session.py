@@ -39,7 +39,7 @@ async def test_a_healthy_conversation_passes_byte_for_byte(family, tmp_path):
         assert stage.recorder.ends() == [(EndedBy.HAPROXY, EndReason.DISCONNECT)]
         tally = stage.recorder.tally("default")
         assert tally.ack_count == 3
-        assert 0 < tally.ack_seconds < 3.0  # and not the whole milliseconds of uvloop's clock, see below
+        assert 0 < tally.ack_seconds < 30.0  # seconds, and not the whole milliseconds of uvloop's clock, see below
 
 
 async def test_the_time_of_an_answer_is_finer_than_a_millisecond():

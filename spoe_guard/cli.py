@@ -1,5 +1,6 @@
 """The command line: what there is to say, and the exit code. What each command needs is imported when it runs."""
 
+import io
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run a command and exit: 0 clean stop, 1 could not run, 2 wrong usage or configuration."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a peer's text may have what the terminal's encoding has not
     try:
         code = app(standalone_mode=False) or CLEAN
     except _ClickError as error:

@@ -3,10 +3,11 @@
 import json
 import random
 import struct
+import subprocess
+import sys
 
 import pytest
 
-from spoe_guard.capture import words
 from spoe_guard.capture.files import pcapng, read, tcp
 from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End, Socket
 from spoe_guard.capture.tell.show import lines, table
@@ -17,7 +18,7 @@ from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.lab import frames
 from spoe_guard.wire import frame
 from tests.capture.scenes import RUNT, A, H, ack, notify
-from tests.running import spoe_guard
+from tests.running import RUN_S, environment, spoe_guard
 
 BOTH = frames.haproxy_hello() + frames.agent_hello() + notify(1) + ack(notify(1)) + RUNT
 T = 1_770_000_000.0
@@ -200,9 +201,7 @@ def test_nothing_that_a_peer_wrote_reaches_the_terminal_as_it_is():
     assert any(r"\x1b[2J\r\n\xff" in line for line in told)
 
 
-def test_both_words_and_table_leave_nothing_that_a_terminal_would_obey():
-    assert words.quoted(b'\x1b[2J\xff"') == r'"\x1b[2J\xff\""'
-    assert words.bare(b"a\r\n") == r"a\r\n"
+def test_the_table_leaves_nothing_that_a_terminal_would_obey():
     [line] = table([Row(0.0, "frame", "agent", "ACK", "\x1b[2J")], timed=True)
     assert line.endswith(r"\x1b[2J")
 
@@ -225,6 +224,17 @@ def test_of_a_flood_every_frame_is_judged():
     [capture] = read.parse(BOTH)
     capture.chunks.append(Chunk(9.0, A, 0, inward=True, data=RUNT * 2 * FRAMES_A_TURN))
     assert [said for said in kinds(capture) if said[0] == "anomaly"] == [SAID[-1]] * (2 * FRAMES_A_TURN + 1)
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("utf-8", 'message="\xeb\u4e2d"'), ("latin-1", 'message="\xeb\\u4e2d"')])
+def test_the_command_escapes_what_the_terminal_has_no_character_for(tmp_path, encoding, said):
+    goodbye = frames.disconnect(frame.AGENT_DISCONNECT, message="\xeb\u4e2d".encode())
+    (tmp_path / "capture").write_bytes(frames.haproxy_hello() + frames.agent_hello() + goodbye)
+    command = [sys.executable, "-m", "spoe_guard", "decode", str(tmp_path / "capture")]
+    told = subprocess.run(
+        command, env=environment({"PYTHONIOENCODING": encoding}), capture_output=True, timeout=RUN_S, check=True
+    )
+    assert said in told.stdout.decode(encoding)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):

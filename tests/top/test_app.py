@@ -7,6 +7,7 @@ import pytest
 from textual.widgets import DataTable, Static
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.observe.frame_text import name_text
 from spoe_guard.observe.live.page import figures
 from spoe_guard.top.app import Top
 from spoe_guard.top.ask import NoAnswerError
@@ -95,7 +96,7 @@ def test_the_chosen_anomaly_is_shown_whole_without_markup_from_peers():
             await pilot.pause()
             told.append(text(pilot, "words"))
         for each in HOSTILE:
-            assert any(f'message "{each}"' in one for one in told)
+            assert any(f"message {name_text(each.encode())}," in one for one in told)
         assert "idle timeout" in told[0]
 
     on_top(Guard("anomalies"), talk)

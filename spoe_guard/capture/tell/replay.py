@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Final
 
 from spoe_guard.address import Address
-from spoe_guard.capture import words
 from spoe_guard.capture.files.cut import Cut, Cutter
 from spoe_guard.capture.files.model import CaptureError, End
 from spoe_guard.capture.tell.script import Step
 from spoe_guard.lab.streams import reset
+from spoe_guard.observe.frame_text import describe, type_name
 from spoe_guard.wire import frame
 
 _READ_BYTES: Final = 65536
@@ -98,7 +98,7 @@ class _Player:
         if cut.frame.type == frame.NOTIFY:
             self._notifies.append((cut.frame.stream_id, cut.frame.frame_id))
         ids = f" {cut.frame.stream_id}.{cut.frame.frame_id}"
-        self._say(f"< {words.type_name(cut.frame.type)}{ids if ids != ' 0.0' else ''} {words.describe(cut.frame)}")
+        self._say(f"< {type_name(cut.frame.type)}{ids if ids != ' 0.0' else ''} {describe(cut.frame)}")
 
 
 async def to_agent(steps: list[Step], address: Address, speed: float, patience_s: float, say: Say) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from spoe_guard.capture import words
 from spoe_guard.capture.files.cut import Cut, Cutter, first_frame
 from spoe_guard.capture.files.model import SHOWN_BYTES, Capture, Chunk, End
 from spoe_guard.core.session import Session
@@ -23,6 +22,7 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.core.terms.output import LinkOutput, Output
 from spoe_guard.core.terms.tally import Tally
+from spoe_guard.observe.frame_text import describe, type_name
 from spoe_guard.wire import frame
 
 _MOST_TICKS: Final = 1000  # between two chunks; a session needs a few
@@ -132,7 +132,7 @@ def _cut_row(at: float, who: str, cut: Cut) -> Row:
     found = cut.frame
     more |= {"type": found.type, "flags": found.flags, "stream_id": found.stream_id, "frame_id": found.frame_id}
     ids = f"{found.stream_id}.{found.frame_id}" if found.stream_id or found.frame_id else ""
-    return Row(at, "frame", who, words.type_name(found.type), words.describe(found), ids, len(cut.raw), more)
+    return Row(at, "frame", who, type_name(found.type), describe(found), ids, len(cut.raw), more)
 
 
 def _who(side: Side, link: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from spoe_guard.core.terms.anomalies import CATALOGUE
 from spoe_guard.core.terms.events import AnomalySeen
-from spoe_guard.observe.live.frames import explain
+from spoe_guard.observe.frame_text import explain
 from spoe_guard.observe.logs import MAX_TEXT, printable
 from spoe_guard.observe.payload import Payload
 from spoe_guard.observe.stats import type_name

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.observe.frame_text import name_text, quoted
 from spoe_guard.observe.live.history import POINTS, STEP_S
 from tests.observe.live.scenes import ALL, HOSTILE
 
@@ -76,8 +77,9 @@ def test_what_a_peer_wrote_stays_text(show, served, page):
     page.evaluate("refresh()")  # once more by way of the script
     text = page.locator("#anomalies").inner_text()
     for each in HOSTILE:
-        assert text.count(f'message "{each}"') == 1
-        assert text.count(f'set-var txn."{each}" = str "{each}"') == 1
+        name, value = name_text(each.encode()), quoted(each.encode())
+        assert text.count(f"message {name},") == 1
+        assert text.count(f"set-var txn.{name} = str {value}") == 1
         assert f"({each})" in text
     assert page.evaluate("window.owned") is None
     assert page.locator("img, iframe, object, style, [onerror], [style]").count() == 0

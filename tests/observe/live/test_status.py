@@ -117,7 +117,7 @@ def test_a_note_says_what_the_log_says(scene):
     }  # fmt: skip
     assert (note["type"], note["stream_id"], note["frame_id"], note["length"]) == ("notify", 7, 1, len(sample) - 4)
     assert (note["offset"], note["open_notifies"], note["detail"], note["hex"]) == (9, 2, "a\\x1bb", sample.hex())
-    assert note["frame"][1] == '  message "check", 0 arguments'
+    assert note["frame"][1] == "  message check, 0 arguments"
 
 
 @pytest.mark.parametrize(("payload", "lines_kept"), [("full", True), ("headers", True), ("off", False)])

@@ -1,0 +1,211 @@
+"""What a frame says, in words for a person: in one line, as captures are told, or in a line for each thing, as the page has it.
+
+Nothing that a peer wrote is in it as it came: what is no visible character is escaped, and what is long is shortened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from spoe_guard.observe.logs import printable
+from spoe_guard.wire import actions, frame, kv, typed_data, walk
+
+MAX_LINES: Final = 40
+MAX_VALUE: Final = 64  # bytes of one value that are shown
+
+_TYPES: Final = {
+    typed_data.NULL: "null",
+    typed_data.BOOL: "bool",
+    typed_data.INT32: "int32",
+    typed_data.UINT32: "uint32",
+    typed_data.INT64: "int64",
+    typed_data.UINT64: "uint64",
+    typed_data.IPV4: "ipv4",
+    typed_data.IPV6: "ipv6",
+    typed_data.STR: "str",
+    typed_data.BIN: "bin",
+}
+_SCOPES: Final = ("proc", "sess", "txn", "req", "res")
+_FLAGS: Final = ((frame.FLAG_FIN, "FIN"), (frame.FLAG_ABRT, "ABRT"))
+_NOTHING: Final = {frame.NOTIFY: "no message", frame.ACK: "no action"}  # what one line says of a payload of no bytes
+_PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message of a NOTIFY: ``count`` arguments by its own word, of which ``args`` can be read."""
+
+    name: bytes
+    count: int
+    args: list[kv.Pair]
+
+
+_Item: TypeAlias = _Message | kv.Pair | actions.Action
+
+
+# --- the two forms -------------------------------------------------------------------------------------------------------
+
+
+def describe(of: frame.Frame) -> str:
+    """Return one line about the payload of a whole frame, and about its flags where they are not FIN alone."""
+    end = len(of.raw)
+    items, at = _read(of, end)
+    said = ("; " if of.type in _NOTHING else " ").join(_in_short(item) for item in items)
+    if of.payload_at == end:
+        said = _NOTHING.get(of.type, "")
+    if at < end:
+        said += (", and " if said else "") + _rest(of, at, end, values=True)
+    return said if of.flags == frame.FLAG_FIN else f"{said} [{flags_text(of.flags)}]".strip()
+
+
+def explain(sample: bytes, *, values: bool = True) -> list[str]:
+    """Return lines that say what the frame at the start of ``sample`` holds; with ``values`` False names and types alone.
+
+    ``sample`` may be cut, malformed or no frame at all: what cannot be read is said, never guessed. Nothing is markup, and
+    nothing moves a terminal; a view has to escape it all the same.
+    """
+    parsed = frame.parse(sample) if len(sample) > frame.IDS_AT and sample[frame.LENGTH_BYTES] in frame.TYPE_NAMES else None
+    if parsed is None:
+        return _no_frame(sample, values=values)
+    length = walk.length_at(sample, 0)
+    end = min(len(sample), frame.LENGTH_BYTES + length)
+    items, at = _read(parsed, end)
+    ids = f"stream-id {parsed.stream_id} frame-id {parsed.frame_id}"
+    lines = [f"{type_name(parsed.type)} {ids}, length {length}, {flags_text(parsed.flags)}"]
+    lines += [f"  {line}" for item in items for line in _in_lines(item, values=values)]
+    if len(lines) > MAX_LINES:
+        return [*lines[:MAX_LINES], "..."]
+    missing = frame.LENGTH_BYTES + length - len(sample)
+    if missing > 0:
+        lines.append(f"  {_counted(missing, 'byte')} more than kept here")
+    elif at < end:
+        lines.append(f"  {_rest(parsed, at, end, values=values)}")
+    return lines
+
+
+# --- the words of both ---------------------------------------------------------------------------------------------------
+
+
+def type_name(type_: int) -> str:
+    """Return the frame's name in HAProxy's words, or its number."""
+    return frame.TYPE_NAMES[type_].replace("_", "-") if type_ in frame.TYPE_NAMES else f"type {type_}"
+
+
+def flags_text(flags: int) -> str:
+    """Return the flags by name, or that there is no FIN."""
+    names = [name for bit, name in _FLAGS if flags & bit]
+    if reserved := flags & ~(frame.FLAG_FIN | frame.FLAG_ABRT):
+        names.append(f"reserved {reserved:#x}")
+    return " ".join(names) or "no FIN"
+
+
+def value_text(kind: int, value: typed_data.Value) -> str:
+    """Return a typed value: text in quotes, bytes in hex."""
+    if isinstance(value, bytes):
+        return _hex(value) if kind == typed_data.BIN else quoted(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def name_text(name: bytes) -> str:
+    """Return a name: in quotes where it is empty or has what those that people choose have not."""
+    return name.decode() if name and len(name) <= MAX_VALUE and _PLAIN.issuperset(name) else quoted(name)
+
+
+def quoted(text: bytes) -> str:
+    r"""Return text in quotes, shortened, with what is no visible character as ``\x1b``, and quotes and backslashes as ``\"``."""
+    shown = text[:MAX_VALUE].replace(b"\\", b"\\\\").replace(b'"', b'\\"').decode("utf-8", "backslashreplace")
+    return f'"{printable(shown)}"' + ("..." if len(text) > MAX_VALUE else "")
+
+
+def _hex(data: bytes) -> str:
+    return f"0x{data[:MAX_VALUE].hex()}" + ("..." if len(data) > MAX_VALUE else "")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+# --- what a payload holds --------------------------------------------------------------------------------------------------
+
+
+def _read(of: frame.Frame, end: int) -> tuple[Sequence[_Item], int]:
+    """Return what is in the payload up to ``end``, and the position where it cannot be read any more."""
+    raw, at = of.raw, of.payload_at
+    if of.type == frame.NOTIFY:
+        return _messages(raw, at, end)
+    if of.type == frame.ACK:
+        return actions.parse(raw, at, end)
+    if of.type == frame.UNSET or of.type not in frame.TYPE_NAMES:
+        return [], at
+    return kv.parse(raw, at, end)
+
+
+def _messages(raw: bytes, at: int, end: int) -> tuple[list[_Message], int]:
+    found: list[_Message] = []
+    while at < end:
+        name, behind = typed_data.decode_string(raw, at, end)
+        if not 0 <= behind < end:
+            break
+        after = walk.message_end(raw, at, end)
+        args, at = kv.parse(raw, behind + 1, after if after >= 0 else end)
+        found.append(_Message(name, raw[behind], args))
+        if after < 0:
+            break
+    return found, at
+
+
+def _in_short(item: _Item) -> str:
+    if isinstance(item, _Message):
+        said = f"{name_text(item.name)}({' '.join(_in_short(pair) for pair in item.args)})"
+        return said if len(item.args) == item.count else f"{said} with {len(item.args)} of {_counted(item.count, 'argument')}"
+    if isinstance(item, kv.Pair):
+        return f"{name_text(item.name)}={value_text(item.type, item.value)}"
+    if item.type == walk.UNSET_VAR:
+        return f"unset-var {_variable(item)}"
+    return f"set-var {_variable(item)}={value_text(_kind(item), item.value)}"
+
+
+def _in_lines(item: _Item, *, values: bool) -> list[str]:
+    if isinstance(item, _Message):
+        args = [f"  {line}" for pair in item.args for line in _in_lines(pair, values=values)]
+        return [f"message {name_text(item.name)}, {_counted(item.count, 'argument')}", *args]
+    if isinstance(item, kv.Pair):
+        return [f"{name_text(item.name)} = {_typed(item.type, item.value, values=values)}"]
+    if item.type == walk.UNSET_VAR:
+        return [f"unset-var {_variable(item)}"]
+    return [f"set-var {_variable(item)} = {_typed(_kind(item), item.value, values=values)}"]
+
+
+def _typed(kind: int, value: typed_data.Value, *, values: bool) -> str:
+    """Return the type of a value, and the value or how long it is."""
+    name = _TYPES[kind]
+    if kind == typed_data.NULL:
+        return name
+    if values:
+        return f"{name} {value_text(kind, value)}"
+    return f"{name} of {_counted(len(value), 'byte')}" if isinstance(value, bytes) else name
+
+
+def _variable(action: actions.Action) -> str:
+    return f"{_SCOPES[action.scope]}.{name_text(action.name)}"
+
+
+def _kind(action: actions.Action) -> int:
+    """Return the type of what a SET-VAR sets."""
+    return action.raw[walk.string_end(action.raw, 3, len(action.raw))] & typed_data.TYPE_MASK
+
+
+def _rest(of: frame.Frame, at: int, end: int, *, values: bool) -> str:
+    """Return what there is of a payload behind what was read: of a fragment nothing is wrong with that."""
+    whole = of.fin and of.type in frame.TYPE_NAMES and of.type != frame.UNSET
+    said = _counted(end - at, "byte") + (" that cannot be read" if whole else "")
+    return f"{said}: {_hex(of.raw[at:end])}" if values else said
+
+
+def _no_frame(sample: bytes, *, values: bool) -> list[str]:
+    if not sample:
+        return ["no bytes of its own"]
+    said = f"no frame can be read from {_counted(len(sample), 'byte')}"
+    return [f"{said}: {quoted(sample)}"] if values else [said]

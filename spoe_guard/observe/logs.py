@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import MutableMapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import structlog
 
 from spoe_guard.observe.sink import Sink
+from spoe_guard.options import LogFormat, LogLevel
 
 LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_TEXT: Final = 400  # characters of one value; a peer may have written it
@@ -18,15 +19,13 @@ Line = MutableMapping[str, Any]
 class Log:
     """Says things on one sink at one level. ``worker``: which one this is, for every line, where there are several."""
 
-    def __init__(
-        self, sink: Sink, form: Literal["json", "console"], level: str, *, colors: bool = False, worker: int | None = None
-    ) -> None:
+    def __init__(self, sink: Sink, form: LogFormat, level: LogLevel, *, colors: bool = False, worker: int | None = None) -> None:
         self._sink = sink
         self._colors = colors
         self._worker = {} if worker is None else {"worker": worker}
         self.set(form, level)
 
-    def set(self, form: Literal["json", "console"], level: str) -> None:
+    def set(self, form: LogFormat, level: LogLevel) -> None:
         """Set format and level."""
         self._level = LEVELS[level]
         render = structlog.processors.JSONRenderer() if form == "json" else _console(colors=self._colors)

@@ -23,8 +23,8 @@ from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe.journal import Journal, SessionNotes
 from spoe_guard.observe.live.recent import Recent
 from spoe_guard.observe.logs import Log
-from spoe_guard.observe.payload import Payload
 from spoe_guard.observe.stats import Labels, RouteStats, status_label, type_name
+from spoe_guard.options import Payload
 
 
 class GuardObserver:

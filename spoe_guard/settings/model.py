@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from spoe_guard import address
 from spoe_guard.core.terms import anomalies
 from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, OFFERABLE
+from spoe_guard.options import LogFormat, LogLevel, Payload
 from spoe_guard.settings import units
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
@@ -117,7 +118,6 @@ Timeout = Annotated[float, BeforeValidator(units.timeout), _in_words]
 ListenAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_address), PlainSerializer(str)]
 AgentAddresses = Annotated[tuple[InstanceOf[address.Address], ...], BeforeValidator(_agents), PlainSerializer(_as_written)]
 Switch = Annotated[bool, BeforeValidator(_switch), PlainSerializer(lambda value: str(value).lower())]
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Section(BaseModel):
@@ -205,13 +205,13 @@ class Admin(Section):
     """
 
     listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
-    payload: Literal["full", "headers", "off"] = "full"
+    payload: Payload = "full"
 
 
 class Log(Section):
     """What is written to standard output. ``anomaly_rate`` holds per route and kind of line."""
 
-    format: Literal["json", "console"] = "json"
+    format: LogFormat = "json"
     level: LogLevel = "info"
     anomaly_rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(10, 1.0)
 
@@ -226,8 +226,8 @@ class Capture(Section):
     """The flight recorder. ``rate`` holds per route and anomaly, ``session_bytes`` per direction of a session."""
 
     dir: Annotated[str, BeforeValidator(_folder)] | None = None
-    severity: Literal["info", "warning", "error"] = "warning"
-    payload: Literal["full", "headers", "off"] = "full"
+    severity: Literal[anomalies.SEVERITIES] = "warning"  # type: ignore[valid-type]  # one list again
+    payload: Payload = "full"
     rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(6, 60.0)
     session_bytes: Annotated[int, _size(1024, 16 * 1024 * 1024)] = 16 * 1024
     total_bytes: Annotated[int, _size(64 * 1024, MAX_UINT32)] = 64 * 1024 * 1024

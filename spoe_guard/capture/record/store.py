@@ -15,8 +15,8 @@ from typing import Final
 from spoe_guard.capture.files.pcapng import packets
 from spoe_guard.capture.record.take import Take
 from spoe_guard.observe.limit import RateLimit
-from spoe_guard.observe.payload import Payload
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.options import Payload
 
 WAITING: Final = 8  # captures in the queue
 FAULT_EVERY_S: Final = 60.0  # one line about what cannot be written

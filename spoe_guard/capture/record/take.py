@@ -10,7 +10,7 @@ from spoe_guard.capture.files.model import Capture, Chunk, Socket
 from spoe_guard.capture.record.entry import Entry, Extra
 from spoe_guard.core.terms.anomalies import CATALOGUE, Side
 from spoe_guard.core.terms.events import AnomalySeen
-from spoe_guard.observe.payload import Payload
+from spoe_guard.options import Payload
 
 _NOTHING: Final = Extra()
 

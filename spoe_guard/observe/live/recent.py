@@ -8,8 +8,8 @@ from spoe_guard.core.terms.anomalies import CATALOGUE
 from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.observe.frame_text import explain
 from spoe_guard.observe.logs import MAX_TEXT, printable
-from spoe_guard.observe.payload import Payload
 from spoe_guard.observe.stats import type_name
+from spoe_guard.options import Payload
 
 KEPT: Final = 50
 

@@ -1,0 +1,9 @@
+"""Values that a setting may have and that whoever acts on it names, too: here, below both, each is written once."""
+
+from typing import Literal
+
+LogFormat = Literal["json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]  # from the least on
+Payload = Literal[
+    "full", "headers", "off"
+]  # of what the peers wrote is told: all, frame headers and names without values, nothing

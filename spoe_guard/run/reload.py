@@ -8,10 +8,8 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.net.guard import Guard
-from spoe_guard.net.route import Route
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
-from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.service_manager import ServiceManager
 from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed
@@ -100,16 +98,6 @@ class _RefusedError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-def adopt(settings: Settings, routes: Sequence[Route], guard: Guard, observer: GuardObserver, log: Log) -> None:
-    """Have new sessions of a running guard served by ``routes``, which are those of ``settings`` and have the names it knows."""
-    log.set(settings.log.format, settings.log.level)
-    observer.set(settings.log.anomaly_rate, settings.admin.payload)
-    for route in routes:
-        if route.agent != guard.route(route.name).agent:
-            observer.routes[route.name].forget_agent(monotonic())
-    guard.use(routes)
 
 
 def show(settings: Settings, guard: Guard, live: Live) -> None:

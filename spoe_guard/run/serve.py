@@ -1,40 +1,33 @@
-"""``spoe-guard run``: settings, network, metrics, logs and signals wired together, from start to drain."""
+"""``spoe-guard run`` with one process: its admin address, service manager and reloads, from start to drain."""
 
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from spoe_guard.about import about
 from spoe_guard.address import Address
-from spoe_guard.capture.record.flight import Flight
 from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.dial import resolve
-from spoe_guard.net.guard import Guard
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live
-from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.logs import Log
 from spoe_guard.observe.metrics import Exposition, GuardCollector
-from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.observe.sink import Sink
-from spoe_guard.run.reload import Reloader, adopt, hang_ups, show
+from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals
+from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
-from spoe_guard.settings import Loaded, Settings, session_config
+from spoe_guard.settings import Loaded, Settings
 
 RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
-FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
-_SUM_UP_EVERY_S: Final = 1.0
-_SPARE_FILES: Final = 128  # beside those of sessions: listeners, admin connections, the log, the loop itself
 
 
 class CannotRunError(Exception):
@@ -47,59 +40,47 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
     Raises:
         CannotRunError: an address is taken, or an agent's name does not resolve.
     """
-    settings = loaded.settings
-    allow_open_files(settings)
-    descriptor = log_descriptor()
-    sink = Sink(descriptor)
-    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
-    try:
+    allow_open_files(loaded.settings)
+    with log_on(log_descriptor(), loaded.settings) as log:
         return event_loop.run(_serve(loaded, again, log))
-    finally:
-        sink.close(FLUSH_S)
 
 
 async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
     settings = loaded.settings
-    routes = routes_of(settings)
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: say_bug(log, context))
-    rate = settings.log.anomaly_rate
-    observer = GuardObserver((route.name for route in routes), log, rate.lines, rate.period_s, payload=settings.admin.payload)
-    health = Health(observer.routes)
-    live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
-    reloads, manager = Reloads(), ServiceManager.of(os.environ)
-    admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live)
+    given = sockets_of_the_manager(settings)
     async with contextlib.AsyncExitStack() as at_exit:
-        flight = Flight(settings.capture, observer.routes, log)
-        at_exit.callback(flight.close)
-        given = sockets_of_the_manager(settings)
-        guard = Guard(routes, observer, witness=flight.witness, reuse_port=settings.share_listen, given=given)
+        process = Process(settings, log, reuse_port=settings.share_listen, given=given)
+        at_exit.callback(process.close)
+        guard, observer = process.guard, process.observer
+        health = Health(observer.routes)
+        live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
+        reloads, manager = Reloads(), ServiceManager.of(os.environ)
+        admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live)
         signals = at_exit.enter_context(stop_signals())
 
         def use(new: Settings) -> None:
             allow_open_files(new)
-            flight.set(new.capture)
-            adopt(new, routes_of(new), guard, observer, log)
+            process.use(new)
             show(new, guard, live)
 
         reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        await resolve_agents(routes, log)
+        await resolve_agents(routes_of(settings), log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = await open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
         try:
-            await guard.start()
+            await process.start()
         except ListenError as error:
             raise CannotRunError(error) from None
         show(settings, guard, live)
-        for beside in (sum_up(observer), live.keep(), reloader.keep(), manager.keep()):
+        for beside in (live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
-        event_loop.keep_what_is_there()
         health.listening = True
         log.say(
             "info",
             "listening",
             routes={name: str(address) for name, address in guard.addresses.items()},
-            agents={route.name: ", ".join(map(str, route.agent)) for route in routes},
+            agents={route.name: ", ".join(map(str, route.agent)) for route in settings.routes},
             admin=admin_address,
             mode=settings.mode,
             pid=os.getpid(),
@@ -112,23 +93,20 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         manager.stopping(f"Draining: {guard.sessions} sessions.")
         if settings.share_listen:  # from here on it is the next guard's to say how things are
             await admin_open.aclose()
-        return await _stop(first, signals, guard, observer, log)
+        return await _stop(first, signals, process, log)
 
 
-async def _stop(
-    first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", guard: Guard, observer: GuardObserver, log: Log
-) -> bool:
+async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", process: Process, log: Log) -> bool:
     """Drain, and return True; a second signal ends it at once, and False is returned."""
-    log.say("info", "draining", signal=first.name, sessions=guard.sessions)
+    log.say("info", "draining", signal=first.name, sessions=process.guard.sessions)
     loop = asyncio.get_running_loop()
-    drain, second = loop.create_task(guard.drain()), loop.create_task(signals.get())
+    drain, second = loop.create_task(process.drain()), loop.create_task(signals.get())
     await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
     clean = drain.done()
     if not clean:
-        guard.abort_all()
+        process.guard.abort_all()
         await drain
     second.cancel()
-    observer.journal.sum_up(all_of_it=True)
     log.say("info", "stopped", clean=clean)
     return clean
 
@@ -140,24 +118,6 @@ async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
     except CannotRunError as error:
         return [str(error)]
     return []
-
-
-def routes_of(settings: Settings) -> list[Route]:
-    """Return what the network ring is told of the routes."""
-    return [_route(settings, index) for index in range(len(settings.routes))]
-
-
-def _route(settings: Settings, index: int) -> Route:
-    route = settings.routes[index]
-    return Route(
-        name=route.name,
-        listen=route.listen,
-        agent=route.agent,
-        connections=route.limits.connections,
-        # Observing promises that not a byte changes, whatever goes wrong in the guard.
-        splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
-        config=session_config(settings, route),
-    )
 
 
 async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
@@ -225,47 +185,3 @@ async def _bind_admin(address: Address, given: socket.socket | None, *, reuse_po
         return Bound(route, given, given=True) if given else await bind(route, reuse_port=reuse_port)
     except ListenError as error:
         raise CannotRunError(f"admin.listen: {str(error).removeprefix('route admin: ')}") from None
-
-
-@contextlib.contextmanager
-def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
-    """Queue SIGTERM and SIGINT as they come."""
-    came: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, came.put_nowait, number)
-    try:
-        yield came
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-async def sum_up(observer: GuardObserver) -> None:
-    """Say every second what log lines were left out, until cancelled."""
-    while True:
-        await asyncio.sleep(_SUM_UP_EVERY_S)
-        observer.journal.sum_up()
-
-
-def log_descriptor() -> int:
-    """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
-    try:
-        return os.dup(1)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY)
-
-
-def say_bug(log: Log, context: dict[str, Any]) -> None:
-    """Log what the event loop caught outside of any session."""
-    log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
-
-
-def allow_open_files(settings: Settings, more: int = 0) -> None:
-    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions. ``more``: beside the usual."""
-    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

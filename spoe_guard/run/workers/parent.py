@@ -16,23 +16,11 @@ from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.guard import longest_drain
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
-from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.observe.sink import Sink
+from spoe_guard.run.process import allow_open_files, log_descriptor, log_on, report_bugs, routes_of, stop_signals
 from spoe_guard.run.reload import Reloader, hang_ups
-from spoe_guard.run.serve import (
-    FLUSH_S,
-    CannotRunError,
-    allow_open_files,
-    log_descriptor,
-    open_admin,
-    resolve_agents,
-    routes_of,
-    say_bug,
-    sockets_of_the_manager,
-    stop_signals,
-    why_not,
-)
+from spoe_guard.run.serve import CannotRunError, open_admin, resolve_agents, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.crew import Crew, StartError
@@ -55,17 +43,13 @@ def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
     settings = loaded.settings
     allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits it, and here
     descriptor = log_descriptor()
-    sink = Sink(descriptor, shared=True)
-    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor))
-    try:
+    with log_on(descriptor, settings, shared=True) as log:
         return event_loop.run(_serve(loaded, again, count, log, descriptor))
-    finally:
-        sink.close(FLUSH_S)
 
 
 async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: Log, descriptor: int) -> bool:
     settings = loaded.settings
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: say_bug(log, context))
+    report_bugs(log)
     routes = routes_of(settings)
     reloads, manager = Reloads(), ServiceManager.of(os.environ)
     async with contextlib.AsyncExitStack() as at_exit:

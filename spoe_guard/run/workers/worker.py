@@ -10,17 +10,12 @@ from typing import Any, Final
 
 from prometheus_client import ProcessCollector
 
-from spoe_guard.capture.record.flight import Flight
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import ListenError
-from spoe_guard.net.guard import Guard
 from spoe_guard.observe.live.recent import Note
-from spoe_guard.observe.logs import Log, wants_colors
-from spoe_guard.observe.observer import GuardObserver
-from spoe_guard.observe.sink import Sink
+from spoe_guard.observe.logs import Log
 from spoe_guard.observe.snapshot import take
-from spoe_guard.run.reload import adopt
-from spoe_guard.run.serve import FLUSH_S, log_descriptor, routes_of, say_bug, stop_signals, sum_up
+from spoe_guard.run.process import Process, log_descriptor, log_on, stop_signals
 from spoe_guard.run.workers.channel import Channel, Message
 from spoe_guard.settings import Settings
 
@@ -46,44 +41,29 @@ async def _main(sock: socket.socket) -> int:
     if given is None:
         return _NOT_CLEAN
     settings = Settings.model_validate(given["settings"])
-    descriptor = log_descriptor()
-    sink = Sink(descriptor, shared=True)
-    colors = wants_colors(descriptor)
-    log = Log(sink, settings.log.format, settings.log.level, colors=colors, worker=given["worker"])
-    try:
+    with log_on(log_descriptor(), settings, shared=True, worker=given["worker"]) as log:
         return await _Worker(channel, settings, log, given).run()
-    finally:
-        sink.close(FLUSH_S)
 
 
 class _Worker:
     def __init__(self, channel: Channel, settings: Settings, log: Log, given: Message) -> None:
-        rate = settings.log.anomaly_rate
-        routes = routes_of(settings)
         self._channel = channel
-        self._log = log
         self._number = given["worker"]
-        names = [route.name for route in routes]
-        self._observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         lent = {route: [socket.socket(fileno=each) for each in numbers] for route, numbers in given["sockets"].items()}
-        self._flight = flight = Flight(settings.capture, self._observer.routes, log, given["workers"])
-        self._guard = Guard(routes, self._observer, witness=flight.witness, reuse_port=True, lent=lent)
-        self._process = ProcessCollector(registry=None)
+        self._process = Process(settings, log, processes=given["workers"], reuse_port=True, lent=lent)
+        self._used = ProcessCollector(registry=None)
         self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, context: say_bug(self._log, context))
         try:
-            await self._guard.start()
+            await self._process.start()
         except ListenError as error:
             self._channel.send({"failed": str(error)})
             await self._channel.flush()
             return _NOT_CLEAN
-        event_loop.keep_what_is_there()
         self._channel.send({"listening": True})
-        summing_up = loop.create_task(sum_up(self._observer))
         obeying = loop.create_task(self._obey())
         with stop_signals() as signals:
             # Its own signals (`kill`, or systemd's to the whole group) let it drain, as often as they come: the parent's word
@@ -91,11 +71,10 @@ class _Worker:
             signalled = loop.create_task(signals.get())
             stopped = loop.create_task(self._stop.wait())
             await asyncio.wait((signalled, stopped), return_when=asyncio.FIRST_COMPLETED)
-            await self._guard.drain()
-            for task in (signalled, stopped, summing_up, obeying):
+            await self._process.drain()
+            for task in (signalled, stopped, obeying):
                 task.cancel()
-        self._flight.close()
-        self._observer.journal.sum_up(all_of_it=True)
+        self._process.close()
         self._channel.send({"last": self._numbers()})
         await self._channel.flush()
         return _CLEAN
@@ -106,28 +85,24 @@ class _Worker:
                 answer = self._answers.get(message["ask"])
                 self._channel.send({"id": message["id"], "said": answer() if answer is not None else None})
             elif "settings" in message:
-                self._use(Settings.model_validate(message["settings"]))
+                self._process.use(Settings.model_validate(message["settings"]))
             elif message["stop"] == "now":
-                self._guard.abort_all()
+                self._process.guard.abort_all()
             if "stop" in message:
                 self._stop.set()
         os._exit(_NOT_CLEAN)  # the parent is gone, and with it whoever could say when to stop
 
-    def _use(self, new: Settings) -> None:
-        self._flight.set(new.capture)
-        adopt(new, routes_of(new), self._guard, self._observer, self._log)
-
     def _leave(self) -> bool:
         """Take no sessions of the other workers: all stop together."""
-        self._guard.take_no_more()
+        self._process.guard.take_no_more()
         return True
 
     def _recent(self) -> list[Note]:
         """Return the last anomalies seen here. By the process, as the next worker of this number counts from one again."""
         pid = os.getpid()
-        return [note | {"id": f"{pid}-{note['id']}", "worker": self._number} for note in self._observer.recent.take()]
+        return [note | {"id": f"{pid}-{note['id']}", "worker": self._number} for note in self._process.observer.recent.take()]
 
     def _numbers(self) -> dict[str, Any]:
         """Return all that is counted here."""
-        process = {sample.name: sample.value for family in self._process.collect() for sample in family.samples}
-        return {"routes": {name: take(stats) for name, stats in self._observer.routes.items()}, "process": process}
+        used = {sample.name: sample.value for family in self._used.collect() for sample in family.samples}
+        return {"routes": {name: take(stats) for name, stats in self._process.observer.routes.items()}, "process": used}

@@ -1,0 +1,159 @@
+"""What every process is that serves sessions, alone or as one of several workers; and what its parent has in common with it."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from spoe_guard.capture.record.flight import Flight
+from spoe_guard.net import loop as event_loop
+from spoe_guard.net.guard import Guard
+from spoe_guard.net.route import Route
+from spoe_guard.observe.logs import Log, wants_colors
+from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.sink import Sink
+from spoe_guard.settings import Settings, session_config
+
+FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
+_SUM_UP_EVERY_S: Final = 1.0
+_SPARE_FILES: Final = 128  # beside those of sessions: listeners, admin connections, the log, the loop itself
+
+
+class Process:
+    """A guard, and who observes and records it, as ``settings`` say. Needs the running loop; ``close`` when it has stopped.
+
+    ``processes``: so many serve with the same settings. ``reuse_port``, ``given`` and ``lent`` are for ``net.guard.Guard``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        *,
+        processes: int = 1,
+        reuse_port: bool = False,
+        given: Mapping[str, socket.socket] | None = None,
+        lent: Mapping[str, Sequence[socket.socket]] | None = None,
+    ) -> None:
+        report_bugs(log)
+        routes, rate = routes_of(settings), settings.log.anomaly_rate
+        names = [route.name for route in routes]
+        self.observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
+        self._log = log
+        self._flight = flight = Flight(settings.capture, self.observer.routes, log, processes)
+        self.guard = Guard(routes, self.observer, witness=flight.witness, reuse_port=reuse_port, given=given, lent=lent)
+        self._summing_up: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            ListenError: an address cannot be had; none is then.
+        """
+        await self.guard.start()
+        self._summing_up = asyncio.get_running_loop().create_task(_sum_up(self.observer))
+        event_loop.keep_what_is_there()
+
+    def use(self, settings: Settings) -> None:
+        """Have new sessions served by ``settings``, whose routes have the names that there are."""
+        self._flight.set(settings.capture)
+        self._log.set(settings.log.format, settings.log.level)
+        self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
+        routes = routes_of(settings)
+        for route in routes:
+            if route.agent != self.guard.route(route.name).agent:
+                self.observer.routes[route.name].forget_agent(monotonic())
+        self.guard.use(routes)
+
+    async def drain(self) -> None:
+        """Return when the last session is over, which ``guard.abort_all`` hastens; what was left out of the log is said then."""
+        await self.guard.drain()
+        self.observer.journal.sum_up(all_of_it=True)
+
+    def close(self) -> None:
+        """Have the last captures written."""
+        if self._summing_up is not None:
+            self._summing_up.cancel()
+        self._flight.close()
+
+
+async def _sum_up(observer: GuardObserver) -> None:
+    """Say every second what log lines were left out, until cancelled."""
+    while True:
+        await asyncio.sleep(_SUM_UP_EVERY_S)
+        observer.journal.sum_up()
+
+
+def routes_of(settings: Settings) -> list[Route]:
+    """Return what the network ring is told of the routes."""
+    return [_route(settings, index) for index in range(len(settings.routes))]
+
+
+def _route(settings: Settings, index: int) -> Route:
+    route = settings.routes[index]
+    return Route(
+        name=route.name,
+        listen=route.listen,
+        agent=route.agent,
+        connections=route.limits.connections,
+        # Observing promises that not a byte changes, whatever goes wrong in the guard.
+        splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
+        config=session_config(settings, route),
+    )
+
+
+def log_descriptor() -> int:
+    """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
+    try:
+        return os.dup(1)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+@contextlib.contextmanager
+def log_on(descriptor: int, settings: Settings, *, shared: bool = False, worker: int | None = None) -> Iterator[Log]:
+    """Give the log, and in the end ``FLUSH_S`` to its last lines. ``shared``: other processes write there, too."""
+    sink = Sink(descriptor, shared=shared)
+    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor), worker=worker)
+    try:
+        yield log
+    finally:
+        sink.close(FLUSH_S)
+
+
+def report_bugs(log: Log) -> None:
+    """Log what the running loop catches outside of any session."""
+
+    def say(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
+
+    asyncio.get_running_loop().set_exception_handler(say)
+
+
+@contextlib.contextmanager
+def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
+    """Queue SIGTERM and SIGINT as they come."""
+    came: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, came.put_nowait, number)
+    try:
+        yield came
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def allow_open_files(settings: Settings, more: int = 0) -> None:
+    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions. ``more``: beside the usual."""
+    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -72,6 +72,20 @@ def test_listen_and_agent_are_a_complete_start(run_guard):
     assert guard.log("stopped")[0]["clean"] is True
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_what_was_left_out_of_the_log_is_said_before_the_end(run_guard, options):
+    with AgentThread() as agent:  # where nobody listens, a session could end before it has heard anything
+        guard = run_guard(agent.address, *options, settings={"SPOE_GUARD_LOG__ANOMALY_RATE": "1/m"})
+        for _ in range(6):
+            with socket.create_connection(("127.0.0.1", port_of(guard)), timeout=5) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                assert sock.recv(1) == b""
+        assert guard.stop()[0] == 0
+    left_out = sum(line["count"] for line in guard.log("log_suppressed") if line["suppressed"] == "anomaly")
+    assert left_out >= 4
+    assert left_out + len(guard.log("anomaly")) == 6
+
+
 @pytest.mark.parametrize(("options", "processes"), [((), 1), (("--workers", "2"), 2)])
 def test_a_full_collection_walks_over_nothing_that_was_there_at_the_start(run_guard, tmp_path, options, processes):
     """The parent of workers serves nobody, and collects as it likes."""

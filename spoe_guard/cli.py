@@ -18,7 +18,7 @@ CLEAN: Final = 0
 CANNOT_RUN: Final = 1
 WRONG_USE: Final = 2
 
-ADMIN: Final = "127.0.0.1:9464"  # admin.listen's default, said here because `--help` loads no settings
+ADMIN: Final = "127.0.0.1:9464"  # admin.listen's default, written here because `--help` loads no settings
 
 # Every wrong use; click's own, which typer brings along but does not name.
 _ClickError: Final[type[typer.BadParameter]] = typer.BadParameter.__mro__[2]
@@ -140,7 +140,7 @@ app.command("check", help="Check the settings; print those in effect and where e
 
 
 def _loaded(config: Path | None) -> "Loaded | None":
-    """Return the settings; None where they cannot be used, which was said then."""
+    """Return the settings; None where they cannot be used, which has been printed then."""
     from spoe_guard.settings import ConfigError, load  # noqa: PLC0415
 
     try:
@@ -189,7 +189,7 @@ def decode(
 _REPLAY: Final = """Play one side of a capture again, with its segmentation and its pauses.
 
 --to agent: dials ADDR and is HAProxy. --to haproxy: listens on ADDR and is the agent, whose ACKs get the ids of the NOTIFYs
-that HAProxy really sends. It waits for what the other side said in the recording before it goes on."""
+that HAProxy really sends. It waits for what the other side sent in the recording before it goes on."""
 
 
 @app.command(help=_REPLAY)

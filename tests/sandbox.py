@@ -46,10 +46,10 @@ class Unit:
 
 def groups(analyze: str) -> dict[str, set[str]]:
     """Return the members of each group of system calls, as systemd has them."""
-    said = subprocess.run([analyze, "syscall-filter", "--no-pager"], capture_output=True, text=True, check=True).stdout
+    sent = subprocess.run([analyze, "syscall-filter", "--no-pager"], capture_output=True, text=True, check=True).stdout
     found: dict[str, set[str]] = {}
     current = ""
-    for line in said.splitlines():
+    for line in sent.splitlines():
         if line.startswith("@"):
             current = line.strip()
             found[current] = set()

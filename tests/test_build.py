@@ -65,6 +65,6 @@ def test_what_cannot_be_copied_once_compiled_is_not_compiled(path):
 
 
 def test_version_names_the_build():
-    said = dict(line.rsplit(maxsplit=1) for line in spoe_guard("version").stdout.splitlines())
-    assert said["build"] == SAID
+    message = dict(line.rsplit(maxsplit=1) for line in spoe_guard("version").stdout.splitlines())
+    assert message["build"] == SAID
     assert about()["compiled"] == ("false" if SAID == "pure" else "true")

@@ -31,7 +31,7 @@ def code(text: str) -> Iterator[str]:
 
 def paths(text: str) -> set[str]:
     """Return the words of it that look like a file or folder of this repository; what `make` makes is none."""
-    return {word for said in code(text) for word in said.split() if PATH.fullmatch(word) and not word.startswith(".venv/")}
+    return {word for message in code(text) for word in message.split() if PATH.fullmatch(word) and not word.startswith(".venv/")}
 
 
 def targets() -> set[str]:
@@ -47,7 +47,7 @@ def table(heading: str) -> list[list[str]]:
 
 @each_page
 def test_every_path_that_a_page_names_exists(page):
-    assert sorted(said for said in paths(page.read_text()) if not any(ROOT.glob(said))) == []
+    assert sorted(message for message in paths(page.read_text()) if not any(ROOT.glob(message))) == []
 
 
 @each_page
@@ -58,14 +58,14 @@ def test_every_link_of_a_page_leads_somewhere(page):
 
 @each_page
 def test_every_make_target_that_a_page_names_exists(page):
-    named = {name for said in code(page.read_text()) for words in MADE.findall(said) for name in words.split()}
+    named = {name for message in code(page.read_text()) for words in MADE.findall(message) for name in words.split()}
     assert sorted(named - targets()) == []
 
 
 def test_paths_and_commands_are_found_where_they_are_looked_for():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert {"spoe_guard/settings/model.py", "tests/agents/go", "CHANGELOG.md"} <= paths(text)
-    assert {"make venv", "make hazards"} <= {said.partition("  ")[0] for said in code(text)}
+    assert {"make venv", "make hazards"} <= {message.partition("  ")[0] for message in code(text)}
 
 
 def test_the_haproxys_of_the_page_on_compatibility_are_those_that_are_tested():
@@ -73,8 +73,8 @@ def test_the_haproxys_of_the_page_on_compatibility_are_those_that_are_tested():
 
 
 def test_the_agents_of_the_page_on_compatibility_are_those_that_are_tested():
-    said = {name: (library, language, releases.split(", ")) for name, library, language, releases, _ in table("Agents")}
-    assert said == {
+    message = {name: (library, language, releases.split(", ")) for name, library, language, releases, _ in table("Agents")}
+    assert message == {
         family: (library, language.value.title(), [kind.release for kind in CATALOGUE.values() if kind.family == family])
         for family, (library, language) in LIBRARIES.items()
     }

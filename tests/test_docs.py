@@ -45,9 +45,9 @@ def test_the_runbook_has_each_alert_once_in_order_with_its_severity():
 
 @pytest.mark.parametrize("chapter", ["Alerts", "Anomalies"])
 def test_each_runbook_entry_has_meaning_effect_remedy_and_who_is_concerned(chapter):
-    said = [line for text in entries(chapter).values() for line in text.replace("\n  ", " ").strip().splitlines()]
-    labels = [re.match(r"- \*\*([A-Z][a-z ]+):\*\* \S.*\.$", line) for line in said]
-    assert all(labels), said[labels.index(None)]
+    message = [line for text in entries(chapter).values() for line in text.replace("\n  ", " ").strip().splitlines()]
+    labels = [re.match(r"- \*\*([A-Z][a-z ]+):\*\* \S.*\.$", line) for line in message]
+    assert all(labels), message[labels.index(None)]
     assert [found[1] for found in labels] == ["Means", "Users feel", "Do", "Concerned"] * len(entries(chapter))
 
 

@@ -40,20 +40,20 @@ class Reloading(Running):
     def write(self, agent: str = "127.0.0.1:9", more: str = "", admin: str = "", rest: str = "") -> None:
         self.file.write_text(ROUTE.format(agent=agent, more=more, admin=admin, rest=rest))
 
-    def said(self) -> list[dict[str, Any]]:
+    def logged(self) -> list[dict[str, Any]]:
         return [line for line in self.log() if line["event"] in ("reloaded", "reload_failed", "reload_ignored")]
 
     def hup(self, **how: Any) -> dict[str, Any]:
         if how:
             self.write(**how)
-        before = len(self.said())
+        before = len(self.logged())
         self.process.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + START_S
-        while len(self.said()) == before:
+        while len(self.logged()) == before:
             assert self.process.poll() is None
             assert time.monotonic() < deadline, "nothing is said of a reload"
             time.sleep(0.005)
-        return self.said()[-1]
+        return self.logged()[-1]
 
     def metric(self, name: str) -> float:
         asked = self.ask("/metrics")[1].splitlines()
@@ -103,8 +103,8 @@ def test_new_sessions_get_the_new_settings_and_running_ones_keep_theirs(reloadin
             guard = reloading(agent=old_at, environ={"SPOE_GUARD_LOOP": loop})
             before = await at_exit.enter_async_context(await Engine.tcp(guard.port()))
             await before.hello()
-            said = await asyncio.to_thread(guard.hup, agent=new_at)
-            assert (said["event"], said["changed"]) == ("reloaded", ["routes[0].agent"])
+            message = await asyncio.to_thread(guard.hup, agent=new_at)
+            assert (message["event"], message["changed"]) == ("reloaded", ["routes[0].agent"])
             after = await at_exit.enter_async_context(await Engine.tcp(guard.port()))
             await after.hello()
             assert await answered(before)
@@ -149,8 +149,8 @@ def test_page_log_and_readiness_follow_the_settings(reloading):
     keys = ["mode", "routes[0].agent", "routes[0].limits.connections", "routes[0].links.give_up", "admin.payload", "log.level"]
 
     with AgentThread() as agent:  # where nobody listens, the session could end before it has heard anything
-        said = guard.hup(agent=agent.address, more=", limits: {connections: 5}", admin=", payload: off", rest=rest)
-        assert (said["changed"], said["count"]) == (keys, 6)
+        message = guard.hup(agent=agent.address, more=", limits: {connections: 5}", admin=", payload: off", rest=rest)
+        assert (message["changed"], message["count"]) == (keys, 6)
         assert guard.ask("/readyz") == (200, "default: ready, the agent was not dialled yet\n")
         garble(guard)
     status = json.loads(guard.ask("/api/status")[1])
@@ -226,11 +226,11 @@ def test_a_bad_file_keeps_the_settings_and_says_what_check_says(reloading):
     assert guard.metric("last_reload_successful") == 1
     started = guard.metric("last_reload_success_timestamp_seconds")
     assert abs(started - time.time()) < 60  # noqa: TID251  what the metric is in
-    said = guard.hup(rest="mode: obsreve\nworkres: 2")
+    message = guard.hup(rest="mode: obsreve\nworkres: 2")
     check = spoe_guard("check", "--config", str(guard.file))
     assert check.returncode == 2
-    assert [f"spoe-guard: {problem}" for problem in said["problems"]] == check.stderr.splitlines()
-    assert (said["event"], said["level"], said["count"]) == ("reload_failed", "error", 2)
+    assert [f"spoe-guard: {problem}" for problem in message["problems"]] == check.stderr.splitlines()
+    assert (message["event"], message["level"], message["count"]) == ("reload_failed", "error", 2)
     assert guard.metric('reloads_total{result="failure"}') == 1
     assert guard.metric("last_reload_successful") == 0
     assert guard.metric("last_reload_success_timestamp_seconds") == started
@@ -246,8 +246,8 @@ def test_a_bad_file_keeps_the_settings_and_says_what_check_says(reloading):
 def test_a_file_that_cannot_be_read_keeps_the_settings(reloading, content):
     guard = reloading()
     guard.file.unlink() if content is None else guard.file.write_text(content)
-    said = guard.hup()
-    assert [f"spoe-guard: {problem}" for problem in said["problems"]] == spoe_guard(
+    message = guard.hup()
+    assert [f"spoe-guard: {problem}" for problem in message["problems"]] == spoe_guard(
         "check", "--config", str(guard.file)
     ).stderr.splitlines()
     assert guard.hup(rest="mode: observe")["changed"] == ["mode"]
@@ -255,8 +255,8 @@ def test_a_file_that_cannot_be_read_keeps_the_settings(reloading, content):
 
 def test_a_key_that_needs_a_restart_is_named_and_nothing_is_applied(reloading):
     guard = reloading()
-    said = guard.hup(agent="127.0.0.1:2", rest="mode: observe\nshare_listen: true")
-    assert said["problems"] == [
+    message = guard.hup(agent="127.0.0.1:2", rest="mode: observe\nshare_listen: true")
+    assert message["problems"] == [
         f"share_listen: True ({guard.file}:5): cannot change while the guard runs (it is false): needs a restart"
     ]
     status = json.loads(guard.ask("/api/status")[1])
@@ -265,8 +265,8 @@ def test_a_key_that_needs_a_restart_is_named_and_nothing_is_applied(reloading):
 
 def test_an_agent_whose_name_does_not_resolve_keeps_the_settings(reloading):
     guard = reloading()
-    said = guard.hup(agent="agent.invalid:9000", rest="mode: observe")
-    [problem] = said["problems"]
+    message = guard.hup(agent="agent.invalid:9000", rest="mode: observe")
+    [problem] = message["problems"]
     assert problem.startswith("routes[0].agent: 'agent.invalid:9000': the name does not resolve: ")
     assert json.loads(guard.ask("/api/status")[1])["guard"]["mode"] == "enforce"
 
@@ -279,8 +279,8 @@ def test_an_agent_that_stays_is_not_looked_up_again():
 
 def test_after_a_reload_environment_and_flags_still_beat_the_file(reloading):
     guard = reloading("--mode", "observe", environ={"SPOE_GUARD_ADMIN__PAYLOAD": "off"})
-    said = guard.hup(admin=", payload: headers", rest="mode: enforce\nlog: {level: debug}")
-    assert (said["event"], said["changed"]) == ("reloaded", ["log.level"])
+    message = guard.hup(admin=", payload: headers", rest="mode: enforce\nlog: {level: debug}")
+    assert (message["event"], message["changed"]) == ("reloaded", ["log.level"])
 
 
 def test_while_it_drains_it_is_said_that_nothing_is_reloaded(reloading):
@@ -295,8 +295,8 @@ def test_while_it_drains_it_is_said_that_nothing_is_reloaded(reloading):
             await asyncio.to_thread(until, lambda: guard.metric('open_notifies{route="default"}') == 1)
             guard.process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(guard.wait_for, "draining")
-            said = await asyncio.to_thread(guard.hup)
-            assert (said["event"], said["reason"]) == ("reload_ignored", "draining")
+            message = await asyncio.to_thread(guard.hup)
+            assert (message["event"], message["reason"]) == ("reload_ignored", "draining")
             assert [each.type for each in await engine.rest()] == [frame.AGENT_DISCONNECT]
             assert await asyncio.to_thread(guard.process.wait, 10) == 0
 

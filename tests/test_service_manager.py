@@ -34,12 +34,12 @@ def test_it_is_told_in_its_words(tmp_path, abstract):
     assert heard.hear() == ["READY=1", "STATUS=Listening: default"]
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     service.reloading()
-    [said, at] = heard.hear()
-    assert said == "RELOADING=1"
+    [message, at] = heard.hear()
+    assert message == "RELOADING=1"
     assert before <= int(at.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     service.reloaded("x" * 2 * MAX_STATUS)
-    [said, status] = heard.hear()
-    assert said == "READY=1"
+    [message, status] = heard.hear()
+    assert message == "READY=1"
     assert status == f"STATUS=The last reload failed: {'x' * 2 * MAX_STATUS}"[: len("STATUS=") + MAX_STATUS]
     service.reloaded()
     assert heard.hear() == ["READY=1", "STATUS=Listening: default"]
@@ -201,7 +201,7 @@ def connected() -> socket.socket:
 
 
 @pytest.mark.parametrize(
-    ("name", "made", "said"),
+    ("name", "made", "message"),
     [
         (
             "other",
@@ -217,13 +217,13 @@ def connected() -> socket.socket:
         ("default", connected, "descriptor 3 ('default') of the service manager: expected ListenStream= and Accept=no"),
     ],
 )
-def test_a_socket_that_nobody_wants_is_one_clear_error(manager, name, made, said):
+def test_a_socket_that_nobody_wants_is_one_clear_error(manager, name, made, message):
     with made() as sock:
         manager.start((name, sock), **settings())
         assert manager.process.wait(START_S) == 1
         port = str(sock.getsockname()[1]) if made is listening else ""
     [line] = manager.errors().splitlines()
-    assert line.startswith("spoe-guard: " + said.replace("PORT", port))
+    assert line.startswith("spoe-guard: " + message.replace("PORT", port))
 
 
 def test_a_second_socket_for_a_route_is_one_clear_error(manager):

@@ -108,16 +108,16 @@ def test_without_a_compiler_one_line_says_so(setup, no_compiler, capsys, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("wish", "message"),
     [
         ("require", "SPOE_GUARD_COMPILE=require: a C compiler"),
         ("checked", "SPOE_GUARD_COMPILE=checked: a C compiler"),
         ("yes", "'yes'; allowed are auto, require, checked, asan, off"),
     ],
 )
-def test_what_cannot_be_done_is_an_error_of_one_line(setup, no_compiler, monkeypatch, tmp_path, wish, said):
+def test_what_cannot_be_done_is_an_error_of_one_line(setup, no_compiler, monkeypatch, tmp_path, wish, message):
     monkeypatch.setenv("SPOE_GUARD_COMPILE", wish)
-    with pytest.raises(SystemExit, match=said) as error:
+    with pytest.raises(SystemExit, match=message) as error:
         setup.extensions(tmp_path)
     assert len(str(error.value).splitlines()) == 1
 

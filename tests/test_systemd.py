@@ -125,5 +125,5 @@ print([refused(each) for each in (
 def test_what_the_unit_forbids_is_refused_here_too():
     """Or the test above would say nothing."""
     command = [*confined(UNITS / "spoe-guard.service"), sys.executable, "-c", FORBIDDEN]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    assert said == f"{[errno.EPERM, errno.EAFNOSUPPORT, errno.EPERM, errno.EPERM, None]}\n"
+    message = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    assert message == f"{[errno.EPERM, errno.EAFNOSUPPORT, errno.EPERM, errno.EPERM, None]}\n"

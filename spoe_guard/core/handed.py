@@ -30,7 +30,7 @@ class Handed:
 
     def encode(self) -> bytes:
         """Return it for another guard, as JSON."""
-        said = {
+        fields = {
             "version": VERSION,
             "hello": self.hello.hex(),
             "size": self.size,
@@ -38,17 +38,17 @@ class Handed:
             "family": self.family.value,
             "rest": self.rest.hex(),
         }
-        return json.dumps(said).encode()
+        return json.dumps(fields).encode()
 
 
-def decode(said: bytes) -> Handed:
+def decode(raw: bytes) -> Handed:
     """Return what ``encode`` made bytes of.
 
     Raises:
         NotTakenError: it is no such thing, or of another version.
     """
     try:
-        read = json.loads(said)
+        read = json.loads(raw)
         if read["version"] != VERSION:
             raise NotTakenError(f"version {read['version']!r}")
         return Handed(

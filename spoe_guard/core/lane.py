@@ -17,12 +17,13 @@ import math
 from spoe_guard.core.conversation.ledger import KEY, NOT_OPEN, Ledger
 from spoe_guard.core.conversation.pacing import Pace
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 _NOT_OPEN = NOT_OPEN  # numbers in C, see the .pxd
-_IDS_AT = frame.IDS_AT
-_NOTIFY = frame.NOTIFY
-_ACK = frame.ACK
+_IDS_AT = frames.IDS_AT
+_NOTIFY = frames.NOTIFY
+_ACK = frames.ACK
 _KEY = KEY
 
 

@@ -24,7 +24,7 @@ from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason
 from spoe_guard.core.terms.output import Output
 from spoe_guard.core.terms.states import ENDING, LinkState, SessionState
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 
 class Session:
@@ -98,13 +98,13 @@ class Session:
         conv = self._conv
         self._hand_back()
         self.lane.active = now
-        said = frame.parse(raw)
-        link = conv.notifies.holder(said.ids) if said is not None else None
+        ack = frames.parse(raw)
+        link = conv.notifies.holder(ack.ids) if ack is not None else None
         agent = self._agents.get((link or conv.notifies.link).number)
-        if said is None or agent is None or conv.progress.state is SessionState.CLOSED:
+        if ack is None or agent is None or conv.progress.state is SessionState.CLOSED:
             conv.to_haproxy.outlet.drop(len(raw))
         else:
-            foreign.take_in(agent, said, now)
+            foreign.take_in(agent, ack, now)
         return self._step(now)
 
     def agent_connected(self, now: float, link: int = 0) -> Output:
@@ -145,7 +145,7 @@ class Session:
         if progress.state is not SessionState.RUNNING or progress.offer is None or not progress.outlives_links or busy:
             return None
         notifies = conv.notifies
-        return Handed(progress.offer.said, notifies.told_size, notifies.one_at_a_time, conv.to_haproxy.family, inlet.peek())
+        return Handed(progress.offer.received, notifies.told_size, notifies.one_at_a_time, conv.to_haproxy.family, inlet.peek())
 
     def handed_over(self, now: float) -> Output:
         """The next guard has HAProxy's connection, which is to be closed here without DISCONNECT."""
@@ -161,8 +161,8 @@ class Session:
             NotTakenError: not with these settings.
         """
         conv = self._conv
-        said = frame.parse(handed.hello)
-        offer = read_offer(said, conv.config) if said is not None else None
+        hello = frames.parse(handed.hello)
+        offer = read_offer(hello, conv.config) if hello is not None else None
         if not isinstance(offer, Offer) or offer.healthcheck or not conv.config.give_up_s:
             raise NotTakenError("these settings reject its HELLO, or set links.give_up to 0")
         conv.links.resumed(offer, handed.size, one_at_a_time=handed.one_at_a_time)

@@ -50,8 +50,10 @@ class Guard(Child):
         Raises:
             Failed: it does not.
         """
-        said = (await self._wait_for("listening", START_S))[-1]
-        self.port, self.admin_port = (int(where.rpartition(":")[2]) for where in (said["routes"]["default"], said["admin"]))
+        listening = (await self._wait_for("listening", START_S))[-1]
+        self.port, self.admin_port = (
+            int(where.rpartition(":")[2]) for where in (listening["routes"]["default"], listening["admin"])
+        )
 
     async def did(self) -> Sequence[Done]:
         """Wait for the end of the session that is ending, and return its anomalies in order.

@@ -82,10 +82,10 @@ def find() -> Program | str:
     if path is None:
         return f"SPOE_GUARD_HAPROXY={asked} is no program" if asked else "there is no haproxy on this machine"
     try:
-        said = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=START_S, check=False).stdout  # noqa: S603
+        printed = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=START_S, check=False).stdout  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{path} does not run: {error}"
-    found = re.search(r"version ((\d+)\.(\d+)[^\s-]*)", said)
+    found = re.search(r"version ((\d+)\.(\d+)[^\s-]*)", printed)
     if found is None:
         return f"{path} does not say its version"
     return Program(path, (int(found[2]), int(found[3])), f"HAProxy {found[1]}")

@@ -39,7 +39,7 @@ async def tell_story(program: Program, folder: Path, tell: Narrator) -> list[str
         haproxy = stack.enter_context(Haproxy(program, folder, agent.port))
         await haproxy.ready()
         without = await act.play(haproxy, agent, WATCH_S, tell, _nothing)
-        said = haproxy.last_words()
+        last_words = haproxy.last_words()
     tell.chapter(f"2. With the guard:     {program.name} -> spoe-guard -> agent")
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(BuggyAgent())
@@ -63,7 +63,7 @@ async def tell_story(program: Program, folder: Path, tell: Narrator) -> list[str
             f"{program.name} did not die of the frame of length 0: haproxy #2490 is fixed in it. "
             f"Without the guard it still lost {without.answers_lost} of the agent's answers."
         )
-    return judge(program, without, said, with_it)
+    return judge(program, without, last_words, with_it)
 
 
 async def _nothing(_request: Request) -> None:
@@ -85,16 +85,16 @@ def tell_table(program: Program, without: Act, with_it: Act, tell: Narrator) -> 
     tell.table(("client", "agent", "without the guard", "with the guard"), rows)
 
 
-def judge(program: Program, without: Act, said: str, with_it: Act) -> list[str]:
-    """Return what did not come out as told. ``said`` are HAProxy's last words without the guard."""
-    return [*_judge_without(program, without, said), *_judge_with(with_it)]
+def judge(program: Program, without: Act, last_words: str, with_it: Act) -> list[str]:
+    """Return what did not come out as told. ``last_words``: HAProxy's, without the guard."""
+    return [*_judge_without(program, without, last_words), *_judge_with(with_it)]
 
 
-def _judge_without(program: Program, without: Act, said: str) -> list[str]:
+def _judge_without(program: Program, without: Act, last_words: str) -> list[str]:
     wrong = []
     if not without.watch.died and without.watch.cpu_share >= act.MAX_CPU_SHARE:
         wrong.append(f"without the guard {program.name} burns CPU, but did not die in {WATCH_S:.0f} s.")
-    elif without.watch.died and not said:
+    elif without.watch.died and not last_words:
         wrong.append(f"without the guard {program.name} died, but not of the bug of this story.")
     if not act.allowed(REQUESTS[0], without.seen[0]):
         wrong.append("without the guard not even the healthy request was answered.")

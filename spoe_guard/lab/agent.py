@@ -109,11 +109,11 @@ class _Link:
         self._writer.transport.abort()
 
     async def converse(self) -> None:
-        said: list[frame.Frame] = []
-        self._agent.received.append(said)
+        received: list[frame.Frame] = []
+        self._agent.received.append(received)
         try:
             while got := await streams.read_frame(self._reader):
-                said.append(got)
+                received.append(got)
                 if not await self._react(got):
                     return
         except ConnectionError:
@@ -155,7 +155,7 @@ class _Link:
 
     async def _go_wrong(self, held: Sequence[frame.Frame]) -> bool:
         misbehaviour = self._script.misbehaviour
-        assert misbehaviour is not None  # noqa: S101  # its_turn() said so
+        assert misbehaviour is not None  # noqa: S101  # see its_turn()
         acks = [ack for notify in held if (ack := frame.parse(frames.ack(notify, self._script.answer(notify))))]
         end: End | None = None
         for step in misbehaviour.play(acks):

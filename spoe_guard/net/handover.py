@@ -1,6 +1,6 @@
 """From guard to guard: HAProxy's connections, passed on when another guard takes the place of this one.
 
-SPOP has no word for "send no more", so a NOTIFY that crosses AGENT-DISCONNECT is lost. Here nothing is said to HAProxy at all:
+SPOP has no word for "send no more", so a NOTIFY that crosses AGENT-DISCONNECT is lost. Here HAProxy is told nothing at all:
 the guard that stops reads no more of a connection, waits until what is open on it is answered, and gives the socket to
 one that listens on the same address (SCM_RIGHTS, one message each, on a socket in Linux' abstract namespace; as with
 SO_REUSEPORT both have to run as the same user in the same network namespace).
@@ -64,9 +64,9 @@ class Taker:
 
     def _read(self, giver: socket.socket) -> None:
         try:
-            said, descriptors, _, _ = socket.recv_fds(giver, MAX_MESSAGE, 1)
-            if said:
-                giver.send(self._answer(said, [socket.socket(fileno=each) for each in descriptors]))
+            message, descriptors, _, _ = socket.recv_fds(giver, MAX_MESSAGE, 1)
+            if message:
+                giver.send(self._answer(message, [socket.socket(fileno=each) for each in descriptors]))
                 return
         except BlockingIOError:
             return
@@ -76,9 +76,9 @@ class Taker:
         self._loop.remove_reader(giver)
         giver.close()
 
-    def _answer(self, said: bytes, socks: list[socket.socket]) -> bytes:
+    def _answer(self, message: bytes, socks: list[socket.socket]) -> bytes:
         try:
-            handed = decode(said)
+            handed = decode(message)
             sock = socks[0]
             sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
             self._take(handed, sock)

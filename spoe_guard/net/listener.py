@@ -93,7 +93,7 @@ class Listener:
 
 
 def peer_name(sock: socket.socket, peer: Place | None = None) -> str:
-    """Return who is at the other end, for people; ``peer``: as accept(2) said."""
+    """Return who is at the other end, for people; ``peer``: from accept(2)."""
     if sock.family == socket.AF_UNIX:
         return "unix"
     try:

@@ -138,7 +138,7 @@ class Relay:
     def broke(self, error: Exception, side: Side = Side.HAPROXY, rest: bytes = b"") -> None:
         """Count a bug of ours; then end the session, or make it a plain TCP proxy if the route prefers that.
 
-        ``rest``: what ``side`` said and nobody has dealt with.
+        ``rest``: what ``side`` sent and nobody has dealt with.
         """
         self._observer.internal_error(self.route.name, self.number, error)
         if self.route.splice_on_error and self._may_splice():

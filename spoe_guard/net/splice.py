@@ -37,7 +37,7 @@ class Splice:
         return None
 
     def resume(self, held: tuple[bytes, bytes], closed: tuple[Side, ...]) -> Output:
-        """Go on where the session broke: ``held`` is what it held back (to_agent, to_haproxy), ``closed`` who said FIN."""
+        """Go on where the session broke: ``held`` is what it held back (to_agent, to_haproxy), ``closed`` who sent FIN."""
         out = self._output()
         out.to_haproxy = held[1]
         if self._connected:

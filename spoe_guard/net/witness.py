@@ -41,13 +41,13 @@ class Witness:
     __slots__ = ()
 
     def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
-        """The connection said ``data`` at ``now``, of which came ``out``."""
+        """``data`` came on the connection at ``now``, of which came ``out``."""
         raise NotImplementedError
 
     def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
         """The same of ``data`` that went on as it came, and nothing else came of it: the only call that is made often.
 
-        ``link``: which agent link said it, or got it.
+        ``link``: which agent link it came from, or went to.
         """
         raise NotImplementedError
 

@@ -50,18 +50,18 @@ def describe(of: frame.Frame) -> str:
     """Return one line about the payload of a whole frame, and about its flags where they are not FIN alone."""
     end = len(of.raw)
     items, at = _read(of, end)
-    said = ("; " if of.type in _NOTHING else " ").join(_in_short(item) for item in items)
+    text = ("; " if of.type in _NOTHING else " ").join(_in_short(item) for item in items)
     if of.payload_at == end:
-        said = _NOTHING.get(of.type, "")
+        text = _NOTHING.get(of.type, "")
     if at < end:
-        said += (", and " if said else "") + _rest(of, at, end, values=True)
-    return said if of.flags == frame.FLAG_FIN else f"{said} [{flags_text(of.flags)}]".strip()
+        text += (", and " if text else "") + _rest(of, at, end, values=True)
+    return text if of.flags == frame.FLAG_FIN else f"{text} [{flags_text(of.flags)}]".strip()
 
 
 def explain(sample: bytes, *, values: bool = True) -> list[str]:
     """Return lines that say what the frame at the start of ``sample`` holds; with ``values`` False names and types alone.
 
-    ``sample`` may be cut, malformed or no frame at all: what cannot be read is said, never guessed. Nothing is markup, and
+    ``sample`` may be cut, malformed or no frame at all: what cannot be read is named, never guessed. Nothing is markup, and
     nothing moves a terminal; a view has to escape it all the same.
     """
     parsed = frame.parse(sample) if len(sample) > frame.IDS_AT and sample[frame.LENGTH_BYTES] in frame.TYPE_NAMES else None
@@ -158,8 +158,8 @@ def _messages(raw: bytes, at: int, end: int) -> tuple[list[_Message], int]:
 
 def _in_short(item: _Item) -> str:
     if isinstance(item, _Message):
-        said = f"{name_text(item.name)}({' '.join(_in_short(pair) for pair in item.args)})"
-        return said if len(item.args) == item.count else f"{said} with {len(item.args)} of {_counted(item.count, 'argument')}"
+        text = f"{name_text(item.name)}({' '.join(_in_short(pair) for pair in item.args)})"
+        return text if len(item.args) == item.count else f"{text} with {len(item.args)} of {_counted(item.count, 'argument')}"
     if isinstance(item, kv.Pair):
         return f"{name_text(item.name)}={value_text(item.type, item.value)}"
     if item.type == walk.UNSET_VAR:
@@ -200,12 +200,12 @@ def _kind(action: actions.Action) -> int:
 def _rest(of: frame.Frame, at: int, end: int, *, values: bool) -> str:
     """Return what there is of a payload behind what was read: of a fragment nothing is wrong with that."""
     whole = of.fin and of.type in frame.TYPE_NAMES and of.type != frame.UNSET
-    said = _counted(end - at, "byte") + (" that cannot be read" if whole else "")
-    return f"{said}: {_hex(of.raw[at:end])}" if values else said
+    text = _counted(end - at, "byte") + (" that cannot be read" if whole else "")
+    return f"{text}: {_hex(of.raw[at:end])}" if values else text
 
 
 def _no_frame(sample: bytes, *, values: bool) -> list[str]:
     if not sample:
         return ["no bytes of its own"]
-    said = f"no frame can be read from {_counted(len(sample), 'byte')}"
-    return [f"{said}: {quoted(sample)}"] if values else [said]
+    text = f"no frame can be read from {_counted(len(sample), 'byte')}"
+    return [f"{text}: {quoted(sample)}"] if values else [text]

@@ -1,4 +1,4 @@
-"""Which line is said for what happens on a route, and how often."""
+"""Which line is logged for what happens on a route, and how often."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -80,15 +80,15 @@ class Journal:
             "seconds": round(self._clock() - notes.opened_at, 3),
         }
         if notes.disconnect is not None:
-            said = notes.disconnect
-            fields |= {"disconnect_side": said.side.value, "status_code": said.status_code, "message": said.message}
+            seen = notes.disconnect
+            fields |= {"disconnect_side": seen.side.value, "status_code": seen.status_code, "message": seen.message}
         self._say(_end_level(ended, notes), "session_closed", route, **fields)
 
     def anomaly(self, route: str, session: int, seen: AnomalySeen) -> None:
         """Say what a side got wrong and what was done, or in observe mode would have been done, about it."""
         level = severity(seen.action)
         key = (route, "anomaly", seen.anomaly.value)
-        if not self._may_say(level, key):  # before the line is made: of a flood few are said
+        if not self._may_say(level, key):  # before the line is made: of a flood few are logged
             return
         sentence = CATALOGUE[seen.anomaly].sentence
         self._put(

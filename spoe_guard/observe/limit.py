@@ -1,4 +1,4 @@
-"""A bound on how often the same thing is said."""
+"""A bound on how often the same thing is logged."""
 
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar

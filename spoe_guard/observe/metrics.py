@@ -58,7 +58,7 @@ COUNTERS: Final[tuple[_Row, ...]] = (
     ),
     (
         "agent_connect_failures_total",
-        "Times the agent could not be dialled, or said no HELLO.",
+        "Times the agent could not be dialled, or sent no HELLO.",
         ("reason",),
         lambda s: s.connect_failures.items(),
     ),
@@ -91,7 +91,7 @@ GAUGES: Final[tuple[_Row, ...]] = (
     ("held_bytes", "Bytes held back.", (), lambda s: _one(s.tally.held_bytes)),
     (
         "agent_up",
-        "Whether the agent could be dialled, and said HELLO, at the last try; NaN before the first.",
+        "Whether the agent could be dialled, and sent HELLO, at the last try; NaN before the first.",
         (),
         lambda s: _one(float("nan") if s.agent_up is None else float(s.agent_up)),
     ),

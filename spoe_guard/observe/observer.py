@@ -1,4 +1,4 @@
-"""The observer the network ring is handed: counts what sessions report, and has it said."""
+"""The observer the network ring is handed: counts what sessions report, and has it logged."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

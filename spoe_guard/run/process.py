@@ -71,7 +71,7 @@ class Process:
         self.guard.use(routes)
 
     async def drain(self) -> None:
-        """Return when the last session is over, which ``guard.abort_all`` hastens; what was left out of the log is said then."""
+        """Return when the last session is over, which ``guard.abort_all`` hastens; then what the log left out is summed up."""
         await self.guard.drain()
         self.observer.journal.sum_up(all_of_it=True)
 

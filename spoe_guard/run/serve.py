@@ -123,7 +123,7 @@ async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
 async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
     """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
 
-    Of several addresses one that resolves is enough to start; the others are said. Those in ``known`` are left out.
+    Of several addresses one that resolves is enough to start; the others are logged. Those in ``known`` are left out.
 
     Raises:
         CannotRunError: of a route's agents none has a name that resolves.

@@ -25,13 +25,13 @@ Tree = dict[str, object]
 
 @dataclass
 class Given:
-    """What was said so far. ``tree``: plain values, routes keyed by their index. ``origins``: where each value stands."""
+    """What was set so far. ``tree``: plain values, routes keyed by their index. ``origins``: where each value stands."""
 
     tree: Tree = field(default_factory=dict)
     origins: dict[Key, str] = field(default_factory=dict)
 
     def put(self, key: Key, value: object, origin: str) -> None:
-        """Set one value over what was said of it before, making the sections above it.
+        """Set one value over what was set before, making the sections above it.
 
         Raises:
             ConfigError: something above it is a value itself.

@@ -1,4 +1,4 @@
-"""Settings out of what was said, and what is wrong with them in words."""
+"""Settings from file, environment and flags, and what is wrong with them in words."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from spoe_guard.settings.profiles import add_profiles
 
 @dataclass(frozen=True)
 class Loaded:
-    """The settings in effect, and for each value that is no default where it was said."""
+    """The settings in effect, and for each value that is no default where it was set."""
 
     settings: Settings
     origins: Mapping[Key, str]

@@ -1,4 +1,4 @@
-"""Every key of the settings, its default, its unit and what it may be. The only place where they are said."""
+"""Every key of the settings, its default, its unit and what it may be. The only place where they are written."""
 
 import re
 from typing import Annotated, Any, Final, Literal, get_args

@@ -1,6 +1,6 @@
 """Agent profiles: what is known to suit the agents of one family, as settings that anyone could write.
 
-A profile fills in what nobody said: its values come before the defaults and behind the file, the environment and the flags.
+A profile fills in what nobody set: its values come before the defaults and behind the file, the environment and the flags.
 """
 
 from typing import Final
@@ -33,9 +33,9 @@ def add_profiles(given: Given) -> None:
         hello = route.get("hello") if isinstance(route, dict) else None
         profile = hello.get("profile") if isinstance(hello, dict) else None
         for section, values in (PROFILES.get(profile, {}) if isinstance(profile, str) else {}).items():
-            said = route.get(section)
-            if said is not None and not isinstance(said, dict):
+            own = route.get(section)
+            if own is not None and not isinstance(own, dict):
                 continue
             for name, value in values.items():
-                if name not in (said or {}):
+                if name not in (own or {}):
                     given.put(("routes", index, section, name), value, f"profile {profile}")

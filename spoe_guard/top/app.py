@@ -29,7 +29,7 @@ Screen { layout: vertical; }
 
 
 class Top(App[None]):
-    """``ask`` is called in a thread, every ``EVERY_S`` seconds unless paused; ``first`` is what it said already."""
+    """``ask`` is called in a thread, every ``EVERY_S`` seconds unless paused; ``first`` is its first answer."""
 
     CSS = _STYLE
     ENABLE_COMMAND_PALETTE = False
@@ -112,14 +112,14 @@ class Top(App[None]):
             return
         status, guard = self._status, self._status["guard"]
         level = status["level"]
-        said = (
+        headline = (
             f"{MARKS[level]} {status['sentence']}"
             if not self._lost
             else f"{MARKS[DOWN]} {self._lost}; what is below is from before"
         )
         wrong = [Text(f"  {line}", style=COLOURS[of]) for line, of in troubles(status["routes"])]
         self.query_one("#verdict", Static).update(
-            Text("\n").join([Text(said, style=f"bold {COLOURS[DOWN if self._lost else level]}"), *wrong])
+            Text("\n").join([Text(headline, style=f"bold {COLOURS[DOWN if self._lost else level]}"), *wrong])
         )
         observing = ["observe mode: nothing is changed"] if guard["mode"] == "observe" else []
         about = [

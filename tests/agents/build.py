@@ -37,8 +37,8 @@ def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = 
 def tool(name: str, least: tuple[int, int], ask: str) -> str | None:
     """Return the path of that program if there is one of at least that version, which it says when asked with ``ask``."""
     found = shutil.which(name, path=SEARCH_PATH)
-    said = re.search(r"(\d+)\.(\d+)", run(found, ask)) if found else None
-    return found if said and (int(said[1]), int(said[2])) >= least else None
+    message = re.search(r"(\d+)\.(\d+)", run(found, ask)) if found else None
+    return found if message and (int(message[1]), int(message[2])) >= least else None
 
 
 def go() -> str:
@@ -130,11 +130,11 @@ def main() -> int:
         began = time.monotonic()
         try:
             build(agent)
-            said = f"{agent.version} of {agent.library} ({time.monotonic() - began:.1f} s)"
+            message = f"{agent.version} of {agent.library} ({time.monotonic() - began:.1f} s)"
         except OSError as error:
             failed += 1
-            said = f"cannot be had: {error}"
-        print(f"{agent.name:20}{said}", flush=True)
+            message = f"cannot be had: {error}"
+        print(f"{agent.name:20}{message}", flush=True)
     return failed
 
 

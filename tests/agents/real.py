@@ -38,8 +38,8 @@ class AgentProcess:
         how = ["--listen", listen, "--delay-ms", "{}:{}".format(*delay_ms)]
         if idle_ms is not None:
             how += ["--idle-ms", str(idle_ms)]
-        with self._said.open("wb") as said, self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen([*kind.command, *how], stdout=said, stderr=stderr)
+        with self._said.open("wb") as message, self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen([*kind.command, *how], stdout=message, stderr=stderr)
         try:
             wait_until(self._listens, f"{kind.name} listens", START_S)
         except AssertionError:

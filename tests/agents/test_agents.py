@@ -23,7 +23,7 @@ def capabilities(hello):
     return pairs[b"capabilities"].decode()
 
 
-def said(ack):
+def message(ack):
     """The variables that an ACK sets, by scope and name; its whole payload has to make sense."""
     parsed, end = actions.parse(ack.raw, ack.payload_at, len(ack.raw))
     assert end == len(ack.raw), ack.raw
@@ -45,7 +45,7 @@ async def test_it_says_hello_and_answers_a_notify(agent_kind, start_agent):
         notify = await engine.notify(b"/path")
         ack = await engine.read()
         assert (ack.type, ack.ids) == (frame.ACK, notify.ids)
-        assert said(ack) == answer(b"/path")
+        assert message(ack) == answer(b"/path")
 
 
 @pytest.mark.measure
@@ -59,7 +59,7 @@ async def test_agent_answers_notifies_in_parallel_or_in_turn_as_the_catalogue_sa
         sent = {notify.ids: path for path in (b"/1", b"/two") for notify in [await engine.notify(path)]}
         got = await put_together(engine, len(sent))
         took = time.monotonic() - began
-        assert {ack.ids: said(ack) for ack in got} == {ids: answer(path) for ids, path in sent.items()}
+        assert {ack.ids: message(ack) for ack in got} == {ids: answer(path) for ids, path in sent.items()}
         assert (took < 1.9 * WORK_S) == agent_kind.concurrent  # one after the other they take twice as long, and not less
 
 

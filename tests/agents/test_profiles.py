@@ -92,11 +92,11 @@ def farewell() -> bytes:
     return frame.encode(frame.HAPROXY_DISCONNECT, payload=kv.encode(pairs))
 
 
-def ask(address: str, said: bytes) -> bytes:
+def ask(address: str, message: bytes) -> bytes:
     """Return the type of the first frame that comes back, nothing where the connection ends instead."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=5) as peer, contextlib.suppress(ConnectionError):
-        peer.sendall(said)
+        peer.sendall(message)
         return peer.recv(5)[4:]
     return b""
 

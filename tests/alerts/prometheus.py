@@ -71,9 +71,9 @@ class Prometheus:
         """
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=START_S) as answer:
-            said = json.load(answer)
-        assert said["status"] == "success", said
-        return said["data"]
+            message = json.load(answer)
+        assert message["status"] == "success", message
+        return message["data"]
 
     def firing(self) -> set[tuple[str, str]]:
         """Return the alerts that fire, each with its route, or its instance where it has none."""

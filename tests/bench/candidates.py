@@ -128,7 +128,7 @@ def nginx(place: Place) -> Running:
 
 def uvloop(place: Place) -> Running:
     process = place.start([builds.python("compiled"), Path(__file__).with_name("blind.py"), place.agent])
-    return Running(process.said(r"listening (\S+)\n"), process)
+    return Running(process.printed(r"listening (\S+)\n"), process)
 
 
 CONNECTIONS: Final = 20_000  # the guard's limit, which is 4096 by default
@@ -159,7 +159,7 @@ class Guard(Running):
         (config := place.folder / "guard.yaml").write_text(json.dumps(settings))
         flags = ["--config", config, "--listen", "127.0.0.1:0", "--agent", place.agent, "--admin", "127.0.0.1:0", "--mode", mode]
         process = place.start([*command, "run", *flags, "--log-format", "json"], home)
-        line = json.loads(process.said(r'(\{.*"event": ?"listening".*\})\n'))
+        line = json.loads(process.printed(r'(\{.*"event": ?"listening".*\})\n'))
         super().__init__(next(iter(line["routes"].values())), process)
         self._admin = line["admin"]
 

@@ -30,16 +30,16 @@ def notifies(numbers: Iterable[int]) -> bytes:
     from spoe_guard.wire import frame, kv, messages, typed_data
 
     address = kv.Pair(b"ip", typed_data.IPV4, ipaddress.IPv4Address("192.0.2.1"))
-    said = messages.encode([messages.Message(b"check-request", [address, kv.Pair(b"path", typed_data.STR, b"/" * 90)])])
-    return b"".join(frame.encode(frame.NOTIFY, 2 * number + 1, 1, said) for number in numbers)
+    text = messages.encode([messages.Message(b"check-request", [address, kv.Pair(b"path", typed_data.STR, b"/" * 90)])])
+    return b"".join(frame.encode(frame.NOTIFY, 2 * number + 1, 1, text) for number in numbers)
 
 
 def acks(numbers: Iterable[int]) -> bytes:
     """Return their ACKs, which set one variable each."""
     from spoe_guard.wire import actions, frame, typed_data, walk
 
-    said = actions.set_var(walk.SCOPE_TXN, b"ip_score", typed_data.UINT32, 77)
-    return b"".join(frame.encode(frame.ACK, 2 * number + 1, 1, said) for number in numbers)
+    text = actions.set_var(walk.SCOPE_TXN, b"ip_score", typed_data.UINT32, 77)
+    return b"".join(frame.encode(frame.ACK, 2 * number + 1, 1, text) for number in numbers)
 
 
 def pair_ns(in_flight: int) -> float:

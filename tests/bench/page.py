@@ -32,10 +32,10 @@ UNSEEN: Final = "not measured"
 
 def page(data: Mapping[str, Any], notes: str) -> str:
     """Return the page. ``data``: as in benchmarks.json; ``notes``: Markdown on where the time goes, "" for none."""
-    there = {what: said for what, said in {**data["machine"], **data["versions"]}.items() if said != "-"}
+    there = {what: text for what, text in {**data["machine"], **data["versions"]}.items() if text != "-"}
     parts = [
         HEAD.format_map(data["settings"]),
-        textwrap.fill("; ".join(f"{what}: {said}" for what, said in there.items()), 130),
+        textwrap.fill("; ".join(f"{what}: {text}" for what, text in there.items()), 130),
         "\n",
     ]
     parts += ["\n## Goals\n\n", *_table(("what", "goal", "median (quartiles)", "met"), map(_goal, goals.rows(data)))]
@@ -56,8 +56,8 @@ def _goal(row: goals.Row) -> tuple[str, str, str, str]:
     """What was missed stands out; a digit more than elsewhere, so that nothing looks met that is not."""
     cells = []
     for where, spread in row.seen.items():
-        said = f"{where}: {spread.written(4)}" if where else spread.written(4)
-        cells.append(f"**{said}**" if where in row.missed else said)
+        text = f"{where}: {spread.written(4)}" if where else spread.written(4)
+        cells.append(f"**{text}**" if where in row.missed else text)
     unseen = [where for where in row.where if where not in row.seen]
     if unseen:
         cells.append(f"{UNSEEN}: {', '.join(unseen)}" if row.seen else UNSEEN)

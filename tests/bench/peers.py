@@ -18,7 +18,7 @@ class Agent(Process):
 
     def __init__(self, folder: Path, cpus: Sequence[int] = (), how: Sequence[str] = ()) -> None:
         super().__init__(folder / "agent.log", [builds.AGENT, *how], cpus)
-        self.address = self.said(r"listening (\S+)\n")
+        self.address = self.printed(r"listening (\S+)\n")
 
 
 def load(

@@ -80,7 +80,7 @@ class Process:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def said(self, pattern: str) -> str:
+    def printed(self, pattern: str) -> str:
         """Wait until the log has ``pattern`` and return its first group.
 
         Raises:

@@ -307,25 +307,25 @@ def test_an_unknown_name_is_refused(what, capsys):
     assert "nonsense" in capsys.readouterr().err
 
 
-def said(monkeypatch, answer):
+def lane_answers(monkeypatch, answer):
     monkeypatch.setattr(bench.builds, "guard", lambda build: ([sys.executable], builds.HOME))
     done = subprocess.CompletedProcess([], 0, stdout=json.dumps(answer), stderr="")
     monkeypatch.setattr(bench.subprocess, "run", lambda *command, **how: done)
 
 
 def test_what_the_lane_says_is_taken_once_a_round(monkeypatch):
-    said(monkeypatch, {"compiled": True, "pair_ns": {"1": 20.0}, "step_us": {"1": 0.5}})
+    lane_answers(monkeypatch, {"compiled": True, "pair_ns": {"1": 20.0}, "step_us": {"1": 0.5}})
     assert bench.lane(Length(3), print) == [{"pair_ns": {"1": 20.0}, "step_us": {"1": 0.5}}] * 3
 
 
 def test_a_lane_that_is_not_there_is_left_out(monkeypatch, capsys):
-    said(monkeypatch, {"lacks": "ImportError: no lane"})
+    lane_answers(monkeypatch, {"lacks": "ImportError: no lane"})
     assert bench.lane(Length(3), print) == []
     assert "ImportError: no lane" in capsys.readouterr().out
 
 
 def test_a_lane_of_another_build_is_found_out(monkeypatch):
-    said(monkeypatch, {"compiled": False, "pair_ns": {}, "step_us": {}})
+    lane_answers(monkeypatch, {"compiled": False, "pair_ns": {}, "step_us": {}})
     with pytest.raises(AssertionError, match="not the compiled build"):
         bench.lane(Length(1), print)
 

@@ -161,9 +161,9 @@ def test_a_goal_measured_in_part_is_not_called_met():
     seen = whole()
     del seen["shapes"]["1024x1"]
     assert row(seen, WHAT[0]).met is None
-    said = lines(page(seen, ""))[WHAT[0]]
-    assert said[1].endswith("; not measured: 1024x1")
-    assert said[2] == "-"
+    cells = lines(page(seen, ""))[WHAT[0]]
+    assert cells[1].endswith("; not measured: 1024x1")
+    assert cells[2] == "-"
 
 
 def test_latency_at_a_load_that_haproxy_did_not_carry_is_left_out():
@@ -175,8 +175,8 @@ def test_latency_at_a_load_that_haproxy_did_not_carry_is_left_out():
 
 
 def test_two_workers_stand_beside_what_haproxy_reaches_there():
-    said = lines(page(whole(), ""))[WHAT[11]]
-    assert said[:2] == [
+    cells = lines(page(whole(), ""))[WHAT[11]]
+    assert cells[:2] == [
         ">= 1.80",
         "1.800 (1.800..1.800); 2 CPUs for all, load and agent; HAProxy, two threads / one: 1.900 (1.900..1.900)",
     ]

@@ -35,7 +35,7 @@ def seen():
 
 
 def test_there_is_a_row_of_every_figure():
-    rows = {what: (goal, said) for what, goal, said in scale.rows(seen())}
+    rows = {what: (goal, text) for what, goal, text in scale.rows(seen())}
     assert rows["CPU per round trip, 500 busy sessions beside 5,000 idle ones / beside none"] == ("-", "1.10 (1.10..1.10)")
     assert rows["p99, 500 busy sessions beside 5,000 idle ones / beside none"] == ("-", "3.00 (3.00..3.00)")
     assert rows["CPU per frame, 20,000 NOTIFYs open / 64"] == ("0.90..1.10", "1.50 (1.50..1.50)")

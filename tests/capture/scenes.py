@@ -21,8 +21,8 @@ def notify(number, path=b"/x"):
 
 
 def ack(to):
-    said = frame.parse(to)
-    return frames.ack(said, frames.text_verdict(b"verdict", frames.first_argument(said)))
+    sent = frame.parse(to)
+    return frames.ack(sent, frames.text_verdict(b"verdict", frames.first_argument(sent)))
 
 
 def notify_of(number):

@@ -173,8 +173,8 @@ def test_the_file_names_both_ends_of_both_connections(tmp_path, unix):
             where = f"unix:{tmp_path}/agent"
         guard = Running(tmp_path, where, settings={"SPOE_GUARD_CAPTURE__DIR": str(folder)})
         try:
-            said = await asyncio.to_thread(guard.wait_for, "listening")
-            port = int(said["routes"]["default"].rpartition(":")[2])
+            raw_ = await asyncio.to_thread(guard.wait_for, "listening")
+            port = int(raw_["routes"]["default"].rpartition(":")[2])
             async with await Engine.tcp(port) as engine:
                 await engine.hello()
                 await engine.notify(b"/x")

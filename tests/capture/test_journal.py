@@ -27,21 +27,21 @@ class Wire:
         self.budget = self.recorder.budget
         self.now = 0.0
         self.tracks = {}
-        self.said = {}
+        self.sent = {}
 
     def open(self, number, links=1):
         assert self.recorder.begin("default", number)
         for side, link in ((H, 0), *((A, link) for link in range(links))):
             track = self.tracks[number, side, link] = Track(number, side, link)
             self.recorder.met(track, _Nowhere())
-            self.said[track] = b""
+            self.sent[track] = b""
             for _ in range(-ASIDE):
                 self.say(track, b"-")
         return self.recorder._recordings[number]
 
     def say(self, track, data):
         self.now += 0.001
-        self.said[track] += data
+        self.sent[track] += data
         out = Output()
         out.to_haproxy, out.to_agent = (data, b"") if track.side is A else (b"", data)
         self.recorder.read(track, data, self.now, out)
@@ -49,7 +49,7 @@ class Wire:
     def goes_wrong(self, track, data=b"#"):
         """Something that did not go on as it came."""
         self.now += 0.001
-        self.said[track] += data
+        self.sent[track] += data
         self.recorder.read(track, data, self.now, Output())
 
     def check(self, number):
@@ -60,9 +60,9 @@ class Wire:
             if owner == number:
                 mine = [entry for whose, entry in entries if whose is side and entry.link == link]
                 kept = b"".join(entry.data for entry in mine)
-                assert self.said[track].endswith(kept)
+                assert self.sent[track].endswith(kept)
                 lost = sum(entry.lost for entry in mine)
-                assert not kept or lost + len(kept) == len(self.said[track])
+                assert not kept or lost + len(kept) == len(self.sent[track])
         return {side: sum(len(entry.data) for whose, entry in entries if whose is side) for side in (H, A)}
 
 
@@ -123,16 +123,16 @@ def test_a_quiet_session_keeps_its_last_bytes_beside_a_busy_one():
 def test_journal_reads_go_once_newer_ones_fill_both_directions_of_the_ring(behind, most, enough):
     wire = Wire()
     wire.open(1)
-    asked, said = wire.tracks[1, H, 0], wire.tracks[1, A, 0]
-    for track in (asked, said):
+    asked, sent = wire.tracks[1, H, 0], wire.tracks[1, A, 0]
+    for track in (asked, sent):
         wire.say(track, b"x")
     oldest, newer = Segment(), Segment()
     oldest.pages = 1
     wire.journal._segments = [oldest, newer]
-    for track, weight in ((asked, most), (said, behind)):
+    for track, weight in ((asked, most), (sent, behind)):
         oldest.tracks[track], newer.tracks[track] = 0, track.weight - weight
     wire.journal._let_go()
-    assert (said.noted > 0) is enough  # it is still where it was
+    assert (sent.noted > 0) is enough  # it is still where it was
     assert (asked.noted > 0) is (most >= LIMIT - PART)
 
 
@@ -156,7 +156,7 @@ def test_a_hello_stays_however_much_comes_behind_it():
     hello = frames.agent_hello()
     track = wire.tracks[2, A, 0] = Track(1, A, 7)
     wire.recorder.met(track, _Nowhere())
-    wire.said[track] = b""
+    wire.sent[track] = b""
     wire.say(track, hello)
     for _ in range(-ASIDE):
         wire.say(track, b"x")  # nothing is let go of yet where the hello is
@@ -171,13 +171,13 @@ def test_a_partial_hello_takes_no_later_bytes_in_when_reads_are_skipped():
     recording = wire.open(1)
     track = Track(1, A, 7)
     wire.recorder.met(track, _Nowhere())
-    wire.said[track] = b""
+    wire.sent[track] = b""
     for byte in frames.agent_hello()[:-ASIDE]:
         wire.say(track, bytes((byte,)))
     fill(wire, track, count=2 * LEAST_BYTES // EACH)
     entries = [entry for side, entry in recording.entries() if side is A and entry.link == 7]
     assert all(len(entry.data) == EACH for entry in entries)
-    assert entries[0].lost + sum(len(entry.data) for entry in entries) == len(wire.said[track])
+    assert entries[0].lost + sum(len(entry.data) for entry in entries) == len(wire.sent[track])
 
 
 def _closes_another(data):
@@ -357,8 +357,8 @@ def test_from_an_anomaly_to_its_capture_nothing_goes_into_the_journal():
     scene.ring(scene.timers[0].at)
     assert all(track.noted == 0 for track in tracks)
     [take] = scene.takes
-    said = b"".join(entry.data for side, entry in take.entries if side is A)
-    assert said.count(b"verdict") == 101
+    sent = b"".join(entry.data for side, entry in take.entries if side is A)
+    assert sent.count(b"verdict") == 101
     assert scene.timers == []
 
 
@@ -408,8 +408,8 @@ def test_after_everything_was_let_go_of_positions_go_on():
     for _ in range(2):
         session = scene.session()
         scene.round_trips(session, 50)
-        said = b"".join(entry.data for side, entry in session.entries() if side is A)
-        assert said == frames.agent_hello() + b"".join(ack(notify_of(number)) for number in range(1, 51))
+        sent = b"".join(entry.data for side, entry in session.entries() if side is A)
+        assert sent == frames.agent_hello() + b"".join(ack(notify_of(number)) for number in range(1, 51))
         session.release()
 
 

@@ -56,7 +56,7 @@ SAID = [
 )
 def test_bytes_and_hex_are_told_the_same(written):
     [capture] = read.parse(written)
-    assert [said for said in kinds(capture) if said[0] != "note"] == SAID
+    assert [sent for sent in kinds(capture) if sent[0] != "note"] == SAID
 
 
 def test_recorded_streams_are_one_conversation_a_line():
@@ -66,8 +66,8 @@ def test_recorded_streams_are_one_conversation_a_line():
     }  # fmt: skip
     record["segments"][1] = len(bytes.fromhex(record["from_agent"])) - record["segments"][0]
     one, two = read.parse("\n".join([json.dumps(record), "", json.dumps(record | {"segments": None})]).encode())
-    assert [said for said in kinds(one) if said[0] != "note"][: len(SAID)] == SAID
-    assert [said for said in kinds(two) if said[0] != "note"][: len(SAID)] == SAID
+    assert [sent for sent in kinds(one) if sent[0] != "note"][: len(SAID)] == SAID
+    assert [sent for sent in kinds(two) if sent[0] != "note"][: len(SAID)] == SAID
 
 
 def between(*packets):
@@ -142,7 +142,7 @@ def test_a_conversation_whose_beginning_is_not_there_is_told_and_not_judged():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "sent"),
     [
         (b"", "empty"),
         (b" \n", "empty"),
@@ -159,10 +159,10 @@ def test_a_conversation_whose_beginning_is_not_there_is_told_and_not_judged():
         (between(to_agent(0, 1, b"GET / HTTP/1.0\r\n\r\n")), "no TCP connection in it looks like SPOP"),
     ],
 )
-def test_what_cannot_be_read_is_one_clear_error(data, said):
+def test_what_cannot_be_read_is_one_clear_error(data, sent):
     with pytest.raises(CaptureError) as error:
         read.parse(data)
-    assert said in str(error.value)
+    assert sent in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -223,18 +223,18 @@ def test_a_delayed_frame_is_shown_at_the_time_it_is_passed():
 def test_of_a_flood_every_frame_is_judged():
     [capture] = read.parse(BOTH)
     capture.chunks.append(Chunk(9.0, A, 0, inward=True, data=RUNT * 2 * FRAMES_A_TURN))
-    assert [said for said in kinds(capture) if said[0] == "anomaly"] == [SAID[-1]] * (2 * FRAMES_A_TURN + 1)
+    assert [sent for sent in kinds(capture) if sent[0] == "anomaly"] == [SAID[-1]] * (2 * FRAMES_A_TURN + 1)
 
 
-@pytest.mark.parametrize(("encoding", "said"), [("utf-8", 'message="\xeb\u4e2d"'), ("latin-1", 'message="\xeb\\u4e2d"')])
-def test_the_command_escapes_what_the_terminal_has_no_character_for(tmp_path, encoding, said):
+@pytest.mark.parametrize(("encoding", "sent"), [("utf-8", 'message="\xeb\u4e2d"'), ("latin-1", 'message="\xeb\\u4e2d"')])
+def test_the_command_escapes_what_the_terminal_has_no_character_for(tmp_path, encoding, sent):
     goodbye = frames.disconnect(frame.AGENT_DISCONNECT, message="\xeb\u4e2d".encode())
     (tmp_path / "capture").write_bytes(frames.haproxy_hello() + frames.agent_hello() + goodbye)
     command = [sys.executable, "-m", "spoe_guard", "decode", str(tmp_path / "capture")]
     told = subprocess.run(
         command, env=environment({"PYTHONIOENCODING": encoding}), capture_output=True, timeout=RUN_S, check=True
     )
-    assert said in told.stdout.decode(encoding)
+    assert sent in told.stdout.decode(encoding)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
@@ -264,4 +264,4 @@ def test_the_command_judges_by_the_settings_it_is_given(tmp_path):
 
 def test_the_guards_own_output_is_no_part_of_what_the_peers_sent():
     capture = Capture([Chunk(T, H, 0, inward=True, data=BOTH[:9]), Chunk(T, Side.AGENT, 0, inward=False, data=BOTH)])
-    assert [chunk.inward for chunk in capture.said()] == [True]
+    assert [chunk.inward for chunk in capture.heard()] == [True]

@@ -32,8 +32,8 @@ def test_an_anomaly_leaves_what_came_before_and_what_came_behind_it():
     session.tick(recorded.now)
     [take] = recorded.takes
     capture = take.capture("full")
-    said = b"".join(chunk.data for chunk in capture.said() if chunk.side is A)
-    assert said == frames.agent_hello() + b"".join(map(ack, map(notify_of, (1, 2, 3)))) + RUNT + b"".join(
+    sent = b"".join(chunk.data for chunk in capture.heard() if chunk.side is A)
+    assert sent == frames.agent_hello() + b"".join(map(ack, map(notify_of, (1, 2, 3)))) + RUNT + b"".join(
         map(ack, map(notify_of, (10, 11)))
     )
     [noted] = [chunk for chunk in capture.chunks if chunk.notes]

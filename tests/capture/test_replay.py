@@ -25,11 +25,11 @@ def conversation(*, timed=True):
     """HELLOs, two NOTIFYs in one write, their ACKs cut in the middle, a pause, a runt, the end."""
     asked = notify(5) + notify(7)
     answers = ack(notify(5)) + ack(notify(7))
-    said = [
+    sent = [
         (H, frames.haproxy_hello()), (A, frames.agent_hello()), (H, asked), (A, answers[:40]), (A, answers[40:]), (A, RUNT),
     ]  # fmt: skip
     at = [0.0, 0.001, 0.002, 0.003, 0.004, 0.004 + PAUSE_S]
-    chunks = [Chunk(when if timed else 0.0, side, 0, inward=True, data=data) for when, (side, data) in zip(at, said, strict=True)]
+    chunks = [Chunk(when if timed else 0.0, side, 0, inward=True, data=data) for when, (side, data) in zip(at, sent, strict=True)]
     chunks.append(Chunk(at[-1] if timed else 0.0, A, 0, inward=True, end=End.FIN))
     return Capture(chunks, timed=timed)
 
@@ -47,8 +47,8 @@ def test_each_write_waits_for_what_came_before_it(timed):
 def test_answers_take_the_live_ids_and_keep_the_recorded_cuts():
     steps = script(conversation(), A)
     written = [b"".join(part.live([(1000, 1), (2000, 1)]) for part in step.parts) for step in steps]
-    said = frame.parse(ack(notify(5)))
-    one = frame.encode(frame.ACK, 1000, 1, said.payload)
+    sent = frame.parse(ack(notify(5)))
+    one = frame.encode(frame.ACK, 1000, 1, sent.payload)
     two = frame.encode(frame.ACK, 2000, 1, frame.parse(ack(notify(7))).payload)
     assert b"".join(written) == frames.agent_hello() + one + two + RUNT
     assert len(written[1]) == len(one) + 40 - len(ack(notify(5)))  # as far into the second ACK as it was recorded
@@ -76,14 +76,14 @@ def run(main):
 
 
 def test_an_agents_part_is_played_to_whoever_connects():
-    said = []
+    sent = []
 
     async def main():
         listening = asyncio.Event()
         address = []
 
         def say(line):
-            said.append(line)
+            sent.append(line)
             if "waiting" in line:
                 address.append(line.rpartition(":")[2])
                 listening.set()
@@ -102,33 +102,33 @@ def test_an_agents_part_is_played_to_whoever_connects():
         await playing
 
     run(main)
-    assert [line for line in said if line.startswith("< NOTIFY")] == [
+    assert [line for line in sent if line.startswith("< NOTIFY")] == [
         '< NOTIFY 100.1 check(path="/x")',
         '< NOTIFY 300.1 check(path="/x")',
     ]
 
 
 def test_haproxys_part_is_played_to_an_agent():
-    said = []
+    sent = []
 
     async def main():
         agent = ScriptedAgent()
         port = await agent.listen_tcp()
-        await replay.to_agent(script(conversation(), H), Address("127.0.0.1", port), 0, 1.0, said.append)
+        await replay.to_agent(script(conversation(), H), Address("127.0.0.1", port), 0, 1.0, sent.append)
         await agent.stop()
         return agent
 
     agent = run(main)
     assert [got.type for got in agent.received[0]] == [frame.HAPROXY_HELLO, frame.NOTIFY, frame.NOTIFY]
     assert [got.stream_id for got in agent.answered] == [5, 7]
-    assert [line for line in said if line.startswith("< ACK")] == [
+    assert [line for line in sent if line.startswith("< ACK")] == [
         '< ACK 5.1 set-var txn.verdict="/x"',
         '< ACK 7.1 set-var txn.verdict="/x"',
     ]
 
 
 def test_who_does_not_answer_is_waited_for_so_long_and_no_longer():
-    said = []
+    sent = []
 
     async def main():
         async def mute(reader, writer):
@@ -137,11 +137,11 @@ def test_who_does_not_answer_is_waited_for_so_long_and_no_longer():
 
         server = await asyncio.start_server(mute, "127.0.0.1", 0)
         address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
-        await replay.to_agent(script(conversation(), H), address, 0, 0.05, said.append)
+        await replay.to_agent(script(conversation(), H), address, 0, 0.05, sent.append)
         server.close()
 
     run(main)
-    assert "# going on, though 1 frames of the recording have not come" in said
+    assert "# going on, though 1 frames of the recording have not come" in sent
 
 
 def test_speed_divides_the_pauses():
@@ -180,7 +180,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
 
 
 def test_a_reset_is_played_as_one():
-    said = []
+    sent = []
 
     async def main():
         address = asyncio.get_running_loop().create_future()
@@ -188,7 +188,7 @@ def test_a_reset_is_played_as_one():
         capture.chunks[-1].end = End.RESET
 
         def say(line):
-            said.append(line)
+            sent.append(line)
             if "waiting" in line:
                 address.set_result(int(line.rpartition(":")[2]))
 
@@ -203,4 +203,4 @@ def test_a_reset_is_played_as_one():
         await task
 
     run(main)
-    assert said[1].startswith("< HAPROXY-HELLO")  # behind "waiting": HAProxy speaks first, as it did then
+    assert sent[1].startswith("< HAPROXY-HELLO")  # behind "waiting": HAProxy speaks first, as it did then

@@ -109,10 +109,10 @@ def test_haproxy_has_one_connection_wherever_it_went():
     assert [entry.lost for entry in ring.kept() if entry.lost] == [200 * 100 - read_bytes(ring)]
 
 
-@pytest.mark.parametrize(("link", "said"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0)])
-def test_the_number_of_a_link_has_room_or_begins_again(ring, link, said):
+@pytest.mark.parametrize(("link", "got"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0)])
+def test_the_number_of_a_link_has_room_or_begins_again(ring, link, got):
     put(ring, b"x", link=link)
-    assert [(entry.link, entry.data) for entry in ring.kept()] == [(said, b"x")]
+    assert [(entry.link, entry.data) for entry in ring.kept()] == [(got, b"x")]
 
 
 def test_reads_within_the_bound_stay_beside_one_long_read():
@@ -231,14 +231,14 @@ def test_a_hello_in_two_parts_stays(ring):
     assert b"".join(entry.data for entry in ring.kept()[:2]) == frames.agent_hello()
 
 
-@pytest.mark.parametrize("said", [notify(1), bytes(4), b"GET / HTTP/1.1"], ids=["notify", "runt", "http"])
-def test_what_is_no_hello_is_not_kept_as_one(ring, said):
-    for byte in said:
+@pytest.mark.parametrize("got", [notify(1), bytes(4), b"GET / HTTP/1.1"], ids=["notify", "runt", "http"])
+def test_what_is_no_hello_is_not_kept_as_one(ring, got):
+    for byte in got:
         put(ring, bytes((byte,)))
     for _ in range(100):
         put(ring, b"x" * 100)
     assert all(entry.data == b"x" * 100 for entry in ring.kept())
-    assert ring.kept()[0].lost == len(said) + 100 * 100 - read_bytes(ring)
+    assert ring.kept()[0].lost == len(got) + 100 * 100 - read_bytes(ring)
     ring.end()
     assert ring._budget.used == 0
 

@@ -35,8 +35,8 @@ class Kept:
 
     def __init__(self, path, files=100, max_bytes=1 << 30, **how):
         self.stats = Recorded().stats
-        self.said = []
-        self.store = Store(Folder(path, files, max_bytes), self.stats, lambda *line: self.said.append(line), **how)
+        self.sent = []
+        self.store = Store(Folder(path, files, max_bytes), self.stats, lambda *line: self.sent.append(line), **how)
 
     def write(self, *wanted):
         for take in wanted:
@@ -57,7 +57,7 @@ def test_a_file_is_readable_by_its_owner_alone_and_whole(tmp_path):
     [file] = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert kept.counts() == (1, {})
-    assert kept.said == [
+    assert kept.sent == [
         ("info", "capture_written", {
             "route": "default", "session": 1, "anomaly": "runt_frame", "file": str(file), "bytes": file.stat().st_size,
         })
@@ -131,7 +131,7 @@ def test_a_removed_folder_is_logged_once_counted_and_may_come_back(tmp_path):
     folder.mkdir()
     kept.write(four)
     assert kept.counts() == (2, {"disk": 2})
-    faults = [fields for _, event, fields in kept.said if event == "capture_failed"]
+    faults = [fields for _, event, fields in kept.sent if event == "capture_failed"]
     assert [fault["error"] for fault in faults] == [os.strerror(errno.ENOENT)]
 
 
@@ -150,7 +150,7 @@ def test_a_full_disk_is_logged_once_counted_and_leaves_no_partial_file(tmp_path)
         kept = Kept(tmp_path).write(*takes(3))
         assert [path.name for path in tmp_path.iterdir()] == ["filler"]
         assert kept.counts() == (0, {"disk": 3})
-        assert [(event, fields["error"]) for _, event, fields in kept.said] == [("capture_failed", os.strerror(errno.ENOSPC))]
+        assert [(event, fields["error"]) for _, event, fields in kept.sent] == [("capture_failed", os.strerror(errno.ENOSPC))]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -163,7 +163,7 @@ def test_a_bug_of_ours_costs_a_capture(tmp_path, monkeypatch):
     kept = Kept(tmp_path).write(*takes(2))
     assert kept.counts() == (0, {"error": 2})
     assert list(tmp_path.iterdir()) == []
-    assert [fields["error"] for _, _, fields in kept.said] == ["ZeroDivisionError()"]
+    assert [fields["error"] for _, _, fields in kept.sent] == ["ZeroDivisionError()"]
 
 
 def test_behind_a_hanging_disk_captures_wait_up_to_a_bound(tmp_path, monkeypatch):

@@ -50,8 +50,8 @@ SEGMENTATIONS = {"as recorded": as_recorded, "byte by byte": byte_by_byte} | {f"
 
 def replay(record, segmentation):
     """Play both sides. HAProxy has no reason to wait: its NOTIFYs go out as soon as it has AGENT-HELLO."""
-    said, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
-    hello = spop.cut(said)[0][0]
+    sent, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
+    hello = spop.cut(sent)[0][0]
     hello_end = len(spop.cut(answered)[0][0])
     played = Play(SessionConfig())
     played.say(HAPROXY, hello)
@@ -60,7 +60,7 @@ def replay(record, segmentation):
         end = at + size
         if at < hello_end <= end:
             played.say(AGENT, answered[at:hello_end])
-            played.say(HAPROXY, said[len(hello) :])
+            played.say(HAPROXY, sent[len(hello) :])
             at = hello_end
         if at < end:
             played.say(AGENT, answered[at:end])

@@ -96,9 +96,9 @@ def cut(stream: bytes) -> Iterator[frame.Frame]:
         length = int.from_bytes(stream[pos : pos + 4], "big")
         assert length >= 7, f"a runt frame was written: {stream[pos:].hex()}"
         assert pos + 4 + length <= len(stream), f"half a frame was written: {stream[pos:].hex()}"
-        said = frame.parse(stream[pos : pos + 4 + length])
-        assert said is not None, f"a frame with bad ids was written: {stream[pos:].hex()}"
-        yield said
+        sent = frame.parse(stream[pos : pos + 4 + length])
+        assert sent is not None, f"a frame with bad ids was written: {stream[pos:].hex()}"
+        yield sent
         pos += 4 + length
 
 

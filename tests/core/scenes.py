@@ -39,23 +39,23 @@ GONE_BYE = "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"
 
 @dataclass
 class Scene:
-    """``said`` is one line's sender and words, played behind ``before``; ``comes`` what follows the report, by action."""
+    """``sent`` is one line's sender and words, played behind ``before``; ``comes`` what follows the report, by action."""
 
     side: Side
     anomaly: Anomaly
     before: str
-    said: str
+    sent: str
     comes: dict[Action, str]
     odd: bytes = b""
     config: dict[str, object] = field(default_factory=dict)
 
 
-def agent(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], odd: bytes = b"", **config: object) -> Scene:
-    return Scene(Side.AGENT, anomaly, before, f"agent {said}", comes, odd, config)
+def agent(anomaly: Anomaly, before: str, sent: str, comes: dict[Action, str], odd: bytes = b"", **config: object) -> Scene:
+    return Scene(Side.AGENT, anomaly, before, f"agent {sent}", comes, odd, config)
 
 
-def haproxy(anomaly: Anomaly, before: str, said: str, comes: dict[Action, str], odd: bytes = b"", **config: object) -> Scene:
-    return Scene(Side.HAPROXY, anomaly, before, f"haproxy {said}", comes, odd, config)
+def haproxy(anomaly: Anomaly, before: str, sent: str, comes: dict[Action, str], odd: bytes = b"", **config: object) -> Scene:
+    return Scene(Side.HAPROXY, anomaly, before, f"haproxy {sent}", comes, odd, config)
 
 
 def elsewhere(at: str) -> RouteState:

@@ -71,7 +71,7 @@ class Talk:
         self.session = kind(self.config, self.tally, now, route_state, fast=FAST)
         self.events: list[Event] = []
         self.written = {"to_agent": b"", "to_haproxy": b""}
-        self.said = {Side.AGENT: b"", Side.HAPROXY: b""}
+        self.sent = {Side.AGENT: b"", Side.HAPROXY: b""}
         self.foreign: list[tuple[int, bytes]] = []  # handed over to others
         self.taken = 0  # bytes of what others handed over
         self.bytes: dict[str, bytes] = {}
@@ -81,11 +81,11 @@ class Talk:
 
     @property
     def said_by_agent(self) -> bytes:
-        return self.said[Side.AGENT]
+        return self.sent[Side.AGENT]
 
     @property
     def said_by_haproxy(self) -> bytes:
-        return self.said[Side.HAPROXY]
+        return self.sent[Side.HAPROXY]
 
     @property
     def anomalies(self) -> list[AnomalySeen]:
@@ -120,11 +120,11 @@ class Talk:
         link = int(who.removeprefix(side.value) or 0)
         act = {"up": self._connected, "fail": self._failed, "fin": self._fin, "rst": self._rst}.get(what)
         held = self.session.held
-        said = b"" if act else self._encode(what)
-        self.said[side] += said
-        out = act(side, link) if act else carry(self.session, side, said, self.now, link)
-        words = self._obey(out, said, "to_agent" if side is Side.HAPROXY else "to_haproxy")
-        if said and self.session.held > held and "ok" not in words:
+        sent = b"" if act else self._encode(what)
+        self.sent[side] += sent
+        out = act(side, link) if act else carry(self.session, side, sent, self.now, link)
+        words = self._obey(out, sent, "to_agent" if side is Side.HAPROXY else "to_haproxy")
+        if sent and self.session.held > held and "ok" not in words:
             words.insert(0, "held")
         return ", ".join(words) or "nothing"
 
@@ -176,7 +176,7 @@ class Talk:
 
     # --- what a shell does ---------------------------------------------------------------------------------------------
 
-    def _obey(self, out: Output, said: bytes, passes: str) -> list[str]:
+    def _obey(self, out: Output, sent: bytes, passes: str) -> list[str]:
         """Do what ``out`` asks and put it in words."""
         ended = any(isinstance(event, SessionEnded) for event in self.events)
         assert not (ended and out.events), f"reported behind the end: {out.events}"
@@ -188,8 +188,8 @@ class Talk:
         words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
         orders = [order for order in (out, *out.more) if order.to_agent or order.dial or order.close_agent is not Close.KEEP]
         for order in orders:
-            words += self._write(_name(order.link), order.to_agent, said, passes)
-        words += self._write("to_haproxy", out.to_haproxy, said, passes)
+            words += self._write(_name(order.link), order.to_agent, sent, passes)
+        words += self._write("to_haproxy", out.to_haproxy, sent, passes)
         words += [f"dial {order.link or ''}".strip() for order in orders if order.dial]
         closes = [("to_haproxy", out.close_haproxy), *((_name(order.link), order.close_agent) for order in orders)]
         for way, how in closes:
@@ -205,7 +205,7 @@ class Talk:
         self.foreign += out.foreign
         return words + [f"for {number}" for number, _ in out.foreign]
 
-    def _write(self, way: str, data: bytes, said: bytes, passes: str) -> list[str]:
+    def _write(self, way: str, data: bytes, sent: bytes, passes: str) -> list[str]:
         if not data:
             return []
         if not self.config.observe:
@@ -213,7 +213,7 @@ class Talk:
         assert way == "to_haproxy" or way in self._up, "written to an agent that is not there"
         self.written[way.rstrip("0123456789")] += data
         self.got[way] = self.got.get(way, b"") + data
-        if data == said and way == passes:
+        if data == sent and way == passes:
             return ["ok"]
         if self.config.observe:
             return [f"{way} {len(data)} bytes"]
@@ -222,15 +222,15 @@ class Talk:
     def _check_books(self) -> None:
         """Bytes in are bytes forwarded, dropped and held; bytes out are bytes forwarded and authored; gauges agree."""
         session = self.session
-        assert self.tally.bytes_to_agent == len(self.said[Side.HAPROXY])
-        assert self.tally.bytes_to_haproxy == len(self.said[Side.AGENT])
+        assert self.tally.bytes_to_agent == len(self.sent[Side.HAPROXY])
+        assert self.tally.bytes_to_haproxy == len(self.sent[Side.AGENT])
         assert self.tally.open_notifies == session.open_notifies
         if isinstance(session, observing.ObservedSession):
             return
         stands = session.snapshot()
         assert self.tally.held_bytes == session.held
         books, queued = stands.to_haproxy, stands.queued
-        came = sum(len(said) for said in self.said.values()) + self.taken
+        came = sum(len(sent) for sent in self.sent.values()) + self.taken
         to_agent, to_haproxy = passed(session)
         done = sum(each.forwarded + each.dropped for each in (stands.to_agent, books))
         assert done + session.held - queued == came - to_agent - to_haproxy
@@ -252,7 +252,7 @@ def running(policy: dict[Anomaly, Action] | None = None, *, hello: bytes = b"", 
         if side is None:
             out = talk._connected(Side.AGENT)
         else:
-            talk.said[side] += data
+            talk.sent[side] += data
             out = talk.session.receive(side, data, talk.now)
         talk._obey(out, data, "to_agent" if side is Side.HAPROXY else "to_haproxy")
     assert talk.session.state is SessionState.RUNNING
@@ -299,8 +299,8 @@ def _event(event: Event) -> str:
     return ""
 
 
-def _frame(said: frame.Frame) -> str:
-    name = frame.TYPE_NAMES.get(said.type, str(said.type))
+def _frame(sent: frame.Frame) -> str:
+    name = frame.TYPE_NAMES.get(sent.type, str(sent.type))
     if name.endswith("DISCONNECT"):
-        return f"{name} {said.payload[13]}"  # behind the key status-code and its type
-    return name if name.endswith("HELLO") else f"{name} {said.stream_id}.{said.frame_id}"
+        return f"{name} {sent.payload[13]}"  # behind the key status-code and its type
+    return name if name.endswith("HELLO") else f"{name} {sent.stream_id}.{sent.frame_id}"

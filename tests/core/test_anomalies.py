@@ -18,7 +18,7 @@ def test_each_row_is_met_and_each_action_taken(scene: Scene, action: Action) -> 
     talk = Talk(choice, **scene.config)
     talk.bytes.update(odd=scene.odd, small=frames.agent_hello(max_frame_size=1000))
     reports = len(talk.play(scene.before).anomalies)
-    talk.play(f"{scene.said} -> {outcome(scene, action)}")
+    talk.play(f"{scene.sent} -> {outcome(scene, action)}")
     assert [
         (seen.side, seen.action, seen.applied, seen.state != "")
         for seen in talk.anomalies[reports:]

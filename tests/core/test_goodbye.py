@@ -9,9 +9,9 @@ from tests.core.frames import agent_disconnect, pairs
 
 
 def bye(payload: bytes) -> Goodbye:
-    said = frame.parse(frame.encode(FrameType.AGENT_DISCONNECT, payload=payload))
-    assert said is not None
-    return Goodbye(said)
+    sent = frame.parse(frame.encode(FrameType.AGENT_DISCONNECT, payload=payload))
+    assert sent is not None
+    return Goodbye(sent)
 
 
 def keys(*named: tuple[bytes, int, typed_data.Value]) -> bytes:
@@ -52,8 +52,8 @@ CASES = [
 
 @pytest.mark.parametrize(("payload", "readable", "fit", "code", "text"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_what_a_disconnect_says(payload: bytes, readable: bool, fit: bool, code: int | None, text: str) -> None:
-    said = bye(payload)
-    assert (said.readable, said.fit, said.status, said.message) == (readable, fit, code, text)
+    sent = bye(payload)
+    assert (sent.readable, sent.fit, sent.status, sent.message) == (readable, fit, code, text)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_what_a_disconnect_says(payload: bytes, readable: bool, fit: bool, code:
     ],
 )
 def test_a_disconnect_is_passable_only_with_valid_payload_flags_and_ids(raw: bytes, passable: bool) -> None:
-    said = frame.parse(raw)
-    assert said is not None
-    assert Goodbye(said).passable is passable
+    sent = frame.parse(raw)
+    assert sent is not None
+    assert Goodbye(sent).passable is passable
 
 
 def test_a_disconnect_is_plain_without_keys_of_its_own() -> None:
@@ -79,23 +79,23 @@ def test_a_disconnect_is_plain_without_keys_of_its_own() -> None:
     assert not bye(pairs(status_code=4, message=b"m", note=b"n")).plain
 
 
-@pytest.mark.parametrize(("said", "told"), [(0, 0), (13, 13), (99, 99), (100, 99), (2**63, 99), (-1, 99), (None, 99)])
-def test_a_status_haproxy_cannot_stand_becomes_unknown(said: int | None, told: int) -> None:
-    assert goodbye.clamp(said) == told
+@pytest.mark.parametrize(("sent", "told"), [(0, 0), (13, 13), (99, 99), (100, 99), (2**63, 99), (-1, 99), (None, 99)])
+def test_a_status_haproxy_cannot_stand_becomes_unknown(sent: int | None, told: int) -> None:
+    assert goodbye.clamp(sent) == told
 
 
 @pytest.mark.parametrize("type_", [FrameType.AGENT_DISCONNECT, FrameType.HAPROXY_DISCONNECT])
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 8, 13, 42, 99])
 def test_what_is_authored_is_passable(type_: int, code: int) -> None:
-    said = frame.parse(goodbye.encode(type_, code))
-    assert said is not None
-    word = Goodbye(said)
-    assert (said.type, word.status, word.passable) == (type_, code, True)
+    sent = frame.parse(goodbye.encode(type_, code))
+    assert sent is not None
+    word = Goodbye(sent)
+    assert (sent.type, word.status, word.passable) == (type_, code, True)
     assert word.message == goodbye.MEANINGS.get(code, "unknown error")
 
 
 @pytest.mark.parametrize("message", ["x" * 200, "x" * 201, "\ufffd" * 200, "\u00e9" * 150])
 def test_an_authored_message_is_never_longer_than_haproxy_takes(message: str) -> None:
-    said = frame.parse(goodbye.encode(FrameType.AGENT_DISCONNECT, 1, message))
-    assert said is not None
-    assert Goodbye(said).fit
+    sent = frame.parse(goodbye.encode(FrameType.AGENT_DISCONNECT, 1, message))
+    assert sent is not None
+    assert Goodbye(sent).fit

@@ -185,9 +185,9 @@ def test_it_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [b"", b"{}", b"[]", b"\xff", b'{"version": 2}', HANDED.encode().replace(b"unknown", b"other"), HANDED.encode()[:-3]],
 )
-def test_what_is_no_session_is_not_taken(said: bytes) -> None:
+def test_what_is_no_session_is_not_taken(sent: bytes) -> None:
     with pytest.raises(NotTakenError):
-        decode(said)
+        decode(sent)

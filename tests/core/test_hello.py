@@ -28,9 +28,9 @@ def offer(raw: bytes, **config: object) -> Offer:
 
 
 def spoken(raw: bytes) -> dict[str, typed_data.Value]:
-    said = parsed(raw)
-    found, stop = kv.parse(said.payload, 0, len(said.payload))
-    assert stop == len(said.payload)
+    sent = parsed(raw)
+    found, stop = kv.parse(sent.payload, 0, len(sent.payload))
+    assert stop == len(sent.payload)
     return {pair.name.decode(): pair.value for pair in found}
 
 
@@ -103,7 +103,7 @@ ASYNC = {"capabilities": frozenset(("async",))}  # from an applet, which takes w
 
 
 @pytest.mark.parametrize(
-    ("said", "clamp", "held", "shown"),
+    ("sent", "clamp", "held", "shown"),
     [
         (16380, None, 1048576, 16380),
         (16380, 16380, 1048576, 16380),
@@ -114,15 +114,15 @@ ASYNC = {"capabilities": frozenset(("async",))}  # from an applet, which takes w
         (65532, None, 65536, 65532),
     ],
 )
-def test_the_size_is_clamped_to_the_setting_and_to_held_bytes(said: int, clamp: int | None, held: int, shown: int) -> None:
-    got = offer(haproxy_hello(max_frame_size=said, capabilities=b"async"), max_frame_size=clamp, held_bytes=held, **ASYNC)
-    assert (got.haproxy_size, got.max_frame_size) == (said, shown)
+def test_the_size_is_clamped_to_the_setting_and_to_held_bytes(sent: int, clamp: int | None, held: int, shown: int) -> None:
+    got = offer(haproxy_hello(max_frame_size=sent, capabilities=b"async"), max_frame_size=clamp, held_bytes=held, **ASYNC)
+    assert (got.haproxy_size, got.max_frame_size) == (sent, shown)
     assert spoken(got.raw)["max-frame-size"] == shown
-    assert got.changes == ([] if shown == said else [f"max-frame-size {said} -> {shown}"])
+    assert got.changes == ([] if shown == sent else [f"max-frame-size {sent} -> {shown}"])
 
 
 @pytest.mark.parametrize(
-    ("said", "clamp", "shown"),
+    ("sent", "clamp", "shown"),
     [
         (16380, None, 16368),
         (16380, 16369, 16368),
@@ -135,11 +135,11 @@ def test_the_size_is_clamped_to_the_setting_and_to_held_bytes(said: int, clamp: 
         (256, None, 256),
     ],
 )
-def test_a_haproxy_that_may_be_the_mux_keeps_16_bytes_free(said: int, clamp: int | None, shown: int) -> None:
-    got = offer(haproxy_hello(max_frame_size=said), max_frame_size=clamp, held_bytes=2**33)
-    assert (got.haproxy_size, got.max_frame_size) == (said, shown)
+def test_a_haproxy_that_may_be_the_mux_keeps_16_bytes_free(sent: int, clamp: int | None, shown: int) -> None:
+    got = offer(haproxy_hello(max_frame_size=sent), max_frame_size=clamp, held_bytes=2**33)
+    assert (got.haproxy_size, got.max_frame_size) == (sent, shown)
     assert spoken(got.raw)["max-frame-size"] == shown
-    assert got.changes == ([] if shown == said else [f"max-frame-size {said} -> {shown}"])
+    assert got.changes == ([] if shown == sent else [f"max-frame-size {sent} -> {shown}"])
 
 
 def test_a_health_check_is_shown_the_size_that_haproxy_says() -> None:
@@ -147,7 +147,7 @@ def test_a_health_check_is_shown_the_size_that_haproxy_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "allowed", "shown"),
+    ("sent", "allowed", "shown"),
     [
         (b"pipelining,async", ("pipelining",), "pipelining"),
         (b"async", ("pipelining",), ""),
@@ -156,11 +156,11 @@ def test_a_health_check_is_shown_the_size_that_haproxy_says() -> None:
         (b"fragmentation,pipelining,async", ("fragmentation", "async"), "fragmentation,async"),
     ],
 )
-def test_capabilities_the_route_does_not_allow_are_removed(said: bytes, allowed: tuple[str, ...], shown: str) -> None:
-    got = offer(haproxy_hello(capabilities=said, max_frame_size=256), capabilities=frozenset(allowed))
+def test_capabilities_the_route_does_not_allow_are_removed(sent: bytes, allowed: tuple[str, ...], shown: str) -> None:
+    got = offer(haproxy_hello(capabilities=sent, max_frame_size=256), capabilities=frozenset(allowed))
     assert spoken(got.raw)["capabilities"] == shown.encode()
     assert got.capabilities == split(shown)
-    assert bool(got.changes) == (said.decode() != shown)
+    assert bool(got.changes) == (sent.decode() != shown)
 
 
 def test_an_engine_id_is_added_where_haproxy_names_none() -> None:
@@ -178,7 +178,7 @@ PIPELINING = frozenset(("pipelining",))
 
 
 @pytest.mark.parametrize(
-    ("said", "allowed", "shown", "added"),
+    ("sent", "allowed", "shown", "added"),
     [
         (b"", PIPELINING, "pipelining", ["pipelining"]),
         (b"async", PIPELINING, "pipelining", ["pipelining"]),
@@ -188,9 +188,9 @@ PIPELINING = frozenset(("pipelining",))
     ],
 )
 def test_a_capability_is_offered_to_the_agent_that_haproxy_does_not_offer(
-    said: bytes, allowed: frozenset[str], shown: str, added: list[str]
+    sent: bytes, allowed: frozenset[str], shown: str, added: list[str]
 ) -> None:
-    got = offer(haproxy_hello(capabilities=said), always_offer=PIPELINING, capabilities=allowed)
+    got = offer(haproxy_hello(capabilities=sent), always_offer=PIPELINING, capabilities=allowed)
     assert spoken(got.raw)["capabilities"] == shown.encode()
     assert got.capabilities == split(shown)
     assert got.added == added

@@ -210,8 +210,8 @@ def test_what_is_not_ordinary_is_asked_about_in_full(row: Row) -> None:
     talk.now += row.later
     stepped(talk)
     talk.play(row.line)
-    who, _, said = row.line.partition(" -> ")[0].partition(" ")
-    assert stepped(talk) == [talk._encode(said)], who
+    who, _, sent = row.line.partition(" -> ")[0].partition(" ")
+    assert stepped(talk) == [talk._encode(sent)], who
 
 
 # --- what goes by it ------------------------------------------------------------------------------------------------------
@@ -431,7 +431,7 @@ def test_what_went_by_a_step_counts_towards_what_the_lane_may_pass() -> None:
 def test_offsets_count_what_went_by_the_lane() -> None:
     talk = ready().play("haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok\nhaproxy NOTIFY 5.1 -> ok\nagent ACK 3.1 -> ok")
     assert stepped(talk) == []
-    at = {side: len(talk.said[side]) for side in Side}
+    at = {side: len(talk.sent[side]) for side in Side}
     runt = frames.raw(b"")
     talk.play("haproxy <runt> -> drop runt_frame\nagent ACK 1.1 + <runt> -> drop runt_frame, to_haproxy ACK 1.1", runt=runt)
     assert [seen.offset for seen in talk.anomalies] == [at[Side.HAPROXY], at[Side.AGENT] + len(ack("1.1"))]

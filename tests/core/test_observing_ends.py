@@ -84,13 +84,13 @@ def test_an_agent_that_cannot_be_dialled_closes_haproxy_like_a_plain_proxy() -> 
     )
 
 
-@pytest.mark.parametrize("said", ["", "haproxy HAPROXY_HELLO -> held"])
-def test_a_dial_takes_no_longer_than_connect_timeout(said: str) -> None:
-    reported = "unreachable timeout, " + ("answer agent_unreachable, " if said else "")
+@pytest.mark.parametrize("sent", ["", "haproxy HAPROXY_HELLO -> held"])
+def test_a_dial_takes_no_longer_than_connect_timeout(sent: str) -> None:
+    reported = "unreachable timeout, " + ("answer agent_unreachable, " if sent else "")
     observe(
         f"""
         guard starts       -> dial
-        {said}
+        {sent}
         guard waits 0.999  -> nothing
         guard waits 0.001  -> {reported}close haproxy, abort agent, end agent unreachable
         guard waits 100    -> nothing

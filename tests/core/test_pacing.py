@@ -29,13 +29,13 @@ def test_8192_bytes_pass_at_once_and_one_more_does_not(last: int, passes: bool) 
 
 def test_what_does_not_fit_is_queued_whole_and_goes_a_millisecond_later() -> None:
     pace = Pace()
-    said = [sized(4000), sized(4000), sized(4000), sized(192)]
+    sent = [sized(4000), sized(4000), sized(4000), sized(192)]
     assert not pace.passes(12192, 5.0)
-    assert pace.through(b"".join(said), 5.0) == said[0] + said[1]
-    assert pace.queue == said[2] + said[3]
+    assert pace.through(b"".join(sent), 5.0) == sent[0] + sent[1]
+    assert pace.queue == sent[2] + sent[3]
     assert pace.due == 5.0 + MS
     assert pace.through(b"", pace.due - 1e-9) == b""
-    assert pace.through(b"", pace.due) == said[2] + said[3]
+    assert pace.through(b"", pace.due) == sent[2] + sent[3]
     assert not pace.queue
 
 
@@ -90,18 +90,18 @@ sizes = st.sampled_from([30, 200, 900, 4000, 8191, 8192, 8193, 16000])
 
 @given(st.lists(st.tuples(moments, st.lists(sizes, max_size=4)), max_size=30))
 def test_no_millisecond_carries_more_and_all_of_it_goes_in_order(moves: list[tuple[float, list[int]]]) -> None:
-    pace, now, went, said = Pace(), 5.0, [], b""
+    pace, now, went, sent = Pace(), 5.0, [], b""
     for after, some in moves:
         now += after
         data = b"".join(map(sized, some))
-        said += data
+        sent += data
         went.append((now, data if pace.passes(len(data), now) else pace.through(data, now)))
     while pace.queue:
         assert pace.due > now
         now = pace.due
         went.append((now, pace.through(b"", now)))
         assert went[-1][1], "it was due, and nothing went"
-    assert b"".join(data for _, data in went) == said
+    assert b"".join(data for _, data in went) == sent
     written = [(at, len(one.raw)) for at, data in went for one in frames.cut(data)]
     for at, _ in written:
         within = [size for when, size in written if at - MS + 1e-6 < when <= at]

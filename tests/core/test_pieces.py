@@ -34,9 +34,9 @@ FRAMES = {
 
 
 def cut(raw: bytes) -> tuple[bytes, bytes, bytes]:
-    said = frame.parse(raw)
-    assert said is not None
-    return raw[:4], raw[4 : said.payload_at], said.payload
+    sent = frame.parse(raw)
+    assert sent is not None
+    return raw[:4], raw[4 : sent.payload_at], sent.payload
 
 
 def stream(script: str) -> bytes:

@@ -33,10 +33,10 @@ def test_h1_every_frame_arrives_whole_with_a_legal_header() -> None:
         long=frames.sized(103, 1001, "9.1"),
         odd=ack("3.1", flags=0),
     )
-    for said in to_haproxy(talk):
-        assert 7 <= len(said.raw) - 4 <= 1000
-        assert said.type in frame.AGENT_TYPES
-        assert said.flags == frames.FIN
+    for sent in to_haproxy(talk):
+        assert 7 <= len(sent.raw) - 4 <= 1000
+        assert sent.type in frame.AGENT_TYPES
+        assert sent.flags == frames.FIN
 
 
 def test_h2_the_first_frame_is_a_valid_agent_hello_or_disconnect() -> None:
@@ -61,7 +61,7 @@ def test_h3_an_ack_passes_once_and_only_for_an_open_notify() -> None:
         agent   ACK 1.1 + ACK 1.1 + ACK 3.1   -> drop duplicate_ack, drop unmatched_ack, to_haproxy ACK 1.1
         """
     )
-    assert [said.ids for said in to_haproxy(talk)[1:]] == [b"\1\1"]
+    assert [sent.ids for sent in to_haproxy(talk)[1:]] == [b"\1\1"]
 
 
 def test_h4_agent_disconnect_is_last_with_ids_0_and_a_valid_list() -> None:
@@ -91,8 +91,8 @@ def test_h5_acks_before_inside_and_behind_the_agents_disconnect_come_before_it()
         """,
         inside=inside,
     )
-    assert [said.type for said in to_haproxy(talk)] == [101, 103, 103, 103, 102]
-    assert all(said.payload == SET_VAR for said in to_haproxy(talk)[1:4])
+    assert [sent.type for sent in to_haproxy(talk)] == [101, 103, 103, 103, 102]
+    assert all(sent.payload == SET_VAR for sent in to_haproxy(talk)[1:4])
 
 
 def test_h7_the_end_is_always_said_in_bounded_time() -> None:
@@ -139,14 +139,14 @@ def test_a2_only_whole_well_formed_frames_of_a_size_it_negotiated() -> None:
         long=frames.sized(3, 1001, "3.1"),
         odd=frames.notify("7.1", b"\5check\2\1a\0"),
     )
-    assert [said.raw for said in to_agent(talk)[1:]] == [frames.notify("1.1"), frames.notify("5.1")]
+    assert [sent.raw for sent in to_agent(talk)[1:]] == [frames.notify("1.1"), frames.notify("5.1")]
 
 
 def test_a3_haproxy_disconnect_is_the_agents_last_frame_even_after_a_reset() -> None:
     for end in ("rst", "fin", "HAPROXY_DISCONNECT 0 + NOTIFY 1.1"):
         talk = running()
         talk._line("haproxy", end)
-        assert [said.type for said in to_agent(talk)] == [frame.HAPROXY_HELLO, frame.HAPROXY_DISCONNECT]
+        assert [sent.type for sent in to_agent(talk)] == [frame.HAPROXY_HELLO, frame.HAPROXY_DISCONNECT]
 
 
 def test_a4_hello_is_normalised_to_what_this_agent_can_stand() -> None:

@@ -56,10 +56,10 @@ def search(*parts: bytes) -> tuple[list[bytes], int, Salvage]:
         assert more >= 0
         assert salvage.held <= MOST + 4
         junk += more
-        for said, at in acks:
-            assert b"".join(parts)[at : at + len(said.raw)] == said.raw
-            ledger.pop(said.ids)
-            found.append(said.raw)
+        for sent, at in acks:
+            assert b"".join(parts)[at : at + len(sent.raw)] == sent.raw
+            ledger.pop(sent.ids)
+            found.append(sent.raw)
     return found, junk, salvage
 
 

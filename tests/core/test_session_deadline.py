@@ -60,8 +60,8 @@ class Clocked:
             self.now = max(self.now, until)
         elif what == "says" and more[0] not in self.gone:
             side, which, short = more
-            said = SAID[side][which % len(SAID[side])]
-            self.look(session.receive(side, said[: len(said) - short] if short < len(said) else said, now))
+            sent = SAID[side][which % len(SAID[side])]
+            self.look(session.receive(side, sent[: len(sent) - short] if short < len(sent) else sent, now))
         elif what in ("fin", "rst"):
             self.gone.add(more[0])
             self.look(session.closed(more[0], now, reset=what == "rst"))

@@ -31,8 +31,8 @@ def test_fragments_are_put_together_wherever_they_were_cut(at: int, agreed: dict
     whole = SET_VAR + UNSET_VAR
     for parts in ((whole[:at], whole[at:]), (whole[:at], b"", whole[at : at + 3], whole[at + 3 :])):
         first, *middle, last = parts
-        said = ack(payload=first, flags=0) + b"".join(unset(payload=part, flags=0) for part in middle) + unset(payload=last)
-        for pieces in ([said], [said[index : index + 1] for index in range(len(said))]):
+        sent = ack(payload=first, flags=0) + b"".join(unset(payload=part, flags=0) for part in middle) + unset(payload=last)
+        for pieces in ([sent], [sent[index : index + 1] for index in range(len(sent))]):
             talk = asked(**agreed)
             handshake = len(talk.written["to_haproxy"])
             for number, piece in enumerate(pieces):
@@ -172,15 +172,15 @@ MISSING = "answer disconnect_missing, pass notify_unanswered, " + GONE
 
 
 @pytest.mark.parametrize(
-    ("said", "comes"),
+    ("sent", "comes"),
     [
         (FIRST, f"repair missing_fin, {MISSING.format(2)}, to_haproxy ACK 1.1"),
         (CUT, f"{LOST}, {MISSING.format(2)}"),
     ],
     ids=["may be all", "is not all"],
 )
-def test_an_agent_that_closes_sends_no_more_fragments(said: bytes, comes: str) -> None:
-    asked().play(f"agent <said> -> held\nagent fin -> {comes}, to_haproxy AGENT_DISCONNECT 13, close agent", said=said)
+def test_an_agent_that_closes_sends_no_more_fragments(sent: bytes, comes: str) -> None:
+    asked().play(f"agent <sent> -> held\nagent fin -> {comes}, to_haproxy AGENT_DISCONNECT 13, close agent", sent=sent)
 
 
 def test_fragments_are_dropped_with_the_session() -> None:

@@ -216,8 +216,8 @@ def test_each_frame_has_its_own_time() -> None:
 def test_a_close_inside_a_frame_discards_the_part(side: str) -> None:
     told = "answer disconnect_missing, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13, close agent"
     outcome = told if side == "agent" else "to_agent HAPROXY_DISCONNECT 0, close haproxy"
-    said = "ACK 1.1[:9]" if side == "agent" else "NOTIFY 1.1[:9]"
-    play(f"{side} {said} -> held\n{side} fin -> drop truncated_frame, {outcome}")
+    sent = "ACK 1.1[:9]" if side == "agent" else "NOTIFY 1.1[:9]"
+    play(f"{side} {sent} -> held\n{side} fin -> drop truncated_frame, {outcome}")
 
 
 def test_a_reset_inside_a_frame_is_not_called_truncation() -> None:

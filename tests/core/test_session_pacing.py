@@ -22,13 +22,13 @@ def ack(number: int, wire_bytes: int) -> bytes:
 
 def asked(count: int, talk: Talk) -> Talk:
     """HAProxy sends so many NOTIFYs, as the mux numbers them."""
-    said = b"".join(frames.notify(f"{2 * number + 1}.1") for number in range(count))
-    return talk.play("haproxy <said> -> ok", said=said)
+    sent = b"".join(frames.notify(f"{2 * number + 1}.1") for number in range(count))
+    return talk.play("haproxy <sent> -> ok", sent=sent)
 
 
 def acks(talk: Talk) -> list[int]:
     """Stream-ids of the ACKs that HAProxy got."""
-    return [said.stream_id for said in frames.cut(talk.written["to_haproxy"]) if said.type == FrameType.ACK]
+    return [sent.stream_id for sent in frames.cut(talk.written["to_haproxy"]) if sent.type == FrameType.ACK]
 
 
 def test_twenty_acks_of_900_bytes_go_nine_a_millisecond() -> None:
@@ -36,7 +36,7 @@ def test_twenty_acks_of_900_bytes_go_nine_a_millisecond() -> None:
     burst = b"".join(ack(number, 900) for number in range(20))
     before = len(talk.written["to_haproxy"])
     talk._obey(talk.session.receive(Side.AGENT, burst, talk.now), b"", "")
-    talk.said[Side.AGENT] += burst
+    talk.sent[Side.AGENT] += burst
     for acks_written in (9, 18, 20):
         assert len(talk.written["to_haproxy"]) - before == 900 * acks_written
         assert talk.session.held == talk.tally.held_bytes == 900 * (20 - acks_written)
@@ -74,9 +74,9 @@ def test_a_trickle_never_waits() -> None:
     talk = running().play("guard waits 0.001 -> nothing")
     for number in range(50):
         talk.play(
-            "haproxy <asked> -> ok\nagent <said> -> ok\nguard waits 0.0001 -> nothing",
+            "haproxy <asked> -> ok\nagent <sent> -> ok\nguard waits 0.0001 -> nothing",
             asked=frames.notify(f"{2 * number + 1}.1"),
-            said=ack(number, 350),
+            sent=ack(number, 350),
         )
 
 
@@ -147,16 +147,16 @@ def test_behind_haproxys_fin_the_queue_is_still_written() -> None:
     )
 
 
-@pytest.mark.parametrize("said", ["rst", "HAPROXY_DISCONNECT 0\nhaproxy rst"])
-def test_a_reset_of_haproxys_drops_the_queue(said: str) -> None:
+@pytest.mark.parametrize("sent", ["rst", "HAPROXY_DISCONNECT 0\nhaproxy rst"])
+def test_a_reset_of_haproxys_drops_the_queue(sent: str) -> None:
     talk = queued()
-    if "\n" in said:
+    if "\n" in sent:
         talk.play("haproxy HAPROXY_DISCONNECT 0 -> ok\nhaproxy rst -> close haproxy")
     else:
         talk.play("haproxy rst -> to_agent HAPROXY_DISCONNECT 0, close haproxy")
     assert (talk.session.held, talk.tally.held_bytes) == (0, 0)
     assert talk.session.snapshot().to_haproxy.undelivered >= 16000
-    talk.play("guard waits 0.1 -> nothing\nagent fin -> close agent, end haproxy " + ("disconnect" if "\n" in said else "reset"))
+    talk.play("guard waits 0.1 -> nothing\nagent fin -> close agent, end haproxy " + ("disconnect" if "\n" in sent else "reset"))
 
 
 def test_what_is_queued_still_at_close_timeout_is_dropped() -> None:
@@ -224,8 +224,8 @@ def test_only_notifies_that_may_show_the_family_are_read_one_by_one(
     talk = running(hello=frames.haproxy_hello(capabilities=capabilities), answer=frames.agent_hello())
     walker = talk.session._from_haproxy
     read, one = [], walker._notify
-    monkeypatch.setattr(walker, "_notify", lambda said, now: (read.append(said.stream_id), one(said, now)))
-    talk.play("haproxy <said> -> ok", said=b"".join(frames.notify(at) for at in ids))
+    monkeypatch.setattr(walker, "_notify", lambda sent, now: (read.append(sent.stream_id), one(sent, now)))
+    talk.play("haproxy <sent> -> ok", sent=b"".join(frames.notify(at) for at in ids))
     assert len(read) == (slow if script.FAST else len(ids))
     assert talk.session.open_notifies == len(ids)
 

@@ -106,10 +106,10 @@ def test_garbage_among_pieces_in_a_later_read_is_the_same() -> None:
         guard waits 0.5           -> {GONE} 1, {BOTH_TOLD.format(4)}
         """
     )
-    said = talk.said_by_agent
+    sent = talk.said_by_agent
     places = {seen.anomaly: seen.offset for seen in talk.anomalies}
-    assert places[Anomaly.GARBLED_STREAM] == said.index(NAMED["garbage"])
-    assert places[Anomaly.INTERLEAVED_FRAMES] == said.rindex(NAMED["a"])
+    assert places[Anomaly.GARBLED_STREAM] == sent.index(NAMED["garbage"])
+    assert places[Anomaly.INTERLEAVED_FRAMES] == sent.rindex(NAMED["a"])
 
 
 def test_garbage_behind_a_disconnect_among_pieces_is_not_heard_any_more() -> None:

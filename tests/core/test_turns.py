@@ -41,7 +41,7 @@ def test_what_is_left_is_in_no_book_until_it_is_given_again() -> None:
     assert spoken.tally.held_bytes == 0
     left = spoken.session.receive(Side.HAPROXY, RUNT * 200, spoken.now).left
     assert left == 4 * (200 - FRAMES_A_TURN)
-    assert spoken.tally.bytes_to_agent == len(spoken.said[Side.HAPROXY]) + 4 * FRAMES_A_TURN
+    assert spoken.tally.bytes_to_agent == len(spoken.sent[Side.HAPROXY]) + 4 * FRAMES_A_TURN
 
 
 def test_the_part_of_a_frame_that_was_kept_is_never_left() -> None:

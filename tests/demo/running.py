@@ -23,7 +23,7 @@ def _as_from_a_terminal() -> None:
 
 
 class Demo:
-    """Started, with ``env`` over the test's own environment (None: without that one). ``said`` is empty with a ``stdout``."""
+    """Started, with ``env`` over the test's own environment (None: without that one). ``message`` is empty with a ``stdout``."""
 
     def __init__(self, folder: Path, env: dict[str, str | None] | None = None, stdout: int | None = None) -> None:
         self._folder = folder
@@ -64,16 +64,16 @@ class Demo:
     def wait_for(self, text: str) -> None:
         """Wait until it has printed ``text``."""
         deadline = time.monotonic() + DEADLINE_S
-        while text not in self.said():
-            assert self.process.poll() is None, self.said() + self.complained()
-            assert time.monotonic() < deadline, self.said()
+        while text not in self.printed():
+            assert self.process.poll() is None, self.printed() + self.complained()
+            assert time.monotonic() < deadline, self.printed()
             time.sleep(0.005)
 
     def ctrl_c(self) -> None:
         """Do what a terminal does: SIGINT to the whole process group in the foreground."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def said(self) -> str:
+    def printed(self) -> str:
         return self._out.read_text()
 
     def complained(self) -> str:

@@ -66,7 +66,7 @@ def test_the_story_with_a_real_haproxy_comes_out_as_told(tmp_path):
     with Demo(tmp_path) as demo:
         code = demo.end()
         took = time.monotonic() - demo.began
-    text = demo.said()
+    text = demo.printed()
     assert code == 0, text + demo.complained()
     assert demo.complained() == ""
     assert took < MOST_S
@@ -89,8 +89,8 @@ def test_the_story_with_a_real_haproxy_comes_out_as_told(tmp_path):
 
 def test_an_haproxy_that_lives_without_the_guard_is_said_to_live(tmp_path):
     with Demo(tmp_path, {"SPOE_GUARD_HAPROXY": generations.find("3.2").program}) as demo:
-        assert demo.end() == 0, demo.said() + demo.complained()
-    text = re.sub(r"\s+", " ", demo.said())
+        assert demo.end() == 0, demo.printed() + demo.complained()
+    text = re.sub(r"\s+", " ", demo.printed())
     assert re.search(r"HAProxy 3\.2\.\d+ did not die of the frame of length 0: haproxy #2490 is fixed in it", text)
     assert "it still lost 2 of the agent's answers" in text
     assert "dead" not in text
@@ -100,8 +100,8 @@ def test_an_haproxy_that_lives_without_the_guard_is_said_to_live(tmp_path):
 
 def test_without_a_haproxy_it_says_so_and_plays_the_part_itself(tmp_path):
     with Demo(tmp_path, {**NO_HAPROXY, "SPOE_GUARD_MODE": "observe"}) as demo:  # that setting is for the user's own guard
-        assert demo.end() == 0, demo.said() + demo.complained()
-    text = demo.said()
+        assert demo.end() == 0, demo.printed() + demo.complained()
+    text = demo.printed()
     assert "No real HAProxy takes part: SPOE_GUARD_HAPROXY=/nonexistent/haproxy is no program." in re.sub(r"\s+", " ", text)
     assert "apt-get install haproxy" in re.sub(r"\s+", " ", text)
     assert table(text) == [
@@ -132,7 +132,7 @@ def test_a_signal_in_the_middle_leaves_nothing_behind(tmp_path, moment, way):
         expected = signal.Signals[way] if way.startswith("SIG") else signal.SIGINT
         assert demo.end() == 128 + expected
         assert time.monotonic() - at < 5
-    assert demo.said().endswith(f"\n{expected.name}: stopped. Nothing is left behind.\n")
+    assert demo.printed().endswith(f"\n{expected.name}: stopped. Nothing is left behind.\n")
     assert demo.complained() == ""
 
 

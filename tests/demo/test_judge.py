@@ -33,7 +33,7 @@ def test_a_haproxy_with_the_bug_fixed_does_not_fail_the_story():
 
 
 @pytest.mark.parametrize(
-    ("without", "said", "complaint"),
+    ("without", "message", "complaint"),
     [
         (replace(WITHOUT, watch=Watch(5.0, 0.9)), "", "burns CPU, but did not die"),
         (WITHOUT, "", "not of the bug of this story"),
@@ -41,8 +41,8 @@ def test_a_haproxy_with_the_bug_fixed_does_not_fail_the_story():
         (replace(WITHOUT, seen=[*WITH.seen[:3], NONE]), LAST_WORDS, "no answer was lost"),
     ],
 )
-def test_what_went_otherwise_without_the_guard_is_told(without, said, complaint):
-    [told] = story.judge(PROGRAM, without, said, WITH)
+def test_what_went_otherwise_without_the_guard_is_told(without, message, complaint):
+    [told] = story.judge(PROGRAM, without, message, WITH)
     assert complaint in told
 
 

@@ -8,7 +8,7 @@ from tests.deploy.bundle import CHART, Bundle, bundle, helm, template
 
 @pytest.mark.parametrize("version", strict.VERSIONS)
 def test_every_object_has_only_fields_that_exist_and_all_that_must_be(way: Bundle, version: str):
-    assert [said for document in way.documents if (said := strict.complaint(document, version))] == []
+    assert [message for document in way.documents if (message := strict.complaint(document, version))] == []
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_a_field_that_must_be_there_is_missed(tmp_path):
 
 @pytest.mark.parametrize("version", strict.VERSIONS)
 def test_helm_has_nothing_against_the_chart(version):
-    said = helm("lint", "--strict", "--kube-version", version, CHART)
-    assert "1 chart(s) linted, 0 chart(s) failed" in said
-    assert "WARNING" not in said
+    message = helm("lint", "--strict", "--kube-version", version, CHART)
+    assert "1 chart(s) linted, 0 chart(s) failed" in message
+    assert "WARNING" not in message
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ class Job:
     @property
     def progress(self) -> tuple[int, int]:
         """How many plays so far, and how many branches they reached."""
-        said = self.log.read_bytes()
-        plays, branches = EXECUTED.findall(said), REACHED.findall(said)
+        sent = self.log.read_bytes()
+        plays, branches = EXECUTED.findall(sent), REACHED.findall(sent)
         return int(plays[-1]) if plays else 0, int(branches[-1]) if branches else 0
 
 
@@ -94,14 +94,14 @@ def _said(jobs: list[Job], seconds: float) -> str:
 def show(path: Path) -> int:
     """Play the file, and show the smallest play that breaks the same; 1 when something is wrong with it."""
     case = decode(path.read_bytes())
-    if not (said := fault(case)):
+    if not (sent := fault(case)):
         print(f"{path}: nothing is wrong with it")
         return 0
     small = shrunk(case)
     where = HOME / "findings" / f"small-{hashlib.sha256(encode(small)).hexdigest()[:16]}"
     where.parent.mkdir(parents=True, exist_ok=True)
     where.write_bytes(encode(small))
-    print(f"--- {path}: {said}\n--- the same in short: {fault(small)}\n{shown(small)}")
+    print(f"--- {path}: {sent}\n--- the same in short: {fault(small)}\n{shown(small)}")
     print(f"--- again: {Path(sys.executable).name} -m tests.fuzz {where.relative_to(ROOT)}", flush=True)
     return 1
 

@@ -46,12 +46,12 @@ def _captures() -> Iterator[tuple[str, list[Move]]]:
     seen = set()
     for name in AGENTS:
         for record in records(name):
-            said, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
-            if (said, answered) in seen:
+            sent, answered = bytes.fromhex(record["from_haproxy"]), bytes.fromhex(record["from_agent"])
+            if (sent, answered) in seen:
                 continue
-            seen.add((said, answered))
-            [hello, *_], [answer, *_] = spop.cut(said)[0], spop.cut(answered)[0]
-            moves: list[Move] = [Say(HAPROXY, hello), Say(AGENT, answer), Say(HAPROXY, said[len(hello) :])]
+            seen.add((sent, answered))
+            [hello, *_], [answer, *_] = spop.cut(sent)[0], spop.cut(answered)[0]
+            moves: list[Move] = [Say(HAPROXY, hello), Say(AGENT, answer), Say(HAPROXY, sent[len(hello) :])]
             at = 0
             for size in record["segments"]:
                 if rest := answered[max(at, len(answer)) : at + size]:
@@ -116,8 +116,8 @@ def _inputs() -> Iterator[tuple[str, list[Move]]]:
 
 
 def _input(row: Input) -> list[Move]:
-    moves, said = ([], row.first) if row.first is not None else (_opening(), row.then)
-    parts = [said[: row.split], said[row.split :]]
+    moves, sent = ([], row.first) if row.first is not None else (_opening(), row.then)
+    parts = [sent[: row.split], sent[row.split :]]
     moves += [Say(HAPROXY, part) for part in parts if part]
     return [*moves, *([Leave(HAPROXY)] if row.end else [])]
 

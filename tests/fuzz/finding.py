@@ -18,14 +18,14 @@ def fault(case: Case) -> str:
     try:
         judge(case)
     except Exception as error:  # noqa: BLE001 whatever the session raises is a finding
-        said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
-        return f"{type(error).__name__}: {said}"
+        sent = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        return f"{type(error).__name__}: {sent}"
     return ""
 
 
-def _kind(said: str) -> str:
+def _kind(sent: str) -> str:
     """The fault without what differs from one play to the next."""
-    return re.sub(r"[0-9a-f]*[0-9][0-9a-f]*", "#", said.partition("\n")[0])[:40]
+    return re.sub(r"[0-9a-f]*[0-9][0-9a-f]*", "#", sent.partition("\n")[0])[:40]
 
 
 def shrunk(case: Case) -> Case:

@@ -19,7 +19,7 @@ def judge(case: Case) -> Play:
     judged = case.knob("judged")
     if config.observe or judged == BOOKS:
         return fast
-    if config.exact_keys and first_offer(fast.wires[HAPROXY].said) is None:
+    if config.exact_keys and first_offer(fast.wires[HAPROXY].sent) is None:
         return fast  # what the checker takes for no HELLO at all may have been mended
     broken = broken_promises(fast.transcript, terms_of(config), answers=judged == EVERY)
     assert not broken, "\n".join(broken)

@@ -67,16 +67,16 @@ class Mutator:
     # --- what is said --------------------------------------------------------------------------------------------
 
     def _say(self, moves: list[Move], at: int, chance: random.Random) -> None:
-        said = moves[at]
-        assert isinstance(said, Say)
-        frames, rest = spop.cut(said.data)
+        sent = moves[at]
+        assert isinstance(sent, Say)
+        frames, rest = spop.cut(sent.data)
         if not frames or chance.random() < 0.15:
-            moves[at] = replace(said, data=self._scramble(said.data, chance))
+            moves[at] = replace(sent, data=self._scramble(sent.data, chance))
             return
         which = chance.randrange(len(frames))
         how = chance.randrange(9)
-        if how == 8 and said.side != HAPROXY:  # on another link
-            moves[at] = replace(said, side=agent(chance.randrange(LINKS)))
+        if how == 8 and sent.side != HAPROXY:  # on another link
+            moves[at] = replace(sent, side=agent(chance.randrange(LINKS)))
             return
         if how == 0:
             frames[which] = self._another(frames[which], moves, chance)
@@ -87,7 +87,7 @@ class Mutator:
         elif how == 3:
             chance.shuffle(frames)
         elif how == 4:  # one frame inside another
-            inner = self._fresh(said.side, moves, chance) if len(frames) == 1 else frames.pop((which + 1) % len(frames))
+            inner = self._fresh(sent.side, moves, chance) if len(frames) == 1 else frames.pop((which + 1) % len(frames))
             which = min(which, len(frames) - 1)
             frames[which] = _nested(frames[which], inner, chance)
         elif how == 5 and len(frames) > 1:  # two in pieces, shuffled
@@ -95,8 +95,8 @@ class Mutator:
             mark, edge = chance.randint(1, min(12, len(one))), chance.randint(1, min(12, len(other)))
             frames[which - 1], frames[which] = one[:mark] + other[:edge], one[mark:] + other[edge:]
         else:
-            frames.insert(chance.randint(0, len(frames)), self._fresh(said.side, moves, chance))
-        moves[at] = replace(said, data=b"".join(frames) + rest)
+            frames.insert(chance.randint(0, len(frames)), self._fresh(sent.side, moves, chance))
+        moves[at] = replace(sent, data=b"".join(frames) + rest)
 
     def _another(self, raw: bytes, moves: list[Move], chance: random.Random) -> bytes:
         """The frame with one field otherwise."""
@@ -141,8 +141,8 @@ class Mutator:
         """Of a NOTIFY in the case, most often."""
         if chance.random() < 0.15:
             return chance.choice(STRAY), chance.choice((1, 1, 0, 2))
-        said = b"".join(move.data for move in moves if isinstance(move, Say) and move.side == HAPROXY)
-        notifies = [raw for raw in spop.cut(said)[0] if len(raw) > 10 and raw[4] == spop.NOTIFY]
+        sent = b"".join(move.data for move in moves if isinstance(move, Say) and move.side == HAPROXY)
+        notifies = [raw for raw in spop.cut(sent)[0] if len(raw) > 10 and raw[4] == spop.NOTIFY]
         try:
             return spop.read_frame(chance.choice(notifies)).ids if notifies else (1, 1)
         except spop.UnreadableError:

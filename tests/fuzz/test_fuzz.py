@@ -29,7 +29,7 @@ def corpus():
 
 
 def test_every_seed_keeps_every_promise(corpus):
-    assert {name: said for name, case in corpus.items() if (said := fault(case))} == {}
+    assert {name: sent for name, case in corpus.items() if (sent := fault(case))} == {}
 
 
 def test_the_seeds_are_the_hazard_table_and_the_captures(corpus):
@@ -69,11 +69,11 @@ def test_no_case_grows_beyond_what_it_is_told(corpus):
 judge_ack = from_agent.judge_ack
 
 
-def answered_twice(walker, said, now):
-    if walker.conv.notifies.fate(said.ids) is Fate.ANSWERED:
-        walker.pass_on(said, said.raw)
+def answered_twice(walker, sent, now):
+    if walker.conv.notifies.fate(sent.ids) is Fate.ANSWERED:
+        walker.pass_on(sent, sent.raw)
     else:
-        judge_ack(walker, said, now)
+        judge_ack(walker, sent, now)
 
 
 BREAKAGES = {
@@ -81,7 +81,7 @@ BREAKAGES = {
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
     "what is held is not given back": (torn.TornStream, "release", lambda self: None, "held"),
     "a frame out of place passes": (
-        walker.Walker, "misplaced", lambda self, anomaly, said, now: self.pass_on(said, said.raw), "H",
+        walker.Walker, "misplaced", lambda self, anomaly, sent, now: self.pass_on(sent, sent.raw), "H",
     ),
 }  # fmt: skip
 
@@ -91,8 +91,8 @@ BREAKAGES = {
 def test_a_guard_that_is_broken_is_found_out_by_the_seeds(corpus, monkeypatch, how):
     where, name, broken, promise = BREAKAGES[how]
     monkeypatch.setattr(where, name, broken)
-    said = [found for case in corpus.values() if (found := fault(case))]
-    assert any(promise in each for each in said), said[:3]
+    sent = [found for case in corpus.values() if (found := fault(case))]
+    assert any(promise in each for each in sent), sent[:3]
 
 
 @puts_in_place

@@ -16,4 +16,4 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     """Where HAProxy, the guard and the agent of this test are started."""
     with Stage(tmp_path) as built:
         yield built
-    print(built.said)  # pytest shows it where the test failed
+    print(built.output)  # pytest shows it where the test failed

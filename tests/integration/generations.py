@@ -87,11 +87,11 @@ def main() -> int:
     failed = 0
     for name, release in RELEASES.items():
         try:
-            said = f"{fetch(name, release):20}{(HOME / name / 'haproxy').relative_to(ROOT)}"
+            outcome = f"{fetch(name, release):20}{(HOME / name / 'haproxy').relative_to(ROOT)}"
         except OSError as error:
             failed += 1
-            said = f"cannot be had: {error}"
-        print(f"HAProxy {name}  {said}", flush=True)
+            outcome = f"cannot be had: {error}"
+        print(f"HAProxy {name}  {outcome}", flush=True)
     return failed
 
 

@@ -46,12 +46,12 @@ class Guard:
             routes = [{"NAME": name, "LISTEN": listen, "AGENT": address} for name, address in agent.items()]
             keys = {f"ROUTES__{at}__{key}": value for at, route in enumerate(routes) for key, value in route.items()}
             settings = keys | (settings or {})
-        said = environment({f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()})
+        text = environment({f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()})
         command = [*(program or (sys.executable, "-m", "spoe_guard")), "run", *flags]
         command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
         command += ["--config", str(config)] if config else []
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
-            self.process = subprocess.Popen(command, stdout=log, stderr=error, env=said)
+            self.process = subprocess.Popen(command, stdout=log, stderr=error, env=text)
         try:
             wait_until(self._listens, "spoe-guard listens", START_S)
         except AssertionError:

@@ -113,9 +113,9 @@ def binary() -> str:
 
 def version(program: str) -> tuple[int, int]:
     """Return major and minor version of that HAProxy."""
-    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=True, timeout=START_S).stdout
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    assert found, said
+    printed = subprocess.run([program, "-v"], capture_output=True, text=True, check=True, timeout=START_S).stdout
+    found = re.search(r"version (\d+)\.(\d+)", printed)
+    assert found, printed
     return int(found[1]), int(found[2])
 
 
@@ -197,12 +197,12 @@ class Haproxy:
             connection.request("GET", path)
             answer = connection.getresponse()
             answer.read()
-            status, said = answer.status, [answer.getheader(name, "") for name in HEADERS]
+            status, headers = answer.status, [answer.getheader(name, "") for name in HEADERS]
         except (OSError, http.client.HTTPException):
-            status, said = 0, [""] * len(HEADERS)
+            status, headers = 0, [""] * len(HEADERS)
         finally:
             connection.close()
-        verdict, error, allowed, echo, process = said
+        verdict, error, allowed, echo, process = headers
         return Seen(status, verdict, error, time.monotonic() - began, allowed, echo, process)
 
     def get_all(self, paths: Sequence[str]) -> list[Seen]:

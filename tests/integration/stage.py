@@ -19,11 +19,11 @@ P = TypeVar("P")
 class Stage:
     """``with Stage(folder) as stage``: what is started on it is stopped, and its books are checked, at the end.
 
-    ``said`` is then what HAProxy and the guard logged.
+    ``text`` is then what HAProxy and the guard logged.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.said = ""
+        self.output = ""
         self._folder = folder
         self._numbers = itertools.count(1)
         self._stack = ExitStack()
@@ -69,4 +69,4 @@ class Stage:
         return self._stack.enter_context(haproxy)
 
     def _note(self, who: str, log: Callable[[], str]) -> None:
-        self.said += f"--- {who} ---\n{log()}"
+        self.output += f"--- {who} ---\n{log()}"

@@ -19,8 +19,8 @@ PROMETHEUS = yaml.safe_load((CONFIG / "prometheus/prometheus.yml").read_text())
 def complaints(haproxy: str, config: Path) -> str:
     """What HAProxy has against a configuration: nothing, if it takes it."""
     done = subprocess.run([haproxy, "-c", "-f", config], capture_output=True, text=True, timeout=20, check=False)
-    said = re.sub(r"\[NOTICE\].*\n", "", done.stderr)
-    return said if done.returncode == 0 else f"exit code {done.returncode}\n{said}"
+    errors = re.sub(r"\[NOTICE\].*\n", "", done.stderr)
+    return errors if done.returncode == 0 else f"exit code {done.returncode}\n{errors}"
 
 
 def test_debians_haproxy_takes_the_configuration_for_3_0_and_earlier():
@@ -54,7 +54,7 @@ def test_the_guard_comes_first_and_the_agent_behind_it_is_the_backup(folder):
     assert servers == [("guard", listen, ""), ("agent", agent, " backup")]
 
 
-@pytest.mark.parametrize("service", [name for name, said in COMPOSE.items() if "volumes" in said])
+@pytest.mark.parametrize("service", [name for name, service in COMPOSE.items() if "volumes" in service])
 def test_what_compose_mounts_exists(service):
     for volume in COMPOSE[service]["volumes"]:
         assert (CONFIG / volume.split(":")[0]).exists(), volume
@@ -65,7 +65,7 @@ def test_compose_builds_the_guard_from_this_tree():
 
 
 def test_compose_puts_everything_into_one_network():
-    assert {said.get("network_mode") for name, said in COMPOSE.items() if name != "haproxy"} == {"service:haproxy"}
+    assert {service.get("network_mode") for name, service in COMPOSE.items() if name != "haproxy"} == {"service:haproxy"}
 
 
 def targets() -> dict[str, list[str]]:

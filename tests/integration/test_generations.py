@@ -20,9 +20,9 @@ def test_a_generation_serves_a_request_and_stops(generation: Generation, stage: 
 
     seen = haproxy.get("/path")
     assert (seen.status, seen.verdict, seen.error) == (200, "/path", "")
-    [said] = [each for each in agent.agent.received if frame.NOTIFY in {got.type for got in each}]
-    assert said[0].type == frame.HAPROXY_HELLO
-    assert [first_argument(got) for got in said if got.type == frame.NOTIFY] == [b"/path"]
+    [text] = [each for each in agent.agent.received if frame.NOTIFY in {got.type for got in each}]
+    assert text[0].type == frame.HAPROXY_HELLO
+    assert [first_argument(got) for got in text if got.type == frame.NOTIFY] == [b"/path"]
 
     haproxy.soft_stop()  # the process is HAProxy itself, not a script that would have to pass the signal on
     assert haproxy.wait_dead(5) == 0, haproxy.log()

@@ -65,7 +65,7 @@ class Watched:
     alive: bool
     haproxy_share: float
     guard_share: float
-    said: str = ""
+    output: str = ""
 
 
 def watch(folder: Path, name: str, settling: Semaphore, give_up: str = "0") -> Watched:
@@ -85,7 +85,7 @@ def watch(folder: Path, name: str, settling: Semaphore, give_up: str = "0") -> W
             haproxy_share=(scene.haproxy.cpu_s() - haproxy_s) / seconds,
             guard_share=(scene.guard.cpu_s() - guard_s) / seconds,
         )
-    watched.said = stage.said
+    watched.output = stage.output
     return watched
 
 
@@ -101,9 +101,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
 @pytest.mark.parametrize("name", EXPECTED)
 def test_haproxy_lives_and_every_answer_counts(scenes, name):
     scene = scenes[name].result()
-    print(scene.said)
+    print(scene.output)
     assert scene.alive
-    assert BOGUS_APPCTX not in scene.said
+    assert BOGUS_APPCTX not in scene.output
     assert scene.haproxy_share < AT_REST
     assert scene.guard_share < AT_REST
     answered = [path for path in PATHS if path in scene.answered]
@@ -126,9 +126,9 @@ def lasting(tmp_path_factory: pytest.TempPathFactory, scenes: object) -> Iterato
 @pytest.mark.parametrize("name", EXPECTED)
 def test_where_the_agents_link_is_replaced_haproxy_keeps_its_own(lasting, name):
     scene = lasting[name].result()
-    print(scene.said)
+    print(scene.output)
     assert scene.alive
-    assert BOGUS_APPCTX not in scene.said
+    assert BOGUS_APPCTX not in scene.output
     assert scene.haproxy_share < AT_REST
     assert scene.guard_share < AT_REST
     assert [each.verdict for each in scene.seen] == [path if path in scene.answered else "" for path in PATHS]

@@ -79,8 +79,8 @@ def test_in_sync_mode_a_stray_ack_costs_the_answer_behind_it(stage):
     """HAProxy says DISCONNECT (12, frame-id not found); 256 is the status of the agent's reply to it."""
     scene = misbehave(stage, "stray_ack", guarded=False, paths=PATHS[:1], options=SYNC)
     assert [(each.verdict, each.error) for each in scene.seen] == [("", "256")]
-    said = [got for got in scene.agent.received[0] if got.type == frame.HAPROXY_DISCONNECT]
-    pairs, _ = kv.parse(said[0].raw, said[0].payload_at, len(said[0].raw))
+    text = [got for got in scene.agent.received[0] if got.type == frame.HAPROXY_DISCONNECT]
+    pairs, _ = kv.parse(text[0].raw, text[0].payload_at, len(text[0].raw))
     assert [pair.value for pair in pairs if pair.name == b"status-code"] == [12]
     assert scene.haproxy.get("/after").verdict == "/after"
 

@@ -36,8 +36,8 @@ def test_image_holds_python_and_the_guard_but_no_build_tools(image):
 
 def test_the_guard_in_it_is_compiled(image):
     with image.run("version") as container:
-        said, _ = container.process.communicate(timeout=20)
-    assert "build      compiled" in said.splitlines()
+        text, _ = container.process.communicate(timeout=20)
+    assert "build      compiled" in text.splitlines()
 
 
 def test_pid_1_is_the_guard_unprivileged_on_a_read_only_root(image):

@@ -19,9 +19,9 @@ def first_frame(stream):
 
 def without(stream, goodbye):
     """Return ``stream`` without the DISCONNECT that must stand at its end."""
-    said = frames.disconnect(goodbye)
-    assert stream.endswith(said)
-    return stream[: -len(said)]
+    text = frames.disconnect(goodbye)
+    assert stream.endswith(text)
+    return stream[: -len(text)]
 
 
 def between_taps(stage, script=None, **how):
@@ -56,8 +56,8 @@ def in_one_write(misbehaviour):
 
     def play(acks):
         steps = misbehaviour.play(acks)
-        said = b"".join(step for step in steps if not isinstance(step, End))
-        return [said, *(step for step in steps if isinstance(step, End))]
+        text = b"".join(step for step in steps if not isinstance(step, End))
+        return [text, *(step for step in steps if isinstance(step, End))]
 
     return dataclasses.replace(misbehaviour, play=play)
 
@@ -82,7 +82,7 @@ def test_observing_changes_no_byte_and_counts_what_it_would_have_done(stage, nam
     if haproxy.version < SPOP_MODE_FROM:
         assert inner.to_haproxy == outer.to_haproxy
     else:  # it resets over a DISCONNECT, and what is on its way to it is lost
-        assert all(said.startswith(heard) for said, heard in zip(inner.to_haproxy, outer.to_haproxy, strict=True))
+        assert all(text.startswith(heard) for text, heard in zip(inner.to_haproxy, outer.to_haproxy, strict=True))
     lost = "" if name == "stray_ack" and haproxy.version < SPOP_MODE_FROM else "/2"
     assert [each.verdict for each in seen] == ["" if path == lost else path for path in PATHS]
     assert guard.anomalies(applied=False) == counted

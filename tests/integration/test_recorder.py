@@ -174,7 +174,7 @@ def test_played_to_haproxy_answers_are_for_what_it_asks(files, replayed, tmp_pat
 def test_what_was_read_back_is_what_both_sides_wrote(files):
     [capture] = read(str(files("zero_length_frame")))
     assert isinstance(capture, Capture)
-    agents = b"".join(chunk.data for chunk in capture.said() if chunk.side is Side.AGENT)
+    agents = b"".join(chunk.data for chunk in capture.heard() if chunk.side is Side.AGENT)
     assert agents.endswith(bytes(4))
     assert set(capture.sockets) == {(Side.HAPROXY, 0), (Side.AGENT, 0)}
     assert all(

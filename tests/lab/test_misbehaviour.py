@@ -45,9 +45,9 @@ def test_the_bytes_of_the_two_that_kill_haproxy_2_6():
 
 def test_acks_inside_disconnect_split_it_where_criteo_does():
     ack = ACKS[0].raw
-    said = written("acks_inside_disconnect", ACKS[:1])
-    assert said[:11] + said[11 + len(ack) :] == frames.CRITEO_GOODBYE
-    assert said[11 : 11 + len(ack)] == ack
+    sent = written("acks_inside_disconnect", ACKS[:1])
+    assert sent[:11] + sent[11 + len(ack) :] == frames.CRITEO_GOODBYE
+    assert sent[11 : 11 + len(ack)] == ack
 
 
 def test_the_stray_ack_names_a_stream_that_is_not_due():

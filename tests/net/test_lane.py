@@ -128,21 +128,21 @@ async def test_a_peer_that_does_not_read_stops_the_other_within_the_lane(side):
             for number in MANY:
                 stage.relay.haproxy.take(asked(number, b"/"))
             assert await agent.read(len(run_of(MANY, b"/"))) == run_of(MANY, b"/")
-        said = [asked(number, LONG) if side is A else answers_to([number], PADDED) for number in MANY]
+        raw_ = [asked(number, LONG) if side is A else answers_to([number], PADDED) for number in MANY]
         count = 0
         while not full.full:
-            from_there.take(said[count])
+            from_there.take(raw_[count])
             count += 1
         unsent = full.unsent
-        assert HIGH_WATER < unsent <= HIGH_WATER + len(said[0])
+        assert HIGH_WATER < unsent <= HIGH_WATER + len(raw_[0])
         assert stage.session.stepped == []
-        rest = b"".join(said[count:])
+        rest = b"".join(raw_[count:])
         sent = sender.send_now(rest)
         for _ in range(20):
             await asyncio.sleep(0)
             sent += sender.send_now(rest[sent : sent + 1000])
             assert full.unsent == unsent
-        whole = b"".join(said[:count])
+        whole = b"".join(raw_[:count])
         assert await receiver.read(len(whole)) == whole
         sending = asyncio.get_running_loop().create_task(sender.send(rest[sent:]))
         assert await receiver.read(len(rest)) == rest
@@ -220,7 +220,7 @@ async def test_links_are_dealt_what_is_ordinary_and_each_has_its_answers_back():
             got = [await frame_of(agent), await frame_of(other)]
             if got[0].stream_id > got[1].stream_id:
                 agent, other = other, agent
-            assert [said.stream_id for said in sorted(got, key=lambda said: said.stream_id)] == [number + 2, number + 3]
+            assert [raw_.stream_id for raw_ in sorted(got, key=lambda raw_: raw_.stream_id)] == [number + 2, number + 3]
         assert stage.session.stepped == []
         haproxy.reset()
         await stage.over()

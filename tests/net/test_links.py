@@ -56,12 +56,12 @@ class Links(FakeSession):
         return out
 
 
-def _obey(order, said):
-    match said[:1]:
+def _obey(order, sent):
+    match sent[:1]:
         case b"d":
             order.dial = True
         case b"w":
-            order.to_agent = said
+            order.to_agent = sent
         case b"s":
             order.to_agent = WORD
         case b"f":

@@ -47,7 +47,7 @@ class Witnesses:
         assert self.recorder.budget.used == 0
 
 
-def said(take, side):
+def sent(take, side):
     return b"".join(entry.data for whose, entry in take.entries if whose is side)
 
 
@@ -66,10 +66,10 @@ async def test_a_whole_session_is_told_with_its_connections_and_how_they_ended()
     [take] = witness.takes
     assert witness.begun == [("default", take.session)]
     asked = [frames.notify(number, 1, b"/path") for number in (1, 2)]
-    assert said(take, H) == frames.haproxy_hello(frames.Family.MUX) + b"".join(asked) + frames.disconnect(
+    assert sent(take, H) == frames.haproxy_hello(frames.Family.MUX) + b"".join(asked) + frames.disconnect(
         frame.HAPROXY_DISCONNECT
     )
-    assert said(take, A).startswith(frames.agent_hello())
+    assert sent(take, A).startswith(frames.agent_hello())
     assert RUNT in [entry.data for side, entry in take.entries if side is A]
     theirs, ours, dialled_from, agents = (Socket("127.0.0.1", port) for port in ports)
     assert take.sockets == {(H, 0): (theirs, ours), (A, 0): (dialled_from, agents)}
@@ -113,7 +113,7 @@ async def test_a_capture_is_complete_when_its_time_has_come_though_nothing_happe
         await answered(haproxy, agent, 1)
         haproxy.close()
         await stage.over()
-    assert ASKED not in said(witness.takes[0], H)
+    assert ASKED not in sent(witness.takes[0], H)
     witness.check_nothing_is_left()
 
 

@@ -43,7 +43,7 @@ class Lines:
         return self.room
 
     @property
-    def said(self) -> list[dict[str, Any]]:
+    def logged(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines]
 
     def log(self, form: str = "json", level: str = "debug") -> Log:

@@ -192,8 +192,8 @@ ANSWERS = [
 @pytest.mark.parametrize(("line", "status"), ANSWERS)
 def test_other_requests_are_refused_by_the_book(on_admin, line, status):
     async def talk(served: Served) -> None:
-        said, headers, _body = await served.ask(line)
-        assert said == status
+        message, headers, _body = await served.ask(line)
+        assert message == status
         assert headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
 
     on_admin(talk)

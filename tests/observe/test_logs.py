@@ -12,7 +12,7 @@ TAMED = r"first\nsecond\r\x1b[31mred\x1b]0;title\x07 \u202egnp.exe \u2028 \x7f \
 
 def test_a_json_line_says_when_how_bad_and_what_first(lines):
     lines.log().say("info", "listening", routes={"default": "127.0.0.1:1"}, admin=None)
-    (line,) = lines.said
+    (line,) = lines.logged
     assert list(line) == ["timestamp", "level", "event", "routes", "admin"]
     assert line["timestamp"].endswith("Z")
     assert (line["level"], line["event"], line["routes"], line["admin"]) == (
@@ -29,15 +29,15 @@ def test_levels_below_the_chosen_one_are_left_out(lines, level):
     log = lines.log(level=level)
     for each in levels:
         assert log.say(each, "draining")
-    assert [line["level"] for line in lines.said] == levels[levels.index(level) :]
+    assert [line["level"] for line in lines.logged] == levels[levels.index(level) :]
     assert [each for each in levels if log.enabled(each)] == levels[levels.index(level) :]
 
 
 def test_one_of_several_workers_says_so_on_every_line(lines):
     Log(lines, "json", "info", worker=3).say("info", "listening", route="default")
-    assert lines.said[0]["worker"] == 3
+    assert lines.logged[0]["worker"] == 3
     lines.log().say("info", "listening")
-    assert "worker" not in lines.said[1]
+    assert "worker" not in lines.logged[1]
 
 
 def test_a_sink_without_room_is_told(lines):
@@ -51,8 +51,8 @@ def test_what_a_peer_wrote_moves_no_terminal_and_makes_no_line(lines, form):
     lines.log(form).say("info", "session_closed", message=EVIL)
     (line,) = lines.lines
     assert line.isprintable()
-    said = json.loads(line)["message"] if form == "json" else line.partition(" message=")[2]
-    assert said == (TAMED if form == "json" else repr(TAMED))
+    text_ = json.loads(line)["message"] if form == "json" else line.partition(" message=")[2]
+    assert text_ == (TAMED if form == "json" else repr(TAMED))
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

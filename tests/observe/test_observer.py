@@ -40,7 +40,7 @@ def observer(lines, clock) -> GuardObserver:
 
 
 def events(lines) -> list[str]:
-    return [line["event"] for line in lines.said]
+    return [line["event"] for line in lines.logged]
 
 
 def runt(**differs) -> AnomalySeen:
@@ -55,7 +55,7 @@ def test_an_anomaly_is_said_with_exactly_these_fields(observer, lines):
         detail="stream-id 9", sample=bytes(range(80)), applied=False,
     )  # fmt: skip
     observer.seen("default", 7, [seen])
-    line = lines.said[-1]
+    line = lines.logged[-1]
     assert line.pop("timestamp")
     assert line == {
         "level": "warning",
@@ -84,13 +84,13 @@ def test_an_anomaly_is_said_with_exactly_these_fields(observer, lines):
 def test_a_frames_type_is_said_by_name(observer, lines, type_, name):
     observer.session_opened("default", 1, "")
     observer.seen("default", 1, [runt(type=type_)])
-    assert lines.said[-1]["type"] == name
+    assert lines.logged[-1]["type"] == name
 
 
 def test_what_is_passed_is_no_warning(observer, lines):
     observer.session_opened("default", 1, "")
     observer.seen("default", 1, [AnomalySeen(Anomaly.EMPTY_ACK, Side.AGENT, Action.PASS, "RUNNING"), runt()])
-    assert [line["level"] for line in lines.said[1:]] == ["info", "warning"]
+    assert [line["level"] for line in lines.logged[1:]] == ["info", "warning"]
 
 
 def test_each_route_and_anomaly_has_its_own_rate_and_summary(observer, lines, clock):
@@ -105,7 +105,7 @@ def test_each_route_and_anomaly_has_its_own_rate_and_summary(observer, lines, cl
     clock.now += SUMMARY_S
     lines.lines.clear()
     observer.journal.sum_up()
-    summaries = lines.said
+    summaries = lines.logged
     for line in summaries:
         line.pop("timestamp")
     assert summaries == [
@@ -124,7 +124,7 @@ def test_lines_the_sink_refuses_are_counted_and_summed_up_later(observer, lines,
     observer.journal.sum_up(all_of_it=True)  # no room for that either: it is not forgotten
     lines.room = True
     observer.journal.sum_up(all_of_it=True)
-    assert [(line["event"], line["count"]) for line in lines.said[1:]] == [("log_suppressed", 5)]
+    assert [(line["event"], line["count"]) for line in lines.logged[1:]] == [("log_suppressed", 5)]
 
 
 def test_what_the_level_leaves_out_is_not_counted_as_suppressed(lines, clock):
@@ -158,7 +158,7 @@ def test_a_session_ends_quietly_unless_that_is_no_matter_of_course(observer, lin
     clock.now += 1.5
     observer.seen("default", 1, [SessionEnded(by, reason)])
     observer.session_closed("default", 1)
-    opened, closed = lines.said
+    opened, closed = lines.logged
     assert (opened["level"], opened["event"], opened["peer"]) == ("debug", "session_opened", "127.0.0.1:5")
     assert closed.pop("timestamp")
     assert closed == {
@@ -178,7 +178,7 @@ def test_the_end_of_a_health_check_is_a_matter_of_course(observer, lines):
     observer.session_opened("default", 1, "")
     observer.seen("default", 1, [AgentReady(16380, "", healthcheck=True), SessionEnded(EndedBy.AGENT, EndReason.CLOSED)])
     observer.session_closed("default", 1)
-    assert lines.said[-1]["level"] == "debug"
+    assert lines.logged[-1]["level"] == "debug"
 
 
 def test_the_first_disconnect_is_said_at_the_end(observer, lines):
@@ -186,7 +186,7 @@ def test_the_first_disconnect_is_said_at_the_end(observer, lines):
     observer.seen("default", 1, [DisconnectSeen(Side.AGENT, 3, "too\nbig"), DisconnectSeen(Side.HAPROXY, 0, "normal")])
     observer.seen("default", 1, [SessionEnded(EndedBy.AGENT, EndReason.DISCONNECT)])
     observer.session_closed("default", 1)
-    line = lines.said[-1]
+    line = lines.logged[-1]
     assert (line["disconnect_side"], line["status_code"], line["message"]) == ("agent", 3, "too\\nbig")
     assert observer.routes["default"].disconnects == {("agent", "3"): 1, ("haproxy", "0"): 1}
 
@@ -195,7 +195,7 @@ def test_an_agent_that_ends_with_status_0_is_a_matter_of_course(observer, lines)
     observer.session_opened("default", 1, "")
     observer.seen("default", 1, [DisconnectSeen(Side.AGENT, 0, ""), SessionEnded(EndedBy.AGENT, EndReason.DISCONNECT)])
     observer.session_closed("default", 1)
-    assert lines.said[-1]["level"] == "debug"
+    assert lines.logged[-1]["level"] == "debug"
 
 
 def test_abnormal_ends_are_rate_limited(observer, lines):
@@ -205,8 +205,8 @@ def test_abnormal_ends_are_rate_limited(observer, lines):
         observer.seen("default", number, [AgentUnreachable(DialFailure.REFUSED, "Connection refused")])
         observer.seen("default", number, [SessionEnded(EndedBy.GUARD, EndReason.UNREACHABLE)])
         observer.session_closed("default", number)
-    said = [event for event in events(lines) if event != "session_opened"]
-    assert sorted(said) == ["agent_unreachable"] * 3 + ["session_closed"] * 3
+    message = [event for event in events(lines) if event != "session_opened"]
+    assert sorted(message) == ["agent_unreachable"] * 3 + ["session_closed"] * 3
     stats = observer.routes["default"]
     assert stats.suppressed == 94
     assert stats.connect_failures["refused",] == 50
@@ -221,7 +221,7 @@ def test_a_session_that_broke_is_counted_and_said_with_its_traceback(observer, l
     except KeyError as error:
         observer.internal_error("default", 1, error)
     observer.session_closed("default", 1)
-    internal, closed = lines.said[1:]
+    internal, closed = lines.logged[1:]
     assert (internal["event"], internal["level"], internal["error"]) == ("internal_error", "error", "KeyError('ours')")
     assert "test_a_session_that_broke" in internal["exception"]
     assert (closed["by"], closed["reason"]) == ("guard", "internal_error")
@@ -256,7 +256,7 @@ def test_the_agent_is_up_or_down_as_of_the_last_try(observer):
 def test_a_lost_link_is_said_as_loudly_as_it_matters(observer, lines, lost, level):
     observer.session_opened("default", 7, "")
     observer.seen("default", 7, [lost])
-    line = lines.said[-1]
+    line = lines.logged[-1]
     assert line.pop("timestamp")
     assert line == {
         "level": level,
@@ -274,7 +274,7 @@ def test_a_lost_link_is_said_as_loudly_as_it_matters(observer, lines, lost, leve
 def test_a_link_that_replaces_another_is_said_and_any_other_quietly(observer, lines, reason):
     observer.session_opened("default", 7, "")
     observer.seen("default", 7, [LinkUp(reason, 1.23456)])
-    line = lines.said[-1]
+    line = lines.logged[-1]
     assert line.pop("timestamp")
     level = "info" if reason is LinkReason.REPLACEMENT else "debug"
     told = {"level": level, "event": "agent_link_up", "route": "default", "session": 7, "reason": reason.value, "away": 1.235}

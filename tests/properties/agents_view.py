@@ -65,11 +65,11 @@ class AgentsView:
         assert before is not None, "see get"
         if offer != self._normalised(before):
             self.broken.append(f"A4: offers {offer}, HAProxy {before}, which makes {self._normalised(before)}")
-        said, shown = spop.pairs(spop.read_frame(spop.cut(self.haproxy_said)[0][0]).payload), spop.pairs(got.payload)
-        if self.terms.engine_id and b"engine-id" not in said:
-            said[b"engine-id"] = (8, self.terms.engine_id.encode())
-        for name in shown.keys() | said.keys():
-            wanted = said.get(name) if name in KEYS or not self.terms.exact_keys else None
+        sent, shown = spop.pairs(spop.read_frame(spop.cut(self.haproxy_said)[0][0]).payload), spop.pairs(got.payload)
+        if self.terms.engine_id and b"engine-id" not in sent:
+            sent[b"engine-id"] = (8, self.terms.engine_id.encode())
+        for name in shown.keys() | sent.keys():
+            wanted = sent.get(name) if name in KEYS or not self.terms.exact_keys else None
             retyped = (KEYS[name], wanted[1]) if self.terms.exact_keys and wanted is not None else wanted
             if name not in (b"max-frame-size", b"capabilities") and shown.get(name) not in (wanted, retyped):
                 self.broken.append(f"A4: {name!r} is {shown.get(name)}, from HAProxy {wanted}")
@@ -92,8 +92,8 @@ class AgentsView:
             if len(raw) < 11 or raw[4] != spop.AGENT_HELLO:
                 continue
             try:
-                said = spop.read_frame(raw)
-                keys = spop.pairs(said.payload)
+                sent = spop.read_frame(raw)
+                keys = spop.pairs(sent.payload)
             except UnreadableError:
                 continue
             size = keys.get(b"max-frame-size", (0, None))[1]
@@ -107,7 +107,7 @@ class AgentsView:
 def broken_to_agent(transcript: Transcript, terms: Terms) -> list[str]:
     """Which of A1, A2, A3 and A4 are broken in what the agent got, on each of its links."""
     links = sorted({step.link for step in transcript})
-    return [f"{said}, link {link}" for link in links for said in _broken_on(transcript, terms, link)]
+    return [f"{sent}, link {link}" for link in links for sent in _broken_on(transcript, terms, link)]
 
 
 def _broken_on(transcript: Transcript, terms: Terms, link: int) -> list[str]:

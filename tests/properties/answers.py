@@ -29,7 +29,7 @@ class Stream:
 
     size: int = 256
     hello: bool = False
-    said: bytes = b""
+    got: bytes = b""
     intact: bool = True
     goodbye_at: float | None = None
     tail_at: float | None = None
@@ -107,24 +107,24 @@ class Answers:
         stream = self.stream(link)
         if self._stuck(stream, at):
             stream.intact = False  # what comes is not followed any more, though it may go on where that frame stopped
-        stream.said += data
-        while stream.intact and len(stream.said) >= 4:
-            said = stream.said
-            length = int.from_bytes(said[:4], "big")
-            if length > stream.size and (len(said) < 8 or not self._skippable(length, said)):
-                stream.intact = len(said) < 8 and length <= self.terms.held_bytes
+        stream.got += data
+        while stream.intact and len(stream.got) >= 4:
+            got = stream.got
+            length = int.from_bytes(got[:4], "big")
+            if length > stream.size and (len(got) < 8 or not self._skippable(length, got)):
+                stream.intact = len(got) < 8 and length <= self.terms.held_bytes
                 break
-            if length > stream.size and said[4] == spop.ACK:
-                self._give_up(said[9:])
-            if len(said) < 4 + length:
+            if length > stream.size and got[4] == spop.ACK:
+                self._give_up(got[9:])
+            if len(got) < 4 + length:
                 break
-            raw, stream.said = said[: 4 + length], said[4 + length :]
+            raw, stream.got = got[: 4 + length], got[4 + length :]
             if length >= 7:
                 self._whole(raw, at, stream)
-        stream.tail_at = (stream.tail_at if stream.tail_at is not None else at) if stream.said else None
+        stream.tail_at = (stream.tail_at if stream.tail_at is not None else at) if stream.got else None
 
-    def _skippable(self, length: int, said: bytes) -> bool:
-        return length <= self.terms.held_bytes and said[4] in spop.FROM_AGENT and said[5:8] == b"\0\0\0"
+    def _skippable(self, length: int, got: bytes) -> bool:
+        return length <= self.terms.held_bytes and got[4] in spop.FROM_AGENT and got[5:8] == b"\0\0\0"
 
     def _give_up(self, ids: bytes) -> None:
         """An ACK that is too long cannot be passed: nothing is owed for its NOTIFY."""
@@ -137,36 +137,36 @@ class Answers:
             stream.intact = False  # what can be told from a shuffle is judged by tests/captures
             return
         try:
-            said = spop.read_frame(raw)
+            got = spop.read_frame(raw)
         except UnreadableError:
             return
-        if said.type == spop.AGENT_HELLO and not stream.hello:
+        if got.type == spop.AGENT_HELLO and not stream.hello:
             stream.hello = True
             if stream is self.streams[0]:
                 return
             try:
-                stream.size = min(agent_terms(said, self.size, {"pipelining", "async", "fragmentation"})[0], self.size)
+                stream.size = min(agent_terms(got, self.size, {"pipelining", "async", "fragmentation"})[0], self.size)
             except UnreadableError:
                 stream.intact = False  # refused, or mended: nothing is owed
-        elif said.type == spop.AGENT_DISCONNECT and len(raw) - 4 <= stream.size:
+        elif got.type == spop.AGENT_DISCONNECT and len(raw) - 4 <= stream.size:
             stream.goodbye_at = at if stream.goodbye_at is None else stream.goodbye_at
             try:
-                spop.pairs(said.payload)
+                spop.pairs(got.payload)
             except UnreadableError:
                 stream.intact = False
-        elif said.type == spop.ACK and said.ids in self.asked and stream.hello:
+        elif got.type == spop.ACK and got.ids in self.asked and stream.hello:
             try:
-                spop.actions(said.payload)
-                sound = said.flags == spop.FIN
+                spop.actions(got.payload)
+                sound = got.flags == spop.FIN
             except UnreadableError:
                 sound = False
-            one = self.asked.pop(said.ids)
+            one = self.asked.pop(got.ids)
             # Else it is mended or given up, as the policy has it, or what its own link brought was, which is not followed.
             if sound and one.owed and self.stream(one.link).intact:
                 waiting = self.waiting() + len(raw)
                 # Of two bursts in a row the first was too full for the second's first frame: together they are more than one.
                 pauses = 2 + 2 * waiting // BURST_BYTES
-                self.due.append(Due(said.ids, len(raw), at + pauses * PAUSE_S))
+                self.due.append(Due(got.ids, len(raw), at + pauses * PAUSE_S))
 
     def waiting(self) -> int:
         """Bytes of ACKs that are not delivered yet."""

@@ -21,9 +21,9 @@ assert "open_notifies" in COUNTERS
 def balance(play: "Play") -> None:
     """Bytes in = out + held + dropped + authored, to the byte; of the agent over all its links."""
     haproxy, links = play.wires[HAPROXY], play.links
-    to_agent, said_by_agent = (sum(len(getattr(wire, what)) for wire in links.values()) for what in ("got", "said"))
+    to_agent, said_by_agent = (sum(len(getattr(wire, what)) for wire in links.values()) for what in ("got", "sent"))
     assert play.tally.held_bytes >= 0
-    assert play.tally.bytes_to_agent == len(haproxy.said)
+    assert play.tally.bytes_to_agent == len(haproxy.sent)
     assert play.tally.bytes_to_haproxy == said_by_agent
     if isinstance(play.session, ObservedSession):
         return
@@ -31,7 +31,7 @@ def balance(play: "Play") -> None:
     held = 0
     by_lane = passed(play.session)
     for came, books, went in (
-        (len(haproxy.said) - by_lane[0], stands.to_agent, to_agent - by_lane[0]),
+        (len(haproxy.sent) - by_lane[0], stands.to_agent, to_agent - by_lane[0]),
         (said_by_agent - by_lane[1], stands.to_haproxy, len(haproxy.got) - by_lane[1]),
     ):
         queued = stands.queued if books is stands.to_haproxy else 0
@@ -53,9 +53,9 @@ def balance(play: "Play") -> None:
 def unchanged(play: "Play", out: Output, came: tuple[str, bytes] | None) -> None:
     """Observe mode: each step passes on the bytes that came, and only while the agent is dialled are they kept."""
     haproxy, agent = play.wires[HAPROXY], play.wires[AGENT]
-    assert haproxy.got == agent.said
-    kept = haproxy.said[len(agent.got) :]
-    assert agent.got + kept == haproxy.said
+    assert haproxy.got == agent.sent
+    kept = haproxy.sent[len(agent.got) :]
+    assert agent.got + kept == haproxy.sent
     over = haproxy.closed is not Close.KEEP or out.close_haproxy is not Close.KEEP
     assert play.session.held == len(kept) or (over and not agent.up and not play.session.held)
     assert not kept or not agent.up

@@ -10,24 +10,24 @@ WITHIN_S = 0.001
 FIRST_NOTIFIES = 8  # an applet is known from one of these, or not at all
 
 
-def shown_to_be_applet(said: bytes) -> bool:
+def shown_to_be_applet(sent: bytes) -> bool:
     """Whether what HAProxy said so far is nothing the mux would say: async, a second frame-id, an even stream-id."""
-    offer = first_offer(said)
+    offer = first_offer(sent)
     if offer is None:
         return False
-    frames, rest = spop.cut(said)
+    frames, rest = spop.cut(sent)
     first = [ids for raw in (*frames, rest) for ids in notify_ids(raw)][:FIRST_NOTIFIES]
     return "async" in offer.capabilities or any(stream_id % 2 == 0 or frame_id != 1 for stream_id, frame_id in first)
 
 
 def broken_bursts(transcript: Transcript) -> list[str]:
     """Runs of more than 8 KiB within a millisecond towards what may be a mux, unless one whole frame alone."""
-    said = b""
+    sent = b""
     lately: list[tuple[float, int]] = []  # when each frame was written, and its size
     for step in transcript:
         if step.did is Did.HAPROXY_SAID:
-            said += step.data
-            if shown_to_be_applet(said):
+            sent += step.data
+            if shown_to_be_applet(sent):
                 return []
         elif step.did is Did.HAPROXY_GOT:
             lately = [(at, size) for at, size in lately if step.at - at < WITHIN_S - EPSILON_S]

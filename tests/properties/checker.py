@@ -19,7 +19,7 @@ REFUSAL_HOLD_S = 0.25  # slow refusal (hazard B6), the first of its steps
 def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
     """Whether the end was said (H7): AGENT-DISCONNECT and FIN, within bounded time behind what ended the session."""
     broken: list[str] = []
-    said = got = b""
+    sent = got = b""
     stream = b""  # what the agent said and is no whole frame yet
     over_by: float | None = None  # by then HAProxy must be closed
     frame_by: float | None = None  # and by then, unless the frame that was begun is complete before the frame timeout
@@ -31,8 +31,8 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
             broken.append(f"H7: not closed by {due:.3f}; it is {step.at:.3f} at `{step.did.value}`")
             break
         if step.did is Did.HAPROXY_SAID:
-            said += step.data
-            offer = first_offer(said)
+            sent += step.data
+            offer = first_offer(sent)
             healthcheck = offer is not None and offer.healthcheck
             lasts = terms.give_up_s > 0 and not healthcheck
         elif step.did is Did.HAPROXY_GOT:
@@ -53,7 +53,7 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
         elif step.did is Did.HAPROXY_CLOSED:
             frames, _ = spop.cut(got)
             last = frames[-1][4] if frames else None
-            if first_offer(said) and not healthcheck and not left and last != spop.AGENT_DISCONNECT:
+            if first_offer(sent) and not healthcheck and not left and last != spop.AGENT_DISCONNECT:
                 broken.append(f"H7: closed without AGENT-DISCONNECT; the last frame was {last}")
             left = True
         elif step.did is Did.OVER and not left:

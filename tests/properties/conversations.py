@@ -78,8 +78,8 @@ Move = Say | Leave | Wait | Due | Drain | Reach
 waits = st.builds(Wait, st.sampled_from([0.0, 0.001, 0.1, 0.3, 0.5, 0.6, 1.0, 1.9, 2.0, 5.0, 700.0])).map(lambda move: [move])
 leaves = st.builds(Leave, st.sampled_from([HAPROXY, AGENT]), st.booleans()).map(lambda move: [move])
 drains = st.just([Drain()])
-questions = st.lists(haproxy_bytes, min_size=1, max_size=3).map(lambda said: [Say(HAPROXY, b"".join(said))])
-answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda said: [Say(AGENT, b"".join(said))])
+questions = st.lists(haproxy_bytes, min_size=1, max_size=3).map(lambda sent: [Say(HAPROXY, b"".join(sent))])
+answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda sent: [Say(AGENT, b"".join(sent))])
 
 
 @st.composite
@@ -87,18 +87,18 @@ def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
     """Some NOTIFYs and their ACKs in any order, in one write or two; unless ``sound``, with faults or a goodbye among them."""
     ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
     payloads = GOOD_ACTIONS if sound else weighted((3, GOOD_ACTIONS), (1, ACTIONS))
-    said = [spop.frame(spop.ACK, one, draw(payloads)) for one in draw(st.permutations(ids))]
+    sent = [spop.frame(spop.ACK, one, draw(payloads)) for one in draw(st.permutations(ids))]
     if not sound:
-        said = said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
+        sent = sent[: draw(st.integers(0, len(sent)))] if draw(st.booleans()) else sent
         among = draw(
             st.lists(
                 weighted((2, disconnects(spop.AGENT_DISCONNECT)), (1, acks), (1, split_acks()), (1, agent_bytes)), max_size=2
             )
         )
         for fault in among:
-            said.insert(draw(st.integers(0, len(said))), fault)
-    mark = draw(st.integers(0, len(said)))
-    parts = [b"".join(part) for part in (said[:mark], said[mark:]) if part]
+            sent.insert(draw(st.integers(0, len(sent))), fault)
+    mark = draw(st.integers(0, len(sent)))
+    parts = [b"".join(part) for part in (sent[:mark], sent[mark:]) if part]
     between = draw(waits) if draw(st.booleans()) and not sound else []
     asked = Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))
     return [asked, *[Say(AGENT, part) for part in parts[:1]], *between, *[Say(AGENT, part) for part in parts[1:]]]
@@ -109,8 +109,8 @@ def dribbles(draw: st.DrawFn) -> list[Move]:
     """One frame, a piece at a time, with a wait between the pieces."""
     side, frames = draw(st.sampled_from([(HAPROXY, good_notifies), (AGENT, good_acks)]))
     pause = Wait(draw(st.sampled_from([0.1, 0.9, 1.9])))
-    said = draw(frames)
-    moves = [[Say(side, said[at : at + 3]), pause] for at in range(0, min(len(said), 30), 3)]
+    sent = draw(frames)
+    moves = [[Say(side, sent[at : at + 3]), pause] for at in range(0, min(len(sent), 30), 3)]
     return [move for pair in moves for move in pair]
 
 
@@ -120,14 +120,14 @@ def bursts(draw: st.DrawFn) -> list[Move]:
     first = draw(st.sampled_from([1, 1, 1, 7, 41]))
     ids = [(stream_id, 1) for stream_id in range(first, first + 2 * draw(st.integers(2, 20)), 2)]
     fill = st.sampled_from([0, 200, 900, 900, 900, 3000, 8160, 8170, 8180, 9000, 15900])
-    said = [spop.frame(spop.ACK, one, spop.ALLOWED + spop.padding(draw(fill))) for one in draw(st.permutations(ids))]
+    sent = [spop.frame(spop.ACK, one, spop.ALLOWED + spop.padding(draw(fill))) for one in draw(st.permutations(ids))]
     if draw(st.booleans()):
-        said.insert(draw(st.integers(0, len(said))), draw(weighted((1, disconnects(spop.AGENT_DISCONNECT)), (1, good_acks))))
+        sent.insert(draw(st.integers(0, len(sent))), draw(weighted((1, disconnects(spop.AGENT_DISCONNECT)), (1, good_acks))))
     moves: list[Move] = [Say(HAPROXY, b"".join(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE) for one in ids))]
-    while said:
-        some = draw(st.integers(1, len(said)))
-        moves.append(Say(AGENT, b"".join(said[:some])))
-        said = said[some:]
+    while sent:
+        some = draw(st.integers(1, len(sent)))
+        moves.append(Say(AGENT, b"".join(sent[:some])))
+        sent = sent[some:]
         if draw(st.booleans()):
             moves.append(Wait(draw(st.sampled_from([0.0001, 0.0005, 0.001, 0.0015, 0.003]))))
     return moves
@@ -143,8 +143,8 @@ def changes_of_links(draw: st.DrawFn) -> list[Move]:
         link = draw(st.sampled_from([0, 1, 1, 2, 3, 4]))
         hello = spop.agent_hello(draw(st.sampled_from([16000, 256])), draw(st.sampled_from([b"pipelining", b"pipelining", b""])))
         acks = b"".join(spop.frame(spop.ACK, one, spop.ALLOWED) for one in draw(st.permutations(ids))[: draw(st.integers(0, 4))])
-        said = draw(weighted((3, st.just(hello)), (1, st.just(b"")), (1, agent_bytes))) if link else b""
-        moves += [Say(agent(link), part) for part in (said, acks) if part]
+        sent = draw(weighted((3, st.just(hello)), (1, st.just(b"")), (1, agent_bytes))) if link else b""
+        moves += [Say(agent(link), part) for part in (sent, acks) if part]
         if draw(st.booleans()):
             moves += draw(weighted((1, waits), (1, st.just([Due()]))))
         if draw(st.booleans()):
@@ -165,7 +165,7 @@ good_opening = st.builds(
 )
 good_hello = st.just(spop.haproxy_hello())
 any_opening = st.builds(
-    lambda said, answered: [Say(HAPROXY, said), Say(AGENT, answered)],
+    lambda sent, answered: [Say(HAPROXY, sent), Say(AGENT, answered)],
     weighted((3, good_hello), (2, haproxy_hellos), (1, haproxy_bytes), (1, mangled(haproxy_hellos, good_notifies))),
     weighted((3, st.just(spop.agent_hello())), (2, agent_hellos), (1, agent_bytes), (1, mangled(agent_hellos, good_acks))),
 )

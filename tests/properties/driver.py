@@ -72,7 +72,7 @@ class Wire:
     dialling: bool = False
     left: bool = False  # the peer closed
     closed: Close = Close.KEEP  # what the session asked for
-    said: bytes = b""
+    sent: bytes = b""
     got: bytes = b""
 
     @property
@@ -133,7 +133,7 @@ class Play:
     def say(self, side: str, data: bytes) -> None:
         wire = self.wires.get(side)
         if wire is not None and wire.speaks:
-            wire.said += data
+            wire.sent += data
             self._note(SAID, side, data)
             whose = Side.HAPROXY if side == HAPROXY else Side.AGENT
             self.take(carry(self.session, whose, data, self.now, link_of(side)), came=(side, data))

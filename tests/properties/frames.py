@@ -57,12 +57,12 @@ def split_acks(draw: st.DrawFn, ids: st.SearchStrategy[tuple[int, int]] = KNOWN)
     one, payload = draw(ids), draw(GOOD_ACTIONS)
     marks = sorted(draw(st.lists(st.integers(0, len(payload)), min_size=1, max_size=2)))
     parts = [payload[start:end] for start, end in zip([0, *marks], [*marks, len(payload)], strict=True)]
-    said = [spop.frame(spop.ACK, one, parts[0], 0), *(spop.frame(spop.UNSET, one, part, 0) for part in parts[1:-1])]
+    sent = [spop.frame(spop.ACK, one, parts[0], 0), *(spop.frame(spop.UNSET, one, part, 0) for part in parts[1:-1])]
     if draw(st.integers(0, 3)):
-        said.append(spop.frame(spop.UNSET, one, parts[-1], draw(st.sampled_from([spop.FIN, spop.FIN, spop.FIN, spop.ABRT]))))
+        sent.append(spop.frame(spop.UNSET, one, parts[-1], draw(st.sampled_from([spop.FIN, spop.FIN, spop.FIN, spop.ABRT]))))
     if not draw(st.integers(0, 3)):
-        said.insert(draw(st.integers(1, len(said))), draw(good_acks))
-    return b"".join(said)
+        sent.insert(draw(st.integers(1, len(sent))), draw(good_acks))
+    return b"".join(sent)
 
 
 def disconnects(type_: int) -> st.SearchStrategy[bytes]:

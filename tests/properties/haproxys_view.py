@@ -28,7 +28,7 @@ class HAProxysView:
 
     terms: Terms
     broken: list[str] = field(default_factory=list)
-    said: bytes = b""
+    raw_: bytes = b""
     coming: bytes = b""  # the frame that is not whole yet
     counted: bool = False  # whether it was seen to be a NOTIFY
     waiting: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class HAProxysView:
     frames: int = 0
 
     def say(self, data: bytes) -> None:
-        self.said += data
+        self.raw_ += data
         frames, self.coming = spop.cut(self.coming + data)
         sent = [ids for raw in (*frames, self.coming) for ids in notify_ids(raw)]
         seen = sent[1:] if self.counted else sent
@@ -55,7 +55,7 @@ class HAProxysView:
         """ACKs for ``ids`` that may have been written until now, wherever they stand; an empty NOTIFY's is the guard's own."""
         at = re.escape(b"".join(spop.integer(number) for number in ids))
         empty = spop.frame(spop.NOTIFY, ids)
-        return len(re.findall(b"\x67...." + at, self.agent_said, re.DOTALL)) + self.said.count(empty)
+        return len(re.findall(b"\x67...." + at, self.agent_said, re.DOTALL)) + self.raw_.count(empty)
 
     def get(self, write: bytes) -> None:
         frames, rest = spop.cut(write)
@@ -68,7 +68,7 @@ class HAProxysView:
                 self.broken.append(f"H1: {why}: {raw[:32].hex()}")
 
     def _frame(self, got: Frame) -> None:
-        offer = first_offer(self.said)
+        offer = first_offer(self.raw_)
         self.frames += 1
         if self.got_disconnect:
             self.broken.append(f"H4: type {got.type} behind AGENT-DISCONNECT")

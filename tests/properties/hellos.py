@@ -18,11 +18,11 @@ class Offer:
     healthcheck: bool
 
 
-def offer_of(said: Frame) -> Offer:
+def offer_of(sent: Frame) -> Offer:
     """A HAPROXY-HELLO. Raises UnreadableError when it is none (SPOE.txt 3.2.4)."""
-    if said.type != spop.HAPROXY_HELLO or said.flags != spop.FIN or said.ids != (0, 0):
+    if sent.type != spop.HAPROXY_HELLO or sent.flags != spop.FIN or sent.ids != (0, 0):
         raise UnreadableError("not a HAPROXY-HELLO with FIN and ids 0")
-    keys = spop.pairs(said.payload)
+    keys = spop.pairs(sent.payload)
     versions, size, capabilities = (
         keys.get(key, (0, None)) for key in (b"supported-versions", b"max-frame-size", b"capabilities")
     )
@@ -35,10 +35,10 @@ def offer_of(said: Frame) -> Offer:
     return Offer(size[1], names(capabilities[1]), keys.get(b"healthcheck", (1, False))[1] is True)
 
 
-def first_offer(said: bytes) -> Offer | None:
+def first_offer(sent: bytes) -> Offer | None:
     """What HAProxy offers in the bytes it said so far, None while, or where, that is no valid HELLO."""
-    end = 4 + int.from_bytes(said[:4], "big")
-    return _offer(said[:end]) if 4 <= end <= len(said) and len(said) >= 4 else None
+    end = 4 + int.from_bytes(sent[:4], "big")
+    return _offer(sent[:end]) if 4 <= end <= len(sent) and len(sent) >= 4 else None
 
 
 @functools.lru_cache(64)
@@ -49,11 +49,11 @@ def _offer(raw: bytes) -> Offer | None:
         return None
 
 
-def agent_terms(said: Frame, offered: int, capabilities: set[str]) -> tuple[int, set[str]]:
+def agent_terms(sent: Frame, offered: int, capabilities: set[str]) -> tuple[int, set[str]]:
     """Size and capabilities of an AGENT-HELLO that HAProxy takes. Raises UnreadableError when it is none (SPOE.txt 3.2.5)."""
-    if said.flags != spop.FIN or said.ids != (0, 0):
+    if sent.flags != spop.FIN or sent.ids != (0, 0):
         raise UnreadableError("flags or ids")
-    keys = spop.pairs(said.payload)
+    keys = spop.pairs(sent.payload)
     known = (b"version", b"max-frame-size", b"capabilities")
     for name in keys:
         if name not in known and name.startswith(known):

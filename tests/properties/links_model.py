@@ -131,26 +131,26 @@ class Model:
         self.heard_at = now
         link = self.links[number]
         for raw in whole:
-            said = spop.read_frame(raw)
-            if said.type == spop.AGENT_HELLO and not link.lost:
-                keys = spop.pairs(said.payload)
+            sent = spop.read_frame(raw)
+            if sent.type == spop.AGENT_HELLO and not link.lost:
+                keys = spop.pairs(sent.payload)
                 size, named = keys[b"max-frame-size"][1], keys[b"capabilities"][1]
                 assert isinstance(size, int)
                 link.hello, link.size = True, min(size, self.told_size or size)
                 self._bound(link, parallel=named == b"pipelining")
-            elif said.type == spop.AGENT_DISCONNECT:
+            elif sent.type == spop.AGENT_DISCONNECT:
                 self.may_end = self.may_end or not (self.told_size or link.lost or link.hello)  # it refuses
                 link.leaving = True
-            elif said.type == spop.ACK:
+            elif sent.type == spop.ACK:
                 if not link.spoiled:  # there it may be found, and need not
-                    link.hands.pop(said.ids, None)
-                notify = self.notifies.get(said.ids)
+                    link.hands.pop(sent.ids, None)
+                notify = self.notifies.get(sent.ids)
                 if notify is not None and notify.given and not notify.done and link.hello and not self.ended:
                     notify.acks.append(raw)
                     if notify.at is not None and not (link.lost or link.spoiled):  # it answers once, on any link
                         self.links[notify.at].hands.pop(notify.ids, None)
-                    if not link.spoiled and not [ids for ids, _ in self.due if ids == said.ids]:
-                        self.due.append((said.ids, raw))
+                    if not link.spoiled and not [ids for ids, _ in self.due if ids == sent.ids]:
+                        self.due.append((sent.ids, raw))
 
     def _bound(self, link: Link, *, parallel: bool) -> None:
         if not self.told_size:
@@ -287,8 +287,8 @@ class Model:
             assert link.over or len(link.hands) <= link.bound, f"link {link.number} has more than {link.bound}: {link.hands}"
         assert not passed_over, f"a later one goes before {passed_over}"
         if self.rules.answer_unanswered:
-            said = [spop.read_frame(raw) for raw in spop.cut(seen.to_haproxy)[0]]
-            acked = [got.ids for got in said if got.type == spop.ACK]
+            sent = [spop.read_frame(raw) for raw in spop.cut(seen.to_haproxy)[0]]
+            acked = [got.ids for got in sent if got.type == spop.ACK]
             for notify in done:
                 if notify.ids in acked:
                     notify.done = "given up and answered"

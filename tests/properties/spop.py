@@ -99,8 +99,8 @@ def torn(raw: bytes) -> bool:
     if raw[4:5] == bytes((UNSET,)):
         return True
     try:
-        said = read_frame(raw)
-        (actions if said.type == ACK else pairs)(said.payload)
+        sent = read_frame(raw)
+        (actions if sent.type == ACK else pairs)(sent.payload)
     except UnreadableError:
         headers = any(bytes((type_, 0, 0, 0, FIN)) in raw[5:] for type_ in FROM_AGENT)
         # Of the other one there may be no more than its length.

@@ -92,8 +92,8 @@ def test_an_observed_session_does_not_wait_for_an_oversized_frame():
 def test_a_repeated_disconnect_with_the_last_answer_comes_behind_it():
     goodbye = spop.disconnect(spop.AGENT_DISCONNECT)
     for parts in ([ACK + goodbye], [ACK, goodbye]):
-        said = [Say(AGENT, part) for part in parts]
-        played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, goodbye), *said])
+        sent = [Say(AGENT, part) for part in parts]
+        played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, goodbye), *sent])
         seen = [(event.anomaly, event.state) for event in played.events if isinstance(event, AnomalySeen)]
         assert seen[-1] == (Anomaly.DISCONNECT_REPEATED, "closing")
 

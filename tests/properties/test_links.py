@@ -163,8 +163,8 @@ class Links(RuleBasedStateMachine):
 
     def hello(self, number: int, size: int, *, parallel: bool) -> None:
         size = min(size, self.model.told_size or 16000, self.playing.config.held_bytes - 4)
-        said = spop.agent_hello(size, b"pipelining" if parallel and self.model.offered_pipelining else b"")
-        self.agents(number, said, [said])
+        got = spop.agent_hello(size, b"pipelining" if parallel and self.model.offered_pipelining else b"")
+        self.agents(number, got, [got])
 
     @precondition(lambda self: self.speaking() and self.playing.dialling)
     @rule(which=st.integers(0, 2), how=st.sampled_from(["good", "good", "good", "small", "serial", "silent", "fails"]))
@@ -186,8 +186,8 @@ class Links(RuleBasedStateMachine):
         if how == "hello":
             self.hello(number, 16000, parallel=True)
         else:
-            said = spop.disconnect(spop.AGENT_DISCONNECT, 4)
-            self.agents(number, said, [said])
+            got = spop.disconnect(spop.AGENT_DISCONNECT, 4)
+            self.agents(number, got, [got])
 
     @precondition(lambda self: any(link.hands and link.number not in self.tails for link in self.links(hello=True)))
     @rule(
@@ -201,12 +201,12 @@ class Links(RuleBasedStateMachine):
         link = links[which % len(links)]
         acks = list(dict.fromkeys(self.ack(list(link.hands)[pick % len(link.hands)]) for pick in picks))
         goodbye = spop.disconnect(spop.AGENT_DISCONNECT)
-        said = [goodbye, *acks] if goodbye_first else acks
-        said += {"again": acks[:1], "goodbye": [goodbye]}.get(then, [])
+        got = [goodbye, *acks] if goodbye_first else acks
+        got += {"again": acks[:1], "goodbye": [goodbye]}.get(then, [])
         rest = {"garbage": GARBAGE, "half": acks[0][:12]}.get(then, b"")
         if rest and rest != GARBAGE:
             self.tails[link.number] = acks[0], acks[0][12:]
-        self.agents(link.number, b"".join(said) + rest, said, spoiled=rest == GARBAGE)
+        self.agents(link.number, b"".join(got) + rest, got, spoiled=rest == GARBAGE)
 
     @staticmethod
     def ack(ids: tuple[int, int]) -> bytes:
@@ -216,8 +216,8 @@ class Links(RuleBasedStateMachine):
     @rule(which=st.integers(0, 3), pick=st.integers(0, 7))
     def an_agent_answers_what_another_has_or_what_is_done_or_waits(self, which: int, pick: int) -> None:
         links = [link for link in self.links(hello=True) if link.number not in self.tails]
-        said = self.ack(self.recent(pick).ids)
-        self.agents(links[which % len(links)].number, said, [said])
+        got = self.ack(self.recent(pick).ids)
+        self.agents(links[which % len(links)].number, got, [got])
 
     def recent(self, pick: int) -> Notify:
         return list(self.model.notifies.values())[-1 - pick % min(8, len(self.model.notifies))]
@@ -240,8 +240,8 @@ class Links(RuleBasedStateMachine):
             self.playing.leave(agent(link.number), reset=how == "rst")
         elif link.hello and link.number not in self.tails:
             if how == "goodbye":
-                said = spop.disconnect(spop.AGENT_DISCONNECT)
-                self.agents(link.number, said, [said])
+                got = spop.disconnect(spop.AGENT_DISCONNECT)
+                self.agents(link.number, got, [got])
             else:
                 self.agents(link.number, GARBAGE, [], spoiled=True)
 

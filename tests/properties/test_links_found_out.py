@@ -61,11 +61,11 @@ def ends_with_a_link(self: Any, link: Any, loss: Any, now: float, *_rest: Any, *
     self.finish(now, EndedBy.AGENT, EndReason.CLOSED)
 
 
-def answered_twice(walker: Any, said: Any, now: float) -> None:
-    if walker.conv.notifies.fate(said.ids) is Fate.ANSWERED:
-        walker.pass_on(said, said.raw)
+def answered_twice(walker: Any, sent: Any, now: float) -> None:
+    if walker.conv.notifies.fate(sent.ids) is Fate.ANSWERED:
+        walker.pass_on(sent, sent.raw)
     else:
-        judge_ack(walker, said, now)
+        judge_ack(walker, sent, now)
 
 
 def one_link_more(self: Any) -> float:
@@ -105,7 +105,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "the session ends with a link": (Ending, "link_over", ends_with_a_link, "HAProxy is closed"),
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
     "a lost link is not heard": (
-        from_agent, "behind_last_word", lambda walker, said, now: walker.pass_on(said, None), "H5",
+        from_agent, "behind_last_word", lambda walker, sent, now: walker.pass_on(sent, None), "H5",
     ),
     "a smaller size is not minded": (LinksPart, "up", up_with(swell), "too long|A2"),
     "what waits goes out of order": (Parking, "__iter__", backwards, "goes before"),
@@ -116,8 +116,8 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
 @puts_in_place
 @pytest.mark.parametrize("how", BREAKAGES)
 def test_a_guard_that_is_broken_is_found_out(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    where, name, broken, said = BREAKAGES[how]
+    where, name, broken, sent = BREAKAGES[how]
     monkeypatch.setattr(where, name, broken)
     quick = settings(max_examples=2000, stateful_step_count=40, phases=[Phase.generate], report_multiple_bugs=False)
-    with pytest.raises(Exception, match=said):
+    with pytest.raises(Exception, match=sent):
         run_state_machine_as_test(Patient if how in LONG_LIVED else Links, settings=quick)

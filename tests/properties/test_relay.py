@@ -66,7 +66,7 @@ class Peer(asyncio.Protocol):
     """Keeps what it gets; closes when told to, and not before."""
 
     def __init__(self, changed):
-        self.said = self.got = b""
+        self.sent = self.got = b""
         self.transport = None
         self.ended = self.was_reset = False
         self._changed = changed
@@ -91,7 +91,7 @@ class Peer(asyncio.Protocol):
 
     def say(self, data):
         if not self.ended:
-            self.said += data
+            self.sent += data
             self.transport.write(data)
 
 
@@ -170,12 +170,12 @@ def test_a_healthy_conversation_passes_byte_for_byte_over_sockets(loop, moves, s
         async with Stage(SessionConfig()) as stage:
             for move in spoken(moves):
                 await stage.say(move, sizes)
-                await stage.until(lambda: len(stage.agent.got) >= len(stage.haproxy.said))
-                await stage.until(lambda: len(stage.haproxy.got) >= len(stage.agent.said))
-            assert stage.haproxy.got == stage.agent.said
-            expected = spop.haproxy_hello(16368) + stage.haproxy.said[len(spop.haproxy_hello()) :]
+                await stage.until(lambda: len(stage.agent.got) >= len(stage.haproxy.sent))
+                await stage.until(lambda: len(stage.haproxy.got) >= len(stage.agent.sent))
+            assert stage.haproxy.got == stage.agent.sent
+            expected = spop.haproxy_hello(16368) + stage.haproxy.sent[len(spop.haproxy_hello()) :]
             assert stage.agent.got[: len(expected)] == expected
-            last_word = stage.agent.got[len(stage.haproxy.said) :]
+            last_word = stage.agent.got[len(stage.haproxy.sent) :]
             if last_word:  # the agent had said goodbye
                 assert spop.read_frame(last_word).type == spop.HAPROXY_DISCONNECT
 
@@ -198,15 +198,15 @@ def test_whatever_comes_over_sockets_every_byte_is_accounted_for_and_well_formed
             for came, books, went in ((haproxy, stands.to_agent, agent), (agent, stands.to_haproxy, haproxy)):
                 written = books.forwarded + books.authored
                 assert len(went.got) == written or (went.was_reset and len(went.got) < written)
-                assert books.forwarded + books.dropped <= len(came.said)  # behind a close nothing is read
+                assert books.forwarded + books.dropped <= len(came.sent)  # behind a close nothing is read
             assert session.held == 0
             # The kernel discards what it still holds for a peer it resets.
             met = (
                 agent.transport is not None and not agent.was_reset
             )  # the kernel discards what it still holds for a peer it resets
-            transcript = [Step(0.0, Did.HAPROXY_SAID, haproxy.said)]
+            transcript = [Step(0.0, Did.HAPROXY_SAID, haproxy.sent)]
             transcript += [Step(0.0, Did.AGENT_GOT, agent.got)] if met else []
-            transcript.append(Step(0.0, Did.AGENT_SAID, agent.said))
+            transcript.append(Step(0.0, Did.AGENT_SAID, agent.sent))
             transcript += [Step(0.0, Did.HAPROXY_GOT, haproxy.got)] if not haproxy.was_reset else []
             transcript += [Step(0.0, Did.AGENT_CLOSED)] if met else []
             transcript = [step for step in transcript if step.data or step.did is Did.AGENT_CLOSED]
@@ -228,6 +228,6 @@ def test_observing_changes_no_byte_over_sockets(loop, moves, sizes):
             for ending, other in ((agent, haproxy), (haproxy, agent)):
                 ending.transport.write_eof()
                 await stage.until(lambda other=other: other.ended)
-            assert (haproxy.got, agent.got) == (agent.said, haproxy.said)
+            assert (haproxy.got, agent.got) == (agent.sent, haproxy.sent)
 
     play(loop, main())

@@ -33,9 +33,9 @@ def _assert_nothing_was_forged(played):
         return  # a frame written in pieces is sent on in one: all its bytes came, in another order
     for side, other, books in ((HAPROXY, AGENT, stands.to_haproxy), (AGENT, HAPROXY, stands.to_agent)):
         frames, rest = spop.cut(played.wires[side].got)
-        foreign = sum(len(raw) for raw in frames if raw not in played.wires[other].said)
+        foreign = sum(len(raw) for raw in frames if raw not in played.wires[other].sent)
         assert foreign <= books.authored
-        assert rest == b"" or rest in played.wires[other].said
+        assert rest == b"" or rest in played.wires[other].sent
     authored = sum(isinstance(event, FrameAuthored) for event in played.events)
     assert (authored > 0) == (stands.to_haproxy.authored + stands.to_agent.authored > 0)
 
@@ -56,10 +56,10 @@ def test_a_healthy_conversation_passes_byte_for_byte(moves, sizes, dial, observe
     played.wait(0.0)  # the dial
     played.play(moves[1:])
     haproxy, agent = played.wires[HAPROXY], played.wires[AGENT]
-    said = b"".join(move.data for move in moves if isinstance(move, Say) and move.side == AGENT)
-    assert haproxy.got == agent.said == said
-    agent_said_goodbye = spop.cut(said)[0][-1][4] == spop.AGENT_DISCONNECT
-    expected = haproxy.said if observe else spop.haproxy_hello(16368) + haproxy.said[len(spop.haproxy_hello()) :]
+    sent = b"".join(move.data for move in moves if isinstance(move, Say) and move.side == AGENT)
+    assert haproxy.got == agent.sent == sent
+    agent_said_goodbye = spop.cut(sent)[0][-1][4] == spop.AGENT_DISCONNECT
+    expected = haproxy.sent if observe else spop.haproxy_hello(16368) + haproxy.sent[len(spop.haproxy_hello()) :]
     assert agent.got[: len(expected)] == expected
     assert (agent.got == expected) is (not agent_said_goodbye or observe)
     assert not [event for event in played.events if isinstance(event, AnomalySeen)]
@@ -77,12 +77,12 @@ noise = st.one_of(
 
 @thoroughly
 @given(noise, segmentations)
-def test_noise_never_reaches_the_agent(said, sizes):
-    played = Play(SessionConfig(), sizes=sizes).play([Say(HAPROXY, said)]).finish()
-    frames, _ = spop.cut(said)
+def test_noise_never_reaches_the_agent(sent, sizes):
+    played = Play(SessionConfig(), sizes=sizes).play([Say(HAPROXY, sent)]).finish()
+    frames, _ = spop.cut(sent)
     if frames[:1] == [spop.haproxy_hello()]:
         return  # noise behind a valid HELLO is another matter
     reached = [step.data for step in played.transcript if step.did is Did.AGENT_GOT]
     if reached:  # a flipped bit may leave a HELLO that is valid, or one that is valid in front of the rest
-        assert spop.cut(reached[0])[0][0] in said or spop.read_frame(reached[0]).type == spop.HAPROXY_HELLO
+        assert spop.cut(reached[0])[0][0] in sent or spop.read_frame(reached[0]).type == spop.HAPROXY_HELLO
         assert frames[0][4] == spop.HAPROXY_HELLO

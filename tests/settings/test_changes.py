@@ -19,7 +19,7 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         (
             "share_listen: true",
@@ -56,8 +56,8 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
         ),
     ],
 )
-def test_what_needs_a_restart_is_said_with_what_there_is(from_yaml, tmp_path, before, after, said):
-    assert list(map(str, fixed(from_yaml(before), from_yaml(after)))) == [said.replace("{}", str(tmp_path / "guard.yaml"))]
+def test_what_needs_a_restart_is_said_with_what_there_is(from_yaml, tmp_path, before, after, message):
+    assert list(map(str, fixed(from_yaml(before), from_yaml(after)))) == [message.replace("{}", str(tmp_path / "guard.yaml"))]
 
 
 def test_the_number_of_workers_needs_a_restart(from_yaml):

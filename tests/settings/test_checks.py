@@ -40,7 +40,7 @@ OPEN = "admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs
 
 
 @pytest.mark.parametrize(
-    ("admin", "said"),
+    ("admin", "message"),
     [
         ("listen: 0.0.0.0:9464", [OPEN]),
         ("listen: 10.0.0.1:9464, payload: full", [OPEN]),
@@ -51,12 +51,12 @@ OPEN = "admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs
         ("listen: null", []),
     ],
 )
-def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, said):
-    assert warnings(from_yaml(f"admin: {{{admin}}}").settings) == said
+def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, message):
+    assert warnings(from_yaml(f"admin: {{{admin}}}").settings) == message
 
 
 @pytest.mark.parametrize(
-    ("route", "said"),
+    ("route", "message"),
     [
         (
             "links: {max: 2}",
@@ -77,8 +77,8 @@ def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, said
         ("links: {give_up: 0}", []),
     ],
 )
-def test_what_links_cannot_do_is_said(from_yaml, route, said):
-    assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in said]
+def test_what_links_cannot_do_is_said(from_yaml, route, message):
+    assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in message]
 
 
 @pytest.mark.parametrize("route", ["links: {max: 2}", "links: {give_up: 0}", "redispatch: unanswered"])
@@ -106,17 +106,17 @@ def test_a_unix_socket_that_cannot_be_shared_is_said(from_yaml):
 
 @pytest.mark.parametrize("value", ["1", "yes", "[]", "'True'"])
 def test_a_switch_is_true_or_false(problems, value):
-    [said] = problems(f"share_listen: {value}")
-    assert said.startswith("share_listen: ")
-    assert said.endswith("expected true or false")
+    [message] = problems(f"share_listen: {value}")
+    assert message.startswith("share_listen: ")
+    assert message.endswith("expected true or false")
 
 
 @pytest.mark.parametrize("workers", [0, 2, 1024])
 def test_async_is_for_one_worker_alone(from_yaml, problems, workers):
     route = "routes: [{hello: {capabilities: [pipelining, async]}}]"
     assert from_yaml(f"workers: 1\n{route}").settings.workers == 1
-    [said] = problems(f"workers: {workers}\n{route}")
-    assert said.startswith("routes[0].hello.capabilities: 'pipelining, async' (FILE:2): expected no async unless workers is 1")
+    [message] = problems(f"workers: {workers}\n{route}")
+    assert message.startswith("routes[0].hello.capabilities: 'pipelining, async' (FILE:2): expected no async unless workers is 1")
     assert from_yaml(f"workers: {workers}").settings.workers == workers
 
 
@@ -138,5 +138,5 @@ def test_a_recorder_without_room_for_one_session_is_said(from_yaml, workers, abo
 
     assert told(65536) == []
     assert told(65537, "null") == []
-    [said] = told(65537)
-    assert said.startswith(f"capture.total_bytes: {about}is less than the {4 * 65537} that one session may take")
+    [message] = told(65537)
+    assert message.startswith(f"capture.total_bytes: {about}is less than the {4 * 65537} that one session may take")

@@ -219,9 +219,9 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said", "allowed"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_a_bad_file_is_told_in_one_line(problems, text, said, allowed):
-    assert problems(text) == [f"{said}: {allowed}"]
+@pytest.mark.parametrize(("text", "message", "allowed"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_bad_file_is_told_in_one_line(problems, text, message, allowed):
+    assert problems(text) == [f"{message}: {allowed}"]
 
 
 def test_all_that_is_wrong_is_told_in_the_order_of_the_keys(problems):

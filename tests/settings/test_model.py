@@ -55,9 +55,9 @@ BESIDE = {
 
 
 def test_the_keys_are_those_operators_rely_on_and_no_others(from_yaml):
-    said = {key for key, _value, origin in from_yaml(RELIED_ON).rows() if origin != "default"}
-    assert said | BESIDE == {key for key, _value, _origin in load().rows()}
-    assert not said & BESIDE
+    message = {key for key, _value, origin in from_yaml(RELIED_ON).rows() if origin != "default"}
+    assert message | BESIDE == {key for key, _value, _origin in load().rows()}
+    assert not message & BESIDE
 
 
 def test_the_example_file_is_exactly_the_defaults_and_says_every_key(from_yaml):
@@ -200,12 +200,12 @@ def test_the_recorders_bounds_have_bounds(from_yaml, problems, key, bounds):
     for value in bounds:
         assert getattr(from_yaml(f"capture: {{{key}: {value}}}").settings.capture, key) == value
     for value in (low - 1, high + 1):
-        [said] = problems(f"capture: {{{key}: {value}}}")
-        assert said.startswith(f"capture.{key}: ")
+        [message] = problems(f"capture: {{{key}: {value}}}")
+        assert message.startswith(f"capture.{key}: ")
 
 
 def test_the_recorders_folder_is_an_absolute_path(from_yaml, problems):
     assert from_yaml("capture: {dir: /var/lib/captures}").settings.capture.dir == "/var/lib/captures"
     for wrong in ("captures", "''", "[a]", "5"):
-        [said] = problems(f"capture: {{dir: {wrong}}}")
-        assert said.endswith("expected an absolute path")
+        [message] = problems(f"capture: {{dir: {wrong}}}")
+        assert message.endswith("expected an absolute path")

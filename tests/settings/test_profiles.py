@@ -55,8 +55,8 @@ def test_a_profile_fills_in_beside_what_is_said_of_its_other_sections(from_yaml)
 
 
 def test_a_section_that_is_none_is_told_as_without_a_profile(problems):
-    [said] = problems("routes: [{hello: {profile: criteo}, links: 5}]")
-    assert said.startswith("routes[0].links: 5 (FILE:1): expected keys below it")
+    [message] = problems("routes: [{hello: {profile: criteo}, links: 5}]")
+    assert message.startswith("routes[0].links: 5 (FILE:1): expected keys below it")
 
 
 def test_each_route_has_its_own_profile_and_the_environment_may_choose_it(from_yaml):
@@ -69,9 +69,9 @@ def test_each_route_has_its_own_profile_and_the_environment_may_choose_it(from_y
 
 @pytest.mark.parametrize("name", ["critoe", "[criteo]", "null", "5"])
 def test_what_is_no_profile_is_refused_with_those_there_are(problems, name):
-    [said] = problems(f"routes: [{{hello: {{profile: {name}}}}}]")
-    assert said.startswith("routes[0].hello.profile: ")
-    assert said.endswith("allowed: none, criteo, negasus, dropmore, spoa-c")
+    [message] = problems(f"routes: [{{hello: {{profile: {name}}}}}]")
+    assert message.startswith("routes[0].hello.profile: ")
+    assert message.endswith("allowed: none, criteo, negasus, dropmore, spoa-c")
 
 
 def test_the_example_file_says_what_each_profile_is():

@@ -123,9 +123,9 @@ class FuzzingAgent(OnThread):
 
 
 def _notifies(case: Case) -> list[tuple[int, int]]:
-    said = b"".join(move.data for move in case.moves if isinstance(move, Say) and move.side == HAPROXY)
+    sent = b"".join(move.data for move in case.moves if isinstance(move, Say) and move.side == HAPROXY)
     found = []
-    for raw in spop.cut(said)[0]:
+    for raw in spop.cut(sent)[0]:
         with contextlib.suppress(spop.UnreadableError):
             told = spop.read_frame(raw)
             found += [told.ids] if told.type == spop.NOTIFY else []
@@ -147,15 +147,15 @@ def _ids(ids: tuple[int, int]) -> bytes:
     return spop.integer(ids[0]) + spop.integer(ids[1])
 
 
-def _renamed(said: bytes, ids: Sequence[tuple[bytes, bytes]]) -> bytes:
+def _renamed(sent: bytes, ids: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Other ids, and the length in front of them where it stands there; in a shuffle it may stand elsewhere, and is left."""
     head = b"\x67\0\0\0\1"
     out, at = b"", 0
-    while (found := said.find(head, at)) >= 0:
+    while (found := sent.find(head, at)) >= 0:
         behind = found + len(head)
-        old, new = next((each for each in ids if said.startswith(each[0], behind)), (b"", b""))
-        length = said[max(at, found - 4) : found]
+        old, new = next((each for each in ids if sent.startswith(each[0], behind)), (b"", b""))
+        length = sent[max(at, found - 4) : found]
         longer = (int.from_bytes(length, "big") + len(new) - len(old)) & 0xFFFFFFFF
-        out += said[at : found - len(length)] + (longer.to_bytes(4, "big") if len(length) == 4 else length) + head + new
+        out += sent[at : found - len(length)] + (longer.to_bytes(4, "big") if len(length) == 4 else length) + head + new
         at = behind + len(old)
-    return out + said[at:]
+    return out + sent[at:]

@@ -106,8 +106,8 @@ class Soak:
         name = f"HAProxy {peer.name}"
         self._hold(peer.haproxy.alive(), f"{name} died: {peer.haproxy.process.poll()}\n{peer.haproxy.log()[-2000:]}")
         self._hold(peer.idle < IDLE_CPU, f"{name} uses {peer.idle:.0%} of a core when nobody asks it anything")
-        said = peer.haproxy.log().lower()
-        self._hold(not any(word in said for word in WORDS), f"{name} logged a spinning stream:\n{said[-2000:]}")
+        sent = peer.haproxy.log().lower()
+        self._hold(not any(word in sent for word in WORDS), f"{name} logged a spinning stream:\n{sent[-2000:]}")
         self._hold(not peer.good.failed, f"{name}: the good agent's answer did not arrive: {peer.good.failed[:5]}")
 
     def _memory_kb(self) -> int:

@@ -17,7 +17,7 @@ def notifies(*stream_ids):
     return [frame.parse(frames.notify(stream_id, 1, b"/x")) for stream_id in stream_ids]
 
 
-def said(case):
+def sent(case):
     return b"".join(move.data for move in case.moves if isinstance(move, Say) and move.side == AGENT)
 
 
@@ -33,7 +33,7 @@ def test_what_was_recorded_answers_the_notifies_there_are_now():
     for case in seeds().values():
         if len(_notifies(case)) > 1:
             now = notifies(*range(300, 300 + len(_notifies(case))))
-            for raw in spop.cut(said(_for(case, now)))[0]:
+            for raw in spop.cut(sent(_for(case, now)))[0]:
                 with contextlib.suppress(spop.UnreadableError):
                     answered |= {spop.read_frame(raw).stream_id} & {each.stream_id for each in now}
     assert len(answered) > 10

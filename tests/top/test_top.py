@@ -61,8 +61,8 @@ def test_something_else_that_answers_is_one_line(answer, why):
         with closing(other.accept()[0]) as sock:
             sock.recv(4096)
             sock.sendall(answer)
-        _out, said = top.communicate(timeout=START_S)
-    assert (top.returncode, said) == (1, f"spoe-guard: top: what answers at {address} {why}\n")
+        _out, message = top.communicate(timeout=START_S)
+    assert (top.returncode, message) == (1, f"spoe-guard: top: what answers at {address} {why}\n")
 
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path):

@@ -23,12 +23,12 @@ IDS = [row[0] for row in FRAMES]
 def test_a_frame_is_written_and_read_as_the_spec_says(type_, stream_id, frame_id, payload, flags, hexed):
     raw = bytes.fromhex(hexed)
     assert frame.encode(type_, stream_id, frame_id, payload, flags) == raw
-    said = frame.parse(raw)
-    assert said is not None
-    assert (said.type, said.stream_id, said.frame_id, said.payload, said.flags) == (type_, stream_id, frame_id, payload, flags)
-    assert said.raw is raw, "the original bytes are kept"
-    assert said.ids == varint.encode(stream_id) + varint.encode(frame_id)
-    assert said.fin is bool(flags & 1)
+    sent = frame.parse(raw)
+    assert sent is not None
+    assert (sent.type, sent.stream_id, sent.frame_id, sent.payload, sent.flags) == (type_, stream_id, frame_id, payload, flags)
+    assert sent.raw is raw, "the original bytes are kept"
+    assert sent.ids == varint.encode(stream_id) + varint.encode(frame_id)
+    assert sent.fin is bool(flags & 1)
     assert walk.length_at(raw, 0) == len(raw) - frame.LENGTH_BYTES
     assert walk.length_at(b"\x01" + raw, 1) == len(raw) - frame.LENGTH_BYTES
 
@@ -36,9 +36,9 @@ def test_a_frame_is_written_and_read_as_the_spec_says(type_, stream_id, frame_id
 @pytest.mark.parametrize("hexed", [row[-1] for row in FRAMES], ids=IDS)
 def test_ids_are_walked_over(hexed):
     raw = bytes.fromhex(hexed)
-    said = frame.parse(raw)
-    assert said is not None
-    assert_walks(walk.ids_end, said.ids)
+    sent = frame.parse(raw)
+    assert sent is not None
+    assert_walks(walk.ids_end, sent.ids)
 
 
 BAD_IDS = [
@@ -66,9 +66,9 @@ def test_flags_are_replaced_and_nothing_else(flags):
 
 @pytest.mark.parametrize("payload", [b"", b"x", b"y" * 300])
 def test_a_payload_is_replaced_and_the_length_made_to_fit(payload):
-    said = frame.parse(frame.encode(frame.ACK, 700, 8, b"payload", flags=3))
-    assert said is not None
-    assert frame.with_payload(said, payload) == frame.encode(frame.ACK, 700, 8, payload, flags=3)
+    sent = frame.parse(frame.encode(frame.ACK, 700, 8, b"payload", flags=3))
+    assert sent is not None
+    assert frame.with_payload(sent, payload) == frame.encode(frame.ACK, 700, 8, payload, flags=3)
 
 
 def test_a_frame_shows_its_type_by_name_or_number():
@@ -90,16 +90,16 @@ def test_the_shortest_frame_is_seven_bytes_long():
 
 @given(st.integers(0, 255), st.integers(0, U64), st.integers(0, U64), st.binary(max_size=60), st.integers(0, 0xFFFFFFFF))
 def test_whatever_is_written_is_read_back(type_, stream_id, frame_id, payload, flags):
-    said = frame.parse(frame.encode(type_, stream_id, frame_id, payload, flags))
-    assert said is not None
-    assert (said.type, said.stream_id, said.frame_id, said.payload, said.flags) == (type_, stream_id, frame_id, payload, flags)
+    sent = frame.parse(frame.encode(type_, stream_id, frame_id, payload, flags))
+    assert sent is not None
+    assert (sent.type, sent.stream_id, sent.frame_id, sent.payload, sent.flags) == (type_, stream_id, frame_id, payload, flags)
 
 
 @given(st.binary(min_size=7, max_size=40))
 def test_no_body_makes_the_parser_raise_and_what_it_reads_writes_back(body):
     raw = len(body).to_bytes(4, "big") + body
-    said = frame.parse(raw)
-    if said is not None:
-        assert frame.encode(said.type, said.stream_id, said.frame_id, said.payload, said.flags) == raw
+    sent = frame.parse(raw)
+    if sent is not None:
+        assert frame.encode(sent.type, sent.stream_id, sent.frame_id, sent.payload, sent.flags) == raw
     else:
         assert walk.ids_end(raw, frame.IDS_AT, len(raw)) < 0

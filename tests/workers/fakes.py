@@ -20,7 +20,7 @@ SERVES = """
 say(listening=True)
 while "ask" in (heard := hear()):
     known = {"numbers": given["numbers"], "recent": given["recent"][str(given["worker"])]}
-    say(id=heard["id"], said=known.get(heard["ask"], [heard["ask"], given["worker"]]))
+    say(id=heard["id"], answer=known.get(heard["ask"], [heard["ask"], given["worker"]]))
 say(last=given["numbers"])
 """
 DIES_AT_ONCE = "sys.exit(7)"
@@ -30,7 +30,7 @@ DIES_WHEN_IT_LISTENS = "say(listening=True); sys.exit(7)"
 FALLS_SILENT = """
 say(listening=True)
 heard = hear()
-say(id=heard["id"], said=given["numbers"])
+say(id=heard["id"], answer=given["numbers"])
 while True:
     hear()
 """

@@ -37,8 +37,8 @@ class Played:
         self.lives.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
         return self.lives[-1]
 
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines.said if line["event"] == event]
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines.logged if line["event"] == event]
 
     def pids_alive(self) -> list[int]:
         return [life.process.pid for life in self.lives if Path(f"/proc/{life.process.pid}").exists()]
@@ -79,7 +79,7 @@ def test_a_worker_that_does_not_listen_ends_the_start_for_good(program, why, tim
 
     played = play(Played(2, fakes.SERVES, program, timing=timing), scene)
     assert len(played.starts) == 2
-    assert played.lines.said == []
+    assert played.lines.logged == []
 
 
 def test_a_worker_that_keeps_dying_is_started_again_ever_more_slowly(monkeypatch):
@@ -90,11 +90,11 @@ def test_a_worker_that_keeps_dying_is_started_again_ever_more_slowly(monkeypatch
         await until(lambda: len(played.starts) == 6)
 
     played = play(Played(2, fakes.SERVES, fakes.DIES_WHEN_IT_LISTENS), scene)
-    assert [line["again_in"] for line in played.said("worker_ended")][:4] == [0.1, 0.2, 0.3, 0.3]
+    assert [line["again_in"] for line in played.logged("worker_ended")][:4] == [0.1, 0.2, 0.3, 0.3]
     gaps = [after - before for before, after in zip(played.starts[1:], played.starts[2:], strict=False)]
     assert all(gap >= wanted for gap, wanted in zip(gaps, (0.1, 0.2, 0.3, 0.3), strict=True))
     assert played.crew.restarts >= 4
-    ended = played.said("worker_ended")[0]
+    ended = played.logged("worker_ended")[0]
     assert (ended["worker"], ended["how"], ended["level"]) == (2, "exit code 7", "warning")
 
 
@@ -102,11 +102,11 @@ def test_one_that_cannot_be_started_again_is_tried_again():
     async def scene(played: Played) -> None:
         await played.crew.start()
         await until(lambda: len(played.starts) == 4)
-        await until(lambda: played.said("worker_started"))
+        await until(lambda: played.logged("worker_started"))
 
     played = play(Played(1, fakes.DIES_WHEN_IT_LISTENS, fakes.CANNOT, fakes.DIES_AT_ONCE, fakes.SERVES), scene)
-    assert [line["how"] for line in played.said("worker_ended")] == ["exit code 7", "no room here", "exit code 7"]
-    assert played.said("worker_started")[0]["pid"] == played.lives[-1].process.pid
+    assert [line["how"] for line in played.logged("worker_ended")] == ["exit code 7", "no room here", "exit code 7"]
+    assert played.logged("worker_started")[0]["pid"] == played.lives[-1].process.pid
 
 
 def test_no_process_to_be_had_is_said_and_tried_again():
@@ -122,10 +122,10 @@ def test_no_process_to_be_had_is_said_and_tried_again():
         await played.crew.start()
         played.crew._spawn = fails_once
         played.lives[0].process.kill()
-        await until(lambda: played.said("worker_started"))
+        await until(lambda: played.logged("worker_started"))
 
     played = play(Played(1, fakes.SERVES), scene)
-    assert [line["how"] for line in played.said("worker_ended")] == [
+    assert [line["how"] for line in played.logged("worker_ended")] == [
         "killed by SIGKILL",
         "cannot be started: Resource temporarily unavailable",
     ]
@@ -142,15 +142,15 @@ def test_a_hung_worker_keeps_its_counts_unreadies_the_guard_and_is_replaced():
         assert health.ready()[1].endswith("worker 2: no answer\nworkers: 1 of 2\n")
         assert b"\nspoe_guard_workers 1.0\n" in await CrewExposition(played.crew, {}).render()
         assert played.crew.books.routes["default"].connections == 20
-        await until(lambda: played.said("worker_started"))
+        await until(lambda: played.logged("worker_started"))
         await played.crew.refresh()
         assert health.ready() == (True, "default: ready, the agent was not dialled yet\nworkers: 2 of 2\n")
         assert played.crew.books.routes["default"].connections == 30
         assert played.crew.books.routes["default"].open == 20
 
     played = play(Played(2, fakes.SERVES, fakes.FALLS_SILENT, fakes.SERVES), scene)
-    assert [line["worker"] for line in played.said("worker_hung")] == [2]
-    assert played.said("worker_ended")[0]["sessions"] == 10
+    assert [line["worker"] for line in played.logged("worker_hung")] == [2]
+    assert played.logged("worker_ended")[0]["sessions"] == 10
 
 
 def test_the_guard_is_ready_as_long_as_a_worker_is_left(monkeypatch):
@@ -226,4 +226,4 @@ def test_who_does_not_stop_in_time_is_killed(program, counted):
     played = play(Played(1, program, timing=slow), scene)
     played.crew.books.sum_up([])
     assert played.crew.books.routes["default"].connections == counted
-    assert played.said("worker_ended") == []
+    assert played.logged("worker_ended") == []

@@ -50,7 +50,7 @@ def test_one_signal_lets_every_worker_drain(run_guard):
                 os.kill(pid, signal.SIGTERM)
             assert await asyncio.to_thread(guard.ask, "/readyz") == (503, "draining: the guard is stopping\n")
             rest = await asyncio.gather(*(engine.rest() for engine in opened))
-            assert [[each.type for each in said] for said in rest] == [[frame.ACK, frame.AGENT_DISCONNECT]] * ENGINES
+            assert [[each.type for each in message] for message in rest] == [[frame.ACK, frame.AGENT_DISCONNECT]] * ENGINES
             assert (await stopping)[0] == 0
         assert guard.log("draining")[0]["sessions"] == ENGINES
         assert [line["event"] for line in guard.log()] == ["listening", "draining", "stopped"]
@@ -198,7 +198,7 @@ def test_with_one_worker_nothing_of_this_is_even_imported():
     assert guard.stdout
     assert json.loads(guard.stdout.readline())["event"] == "listening"
     guard.terminate()
-    said = guard.communicate(timeout=START_S)[1]
-    imported = {line.rpartition("|")[2].strip() for line in said.splitlines()}
+    message = guard.communicate(timeout=START_S)[1]
+    imported = {line.rpartition("|")[2].strip() for line in message.splitlines()}
     assert "spoe_guard.run.serve" in imported
     assert [name for name in imported if name.startswith(("spoe_guard.run.workers", "multiprocessing"))] == []

@@ -63,6 +63,6 @@ class Capture:
     note: str = ""
     timed: bool = True
 
-    def said(self) -> Sequence[Chunk]:
+    def heard(self) -> Sequence[Chunk]:
         """Return what the two peers wrote, without what the guard did."""
         return [chunk for chunk in self.chunks if chunk.inward]

@@ -94,15 +94,15 @@ def _records(data: bytes) -> Iterator[Capture]:
 
 def _record(record: dict[str, object]) -> Capture:
     """Take both sides in the only order that is certain: HELLO, HELLO, then all of HAProxy's, then all of the agent's."""
-    said, answered = bytes.fromhex(str(record["from_haproxy"])), bytes.fromhex(str(record["from_agent"]))
+    asked, answered = bytes.fromhex(str(record["from_haproxy"])), bytes.fromhex(str(record["from_agent"]))
     sizes = record.get("segments") or [len(answered)]
     if not isinstance(sizes, list) or any(not isinstance(size, int) or size < 1 for size in sizes) or sum(sizes) != len(answered):
         raise ValueError("segments that do not add up to from_agent")
     words = (str(record[name]) for name in ("id", "agent", "recorded_end") if name in record)
     capture = Capture(timed=False, note="; ".join(words))
-    hello, answer_hello = _first(said), _first(answered)
-    capture.chunks = [Chunk(0.0, Side.HAPROXY, 0, inward=True, data=said[:hello])]
-    rest = Chunk(0.0, Side.HAPROXY, 0, inward=True, data=said[hello:])
+    hello, answer_hello = _first(asked), _first(answered)
+    capture.chunks = [Chunk(0.0, Side.HAPROXY, 0, inward=True, data=asked[:hello])]
+    rest = Chunk(0.0, Side.HAPROXY, 0, inward=True, data=asked[hello:])
     at = 0
     for size in sizes:
         for start, end in _without_hello(at, at + size, answer_hello):

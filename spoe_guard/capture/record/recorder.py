@@ -117,7 +117,7 @@ class Recorder(Witness):
             del recording.sockets[next(known for known in recording.sockets if known[0] is Side.AGENT)]
 
     def lost(self, track: Track) -> None:
-        """Keep apart what it said."""
+        """Keep apart what came on it."""
         recording = track.book
         if isinstance(recording, Recording):
             recording.lost(track)

@@ -78,8 +78,8 @@ class Store:
                 self._fault(take, repr(error))
             else:
                 stats.captures_written += 1
-                said = {"route": take.route, "session": take.session, "anomaly": take.anomaly.anomaly.value}
-                self._say("info", "capture_written", {**said, "file": str(path), "bytes": size})
+                about = {"route": take.route, "session": take.session, "anomaly": take.anomaly.anomaly.value}
+                self._say("info", "capture_written", {**about, "file": str(path), "bytes": size})
 
     def _fault(self, take: Take, why: str) -> None:
         if self._faults.allows("disk"):

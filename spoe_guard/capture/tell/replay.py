@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 class _Player:
     """Plays ``steps`` on one connection. ``speed``: 2 is twice as fast, 0 does not pause at all.
 
-    ``patience_s``: how long it waits for what the other side said in the recording, before it goes on without.
+    ``patience_s``: how long it waits for what the other side sent in the recording, before it goes on without.
     """
 
     def __init__(self, steps: list[Step], speed: float, patience_s: float, say: Say) -> None:

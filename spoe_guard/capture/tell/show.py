@@ -32,6 +32,6 @@ def who(side: Side, link: int) -> str:
 def lines(rows: Iterable[Row], conversation: int) -> Iterator[str]:
     """Yield a JSON object per row; ``conversation`` counts from 0 within the file."""
     for row in rows:
-        said: dict[str, object] = {"conversation": conversation, "at": round(row.at, 6), "kind": row.kind, "who": row.who}
-        said |= {"what": row.what, "text": row.text, "size": row.size}
-        yield json.dumps(said | row.more)
+        line: dict[str, object] = {"conversation": conversation, "at": round(row.at, 6), "kind": row.kind, "who": row.who}
+        line |= {"what": row.what, "text": row.text, "size": row.size}
+        yield json.dumps(line | row.more)

@@ -1,4 +1,4 @@
-"""A capture told frame by frame, with what the guard makes of it: the real ``Session`` is fed what the two peers said."""
+"""A capture told frame by frame, with what the guard makes of it: the real ``Session`` is fed what the two peers sent."""
 
 import math
 from collections import defaultdict
@@ -49,34 +49,34 @@ class Row:
 
 def tell(capture: Capture, config: SessionConfig) -> Iterator[Row]:
     """Yield the rows of ``capture`` in time order; ``config`` are the rules by which the guard would judge it."""
-    said = capture.said()
+    heard = capture.heard()
     if capture.note:
         yield Row(0.0, "note", "", "", capture.note)
-    why_not = _not_judged(said)
+    why_not = _not_judged(heard)
     if why_not:
         yield Row(0.0, "note", "", "", why_not)
     start = capture.chunks[0].at if capture.chunks else 0.0
-    links = {chunk.link for chunk in said if chunk.side is Side.AGENT}
+    links = {chunk.link for chunk in heard if chunk.side is Side.AGENT}
     guard = None if why_not else _Guard(config, links)
     cutters: dict[tuple[Side, int], Cutter] = defaultdict(Cutter)
     at = 0.0
-    for chunk in said:
+    for chunk in heard:
         at = chunk.at - start
         yield from _told(chunk, at, cutters[chunk.side, chunk.link], guard)
     for (side, link), cutter in cutters.items():
         yield from (_cut_row(at, _who(side, link), cut) for cut in cutter.finish())
-    if guard is not None and any(chunk.end for chunk in said):
+    if guard is not None and any(chunk.end for chunk in heard):
         yield from guard.until(at + _AFTERWARDS_S)
 
 
-def _not_judged(said: Iterable[Chunk]) -> str:
+def _not_judged(heard: Iterable[Chunk]) -> str:
     """Return why the guard cannot be asked, or nothing."""
-    first = next((chunk for chunk in said if chunk.data and chunk.side is Side.HAPROXY), None)
+    first = next((chunk for chunk in heard if chunk.data and chunk.side is Side.HAPROXY), None)
     if first is None:
         return "HAProxy's side is missing from the capture, so the guard's verdict is unknown"
     if first.lost or first.data[frame.LENGTH_BYTES : frame.LENGTH_BYTES + 1] != bytes((frame.HAPROXY_HELLO,)):
         return "the capture does not start with HAPROXY-HELLO, so the guard's verdict is unknown"
-    if any(0 <= len(chunk.data) < chunk.size for chunk in said):
+    if any(0 <= len(chunk.data) < chunk.size for chunk in heard):
         return "bytes are missing from the capture, so the guard's verdict is unknown"
     return ""
 

@@ -8,7 +8,7 @@ from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.terms.events import AuthoredReason, Direction, LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
 from spoe_guard.core.terms.states import LINK_MOVES, LinkState, move
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 
 class AgentLink:
@@ -34,7 +34,7 @@ class AgentLink:
         self.state = LinkState.IDLE
         self.outlet = Outlet(books)
         self.ledger = Ledger(history)
-        self.ledger.size = frame.DEFAULT_MAX_FRAME_SIZE
+        self.ledger.size = frames.DEFAULT_MAX_FRAME_SIZE
         self.most = 1
         self.limited = False
         self.owing: dict[bytes, float] = {}

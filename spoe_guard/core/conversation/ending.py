@@ -32,7 +32,7 @@ from spoe_guard.core.terms.events import (
     UnansweredReason,
 )
 from spoe_guard.core.terms.states import ENDING, MEETING, LinkState, SessionState
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 QUIET_S: Final = 0.05  # of nothing open and nothing received: the next NOTIFY is not likely to be on its way
 
@@ -313,7 +313,7 @@ class Ending:
         if word is None:
             if lost and status == goodbye.STATUS_NORMAL and reason is AuthoredReason.LAST_WORD:
                 status = goodbye.STATUS_RESOURCES
-            self._to_haproxy.author(goodbye.encode(frame.AGENT_DISCONNECT, status, message), reason)
+            self._to_haproxy.author(goodbye.encode(frames.AGENT_DISCONNECT, status, message), reason)
             return
         raw = word.frame.raw
         status = goodbye.clamp(word.status)
@@ -328,4 +328,4 @@ class Ending:
         if wrong and status == goodbye.STATUS_NORMAL:
             status = goodbye.STATUS_RESOURCES
         self._to_haproxy.outlet.drop(len(raw))
-        self._to_haproxy.author(goodbye.encode(frame.AGENT_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+        self._to_haproxy.author(goodbye.encode(frames.AGENT_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)

@@ -148,7 +148,7 @@ class Ledger:
     """The NOTIFYs one agent has in hand, each with the time HAProxy sent it, in the order in which the agent got them.
 
     Like a dict of times by ids, and with what the hot lane needs to know of the link. ``history``: of its session.
-    ``useful``: an ACK has come. ``heard``: when the agent last said something, monotonic seconds.
+    ``useful``: an ACK has come. ``heard``: when the agent last sent something, monotonic seconds.
     ``most_kept``: bytes of copies that are kept of them (``redispatch: unanswered``), 0 for none; one that does not fit is not
     kept, and counts as unanswered if the link is lost.
 

@@ -31,7 +31,7 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.core.terms.output import Close, LinkOutput
 from spoe_guard.core.terms.states import MEETING, LinkState, SessionState
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 LINGERING: Final = 16  # links, beside ``max_links``, that take no more NOTIFYs and are not closed yet
 EXTRA_IDLE_S: Final = 10.0  # how long a link beside others may be idle where ``retire_s`` says nothing
@@ -143,7 +143,7 @@ class Links:
         serial = not self._notifies.one_at_a_time and not parallel
         keeps = config.redispatch is Redispatch.UNANSWERED and self._progress.outlives_links
         link.run(
-            min(size, config.held_bytes - frame.LENGTH_BYTES),  # observed, sizes are not clamped
+            min(size, config.held_bytes - frames.LENGTH_BYTES),  # observed, sizes are not clamped
             1 if serial else min(bound or config.open_notifies, config.open_notifies),
             config.held_bytes if keeps else 0,
             now,
@@ -246,7 +246,7 @@ class Links:
             return
         if status == goodbye.STATUS_RESOURCES:  # that is how HAProxy learns of the agent's end, which is no news to it
             status = goodbye.STATUS_NORMAL
-        data = goodbye.encode(frame.HAPROXY_DISCONNECT, goodbye.clamp(status), message)
+        data = goodbye.encode(frames.HAPROXY_DISCONNECT, goodbye.clamp(status), message)
         link.author(data, AuthoredReason.LAST_WORD)
         link.outlet.seal()
 

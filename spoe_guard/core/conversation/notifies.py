@@ -16,7 +16,8 @@ from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import AuthoredReason, NotifiesRedispatched, NotifiesUnanswered, UnansweredReason
 from spoe_guard.core.terms.states import LinkState
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import actions
+from spoe_guard.wire import frame as frames
 
 DOUBT_S: Final = 0.02  # for the ends of all links of an agent that died to be read
 
@@ -50,7 +51,7 @@ class Notifies:
     ) -> None:
         self.link = links[0]
         self.parking = Parking(config.open_notifies, config.held_bytes)
-        self.told_size = frame.DEFAULT_MAX_FRAME_SIZE
+        self.told_size = frames.DEFAULT_MAX_FRAME_SIZE
         self.one_at_a_time = False
         self.most_unjudged = config.open_notifies
         self.engine = b""
@@ -162,7 +163,7 @@ class Notifies:
             if link is None:
                 break
             self._unpark(notify.ids)
-            if len(notify.raw) - frame.LENGTH_BYTES > link.size:
+            if len(notify.raw) - frames.LENGTH_BYTES > link.size:
                 self._no_longer_fits(notify, link, now)
                 continue
             self.send(link, notify)
@@ -189,7 +190,7 @@ class Notifies:
 
     def _no_longer_fits(self, notify: Parked, link: AgentLink, now: float) -> None:
         """The agent of the new link takes less than the one before."""
-        detail = f"length {len(notify.raw) - frame.LENGTH_BYTES}, the agent takes {link.size}"
+        detail = f"length {len(notify.raw) - frames.LENGTH_BYTES}, the agent takes {link.size}"
         self._report.judge(Side.HAPROXY, Anomaly.NOTIFY_OVERSIZE, notify.raw, 0, detail=detail, action=Action.DROP)
         self._books.drop(notify.held)
         self._settle([notify.ids], now, UnansweredReason.NOTIFY_DROPPED)
@@ -328,5 +329,5 @@ class Notifies:
 
 def no_effect_ack(ids: bytes) -> bytes:
     """Return an ACK without effect for the NOTIFY with the raw ``ids``."""
-    body = frame.ACK_HEAD + ids + actions.NO_EFFECT
-    return len(body).to_bytes(frame.LENGTH_BYTES, "big") + body
+    body = frames.ACK_HEAD + ids + actions.NO_EFFECT
+    return len(body).to_bytes(frames.LENGTH_BYTES, "big") + body

@@ -7,7 +7,8 @@ millisecond between were taken by every version that was tried.
 
 from typing import Final
 
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 BURST_BYTES: Final = 8192  # of whole frames, within any WINDOW_S; a longer frame goes alone
 WINDOW_S: Final = 0.001
@@ -54,7 +55,7 @@ class Pace:
         queue, self.queue = self.queue + data, b""
         end = 0
         while end < len(queue):
-            size = frame.LENGTH_BYTES + walk.length_at(queue, end)
+            size = frames.LENGTH_BYTES + walk.length_at(queue, end)
             if size > BURST_BYTES and now >= self.due:
                 self._before, self._sent = 0, size
                 self._last, self._slot_ends = now, now + WINDOW_S

@@ -1,4 +1,4 @@
-"""How long HAProxy waits for the news that there is no agent for it: longer each time, until an agent says HELLO.
+"""How long HAProxy waits for the news that there is no agent for it: longer each time, until an agent sends HELLO.
 
 HAProxy up to 3.0 that is refused while a stream waits connects again at once, thousands of times a second, for as long as
 that stream has patience; and that stream sees its own timeout either way. From 3.1 on it asks once and fails the stream, so
@@ -49,6 +49,6 @@ class Refusals:
         self.away = True
 
     def succeeded(self) -> None:
-        """The agent said HELLO: the next refusal is the first again."""
+        """The agent sent HELLO: the next refusal is the first again."""
         self._hold_s = self._round_over = 0.0
         self.away = False

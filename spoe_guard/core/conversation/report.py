@@ -5,7 +5,8 @@ from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import SAMPLE_BYTES, AnomalySeen, AuthoredReason, Direction, Event, FrameAuthored
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 
 class Report:
@@ -24,7 +25,7 @@ class Report:
 
     def authored(self, direction: Direction, data: bytes, reason: AuthoredReason) -> None:
         """Report that the guard wrote the whole frame ``data`` itself."""
-        self.events.append(FrameAuthored(direction, data[frame.LENGTH_BYTES], reason))
+        self.events.append(FrameAuthored(direction, data[frames.LENGTH_BYTES], reason))
 
     def judge(  # noqa: PLR0913 - what is reported has this many sides
         self,
@@ -33,7 +34,7 @@ class Report:
         raw: bytes,
         offset: int,
         *,
-        parsed: frame.Frame | None = None,
+        parsed: frames.Frame | None = None,
         detail: str = "",
         action: Action | None = None,
     ) -> Action:
@@ -42,14 +43,14 @@ class Report:
         Nothing is done here: whoever gets CLOSE ends the session.
         """
         action = action or self.policy.action(side, anomaly)
-        known = len(raw) >= frame.LENGTH_BYTES
+        known = len(raw) >= frames.LENGTH_BYTES
         self.events.append(
             AnomalySeen(
                 anomaly=anomaly,
                 side=side,
                 action=action,
                 state=self._progress.state.value,
-                type=parsed.type if parsed else raw[4] if len(raw) > frame.LENGTH_BYTES else None,
+                type=parsed.type if parsed else raw[4] if len(raw) > frames.LENGTH_BYTES else None,
                 stream_id=parsed.stream_id if parsed else None,
                 frame_id=parsed.frame_id if parsed else None,
                 length=walk.length_at(raw, 0) if known else len(raw),

@@ -3,7 +3,8 @@
 import math
 from typing import Final
 
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 # Judging a frame that is too long takes its type, flags and ids: 4 + 1 + 4 + two varints of 10 bytes.
 HEADER_BYTES: Final = 29
@@ -95,9 +96,9 @@ def bytes_needed(buf: bytes, pos: int, end: int, max_length: int, skippable: int
     A frame longer than ``max_length`` is judged by its header, one longer than ``skippable`` too by its length alone;
     the body is not awaited.
     """
-    if end - pos < frame.LENGTH_BYTES:
-        return frame.LENGTH_BYTES
+    if end - pos < frames.LENGTH_BYTES:
+        return frames.LENGTH_BYTES
     length = walk.length_at(buf, pos)
-    if length < frame.MIN_LENGTH or length > max(max_length, skippable):
-        return frame.LENGTH_BYTES
-    return HEADER_BYTES if length > max_length else frame.LENGTH_BYTES + length
+    if length < frames.MIN_LENGTH or length > max(max_length, skippable):
+        return frames.LENGTH_BYTES
+    return HEADER_BYTES if length > max_length else frames.LENGTH_BYTES + length

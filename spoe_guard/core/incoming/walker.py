@@ -15,7 +15,8 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import SAMPLE_BYTES, AuthoredReason, EndedBy, EndReason
 from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import UNKNOWN_TYPE
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 # Frames of one read that the readable path deals with before other sessions have their turn: well below 2 ms, compiled.
 FRAMES_A_TURN: Final = 64
@@ -53,7 +54,7 @@ class Walker(ABC):
         """Deal with bytes that come while ``stopped``."""
 
     @abstractmethod
-    def whole(self, said: frame.Frame, now: float) -> None:
+    def whole(self, frame: frames.Frame, now: float) -> None:
         """Deal with a whole frame."""
 
     @abstractmethod
@@ -113,16 +114,16 @@ class Walker(ABC):
         length = walk.length_at(buf, pos)
         if length > limit:
             return self.too_long(buf, pos, end, length, now)
-        if length < frame.MIN_LENGTH:
+        if length < frames.MIN_LENGTH:
             return self.skip_over(Anomaly.RUNT_FRAME, buf, pos, end, length, now)
-        said = frame.parse(buf[pos : pos + need])
-        if said is None:
+        frame = frames.parse(buf[pos : pos + need])
+        if frame is None:
             action = self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], "its ids do not parse")
             self.close_on(action, now)
             self.discard(need)
             return need
-        self.count(said.type)
-        self.whole(said, now)
+        self.count(frame.type)
+        self.whole(frame, now)
         self.inlet.consumed(need)
         return need
 
@@ -131,7 +132,7 @@ class Walker(ABC):
         detail = f"length {length}, at most {self.limit()} negotiated"
         action = self.judge_bytes(anomaly, buf[pos : min(end, pos + SAMPLE_BYTES)], detail)
         self.close_on(action, now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
-        whole = frame.LENGTH_BYTES + length
+        whole = frames.LENGTH_BYTES + length
         used = min(whole, end - pos)
         began = min(self.inlet.since, now)
         self.discard(used)
@@ -140,7 +141,7 @@ class Walker(ABC):
 
     def count(self, type_: int) -> None:
         """Count a whole frame."""
-        self._frames[type_ if type_ in frame.TYPE_NAMES else UNKNOWN_TYPE] += 1
+        self._frames[type_ if type_ in frames.TYPE_NAMES else UNKNOWN_TYPE] += 1
 
     def break_off(self) -> None:
         """Cut nothing more into frames: what comes next is not where one begins."""
@@ -173,9 +174,11 @@ class Walker(ABC):
         """End the session over something this side sent."""
         self.conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
 
-    def judge(self, anomaly: Anomaly, said: frame.Frame, detail: str = "", action: Action | None = None) -> Action:
-        """Report what is wrong with ``said`` and return what is to be done about it; see ``close_on``."""
-        return self.conv.report.judge(self.side, anomaly, said.raw, self.inlet.offset, parsed=said, detail=detail, action=action)
+    def judge(self, anomaly: Anomaly, frame: frames.Frame, detail: str = "", action: Action | None = None) -> Action:
+        """Report what is wrong with ``frame`` and return what is to be done about it; see ``close_on``."""
+        return self.conv.report.judge(
+            self.side, anomaly, frame.raw, self.inlet.offset, parsed=frame, detail=detail, action=action
+        )
 
     def judge_bytes(self, anomaly: Anomaly, raw: bytes, detail: str, action: Action | None = None) -> Action:
         """The same for bytes that are no frame."""
@@ -186,38 +189,38 @@ class Walker(ABC):
         if action is Action.CLOSE:
             self.fail(now, status)
 
-    def misplaced(self, anomaly: Anomaly, said: frame.Frame, now: float) -> None:
+    def misplaced(self, anomaly: Anomaly, frame: frames.Frame, now: float) -> None:
         """Deal with a frame that has no place where it stands; a policy may pass it between HELLO and DISCONNECT only."""
         action = self.conv.report.policy.action(self.side, anomaly)
         if action is Action.PASS and self.conv.progress.state not in (SessionState.RUNNING, SessionState.LEAVING):
             action = Action.DROP
-        self.judge(anomaly, said, action=action)
+        self.judge(anomaly, frame, action=action)
         self.close_on(action, now)
-        self.pass_on(said, said.raw if action is Action.PASS else None)
+        self.pass_on(frame, frame.raw if action is Action.PASS else None)
 
-    def pass_on(self, said: frame.Frame, raw: bytes | None, reason: AuthoredReason = AuthoredReason.REPAIRED) -> None:
-        """Send ``said`` on: as it came where ``raw`` is the same bytes, else ``raw`` for that ``reason``; None drops it."""
-        if raw is said.raw:
+    def pass_on(self, frame: frames.Frame, raw: bytes | None, reason: AuthoredReason = AuthoredReason.REPAIRED) -> None:
+        """Send ``frame`` on: as it came where ``raw`` is the same bytes, else ``raw`` for that ``reason``; None drops it."""
+        if raw is frame.raw:
             self.outlet.forward(raw)
             return
-        self.outlet.drop(len(said.raw))
+        self.outlet.drop(len(frame.raw))
         if raw is not None:
             self.author(raw, reason)
 
-    def mend_flags(self, said: frame.Frame, now: float) -> bytes | None:
+    def mend_flags(self, frame: frames.Frame, now: float) -> bytes | None:
         """Return the frame with FIN alone, or None when the policy does not let it pass."""
-        raw = said.raw
-        detail = f"flags {said.flags:#010x}"
-        if not said.fin:
-            action = self.judge(Anomaly.MISSING_FIN, said, detail)
+        raw = frame.raw
+        detail = f"flags {frame.flags:#010x}"
+        if not frame.fin:
+            action = self.judge(Anomaly.MISSING_FIN, frame, detail)
             self.close_on(action, now)
             if action is not Action.REPAIR:
                 return None
-            raw = frame.with_flags(raw, said.flags | frame.FLAG_FIN)
-        if said.flags & ~frame.FLAG_FIN:
-            action = self.judge(Anomaly.RESERVED_FLAGS, said, detail)
+            raw = frames.with_flags(raw, frame.flags | frames.FLAG_FIN)
+        if frame.flags & ~frames.FLAG_FIN:
+            action = self.judge(Anomaly.RESERVED_FLAGS, frame, detail)
             if action is Action.DROP:
                 return None
             if action is Action.REPAIR:
-                raw = frame.with_flags(raw, frame.FLAG_FIN)
+                raw = frames.with_flags(raw, frames.FLAG_FIN)
         return raw

@@ -36,11 +36,11 @@ class Diagnosis:
         if anomaly not in self.anomalies:
             self.anomalies.append(anomaly)
 
-    def take(self, said: bytes, mended: bytes, unwelcome: tuple[Anomaly, ...]) -> None:
+    def take(self, action: bytes, mended: bytes, unwelcome: tuple[Anomaly, ...]) -> None:
         """Note an action, how it reads when repaired, and why it is better left out."""
         for anomaly in unwelcome:
             self.note(anomaly)
-        self._known.append((said, mended, unwelcome))
+        self._known.append((action, mended, unwelcome))
 
     def give_up(self, anomaly: Anomaly, rest: bytes) -> None:
         """Note that ``rest`` cannot be read."""
@@ -54,7 +54,7 @@ class Diagnosis:
         front of it; where nothing is left it says ``NO_EFFECT``.
         """
         put_right = Anomaly.ACK_BAD_BOOL in repair
-        left = [mended if put_right else said for said, mended, unwelcome in self._known if repair.isdisjoint(unwelcome)]
+        left = [mended if put_right else action for action, mended, unwelcome in self._known if repair.isdisjoint(unwelcome)]
         if not _CUT & repair:
             left.append(self._rest)
         return b"".join(left) or actions.NO_EFFECT
@@ -72,8 +72,8 @@ def diagnose(payload: bytes) -> Diagnosis:
             bad_varint = after in (walk.BAD, walk.INCOMPLETE)
             found.give_up(Anomaly.BAD_VARINT if bad_varint else Anomaly.ACK_MALFORMED, payload[pos:])
             break
-        said = payload[pos:after]
-        found.take(said, _mended(said, found), _unwelcome(said))
+        action = payload[pos:after]
+        found.take(action, _mended(action, found), _unwelcome(action))
         if payload[pos] == walk.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
             # No action has type 0: negasus/haproxy-spoe-go writes a NULL value behind every UNSET-VAR.
             found.note(Anomaly.ACK_STRAY_NULL)
@@ -82,24 +82,24 @@ def diagnose(payload: bytes) -> Diagnosis:
     return found
 
 
-def _mended(said: bytes, found: Diagnosis) -> bytes:
-    """Return the action ``said`` with its boolean, if it is a bad one, written as HAProxy reads it: false."""
-    if said[0] != walk.SET_VAR:
-        return said
-    at = walk.bad_bool_at(said, 0, len(said))
+def _mended(action: bytes, found: Diagnosis) -> bytes:
+    """Return ``action`` with its boolean, if it is a bad one, written as HAProxy reads it: false."""
+    if action[0] != walk.SET_VAR:
+        return action
+    at = walk.bad_bool_at(action, 0, len(action))
     if at < 0:
-        return said
+        return action
     found.note(Anomaly.ACK_BAD_BOOL)
-    return said[:at] + _FALSE
+    return action[:at] + _FALSE
 
 
-def _unwelcome(said: bytes) -> tuple[Anomaly, ...]:
-    """Return why the action ``said`` is better left out.
+def _unwelcome(action: bytes) -> tuple[Anomaly, ...]:
+    """Return why ``action`` is better left out.
 
     A name that holds a NUL ends there for HAProxy; whether what is in front of it would fit is not asked.
     """
-    scope = said[2]
+    scope = action[2]
     found: tuple[Anomaly, ...] = ()
-    if said[3] > walk.LONGEST_NAMES[scope]:  # its length, or the first byte of one beyond 239, which is too long, too
+    if action[3] > walk.LONGEST_NAMES[scope]:  # its length, or the first byte of one beyond 239, which is too long, too
         found = (Anomaly.ACK_LONG_NAME,)
     return (*found, Anomaly.ACK_PROC_SCOPE) if scope == walk.SCOPE_PROC else found

@@ -5,7 +5,8 @@ Source: SPOE.txt 3.2.8, 3.2.9, 3.5 (status codes); HAProxy ``spoe_handle_agentdi
 
 from typing import Final
 
-from spoe_guard.wire import frame, kv, typed_data
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import kv, typed_data
 
 STATUS_NORMAL: Final = 0
 STATUS_TIMEOUT: Final = 2
@@ -30,7 +31,7 @@ MEANINGS: Final[dict[int, str]] = {
 
 
 class Goodbye:
-    """A DISCONNECT as it was said. ``status`` is None where it could not be read.
+    """A DISCONNECT as it was sent. ``status`` is None where it could not be read.
 
     ``readable``: the payload is a well-formed list (else it may be several frames in one another; the head of an
     ACK may pass for a list, of keys without a name).
@@ -40,12 +41,12 @@ class Goodbye:
 
     __slots__ = ("fit", "frame", "message", "plain", "readable", "status")
 
-    def __init__(self, said: frame.Frame) -> None:
-        self.frame = said
+    def __init__(self, frame: frames.Frame) -> None:
+        self.frame = frame
         self.status: int | None = None
         self.message = ""
-        pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
-        self.readable = stop == len(said.raw) and all(pair.name for pair in pairs)
+        pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
+        self.readable = stop == len(frame.raw) and all(pair.name for pair in pairs)
         text: bytes | None = None
         for pair in pairs:
             if pair.name == b"status-code" and isinstance(pair.value, int) and pair.type in typed_data.INTEGER_TYPES:
@@ -67,7 +68,7 @@ class Goodbye:
     @property
     def passable(self) -> bool:
         """Whether the very frame can go on: its payload, its flags and its ids."""
-        return self.fit and self.frame.flags == frame.FLAG_FIN and not self.frame.stream_id and not self.frame.frame_id
+        return self.fit and self.frame.flags == frames.FLAG_FIN and not self.frame.stream_id and not self.frame.frame_id
 
 
 def _confusable(name: bytes) -> bool:
@@ -93,4 +94,4 @@ def encode(type_: int, status: int, message: str = "") -> bytes:
     """Return a DISCONNECT of ``type_`` (HAPROXY_DISCONNECT or AGENT_DISCONNECT). No message means the status's own meaning."""
     text = (message or MEANINGS.get(status, "unknown error")).encode()[:MAX_MESSAGE]
     pairs = [kv.Pair(b"status-code", typed_data.UINT32, status), kv.Pair(b"message", typed_data.STR, text)]
-    return frame.encode(type_, payload=kv.encode(pairs))
+    return frames.encode(type_, payload=kv.encode(pairs))

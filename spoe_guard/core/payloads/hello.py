@@ -9,7 +9,8 @@ from spoe_guard.core.payloads import hello_keys
 from spoe_guard.core.payloads.family import Family, offering
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
-from spoe_guard.wire import frame, kv, typed_data
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import kv, typed_data
 
 MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
 VERSION: Final = "2.0"
@@ -37,7 +38,7 @@ class Offer:
     """What a HAPROXY-HELLO offers, as the agent is shown it.
 
     ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
-    the agent; ``said``: as HAProxy sent it. ``changes``: what was changed in it and why, empty when it goes on byte for
+    the agent; ``received``: as HAProxy sent it. ``changes``: what was changed in it and why, empty when it goes on byte for
     byte. ``added``: those of ``capabilities`` that the route has the agent offered and HAProxy did not. ``asked``: those
     HAProxy named.
     ``mended``: keys that were mistyped. ``engine``: the engine-id the agent is shown, empty where there is none.
@@ -46,11 +47,11 @@ class Offer:
 
     __slots__ = (
         "added", "asked", "capabilities", "changes", "engine", "family", "haproxy_size", "healthcheck", "max_frame_size",
-        "mended", "raw", "said",
+        "mended", "raw", "received",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, max_frame_size: int, capabilities: list[str], *, healthcheck: bool) -> None:
-        self.raw = self.said = raw
+        self.raw = self.received = raw
         self.haproxy_size = max_frame_size
         self.max_frame_size = max_frame_size
         self.capabilities = capabilities
@@ -65,12 +66,12 @@ class Offer:
     def replayed(self, max_frame_size: int) -> bytes:
         """Return the frame for a link that comes after the first: the same offer, with the size that was negotiated."""
         self.max_frame_size = max_frame_size
-        said = frame.parse(self.raw)
-        if said is None:  # pragma: no cover - it has been read
+        frame = frames.parse(self.raw)
+        if frame is None:  # pragma: no cover - it has been read
             return self.raw
-        pairs, _ = kv.parse(said.raw, said.payload_at, len(said.raw))
+        pairs, _ = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
         fresh = [kv.Pair(_SIZE, typed_data.UINT32, max_frame_size) if pair.name == _SIZE else pair for pair in pairs]
-        return frame.with_payload(said, kv.encode(fresh))
+        return frames.with_payload(frame, kv.encode(fresh))
 
 
 def guess(head: bytes) -> str:
@@ -87,16 +88,16 @@ def split(capabilities: str) -> list[str]:
     return [name for name in (part.strip() for part in capabilities.split(",")) if name]
 
 
-def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
-    """Return what ``said`` (a HAPROXY-HELLO) offers, normalised as ``config`` asks, or why it is none.
+def read_offer(frame: frames.Frame, config: SessionConfig) -> Offer | Fault:
+    """Return what ``frame`` (a HAPROXY-HELLO) offers, normalised as ``config`` asks, or why it is none.
 
     In observe mode nothing is changed.
     """
     malformed = Anomaly.HELLO_MALFORMED
-    if said.flags != frame.FLAG_FIN or said.stream_id or said.frame_id:
+    if frame.flags != frames.FLAG_FIN or frame.stream_id or frame.frame_id:
         return Fault(malformed, "HAPROXY-HELLO needs FIN alone and ids 0")
-    pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
-    if stop != len(said.raw):
+    pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
+    if stop != len(frame.raw):
         return Fault(malformed, "its list of keys does not parse to the end")
     count = len(pairs)
     mended: list[str] = []
@@ -111,16 +112,16 @@ def read_offer(said: frame.Frame, config: SessionConfig) -> Offer | Fault:
     if VERSION not in split(_text(keys[hello_keys.VERSIONS])):
         return Fault(Anomaly.HELLO_VERSION, f"supported-versions does not name {VERSION}")
     size = keys[_SIZE].value
-    if not isinstance(size, int) or size < frame.MIN_MAX_FRAME_SIZE:
-        return Fault(malformed, f"max-frame-size is below {frame.MIN_MAX_FRAME_SIZE}")
+    if not isinstance(size, int) or size < frames.MIN_MAX_FRAME_SIZE:
+        return Fault(malformed, f"max-frame-size is below {frames.MIN_MAX_FRAME_SIZE}")
     check = hello_keys.HEALTHCHECK in keys and keys[hello_keys.HEALTHCHECK].value is True
-    offer = Offer(said.raw, size, split(_text(keys[_CAPABILITIES])), healthcheck=check)
+    offer = Offer(frame.raw, size, split(_text(keys[_CAPABILITIES])), healthcheck=check)
     offer.mended = mended
     engine = keys[hello_keys.ENGINE_ID].value if hello_keys.ENGINE_ID in keys else None
     offer.engine = engine if isinstance(engine, bytes) else b""
     if not config.observe:
         offer.changes += [f"{name} retyped" for name in mended] + [f"unknown key {name} left out" for name in unknown]
-        _normalise(offer, said, pairs, config, names_engine=hello_keys.ENGINE_ID in keys)
+        _normalise(offer, frame, pairs, config, names_engine=hello_keys.ENGINE_ID in keys)
     return offer
 
 
@@ -128,12 +129,12 @@ def _takes(offer: Offer) -> int:
     """Return the longest frame that HAProxy takes without harm: from 3.1 on one that fills its buffer is its last (hazard A1)."""
     if offer.healthcheck or offer.family is Family.APPLET:
         return offer.haproxy_size
-    return max(offer.haproxy_size + frame.LENGTH_BYTES - SPARE_BYTES, frame.MIN_MAX_FRAME_SIZE)
+    return max(offer.haproxy_size + frames.LENGTH_BYTES - SPARE_BYTES, frames.MIN_MAX_FRAME_SIZE)
 
 
-def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:
+def _normalise(offer: Offer, frame: frames.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:
     """Change in ``offer`` what the route's settings ask for, and nothing else."""
-    limit = min(config.max_frame_size or offer.haproxy_size, config.held_bytes - frame.LENGTH_BYTES, _takes(offer))
+    limit = min(config.max_frame_size or offer.haproxy_size, config.held_bytes - frames.LENGTH_BYTES, _takes(offer))
     fresh: list[kv.Pair] = []
     for pair in pairs:
         if pair.name == _SIZE and offer.haproxy_size > limit:
@@ -154,7 +155,7 @@ def _normalise(offer: Offer, said: frame.Frame, pairs: list[kv.Pair], config: Se
         offer.engine = config.engine_id.encode()
         fresh.append(kv.Pair(hello_keys.ENGINE_ID, typed_data.STR, offer.engine))
     if offer.changes:
-        offer.raw = frame.with_payload(said, kv.encode(fresh))
+        offer.raw = frames.with_payload(frame, kv.encode(fresh))
 
 
 class AgentHello:
@@ -170,15 +171,15 @@ class AgentHello:
         "_lowered", "_shown", "adapts", "announced", "capabilities", "hopeless", "max_frame_size", "problems", "shown_size",
     )  # fmt: skip
 
-    def __init__(self, said: frame.Frame, offer: Offer, *, pipelining: bool = False) -> None:
+    def __init__(self, frame: frames.Frame, offer: Offer, *, pipelining: bool = False) -> None:
         self.problems: list[Fault] = []
         self.hopeless = ""
-        pairs, stop = kv.parse(said.raw, said.payload_at, len(said.raw))
+        pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
         keys = {pair.name: pair for pair in pairs}
-        if stop != len(said.raw):
+        if stop != len(frame.raw):
             self.hopeless = "its list of keys does not parse to the end"
             self._malformed(self.hopeless)
-        if said.stream_id or said.frame_id:
+        if frame.stream_id or frame.frame_id:
             self._malformed("its ids are not 0")
         if len(keys) != len(pairs):
             self._malformed("a key is given twice")
@@ -190,7 +191,7 @@ class AgentHello:
         self.max_frame_size = self._check_size(keys.get(_SIZE), offer)
         # HAProxy from 3.1 on offers 16380 bytes in a health check even where its buffer is smaller, and then calls an agent
         # that takes them DOWN. Nothing is ever sent under what a check negotiates, so it gets what every HAProxy takes.
-        self.shown_size = frame.MIN_MAX_FRAME_SIZE if offer.healthcheck else self.max_frame_size
+        self.shown_size = frames.MIN_MAX_FRAME_SIZE if offer.healthcheck else self.max_frame_size
         told = self._check_capabilities(keys.get(_CAPABILITIES))
         self.announced = [name for name in told if name not in offer.added]
         self.capabilities = [name for name in self.announced if name in offer.capabilities]
@@ -217,15 +218,15 @@ class AgentHello:
     def _check_size(self, pair: kv.Pair | None, offer: Offer) -> int:
         offered = offer.max_frame_size
         size = pair.value if pair is not None and pair.type in typed_data.INTEGER_TYPES else None
-        if isinstance(size, int) and frame.MIN_MAX_FRAME_SIZE <= size <= offered:
+        if isinstance(size, int) and frames.MIN_MAX_FRAME_SIZE <= size <= offered:
             return size
         if isinstance(size, int) and offered < size <= offer.haproxy_size and offered == _takes(offer):
             self._lowered = True  # many name one size whatever they are offered, and HAProxy did offer it
             return offered
-        said = "is absent" if not isinstance(size, int) else f"{size} is not in {frame.MIN_MAX_FRAME_SIZE}..{offered}"
-        self.problems.append(Fault(Anomaly.HELLO_SIZE, f"max-frame-size {said}"))
-        below = isinstance(size, int) and 0 < size < frame.MIN_MAX_FRAME_SIZE
-        return frame.MIN_MAX_FRAME_SIZE if below else offered
+        problem = "is absent" if not isinstance(size, int) else f"{size} is not in {frames.MIN_MAX_FRAME_SIZE}..{offered}"
+        self.problems.append(Fault(Anomaly.HELLO_SIZE, f"max-frame-size {problem}"))
+        below = isinstance(size, int) and 0 < size < frames.MIN_MAX_FRAME_SIZE
+        return frames.MIN_MAX_FRAME_SIZE if below else offered
 
     def _check_capabilities(self, pair: kv.Pair | None) -> list[str]:
         if pair is None or pair.type != typed_data.STR:
@@ -241,7 +242,7 @@ class AgentHello:
             kv.Pair(_SIZE, typed_data.UINT32, self.shown_size),
             kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(capabilities).encode()),
         ]
-        return frame.encode(frame.AGENT_HELLO, payload=kv.encode(pairs))
+        return frames.encode(frames.AGENT_HELLO, payload=kv.encode(pairs))
 
 
 def _text(pair: kv.Pair) -> str:

@@ -180,7 +180,7 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "bytes behind the AGENT-HELLO of a health check, for which HAProxy 3.1 and later calls the agent DOWN",
         _DROP, (_PASS,), evidence="spop-check: invalid frame received"),
     Anomaly.HELLO_REFUSED: Row(
-        "the agent said DISCONNECT in place of HELLO; its reason is lost on HAProxy 3.1 and later",
+        "the agent sent DISCONNECT in place of HELLO; its reason is lost on HAProxy 3.1 and later",
         _ANSWER, (_PASS,), evidence="SPOE.txt 3.2.5; mux_spop.c: status 4"),
     Anomaly.AGENT_UNREACHABLE: Row(
         "the agent cannot be dialled, or does not speak; HAProxy is told so",

@@ -31,7 +31,7 @@ class EndedBy(enum.Enum):
 class EndReason(enum.Enum):
     """Why a session ended; label values of ``spoe_guard_connections_closed_total``."""
 
-    DISCONNECT = "disconnect"  # that side said DISCONNECT
+    DISCONNECT = "disconnect"  # that side sent DISCONNECT
     CLOSED = "closed"  # that side closed its connection (FIN)
     RESET = "reset"  # that side reset it
     HELLO_TIMEOUT = "hello_timeout"
@@ -51,7 +51,7 @@ class UnansweredReason(enum.Enum):
     """Why a NOTIFY stayed without the agent's ACK; label values of ``spoe_guard_unanswered_notifies_total``."""
 
     DEADLINE = "deadline"  # open longer than ``answer_deadline``
-    AGENT_GONE = "agent_gone"  # the agent closed, died, or said DISCONNECT
+    AGENT_GONE = "agent_gone"  # the agent closed, died, or sent DISCONNECT
     ACK_DROPPED = "ack_dropped"  # its ACK could not be passed
     NOTIFY_DROPPED = "notify_dropped"  # the NOTIFY could not be passed
     LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest gives way
@@ -65,7 +65,7 @@ class AuthoredReason(enum.Enum):
 
     REPAIRED = "repaired"  # in place of a frame that was not fit to pass
     HELLO_NORMALISED = "hello_normalised"  # a HELLO changed because a setting asks for it
-    LAST_WORD = "last_word"  # a DISCONNECT nobody else said
+    LAST_WORD = "last_word"  # a DISCONNECT nobody else sent
     ANSWERED = "answered"  # an ACK or DISCONNECT in place of the agent
     REPLAYED = "replayed"  # HELLO and NOTIFYs for a link that takes the place of another
 
@@ -79,7 +79,7 @@ class DialFailure(enum.Enum):
     UNRESOLVED = "unresolved"
     NO_ROUTE = "no_route"
     NO_SOCKET = "no_socket"  # a Unix socket that is not there, or may not be opened
-    HELLO_TIMEOUT = "hello_timeout"  # connected, and then not a word
+    HELLO_TIMEOUT = "hello_timeout"  # connected, and then nothing came
     OTHER = "other"
 
 
@@ -97,7 +97,7 @@ class LinkReason(enum.Enum):
 class LinkLoss(enum.Enum):
     """Why an agent link ended while its session went on."""
 
-    DISCONNECT = "disconnect"  # the agent said so
+    DISCONNECT = "disconnect"  # the agent sent DISCONNECT
     CLOSED = "closed"  # the agent closed it (FIN)
     RESET = "reset"
     FRAME_TIMEOUT = "frame_timeout"
@@ -145,7 +145,7 @@ class FrameAuthored:
 
 @dataclass(slots=True)
 class DisconnectSeen:
-    """A side said DISCONNECT. ``status_code`` is as it came, None where it could not be read."""
+    """A side sent DISCONNECT. ``status_code`` is as it came, None where it could not be read."""
 
     side: Side
     status_code: int | None

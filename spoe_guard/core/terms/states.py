@@ -1,4 +1,4 @@
-"""Where a session and its agent links stand: what may be said when, and what may follow."""
+"""Where a session and its agent links stand: what may be sent when, and what may follow."""
 
 import enum
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ class SessionState(enum.Enum):
     AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
     REFUSING = "refusing"  # there is no agent to talk to; HAProxy is told so in a moment
     RUNNING = "running"
-    LEAVING = "leaving"  # the agent's last word is held, or its stream is broken: open NOTIFYs may still be answered
-    CLOSING = "closing"  # the last word was said; waiting for the sides to close
+    LEAVING = "leaving"  # the agent's DISCONNECT is held back, or its stream is broken: open NOTIFYs may still be answered
+    CLOSING = "closing"  # DISCONNECT was sent; waiting for the sides to close
     CLOSED = "closed"
 
 
@@ -30,8 +30,8 @@ class LinkState(enum.Enum):
     DIALLING = "dialling"
     AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
     RUNNING = "running"
-    LEAVING = "leaving"  # the agent has said DISCONNECT, or its stream is broken: its NOTIFYs may still be answered
-    CLOSING = "closing"  # the agent was told goodbye, or is gone
+    LEAVING = "leaving"  # the agent has sent DISCONNECT, or its stream is broken: its NOTIFYs may still be answered
+    CLOSING = "closing"  # the agent got HAPROXY-DISCONNECT, or is gone
 
 
 class IllegalMoveError(Exception):
@@ -69,8 +69,8 @@ LINK_MOVES: Final[Mapping[LinkState, frozenset[LinkState]]] = {
     _L.CLOSING: frozenset(),
 }
 
-# What each side may say when (SPOE.txt 3.2.3). LEAVING keeps ACK because agents answer behind their own DISCONNECT; CLOSING keeps
-# the agent's DISCONNECT because it may cross, or answer, HAProxy's (3.2.8, 3.2.9), and NOTIFY, which may cross the last word.
+# What each side may send when (SPOE.txt 3.2.3). LEAVING keeps ACK because agents answer behind their own DISCONNECT; CLOSING
+# keeps the agent's DISCONNECT because it may cross, or answer, HAProxy's (3.2.8, 3.2.9), and NOTIFY, which may cross the guard's.
 FROM_HAPROXY: Final[Mapping[SessionState, frozenset[int]]] = {
     _S.HAPROXY_HELLO: frozenset((_T.HAPROXY_HELLO,)),
     _S.DIALLING: frozenset((_T.HAPROXY_DISCONNECT,)),

@@ -8,13 +8,13 @@ from array import array
 from collections.abc import Iterator
 from typing import Final
 
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 # Upper bounds in seconds of spoe_guard_notify_ack_seconds; what is above the last counts as +Inf.
 ACK_BUCKETS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 UNKNOWN_TYPE: Final = -1  # where frames of a type nobody may send are counted
-_TYPES = (*frame.TYPE_NAMES, UNKNOWN_TYPE)
+_TYPES = (*frames.TYPE_NAMES, UNKNOWN_TYPE)
 
 _BOUNDS = array("d", ACK_BUCKETS)  # in C
 _NUMBER_OF_BOUNDS = len(ACK_BUCKETS)

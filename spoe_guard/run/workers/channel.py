@@ -2,7 +2,7 @@
 
 From the parent, first of all: settings, workers (how many), worker (its number), sockets (by route: descriptors, its own first).
 Then: ``{"ask": WHAT, "id": N}``, ``{"stop": "drain"}``, ``{"stop": "now"}``.
-From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N, "said": ...}``, and ``{"last": NUMBERS}``.
+From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N, "answer": ...}``, and ``{"last": NUMBERS}``.
 """
 
 import asyncio

@@ -80,18 +80,18 @@ class Crew:
             done, _ = await asyncio.wait(starting, timeout=deadline - monotonic(), return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 raise StartError(f"worker {min(starting.values())} does not listen after {self._timing.start:g} s")
-            for said in done:
-                number, why = starting.pop(said), said.result()
+            for start in done:
+                number, why = starting.pop(start), start.result()
                 if why is not None:
                     raise StartError(f"worker {number}: {why}")
         self._started = True
         self._watch = loop.create_task(self._look_after())
 
     async def ask(self, what: str) -> dict[int, Any]:
-        """Ask every worker for ``what`` (see ``worker._Worker``); return, by number, what those said that answered in time."""
+        """Ask every worker for ``what`` (see ``worker._Worker``); return, by number, what those answered that did so in time."""
         lives = self.lives
-        said = await asyncio.gather(*(life.ask(what, self._timing.ask) for life in lives))
-        return {life.number: each for life, each in zip(lives, said, strict=True) if each is not None}
+        answers = await asyncio.gather(*(life.ask(what, self._timing.ask) for life in lives))
+        return {life.number: each for life, each in zip(lives, answers, strict=True) if each is not None}
 
     async def refresh(self) -> None:
         """Bring ``books`` up to date. Workers that do not answer keep their last known numbers."""

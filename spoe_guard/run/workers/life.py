@@ -23,7 +23,7 @@ _LOOK_EVERY_S: Final = 0.005  # as pidfd_open(2) is not to be had everywhere
 class Life:
     """``listening`` ends when it listens (None) or says why it cannot. ``over`` ends with the process; ``end`` is then due.
 
-    ``numbers``: the latest it said. ``misses``: questions in a row it let pass by, since ``heard_at`` (monotonic seconds).
+    ``numbers``: its latest. ``misses``: questions in a row it let pass by, since ``heard_at`` (monotonic seconds).
     """
 
     def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
@@ -70,7 +70,7 @@ class Life:
         self._channel.send({"stop": how})
 
     async def end(self) -> str:
-        """Return how it ended, in words. Who said no more has ``_LAST_WORDS_S`` for its log, and is killed then."""
+        """Return how it ended, in words. One that is silent has ``_LAST_WORDS_S`` for its log, and is killed then."""
         deadline = monotonic() + _LAST_WORDS_S
         while (code := self.process.poll()) is None:
             if monotonic() >= deadline:
@@ -96,9 +96,9 @@ class Life:
         elif "id" in message:
             what, answer = self._asked.get(message["id"], ("", None))
             if what == "numbers":
-                self.numbers = message["said"]
+                self.numbers = message["answer"]
             if answer is not None and not answer.done():
-                answer.set_result(message["said"])
+                answer.set_result(message["answer"])
         elif not self.listening.done():
             self.listens = "listening" in message
             self.listening.set_result(None if self.listens else message["failed"])

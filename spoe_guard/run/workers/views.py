@@ -68,7 +68,7 @@ class CrewHealth(Health):
 class CrewLive(Live):
     """The live page and ``/api/status``: the sums, and the last anomalies of all workers as one list.
 
-    A worker is asked for its anomalies when somebody looks. What it said then is kept, for when it hangs or has died: then it
+    A worker is asked for its anomalies when somebody looks. What it answered then is kept, for when it hangs or has died: then it
     is what matters most.
     """
 
@@ -84,8 +84,8 @@ class CrewLive(Live):
 
     async def status(self) -> Status:
         """Return it all, of this moment. Workers that do not answer keep their last known numbers."""
-        said, _ = await asyncio.gather(self._crew.ask("recent"), self._crew.refresh())
-        fresh = [note for notes in said.values() for note in notes]
+        answers, _ = await asyncio.gather(self._crew.ask("recent"), self._crew.refresh())
+        fresh = [note for notes in answers.values() for note in notes]
         self._notes = newest(list({note["id"]: note for note in (*self._notes, *fresh)}.values()))
         status = await super().status()
         count, well = self._crew.count, sum(life.well for life in self._crew.lives)

@@ -83,7 +83,7 @@ class _Worker:
         while (message := await self._channel.receive()) is not None:
             if "ask" in message:
                 answer = self._answers.get(message["ask"])
-                self._channel.send({"id": message["id"], "said": answer() if answer is not None else None})
+                self._channel.send({"id": message["id"], "answer": answer() if answer is not None else None})
             elif "settings" in message:
                 self._process.use(Settings.model_validate(message["settings"]))
             elif message["stop"] == "now":

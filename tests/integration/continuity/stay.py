@@ -12,7 +12,7 @@ from tests.agents.real import AgentProcess
 from tests.integration.generations import Generation
 from tests.integration.guard import Guard
 from tests.integration.haproxy import Haproxy, Options, free, wait_until
-from tests.integration.hazards.crowd import said
+from tests.integration.hazards.crowd import fate_of
 from tests.integration.hazards.road import Road
 from tests.integration.load import Load
 from tests.integration.stage import Stage
@@ -112,8 +112,8 @@ class Stay:
 
     def connections(self) -> tuple[int, int]:
         """Return HAProxy's connections to the guard, or to the agent: those there are, and how many there were in all."""
-        said = self.haproxy.stat()
-        return int(said["scur"]), int(said["stot"])
+        text = self.haproxy.stat()
+        return int(text["scur"]), int(text["stot"])
 
     def wait_seen(self, load: Load, more: int) -> None:
         """Wait until so many more requests have been made."""
@@ -131,7 +131,7 @@ class Stay:
     def judge(self, load: Load) -> Result:
         """Say what came of the load, which is over."""
         result = self.result
-        saw = {path: said(each, path) for path, each in load.seen.items()}
+        saw = {path: fate_of(each, path) for path, each in load.seen.items()}
         result.seen = Counter(saw.values())
         result.slowest = max(each.seconds for each in load.seen.values())
         in_hands = self.road.in_hands()

@@ -33,8 +33,8 @@ def took(condition, what, seconds):
 
 def reasons(haproxy):
     """Return why HAProxy found the agent DOWN, in the words of its log."""
-    said = re.findall(r"Server agents/agent is DOWN, reason: (.*?)(?:, check duration.*)?$", haproxy.log(), re.MULTILINE)
-    return dict.fromkeys(said)
+    reasons = re.findall(r"Server agents/agent is DOWN, reason: (.*?)(?:, check duration.*)?$", haproxy.log(), re.MULTILINE)
+    return dict.fromkeys(reasons)
 
 
 def readyz(guard):
@@ -63,7 +63,7 @@ def test_a_health_check_tells_the_truth_about_the_agent(way, at, stage):
     stay.leave()
     down_s = took(lambda: stay.haproxy.health() == "DOWN", "DOWN without the agent", 2 * CHECK_S)
     why = "; ".join(reasons(stay.haproxy))
-    said = stay.guard and (readyz(stay.guard), stay.guard.metric("spoe_guard_agent_up"))
+    ready = stay.guard and (readyz(stay.guard), stay.guard.metric("spoe_guard_agent_up"))
     stay.come()
     try:
         up_s = took(lambda: stay.haproxy.health() == "UP", "UP with the agent", 2 * CHECK_S)
@@ -76,7 +76,7 @@ def test_a_health_check_tells_the_truth_about_the_agent(way, at, stage):
         assert down_s <= CHECK_S + 2 * INTERVAL_S
         assert up_s <= CHECK_S + 2 * INTERVAL_S
         assert why
-        (status, text), up = said
+        (status, text), up = ready
         assert (status, up) == (503, 0.0)
         assert "Connection refused" in text
         assert readyz(stay.guard)[0] == 200
@@ -102,7 +102,7 @@ def test_behind_give_up_sessions_end_the_clean_way(way, at, stage):
     if stay.guard:
         # What comes when every session is given up finds none that has said HELLO. HAProxy up to 3.0 keeps that to itself until
         # its own timeout: the guard never saw it.
-        saw = {path: crowd.said(each, path) for path, each in load.seen.items()}
+        saw = {path: crowd.fate_of(each, path) for path, each in load.seen.items()}
         kept = {path for path, what in saw.items() if what == crowd.GIVEN_UP}
         assert not kept or at == "2.6"
         assert {saw[path] for path in stay.road.in_hands()} <= {"st=269"}

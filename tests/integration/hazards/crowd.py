@@ -38,7 +38,7 @@ HOW: Final[dict[str, dict[str, Any]]] = {
 GIVEN_UP: Final = "st=1"  # HAProxy's processing timeout
 
 
-def said(seen: Seen, path: str) -> str:
+def fate_of(seen: Seen, path: str) -> str:
     """Say what the client of ``path`` saw."""
     if seen.status == 0:
         return "no HTTP response"
@@ -144,18 +144,18 @@ class Scene:
             self._wait(AROUND)
         mine = str(self._haproxy.process.pid)
         new = [path for path, seen in self.load.seen.items() if seen.process == mine]
-        self.result.new_failed = sum(said(self.load.seen[path], path) != "answered" for path in new)
+        self.result.new_failed = sum(fate_of(self.load.seen[path], path) != "answered" for path in new)
 
     def _judge(self) -> None:
         result, seen = self.result, self.load.seen
-        result.seen = Counter(said(each, path) for path, each in seen.items())
+        result.seen = Counter(fate_of(each, path) for path, each in seen.items())
         result.slowest = max(each.seconds for each in seen.values())
         used, began = self._haproxy.cpu_s(), time.monotonic()
         time.sleep(REST_S)  # this is the measurement
         result.rest_cpu = (self._haproxy.cpu_s() - used) / (time.monotonic() - began)
         given = self._cast.road.answers()
         result.given = len(given)
-        missed = Counter(said(seen[path], path) for path in given)
+        missed = Counter(fate_of(seen[path], path) for path in given)
         result.lost, result.late = result.given - missed["answered"], missed[GIVEN_UP]
         result.haproxy_lives, result.agent_lives = self._haproxy.alive(), self._process.alive()
 

@@ -88,14 +88,14 @@ def _agent(name: str, kind: str, seen: dict[tuple[str, str, bool], dict[str, Any
 def _what(result: dict[str, Any]) -> str:
     """Say what was seen, but for the times."""
     seen = dict(result["seen"])
-    said = [f"{seen.pop('answered', 0)} answered", *(f"{count} {what}" for what, count in sorted(seen.items()))]
+    text = [f"{seen.pop('answered', 0)} answered", *(f"{count} {what}" for what, count in sorted(seen.items()))]
     if result["lost"] > result["late"]:
-        said.append(f"**{result['lost'] - result['late']} lost**")
+        text.append(f"**{result['lost'] - result['late']} lost**")
     if result["unsent"] and result["away_cpu"] is None:
-        said.append(f"{result['unsent']} were never sent by HAProxy")
+        text.append(f"{result['unsent']} were never sent by HAProxy")
     if result["late"]:
-        said.append(f"{result['late']} of them written in vain")
-    parts = [", ".join(said)]
+        text.append(f"{result['late']} of them written in vain")
+    parts = [", ".join(text)]
     parts += [] if result["agent_lives"] else ["**the agent ends**"]
     parts += [] if result["haproxy_lives"] else ["**HAProxy dies**"]
     for what, share in (("while no agent was there", result["away_cpu"]), ("afterwards", result["rest_cpu"])):

@@ -97,10 +97,10 @@ def _lines(row: Row, seen: dict[tuple[str, str, bool], dict[str, Any]]) -> Itera
         groups.setdefault((_said(without), _said(guarded), guarded["anomalies"]), []).append(name)
     first = True
     for (without, guarded, anomalies), names in groups.items():
-        said = f"**not yet**: {guarded}" if row.not_yet and not _as_wanted(row, guarded, anomalies, names[0]) else guarded
+        text = f"**not yet**: {guarded}" if row.not_yet and not _as_wanted(row, guarded, anomalies, names[0]) else guarded
         evidence = _evidence(row) if first else ""
         counted = " ".join(f"`{each}`" for each in anomalies.split())
-        yield line(row.id if first else "", row.does if first else "", ", ".join(names), without, said, counted, evidence)
+        yield line(row.id if first else "", row.does if first else "", ", ".join(names), without, text, counted, evidence)
         first = False
 
 

@@ -59,8 +59,8 @@ def offered_size(offer: frame.Frame) -> int:
     return size
 
 
-def _keys(said: frame.Frame) -> dict[bytes, typed_data.Value]:
-    return {pair.name: pair.value for pair in kv.parse(said.raw, said.payload_at, len(said.raw))[0]}
+def _keys(text: frame.Frame) -> dict[bytes, typed_data.Value]:
+    return {pair.name: pair.value for pair in kv.parse(text.raw, text.payload_at, len(text.raw))[0]}
 
 
 def padded(ack, size):

@@ -73,10 +73,10 @@ class Road(Tap):
     def in_hands(self) -> set[str]:
         """Return the paths of NOTIFYs that had no answer on a connection on which they came: its agent had them to the last."""
         found: set[str] = set()
-        for asked, said in zip(list(self.to_agent), list(self.to_haproxy), strict=False):
-            found |= {path.decode() for path in ARGUMENT.findall(bytes(asked))} - _answered(bytes(said))
+        for asked, text in zip(list(self.to_agent), list(self.to_haproxy), strict=False):
+            found |= {path.decode() for path in ARGUMENT.findall(bytes(asked))} - _answered(bytes(text))
         return found
 
 
-def _answered(said: bytes) -> set[str]:
-    return {path[: length[0]].decode() for length, path in LAST_ACTION.findall(said) if len(path) >= length[0]}
+def _answered(text: bytes) -> set[str]:
+    return {path[: length[0]].decode() for length, path in LAST_ACTION.findall(text) if len(path) >= length[0]}

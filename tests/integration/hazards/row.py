@@ -27,8 +27,8 @@ def answer(seen: Seen, path: str) -> str:
 def variables(seen: Seen, path: str) -> str:
     """Say which of the variables verdict, allowed and echo were set, and to what."""
     found = {"verdict": seen.verdict, "allowed": seen.allowed, "echo": seen.echo}
-    said = " ".join(f"{name}={value}" for name, value in found.items() if value)
-    return said or answer(seen, path)
+    text = " ".join(f"{name}={value}" for name, value in found.items() if value)
+    return text or answer(seen, path)
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ class Outcome:
         if self.stalls is not None:
             return "some stall" if self.stalls else "none stalls"
         counted = Counter(self.answers)
-        said = ", ".join(f"{count} x {what}" if count > 1 else what for what, count in sorted(counted.items()))
+        text = ", ".join(f"{count} x {what}" if count > 1 else what for what, count in sorted(counted.items()))
         if self.after is not None:
-            said += f"; next {self.after}"
-        return said + ("; reconnect storm" if self._storm else "")
+            text += f"; next {self.after}"
+        return text + ("; reconnect storm" if self._storm else "")
 
     @property
     def figures(self) -> str:

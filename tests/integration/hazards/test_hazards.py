@@ -73,9 +73,9 @@ def test_each_row_says_what_is_to_be_seen_on_each_haproxy():
 
 def test_with_the_guard_no_haproxy_dies_and_none_reconnects_without_pause():
     for row in STAGED.values():
-        for said in (row.guarded, *row.guarded_on.values()):
-            assert "dies" not in said
-            assert "storm" not in said
+        for text in (row.guarded, *row.guarded_on.values()):
+            assert "dies" not in text
+            assert "storm" not in text
 
 
 @pytest.mark.skipif(WHOLE, reason="what this run sees is what the page will be written from")

@@ -61,9 +61,9 @@ def test_every_number_is_the_metrics_own(show, served, page, scene):
     page.goto(served.url)
     samples = [each for family in text_string_to_metric_families(served.ask("/metrics")) for each in family.samples]
     for index, route in enumerate(routes):
-        for name, (said, labels) in METRICS.items():
+        for name, (text_, labels) in METRICS.items():
             shown = page.locator(f"#route-{index} data.{name}").get_attribute("value")
-            assert float(shown) == metric(samples, route, said, labels), name
+            assert float(shown) == metric(samples, route, text_, labels), name
         kinds = page.locator(f"#route-{index} data.kind").evaluate_all("(all) => all.map((each) => Number(each.value))")
         assert sum(kinds) == metric(samples, route, "spoe_guard_anomalies_total", {})
         reasons = page.locator(f"#route-{index} data.reason").evaluate_all("(all) => all.map((each) => Number(each.value))")

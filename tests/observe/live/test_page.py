@@ -32,9 +32,9 @@ def test_a_sparkline(history, points, drawn):
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_figure_of_every_state_is_a_short_text(lines, name):
-    said = status(ALL[name](lines.log(level="error")))
-    for route in said["routes"]:
-        shown = figures(route, said["points"], said["step_s"])
+    message = status(ALL[name](lines.log(level="error")))
+    for route in message["routes"]:
+        shown = figures(route, message["points"], message["step_s"])
         assert [each["label"] for each in shown] == [label for label, _key, _write in FIGURES]
         assert all(0 < len(each["text"]) <= 8 for each in shown)
 
@@ -59,12 +59,12 @@ def test_nothing_is_asked_of_anywhere_else(lines):
 
 def test_the_page_of_many_routes_gives_way_to_traffic(lines, monkeypatch):
     monkeypatch.setattr("spoe_guard.observe.live.page.TURN_S", 0.0)
-    said = status(ALL["many-routes"](lines.log(level="error")))
+    message = status(ALL["many-routes"](lines.log(level="error")))
     turns = 0
 
     async def main() -> None:
         nonlocal turns
-        rendering = asyncio.get_running_loop().create_task(Page().render(said))
+        rendering = asyncio.get_running_loop().create_task(Page().render(message))
         while not rendering.done():
             turns += 1
             await asyncio.sleep(0)

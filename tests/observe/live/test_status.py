@@ -44,21 +44,21 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
         assert all(len(values) <= POINTS for values in route["history"].values())
 
 
-def said(scene: Scene) -> tuple[str, str, str, str]:
+def message(scene: Scene) -> tuple[str, str, str, str]:
     status = taken(scene)
     route = status["routes"][0]
     return status["level"], status["sentence"], route["level"], route["sentence"]
 
 
 def test_the_verdict_follows_what_happens(scene):
-    assert said(scene) == ("idle", "HAProxy is not connected.", "idle", "HAProxy has not connected yet")
+    assert message(scene) == ("idle", "HAProxy is not connected.", "idle", "HAProxy has not connected yet")
     session = scene.session("default")
-    assert said(scene) == ("ok", "All is well.", "ok", "Served")
+    assert message(scene) == ("ok", "All is well.", "ok", "Served")
     scene.anomaly("default", session, Anomaly.RUNT_FRAME, Action.DROP)
-    assert said(scene)[2:] == ("attention", "1 anomaly in the last 10 minutes")
+    assert message(scene)[2:] == ("attention", "1 anomaly in the last 10 minutes")
     scene.observer.seen("default", session, [NotifiesUnanswered(UnansweredReason.DEADLINE, 2)])
     scene.observer.internal_error("default", session, ValueError())
-    assert said(scene) == (
+    assert message(scene) == (
         "attention",
         "The route needs a look.",
         "attention",
@@ -66,33 +66,33 @@ def test_the_verdict_follows_what_happens(scene):
     )
     scene.observer.seen("default", session, [REFUSED])
     down = "The agent is unreachable: refused: 10.0.3.7:9000: Connection\\nrefused"
-    assert said(scene) == ("down", "The route has no agent.", "down", down)
+    assert message(scene) == ("down", "The route has no agent.", "down", down)
     scene.observer.seen("default", session, [AgentReady(16380, "", healthcheck=False)])
     scene.step(POINTS)
-    assert said(scene)[0] == "attention"  # the last point of the window
+    assert message(scene)[0] == "attention"  # the last point of the window
     scene.step()
-    assert said(scene)[0] == "ok"
+    assert message(scene)[0] == "ok"
     scene.observer.session_closed("default", session)
-    assert said(scene)[2:] == ("idle", "HAProxy is not connected")
+    assert message(scene)[2:] == ("idle", "HAProxy is not connected")
 
 
 def test_the_worst_route_decides_and_routes_are_counted(lines):
     scene = Scene(lines.log(level="error"), "a", "b", "c")
     sessions = {name: scene.session(name) for name in "abc"}
-    assert said(scene)[:2] == ("ok", "All is well.")
+    assert message(scene)[:2] == ("ok", "All is well.")
     scene.anomaly("b", sessions["b"], Anomaly.RUNT_FRAME, Action.DROP)
-    assert said(scene)[:2] == ("attention", "1 of 3 routes needs a look.")
+    assert message(scene)[:2] == ("attention", "1 of 3 routes needs a look.")
     scene.observer.seen("a", sessions["a"], [REFUSED])
-    assert said(scene)[:2] == ("down", "1 of 3 routes has no agent.")
+    assert message(scene)[:2] == ("down", "1 of 3 routes has no agent.")
     scene.observer.seen("c", sessions["c"], [REFUSED])
-    assert said(scene)[:2] == ("down", "2 of 3 routes have no agent.")
+    assert message(scene)[:2] == ("down", "2 of 3 routes have no agent.")
 
 
 def test_before_it_listens_and_when_it_drains_that_is_what_is_said(scene):
     scene.health.listening = False
-    assert said(scene)[:2] == ("attention", "Not listening yet.")
+    assert message(scene)[:2] == ("attention", "Not listening yet.")
     scene.health.listening = scene.health.draining = True
-    assert said(scene)[:2] == ("attention", "Draining: the guard is stopping.")
+    assert message(scene)[:2] == ("attention", "Draining: the guard is stopping.")
 
 
 @pytest.mark.parametrize(("count", "kept"), [(KEPT, KEPT), (KEPT + 1, KEPT)])

@@ -8,7 +8,8 @@ from spoe_guard.core.payloads.ack_repair import UNWELCOME, diagnose
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import UnansweredReason
 from spoe_guard.core.terms.states import LinkState
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 # An ACK whose NOTIFY is not open: what is known of that NOTIFY says what is wrong with it.
 UNWANTED: Final = {
@@ -18,56 +19,56 @@ UNWANTED: Final = {
 }
 
 
-def judge_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes | None = None) -> None:
+def judge_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says.
 
-    ``whole``: the frame to pass where ``said`` is only the first fragment of it.
+    ``whole``: the frame to pass where ``frame`` is only the first fragment of it.
     """
     conv = walker.conv
-    fate = conv.notifies.fate(said.ids)
+    fate = conv.notifies.fate(frame.ids)
     if fate is not Fate.OPEN:
-        walker.link.paid(said.ids)
-        action = walker.judge(UNWANTED[fate], said)
+        walker.link.paid(frame.ids)
+        action = walker.judge(UNWANTED[fate], frame)
         walker.close_on(action, now)
-        walker.pass_on(said, (whole or said.raw) if action is Action.PASS else None)
-    elif walker.link.state is LinkState.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, said) is Action.DROP:
-        lose_ack(walker, said, now)
+        walker.pass_on(frame, (whole or frame.raw) if action is Action.PASS else None)
+    elif walker.link.state is LinkState.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, frame) is Action.DROP:
+        lose_ack(walker, frame, now)
     else:
-        settle_ack(walker, said, now, whole)
+        settle_ack(walker, frame, now, whole)
 
 
-def settle_ack(walker: AgentStream, said: frame.Frame, now: float, whole: bytes | None = None) -> None:
+def settle_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: bytes | None = None) -> None:
     """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
     conv = walker.conv
-    if not said.fin and whole is None and conv.notifies.holder(said.ids) is not walker.link:
-        walker.judge(Anomaly.MISSING_FIN, said, "the NOTIFY is in the hands of another agent", Action.DROP)
-        walker.pass_on(said, None)  # it may be a part of the answer, and there will be another
+    if not frame.fin and whole is None and conv.notifies.holder(frame.ids) is not walker.link:
+        walker.judge(Anomaly.MISSING_FIN, frame, "the NOTIFY is in the hands of another agent", Action.DROP)
+        walker.pass_on(frame, None)  # it may be a part of the answer, and there will be another
         return
-    raw = whole or walker.mend_flags(said, now)
+    raw = whole or walker.mend_flags(frame, now)
     if raw is not None:
-        raw = _mend_payload(walker, said, raw, now)
+        raw = _mend_payload(walker, frame, raw, now)
     if raw is None:
-        lose_ack(walker, said, now)
+        lose_ack(walker, frame, now)
         return
-    conv.notifies.answered(said.ids, now, walker.link)
-    walker.pass_on(said, raw)
+    conv.notifies.answered(frame.ids, now, walker.link)
+    walker.pass_on(frame, raw)
 
 
-def lose_ack(walker: AgentStream, said: frame.Frame, now: float) -> None:
+def lose_ack(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     """Drop an ACK; its NOTIFY counts as unanswered where it was open on that very link: from another agent it may still come."""
-    walker.pass_on(said, None)
-    if walker.conv.notifies.holder(said.ids) is walker.link:
-        walker.conv.notifies.give_up(said.ids, now, UnansweredReason.ACK_DROPPED)
+    walker.pass_on(frame, None)
+    if walker.conv.notifies.holder(frame.ids) is walker.link:
+        walker.conv.notifies.give_up(frame.ids, now, UnansweredReason.ACK_DROPPED)
 
 
-def _mend_payload(walker: AgentStream, said: frame.Frame, raw: bytes, now: float) -> bytes | None:
+def _mend_payload(walker: AgentStream, frame: frames.Frame, raw: bytes, now: float) -> bytes | None:
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
-    if walk.check_actions(raw, said.payload_at, len(raw)) == walk.OK:
+    if walk.check_actions(raw, frame.payload_at, len(raw)) == walk.OK:
         return raw
-    found = diagnose(raw[said.payload_at :])
+    found = diagnose(raw[frame.payload_at :])
     repair: set[Anomaly] = set()
     for anomaly in found.anomalies:
-        action = walker.judge(anomaly, said)
+        action = walker.judge(anomaly, frame)
         walker.close_on(action, now)
         if action is Action.REPAIR or (action is Action.DROP and anomaly in UNWELCOME):
             repair.add(anomaly)
@@ -75,5 +76,5 @@ def _mend_payload(walker: AgentStream, said: frame.Frame, raw: bytes, now: float
             return None
     if not repair:
         return raw
-    mended = frame.Frame(raw, said.type, said.flags, said.stream_id, said.frame_id, said.payload_at)
-    return frame.with_payload(mended, found.repaired(repair))
+    mended = frames.Frame(raw, frame.type, frame.flags, frame.stream_id, frame.frame_id, frame.payload_at)
+    return frames.with_payload(mended, found.repaired(repair))

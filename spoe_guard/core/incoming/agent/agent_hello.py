@@ -6,34 +6,34 @@ from spoe_guard.core.payloads.hello import AgentHello, Offer
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import AgentReady, AuthoredReason, DialFailure, DisconnectSeen, EndedBy, EndReason
 from spoe_guard.core.terms.states import SessionState
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 
-def judge_hello(walker: AgentStream, said: frame.Frame, offer: Offer, now: float) -> None:
+def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: float) -> None:
     """Pass an AGENT-HELLO that HAProxy will take (promise H2); the session runs from then on."""
     conv = walker.conv
-    raw = walker.mend_flags(said, now)
+    raw = walker.mend_flags(frame, now)
     if raw is None:
-        walker.pass_on(said, None)
+        walker.pass_on(frame, None)
         return
-    hello = AgentHello(said, offer, pipelining=conv.links.in_flight > 0)
+    hello = AgentHello(frame, offer, pipelining=conv.links.in_flight > 0)
     keep_capabilities = False
     rewrite = False
     for problem in hello.problems:
-        action = walker.judge(problem.anomaly, said, problem.detail, Action.CLOSE if hello.hopeless else None)
+        action = walker.judge(problem.anomaly, frame, problem.detail, Action.CLOSE if hello.hopeless else None)
         walker.close_on(action, now)
         if action is Action.CLOSE:
-            walker.pass_on(said, None)
+            walker.pass_on(frame, None)
             return
         rewrite = rewrite or action is Action.REPAIR
         keep_capabilities = keep_capabilities or action is Action.PASS
     if conv.progress.state is SessionState.RUNNING:  # HAProxy has been told already, by a link before this one
-        walker.pass_on(said, None)
+        walker.pass_on(frame, None)
     elif rewrite or hello.adapts:
-        reason = AuthoredReason.REPAIRED if rewrite or raw is not said.raw else AuthoredReason.HELLO_NORMALISED
-        walker.pass_on(said, hello.encode(keep_capabilities=keep_capabilities), reason)
+        reason = AuthoredReason.REPAIRED if rewrite or raw is not frame.raw else AuthoredReason.HELLO_NORMALISED
+        walker.pass_on(frame, hello.encode(keep_capabilities=keep_capabilities), reason)
     else:
-        walker.pass_on(said, raw)
+        walker.pass_on(frame, raw)
     link = walker.link
     link.negotiated(fragments="fragmentation" in hello.capabilities)
     told = hello.announced if keep_capabilities else hello.capabilities
@@ -44,37 +44,37 @@ def judge_hello(walker: AgentStream, said: frame.Frame, offer: Offer, now: float
     conv.report.add(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
 
 
-def judge_refusal(walker: AgentStream, said: frame.Frame, now: float) -> None:
+def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     """AGENT-DISCONNECT in place of AGENT-HELLO."""
     conv = walker.conv
-    word = note_goodbye(walker, said)
+    word = note_goodbye(walker, frame)
     detail = f"status {word.status}: {word.message}"
     if conv.progress.state is SessionState.RUNNING:
-        walker.judge(Anomaly.HELLO_REFUSED, said, detail, Action.DROP)
-        walker.pass_on(said, None)
+        walker.judge(Anomaly.HELLO_REFUSED, frame, detail, Action.DROP)
+        walker.pass_on(frame, None)
         conv.ending.link_not_reached(walker.link, DialFailure.OTHER, f"it refused HELLO: {detail}", now)
         return
-    if walker.judge(Anomaly.HELLO_REFUSED, said, detail) is Action.PASS:
+    if walker.judge(Anomaly.HELLO_REFUSED, frame, detail) is Action.PASS:
         word.fit = word.passable
         conv.ending.refused_by_agent(word, now)
         return
-    walker.pass_on(said, None)
+    walker.pass_on(frame, None)
     checked = conv.progress.is_check
     status = goodbye.clamp_for_check(word.status) if checked else goodbye.clamp(word.status)
     conv.ending.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, word.message)
 
 
-def judge_trailing(walker: AgentStream, said: frame.Frame) -> None:
+def judge_trailing(walker: AgentStream, frame: frames.Frame) -> None:
     """Anything behind the AGENT-HELLO of a health check; HAProxy 3.1 and later call the agent DOWN for it."""
-    if said.type == frame.AGENT_DISCONNECT:
-        note_goodbye(walker, said)
-    passes = walker.judge(Anomaly.HELLO_TRAILING, said) is Action.PASS
-    walker.pass_on(said, said.raw if passes else None)
+    if frame.type == frames.AGENT_DISCONNECT:
+        note_goodbye(walker, frame)
+    passes = walker.judge(Anomaly.HELLO_TRAILING, frame) is Action.PASS
+    walker.pass_on(frame, frame.raw if passes else None)
 
 
-def note_goodbye(walker: AgentStream, said: frame.Frame) -> goodbye.Goodbye:
-    """Report that the agent said DISCONNECT, and return what it said."""
-    word = goodbye.Goodbye(said)
+def note_goodbye(walker: AgentStream, frame: frames.Frame) -> goodbye.Goodbye:
+    """Report that the agent sent DISCONNECT, and return what it says."""
+    word = goodbye.Goodbye(frame)
     walker.link.disconnect_came()
     walker.conv.report.add(DisconnectSeen(walker.side, word.status, word.message))
     return word

@@ -7,7 +7,7 @@ from spoe_guard.core.payloads import disconnect as goodbye
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss
 from spoe_guard.core.terms.states import LinkState, SessionState
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 
 class AgentStream(Walker):
@@ -19,7 +19,7 @@ class AgentStream(Walker):
 
     def limit(self) -> int:
         """What was negotiated, or offered while nothing is negotiated yet."""
-        return min(self.link.size, self.conv.config.held_bytes - frame.LENGTH_BYTES)  # observed, sizes are not clamped
+        return min(self.link.size, self.conv.config.held_bytes - frames.LENGTH_BYTES)  # observed, sizes are not clamped
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to HAProxy."""

@@ -8,36 +8,36 @@ from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.incoming.agent.ack import UNWANTED, lose_ack, settle_ack
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.wire import frame
+from spoe_guard.wire import frame as frames
 
 
-def send_home(walker: AgentStream, said: frame.Frame) -> bool:
+def send_home(walker: AgentStream, frame: frames.Frame) -> bool:
     """Hand an ACK over to the session that waits for it; False where none does, and nothing was done."""
     conv = walker.conv
-    if not conv.notifies.engine or conv.notifies.fate(said.ids) is not Fate.UNKNOWN:
+    if not conv.notifies.engine or conv.notifies.fate(frame.ids) is not Fate.UNKNOWN:
         return False
-    waiting = conv.notifies.waiting_elsewhere(said.ids)
+    waiting = conv.notifies.waiting_elsewhere(frame.ids)
     if not waiting:
         return False
     detail = f"its NOTIFY is open in session {waiting[0]}"
     choice = None
     if len(waiting) > 1:  # stream-ids are unique in an engine, so one of them is not what it says
         detail, choice = f"its NOTIFY is open in {len(waiting)} sessions", Action.DROP
-    if walker.judge(Anomaly.FOREIGN_ACK, said, detail, choice) is Action.REORDER:
-        conv.notifies.hand_over(waiting[0], said.raw)
-    walker.pass_on(said, None)
+    if walker.judge(Anomaly.FOREIGN_ACK, frame, detail, choice) is Action.REORDER:
+        conv.notifies.hand_over(waiting[0], frame.raw)
+    walker.pass_on(frame, None)
     return True
 
 
-def take_in(walker: AgentStream, said: frame.Frame, now: float) -> None:
-    """Treat ``said``, an ACK that another session handed over, as one of this session's own agent."""
-    fate = walker.conv.notifies.fate(said.ids)
+def take_in(walker: AgentStream, frame: frames.Frame, now: float) -> None:
+    """Treat ``frame``, an ACK that another session handed over, as one of this session's own agent."""
+    fate = walker.conv.notifies.fate(frame.ids)
     if fate is not Fate.OPEN:  # the same ACK twice in one read of the other link: only the first was waited for
-        walker.judge(UNWANTED[fate], said, action=Action.DROP)
-        walker.pass_on(said, None)
-    elif len(said.raw) - frame.LENGTH_BYTES > walker.limit():
-        action = walker.judge(Anomaly.OVERSIZE_FRAME, said, f"at most {walker.limit()} negotiated")
+        walker.judge(UNWANTED[fate], frame, action=Action.DROP)
+        walker.pass_on(frame, None)
+    elif len(frame.raw) - frames.LENGTH_BYTES > walker.limit():
+        action = walker.judge(Anomaly.OVERSIZE_FRAME, frame, f"at most {walker.limit()} negotiated")
         walker.close_on(action, now)
-        lose_ack(walker, said, now)
+        lose_ack(walker, frame, now)
     else:
-        settle_ack(walker, said, now)
+        settle_ack(walker, frame, now)

@@ -16,7 +16,8 @@ from typing import Final
 from spoe_guard.core.incoming.agent.ack import judge_ack, lose_ack
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import actions
+from spoe_guard.wire import frame as frames
 
 # What an agent writes in one go arrives well within it, and no `timeout processing` in use is so short.
 CONTINUED_S: Final = 0.01
@@ -30,7 +31,7 @@ class Fragments:
     def __init__(self, walker: AgentStream) -> None:
         self._walker = walker
         self._fast = walker.fast
-        self._first: frame.Frame | None = None
+        self._first: frames.Frame | None = None
         self._payload = b""
         self._raw = b""  # all fragments as they came
         self._began = 0.0
@@ -40,38 +41,38 @@ class Fragments:
         self.by = math.inf
         self.held = 0
 
-    def begin(self, said: frame.Frame, now: float) -> bool:
-        """Keep ``said``, an ACK, if it is, or may be, the first fragment of one; False when it is none."""
+    def begin(self, frame: frames.Frame, now: float) -> bool:
+        """Keep ``frame``, an ACK, if it is, or may be, the first fragment of one; False when it is none."""
         link = self._walker.link
-        if said.fin or said.flags & frame.FLAG_ABRT or said.ids not in link.ledger:
+        if frame.fin or frame.flags & frames.FLAG_ABRT or frame.ids not in link.ledger:
             return False
         certain = link.fragments or self._says_fin is True
-        readable = actions.reads(said.raw, said.payload_at, len(said.raw))
+        readable = actions.reads(frame.raw, frame.payload_at, len(frame.raw))
         if readable and not certain and self._says_fin is False:
             return False
-        self._first, self._payload, self._raw = said, said.payload, said.raw
+        self._first, self._payload, self._raw = frame, frame.payload, frame.raw
         self._began = now
         self._whole = readable and not certain
         self.by = now + (CONTINUED_S if self._whole else self._walker.conv.config.frame_s)
-        self.held = len(said.raw)
+        self.held = len(frame.raw)
         self._walker.go(fast=False)  # every frame is to come by here
         return True
 
-    def take(self, said: frame.Frame, now: float) -> bool:
-        """Take ``said`` if it goes on with what waits. Any other frame ends the wait where it tells that nothing follows."""
+    def take(self, frame: frames.Frame, now: float) -> bool:
+        """Take ``frame`` if it goes on with what waits. Any other frame ends the wait where it tells that nothing follows."""
         first = self._first
         if first is None:
-            if said.type == frame.UNSET and said.ids == self._last:
+            if frame.type == frames.UNSET and frame.ids == self._last:
                 self._says_fin = True  # it was the first fragment after all, and it is too late
             return False
-        if said.type == frame.UNSET and said.ids == first.ids:
-            self._more(first, said, now)
+        if frame.type == frames.UNSET and frame.ids == first.ids:
+            self._more(first, frame, now)
             return True
         if self._whole:
             self._settle(first, now)
-        elif said.type == frame.ACK and said.ids == first.ids:
+        elif frame.type == frames.ACK and frame.ids == first.ids:
             self._lose(first, now, "another ACK for the same NOTIFY came before its last fragment", answered=True)
-        elif said.type == frame.ACK and not said.fin:
+        elif frame.type == frames.ACK and not frame.fin:
             self._lose(first, now, "the fragments of another ACK came before its last")
         return False
 
@@ -101,37 +102,37 @@ class Fragments:
             self._walker.judge(anomaly, self._first, "the session ended before more of it came", Action.DROP)
         self._walker.outlet.drop(len(self.release()))
 
-    def _more(self, first: frame.Frame, said: frame.Frame, now: float) -> None:
+    def _more(self, first: frames.Frame, frame: frames.Frame, now: float) -> None:
         walker = self._walker
         self._says_fin = True
         self._whole = False
         self.by = self._began + walker.conv.config.frame_s
-        self._raw += said.raw
-        self._payload += said.payload
+        self._raw += frame.raw
+        self._payload += frame.payload
         self.held = len(self._raw)
-        length = first.payload_at - frame.LENGTH_BYTES + len(self._payload)
-        if said.flags & frame.FLAG_ABRT:
+        length = first.payload_at - frames.LENGTH_BYTES + len(self._payload)
+        if frame.flags & frames.FLAG_ABRT:
             self._lose(first, now, "the agent aborted it")
         elif length > walker.limit() or self.held > walker.conv.config.held_bytes:
             self._lose(first, now, f"its fragments have {self.held} bytes; together they may have {walker.limit()}")
-        elif said.fin:
+        elif frame.fin:
             self._complete(first, now)
 
-    def _complete(self, first: frame.Frame, now: float) -> None:
-        raw = frame.with_flags(frame.with_payload(first, self._payload), frame.FLAG_FIN)
+    def _complete(self, first: frames.Frame, now: float) -> None:
+        raw = frames.with_flags(frames.with_payload(first, self._payload), frames.FLAG_FIN)
         self._walker.outlet.drop(len(self.release()) - len(first.raw))
         if self._walker.judge(Anomaly.FRAGMENTED_ACK, first, f"put together, {len(raw)} bytes") is Action.REPAIR:
             judge_ack(self._walker, first, now, raw)
         else:
             lose_ack(self._walker, first, now)
 
-    def _settle(self, first: frame.Frame, now: float) -> None:
+    def _settle(self, first: frames.Frame, now: float) -> None:
         """It was the whole answer, without FIN."""
         self._last = first.ids
         self.release()
         judge_ack(self._walker, first, now)
 
-    def _lose(self, first: frame.Frame, now: float, why: str, *, answered: bool = False) -> None:
+    def _lose(self, first: frames.Frame, now: float, why: str, *, answered: bool = False) -> None:
         """Drop the fragments. ``answered``: the NOTIFY stays open, for another ACK is at hand."""
         self._walker.outlet.drop(len(self.release()) - len(first.raw))
         self._walker.judge(Anomaly.FRAGMENTED_ACK, first, why, Action.DROP)

@@ -21,7 +21,8 @@ from spoe_guard.core.terms.events import (
     UnansweredReason,
 )
 from spoe_guard.core.terms.states import BEFORE_DIAL, LinkState, SessionState, fault_of_agent
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 
 class FromAgent(AgentStream):
@@ -58,31 +59,31 @@ class FromAgent(AgentStream):
         self.conv.tally.bytes_to_haproxy -= left
         return left
 
-    def whole(self, said: frame.Frame, now: float) -> None:
+    def whole(self, frame: frames.Frame, now: float) -> None:
         """Deal with a whole frame."""
         conv = self.conv
-        if self.link.state is not LinkState.CLOSING and self.fragments.take(said, now):
+        if self.link.state is not LinkState.CLOSING and self.fragments.take(frame, now):
             return
         state = self.link.state
-        anomaly = fault_of_agent(state, said.type)
-        check = conv.progress.is_check and said.ids not in self.link.ledger
+        anomaly = fault_of_agent(state, frame.type)
+        check = conv.progress.is_check and frame.ids not in self.link.ledger
         if state is LinkState.CLOSING:
-            behind_last_word(self, said, now)
+            behind_last_word(self, frame, now)
         elif check and state is LinkState.RUNNING:
-            judge_trailing(self, said)
-        elif said.type == frame.ACK and self.fragments.begin(said, now):
+            judge_trailing(self, frame)
+        elif frame.type == frames.ACK and self.fragments.begin(frame, now):
             return
         elif anomaly is not None:
-            self.misplaced(anomaly, said, now)
-        elif said.type == frame.ACK:
-            if not send_home(self, said):
-                judge_ack(self, said, now)
-        elif said.type == frame.AGENT_HELLO and conv.progress.offer is not None:
-            judge_hello(self, said, conv.progress.offer, now)
+            self.misplaced(anomaly, frame, now)
+        elif frame.type == frames.ACK:
+            if not send_home(self, frame):
+                judge_ack(self, frame, now)
+        elif frame.type == frames.AGENT_HELLO and conv.progress.offer is not None:
+            judge_hello(self, frame, conv.progress.offer, now)
         elif state is LinkState.AGENT_HELLO:
-            judge_refusal(self, said, now)
+            judge_refusal(self, frame, now)
         else:
-            self._disconnect(said, now)
+            self._disconnect(frame, now)
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
@@ -93,25 +94,25 @@ class FromAgent(AgentStream):
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
-        if self.link.state not in (LinkState.RUNNING, LinkState.LEAVING) or end - pos <= frame.LENGTH_BYTES:
+        if self.link.state not in (LinkState.RUNNING, LinkState.LEAVING) or end - pos <= frames.LENGTH_BYTES:
             return 0
         length = walk.length_at(buf, pos)
-        after = pos + frame.LENGTH_BYTES + length
-        if not frame.MIN_LENGTH <= length <= self.limit() or after > end:
+        after = pos + frames.LENGTH_BYTES + length
+        if not frames.MIN_LENGTH <= length <= self.limit() or after > end:
             return 0
         raw = buf[pos:after]
         return len(raw) if looks_torn(raw) and self.torn.put_together(raw, now) else 0
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame whose header can be believed; else the stream is broken."""
-        head = buf[pos + frame.LENGTH_BYTES : pos + frame.IDS_AT]
-        if length > self.conv.config.held_bytes or head[0] not in frame.AGENT_TYPES or head[1:4] != b"\0\0\0":
+        head = buf[pos + frames.LENGTH_BYTES : pos + frames.IDS_AT]
+        if length > self.conv.config.held_bytes or head[0] not in frames.AGENT_TYPES or head[1:4] != b"\0\0\0":
             self._break(buf[pos:end], f"length {length}", now)
             return end - pos
-        ids_end = walk.ids_end(buf, pos + frame.IDS_AT, end)
-        ids = buf[pos + frame.IDS_AT : ids_end] if ids_end > 0 else b""
+        ids_end = walk.ids_end(buf, pos + frames.IDS_AT, end)
+        ids = buf[pos + frames.IDS_AT : ids_end] if ids_end > 0 else b""
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
-        if head[0] == frame.ACK and ids in self.link.ledger:
+        if head[0] == frames.ACK and ids in self.link.ledger:
             self.conv.notifies.give_up(ids, now, UnansweredReason.ACK_DROPPED)
         return used
 
@@ -170,7 +171,7 @@ class FromAgent(AgentStream):
         super().forget()
 
     def release_early(self, now: float) -> None:
-        """Walk what the agent said before it was asked. Nothing is left for later: no agent says so much then."""
+        """Walk what the agent sent before it had HAPROXY-HELLO. Nothing is left for later: no agent sends so much then."""
         early = self.inlet.release()
         left = super().receive(early, now) if early else 0
         if left:
@@ -190,15 +191,15 @@ class FromAgent(AgentStream):
             conv.ending.link_leaving(self.link, LinkLoss.ANOMALY, now)
         self.torn.search(rest, now)
 
-    def _disconnect(self, said: frame.Frame, now: float) -> None:
+    def _disconnect(self, frame: frames.Frame, now: float) -> None:
         """AGENT-DISCONNECT: one whose payload is no list may have other frames written into it."""
-        if judge_goodbye(self, said, now):
+        if judge_goodbye(self, frame, now):
             return
         self.break_off()
-        self.outlet.drop(said.payload_at)
-        self.inlet.consumed(said.payload_at)
-        self.torn.search(said.payload, now)
-        self.inlet.rewind(len(said.raw))  # the caller counts the whole frame
+        self.outlet.drop(frame.payload_at)
+        self.inlet.consumed(frame.payload_at)
+        self.torn.search(frame.payload, now)
+        self.inlet.rewind(len(frame.raw))  # the caller counts the whole frame
 
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""

@@ -11,18 +11,19 @@ one piece: they are taken when all the payloads they could be swapped with turn 
 
 from typing import Final, NamedTuple
 
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 # Frames that may be incomplete at a time: one per thread of the agent that writes.
 MOST_WAITING: Final = 256
 
 _MORE: Final = -1  # the piece at hand is not all there, or what comes next decides what it is
 _NONE: Final = -2  # no piece of any frame
-_FLAGS: Final = frame.FIN_ALONE
+_FLAGS: Final = frames.FIN_ALONE
 _OPENINGS: Final = tuple(  # how an action may begin: type, number of arguments, scope
     bytes((*kind, scope)) for kind in ((walk.SET_VAR, 3), (walk.UNSET_VAR, 2)) for scope in range(walk.SCOPE_RES + 1)
 )
-_HEADS: Final = frozenset((frame.ACK, frame.AGENT_DISCONNECT))
+_HEADS: Final = frozenset((frames.ACK, frames.AGENT_DISCONNECT))
 
 
 class _Head(NamedTuple):
@@ -53,8 +54,8 @@ class Pieces:
     @property
     def held(self) -> int:
         """Bytes taken that are neither in a frame given out nor lost."""
-        heads = sum(len(head.raw) + (frame.LENGTH_BYTES if head.length else 0) for head in self._heads)
-        return len(self._rest) + frame.LENGTH_BYTES * len(self._lengths) + heads + sum(map(len, self._payloads))
+        heads = sum(len(head.raw) + (frames.LENGTH_BYTES if head.length else 0) for head in self._heads)
+        return len(self._rest) + frames.LENGTH_BYTES * len(self._lengths) + heads + sum(map(len, self._payloads))
 
     @property
     def settled(self) -> bool:
@@ -104,15 +105,15 @@ class Pieces:
         return used
 
     def _length(self) -> int:
-        if len(self._rest) < frame.LENGTH_BYTES:
+        if len(self._rest) < frames.LENGTH_BYTES:
             return _MORE
         length = walk.length_at(self._rest, 0)
         waiting = len(self._lengths) + sum(1 for head in self._heads if head.length)
-        if not frame.MIN_LENGTH <= length <= self._max_length or waiting >= MOST_WAITING:
+        if not frames.MIN_LENGTH <= length <= self._max_length or waiting >= MOST_WAITING:
             return _NONE
         self._lengths.append(length)
         self.begun += 1
-        return frame.LENGTH_BYTES
+        return frames.LENGTH_BYTES
 
     def _head(self) -> int:
         rest = self._rest
@@ -174,9 +175,9 @@ class Pieces:
         if not head.length:
             self._lengths.remove(length)
         if self._astray:
-            self._lost += frame.LENGTH_BYTES + length
+            self._lost += frames.LENGTH_BYTES + length
         else:
-            self._found.append(length.to_bytes(frame.LENGTH_BYTES, "big") + head.raw + payload)
+            self._found.append(length.to_bytes(frames.LENGTH_BYTES, "big") + head.raw + payload)
 
     def _share(self, owners: list[_Head], payload: bytes) -> None:
         """Note a payload that any of ``owners`` may own. When all have one it shows whether that matters."""
@@ -194,7 +195,7 @@ class Pieces:
         """Lose the frames of the payloads noted: which of the headers are theirs will not be known."""
         for head in [head for head in self._heads if head in self._shared][: len(self._payloads)]:
             self._heads.remove(head)
-            self._lost += frame.LENGTH_BYTES + head.length
+            self._lost += frames.LENGTH_BYTES + head.length
         self._shared, self._payloads, self._whole = [], [], []
 
     def _go_astray(self) -> None:
@@ -233,9 +234,9 @@ def _readable(kind: int, buf: bytes, end: int) -> int:
     """Return how far the payload that ``buf`` begins with reads."""
     pos = 0
     while pos < end:
-        if kind != frame.ACK and buf[pos] == 0:  # a key without a name is none: a length stands here
+        if kind != frames.ACK and buf[pos] == 0:  # a key without a name is none: a length stands here
             break
-        after = walk.action_end(buf, pos, end) if kind == frame.ACK else walk.pair_end(buf, pos, end)
+        after = walk.action_end(buf, pos, end) if kind == frames.ACK else walk.pair_end(buf, pos, end)
         if after < 0:
             break
         pos = after
@@ -244,6 +245,6 @@ def _readable(kind: int, buf: bytes, end: int) -> int:
 
 def _may_go_on(kind: int, buf: bytes, pos: int) -> bool:
     """Whether the bytes from ``pos`` on may begin an item."""
-    if kind == frame.ACK:
+    if kind == frames.ACK:
         return any(opening.startswith(buf[pos : pos + len(opening)]) for opening in _OPENINGS)
     return buf[pos] != 0 and buf[pos] not in _HEADS

@@ -8,9 +8,10 @@ the ids of a NOTIFY that is open, and a payload that parses to exactly the annou
 from typing import Final
 
 from spoe_guard.core.conversation.ledger import Ledger
-from spoe_guard.wire import actions, frame, walk
+from spoe_guard.wire import actions, walk
+from spoe_guard.wire import frame as frames
 
-_ACK_MARK: Final = frame.ACK_HEAD
+_ACK_MARK: Final = frames.ACK_HEAD
 
 
 class Salvage:
@@ -29,21 +30,21 @@ class Salvage:
         """Bytes kept because an ACK may be under way in them."""
         return len(self._region)
 
-    def feed(self, data: bytes) -> tuple[list[tuple[frame.Frame, int]], int]:
+    def feed(self, data: bytes) -> tuple[list[tuple[frames.Frame, int]], int]:
         """Return the ACKs that ``data`` completes, and how many bytes were found to be none of any ACK.
 
         Each ACK comes with its offset from where the search began.
         """
         region = self._region + data
-        found: list[tuple[frame.Frame, int]] = []
+        found: list[tuple[frames.Frame, int]] = []
         taken = 0
         start = keep_from = 0
         while True:
-            mark = region.find(_ACK_MARK, start + frame.LENGTH_BYTES)
+            mark = region.find(_ACK_MARK, start + frames.LENGTH_BYTES)
             if mark < 0:
-                keep_from = max(start, len(region) - len(_ACK_MARK) - frame.LENGTH_BYTES + 1)
+                keep_from = max(start, len(region) - len(_ACK_MARK) - frames.LENGTH_BYTES + 1)
                 break
-            at = mark - frame.LENGTH_BYTES
+            at = mark - frames.LENGTH_BYTES
             verdict = self._whole_ack(region, at, found)
             if verdict is None:
                 keep_from = at
@@ -55,13 +56,13 @@ class Salvage:
         self._before += keep_from
         return found, keep_from - taken
 
-    def _whole_ack(self, region: bytes, at: int, found: list[tuple[frame.Frame, int]]) -> int | None:
+    def _whole_ack(self, region: bytes, at: int, found: list[tuple[frames.Frame, int]]) -> int | None:
         """Take the ACK at ``at``: its end, 0 when there is none, None when it may be one that is still coming."""
         length = walk.length_at(region, at)
-        if not frame.MIN_LENGTH <= length <= self._max_length:
+        if not frames.MIN_LENGTH <= length <= self._max_length:
             return 0
-        end = at + frame.LENGTH_BYTES + length
-        ids_at = at + frame.IDS_AT
+        end = at + frames.LENGTH_BYTES + length
+        ids_at = at + frames.IDS_AT
         payload_at = walk.ids_end(region, ids_at, min(end, len(region)))
         if payload_at < 0:
             return None if len(region) < min(end, ids_at + 20) else 0
@@ -72,7 +73,7 @@ class Salvage:
             return None
         if not actions.reads(region, payload_at, end):
             return 0
-        whole = frame.parse(region[at:end])
+        whole = frames.parse(region[at:end])
         if whole is None:  # pragma: no cover - ids_end has read both ids
             return 0
         found.append((whole, self._before + at))

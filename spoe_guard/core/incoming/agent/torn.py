@@ -13,19 +13,20 @@ from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.core.incoming.agent.salvage import Salvage
 from spoe_guard.core.payloads.disconnect import Goodbye
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.wire import actions, frame
+from spoe_guard.wire import actions
+from spoe_guard.wire import frame as frames
 
 
 def looks_torn(raw: bytes) -> bool:
     """Whether the bytes that a length prefix claims for one frame may be pieces of several."""
-    if raw[frame.LENGTH_BYTES] == frame.UNSET:  # which begins with a zero byte, as a length does
+    if raw[frames.LENGTH_BYTES] == frames.UNSET:  # which begins with a zero byte, as a length does
         return True
-    said = frame.parse(raw)
-    if said is None or said.flags != frame.FLAG_FIN:
+    frame = frames.parse(raw)
+    if frame is None or frame.flags != frames.FLAG_FIN:
         return False
-    if said.type == frame.ACK:
-        return not actions.reads(raw, said.payload_at, len(raw))
-    return said.type == frame.AGENT_DISCONNECT and not Goodbye(said).readable
+    if frame.type == frames.ACK:
+        return not actions.reads(raw, frame.payload_at, len(raw))
+    return frame.type == frames.AGENT_DISCONNECT and not Goodbye(frame).readable
 
 
 class TornStream:
@@ -105,11 +106,11 @@ class TornStream:
     def _deliver(self, pieces: Pieces, found: list[bytes], used: int, now: float) -> None:
         walker = self._walker
         for raw in found:
-            said = frame.parse(raw)
-            if said is None:  # pragma: no cover - its ids have been read
+            frame = frames.parse(raw)
+            if frame is None:  # pragma: no cover - its ids have been read
                 continue
-            walker.count(said.type)
-            walker.whole(said, now)
+            walker.count(frame.type)
+            walker.whole(frame, now)
             self._since = now  # threads that never pause leave no moment without a frame begun: it counts that some end
         walker.outlet.drop(pieces.take_lost())
         walker.inlet.consumed(used)
@@ -126,7 +127,7 @@ class TornStream:
         self._walker.inlet.rewind(len(rest))
         return rest
 
-    def _found(self, ack: frame.Frame, offset: int, now: float) -> None:
+    def _found(self, ack: frames.Frame, offset: int, now: float) -> None:
         walker = self._walker
         report = walker.conv.report
         action = report.judge(walker.side, Anomaly.INTERLEAVED_FRAMES, ack.raw, offset, parsed=ack, detail="found whole")

@@ -15,7 +15,8 @@ from spoe_guard.core.payloads.family import Family, Newcomer
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.terms.states import BEFORE_HELLO, ENDING, LinkState, SessionState, fault_of_haproxy
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 
 class FromHAProxy(Walker):
@@ -35,7 +36,7 @@ class FromHAProxy(Walker):
         if conv.progress.state is SessionState.HAPROXY_HELLO:
             return hello.MAX_HELLO
         size = hello.MAX_HELLO if conv.progress.offer is None else conv.progress.offer.haproxy_size
-        return min(size, conv.config.held_bytes - frame.LENGTH_BYTES)
+        return min(size, conv.config.held_bytes - frames.LENGTH_BYTES)
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass over ordinary NOTIFYs."""
@@ -83,44 +84,44 @@ class FromHAProxy(Walker):
         if self.conv.progress.state is SessionState.HAPROXY_HELLO:
             if is_noise(self, buf, pos, end, now):
                 return end - pos
-            if end - pos <= frame.LENGTH_BYTES:
+            if end - pos <= frames.LENGTH_BYTES:
                 self.inlet.keep(buf[pos:end], end - pos + 1, now)  # the next byte may tell
                 return 0
         return super().one(buf, pos, end, now)
 
-    def whole(self, said: frame.Frame, now: float) -> None:
+    def whole(self, frame: frames.Frame, now: float) -> None:
         """Deal with a whole frame."""
-        anomaly = fault_of_haproxy(self.conv.progress.state, said.type)
-        if said.type == frame.NOTIFY and not self._newcomer.decided and anomaly is None:
-            self._newcomer.notified(said.stream_id, said.frame_id)
+        anomaly = fault_of_haproxy(self.conv.progress.state, frame.type)
+        if frame.type == frames.NOTIFY and not self._newcomer.decided and anomaly is None:
+            self._newcomer.notified(frame.stream_id, frame.frame_id)
             self._get_to_know()
         if anomaly is not None:
-            self.misplaced(anomaly, said, now)
-        elif said.type == frame.HAPROXY_HELLO:
-            offer = judge_offer(self, said, now)
+            self.misplaced(anomaly, frame, now)
+        elif frame.type == frames.HAPROXY_HELLO:
+            offer = judge_offer(self, frame, now)
             if offer is not None:
                 self.meet(offer.family)
-        elif said.type == frame.HAPROXY_DISCONNECT:
-            self._disconnect(said, now)
+        elif frame.type == frames.HAPROXY_DISCONNECT:
+            self._disconnect(frame, now)
         elif self.conv.progress.state is not SessionState.RUNNING:
-            self._too_late(said, now)
-        elif said.type == frame.NOTIFY and said.fin:
-            self._notify(said, now)
+            self._too_late(frame, now)
+        elif frame.type == frames.NOTIFY and frame.fin:
+            self._notify(frame, now)
         else:
-            self._fragment(said, now)
+            self._fragment(frame, now)
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame whose header can be believed; else the stream is broken, and nothing of it reaches the agent."""
-        kind = buf[pos + frame.LENGTH_BYTES] if length <= self.conv.config.held_bytes else -1
-        if kind not in frame.HAPROXY_TYPES or self.conv.progress.state in BEFORE_HELLO:
+        kind = buf[pos + frames.LENGTH_BYTES] if length <= self.conv.config.held_bytes else -1
+        if kind not in frames.HAPROXY_TYPES or self.conv.progress.state in BEFORE_HELLO:
             self.break_off()
             self.close_on(self.judge_bytes(Anomaly.GARBLED_STREAM, buf[pos:end], f"length {length}"), now)
             self.discard(end - pos)
             return end - pos
-        ids_end = walk.ids_end(buf, pos + frame.IDS_AT, end)
+        ids_end = walk.ids_end(buf, pos + frames.IDS_AT, end)
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
-        if kind == frame.NOTIFY and ids_end > 0 and self.conv.progress.state not in ENDING:
-            self._not_passed(buf[pos + frame.IDS_AT : ids_end], now, UnansweredReason.NOTIFY_DROPPED)
+        if kind == frames.NOTIFY and ids_end > 0 and self.conv.progress.state not in ENDING:
+            self._not_passed(buf[pos + frames.IDS_AT : ids_end], now, UnansweredReason.NOTIFY_DROPPED)
         return used
 
     def ended(self, now: float, *, reset: bool) -> None:
@@ -146,14 +147,14 @@ class FromHAProxy(Walker):
             self.conv.to_haproxy.recognise(self._newcomer.family)
             self.fast = self._fast_then
 
-    def _disconnect(self, said: frame.Frame, now: float) -> None:
+    def _disconnect(self, frame: frames.Frame, now: float) -> None:
         """HAProxy's last word: answered at once, whatever the agent does, and passed on."""
         conv = self.conv
-        word = goodbye.Goodbye(said)
+        word = goodbye.Goodbye(frame)
         self._said_goodbye = True
         conv.report.add(DisconnectSeen(self.side, word.status, word.message))
         if conv.progress.state in ENDING:
-            self.outlet.drop(len(said.raw))
+            self.outlet.drop(len(frame.raw))
             conv.to_haproxy.close()
             return
         status = goodbye.clamp(word.status)
@@ -163,59 +164,59 @@ class FromHAProxy(Walker):
         link = next((link for link in links if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.notifies.link)
         way = link.outlet
         if not link.has_hello:
-            way.drop(len(said.raw))
+            way.drop(len(frame.raw))
         elif word.passable and word.plain:
-            way.forward(said.raw)
+            way.forward(frame.raw)
             way.seal()
         else:
-            self.judge(Anomaly.DISCONNECT_MALFORMED, said, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
-            way.drop(len(said.raw))
-            link.author(goodbye.encode(frame.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+            self.judge(Anomaly.DISCONNECT_MALFORMED, frame, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
+            way.drop(len(frame.raw))
+            link.author(goodbye.encode(frames.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
             way.seal()
         conv.ending.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, tell=Tell.ANSWER)
 
-    def _notify(self, said: frame.Frame, now: float) -> None:
+    def _notify(self, frame: frames.Frame, now: float) -> None:
         conv = self.conv
-        raw = said.raw
-        verdict = judge_notify(self, said)
+        raw = frame.raw
+        verdict = judge_notify(self, frame)
         self.close_on(verdict, now)
         if verdict is Action.PASS or verdict is Action.REPAIR:
-            self._hand_over(said, raw if verdict is Action.PASS else frame.with_flags(raw, frame.FLAG_FIN), now)
+            self._hand_over(frame, raw if verdict is Action.PASS else frames.with_flags(raw, frames.FLAG_FIN), now)
             return
         self.outlet.drop(len(raw))
-        if verdict is Action.ANSWER and not conv.notifies.waited_for(said.ids):
-            conv.to_haproxy.author(no_effect_ack(said.ids), AuthoredReason.ANSWERED)
+        if verdict is Action.ANSWER and not conv.notifies.waited_for(frame.ids):
+            conv.to_haproxy.author(no_effect_ack(frame.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
-            self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(frame.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
-    def _too_late(self, said: frame.Frame, now: float) -> None:
+    def _too_late(self, frame: frames.Frame, now: float) -> None:
         """Drop a NOTIFY, or a part of one, that came when no more are taken; behind the last word it merely crosses it."""
-        self.pass_on(said, None)
-        if said.type == frame.NOTIFY and self.conv.progress.state not in ENDING:
-            self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)
+        self.pass_on(frame, None)
+        if frame.type == frames.NOTIFY and self.conv.progress.state not in ENDING:
+            self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
         if not self.conv.notifies.waited_for(ids):
             self.conv.notifies.give_up(ids, now, reason)
 
-    def _hand_over(self, said: frame.Frame, raw: bytes, now: float) -> None:
+    def _hand_over(self, frame: frames.Frame, raw: bytes, now: float) -> None:
         """Send a NOTIFY to the agent that has one of its ids, else to one that may have more, else let it wait."""
         conv = self.conv
-        holder = conv.notifies.holder(said.ids)
+        holder = conv.notifies.holder(frame.ids)
         if holder is not None:
             self.outlet, self._to = holder.outlet, holder
-            self.pass_on(said, raw)
+            self.pass_on(frame, raw)
             return
-        if said.ids in conv.notifies.parking:
-            self.pass_on(said, None)
+        if frame.ids in conv.notifies.parking:
+            self.pass_on(frame, None)
             return
         if conv.notifies.one_at_a_time:
             conv.notifies.supersede(now)
         link = conv.notifies.ready()
-        if raw is not said.raw:
-            self.outlet.drop(len(said.raw))
-        waits = Parked(said.ids, raw, now, ours=raw is not said.raw)
+        if raw is not frame.raw:
+            self.outlet.drop(len(frame.raw))
+        waits = Parked(frame.ids, raw, now, ours=raw is not frame.raw)
         if link is None or conv.notifies.parking.bytes:
             conv.notifies.park(waits, now)
             return
@@ -223,34 +224,34 @@ class FromHAProxy(Walker):
         conv.notifies.prefer(link)
         conv.notifies.send(link, waits)
 
-    def _fragment(self, said: frame.Frame, now: float) -> None:
+    def _fragment(self, frame: frames.Frame, now: float) -> None:
         """A NOTIFY without FIN, or an UNSET that continues one: all of it goes to one agent, or to none."""
         conv = self.conv
-        first = said.type == frame.NOTIFY
+        first = frame.type == frames.NOTIFY
         if first:
             self._fragments_to = conv.notifies.ready()
         link = self._fragments_to
         if link is None or link.state is not LinkState.RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
-            self.pass_on(said, None)
+            self.pass_on(frame, None)
             if first:
-                self._not_passed(said.ids, now, UnansweredReason.AGENT_GONE)
+                self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
             return
         self.outlet = link.outlet
-        if link.fragments and len(said.raw) - frame.LENGTH_BYTES <= link.size:
-            if first and not conv.notifies.waited_for(said.ids):
-                conv.notifies.open_fragmented(link, said.ids, now)
-            elif said.flags & frame.FLAG_ABRT and conv.notifies.holder(said.ids):
-                conv.notifies.give_up(said.ids, now, UnansweredReason.HAPROXY_GONE)
-            self.outlet.forward(said.raw)
+        if link.fragments and len(frame.raw) - frames.LENGTH_BYTES <= link.size:
+            if first and not conv.notifies.waited_for(frame.ids):
+                conv.notifies.open_fragmented(link, frame.ids, now)
+            elif frame.flags & frames.FLAG_ABRT and conv.notifies.holder(frame.ids):
+                conv.notifies.give_up(frame.ids, now, UnansweredReason.HAPROXY_GONE)
+            self.outlet.forward(frame.raw)
             return
-        self.outlet.drop(len(said.raw))
-        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, said)
+        self.outlet.drop(len(frame.raw))
+        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, frame)
         self.close_on(action, now)
         if first and action is Action.DROP:
-            self._not_passed(said.ids, now, UnansweredReason.NOTIFY_DROPPED)
+            self._not_passed(frame.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
 
 def _first_ids(buf: bytes, pos: int, end: int) -> bytes:
     """Return the ids of the frame at ``pos``, nothing where they cannot be read."""
-    after = walk.ids_end(buf, pos + frame.IDS_AT, end)
-    return buf[pos + frame.IDS_AT : after] if after > 0 else b""
+    after = walk.ids_end(buf, pos + frames.IDS_AT, end)
+    return buf[pos + frames.IDS_AT : after] if after > 0 else b""

@@ -2,26 +2,27 @@
 
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.wire import frame, walk
+from spoe_guard.wire import frame as frames
+from spoe_guard.wire import walk
 
 
-def judge_notify(walker: Walker, said: frame.Frame) -> Action:
+def judge_notify(walker: Walker, frame: frames.Frame) -> Action:
     """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
     conv = walker.conv
     link = conv.notifies.ready()
-    length, size = len(said.raw) - frame.LENGTH_BYTES, link.size if link is not None else conv.notifies.told_size
+    length, size = len(frame.raw) - frames.LENGTH_BYTES, link.size if link is not None else conv.notifies.told_size
     if length > size:
-        return walker.judge(Anomaly.NOTIFY_OVERSIZE, said, f"length {length}, the agent takes {size}")
-    fault = walk.check_messages(said.raw, said.payload_at, len(said.raw))
+        return walker.judge(Anomaly.NOTIFY_OVERSIZE, frame, f"length {length}, the agent takes {size}")
+    fault = walk.check_messages(frame.raw, frame.payload_at, len(frame.raw))
     verdict = Action.PASS
     if fault in (walk.BAD, walk.INCOMPLETE):
-        return walker.judge(Anomaly.BAD_VARINT, said, "in its payload")
+        return walker.judge(Anomaly.BAD_VARINT, frame, "in its payload")
     if fault != walk.OK:
-        verdict = walker.judge(Anomaly.NOTIFY_MALFORMED, said)
-    elif said.payload_at == len(said.raw):
-        verdict = walker.judge(Anomaly.NOTIFY_EMPTY, said)
-    if verdict is Action.PASS and conv.notifies.waited_for(said.ids):
-        verdict = walker.judge(Anomaly.NOTIFY_DUPLICATE, said)
-    if verdict is Action.PASS and said.flags != frame.FLAG_FIN:
-        verdict = walker.judge(Anomaly.RESERVED_FLAGS, said, f"flags {said.flags:#010x}")
+        verdict = walker.judge(Anomaly.NOTIFY_MALFORMED, frame)
+    elif frame.payload_at == len(frame.raw):
+        verdict = walker.judge(Anomaly.NOTIFY_EMPTY, frame)
+    if verdict is Action.PASS and conv.notifies.waited_for(frame.ids):
+        verdict = walker.judge(Anomaly.NOTIFY_DUPLICATE, frame)
+    if verdict is Action.PASS and frame.flags != frames.FLAG_FIN:
+        verdict = walker.judge(Anomaly.RESERVED_FLAGS, frame, f"flags {frame.flags:#010x}")
     return verdict

@@ -27,7 +27,7 @@ _HEALTHY: Final = (Outcome.ANSWER, Outcome.GOODBYE)
 
 
 class EngineSide:
-    """HAProxy's part: one connection, opened again where it has ended, and HAProxy's rule that DISCONNECT is the last word."""
+    """HAProxy's part: one connection, opened again where it ended, and its rule that nothing counts behind DISCONNECT."""
 
     def __init__(self, port: int, stack: AsyncExitStack) -> None:
         self._port = port

@@ -11,7 +11,7 @@ from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 
 STATUS_NORMAL: Final = 0
 
-# The goodbye of every criteo/haproxy-spoe-go: its status-code is an INT64, and its header (11 bytes) and payload
+# The DISCONNECT of every criteo/haproxy-spoe-go: its status-code is an INT64, and its header (11 bytes) and payload
 # are two writes into a buffer that the goroutine writing ACKs uses as well, without a lock.
 CRITEO_GOODBYE: Final = frame.encode(
     frame.AGENT_DISCONNECT,

@@ -161,7 +161,7 @@ class Journal:
 def _loss_level(lost: LinkLost) -> str:
     if lost.reason is LinkLoss.RETIRED:
         return "debug"
-    # A goodbye that costs nothing is what agents do when they are idle.
+    # A DISCONNECT that costs nothing is what agents send when they are idle.
     return "info" if lost.reason is LinkLoss.DISCONNECT and not lost.open_notifies else "warning"
 
 

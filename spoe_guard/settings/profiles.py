@@ -11,7 +11,7 @@ from spoe_guard.settings.layers import Given
 PROFILES: Final[dict[str, dict[str, dict[str, object]]]] = {
     "none": {},
     # Refuses HELLO without pipelining or without an engine-id: where HAProxy has `no option pipelining`, and up to 1.0.7 in
-    # every health check. It pipelines into one writer, and says goodbye after 30 idle seconds while handlers may still run.
+    # every health check. It pipelines into one writer, and sends DISCONNECT after 30 idle seconds while handlers may still run.
     "criteo": {
         "hello": {"always_offer": ["pipelining"], "engine_id": "spoe-guard"},
         "links": {"max": 20, "in_flight": 1, "retire": "25s"},

@@ -34,7 +34,7 @@ class RealAgent:
     """A program built on one release of a library.
 
     ``announces``: the capabilities in its AGENT-HELLO, when HAProxy offers ``pipelining,async``. ``concurrent``: it works on
-    several NOTIFYs of a connection at the same time (dropmore: on as many as there are CPUs). ``says_goodbye``: it answers
+    several NOTIFYs of a connection at the same time (dropmore: on as many as there are CPUs). ``sends_disconnect``: it answers
     HAPROXY-DISCONNECT with AGENT-DISCONNECT; ``closes``: it closes then, and does not wait for HAProxy to do so.
     ``idle_timeout``: it closes a connection on which nothing comes for ``--idle-ms``.
     """
@@ -43,7 +43,7 @@ class RealAgent:
     release: str
     announces: str
     concurrent: bool = True
-    says_goodbye: bool = True
+    sends_disconnect: bool = True
     closes: bool = True
     idle_timeout: bool = False
 
@@ -83,10 +83,10 @@ CATALOGUE: Final = {
         RealAgent("criteo", "1.0.8", "pipelining,async", idle_timeout=True),
         RealAgent("negasus", "1.0.5", "pipelining,async"),
         RealAgent("negasus", "1.0.7", "pipelining,async"),
-        RealAgent("dropmore", "0.0.5", "pipelining,async", says_goodbye=False, closes=False),
-        RealAgent("dropmore", "0.0.6", "pipelining,async", says_goodbye=False, closes=False),
-        RealAgent("dropmore", "0.0.7", "", says_goodbye=False, closes=False),
-        RealAgent("dropmore", "0.1.1", "", says_goodbye=False, closes=False),
+        RealAgent("dropmore", "0.0.5", "pipelining,async", sends_disconnect=False, closes=False),
+        RealAgent("dropmore", "0.0.6", "pipelining,async", sends_disconnect=False, closes=False),
+        RealAgent("dropmore", "0.0.7", "", sends_disconnect=False, closes=False),
+        RealAgent("dropmore", "0.1.1", "", sends_disconnect=False, closes=False),
         RealAgent("haproxyspoa", "0.0.1", "", concurrent=False, closes=False),
         RealAgent("spop", "0.13.1", "pipelining", concurrent=False),
     )

@@ -85,7 +85,7 @@ async def test_it_takes_leave_as_the_catalogue_says(agent_kind, start_agent):
             while each := await engine.read():
                 got.append(each.type)
             closed = True
-        assert got == [frame.AGENT_DISCONNECT] * agent_kind.says_goodbye
+        assert got == [frame.AGENT_DISCONNECT] * agent_kind.sends_disconnect
         assert closed == agent_kind.closes
 
 

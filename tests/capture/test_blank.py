@@ -51,8 +51,8 @@ def test_integers_say_the_same_whatever_they_were():
 def test_hello_keeps_protocol_values_and_disconnect_loses_its_message():
     hello = frames.haproxy_hello(engine_id=SECRET)
     assert one(hello) == hello.replace(SECRET, b"x" * 6)
-    goodbye = frames.disconnect(frame.AGENT_DISCONNECT, 7, SECRET)
-    assert one(goodbye) == goodbye.replace(SECRET, b"x" * 6)
+    its_disconnect = frames.disconnect(frame.AGENT_DISCONNECT, 7, SECRET)
+    assert one(its_disconnect) == its_disconnect.replace(SECRET, b"x" * 6)
 
 
 @pytest.mark.parametrize("cut", range(1, 44))

@@ -194,8 +194,8 @@ def test_no_damage_to_a_file_is_more_than_an_error(seed):
 def test_nothing_that_a_peer_wrote_reaches_the_terminal_as_it_is():
     nasty = b"\x1b[2J\r\n\xff"
     asked = frame.encode(frame.NOTIFY, 1, 1, notify(1, nasty)[frame.parse(notify(1)).payload_at :])
-    goodbye = frames.disconnect(frame.AGENT_DISCONNECT, message=nasty)
-    [capture] = read.parse(frames.haproxy_hello() + frames.agent_hello() + asked + goodbye)
+    its_disconnect = frames.disconnect(frame.AGENT_DISCONNECT, message=nasty)
+    [capture] = read.parse(frames.haproxy_hello() + frames.agent_hello() + asked + its_disconnect)
     told = list(table(story(capture), timed=False))
     assert all(line.isprintable() for line in told)
     assert any(r"\x1b[2J\r\n\xff" in line for line in told)
@@ -207,10 +207,10 @@ def test_the_table_leaves_nothing_that_a_terminal_would_obey():
 
 
 def test_a_delayed_frame_is_shown_at_the_time_it_is_passed():
-    goodbye = frames.disconnect(frame.AGENT_DISCONNECT, 9, b"bye")
+    its_disconnect = frames.disconnect(frame.AGENT_DISCONNECT, 9, b"bye")
     capture = Capture([
         Chunk(0.0, H, 0, inward=True, data=frames.haproxy_hello()), Chunk(0.1, A, 0, inward=True, data=frames.agent_hello()),
-        Chunk(0.2, H, 0, inward=True, data=notify(1)), Chunk(0.3, A, 0, inward=True, data=goodbye),
+        Chunk(0.2, H, 0, inward=True, data=notify(1)), Chunk(0.3, A, 0, inward=True, data=its_disconnect),
         Chunk(0.4, A, 0, inward=True, data=ack(notify(1))),
     ])  # fmt: skip
     rows = story(capture)
@@ -228,8 +228,8 @@ def test_of_a_flood_every_frame_is_judged():
 
 @pytest.mark.parametrize(("encoding", "sent"), [("utf-8", 'message="\xeb\u4e2d"'), ("latin-1", 'message="\xeb\\u4e2d"')])
 def test_the_command_escapes_what_the_terminal_has_no_character_for(tmp_path, encoding, sent):
-    goodbye = frames.disconnect(frame.AGENT_DISCONNECT, message="\xeb\u4e2d".encode())
-    (tmp_path / "capture").write_bytes(frames.haproxy_hello() + frames.agent_hello() + goodbye)
+    its_disconnect = frames.disconnect(frame.AGENT_DISCONNECT, message="\xeb\u4e2d".encode())
+    (tmp_path / "capture").write_bytes(frames.haproxy_hello() + frames.agent_hello() + its_disconnect)
     command = [sys.executable, "-m", "spoe_guard", "decode", str(tmp_path / "capture")]
     told = subprocess.run(
         command, env=environment({"PYTHONIOENCODING": encoding}), capture_output=True, timeout=RUN_S, check=True

@@ -127,10 +127,10 @@ def test_what_an_anomaly_says_of_bytes_that_are_no_frame(raw: bytes, type_: int 
 def test_what_is_authored_is_reported() -> None:
     conv = running()
     assert conv.to_haproxy.author(ack(), AuthoredReason.ANSWERED)
-    conv.notifies.link.author(frames.haproxy_disconnect(), AuthoredReason.LAST_WORD)
+    conv.notifies.link.author(frames.haproxy_disconnect(), AuthoredReason.DISCONNECT)
     assert [(e.direction.value, e.type, e.reason.value) for e in conv.report.events if isinstance(e, FrameAuthored)] == [
         ("to_haproxy", 103, "answered"),
-        ("to_agent", 2, "last_word"),
+        ("to_agent", 2, "disconnect"),
     ]
 
 

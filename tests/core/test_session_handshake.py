@@ -70,7 +70,7 @@ def test_an_agent_that_cannot_be_dialled_is_told_of_slowly() -> None:
         """
     )
     assert b"the agent is unreachable" in talk.written["to_haproxy"]
-    assert FrameAuthored(Direction.TO_HAPROXY, FrameType.AGENT_DISCONNECT, AuthoredReason.LAST_WORD) in talk.events
+    assert FrameAuthored(Direction.TO_HAPROXY, FrameType.AGENT_DISCONNECT, AuthoredReason.DISCONNECT) in talk.events
 
 
 def test_a_dial_takes_no_longer_than_connect_timeout() -> None:

@@ -1,4 +1,4 @@
-"""What HAProxy, or whoever connected, sends: noise, NOTIFYs, fragments, its own goodbye (promises A1 to A3)."""
+"""What HAProxy, or whoever connected, sends: noise, NOTIFYs, fragments, its own DISCONNECT (promises A1 to A3)."""
 
 import pytest
 
@@ -158,7 +158,7 @@ def test_a_fragment_too_long_for_the_agent_is_dropped() -> None:
     )
 
 
-# --- HAProxy's goodbye ----------------------------------------
+# --- HAProxy's DISCONNECT ----------------------------------------
 
 
 def test_haproxys_disconnect_is_answered_at_once_and_passed_on() -> None:

@@ -36,10 +36,10 @@ HAPROXYS = [
     ("haproxy gives up on a refusal",        S.REFUSING,      T.HAPROXY_DISCONNECT, None),
     ("a question",                           S.RUNNING,       T.NOTIFY,             None),
     ("the rest of a question",               S.RUNNING,       T.UNSET,              None),
-    ("haproxy's goodbye ends it",            S.RUNNING,       T.HAPROXY_DISCONNECT, None),
+    ("haproxy's DISCONNECT ends it",            S.RUNNING,       T.HAPROXY_DISCONNECT, None),
     ("question behind the agent's goodbye",  S.LEAVING,       T.NOTIFY,             None),
     ("haproxy answers the agent's goodbye",  S.LEAVING,       T.HAPROXY_DISCONNECT, None),
-    ("question crosses the last word",       S.CLOSING,       T.NOTIFY,             None),
+    ("question crosses DISCONNECT",       S.CLOSING,       T.NOTIFY,             None),
     ("question before any hello",            S.HAPROXY_HELLO, T.NOTIFY,             W.FRAME_BEFORE_HELLO),
     ("goodbye before any hello",             S.HAPROXY_HELLO, T.HAPROXY_DISCONNECT, W.FRAME_BEFORE_HELLO),
     ("question while dialling",              S.DIALLING,      T.NOTIFY,             W.FRAME_BEFORE_HELLO),
@@ -59,8 +59,8 @@ AGENTS = [
     ("an answer",                            L.RUNNING,       T.ACK,                None),
     ("agent's goodbye",                      L.RUNNING,       T.AGENT_DISCONNECT,   None),
     ("answer behind the agent's goodbye",    L.LEAVING,       T.ACK,                None),
-    ("goodbyes cross",                       L.CLOSING,       T.AGENT_DISCONNECT,   None),
-    ("answer crosses the last word",         L.CLOSING,       T.ACK,                None),
+    ("DISCONNECTs cross",                       L.CLOSING,       T.AGENT_DISCONNECT,   None),
+    ("answer crosses DISCONNECT",         L.CLOSING,       T.ACK,                None),
     ("answer before hello",                  L.AGENT_HELLO,   T.ACK,                W.FRAME_BEFORE_HELLO),
     ("hello before it is asked",             L.DIALLING,      T.AGENT_HELLO,        W.FRAME_BEFORE_HELLO),
     ("hello again",                          L.RUNNING,       T.AGENT_HELLO,        W.HELLO_REPEATED),
@@ -143,7 +143,7 @@ def test_a_state_is_assigned_where_it_begins_and_where_it_is_entered() -> None:
 
 
 # Plain values: what the hot lane and the route's counters are made of, what a step returns, what was read from a frame.
-VALUES = {"tally", "_tally", "lane", "ledger", "books", "out", "order", "offer", "word", "notify"}
+VALUES = {"tally", "_tally", "lane", "ledger", "books", "out", "order", "offer", "disconnect", "notify"}
 
 
 def test_nobody_assigns_what_another_part_owns() -> None:

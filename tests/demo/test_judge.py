@@ -65,7 +65,7 @@ def test_what_went_otherwise_with_the_guard_is_told(with_it, complaint):
 
 def test_without_a_haproxy_every_outcome_counts():
     without = [Outcome.ANSWER, Outcome.LOST, Outcome.LOST, Outcome.BROKEN, Outcome.ANSWER]
-    with_it = [Outcome.ANSWER, Outcome.ANSWER, Outcome.ANSWER, Outcome.GOODBYE, Outcome.ANSWER]
+    with_it = [Outcome.ANSWER, Outcome.ANSWER, Outcome.ANSWER, Outcome.DISCONNECT, Outcome.ANSWER]
     assert no_haproxy.judge(without, with_it) == []
     for at in range(5):
         for other in set(Outcome) - {without[at]}:

@@ -19,7 +19,7 @@ from tests.properties import spop
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Move, Reach, Say, Wait, agent
 from tests.properties.driver import Dial
 
-GOODBYE = frames.disconnect(frame.HAPROXY_DISCONNECT)
+DISCONNECT = frames.disconnect(frame.HAPROXY_DISCONNECT)
 
 
 @cache
@@ -107,7 +107,7 @@ def _row(peer: Peer, family: frames.Family) -> list[Move]:
     moves.append(Say(HAPROXY, b"".join(each.raw for each in notifies)))
     acks = [_parsed(frames.ack(each, echo(each))) for each in notifies]
     moves += _steps(peer.play(acks) if peer.play else [each.raw for each in acks])
-    return [*moves, Say(HAPROXY, GOODBYE), *_steps(peer.goodbye or ()), Leave(HAPROXY)]
+    return [*moves, Say(HAPROXY, DISCONNECT), *_steps(peer.goodbye or ()), Leave(HAPROXY)]
 
 
 def _inputs() -> Iterator[tuple[str, list[Move]]]:
@@ -137,8 +137,13 @@ def _links() -> Iterator[tuple[str, Case]]:
     hello = good_hello(_parsed(frames.haproxy_hello(frames.Family.APPLET)))
     asked = Say(HAPROXY, b"".join(notifies))
     lasting = Case().turned("give_up_s", 5.0).turned("redispatch", Redispatch.UNANSWERED)
-    goodbye = Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))
-    ends = {"fin": Leave(AGENT), "rst": Leave(AGENT, reset=True), "goodbye": goodbye, "garbage": Say(AGENT, b"\xff" * 24)}
+    its_disconnect = Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))
+    ends = {
+        "fin": Leave(AGENT),
+        "rst": Leave(AGENT, reset=True),
+        "disconnect": its_disconnect,
+        "garbage": Say(AGENT, b"\xff" * 24),
+    }
     for name, end in ends.items():
         again = [Wait(0.6), Say(agent(1), hello), Say(agent(1), b"".join(acks)), Say(AGENT, acks[0])]
         yield f"link lost by {name}", replace(lasting, moves=[*_opening(), asked, Say(AGENT, acks[1]), end, *again])
@@ -159,9 +164,9 @@ def _good() -> Iterator[tuple[str, list[Move]]]:
     for each in notifies:
         moves += [Say(HAPROXY, each.raw), Say(AGENT, frames.ack(each, echo(each)))]
     asked = Say(HAPROXY, b"".join(each.raw for each in notifies))
-    goodbye = Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))
+    its_disconnect = Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))
     answers = [Say(AGENT, frames.ack(each, echo(each))) for each in notifies]
-    yield "good", [*moves, Say(HAPROXY, GOODBYE), goodbye, Leave(HAPROXY)]
-    yield "behind the goodbye", [*_opening(), asked, goodbye, *answers]
+    yield "good", [*moves, Say(HAPROXY, DISCONNECT), its_disconnect, Leave(HAPROXY)]
+    yield "behind DISCONNECT", [*_opening(), asked, its_disconnect, *answers]
     yield "drained", [*_opening(), asked, *answers[:1], Drain(), *answers[1:]]
     yield "check", [Say(HAPROXY, frames.healthcheck_hello()), Say(AGENT, frames.agent_hello()), Leave(HAPROXY)]

@@ -17,9 +17,9 @@ def first_frame(stream):
     return frame.parse(bytes(stream[: 4 + int.from_bytes(stream[:4], "big")]))
 
 
-def without(stream, goodbye):
+def without(stream, its_disconnect):
     """Return ``stream`` without the DISCONNECT that must stand at its end."""
-    text = frames.disconnect(goodbye)
+    text = frames.disconnect(its_disconnect)
     assert stream.endswith(text)
     return stream[: -len(text)]
 
@@ -40,7 +40,7 @@ def test_behind_the_handshake_a_healthy_pair_is_passed_through_byte_for_byte(sta
     assert haproxy.wait_dead(5) == 0
     wait_until(lambda: inner.ended == outer.ended == len(outer.to_agent), "every connection ended")
     to_agent, to_haproxy = inner.to_agent[0], inner.to_haproxy[0]
-    if haproxy.version >= SPOP_MODE_FROM:  # it resets, and the goodbyes are between the guard and the agent
+    if haproxy.version >= SPOP_MODE_FROM:  # it resets, and the DISCONNECTs are between the guard and the agent
         to_agent = without(to_agent, frame.HAPROXY_DISCONNECT)
         to_haproxy = without(to_haproxy, frame.AGENT_DISCONNECT)
     assert to_haproxy == outer.to_haproxy[0]
@@ -121,7 +121,7 @@ def test_unix_sockets_on_both_sides(stage):
     haproxy = stage.haproxy(guard.address)
     assert [haproxy.get(path).verdict for path in PATHS] == PATHS
     assert guard.anomalies() == {"disconnect_before_ack": 1, "ack_after_disconnect": 1}
-    assert len(agent.agent.received) == 2  # one connection before the goodbye, one behind it
+    assert len(agent.agent.received) == 2  # one connection before the DISCONNECT, one behind it
 
 
 def test_the_lab_says_hello_as_this_haproxy_does(stage):

@@ -126,8 +126,8 @@ async def test_a_lingering_agent_stays_when_haproxy_closes():
     async with Serving(Script(MISBEHAVIOURS["disconnect_left_open"])) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(frames.haproxy_hello() + frames.notify(1, 1, b"/1"))
-        goodbye = await reader.readuntil(b"normal")
-        assert goodbye.endswith(frames.disconnect(frame.AGENT_DISCONNECT))
+        its_disconnect = await reader.readuntil(b"normal")
+        assert its_disconnect.endswith(frames.disconnect(frame.AGENT_DISCONNECT))
         writer.write_eof()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.read(1), 0.2)

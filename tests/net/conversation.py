@@ -53,7 +53,7 @@ async def types_until_fin(peer):
 
 
 async def types_until_closing(haproxy):
-    """Read up to the guard's last word, close as HAProxy then does, and see that it was the last."""
+    """Read up to the guard's DISCONNECT, close as HAProxy then does, and see that it was the last."""
     found = []
     while got := await frame_of(haproxy):
         found.append(got.type)

@@ -123,7 +123,7 @@ async def test_the_part_of_a_frame_that_was_read_goes_over():
             await leaves(haproxy, successor)
 
 
-async def said_goodbye(stage, haproxy):
+async def disconnected(stage, haproxy):
     """The session ends as it would without another guard."""
     drain = asyncio.ensure_future(stage.guard.drain())
     assert (await types_until_closing(haproxy))[-1] == frame.AGENT_DISCONNECT
@@ -137,7 +137,7 @@ async def test_what_stays_open_too_long_ends_here():
         async with Next(stage) as successor:
             await haproxy.send(ASKED)
             assert await agent.read(len(ASKED)) == ASKED
-            await said_goodbye(stage, haproxy)
+            await disconnected(stage, haproxy)
             assert successor.recorder.count("opened") == 0
 
 
@@ -145,7 +145,7 @@ async def test_a_guard_that_listens_elsewhere_takes_nothing():
     async with Guarded(shared=True, config=LASTING) as stage:
         haproxy, _ = await stage.talking()
         async with Next(stage, listen=LOCALHOST):
-            await said_goodbye(stage, haproxy)
+            await disconnected(stage, haproxy)
 
 
 async def test_a_guard_that_has_all_the_connections_it_may_takes_no_more():
@@ -176,14 +176,14 @@ async def test_a_guard_that_stops_too_takes_nothing():
         haproxy, _ = await stage.talking()
         async with Next(stage) as other:
             await other.guard.drain()
-            await said_goodbye(stage, haproxy)
+            await disconnected(stage, haproxy)
 
 
 async def test_a_session_that_ends_with_its_link_is_not_handed_over():
     async with Guarded(shared=True, config=replace(LASTING, give_up_s=0.0)) as stage:
         haproxy, _ = await stage.talking()
         async with Next(stage) as successor:
-            await said_goodbye(stage, haproxy)
+            await disconnected(stage, haproxy)
             assert successor.recorder.count("opened") == 0
 
 

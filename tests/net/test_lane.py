@@ -61,7 +61,7 @@ async def passes(sender, data, receiver):
     assert await receiver.read(len(data)) == data
 
 
-async def goodbye(haproxy, agent, stage):
+async def disconnects_both(haproxy, agent, stage):
     await haproxy.send(frames.disconnect(frame.HAPROXY_DISCONNECT))
     assert (await frame_of(haproxy)).type == frame.AGENT_DISCONNECT
     assert (await frame_of(agent)).type == frame.HAPROXY_DISCONNECT
@@ -94,7 +94,7 @@ async def test_of_a_read_with_something_odd_in_it_all_arrives_in_order():
         assert stage.session.stepped == [odd + run_of([5, 6]), RUNT + answers_to([4, 3, 2])]
         assert stage.anomalies() == [Anomaly.RESERVED_FLAGS, Anomaly.RUNT_FRAME]
         await passes(agent, answers_to([1]), haproxy)
-        await goodbye(haproxy, agent, stage)
+        await disconnects_both(haproxy, agent, stage)
 
 
 async def test_bytes_that_come_one_by_one_arrive_as_they_were():
@@ -106,7 +106,7 @@ async def test_bytes_that_come_one_by_one_arrive_as_they_were():
             await asyncio.sleep(0)
         assert await agent.read(len(run)) == run
         await passes(agent, answers_to(range(1, 6)), haproxy)
-        await goodbye(haproxy, agent, stage)
+        await disconnects_both(haproxy, agent, stage)
 
 
 def leg_of(stage, side):
@@ -280,7 +280,7 @@ async def test_a_bug_in_the_lane_ends_the_session_and_not_the_guard(where, monke
         haproxy, agent = await stage.known()
         await passes(haproxy, asked(1), agent)
         await passes(agent, answers_to([1]), haproxy)
-        await goodbye(haproxy, agent, stage)
+        await disconnects_both(haproxy, agent, stage)
 
 
 @puts_in_place

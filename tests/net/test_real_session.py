@@ -29,10 +29,10 @@ async def test_a_healthy_conversation_passes_byte_for_byte(family, tmp_path):
             answer = ack_of(asked)
             await agent.send(answer)
             assert await haproxy.read(len(answer)) == answer
-        goodbye = frames.disconnect(frame.HAPROXY_DISCONNECT)
-        await haproxy.send(goodbye)
+        its_disconnect = frames.disconnect(frame.HAPROXY_DISCONNECT)
+        await haproxy.send(its_disconnect)
         assert await types_until_fin(haproxy) == [frame.AGENT_DISCONNECT]
-        assert await agent.read(len(goodbye)) == goodbye
+        assert await agent.read(len(its_disconnect)) == its_disconnect
         agent.close()
         await stage.over()
         assert stage.anomalies() == []

@@ -10,7 +10,7 @@ from spoe_guard.net.leg import HANDED_OVER
 from spoe_guard.net.splice import Splice
 from tests.core.script import plant_a_bug
 from tests.net.stage import unix_in, until
-from tests.net.test_lane import Broken, Laned, answers_to, asked, goodbye, leg_of, passes, run_of
+from tests.net.test_lane import Broken, Laned, answers_to, asked, disconnects_both, leg_of, passes, run_of
 
 H, A = Side.HAPROXY, Side.AGENT
 RUNT = bytes(4)
@@ -53,7 +53,7 @@ async def test_behind_a_flood_what_is_ordinary_goes_by_the_lane_again():
         assert await haproxy.read(len(answers_to(range(1, 101)))) == answers_to(range(1, 101))
         await until(lambda: stage.anomalies() == [Anomaly.RUNT_FRAME] * 2 * FRAMES_A_TURN, "the end of the flood")
         assert [len(each) for each in stage.session.stepped] == [2 * TURN + len(answers_to(range(1, 101))), TURN]
-        await goodbye(haproxy, agent, stage)
+        await disconnects_both(haproxy, agent, stage)
 
 
 @pytest.mark.parametrize("end", ["fin", "reset"])
@@ -90,7 +90,7 @@ async def test_a_session_with_an_unheard_read_is_not_handed_over():
         assert stage.relay.to_hand_over() is None
         await until(lambda: not leg_of(stage, H).unheard, "its end")
         assert stage.relay.to_hand_over() is not None
-        await goodbye(haproxy, agent, stage)
+        await disconnects_both(haproxy, agent, stage)
 
 
 @pytest.mark.parametrize("side", [H, A])

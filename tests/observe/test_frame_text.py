@@ -32,7 +32,7 @@ ACK = frame.encode(
     + actions.set_var(walk.SCOPE_REQ, b"none", NULL, None)
     + actions.unset_var(walk.SCOPE_PROC, b"old"),
 )
-GOODBYE = frame.encode(
+DISCONNECT = frame.encode(
     frame.AGENT_DISCONNECT, 0, 0, kv.encode([kv.Pair(b"status-code", UINT32, 3), kv.Pair(b"message", STR, b"too big")])
 )
 
@@ -59,9 +59,9 @@ WHOLE = [
         ],
     ),
     (
-        GOODBYE,
+        DISCONNECT,
         [
-            f"AGENT-DISCONNECT stream-id 0 frame-id 0, length {len(GOODBYE) - 4}, FIN",
+            f"AGENT-DISCONNECT stream-id 0 frame-id 0, length {len(DISCONNECT) - 4}, FIN",
             "  status-code = uint32 3",
             '  message = str "too big"',
         ],
@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_said(raw, lines):
     assert explain(raw) == lines
 
 
-@pytest.mark.parametrize("raw", [NOTIFY, ACK, GOODBYE], ids=["notify", "ack", "disconnect"])
+@pytest.mark.parametrize("raw", [NOTIFY, ACK, DISCONNECT], ids=["notify", "ack", "disconnect"])
 def test_a_frame_cut_anywhere_is_told_as_far_as_it_goes(raw):
     whole = explain(raw)
     told = 0
@@ -172,7 +172,7 @@ TWO = messages.encode([messages.Message(b"a", [kv.Pair(b"n", UINT32, 1), kv.Pair
     [
         (NOTIFY, 'check(ip=192.0.2.1 ""=0x00ff); one(ok=true)'),
         (ACK, r'set-var txn.score=-3; set-var sess.who="Zoë\x1b[2J"; set-var req.none=null; unset-var proc.old'),
-        (GOODBYE, 'status-code=3 message="too big"'),
+        (DISCONNECT, 'status-code=3 message="too big"'),
         (frame.encode(frame.NOTIFY, 1, 1), "no message"),
         (frame.encode(frame.ACK, 1, 1), "no action"),
         (frame.encode(frame.HAPROXY_HELLO), ""),

@@ -106,7 +106,7 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     tally.observe_ack(7.0)
     happened: list[Any] = [
         AnomalySeen(Anomaly.RUNT_FRAME, Side.AGENT, Action.DROP, "RUNNING"),
-        FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.LAST_WORD),
+        FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.DISCONNECT),
         DisconnectSeen(Side.AGENT, 99, ""),
         NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1),
         DisconnectHeld(0.04),
@@ -152,7 +152,7 @@ def test_what_was_counted_is_what_is_scraped(observer):
         ("bytes_total", "to_agent"): 300,
         ("bytes_total", "to_haproxy"): 200,
         ("anomalies_total", "drop", "runt_frame", "true", "agent"): 1,
-        ("synthesized_frames_total", "to_haproxy", "last_word", "agent_disconnect"): 1,
+        ("synthesized_frames_total", "to_haproxy", "disconnect", "agent_disconnect"): 1,
         ("disconnects_total", "agent", "99"): 1,
         ("unanswered_notifies_total", "agent_gone"): 1,
         ("unanswered_notifies_total", "deadline"): 0,

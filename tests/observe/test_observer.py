@@ -306,7 +306,7 @@ def test_everything_else_is_counted_by_its_labels(observer):
         "default",
         1,
         [
-            FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.LAST_WORD),
+            FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.DISCONNECT),
             NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3),
             DisconnectHeld(0.002),
             DisconnectHeld(60.0),
@@ -316,7 +316,7 @@ def test_everything_else_is_counted_by_its_labels(observer):
         ],
     )
     stats = observer.routes["default"]
-    assert stats.authored == {("to_haproxy", "agent_disconnect", "last_word"): 1}
+    assert stats.authored == {("to_haproxy", "agent_disconnect", "disconnect"): 1}
     assert stats.unanswered["agent_gone",] == 3
     assert (sum(stats.hold_buckets), stats.hold_buckets[1], stats.hold_buckets[-1], stats.hold_seconds) == (2, 1, 1, 60.002)
     assert stats.disconnects == {("agent", "other"): 2, ("agent", "99"): 1}

@@ -1,4 +1,4 @@
-"""Answers come before the last word: promise H5."""
+"""Answers come before DISCONNECT: promise H5."""
 
 import contextlib
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Stream:
     hello: bool = False
     got: bytes = b""
     intact: bool = True
-    goodbye_at: float | None = None
+    disconnect_at: float | None = None
     tail_at: float | None = None
 
 
@@ -149,7 +149,7 @@ class Answers:
             except UnreadableError:
                 stream.intact = False  # refused, or mended: nothing is owed
         elif got.type == spop.AGENT_DISCONNECT and len(raw) - 4 <= stream.size:
-            stream.goodbye_at = at if stream.goodbye_at is None else stream.goodbye_at
+            stream.disconnect_at = at if stream.disconnect_at is None else stream.disconnect_at
             try:
                 spop.pairs(got.payload)
             except UnreadableError:
@@ -206,7 +206,7 @@ class Answers:
     def _need_not_wait(self, stream: Stream, at: float) -> bool:
         """Whether the agent need not be waited for on that link."""
         terms = self.terms
-        held = stream.goodbye_at is not None and (self.lasts or at >= stream.goodbye_at + terms.hold_s - EPSILON_S)
+        held = stream.disconnect_at is not None and (self.lasts or at >= stream.disconnect_at + terms.hold_s - EPSILON_S)
         return held or self._stuck(stream, at) or not stream.intact
 
     def _stuck(self, stream: Stream, at: float) -> bool:

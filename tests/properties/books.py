@@ -41,7 +41,7 @@ def balance(play: "Play") -> None:
         assert kept >= 0, f"{-kept} bytes more went or were dropped than came"
         held += kept
     assert held == play.session.held == play.tally.held_bytes
-    # The unfinished end of each stream, the agent's goodbye, NOTIFYs that wait; a HELLO is read before anything is agreed.
+    # The unfinished end of each stream, the agent's DISCONNECT, NOTIFYs that wait; a HELLO is read before anything is agreed.
     shares = 2 + sum(wire.closed is Close.KEEP for wire in links.values()) + (play.config.give_up_s > 0)
     most = shares * play.config.held_bytes + (MAX_HELLO if play.session.state in BEFORE_HELLO else 0)
     # What HAProxy cannot take yet: the read that makes it too much ends the session, and is still delivered.

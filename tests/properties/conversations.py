@@ -84,7 +84,7 @@ answers = st.lists(agent_bytes, min_size=1, max_size=3).map(lambda sent: [Say(AG
 
 @st.composite
 def exchanges(draw: st.DrawFn, *, sound: bool = False) -> list[Move]:
-    """Some NOTIFYs and their ACKs in any order, in one write or two; unless ``sound``, with faults or a goodbye among them."""
+    """Some NOTIFYs and their ACKs in any order, in one write or two; unless ``sound``, with faults or a DISCONNECT among them."""
     ids = draw(st.lists(KNOWN, min_size=1, max_size=4, unique=True))
     payloads = GOOD_ACTIONS if sound else weighted((3, GOOD_ACTIONS), (1, ACTIONS))
     sent = [spop.frame(spop.ACK, one, draw(payloads)) for one in draw(st.permutations(ids))]
@@ -148,8 +148,8 @@ def changes_of_links(draw: st.DrawFn) -> list[Move]:
         if draw(st.booleans()):
             moves += draw(weighted((1, waits), (1, st.just([Due()]))))
         if draw(st.booleans()):
-            goodbye = Say(agent(link), spop.disconnect(spop.AGENT_DISCONNECT))
-            moves.append(draw(st.sampled_from([Leave(agent(link)), Leave(agent(link), reset=True), goodbye])))
+            its_disconnect = Say(agent(link), spop.disconnect(spop.AGENT_DISCONNECT))
+            moves.append(draw(st.sampled_from([Leave(agent(link)), Leave(agent(link), reset=True), its_disconnect])))
     return moves if draw(st.booleans()) else [*moves, asked]
 
 
@@ -191,7 +191,7 @@ standing_still = _conversation(_FAIR, _TORN, _BURST, (3, questions), (2, answers
 
 @st.composite
 def healthy(draw: st.DrawFn) -> list[Move]:
-    """Each NOTIFY gets its one ACK, in any order, and the agent says goodbye behind the last: nothing to change."""
+    """Each NOTIFY gets its one ACK, in any order, and the agent sends DISCONNECT behind the last: nothing to change."""
     count = draw(st.integers(0, 8))
     ids = draw(st.permutations([(2 * n + 1, 1) for n in range(count)]))
     moves: list[Move] = [

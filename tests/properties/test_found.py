@@ -27,8 +27,8 @@ def acks(played):
 
 
 def test_a_notify_repeated_after_a_disconnect_keeps_the_open_ones_ack():
-    goodbye = Say(AGENT, spop.disconnect(spop.AGENT_DISCONNECT))
-    played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), goodbye, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]).finish()
+    its_disconnect = Say(AGENT, spop.disconnect(spop.AGENT_DISCONNECT))
+    played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), its_disconnect, Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]).finish()
     assert acks(played) == [ACK]
 
 
@@ -90,10 +90,10 @@ def test_an_observed_session_does_not_wait_for_an_oversized_frame():
 
 
 def test_a_repeated_disconnect_with_the_last_answer_comes_behind_it():
-    goodbye = spop.disconnect(spop.AGENT_DISCONNECT)
-    for parts in ([ACK + goodbye], [ACK, goodbye]):
+    its_disconnect = spop.disconnect(spop.AGENT_DISCONNECT)
+    for parts in ([ACK + its_disconnect], [ACK, its_disconnect]):
         sent = [Say(AGENT, part) for part in parts]
-        played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, goodbye), *sent])
+        played = Play(CONFIG).play([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, its_disconnect), *sent])
         seen = [(event.anomaly, event.state) for event in played.events if isinstance(event, AnomalySeen)]
         assert seen[-1] == (Anomaly.DISCONNECT_REPEATED, "closing")
 

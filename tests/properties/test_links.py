@@ -193,16 +193,16 @@ class Links(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 3),
         picks=st.lists(st.integers(0, 5), min_size=1, max_size=3),
-        then=st.sampled_from(["", "", "", "", "again", "goodbye", "garbage", "half"]),
-        goodbye_first=st.sampled_from([False, False, False, True]),
+        then=st.sampled_from(["", "", "", "", "again", "disconnect", "garbage", "half"]),
+        disconnect_first=st.sampled_from([False, False, False, True]),
     )
-    def an_agent_answers(self, which: int, picks: list[int], then: str, goodbye_first: bool) -> None:
+    def an_agent_answers(self, which: int, picks: list[int], then: str, disconnect_first: bool) -> None:
         links = [link for link in self.links(hello=True) if link.hands and link.number not in self.tails]
         link = links[which % len(links)]
         acks = list(dict.fromkeys(self.ack(list(link.hands)[pick % len(link.hands)]) for pick in picks))
-        goodbye = spop.disconnect(spop.AGENT_DISCONNECT)
-        got = [goodbye, *acks] if goodbye_first else acks
-        got += {"again": acks[:1], "goodbye": [goodbye]}.get(then, [])
+        its_disconnect = spop.disconnect(spop.AGENT_DISCONNECT)
+        got = [its_disconnect, *acks] if disconnect_first else acks
+        got += {"again": acks[:1], "disconnect": [its_disconnect]}.get(then, [])
         rest = {"garbage": GARBAGE, "half": acks[0][:12]}.get(then, b"")
         if rest and rest != GARBAGE:
             self.tails[link.number] = acks[0], acks[0][12:]
@@ -231,7 +231,7 @@ class Links(RuleBasedStateMachine):
         self.agents(number, rest, [ack])
 
     @precondition(lambda self: self.links())
-    @rule(which=st.integers(0, 5), how=st.sampled_from(["fin", "fin", "rst", "rst", "goodbye", "garbage"]))
+    @rule(which=st.integers(0, 5), how=st.sampled_from(["fin", "fin", "rst", "rst", "disconnect", "garbage"]))
     def an_agent_goes(self, which: int, how: str) -> None:
         link = self.links()[which % len(self.links())]
         if how in ("fin", "rst"):
@@ -239,7 +239,7 @@ class Links(RuleBasedStateMachine):
             self.model.gone(link.number)
             self.playing.leave(agent(link.number), reset=how == "rst")
         elif link.hello and link.number not in self.tails:
-            if how == "goodbye":
+            if how == "disconnect":
                 got = spop.disconnect(spop.AGENT_DISCONNECT)
                 self.agents(link.number, got, [got])
             else:

@@ -105,7 +105,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "the session ends with a link": (Ending, "link_over", ends_with_a_link, "HAProxy is closed"),
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
     "a lost link is not heard": (
-        from_agent, "behind_last_word", lambda walker, sent, now: walker.pass_on(sent, None), "H5",
+        from_agent, "behind_disconnect", lambda walker, sent, now: walker.pass_on(sent, None), "H5",
     ),
     "a smaller size is not minded": (LinksPart, "up", up_with(swell), "too long|A2"),
     "what waits goes out of order": (Parking, "__iter__", backwards, "goes before"),

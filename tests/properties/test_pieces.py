@@ -65,7 +65,7 @@ def other_ways(raw, ids_end):
     return [[piece for piece in way if piece] for way in ways]
 
 
-def goodbye(message):
+def disconnect(message):
     body = b"f\0\0\0\1\0\0" + b"\x0bstatus-code\x03\x00\x07message\x08" + bytes((len(message),)) + message
     return len(body).to_bytes(4, "big") + body, 11
 
@@ -74,7 +74,9 @@ EMPTY = [(b"\0\0\0\7g\0\0\0\1" + ids, 11) for ids in (b"\x51\1", b"\x53\1")]
 
 
 @given(
-    st.data(), frames(), st.lists(st.sampled_from([*EMPTY, goodbye(b"normal"), goodbye(b"an error")]), max_size=3, unique=True)
+    st.data(),
+    frames(),
+    st.lists(st.sampled_from([*EMPTY, disconnect(b"normal"), disconnect(b"an error")]), max_size=3, unique=True),
 )
 def test_in_any_segmentation_only_the_written_frames_come_out(data, written, more):
     written += more

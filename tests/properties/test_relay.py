@@ -176,7 +176,7 @@ def test_a_healthy_conversation_passes_byte_for_byte_over_sockets(loop, moves, s
             expected = spop.haproxy_hello(16368) + stage.haproxy.sent[len(spop.haproxy_hello()) :]
             assert stage.agent.got[: len(expected)] == expected
             last_word = stage.agent.got[len(stage.haproxy.sent) :]
-            if last_word:  # the agent had said goodbye
+            if last_word:  # the agent had sent DISCONNECT
                 assert spop.read_frame(last_word).type == spop.HAPROXY_DISCONNECT
 
     play(loop, main())

@@ -58,12 +58,12 @@ def test_a_healthy_conversation_passes_byte_for_byte(moves, sizes, dial, observe
     haproxy, agent = played.wires[HAPROXY], played.wires[AGENT]
     sent = b"".join(move.data for move in moves if isinstance(move, Say) and move.side == AGENT)
     assert haproxy.got == agent.sent == sent
-    agent_said_goodbye = spop.cut(sent)[0][-1][4] == spop.AGENT_DISCONNECT
+    agent_disconnected = spop.cut(sent)[0][-1][4] == spop.AGENT_DISCONNECT
     expected = haproxy.sent if observe else spop.haproxy_hello(16368) + haproxy.sent[len(spop.haproxy_hello()) :]
     assert agent.got[: len(expected)] == expected
-    assert (agent.got == expected) is (not agent_said_goodbye or observe)
+    assert (agent.got == expected) is (not agent_disconnected or observe)
     assert not [event for event in played.events if isinstance(event, AnomalySeen)]
-    assert not agent_said_goodbye or observe or spop.cut(agent.got)[0][-1][4] == spop.HAPROXY_DISCONNECT
+    assert not agent_disconnected or observe or spop.cut(agent.got)[0][-1][4] == spop.HAPROXY_DISCONNECT
     played.play([Leave(HAPROXY, reset=True), Leave(AGENT)]).finish()
     assert not [event for event in played.events if isinstance(event, AnomalySeen)]
 

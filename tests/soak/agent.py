@@ -89,10 +89,10 @@ class FuzzingAgent(OnThread):
             notifies = [each for each in asked if each.type == frame.NOTIFY]
             over = await self._do(writer, self.player.answered(notifies, chance)) if notifies else False
             if any(each.type == frame.HAPROXY_DISCONNECT for each in asked):
-                goodbye: list[Move] = [Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))]
+                its_disconnect: list[Move] = [Say(AGENT, frames.disconnect(frame.AGENT_DISCONNECT))]
                 if chance.random() < 0.5:
-                    goodbye = self.player.mutated(goodbye, chance)
-                await self._do(writer, goodbye)
+                    its_disconnect = self.player.mutated(its_disconnect, chance)
+                await self._do(writer, its_disconnect)
                 return
 
     async def _asked(self, reader: asyncio.StreamReader, chance: random.Random) -> list[frame.Frame]:

@@ -16,8 +16,8 @@ from spoe_guard.core.conversation.refusal import SHORTEST_S
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.conversation.to_haproxy import ToHAProxy
-from spoe_guard.core.payloads import disconnect as goodbye
-from spoe_guard.core.payloads.disconnect import Goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
+from spoe_guard.core.payloads.disconnect import Disconnect
 from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
@@ -73,11 +73,11 @@ class _End(NamedTuple):
 # What the end of a link is to a session that ends with it. A NOTIFY may be crossing the news that the agent closed without
 # DISCONNECT, so that is never called normal.
 _WITH_LINK: Final[Mapping[LinkLoss, _End]] = {
-    LinkLoss.DISCONNECT: _End(EndedBy.AGENT, EndReason.DISCONNECT, goodbye.STATUS_NORMAL),
-    LinkLoss.CLOSED: _End(EndedBy.AGENT, EndReason.CLOSED, goodbye.STATUS_RESOURCES),
-    LinkLoss.RESET: _End(EndedBy.AGENT, EndReason.RESET, goodbye.STATUS_RESOURCES),
-    LinkLoss.FRAME_TIMEOUT: _End(EndedBy.AGENT, EndReason.FRAME_TIMEOUT, goodbye.STATUS_TIMEOUT),
-    LinkLoss.ANOMALY: _End(EndedBy.GUARD, EndReason.ANOMALY, goodbye.STATUS_INVALID),
+    LinkLoss.DISCONNECT: _End(EndedBy.AGENT, EndReason.DISCONNECT, disconnects.STATUS_NORMAL),
+    LinkLoss.CLOSED: _End(EndedBy.AGENT, EndReason.CLOSED, disconnects.STATUS_RESOURCES),
+    LinkLoss.RESET: _End(EndedBy.AGENT, EndReason.RESET, disconnects.STATUS_RESOURCES),
+    LinkLoss.FRAME_TIMEOUT: _End(EndedBy.AGENT, EndReason.FRAME_TIMEOUT, disconnects.STATUS_TIMEOUT),
+    LinkLoss.ANOMALY: _End(EndedBy.GUARD, EndReason.ANOMALY, disconnects.STATUS_INVALID),
 }
 
 
@@ -99,7 +99,7 @@ class Ending:
         notifies: Notifies,
         links: Links,
     ) -> None:
-        self.pending: Goodbye | None = None
+        self.pending: Disconnect | None = None
         self.waits: Wait | None = None
         self.draining = False
         self.quiet_at = math.inf
@@ -122,7 +122,7 @@ class Ending:
     # --- a link ends: does the session? ------------------------------------------------------------------------------------
 
     def link_leaving(
-        self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Goodbye | None = None
+        self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Disconnect | None = None
     ) -> None:
         """The agent of ``link`` takes no more NOTIFYs, and may answer those that it has.
 
@@ -146,7 +146,7 @@ class Ending:
             self.wait_over(now)
 
     def link_over(
-        self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Goodbye | None = None
+        self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Disconnect | None = None
     ) -> None:
         """The agent of ``link`` answers no more. ``status`` and ``pending`` as for ``link_leaving``."""
         if self._progress.outlives_links:
@@ -172,7 +172,7 @@ class Ending:
             self.link_not_reached(link, DialFailure.OTHER, detail, now)
             return
         self._report.add(AgentUnreachable(DialFailure.OTHER, detail))
-        self.refuse(now, EndedBy.AGENT, reason, goodbye.STATUS_RESOURCES)
+        self.refuse(now, EndedBy.AGENT, reason, disconnects.STATUS_RESOURCES)
 
     def no_agent(self, found: NoAgent, now: float) -> None:
         """There is no agent: HAProxy is told, slowly where it has no AGENT-HELLO yet."""
@@ -180,9 +180,9 @@ class Ending:
         if action is not Action.ANSWER:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, tell=Tell.CLOSE)
         elif self._progress.state is SessionState.RUNNING:
-            self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=goodbye.STATUS_RESOURCES)
+            self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=disconnects.STATUS_RESOURCES)
         else:
-            self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, goodbye.STATUS_RESOURCES, "the agent is unreachable")
+            self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, disconnects.STATUS_RESOURCES, "the agent is unreachable")
 
     # --- what a session waits for ------------------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class Ending:
         offer = self._progress.offer
         patient = offer is not None and offer.family is Family.APPLET
         self.waits = Wait(Awaited.REFUSAL, self._route.refusals.hold(now, patient=patient))
-        self._as = _End(by, reason, status or goodbye.STATUS_RESOURCES, message)
+        self._as = _End(by, reason, status or disconnects.STATUS_RESOURCES, message)
 
     def drain(self, now: float, active: float) -> None:
         """The guard is stopping. ``active``: when anything last came."""
@@ -215,7 +215,7 @@ class Ending:
     def wait_over(self, now: float) -> None:
         """End: what was waited for is there, or has taken long enough."""
         if self.waits is not None and self.waits.what is Awaited.DRAIN:
-            status = goodbye.STATUS_NORMAL if self._progress.state is SessionState.RUNNING else goodbye.STATUS_RESOURCES
+            status = disconnects.STATUS_NORMAL if self._progress.state is SessionState.RUNNING else disconnects.STATUS_RESOURCES
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=status)
         else:
             self.finish(now, self._as.by, self._as.reason, status=self._as.status, message=self._as.message)
@@ -237,7 +237,7 @@ class Ending:
         by: EndedBy,
         reason: EndReason,
         *,
-        status: int = goodbye.STATUS_NORMAL,
+        status: int = disconnects.STATUS_NORMAL,
         message: str = "",
         tell: Tell = Tell.DISCONNECT,
     ) -> None:
@@ -251,7 +251,7 @@ class Ending:
         self._notifies.abandon(now, gone)
         self._leave_route()
         if tell in (Tell.DISCONNECT, Tell.ANSWER) and not self._to_haproxy.done:
-            self._disconnect(status, message, now, AuthoredReason.ANSWERED if tell is Tell.ANSWER else AuthoredReason.LAST_WORD)
+            self._disconnect(status, message, now, AuthoredReason.ANSWERED if tell is Tell.ANSWER else AuthoredReason.DISCONNECT)
         else:
             self._drop(self.pending)
         self.pending = None
@@ -264,9 +264,9 @@ class Ending:
         self.close_by = now + self._config.close_s
         self._ended = (by, reason)
 
-    def refused_by_agent(self, word: Goodbye, now: float) -> None:
+    def refused_by_agent(self, disconnect: Disconnect, now: float) -> None:
         """Pass on an AGENT-DISCONNECT that came in place of AGENT-HELLO, and end."""
-        self.pending = word
+        self.pending = disconnect
         self.finish(now, EndedBy.AGENT, EndReason.REFUSED)
 
     def close_now(self) -> None:
@@ -302,30 +302,30 @@ class Ending:
         if self._progress.state is SessionState.REFUSING:
             self._route.refusals.let_go()
 
-    def _drop(self, word: Goodbye | None) -> None:
-        if word is not None:
-            self._to_haproxy.outlet.drop(len(word.frame.raw))
+    def _drop(self, disconnect: Disconnect | None) -> None:
+        if disconnect is not None:
+            self._to_haproxy.outlet.drop(len(disconnect.frame.raw))
 
     def _disconnect(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
         """Send HAProxy AGENT-DISCONNECT: the agent's own if one is held back, else one authored."""
         lost = self._notifies.lost(now)
-        word = self.pending
-        if word is None:
-            if lost and status == goodbye.STATUS_NORMAL and reason is AuthoredReason.LAST_WORD:
-                status = goodbye.STATUS_RESOURCES
-            self._to_haproxy.author(goodbye.encode(frames.AGENT_DISCONNECT, status, message), reason)
+        disconnect = self.pending
+        if disconnect is None:
+            if lost and status == disconnects.STATUS_NORMAL and reason is AuthoredReason.DISCONNECT:
+                status = disconnects.STATUS_RESOURCES
+            self._to_haproxy.author(disconnects.encode(frames.AGENT_DISCONNECT, status, message), reason)
             return
-        raw = word.frame.raw
-        status = goodbye.clamp(word.status)
-        wrong = status != word.status or (lost > 0 and status == goodbye.STATUS_NORMAL)
-        if word.status is not None and wrong:
-            detail = f"status {word.status}, unanswered NOTIFYs: {lost}"
-            action = self._report.judge(Side.AGENT, Anomaly.DISCONNECT_STATUS, raw, 0, parsed=word.frame, detail=detail)
+        raw = disconnect.frame.raw
+        status = disconnects.clamp(disconnect.status)
+        wrong = status != disconnect.status or (lost > 0 and status == disconnects.STATUS_NORMAL)
+        if disconnect.status is not None and wrong:
+            detail = f"status {disconnect.status}, unanswered NOTIFYs: {lost}"
+            action = self._report.judge(Side.AGENT, Anomaly.DISCONNECT_STATUS, raw, 0, parsed=disconnect.frame, detail=detail)
             wrong = action is Action.REPAIR
-        if word.fit and not wrong:
+        if disconnect.fit and not wrong:
             self._to_haproxy.outlet.forward(raw)
             return
-        if wrong and status == goodbye.STATUS_NORMAL:
-            status = goodbye.STATUS_RESOURCES
+        if wrong and status == disconnects.STATUS_NORMAL:
+            status = disconnects.STATUS_RESOURCES
         self._to_haproxy.outlet.drop(len(raw))
-        self._to_haproxy.author(goodbye.encode(frames.AGENT_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+        self._to_haproxy.author(disconnects.encode(frames.AGENT_DISCONNECT, status, disconnect.message), AuthoredReason.REPAIRED)

@@ -15,7 +15,7 @@ from spoe_guard.core.conversation.outlet import Books
 from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
-from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads.hello import PARALLEL, PIPELINING, Offer
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import (
@@ -231,7 +231,7 @@ class Links:
         return [link.number for link in over]
 
     def _end(self, link: AgentLink, now: float) -> None:
-        self._disconnect(link, now, goodbye.STATUS_NORMAL, "")
+        self._disconnect(link, now, disconnects.STATUS_NORMAL, "")
         link.close_until(now + self._config.close_s)
 
     def _disconnect(self, link: AgentLink, now: float, status: int, message: str) -> None:
@@ -244,10 +244,10 @@ class Links:
         if not link.has_hello:
             link.close(Close.ABORT)
             return
-        if status == goodbye.STATUS_RESOURCES:  # that is how HAProxy learns of the agent's end, which is no news to it
-            status = goodbye.STATUS_NORMAL
-        data = goodbye.encode(frames.HAPROXY_DISCONNECT, goodbye.clamp(status), message)
-        link.author(data, AuthoredReason.LAST_WORD)
+        if status == disconnects.STATUS_RESOURCES:  # that is how HAProxy learns of the agent's end, which is no news to it
+            status = disconnects.STATUS_NORMAL
+        data = disconnects.encode(frames.HAPROXY_DISCONNECT, disconnects.clamp(status), message)
+        link.author(data, AuthoredReason.DISCONNECT)
         link.outlet.seal()
 
     # --- what is to be done about it -------------------------------------------------------------------------------------

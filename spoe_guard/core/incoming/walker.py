@@ -10,7 +10,7 @@ from typing import Final
 from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.outlet import Outlet
 from spoe_guard.core.incoming.inlet import Inlet, bytes_needed
-from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import SAMPLE_BYTES, AuthoredReason, EndedBy, EndReason
 from spoe_guard.core.terms.states import SessionState
@@ -131,7 +131,9 @@ class Walker(ABC):
         """Report a frame that cannot pass but can be skipped; return how many of its bytes are here."""
         detail = f"length {length}, at most {self.limit()} negotiated"
         action = self.judge_bytes(anomaly, buf[pos : min(end, pos + SAMPLE_BYTES)], detail)
-        self.close_on(action, now, goodbye.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else goodbye.STATUS_INVALID)
+        self.close_on(
+            action, now, disconnects.STATUS_TOO_BIG if anomaly is Anomaly.OVERSIZE_FRAME else disconnects.STATUS_INVALID
+        )
         whole = frames.LENGTH_BYTES + length
         used = min(whole, end - pos)
         began = min(self.inlet.since, now)
@@ -170,7 +172,7 @@ class Walker(ABC):
         self.outlet.drop(count)
         self.inlet.consumed(count)
 
-    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+    def fail(self, now: float, status: int = disconnects.STATUS_INVALID) -> None:
         """End the session over something this side sent."""
         self.conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
 
@@ -184,7 +186,7 @@ class Walker(ABC):
         """The same for bytes that are no frame."""
         return self.conv.report.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail, action=action)
 
-    def close_on(self, action: Action, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+    def close_on(self, action: Action, now: float, status: int = disconnects.STATUS_INVALID) -> None:
         """End the session, or its agent link, where ``action`` is CLOSE."""
         if action is Action.CLOSE:
             self.fail(now, status)

@@ -30,7 +30,7 @@ MEANINGS: Final[dict[int, str]] = {
 }
 
 
-class Goodbye:
+class Disconnect:
     """A DISCONNECT as it was sent. ``status`` is None where it could not be read.
 
     ``readable``: the payload is a well-formed list (else it may be several frames in one another; the head of an

@@ -65,7 +65,7 @@ class AuthoredReason(enum.Enum):
 
     REPAIRED = "repaired"  # in place of a frame that was not fit to pass
     HELLO_NORMALISED = "hello_normalised"  # a HELLO changed because a setting asks for it
-    LAST_WORD = "last_word"  # a DISCONNECT nobody else sent
+    DISCONNECT = "disconnect"  # a DISCONNECT nobody else sent
     ANSWERED = "answered"  # an ACK or DISCONNECT in place of the agent
     REPLAYED = "replayed"  # HELLO and NOTIFYs for a link that takes the place of another
 

@@ -72,7 +72,7 @@ def test_a_health_check_tells_the_truth_about_the_agent(way, at, stage):
             raise
         up_s = math.inf
     seen.keep_words("health", way, at, down_s=down_s, up_s=up_s, why=why)
-    if stay.guard:  # without it 3.2 takes criteo's goodbye behind its HELLO for an invalid frame, now and then
+    if stay.guard:  # without it 3.2 takes criteo's DISCONNECT behind its HELLO for an invalid frame, now and then
         assert down_s <= CHECK_S + 2 * INTERVAL_S
         assert up_s <= CHECK_S + 2 * INTERVAL_S
         assert why

@@ -55,7 +55,7 @@ def none_fails(result, way):
 
 
 def hardly_any_fails(result, way):
-    """One NOTIFY may meet two goodbyes where the agent gets no CPU for longer than its idle timeout."""
+    """One NOTIFY may meet two DISCONNECTs where the agent gets no CPU for longer than its idle timeout."""
     assert result.failed <= result.seen.total() / 50
 
 

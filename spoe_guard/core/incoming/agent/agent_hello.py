@@ -1,7 +1,7 @@
 """What becomes of the agent's answer to HAPROXY-HELLO: passed, mended, or a refusal."""
 
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
-from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads.hello import AgentHello, Offer
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import AgentReady, AuthoredReason, DialFailure, DisconnectSeen, EndedBy, EndReason
@@ -47,34 +47,34 @@ def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: flo
 def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     """AGENT-DISCONNECT in place of AGENT-HELLO."""
     conv = walker.conv
-    word = note_goodbye(walker, frame)
-    detail = f"status {word.status}: {word.message}"
+    disconnect = note_disconnect(walker, frame)
+    detail = f"status {disconnect.status}: {disconnect.message}"
     if conv.progress.state is SessionState.RUNNING:
         walker.judge(Anomaly.HELLO_REFUSED, frame, detail, Action.DROP)
         walker.pass_on(frame, None)
         conv.ending.link_not_reached(walker.link, DialFailure.OTHER, f"it refused HELLO: {detail}", now)
         return
     if walker.judge(Anomaly.HELLO_REFUSED, frame, detail) is Action.PASS:
-        word.fit = word.passable
-        conv.ending.refused_by_agent(word, now)
+        disconnect.fit = disconnect.passable
+        conv.ending.refused_by_agent(disconnect, now)
         return
     walker.pass_on(frame, None)
     checked = conv.progress.is_check
-    status = goodbye.clamp_for_check(word.status) if checked else goodbye.clamp(word.status)
-    conv.ending.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, word.message)
+    status = disconnects.clamp_for_check(disconnect.status) if checked else disconnects.clamp(disconnect.status)
+    conv.ending.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, disconnect.message)
 
 
 def judge_trailing(walker: AgentStream, frame: frames.Frame) -> None:
     """Anything behind the AGENT-HELLO of a health check; HAProxy 3.1 and later call the agent DOWN for it."""
     if frame.type == frames.AGENT_DISCONNECT:
-        note_goodbye(walker, frame)
+        note_disconnect(walker, frame)
     passes = walker.judge(Anomaly.HELLO_TRAILING, frame) is Action.PASS
     walker.pass_on(frame, frame.raw if passes else None)
 
 
-def note_goodbye(walker: AgentStream, frame: frames.Frame) -> goodbye.Goodbye:
+def note_disconnect(walker: AgentStream, frame: frames.Frame) -> disconnects.Disconnect:
     """Report that the agent sent DISCONNECT, and return what it says."""
-    word = goodbye.Goodbye(frame)
+    disconnect = disconnects.Disconnect(frame)
     walker.link.disconnect_came()
-    walker.conv.report.add(DisconnectSeen(walker.side, word.status, word.message))
-    return word
+    walker.conv.report.add(DisconnectSeen(walker.side, disconnect.status, disconnect.message))
+    return disconnect

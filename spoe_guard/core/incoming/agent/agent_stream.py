@@ -3,7 +3,7 @@
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.incoming.walker import Walker
-from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss
 from spoe_guard.core.terms.states import LinkState, SessionState
@@ -25,7 +25,7 @@ class AgentStream(Walker):
         """Write a whole frame to HAProxy."""
         self.conv.to_haproxy.author(data, reason)
 
-    def fail(self, now: float, status: int = goodbye.STATUS_INVALID) -> None:
+    def fail(self, now: float, status: int = disconnects.STATUS_INVALID) -> None:
         """End the link, or the session with it; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
         ending, state = self.conv.ending, self.link.state
         if state is not LinkState.AGENT_HELLO:

@@ -4,7 +4,7 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.incoming.agent.ack import judge_ack
-from spoe_guard.core.incoming.agent.agent_disconnect import behind_last_word, judge_goodbye
+from spoe_guard.core.incoming.agent.agent_disconnect import behind_disconnect, judge_disconnect
 from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusal, judge_trailing
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.incoming.agent.foreign_ack import send_home
@@ -68,7 +68,7 @@ class FromAgent(AgentStream):
         anomaly = fault_of_agent(state, frame.type)
         check = conv.progress.is_check and frame.ids not in self.link.ledger
         if state is LinkState.CLOSING:
-            behind_last_word(self, frame, now)
+            behind_disconnect(self, frame, now)
         elif check and state is LinkState.RUNNING:
             judge_trailing(self, frame)
         elif frame.type == frames.ACK and self.fragments.begin(frame, now):
@@ -86,7 +86,7 @@ class FromAgent(AgentStream):
             self._disconnect(frame, now)
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """See first whether what looks like a frame is pieces of several; then let the held last word go with its answer."""
+        """See first whether what looks like a frame is pieces of several; end behind the last open answer what waits for it."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
         if self.link.state is LinkState.LEAVING and not self.link.ledger:
             self.conv.ending.link_answered(self.link, now)  # what else is in the same write is behind it
@@ -126,7 +126,7 @@ class FromAgent(AgentStream):
         reason = EndReason.RESET if reset else EndReason.CLOSED
         self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
-            link.close()  # nobody is there to be told goodbye
+            link.close()  # nobody is there for HAPROXY-DISCONNECT
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state is not LinkState.CLOSING:
             self.truncated("the agent closed inside a frame")
         if link.state is LinkState.LEAVING:
@@ -193,7 +193,7 @@ class FromAgent(AgentStream):
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:
         """AGENT-DISCONNECT: one whose payload is no list may have other frames written into it."""
-        if judge_goodbye(self, frame, now):
+        if judge_disconnect(self, frame, now):
             return
         self.break_off()
         self.outlet.drop(frame.payload_at)

@@ -11,7 +11,7 @@ from spoe_guard.core.incoming.agent.ack import settle_ack
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.core.incoming.agent.salvage import Salvage
-from spoe_guard.core.payloads.disconnect import Goodbye
+from spoe_guard.core.payloads.disconnect import Disconnect
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
@@ -26,7 +26,7 @@ def looks_torn(raw: bytes) -> bool:
         return False
     if frame.type == frames.ACK:
         return not actions.reads(raw, frame.payload_at, len(raw))
-    return frame.type == frames.AGENT_DISCONNECT and not Goodbye(frame).readable
+    return frame.type == frames.AGENT_DISCONNECT and not Disconnect(frame).readable
 
 
 class TornStream:

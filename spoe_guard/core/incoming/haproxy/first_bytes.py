@@ -2,7 +2,7 @@
 
 from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.incoming.walker import Walker
-from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import EndedBy, EndReason
@@ -34,7 +34,7 @@ def judge_offer(walker: Walker, frame: frames.Frame, now: float) -> hello.Offer 
         walker.outlet.drop(len(frame.raw))
         conv.report.judge(walker.side, offer.anomaly, frame.raw, walker.inlet.offset, parsed=frame, detail=offer.detail)
         version = offer.anomaly is Anomaly.HELLO_VERSION
-        status = goodbye.STATUS_BAD_VERSION if version else goodbye.STATUS_INVALID
+        status = disconnects.STATUS_BAD_VERSION if version else disconnects.STATUS_INVALID
         conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
         return None
     if offer.mended:

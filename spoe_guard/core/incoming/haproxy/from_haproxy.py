@@ -9,7 +9,7 @@ from spoe_guard.core.incoming.haproxy.first_bytes import is_noise, judge_offer
 from spoe_guard.core.incoming.haproxy.notify import judge_notify
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.lane import walk_notifies
-from spoe_guard.core.payloads import disconnect as goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.payloads.family import Family, Newcomer
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
@@ -26,7 +26,7 @@ class FromHAProxy(Walker):
         super().__init__(conversation, Side.HAPROXY, conversation.notifies.link.outlet, fast=False)
         self._fast_then = fast  # once it is known whose NOTIFYs these are
         self._newcomer = Newcomer(Family.UNKNOWN)
-        self._said_goodbye = False
+        self._got_disconnect = False
         self._to = conversation.notifies.link  # the agent that has the NOTIFY which is sent once more
         self._fragments_to: AgentLink | None = conversation.notifies.link
 
@@ -68,7 +68,7 @@ class FromHAProxy(Walker):
     def behind(self, rest: bytes, now: float) -> None:  # noqa: ARG002  a walker's signature
         """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
         told = any(not link.done for link in self.conv.links.by_number.values())
-        if self._said_goodbye and self.conv.progress.state is SessionState.CLOSING and told:
+        if self._got_disconnect and self.conv.progress.state is SessionState.CLOSING and told:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, "")
         self.discard(len(rest))
 
@@ -148,16 +148,16 @@ class FromHAProxy(Walker):
             self.fast = self._fast_then
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:
-        """HAProxy's last word: answered at once, whatever the agent does, and passed on."""
+        """HAPROXY-DISCONNECT: answered at once, whatever the agent does, and passed on."""
         conv = self.conv
-        word = goodbye.Goodbye(frame)
-        self._said_goodbye = True
-        conv.report.add(DisconnectSeen(self.side, word.status, word.message))
+        disconnect = disconnects.Disconnect(frame)
+        self._got_disconnect = True
+        conv.report.add(DisconnectSeen(self.side, disconnect.status, disconnect.message))
         if conv.progress.state in ENDING:
             self.outlet.drop(len(frame.raw))
             conv.to_haproxy.close()
             return
-        status = goodbye.clamp(word.status)
+        status = disconnects.clamp(disconnect.status)
         conv.notifies.abandon(now, UnansweredReason.HAPROXY_GONE)
         # The very frame goes to the oldest link; the others are told the same in the guard's words.
         links = conv.links.by_number.values()
@@ -165,13 +165,15 @@ class FromHAProxy(Walker):
         way = link.outlet
         if not link.has_hello:
             way.drop(len(frame.raw))
-        elif word.passable and word.plain:
+        elif disconnect.passable and disconnect.plain:
             way.forward(frame.raw)
             way.seal()
         else:
-            self.judge(Anomaly.DISCONNECT_MALFORMED, frame, "" if word.plain else "it has keys that SPOE.txt 3.2.8 does not")
+            self.judge(
+                Anomaly.DISCONNECT_MALFORMED, frame, "" if disconnect.plain else "it has keys that SPOE.txt 3.2.8 does not"
+            )
             way.drop(len(frame.raw))
-            link.author(goodbye.encode(frames.HAPROXY_DISCONNECT, status, word.message), AuthoredReason.REPAIRED)
+            link.author(disconnects.encode(frames.HAPROXY_DISCONNECT, status, disconnect.message), AuthoredReason.REPAIRED)
             way.seal()
         conv.ending.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, tell=Tell.ANSWER)
 
@@ -190,7 +192,7 @@ class FromHAProxy(Walker):
             self._not_passed(frame.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
     def _too_late(self, frame: frames.Frame, now: float) -> None:
-        """Drop a NOTIFY, or a part of one, that came when no more are taken; behind the last word it merely crosses it."""
+        """Drop a NOTIFY, or a part of one, that came when no more are taken; behind AGENT-DISCONNECT it merely crosses it."""
         self.pass_on(frame, None)
         if frame.type == frames.NOTIFY and self.conv.progress.state not in ENDING:
             self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)

@@ -1,17 +1,17 @@
 import pytest
 
-from spoe_guard.core.payloads import disconnect as goodbye
-from spoe_guard.core.payloads.disconnect import Goodbye
+from spoe_guard.core.payloads import disconnect as disconnects
+from spoe_guard.core.payloads.disconnect import Disconnect
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
 from tests.core.frames import agent_disconnect, pairs
 
 
-def bye(payload: bytes) -> Goodbye:
+def bye(payload: bytes) -> Disconnect:
     sent = frame.parse(frame.encode(FrameType.AGENT_DISCONNECT, payload=payload))
     assert sent is not None
-    return Goodbye(sent)
+    return Disconnect(sent)
 
 
 def keys(*named: tuple[bytes, int, typed_data.Value]) -> bytes:
@@ -70,7 +70,7 @@ def test_what_a_disconnect_says(payload: bytes, readable: bool, fit: bool, code:
 def test_a_disconnect_is_passable_only_with_valid_payload_flags_and_ids(raw: bytes, passable: bool) -> None:
     sent = frame.parse(raw)
     assert sent is not None
-    assert Goodbye(sent).passable is passable
+    assert Disconnect(sent).passable is passable
 
 
 def test_a_disconnect_is_plain_without_keys_of_its_own() -> None:
@@ -81,21 +81,21 @@ def test_a_disconnect_is_plain_without_keys_of_its_own() -> None:
 
 @pytest.mark.parametrize(("sent", "told"), [(0, 0), (13, 13), (99, 99), (100, 99), (2**63, 99), (-1, 99), (None, 99)])
 def test_a_status_haproxy_cannot_stand_becomes_unknown(sent: int | None, told: int) -> None:
-    assert goodbye.clamp(sent) == told
+    assert disconnects.clamp(sent) == told
 
 
 @pytest.mark.parametrize("type_", [FrameType.AGENT_DISCONNECT, FrameType.HAPROXY_DISCONNECT])
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 8, 13, 42, 99])
 def test_what_is_authored_is_passable(type_: int, code: int) -> None:
-    sent = frame.parse(goodbye.encode(type_, code))
+    sent = frame.parse(disconnects.encode(type_, code))
     assert sent is not None
-    word = Goodbye(sent)
+    word = Disconnect(sent)
     assert (sent.type, word.status, word.passable) == (type_, code, True)
-    assert word.message == goodbye.MEANINGS.get(code, "unknown error")
+    assert word.message == disconnects.MEANINGS.get(code, "unknown error")
 
 
 @pytest.mark.parametrize("message", ["x" * 200, "x" * 201, "\ufffd" * 200, "\u00e9" * 150])
 def test_an_authored_message_is_never_longer_than_haproxy_takes(message: str) -> None:
-    sent = frame.parse(goodbye.encode(FrameType.AGENT_DISCONNECT, 1, message))
+    sent = frame.parse(disconnects.encode(FrameType.AGENT_DISCONNECT, 1, message))
     assert sent is not None
-    assert Goodbye(sent).fit
+    assert Disconnect(sent).fit

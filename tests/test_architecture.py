@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from spoe_guard.about import about
 from spoe_guard.core.terms.states import LINK_MOVES, SESSION_MOVES
-from spoe_guard.run.workers.books import Books
+from spoe_guard.run.workers.totals import Books
 from spoe_guard.run.workers.views import CrewCollector
 from tests.peers import ROOT
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.conversation.outlet import ByteCounts
 from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.states import LinkState, SessionState
 
@@ -31,7 +31,7 @@ class Snapshot:
     parked: list[bytes]
     queued: int
     links: dict[int, LinkSnapshot]
-    to_haproxy: Books
-    to_agent: Books
+    to_haproxy: ByteCounts
+    to_agent: ByteCounts
     next_deadline: float
     fast: bool

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 _SHORTEST_TIMER_S: Final = 0.001
 
 
-class Home(Protocol):
+class RelayOwner(Protocol):
     """Where relays come from and go to."""
 
     def witness(self, route: str, number: int) -> Witness | None:
@@ -42,17 +42,33 @@ class Home(Protocol):
 class Relay:
     """A session, HAProxy's leg, the agent links that serve it, and the one timer of them all.
 
-    ``home`` is told once, when the last connection is gone and none is dialled. A link is known by its number from its
+    ``owner`` is told once, when the last connection is gone and none is dialled. A link is known by its number from its
     dial until it is gone.
     """
 
     __slots__ = (
-        "__weakref__", "_armed", "_drain_at", "_ended", "_handed", "_home", "_legs", "_linked", "_links", "_loop", "_observer",
-        "_tally", "_timer", "_witness", "haproxy", "number", "route", "session",
+        "__weakref__",
+        "_armed",
+        "_drain_at",
+        "_ended",
+        "_handed",
+        "_legs",
+        "_linked",
+        "_links",
+        "_loop",
+        "_observer",
+        "_owner",
+        "_tally",
+        "_timer",
+        "_witness",
+        "haproxy",
+        "number",
+        "route",
+        "session",
     )  # fmt: skip
 
     def __init__(
-        self, route: Route, route_state: RouteState, observer: Observer, make_session: SessionFactory, home: Home
+        self, route: Route, route_state: RouteState, observer: Observer, make_session: SessionFactory, owner: RelayOwner
     ) -> None:
         self.route = route
         self.number = route_state.number
@@ -60,7 +76,7 @@ class Relay:
         self._links: dict[int, Link] = {}  # dialled, or with a leg in _legs
         self._linked = False  # there was an agent link
         self._observer = observer
-        self._home: Home | None = home
+        self._owner: RelayOwner | None = owner
         self._loop = asyncio.get_running_loop()
         self._legs: set[Leg] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -212,8 +228,8 @@ class Relay:
     def made(self, leg: Leg) -> None:
         """A connection is there."""
         self._legs.add(leg)
-        if leg is self.haproxy and self._home is not None:
-            self._witness = self._home.witness(self.route.name, self.number)
+        if leg is self.haproxy and self._owner is not None:
+            self._witness = self._owner.witness(self.route.name, self.number)
         if self._witness is not None and leg.sock is not None:
             leg.track = Track(self.number, leg.side, leg.link)
             self._witness.met(leg.track, leg.sock)
@@ -378,25 +394,25 @@ class Relay:
         if self._drain_at <= now:
             self._drain_at = math.inf
             self.step(self.session.drain, now)
-        if self._home is not None:
+        if self._owner is not None:
             self._arm()
         self._check_gone()
 
     def _report(self, events: Sequence[Event], foreign: Sequence[tuple[int, bytes]] = ()) -> None:
         self._ended = self._ended or isinstance(events[-1], SessionEnded)
         self._observer.seen(self.route.name, self.number, events)
-        if self._home is not None:
+        if self._owner is not None:
             for number, raw in foreign:
-                self._home.hand_over(number, raw)
+                self._owner.hand_over(number, raw)
 
     def _check_gone(self) -> None:
-        home = self._home
-        if self._legs or self._links or home is None:
+        owner = self._owner
+        if self._legs or self._links or owner is None:
             return
-        self._home = None
+        self._owner = None
         self._tell_no_more()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._observer.session_closed(self.route.name, self.number)
-        home.gone(self)
+        owner.gone(self)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
-from spoe_guard.capture.record.flight import Flight
+from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.route import Route
@@ -45,8 +45,8 @@ class Process:
         names = [route.name for route in routes]
         self.observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         self._log = log
-        self._flight = flight = Flight(settings.capture, self.observer.routes, log, processes)
-        self.guard = Guard(routes, self.observer, witness=flight.witness, reuse_port=reuse_port, given=given, lent=lent)
+        self._recorder = recorder = FlightRecorder(settings.capture, self.observer.routes, log, processes)
+        self.guard = Guard(routes, self.observer, witness=recorder.witness, reuse_port=reuse_port, given=given, lent=lent)
         self._summing_up: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,7 +61,7 @@ class Process:
 
     def use(self, settings: Settings) -> None:
         """Have new sessions served by ``settings``, whose routes have the names that there are."""
-        self._flight.set(settings.capture)
+        self._recorder.set(settings.capture)
         self._log.set(settings.log.format, settings.log.level)
         self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
         routes = routes_of(settings)
@@ -79,7 +79,7 @@ class Process:
         """Have the last captures written."""
         if self._summing_up is not None:
             self._summing_up.cancel()
-        self._flight.close()
+        self._recorder.close()
 
 
 async def _sum_up(observer: GuardObserver) -> None:

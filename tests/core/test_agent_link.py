@@ -6,7 +6,7 @@ import pytest
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.ledger import History
-from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.conversation.outlet import ByteCounts
 from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.terms.config import SessionConfig
@@ -17,7 +17,7 @@ from spoe_guard.core.terms.states import LinkState
 
 def made() -> AgentLink:
     history = History()
-    return AgentLink(3, history, Books(), Report(SessionConfig(), Progress(SessionConfig(), 0.0), history))
+    return AgentLink(3, history, ByteCounts(), Report(SessionConfig(), Progress(SessionConfig(), 0.0), history))
 
 
 def link(state: LinkState = LinkState.RUNNING, most: int = 1, *, limited: bool = False) -> AgentLink:

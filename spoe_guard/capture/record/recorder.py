@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from spoe_guard.capture.files.model import End, Socket
+from spoe_guard.capture.record.capture_job import CaptureJob
 from spoe_guard.capture.record.entry import Budget
 from spoe_guard.capture.record.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.record.recording import NEVER, Recording, is_ordinary
 from spoe_guard.capture.record.ring import MOST_LINKS, least_held
-from spoe_guard.capture.record.take import Take
 from spoe_guard.core.terms.anomalies import SEVERITIES, Side, severity
 from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.core.terms.output import Output
@@ -35,7 +35,7 @@ class Recorder(Witness):
     def __init__(  # noqa: PLR0913, PLR0917 as the settings have them
         self,
         routes: Mapping[str, RouteStats],
-        submit: Callable[[Take], bool],
+        submit: Callable[[CaptureJob], bool],
         later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
         session_bytes: int,
         total_bytes: int,
@@ -148,7 +148,7 @@ class Recorder(Witness):
         """Have it written what ``recording`` keeps."""
         self._waiting -= 1
         wall_s = time.time_ns() / 1e9 - time.monotonic()
-        take = Take(recording.route, recording.number, anomaly, recording.entries(), dict(recording.sockets), wall_s)
+        take = CaptureJob(recording.route, recording.number, anomaly, recording.entries(), dict(recording.sockets), wall_s)
         if not self._submit(take):
             self._routes[recording.route].captures_dropped["busy",] += 1
 

@@ -13,7 +13,7 @@ from queue import Full, Queue
 from typing import Final
 
 from spoe_guard.capture.files.pcapng import packets
-from spoe_guard.capture.record.take import Take
+from spoe_guard.capture.record.capture_job import CaptureJob
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.options import Payload
@@ -46,11 +46,11 @@ class Store:
         self._stats = stats
         self._say = say
         self._faults: RateLimit[str] = RateLimit(1, FAULT_EVERY_S, time.monotonic)
-        self._queue: Queue[Take | None] = Queue(waiting)
+        self._queue: Queue[CaptureJob | None] = Queue(waiting)
         self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
         self._thread.start()
 
-    def submit(self, take: Take) -> bool:
+    def submit(self, take: CaptureJob) -> bool:
         """Queue a capture; return False, at once, if there is no room for it."""
         try:
             self._queue.put_nowait(take)
@@ -81,12 +81,12 @@ class Store:
                 about = {"route": take.route, "session": take.session, "anomaly": take.anomaly.anomaly.value}
                 self._say("info", "capture_written", {**about, "file": str(path), "bytes": size})
 
-    def _fault(self, take: Take, why: str) -> None:
+    def _fault(self, take: CaptureJob, why: str) -> None:
         if self._faults.allows("disk"):
             fields: dict[str, object] = {"route": take.route, "session": take.session, "dir": str(self.folder.path)}
             self._say("warning", "capture_failed", {**fields, "error": why})
 
-    def _write(self, take: Take) -> tuple[Path, int]:
+    def _write(self, take: CaptureJob) -> tuple[Path, int]:
         """Write it under another name first, so that nobody ever sees half a file."""
         folder = self.folder
         parts = []
@@ -147,7 +147,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _name(take: Take) -> str:
+def _name(take: CaptureJob) -> str:
     """Return the file's name; names in the order of time, and no two the same."""
     when = datetime.fromtimestamp(take.made_at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     return f"spoe-guard-{when}-{take.route}-{take.session}-{take.anomaly.anomaly.value}-{os.getpid()}.pcapng"

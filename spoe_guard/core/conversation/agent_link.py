@@ -3,7 +3,7 @@
 import math
 
 from spoe_guard.core.conversation.ledger import History, Ledger
-from spoe_guard.core.conversation.outlet import Books, Outlet
+from spoe_guard.core.conversation.outlet import ByteCounts, Outlet
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.terms.events import AuthoredReason, Direction, LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
@@ -29,7 +29,7 @@ class AgentLink:
         "number", "outlet", "owing", "state",
     )  # fmt: skip
 
-    def __init__(self, number: int, history: History, books: Books, report: Report) -> None:
+    def __init__(self, number: int, history: History, books: ByteCounts, report: Report) -> None:
         self.number = number
         self.state = LinkState.IDLE
         self.outlet = Outlet(books)

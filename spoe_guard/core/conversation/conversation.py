@@ -5,7 +5,7 @@ from spoe_guard.core.conversation.ending import Ending
 from spoe_guard.core.conversation.ledger import History
 from spoe_guard.core.conversation.links import Links
 from spoe_guard.core.conversation.notifies import Notifies
-from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.conversation.outlet import ByteCounts
 from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
@@ -21,7 +21,7 @@ class Conversation:
     """
 
     def __init__(self, config: SessionConfig, tally: Tally, route: RouteState, now: float) -> None:
-        history, books = History(tally), Books()
+        history, books = History(tally), ByteCounts()
         self.config = config
         self.tally = tally
         self.route = route

@@ -11,7 +11,7 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.backoff import Backoff
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, History
 from spoe_guard.core.conversation.notifies import Notifies
-from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.conversation.outlet import ByteCounts
 from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
@@ -61,7 +61,7 @@ class Links:
         report: Report,
         history: History,
         by_number: dict[int, AgentLink],
-        books: Books,
+        books: ByteCounts,
         notifies: Notifies,
     ) -> None:
         self.by_number = by_number

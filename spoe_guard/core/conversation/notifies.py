@@ -6,7 +6,7 @@ from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.ledger import Fate, History
-from spoe_guard.core.conversation.outlet import Books
+from spoe_guard.core.conversation.outlet import ByteCounts
 from spoe_guard.core.conversation.parking import Parked, Parking
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
@@ -47,7 +47,7 @@ class Notifies:
         to_haproxy: ToHAProxy,
         history: History,
         links: Mapping[int, AgentLink],
-        books: Books,
+        books: ByteCounts,
     ) -> None:
         self.link = links[0]
         self.parking = Parking(config.open_notifies, config.held_bytes)

@@ -1,7 +1,7 @@
 """The one ordered way out of a session to one connection."""
 
 
-class Books:
+class ByteCounts:
     """What became of the bytes for one side: all of a session's agent links share one.
 
     ``forwarded`` counts bytes of the peer's that went on as they came, ``dropped`` those that did not,
@@ -38,9 +38,9 @@ class Outlet:
 
     __slots__ = ("_pieces", "books", "sealed")
 
-    def __init__(self, books: Books | None = None) -> None:
+    def __init__(self, books: ByteCounts | None = None) -> None:
         self._pieces: list[bytes] = []
-        self.books = books or Books()
+        self.books = books or ByteCounts()
         self.sealed = False
 
     def forward(self, data: bytes) -> None:

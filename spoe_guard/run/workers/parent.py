@@ -23,9 +23,9 @@ from spoe_guard.run.reload import Reloader, hang_ups
 from spoe_guard.run.serve import CannotRunError, open_admin, resolve_agents, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
-from spoe_guard.run.workers.crew import Crew, StartError
-from spoe_guard.run.workers.life import Life, start
-from spoe_guard.run.workers.views import CrewExposition, CrewHealth, CrewLive
+from spoe_guard.run.workers.pool import StartError, WorkerPool
+from spoe_guard.run.workers.views import CrewExposition, CrewLive, PoolHealth
+from spoe_guard.run.workers.worker_process import WorkerProcess, start
 from spoe_guard.settings import Loaded, Settings
 
 _LATE_S: Final = 5.0  # beyond what a drain may take by the settings: a worker's last second of log, and a busy machine
@@ -60,14 +60,14 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         at_exit.callback(_give_back, taken)
         given = _given(settings, taken, count)
 
-        async def spawn(number: int) -> Life:
+        async def spawn(number: int) -> WorkerProcess:
             return await start(number, given, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
 
-        crew = Crew(count, spawn, [route.name for route in routes], log)
-        at_exit.push_async_callback(crew.kill)
-        health = CrewHealth(crew)
+        pool = WorkerPool(count, spawn, [route.name for route in routes], log)
+        at_exit.push_async_callback(pool.kill)
+        health = PoolHealth(pool)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
-        live = CrewLive(crew, health, about(), settings.mode)
+        live = CrewLive(pool, health, about(), settings.mode)
         _show(settings, taken, live)
         longest_s = longest_drain(routes)
 
@@ -76,15 +76,15 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             given = _given(new, taken, count)
             longest_s = max(longest_s, longest_drain(routes_of(new)))  # of the sessions there are
             allow_open_files(new, count * (1 + len(new.routes)))
-            crew.reload(given)
+            pool.reload(given)
             log.set(new.log.format, new.log.level)
             _show(new, taken, live)
 
         reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        admin = Admin(health, CrewExposition(crew, about(), reloads), live)
+        admin = Admin(health, CrewExposition(pool, about(), reloads), live)
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
-        if not await _started(crew, signals):
+        if not await _started(pool, signals):
             return True
         for beside in (live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
@@ -97,7 +97,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             admin=admin_address,
             mode=settings.mode,
             pid=os.getpid(),
-            workers={str(life.number): life.process.pid for life in crew.lives},
+            workers={str(worker.number): worker.process.pid for worker in pool.workers},
             **about(),
         )
         manager.ready(f"Listening: {', '.join(f'{bound.route.name} at {bound.address}' for bound in taken)}.")
@@ -108,7 +108,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         if settings.share_listen:  # from here on it is the next guard's to say how things are
             await admin_open.aclose()
         _give_back(taken)  # before the workers stop: what is queued on a socket they share is for the last of them to take
-        return await _stop(first, signals, crew, longest_s, log)
+        return await _stop(first, signals, pool, longest_s, log)
 
 
 def _given_admin(settings: Settings) -> socket.socket | None:
@@ -131,10 +131,10 @@ def _show(settings: Settings, taken: Sequence[Bound], live: CrewLive) -> None:
     live.places = {bound.route.name: (str(bound.address), agents[bound.route.name]) for bound in taken}
 
 
-async def _started(crew: Crew, signals: "asyncio.Queue[signal.Signals]") -> bool:
+async def _started(pool: WorkerPool, signals: "asyncio.Queue[signal.Signals]") -> bool:
     """Start the workers; return False where a signal came before they all listened."""
     loop = asyncio.get_running_loop()
-    starting, signalled = loop.create_task(crew.start()), loop.create_task(signals.get())
+    starting, signalled = loop.create_task(pool.start()), loop.create_task(signals.get())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
     signalled.cancel()
     if not starting.done():
@@ -147,19 +147,21 @@ async def _started(crew: Crew, signals: "asyncio.Queue[signal.Signals]") -> bool
     return True
 
 
-async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", crew: Crew, longest_s: float, log: Log) -> bool:
+async def _stop(
+    first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", pool: WorkerPool, longest_s: float, log: Log
+) -> bool:
     """Drain every worker, and return True; a second signal ends them at once, and False is returned."""
-    await crew.refresh()
-    log.say("info", "draining", signal=first.name, sessions=sum(stats.open for stats in crew.books.routes.values()))
+    await pool.refresh()
+    log.say("info", "draining", signal=first.name, sessions=sum(stats.open for stats in pool.totals.routes.values()))
     bound_s = longest_s + _LATE_S
     loop = asyncio.get_running_loop()
-    drain, second = loop.create_task(crew.stop(bound_s)), loop.create_task(signals.get())
+    drain, second = loop.create_task(pool.stop(bound_s)), loop.create_task(signals.get())
     await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
     clean = drain.done()
     if not clean:
-        crew.tell("now")
+        pool.tell("now")
         await asyncio.wait((drain,), timeout=_NOW_S)
-        await crew.kill()
+        await pool.kill()
         await drain
     second.cancel()
     log.say("info", "stopped", clean=clean)

@@ -11,58 +11,58 @@ from spoe_guard.observe.live.recent import Note, newest
 from spoe_guard.observe.live.status import ATTENTION, IDLE, OK, Live, Status
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.run.workers.books import AllProcesses
-from spoe_guard.run.workers.crew import Crew
+from spoe_guard.run.workers.pool import WorkerPool
+from spoe_guard.run.workers.totals import AllProcesses
 
 
 class CrewCollector(Collector):
     """The sums, and what there is to say of the workers themselves."""
 
-    def __init__(self, crew: Crew, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
-        self._crew = crew
-        self._sums = GuardCollector(crew.books.routes, build, reloads)
+    def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
+        self._pool = pool
+        self._sums = GuardCollector(pool.totals.routes, build, reloads)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family there is."""
         yield from self._sums.collect()
-        workers = sum(life.well for life in self._crew.lives)
+        workers = sum(worker.well for worker in self._pool.workers)
         yield GaugeMetricFamily("spoe_guard_workers", "Workers that listen and answer.", value=workers)
         text = "Workers started again because one had ended."
-        yield CounterMetricFamily("spoe_guard_worker_restarts_total", text, value=self._crew.restarts)
+        yield CounterMetricFamily("spoe_guard_worker_restarts_total", text, value=self._pool.restarts)
 
 
 class CrewExposition(Exposition):
     """What a scrape gets: every worker is asked for it, and waited for no longer than ``Timing.ask``."""
 
-    def __init__(self, crew: Crew, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
-        super().__init__(CrewCollector(crew, build, reloads), AllProcesses(crew.books))
-        self._crew = crew
+    def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
+        super().__init__(CrewCollector(pool, build, reloads), AllProcesses(pool.totals))
+        self._pool = pool
 
     async def render(self) -> bytes:
         """Return the text format, of this moment."""
-        await self._crew.refresh()
+        await self._pool.refresh()
         return await super().render()
 
 
-class CrewHealth(Health):
+class PoolHealth(Health):
     """Ready as one process is, as of a second ago.
 
     A worker that is being started again takes no connections: the others do. One that hangs does, and nobody answers them.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        super().__init__(crew.books.routes)
-        self._crew = crew
+    def __init__(self, pool: WorkerPool) -> None:
+        super().__init__(pool.totals.routes)
+        self._pool = pool
 
     def ready(self) -> Verdict:
         """Return whether every connection to come would be served."""
-        lives = [life for life in self._crew.lives if life.listens]
+        workers = [worker for worker in self._pool.workers if worker.listens]
         ready, why = super().ready()
         if self.draining or not self.listening:
             return ready, why
-        hung = [f"worker {life.number}: no answer\n" for life in lives if life.misses]
-        well = len(lives) - len(hung)
-        return ready and well > 0 and not hung, f"{why}{''.join(hung)}workers: {well} of {self._crew.count}\n"
+        hung = [f"worker {worker.number}: no answer\n" for worker in workers if worker.misses]
+        well = len(workers) - len(hung)
+        return ready and well > 0 and not hung, f"{why}{''.join(hung)}workers: {well} of {self._pool.count}\n"
 
 
 class CrewLive(Live):
@@ -72,24 +72,24 @@ class CrewLive(Live):
     is what matters most.
     """
 
-    def __init__(self, crew: Crew, health: CrewHealth, build: Mapping[str, str], mode: str = "enforce") -> None:
-        super().__init__(crew.books.routes, self._copies, health, build, mode)
-        self._crew = crew
+    def __init__(self, pool: WorkerPool, health: PoolHealth, build: Mapping[str, str], mode: str = "enforce") -> None:
+        super().__init__(pool.totals.routes, self._copies, health, build, mode)
+        self._pool = pool
         self._notes: list[Note] = []
 
     async def sample(self) -> None:
         """Add a point of this moment: a rate would waver with how old the numbers are."""
-        await self._crew.refresh()
+        await self._pool.refresh()
         await super().sample()
 
     async def status(self) -> Status:
         """Return it all, of this moment. Workers that do not answer keep their last known numbers."""
-        answers, _ = await asyncio.gather(self._crew.ask("recent"), self._crew.refresh())
+        answers, _ = await asyncio.gather(self._pool.ask("recent"), self._pool.refresh())
         fresh = [note for notes in answers.values() for note in notes]
         self._notes = newest(list({note["id"]: note for note in (*self._notes, *fresh)}.values()))
         status = await super().status()
-        count, well = self._crew.count, sum(life.well for life in self._crew.lives)
-        status["guard"]["workers"] = {"count": count, "well": well, "restarts": self._crew.restarts}
+        count, well = self._pool.count, sum(worker.well for worker in self._pool.workers)
+        status["guard"]["workers"] = {"count": count, "well": well, "restarts": self._pool.restarts}
         if well < count and status["level"] in (OK, IDLE):
             status |= {"level": ATTENTION, "sentence": f"{well} of {count} workers answer."}
         return status

@@ -9,7 +9,7 @@ import pytest
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe import snapshot
 from spoe_guard.observe.stats import RouteStats
-from spoe_guard.run.workers.books import AllProcesses, Books
+from spoe_guard.run.workers.totals import AllProcesses, Totals
 from spoe_guard.wire import frame
 
 
@@ -63,26 +63,26 @@ def test_every_number_there_is_has_its_place_in_the_sum(of, tables):
 
 
 def test_two_workers_are_summed_number_by_number():
-    books = Books(["default"])
-    books.sum_up([says(busy(1)), says(busy(10))])
-    assert plain(books.routes["default"]) == plain(busy(11))
+    totals = Totals(["default"])
+    totals.sum_up([says(busy(1)), says(busy(10))])
+    assert plain(totals.routes["default"]) == plain(busy(11))
 
 
 def test_a_gone_workers_counters_stay_and_its_gauges_go():
-    books = Books(["default"])
-    routes = books.routes
-    books.close(says(busy(1)))
-    books.close(says(busy(10)))
-    books.sum_up([])
+    totals = Totals(["default"])
+    routes = totals.routes
+    totals.close(says(busy(1)))
+    totals.close(says(busy(10)))
+    totals.sum_up([])
     expected = busy(11)
     expected.open = expected.links = 0
     for name in snapshot.TALLY_NOW:
         setattr(expected.tally, name, 0)
-    assert plain(books.routes["default"]) == plain(expected)
-    books.sum_up([says(busy(2))])
-    assert books.routes["default"].connections == busy(13).connections
-    assert books.routes["default"].open == busy(2).open
-    assert books.routes is routes
+    assert plain(totals.routes["default"]) == plain(expected)
+    totals.sum_up([says(busy(2))])
+    assert totals.routes["default"].connections == busy(13).connections
+    assert totals.routes["default"].open == busy(2).open
+    assert totals.routes is routes
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
@@ -90,25 +90,25 @@ def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     never, failed, later = RouteStats(), RouteStats(), RouteStats()
     failed.agent_tried(10.0, up=False, detail="refused")
     later.agent_tried(11.0, up=True)
-    books = Books(["default"])
+    totals = Totals(["default"])
     told = [says(each) for each in (never, failed, later)]
-    books.sum_up([told[0], told[1]])
-    assert (books.routes["default"].agent_up, books.routes["default"].agent_detail) == (False, "refused")
-    books.sum_up([told[at] for at in order])
-    assert (books.routes["default"].agent_up, books.routes["default"].agent_detail) == (True, "")
-    books.sum_up([told[0]])
-    assert books.routes["default"].agent_up is None
+    totals.sum_up([told[0], told[1]])
+    assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (False, "refused")
+    totals.sum_up([told[at] for at in order])
+    assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (True, "")
+    totals.sum_up([told[0]])
+    assert totals.routes["default"].agent_up is None
 
 
 def test_what_the_processes_use_is_summed_and_cpu_time_never_falls():
-    books = Books(["default"])
+    totals = Totals(["default"])
     used = {"process_cpu_seconds_total": 1000.0, "process_open_fds": 5000.0, "process_start_time_seconds": 1.0}
-    books.sum_up([says(busy(1), **used), says(busy(1), **used)])
-    found = {sample.name: sample.value for family in AllProcesses(books).collect() for sample in family.samples}
+    totals.sum_up([says(busy(1), **used), says(busy(1), **used)])
+    found = {sample.name: sample.value for family in AllProcesses(totals).collect() for sample in family.samples}
     assert 2000.0 < found["process_cpu_seconds_total"] < 2900.0
     assert 10000.0 < found["process_open_fds"] < 14000.0
     assert found["process_start_time_seconds"] > 10.0  # the parent's
-    books.close(says(busy(1), **used))
-    books.sum_up([says(busy(1), **used)])
-    assert books.process["process_cpu_seconds_total"] == 2000.0
-    assert books.process["process_open_fds"] == 5000.0
+    totals.close(says(busy(1), **used))
+    totals.sum_up([says(busy(1), **used)])
+    assert totals.process["process_cpu_seconds_total"] == 2000.0
+    assert totals.process["process_open_fds"] == 5000.0

@@ -17,7 +17,7 @@ from spoe_guard.settings.model import Capture
 FLUSH_S: Final = 1.0  # for the last captures, when the guard stops
 
 
-class Flight:
+class FlightRecorder:
     """What a guard is given to be recorded: its ``witness``; ``close`` when it has stopped. Needs the running loop.
 
     Whether a session is recorded, and how much of it is kept, is settled when it begins; all else holds at once.

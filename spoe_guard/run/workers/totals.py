@@ -16,7 +16,7 @@ _CPU: Final = "process_cpu_seconds_total"
 _SUMMED: Final = frozenset((_CPU, "process_open_fds", "process_resident_memory_bytes", "process_virtual_memory_bytes"))
 
 
-class Books:
+class Totals:
     """``routes`` are the sums, after ``sum_up``; the same object for good, as a collector wants it.
 
     Of a worker that died without a word what it counted since it was last asked is lost; nothing is ever counted back.
@@ -52,13 +52,13 @@ class Books:
 class AllProcesses(Collector):
     """The metrics of the process, with what the workers use added where a sum means anything."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
         self._parent = ProcessCollector(registry=None)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the parent's families, with the workers' added."""
-        more: Mapping[str, float] = self._books.process
+        more: Mapping[str, float] = self._totals.process
         for family in self._parent.collect():
             family.samples = [each._replace(value=each.value + more.get(each.name, 0.0)) for each in family.samples]
             yield family

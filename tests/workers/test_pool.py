@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from spoe_guard.observe.health import Health
-from spoe_guard.run.workers.crew import Crew, StartError, Timing
-from spoe_guard.run.workers.life import Life, start
-from spoe_guard.run.workers.views import CrewExposition, CrewHealth, CrewLive
+from spoe_guard.run.workers.pool import StartError, Timing, WorkerPool
+from spoe_guard.run.workers.views import CrewExposition, CrewLive, PoolHealth
+from spoe_guard.run.workers.worker_process import WorkerProcess, start
 from tests.observe.conftest import Lines
 from tests.workers import fakes
 
@@ -27,33 +27,33 @@ class Played:
         self.lines = Lines()
         self.programs = list(programs)
         self.starts: list[float] = []
-        self.lives: list[Life] = []
-        self.crew = Crew(count, self._spawn, ["default"], self.lines.log(), timing)
+        self.workers: list[WorkerProcess] = []
+        self.pool = WorkerPool(count, self._spawn, ["default"], self.lines.log(), timing)
 
-    async def _spawn(self, number: int) -> Life:
+    async def _spawn(self, number: int) -> WorkerProcess:
         self.starts.append(time.monotonic())
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
         told = {"numbers": fakes.numbers(10), "recent": {"1": fakes.notes(1, 1, 3), "2": fakes.notes(2, 2, 4)}}
-        self.lives.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
-        return self.lives[-1]
+        self.workers.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
+        return self.workers[-1]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines.logged if line["event"] == event]
 
     def pids_alive(self) -> list[int]:
-        return [life.process.pid for life in self.lives if Path(f"/proc/{life.process.pid}").exists()]
+        return [worker.process.pid for worker in self.workers if Path(f"/proc/{worker.process.pid}").exists()]
 
 
-def play(crew: Played, scene: Callable[[Played], Awaitable[None]]) -> Played:
+def play(pool: Played, scene: Callable[[Played], Awaitable[None]]) -> Played:
     async def main() -> None:
         try:
-            await scene(crew)
+            await scene(pool)
         finally:
-            await crew.crew.kill()
+            await pool.pool.kill()
 
     asyncio.run(main())
-    assert crew.pids_alive() == []
-    return crew
+    assert pool.pids_alive() == []
+    return pool
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -75,7 +75,7 @@ async def until(condition: Callable[[], object]) -> None:
 def test_a_worker_that_does_not_listen_ends_the_start_for_good(program, why, timing):
     async def scene(played: Played) -> None:
         with pytest.raises(StartError, match=f"^{why}$"):
-            await played.crew.start()
+            await played.pool.start()
 
     played = play(Played(2, fakes.SERVES, program, timing=timing), scene)
     assert len(played.starts) == 2
@@ -86,42 +86,42 @@ def test_a_worker_that_keeps_dying_is_started_again_ever_more_slowly(monkeypatch
     monkeypatch.setattr("spoe_guard.run.workers.pause.LONGEST_S", 0.3)
 
     async def scene(played: Played) -> None:
-        await played.crew.start()
+        await played.pool.start()
         await until(lambda: len(played.starts) == 6)
 
     played = play(Played(2, fakes.SERVES, fakes.DIES_WHEN_IT_LISTENS), scene)
     assert [line["again_in"] for line in played.logged("worker_ended")][:4] == [0.1, 0.2, 0.3, 0.3]
     gaps = [after - before for before, after in zip(played.starts[1:], played.starts[2:], strict=False)]
     assert all(gap >= wanted for gap, wanted in zip(gaps, (0.1, 0.2, 0.3, 0.3), strict=True))
-    assert played.crew.restarts >= 4
+    assert played.pool.restarts >= 4
     ended = played.logged("worker_ended")[0]
     assert (ended["worker"], ended["how"], ended["level"]) == (2, "exit code 7", "warning")
 
 
 def test_one_that_cannot_be_started_again_is_tried_again():
     async def scene(played: Played) -> None:
-        await played.crew.start()
+        await played.pool.start()
         await until(lambda: len(played.starts) == 4)
         await until(lambda: played.logged("worker_started"))
 
     played = play(Played(1, fakes.DIES_WHEN_IT_LISTENS, fakes.CANNOT, fakes.DIES_AT_ONCE, fakes.SERVES), scene)
     assert [line["how"] for line in played.logged("worker_ended")] == ["exit code 7", "no room here", "exit code 7"]
-    assert played.logged("worker_started")[0]["pid"] == played.lives[-1].process.pid
+    assert played.logged("worker_started")[0]["pid"] == played.workers[-1].process.pid
 
 
 def test_no_process_to_be_had_is_said_and_tried_again():
     async def scene(played: Played) -> None:
-        spawn, failed = played.crew._spawn, []
+        spawn, failed = played.pool._spawn, []
 
-        async def fails_once(number: int) -> Life:
+        async def fails_once(number: int) -> WorkerProcess:
             if not failed:
                 failed.append(number)
                 raise BlockingIOError(11, "Resource temporarily unavailable")
             return await spawn(number)
 
-        await played.crew.start()
-        played.crew._spawn = fails_once
-        played.lives[0].process.kill()
+        await played.pool.start()
+        played.pool._spawn = fails_once
+        played.workers[0].process.kill()
         await until(lambda: played.logged("worker_started"))
 
     played = play(Played(1, fakes.SERVES), scene)
@@ -133,20 +133,20 @@ def test_no_process_to_be_had_is_said_and_tried_again():
 
 def test_a_hung_worker_keeps_its_counts_unreadies_the_guard_and_is_replaced():
     async def scene(played: Played) -> None:
-        health = CrewHealth(played.crew)
+        health = PoolHealth(played.pool)
         health.listening = True
-        await played.crew.start()
-        await played.crew.refresh()
-        assert played.crew.books.routes["default"].connections == 20
+        await played.pool.start()
+        await played.pool.refresh()
+        assert played.pool.totals.routes["default"].connections == 20
         await until(lambda: not health.ready()[0])
         assert health.ready()[1].endswith("worker 2: no answer\nworkers: 1 of 2\n")
-        assert b"\nspoe_guard_workers 1.0\n" in await CrewExposition(played.crew, {}).render()
-        assert played.crew.books.routes["default"].connections == 20
+        assert b"\nspoe_guard_workers 1.0\n" in await CrewExposition(played.pool, {}).render()
+        assert played.pool.totals.routes["default"].connections == 20
         await until(lambda: played.logged("worker_started"))
-        await played.crew.refresh()
+        await played.pool.refresh()
         assert health.ready() == (True, "default: ready, the agent was not dialled yet\nworkers: 2 of 2\n")
-        assert played.crew.books.routes["default"].connections == 30
-        assert played.crew.books.routes["default"].open == 20
+        assert played.pool.totals.routes["default"].connections == 30
+        assert played.pool.totals.routes["default"].open == 20
 
     played = play(Played(2, fakes.SERVES, fakes.FALLS_SILENT, fakes.SERVES), scene)
     assert [line["worker"] for line in played.logged("worker_hung")] == [2]
@@ -157,13 +157,13 @@ def test_the_guard_is_ready_as_long_as_a_worker_is_left(monkeypatch):
     monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
-        health: Health = CrewHealth(played.crew)
-        await played.crew.start()
+        health: Health = PoolHealth(played.pool)
+        await played.pool.start()
         assert health.ready() == (False, "not listening yet\n")
         health.listening = True
         for left in (1, 0):
-            played.lives[left].process.kill()
-            await until(lambda: len(played.crew.lives) == left)  # noqa: B023  awaited in this turn
+            played.workers[left].process.kill()
+            await until(lambda: len(played.pool.workers) == left)  # noqa: B023  awaited in this turn
             assert health.ready() == (left > 0, f"default: ready, the agent was not dialled yet\nworkers: {left} of 2\n")
         health.draining = True
         assert health.ready() == (False, "draining: the guard is stopping\n")
@@ -173,8 +173,8 @@ def test_the_guard_is_ready_as_long_as_a_worker_is_left(monkeypatch):
 
 def test_workers_can_be_asked_for_anything_they_know():
     async def scene(played: Played) -> None:
-        await played.crew.start()
-        assert await played.crew.ask("status") == {1: ["status", 1], 2: ["status", 2]}
+        await played.pool.start()
+        assert await played.pool.ask("status") == {1: ["status", 1], 2: ["status", 2]}
 
     play(Played(2, fakes.SERVES), scene)
 
@@ -183,8 +183,8 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
     monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
-        live = CrewLive(played.crew, health := CrewHealth(played.crew), {"version": "1"}, "observe")
-        await played.crew.start()
+        live = CrewLive(played.pool, health := PoolHealth(played.pool), {"version": "1"}, "observe")
+        await played.pool.start()
         assert (await live.status())["sentence"] == "Not listening yet."
         health.listening = True
         status, other = await asyncio.gather(live.status(), live.status())
@@ -193,8 +193,8 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
         assert status["guard"]["workers"] == {"count": 2, "well": 2, "restarts": 0}
         assert (status["guard"]["mode"], status["level"], status["sentence"]) == ("observe", "ok", "All is well.")
         assert status["routes"][0]["total"]["sessions"] == status["routes"][0]["now"]["sessions"] == 20
-        played.lives[1].process.kill()
-        await until(lambda: len(played.crew.lives) == 1)
+        played.workers[1].process.kill()
+        await until(lambda: len(played.pool.workers) == 1)
         status = await live.status()
         assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
         assert status["guard"]["workers"] == {"count": 2, "well": 1, "restarts": 0}
@@ -206,8 +206,8 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
 
 def test_a_point_of_the_history_is_of_its_own_moment():
     async def scene(played: Played) -> None:
-        live = CrewLive(played.crew, CrewHealth(played.crew), {})
-        await played.crew.start()
+        live = CrewLive(played.pool, PoolHealth(played.pool), {})
+        await played.pool.start()
         await live.sample()
         assert list(live.history.of["default"].series["sessions"]) == [20]
 
@@ -217,13 +217,13 @@ def test_a_point_of_the_history_is_of_its_own_moment():
 @pytest.mark.parametrize(("program", "counted"), [(fakes.SERVES, 10), (fakes.DEAF, 0)])
 def test_who_does_not_stop_in_time_is_killed(program, counted):
     async def scene(played: Played) -> None:
-        await played.crew.start()
-        [process] = [life.process for life in played.lives]
-        await played.crew.stop(WITHIN_S if counted else 0.3)
+        await played.pool.start()
+        [process] = [worker.process for worker in played.workers]
+        await played.pool.stop(WITHIN_S if counted else 0.3)
         assert process.returncode == (0 if counted else -signal.SIGKILL)
 
     slow = Timing(start=WITHIN_S, every=WITHIN_S)  # nobody was asked before: it counts what was said at the end
     played = play(Played(1, program, timing=slow), scene)
-    played.crew.books.sum_up([])
-    assert played.crew.books.routes["default"].connections == counted
+    played.pool.totals.sum_up([])
+    assert played.pool.totals.routes["default"].connections == counted
     assert played.logged("worker_ended") == []

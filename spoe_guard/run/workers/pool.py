@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Any, Final
 
 from spoe_guard.observe.logs import Log
-from spoe_guard.run.workers.books import Books
 from spoe_guard.run.workers.channel import Message
-from spoe_guard.run.workers.life import Life
 from spoe_guard.run.workers.pause import Pause
+from spoe_guard.run.workers.totals import Totals
+from spoe_guard.run.workers.worker_process import WorkerProcess
 
 _LEAVE_S: Final = 0.5  # one that hangs holds up the others no longer
 
@@ -33,33 +33,33 @@ class Timing:
     silent: float = 30.0
 
 
-class Crew:
-    """``count`` workers, numbered from 1, each made by ``spawn``. ``books``: the sum of what they count. ``restarts``: so far."""
+class WorkerPool:
+    """``count`` workers, numbered from 1, each made by ``spawn``. ``totals``: the sum of what they count. ``restarts``: how many."""
 
     def __init__(
         self,
         count: int,
-        spawn: Callable[[int], Awaitable[Life]],
+        spawn: Callable[[int], Awaitable[WorkerProcess]],
         routes: Iterable[str],
         log: Log,
         timing: Timing | None = None,
     ) -> None:
         self.count = count
-        self.books = Books(routes)
+        self.totals = Totals(routes)
         self.restarts = 0
         self._spawn = spawn
         self._log = log
         self._timing = timing or Timing()
-        self._lives: dict[int, Life] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._stopping = asyncio.Event()
         self._kept: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
         self._started = False
 
     @property
-    def lives(self) -> list[Life]:
+    def workers(self) -> list[WorkerProcess]:
         """Those that run, by number."""
-        return [self._lives[number] for number in sorted(self._lives)]
+        return [self._workers[number] for number in sorted(self._workers)]
 
     async def start(self) -> None:
         """Start all of them, and return when all listen.
@@ -69,12 +69,12 @@ class Crew:
         """
         for number in range(1, self.count + 1):
             try:
-                self._lives[number] = await self._spawn(number)
+                self._workers[number] = await self._spawn(number)
             except OSError as error:
                 raise StartError(f"worker {number} cannot be started: {error.strerror}") from None
         loop = asyncio.get_running_loop()
-        self._kept = [loop.create_task(self._keep(number)) for number in self._lives]
-        starting = {life.listening: life.number for life in self.lives}
+        self._kept = [loop.create_task(self._keep(number)) for number in self._workers]
+        starting = {worker.listening: worker.number for worker in self.workers}
         deadline = monotonic() + self._timing.start
         while starting:
             done, _ = await asyncio.wait(starting, timeout=deadline - monotonic(), return_when=asyncio.FIRST_COMPLETED)
@@ -89,14 +89,14 @@ class Crew:
 
     async def ask(self, what: str) -> dict[int, Any]:
         """Ask every worker for ``what`` (see ``worker._Worker``); return, by number, what those answered that did so in time."""
-        lives = self.lives
-        answers = await asyncio.gather(*(life.ask(what, self._timing.ask) for life in lives))
-        return {life.number: each for life, each in zip(lives, answers, strict=True) if each is not None}
+        workers = self.workers
+        answers = await asyncio.gather(*(worker.ask(what, self._timing.ask) for worker in workers))
+        return {worker.number: each for worker, each in zip(workers, answers, strict=True) if each is not None}
 
     async def refresh(self) -> None:
-        """Bring ``books`` up to date. Workers that do not answer keep their last known numbers."""
+        """Bring ``totals`` up to date. Workers that do not answer keep their last known numbers."""
         await self.ask("numbers")
-        self.books.sum_up(life.numbers for life in self.lives if life.numbers is not None)
+        self.totals.sum_up(worker.numbers for worker in self.workers if worker.numbers is not None)
 
     async def stop(self, bound_s: float) -> None:
         """Let all of them drain and return when they are gone; who is not after ``bound_s`` is killed.
@@ -104,7 +104,7 @@ class Crew:
         One that is stopped alone hands its sessions over to the others, so all are told first that nobody takes any.
         """
         self._stopping.set()
-        await asyncio.gather(*(life.ask("leave", _LEAVE_S) for life in self.lives))
+        await asyncio.gather(*(worker.ask("leave", _LEAVE_S) for worker in self.workers))
         self.tell("drain")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*map(asyncio.shield, self._kept)), bound_s)
@@ -112,24 +112,24 @@ class Crew:
 
     def reload(self, given: Message) -> None:
         """Have those that run take other settings on; one that starts now is given them anyway."""
-        for life in self.lives:
-            life.reload(given)
+        for worker in self.workers:
+            worker.reload(given)
 
     def tell(self, how: str) -> None:
         """Start none again, and tell those that run to stop: ``drain`` or ``now``."""
         self._stopping.set()
-        for life in self.lives:
-            life.stop(how)
+        for worker in self.workers:
+            worker.stop(how)
 
     async def kill(self) -> None:
         """End what still runs, now."""
         self._stopping.set()
-        for life in self.lives:
-            life.process.kill()
+        for worker in self.workers:
+            worker.process.kill()
         if self._kept:
             await asyncio.wait(self._kept)
-        for life in self.lives:  # where they were not looked after yet
-            await life.end()
+        for worker in self.workers:  # where they were not looked after yet
+            await worker.end()
         if self._watch is not None:
             self._watch.cancel()
 
@@ -137,17 +137,17 @@ class Crew:
         """See to it that there is a worker ``number`` until all stop."""
         pause = Pause()
         while True:
-            life = self._lives[number]
-            await life.over
-            how = await life.end()
-            del self._lives[number]
-            if life.numbers is not None:
-                self.books.close(life.numbers)
-            never_listened = life.listening.result() is not None
+            worker = self._workers[number]
+            await worker.over
+            how = await worker.end()
+            del self._workers[number]
+            if worker.numbers is not None:
+                self.totals.close(worker.numbers)
+            never_listened = worker.listening.result() is not None
             if self._stopping.is_set() or (never_listened and not self._started):
                 return
-            wait_s = pause.after(monotonic() - life.began)
-            self._say_ended(life, how, wait_s)
+            wait_s = pause.after(monotonic() - worker.began)
+            self._say_ended(worker, how, wait_s)
             while not await self._again(number, wait_s):
                 if self._stopping.is_set():
                     return
@@ -160,29 +160,29 @@ class Crew:
             return False
         self.restarts += 1
         try:
-            life = self._lives[number] = await self._spawn(number)
+            worker = self._workers[number] = await self._spawn(number)
         except OSError as error:
             self._log.say("error", "worker_ended", worker=number, how=f"cannot be started: {error.strerror}")
             return False
-        life.listening.add_done_callback(lambda _said: self._say_started(life))
+        worker.listening.add_done_callback(lambda _said: self._say_started(worker))
         if self._stopping.is_set():  # while it was being started; it serves nobody yet
-            life.process.kill()
+            worker.process.kill()
         return True
 
-    def _say_started(self, life: Life) -> None:
-        if life.listens:
-            self._log.say("info", "worker_started", worker=life.number, pid=life.process.pid)
+    def _say_started(self, worker: WorkerProcess) -> None:
+        if worker.listens:
+            self._log.say("info", "worker_started", worker=worker.number, pid=worker.process.pid)
 
-    def _say_ended(self, life: Life, how: str, wait_s: float) -> None:
-        routes = life.numbers["routes"].values() if life.numbers is not None else ()
-        why = life.listening.result()
+    def _say_ended(self, worker: WorkerProcess, how: str, wait_s: float) -> None:
+        routes = worker.numbers["routes"].values() if worker.numbers is not None else ()
+        why = worker.listening.result()
         self._log.say(
             "error" if why is not None else "warning",
             "worker_ended",
-            worker=life.number,
-            pid=life.process.pid,
+            worker=worker.number,
+            pid=worker.process.pid,
             how=how if why is None else why,
-            seconds=round(monotonic() - life.began, 3),
+            seconds=round(monotonic() - worker.began, 3),
             sessions=sum(route["open"] for route in routes),
             again_in=round(wait_s, 3),
         )
@@ -192,8 +192,8 @@ class Crew:
             await asyncio.sleep(self._timing.every)
             await self.refresh()
             now = monotonic()
-            for life in self.lives:
-                hung = life.misses and now - life.heard_at > self._timing.silent
-                if hung or (not life.listens and now - life.began > self._timing.start):
-                    self._log.say("error", "worker_hung", worker=life.number, pid=life.process.pid)
-                    life.process.kill()
+            for worker in self.workers:
+                hung = worker.misses and now - worker.heard_at > self._timing.silent
+                if hung or (not worker.listens and now - worker.began > self._timing.start):
+                    self._log.say("error", "worker_hung", worker=worker.number, pid=worker.process.pid)
+                    worker.process.kill()

@@ -16,7 +16,7 @@ _NOTHING: Final = Extra()
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class CaptureJob:
     """The last bytes of a session, because of ``anomaly``. ``wall_s``: what makes seconds of the epoch of an entry's time."""
 
     route: str

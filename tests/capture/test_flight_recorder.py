@@ -9,7 +9,7 @@ import pytest
 
 from spoe_guard.capture.files.model import Socket
 from spoe_guard.capture.files.read import read
-from spoe_guard.capture.record.flight import Flight
+from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
@@ -27,7 +27,7 @@ ANSWER_S = 1.0  # of the slowest answer, on a machine that does other things too
 
 def test_where_no_folder_is_named_nobody_is_told_of_anything():
     async def main():
-        return Flight(Capture(), {}, None).witness("default", 1)
+        return FlightRecorder(Capture(), {}, None).witness("default", 1)
 
     assert asyncio.run(main()) is None
 
@@ -35,7 +35,7 @@ def test_where_no_folder_is_named_nobody_is_told_of_anything():
 @pytest.mark.parametrize("processes", [1, 3])
 def test_several_processes_share_the_memory(tmp_path, processes):
     async def main():
-        flight = Flight(Capture(dir=str(tmp_path), total_bytes=300_000), {}, Log(Lines(), "json", "info"), processes)
+        flight = FlightRecorder(Capture(dir=str(tmp_path), total_bytes=300_000), {}, Log(Lines(), "json", "info"), processes)
         assert flight._recorder.budget.limit == 300_000 // processes
         flight.close()
 
@@ -55,7 +55,7 @@ def test_a_folder_that_is_not_there_is_said_at_the_start(tmp_path):
     lines = Lines()
 
     async def main():
-        Flight(Capture(dir=str(tmp_path / "none")), {}, Log(lines, "json", "info")).close()
+        FlightRecorder(Capture(dir=str(tmp_path / "none")), {}, Log(lines, "json", "info")).close()
 
     asyncio.run(main())
     [line] = lines.lines

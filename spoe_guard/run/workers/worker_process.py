@@ -11,8 +11,8 @@ from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
-from spoe_guard.run.workers.books import Numbers
 from spoe_guard.run.workers.channel import Channel, Message
+from spoe_guard.run.workers.totals import Numbers
 
 PROGRAM: Final = ("-P", "-m", "spoe_guard.run.workers")  # -P: the search path is the parent's, not the working directory
 MOST_ASKED: Final = 64  # questions that wait for an answer; more scrapes than the admin address has connections
@@ -20,7 +20,7 @@ _LAST_WORDS_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.005  # as pidfd_open(2) is not to be had everywhere
 
 
-class Life:
+class WorkerProcess:
     """``listening`` ends when it listens (None) or says why it cannot. ``over`` ends with the process; ``end`` is then due.
 
     ``numbers``: its latest. ``misses``: questions in a row it let pass by, since ``heard_at`` (monotonic seconds).
@@ -106,7 +106,7 @@ class Life:
 
 async def start(
     number: int, given: Message, lent: Mapping[str, Sequence[int]], log: int, program: tuple[str, ...] = PROGRAM
-) -> Life:
+) -> WorkerProcess:
     """Start worker ``number`` with what it is to know, by route the descriptors of the sockets lent to it, and that of the log.
 
     Raises:
@@ -129,7 +129,7 @@ async def start(
         raise
     channel = await Channel.on(ours)
     channel.send({**given, "worker": number, "sockets": lent})
-    return Life(number, process, channel)
+    return WorkerProcess(number, process, channel)
 
 
 def _words(code: int) -> str:

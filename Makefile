@@ -61,13 +61,13 @@ compiled: venv peers haproxies agents ## the same tests on the compiled build, b
 checked: venv peers haproxies ## what plays the hot lane, with every index in it checked
 	@.ci/builds checked && .ci/tree checked
 	@cd .cache/builds/tree-checked && EXPECTED_BUILD=checked PYTHONPATH=. \
-	nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(COVERING) $(TRYING) tests/net tests/integration/test_real_haproxy.py $(ARGS)
+	nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(COVERING) $(TRYING) tests/capture tests/net tests/integration/test_real_haproxy.py $(ARGS)
 
 asan: venv ## the hot lane under AddressSanitizer: a peer's bytes are walked over in C
 	@.ci/builds asan && .ci/tree asan
 	@# What it finds it says to the terminal, and then the process ends: pytest must not keep that for later.
 	@cd .cache/builds/tree-asan && EXPECTED_BUILD=asan PYTHONPATH=. \
-	nice $(CURDIR)/.ci/sanitized $(PYTHON) -m pytest -q --capture=sys --timeout 300 tests/test_build.py tests/fuzz tests/wire tests/core $(ARGS)
+	nice $(CURDIR)/.ci/sanitized $(PYTHON) -m pytest -q --capture=sys --timeout 300 tests/test_build.py tests/fuzz tests/wire tests/core tests/capture/test_tape.py $(ARGS)
 
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes
 	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)

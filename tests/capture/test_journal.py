@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from spoe_guard.capture.record.journal import HEAD_BYTES, LEAST_BYTES, LONGEST_BYTES, PAGE_BYTES, SHARE, Segment
+from spoe_guard.capture.record.journal import LEAST_BYTES, LONGEST_BYTES, PAGE_BYTES, SHARE, Segment
 from spoe_guard.capture.record.recording import ASIDE, NEVER
 from spoe_guard.capture.record.ring import part_room
+from spoe_guard.capture.record.tape import HEAD_BYTES
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.lab import frames
 from spoe_guard.net.witness import Track

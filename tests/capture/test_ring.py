@@ -6,7 +6,8 @@ import pytest
 
 from spoe_guard.capture.record.entry import ENTRY_BYTES, LEAST_BYTES, Budget, Entry
 from spoe_guard.capture.record.hellos import MOST_HELLOS
-from spoe_guard.capture.record.ring import HEAD_BYTES, MOST_LINKS, PART_BYTES, PARTS, Ring
+from spoe_guard.capture.record.ring import MOST_LINKS, PART_BYTES, PARTS, Ring
+from spoe_guard.capture.record.tape import HEAD_BYTES
 from spoe_guard.lab import frames
 from tests.capture.scenes import A, H, notify
 
@@ -125,11 +126,11 @@ def test_reads_within_the_bound_stay_beside_one_long_read():
 @pytest.mark.parametrize(("first", "again"), [(PART, True), (PART // 2 + 1, True), (PART + 1, False), (LIMIT, False)])
 def test_memory_of_a_part_is_used_for_one_of_the_same_room(ring, first, again):
     put(ring, b"x" * (first - HEAD_BYTES))
-    records = ring._records
+    tape = ring._tape
     seen = []
     for _ in range(2 * PARTS):
         put(ring, b"y" * (PART - HEAD_BYTES))
-        seen.append(ring._records is records)
+        seen.append(ring._tape is tape)
     assert any(seen) == again
 
 
@@ -138,9 +139,9 @@ def test_a_long_read_replaces_another_but_neither_hello_nor_budget_count(ring, p
     put(ring, b"x" * 5000)
     put_apart(ring, frames.agent_hello(), link=1)
     for number in range(3):
-        records, used = ring._records, ring._budget.used
+        tape, used = ring._tape, ring._budget.used
         put(ring, b"%d" % number * 5000)
-        assert ring._records is records
+        assert ring._tape is tape
         assert [entry.data[:1] for entry in ring.kept() if entry.link == 0] == [b"%d" % number]
     assert [entry.data for entry in ring.kept() if entry.link == 1] == [frames.agent_hello()]
     assert ring._budget.used == used

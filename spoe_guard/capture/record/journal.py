@@ -8,11 +8,9 @@ session where it is still among the last that were read there; of a busy one it 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from librt.strings import BytesWriter, read_f64_le, read_i64_le, write_f64_le, write_i64_le
-
-from spoe_guard.capture.record import ring
 from spoe_guard.capture.record.entry import Budget
-from spoe_guard.capture.record.ring import HEAD_LINK, HEAD_SIZE, head_word, part_room
+from spoe_guard.capture.record.ring import part_room
+from spoe_guard.capture.record.tape import HEAD_BYTES, Tape
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.net.witness import Track
 
@@ -20,13 +18,10 @@ if TYPE_CHECKING:
     from mypy_extensions import i64
 
 # A position is the number of its page, from 1 up, and where it is there; 0 is nowhere. The page that is written stays in the
-# nearest caches.
+# nearest caches. A read is marked with the position of the one before on the same track.
 PAGE_BYTES: Final = 32768
 _PAGE: Final = 16  # the bit from which on a position is the number of its page
 _PLACE: Final = 0xFFFF  # the bits below
-# In front of what was read: what a ring has there, and where the last one of the same track is.
-HEAD_BYTES: Final = 24
-
 LONGEST_BYTES: Final = 512  # of a read; to write a longer one where the one before was costs less
 LEAST_BYTES: Final = 4 * PAGE_BYTES  # the journal is as long as what all sessions may keep, and no shorter than this
 SHARE: Final = 2  # of the budget it takes no more than one part in so many
@@ -67,7 +62,7 @@ class Journal:
     """
 
     __slots__ = (
-        "_at", "_budget", "_first", "_make_room", "_pages", "_recordings", "_records", "_segments", "_spare", "_start",
+        "_at", "_budget", "_first", "_make_room", "_page", "_pages", "_recordings", "_segments", "_spare", "_start",
         "session_bytes",
     )  # fmt: skip
 
@@ -78,9 +73,9 @@ class Journal:
         self._budget = budget
         self._recordings = recordings
         self._make_room = make_room
-        self._records = BytesWriter()  # the newest page
-        self._pages: list[BytesWriter] = []
-        self._spare: list[BytesWriter] = []  # of what was let go of last: memory that is there already
+        self._page = Tape(0)  # the newest
+        self._pages: list[Tape] = []
+        self._spare: list[Tape] = []  # of what was let go of last: memory that is there already
         self._segments: list[Segment] = []
         self._first: i64 = 1  # the number of the oldest page
         self._at: i64 = PAGE_BYTES  # where the next read goes; at the end of a page there is no room for one
@@ -94,14 +89,10 @@ class Journal:
         at, before = self._at, track.noted
         if before < self._start:
             self._segments[-1].tracks[track] = track.weight
-        records = self._records
-        write_f64_le(records, now)
-        write_i64_le(records, head_word(link, size))
-        write_i64_le(records, before)
-        records.write(data)
+        self._page.put(now, link, before, data)
         track.noted = at
         track.read += size
-        track.weight += size + ring.HEAD_BYTES
+        track.weight += size + HEAD_BYTES
         self._at = at + size + HEAD_BYTES
         return True
 
@@ -142,14 +133,9 @@ class Journal:
         reads: list[Read] = []
         at = track.noted
         while at >> _PAGE >= self._first:
-            page = self._pages[(at >> _PAGE) - self._first]
-            begin = at & _PLACE
-            # Byte by byte: a BytesWriter is read either so, or copied as a whole.
-            head = _bytes(page, begin, HEAD_BYTES)
-            word = read_i64_le(head, 8)
-            data = _bytes(page, begin + HEAD_BYTES, word & HEAD_SIZE)
-            reads.append(Read(at, track, read_f64_le(head, 0), word >> HEAD_LINK, data))
-            at = read_i64_le(head, 16)
+            now, link, before, data = self._pages[(at >> _PAGE) - self._first].read(at & _PLACE)
+            reads.append(Read(at, track, now, link, data))
+            at = before
         return reads
 
     def _turn(self) -> bool:
@@ -163,11 +149,11 @@ class Journal:
         while len(self._segments) > 1 and (len(self._pages) + 1) * PAGE_BYTES > most:
             self._let_go()
         if not self._spare:
-            self._spare.append(BytesWriter())
+            self._spare.append(Tape(PAGE_BYTES))
             self._budget.used += PAGE_BYTES
-        self._records = self._spare.pop()
-        self._records.truncate(0)
-        self._pages.append(self._records)
+        self._page = self._spare.pop()
+        self._page.forget()
+        self._pages.append(self._page)
         self._segments[-1].pages += 1
         self._at = ((self._at >> _PAGE) + 1) << _PAGE
         self._make_room()
@@ -198,10 +184,3 @@ class Journal:
         self._spare = self._pages[: oldest.pages]
         del self._segments[0], self._pages[: oldest.pages]
         self._first += oldest.pages
-
-
-def _bytes(page: BytesWriter, begin: "i64", size: "i64") -> bytes:
-    piece = BytesWriter()
-    for at in range(begin, begin + size):
-        piece.append(page[at])
-    return piece.getvalue()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from spoe_guard.capture.files.model import End, Socket
 from spoe_guard.capture.record.entry import Budget, Entry, Extra
 from spoe_guard.capture.record.journal import LONGEST_BYTES, Journal
-from spoe_guard.capture.record.ring import HEAD_BYTES, PARTS, Ring, part_room
+from spoe_guard.capture.record.ring import PARTS, Ring, part_room
+from spoe_guard.capture.record.tape import HEAD_BYTES
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import AnomalySeen, SessionEnded
 from spoe_guard.core.terms.output import Close, Output

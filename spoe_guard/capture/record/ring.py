@@ -1,13 +1,11 @@
 """The last bytes of one direction of a session, within bounds."""
 
 from collections.abc import Iterator
-from struct import Struct
 from typing import TYPE_CHECKING, Final
-
-from librt.strings import BytesWriter, write_f64_le, write_i64_le
 
 from spoe_guard.capture.record.entry import ENTRY_BYTES, Budget, Entry
 from spoe_guard.capture.record.hellos import Hellos, forget_oldest
+from spoe_guard.capture.record.tape import HEAD_BYTES, Tape
 from spoe_guard.core.terms.anomalies import Side
 
 if TYPE_CHECKING:
@@ -15,16 +13,11 @@ if TYPE_CHECKING:
 
 MOST_LINKS: Final = 128  # of so many it is known how much was read on them, and between whom; of more: of the newest
 
-# In front of what was read: when, how many bytes, on which link (of the agent; of HAProxy: to which it went). mypyc writes it in
-# a few stores, and none of what was read stays an object: those that live long are cold when they go, which cost the most.
-_HEAD: Final = Struct("<dIi")
-HEAD_BYTES: Final = 16  # that many, as a number that the compiler knows
-_APART: Final = 0xFFFFFFFF  # for so many bytes: it is the next of ``entries``
-HEAD_SIZE: Final = 0xFFFFFFFF  # of its second half, how many bytes; above them, from this bit on, the link
-HEAD_LINK: Final = 32
-_HIGHEST: Final = 0x7FFFFFFF  # number of a link that fits there; the next is 0 again
+# What a read is marked with on the tape.
+_HERE: Final = 0  # its bytes are behind it
+_APART: Final = 1  # it is the next of ``entries``
 
-PART_BYTES: Final = 512  # what a part costs beside its room: BytesWriter has 256 bytes in itself
+PART_BYTES: Final = 512  # what a part costs beside its room, at most: four objects, numbers in them, what malloc adds
 FIRST_BYTES: Final = 512  # room of the first part: an idle session holds its HELLOs and no place for more
 PARTS: Final = 4  # a direction is let go of in so many parts at least: read by read, every one would pay for it
 SEVERAL: Final = -1  # links, whose reads are in one part
@@ -36,13 +29,13 @@ class Part:
     ``room``: for so many bytes it was begun; ``size``: what it counts; ``link``: where all of it was read, or SEVERAL.
     """
 
-    __slots__ = ("entries", "link", "records", "room", "size")
+    __slots__ = ("entries", "link", "room", "size", "tape")
 
-    def __init__(self, room: "i64", size: "i64", link: "i64", records: BytesWriter, entries: list[Entry]) -> None:
+    def __init__(self, room: "i64", size: "i64", link: "i64", tape: Tape, entries: list[Entry]) -> None:
         self.room = room
         self.size = size
         self.link = link
-        self.records = records
+        self.tape = tape
         self.entries = entries
 
     def costs(self) -> "i64":
@@ -58,15 +51,16 @@ class Ring:
     """
 
     __slots__ = (
-        "_budget", "_closed", "_entries", "_hellos", "_last", "_link", "_older", "_part", "_read", "_reads", "_records",
-        "_room", "_several", "left", "limit",
+        "_budget", "_closed", "_entries", "_first", "_hellos", "_last", "_link", "_older", "_part", "_read", "_reads", "_room",
+        "_several", "_tape", "left", "limit",
     )  # fmt: skip
 
     def __init__(self, side: Side, limit: "i64", budget: Budget) -> None:
-        self._records = BytesWriter()
         self._part: i64 = part_room(limit)
-        self._room: i64 = min(FIRST_BYTES, self._part)
-        self.left = self._room
+        self._first: i64 = min(FIRST_BYTES, self._part)
+        self._tape = Tape(self._first)
+        self._room = self._first
+        self.left = self._first
         self._last: i64 = 0  # the link of the last read
         self._link: i64 = 0  # of all in the newest part, or SEVERAL
         self._read: i64 = 0  # bytes read on ``_last`` since another one had its turn
@@ -83,14 +77,15 @@ class Ring:
     def add(self, now: float, link: "i64", data: bytes) -> None:
         """Keep a read that went on as it came, from the agent's ``link`` or to it."""
         size: i64 = len(data)
-        self._head(now, link, size)
-        self._records.write(data)
+        self._turn_to(link)
+        self._tape.put(now, link, _HERE, data)
         self._read += size
         self.left -= size + HEAD_BYTES
 
     def put(self, entry: Entry) -> None:
         """Keep a step that is more than that."""
-        self._head(entry.now, entry.link, _APART)
+        self._turn_to(entry.link)
+        self._tape.put(entry.now, entry.link, _APART, b"")
         self._entries.append(entry)
         self._budget.used += ENTRY_BYTES
         self._read += len(entry.data)
@@ -108,7 +103,7 @@ class Ring:
             return False
         if self._hellos.lacks(self._link):
             return False
-        self._records.truncate(0)
+        self._tape.forget()
         self.left = room
         return True
 
@@ -118,10 +113,10 @@ class Ring:
         self._put_by(room)
         gone = self.shrink()
         if gone is not None and gone.room == room:  # its memory is used again
-            gone.records.truncate(0)
-            self._records = gone.records
+            gone.tape.forget()
+            self._tape = gone.tape
         else:
-            self._records = BytesWriter()
+            self._tape = Tape(self._first)
 
     def is_full(self, size: "i64") -> bool:
         """Whether to roll for ``size`` bytes is to let go of something."""
@@ -145,7 +140,7 @@ class Ring:
 
     def pass_over(self, link: int, read: int) -> None:
         """Let go of all but HELLOs, and count ``read`` bytes that came behind it: what comes now leaves no room for either."""
-        if self._closed or len(self._records):
+        if self._closed or self._tape.used:
             for part in (*self._closed, self._newest()):
                 if self._hellos.lacks(part.link):
                     self._hellos.keep(self._told(part))
@@ -171,59 +166,51 @@ class Ring:
         return hellos + found
 
     def _let_go(self) -> None:
-        self._put_by(min(FIRST_BYTES, self._part))
-        self._records = BytesWriter()
+        self._put_by(self._first)
+        self._tape = Tape(self._first)
         for part in self._closed:
             self._budget.used -= part.costs()
         self._closed.clear()
         self._older = 0
 
-    def _head(self, now: float, link: "i64", size: "i64") -> None:
-        """Write what ``_HEAD`` reads."""
-        on = link if self._several else 0
-        if on != self._last:
-            self._turn_to(on)
-        records = self._records
-        write_f64_le(records, now)
-        write_i64_le(records, head_word(link, size))
-
     def _turn_to(self, link: "i64") -> None:
+        """Have what comes next counted for ``link``."""
+        on = link if self._several else 0
+        if on == self._last:
+            return
         if self._read:
             self.miss(self._last, self._read)
         self._read = 0
-        self._last = link
-        self._link = SEVERAL if len(self._records) else link
+        self._last = on
+        self._link = SEVERAL if self._tape.used else on
 
     def _told(self, part: Part) -> Iterator[Entry]:
         """Yield what is in ``part``."""
-        raw, apart, at = part.records.getvalue(), iter(part.entries), 0
-        while at < len(raw):
-            now, size, link = _HEAD.unpack_from(raw, at)
-            at += HEAD_BYTES
-            if size == _APART:
+        tape, apart, at = part.tape, iter(part.entries), 0
+        while at < tape.used:
+            now, link, mark, data = tape.read(at)
+            at += HEAD_BYTES + len(data)
+            if mark == _APART:
                 yield next(apart)
-                continue
-            data = raw[at : at + size]
-            at += size
-            if self._several:
+            elif self._several:
                 yield Entry(now, link, data, 0, to_haproxy=data)
             else:
                 yield Entry(now, 0, data, link, to_agent=data)
 
     def _newest(self) -> Part:
-        return Part(self._room, self._room - self.left, self._link, self._records, self._entries)
+        return Part(self._room, self._room - self.left, self._link, self._tape, self._entries)
 
     def _room_for(self, size: "i64") -> "i64":
-        """Return a power of two, up to what PARTS have: BytesWriter takes its memory so, and one is soon used again."""
+        """Return a power of two, up to what PARTS have: a tape takes its memory so, and one is soon used again."""
         room = self._part
         while room < size and room < PARTS * self._part:
             room *= 2
         return max(size, room)
 
     def _put_by(self, room: "i64") -> None:
-        """Put the newest part to the others, and begin one with ``room`` bytes, for which ``_records`` is still to be set."""
+        """Put the newest part to the others, and begin one with ``room`` bytes, for which ``_tape`` is still to be set."""
         used = room - self.left  # of the newest part all counts that it has room for
-        if len(self._records):
+        if self._tape.used:
             newest = self._newest()
             self._closed.append(newest)
             self._older += newest.size
@@ -232,11 +219,6 @@ class Ring:
         self._budget.used += used
         self._link = self._last
         self.left = self._room = room
-
-
-def head_word(link: "i64", size: "i64") -> "i64":
-    """Return what of a head is behind the time; ``HEAD_SIZE`` and ``>> HEAD_LINK`` take it apart."""
-    return (link & _HIGHEST) << HEAD_LINK | size
 
 
 def part_room(limit: int) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PAGE_BYTES: Final = 32768
 _PAGE: Final = 16  # the bit from which on a position is the number of its page
 _PLACE: Final = 0xFFFF  # the bits below
+
 LONGEST_BYTES: Final = 512  # of a read; to write a longer one where the one before was costs less
 LEAST_BYTES: Final = 4 * PAGE_BYTES  # the journal is as long as what all sessions may keep, and no shorter than this
 SHARE: Final = 2  # of the budget it takes no more than one part in so many

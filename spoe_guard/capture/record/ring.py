@@ -140,7 +140,7 @@ class Ring:
 
     def pass_over(self, link: int, read: int) -> None:
         """Let go of all but HELLOs, and count ``read`` bytes that came behind it: what comes now leaves no room for either."""
-        if self._closed or self._tape.used:
+        if self._closed or self.left < self._room:
             for part in (*self._closed, self._newest()):
                 if self._hellos.lacks(part.link):
                     self._hellos.keep(self._told(part))
@@ -182,7 +182,7 @@ class Ring:
             self.miss(self._last, self._read)
         self._read = 0
         self._last = on
-        self._link = SEVERAL if self._tape.used else on
+        self._link = SEVERAL if self.left < self._room else on
 
     def _told(self, part: Part) -> Iterator[Entry]:
         """Yield what is in ``part``."""
@@ -210,7 +210,7 @@ class Ring:
     def _put_by(self, room: "i64") -> None:
         """Put the newest part to the others, and begin one with ``room`` bytes, for which ``_tape`` is still to be set."""
         used = room - self.left  # of the newest part all counts that it has room for
-        if self._tape.used:
+        if self.left < self._room:
             newest = self._newest()
             self._closed.append(newest)
             self._older += newest.size

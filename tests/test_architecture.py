@@ -10,8 +10,8 @@ from prometheus_client.metrics_core import Metric
 
 from spoe_guard.about import about
 from spoe_guard.core.terms.states import LINK_MOVES, SESSION_MOVES
-from spoe_guard.run.workers.totals import Books
-from spoe_guard.run.workers.views import CrewCollector
+from spoe_guard.run.workers.totals import Totals
+from spoe_guard.run.workers.views import PoolCollector
 from tests.peers import ROOT
 
 PAGE = (ROOT / "docs/architecture.md").read_text()
@@ -35,8 +35,8 @@ def diagram() -> str:
 
 def exposed() -> dict[str, tuple[str, list[str]]]:
     """Return the type and labels of each metric of the guard's own, also of those that there are with several workers only."""
-    crew: Any = SimpleNamespace(books=Books(()), lives=[], restarts=0)
-    return {full_name(family): (family.type, list(family._labelnames)) for family in CrewCollector(crew, about()).collect()}
+    pool: Any = SimpleNamespace(totals=Totals(()), workers=[], restarts=0)
+    return {full_name(family): (family.type, list(family._labelnames)) for family in PoolCollector(pool, about()).collect()}
 
 
 def full_name(family: Metric) -> str:

@@ -69,7 +69,7 @@ def walk_acks(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, now:
         count += 1
         pos = after
     if count:
-        ledger.useful = True
+        ledger.answered_once = True
         tally._to_haproxy[_ACK] += count  # noqa: SLF001  as above
     return pos
 

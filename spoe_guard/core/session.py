@@ -322,17 +322,17 @@ class Session:
             if number not in self._agents:
                 self._agents[number] = FromAgent(conv, link, fast=self._fast)
         for number in conv.links.remove_gone():
-            self._agents.pop(number).forget()
+            self._agents.pop(number).discard_kept()
 
     def _conclude(self) -> None:
         """Drop what agents began in pieces, of which nothing will come; and once all is closed, every part of a frame."""
         for agent in self._agents.values():
-            agent.let_go()
+            agent.discard_begun()
         self._conv.ending.conclude()
         if self._conv.progress.state is SessionState.CLOSED:
             for agent in self._agents.values():
-                agent.forget()
-            self._from_haproxy.forget()
+                agent.discard_kept()
+            self._from_haproxy.discard_kept()
 
     def _settle_up(self, out: Output) -> None:
         """Bring the books and the deadline up to date behind a step that was not ordinary, and report what was seen."""

@@ -124,17 +124,17 @@ async def hand_over(relay: Relay, guards: Sequence[NextGuard]) -> bool:
     until = monotonic() + relay.route.config.disconnect_hold_s
     while relay.begins or (handed := relay.to_hand_over()) is None:
         if monotonic() >= until or relay.haproxy.closing:
-            relay.haproxy.let_go(HANDED_OVER)
+            relay.haproxy.resume_reading(HANDED_OVER)
             return False
         if not relay.begins:
-            relay.haproxy.hold(HANDED_OVER)
+            relay.haproxy.pause_reading(HANDED_OVER)
         await asyncio.sleep(_POLL_S)
-    relay.haproxy.hold(HANDED_OVER)
+    relay.haproxy.pause_reading(HANDED_OVER)
     for guard in guards:
         if await guard.takes(handed, relay.haproxy.descriptor):
             relay.handed_over()
             return True
-    relay.haproxy.let_go(HANDED_OVER)
+    relay.haproxy.resume_reading(HANDED_OVER)
     return False
 
 

@@ -19,7 +19,7 @@ cdef class Leg:
     cdef public bytearray _queue
     cdef bytes _unheard
     # The rest.
-    cdef public int _held
+    cdef public int _paused
     cdef public double close_by
     cdef public object side, sock
     cdef object _loop, _kept

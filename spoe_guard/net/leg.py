@@ -93,7 +93,7 @@ class Leg:
         self._fin_waits = False  # a FIN is to be sent behind what is queued
         self._queue = bytearray()  # the loop says when there is room as long as something is in here
         self._unheard = b""  # the end of the last read: the session deals with more of it in the loop's next turn
-        self._held = 0
+        self._paused = 0
         self._was_reset = False
         self._kept: weakref.ref[object] | None = None  # the loop's own reference to what it calls, while it watches for bytes
 
@@ -112,7 +112,7 @@ class Leg:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = sock.fileno()
         try:
-            if not self._held:
+            if not self._paused:
                 self._watch()
         except Exception:
             self._kept = None
@@ -143,7 +143,7 @@ class Leg:
     def _readable(self) -> None:
         if self._fd < 0:
             return
-        if self._held:  # the loop would say it again and again
+        if self._paused:  # the loop would say it again and again
             self._ignore()
             return
         try:
@@ -173,7 +173,7 @@ class Leg:
             self._sent()
         if self.full and len(self._queue) <= LOW_WATER:
             self.full = False
-            self.let_go(SELF_IS_FULL)
+            self.resume_reading(SELF_IS_FULL)
             self.relay.emptied(self)
 
     def _hear_more(self) -> None:
@@ -182,7 +182,7 @@ class Leg:
         if not self.closing:
             self.take(rest)
         if not self._unheard:
-            self.let_go(NOT_HEARD)
+            self.resume_reading(NOT_HEARD)
 
     def _lost(self) -> None:
         if self._unheard:  # came before the end
@@ -222,7 +222,7 @@ class Leg:
             left = self.relay.take(self, rest, now)
             if left:
                 self._unheard = data[end - left :]
-                self.hold(NOT_HEARD)
+                self.pause_reading(NOT_HEARD)
                 self._loop.call_soon(self._hear_more)
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
             self.relay.broke(error, self.side, data[done:])
@@ -230,7 +230,7 @@ class Leg:
     def write(self, data: bytes) -> None:
         """Send ``data``; on a leg that is gone, or behind its end or half-close, it is dropped."""
         if self.full:  # the other side stands still already, so this comes of the leg's own bytes
-            self.hold(SELF_IS_FULL)
+            self.pause_reading(SELF_IS_FULL)
         if not self._takes:
             return
         sent = 0
@@ -248,15 +248,15 @@ class Leg:
             self.full = True
             self.relay.filled(self)
 
-    def hold(self, why: int) -> None:
+    def pause_reading(self, why: int) -> None:
         """Stop reading from the peer, at once, until every reason is gone. The loop is told when bytes come: often none do."""
-        self._held |= why
+        self._paused |= why
 
-    def let_go(self, why: int) -> None:
+    def resume_reading(self, why: int) -> None:
         """Drop one reason for not reading."""
-        if self._held:
-            self._held &= ~why
-            if self.connected and not self._held and not self.eof and not self.closing and self._kept is None:
+        if self._paused:
+            self._paused &= ~why
+            if self.connected and not self._paused and not self.eof and not self.closing and self._kept is None:
                 self._watch()
 
     def close(self, how: Close, close_s: float) -> None:

@@ -12,9 +12,9 @@ from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
+from spoe_guard.net.agent_connection import AgentConnection
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
-from spoe_guard.net.link import Link
 from spoe_guard.net.observer import Observer
 from spoe_guard.net.route import Route
 from spoe_guard.net.splice import Splice
@@ -73,7 +73,7 @@ class Relay:
         self.route = route
         self.number = route_state.number
         self.haproxy = Leg(self, Side.HAPROXY)
-        self._links: dict[int, Link] = {}  # dialled, or with a leg in _legs
+        self._links: dict[int, AgentConnection] = {}  # dialled, or with a leg in _legs
         self._linked = False  # there was an agent link
         self._observer = observer
         self._owner: RelayOwner | None = owner
@@ -248,9 +248,9 @@ class Relay:
             leg.use(lane, self.session.ledger(leg.link), self.haproxy)
             self.haproxy.use(lane)
         self._observer.link_opened(self.route.name)
-        self.haproxy.let_go(DIALLING)
+        self.haproxy.resume_reading(DIALLING)
         if self.haproxy.full:
-            leg.hold(OTHER_IS_FULL)
+            leg.pause_reading(OTHER_IS_FULL)
         self.step(self.session.agent_connected, monotonic(), leg.link)
 
     def said_fin(self, leg: Leg) -> None:
@@ -273,10 +273,10 @@ class Relay:
         self._forget(leg)
         self._check_gone()
 
-    def unreachable(self, link: Link, reason: DialFailure, detail: str) -> None:
+    def unreachable(self, link: AgentConnection, reason: DialFailure, detail: str) -> None:
         """The agent could not be dialled."""
         self._forget(link.leg)
-        self.haproxy.let_go(DIALLING)
+        self.haproxy.resume_reading(DIALLING)
         self.step(self.session.agent_failed, reason, detail, monotonic(), link.leg.link)
         self._check_gone()
 
@@ -284,17 +284,17 @@ class Relay:
         """Stop reading what would be written to ``leg``: of HAProxy that is anything, whichever link it is for."""
         if leg is self.haproxy:
             for link in self._links.values():
-                link.leg.hold(OTHER_IS_FULL)
+                link.leg.pause_reading(OTHER_IS_FULL)
         elif not leg.closing:  # one that only has its rest to write gets nothing more
-            self.haproxy.hold(OTHER_IS_FULL)
+            self.haproxy.pause_reading(OTHER_IS_FULL)
 
     def emptied(self, leg: Leg) -> None:
         """Read again what is written to ``leg``, which has room, or takes nothing more."""
         if leg is self.haproxy:
             for link in self._links.values():
-                link.leg.let_go(OTHER_IS_FULL)
+                link.leg.resume_reading(OTHER_IS_FULL)
         elif not any(link.leg.full and not link.leg.closing for link in self._links.values()):
-            self.haproxy.let_go(OTHER_IS_FULL)
+            self.haproxy.resume_reading(OTHER_IS_FULL)
 
     # Inside
 
@@ -314,8 +314,8 @@ class Relay:
 
     def _dial(self, number: int) -> None:
         if number == 0:  # the session has nowhere to put what HAProxy sends; behind the first link it parks it, with bounds
-            self.haproxy.hold(DIALLING)
-        self._links[number] = Link(self, number, self._loop)
+            self.haproxy.pause_reading(DIALLING)
+        self._links[number] = AgentConnection(self, number, self._loop)
 
     def _close(self, leg: Leg, how: Close) -> None:
         leg.close(how, self.route.config.close_s)
@@ -335,7 +335,7 @@ class Relay:
     def _give_up(self, number: int) -> None:
         """End a dial; the session hears nothing more of it."""
         self._links.pop(number).give_up()
-        self.haproxy.let_go(DIALLING)
+        self.haproxy.resume_reading(DIALLING)
 
     def _tell_no_more(self) -> None:
         if self._witness is not None:
@@ -352,7 +352,7 @@ class Relay:
             return False
         return len(self._alive()) == 1 or not (self._links or self._linked)  # a second agent would miss its HELLO
 
-    def _alive(self) -> list[Link]:
+    def _alive(self) -> list[AgentConnection]:
         return [link for link in self._links.values() if not link.leg.closing]
 
     def _splice(self, side: Side, rest: bytes) -> None:

@@ -132,7 +132,7 @@ def test_journal_reads_go_once_newer_ones_fill_both_directions_of_the_ring(behin
     wire.journal._segments = [oldest, newer]
     for track, weight in ((asked, most), (sent, behind)):
         oldest.tracks[track], newer.tracks[track] = 0, track.weight - weight
-    wire.journal._let_go()
+    wire.journal._drop_oldest()
     assert (sent.noted > 0) is enough  # it is still where it was
     assert (asked.noted > 0) is (most >= LIMIT - PART)
 

@@ -8,7 +8,7 @@ from spoe_guard.core.conversation.refusal import LONGEST_S, MOST_HELD, SHORTEST_
 def one_round(refusals: Refusals, now: float) -> float:
     """Hold one refusal until it is told; return how long that is."""
     until = refusals.hold(now, patient=True)
-    refusals.let_go()
+    refusals.ended()
     return until - now
 
 
@@ -47,7 +47,7 @@ def test_one_refusal_beyond_the_most_held_waits_the_shortest_time() -> None:
     for _ in range(MOST_HELD):
         assert refusals.hold(1.0, patient=True) == 1.5
     assert refusals.hold(1.0, patient=True) == 1.25
-    refusals.let_go()
-    refusals.let_go()
+    refusals.ended()
+    refusals.ended()
     assert refusals.hold(1.0, patient=True) == 1.5
-    assert refusals.held == MOST_HELD
+    assert refusals.waiting == MOST_HELD

@@ -35,7 +35,7 @@ def test_an_applet_that_is_refused_again_waits_twice_as_long() -> None:
     """HAProxy up to 3.0 connects again at once; it is known by the capability async."""
     route_state = RouteState()
     assert [held_s(route_state, 100.0 + 10 * number) for number in range(6)] == [0.25, 0.5, 1, 2, 4, 5]
-    assert route_state.refusals.held == 0
+    assert route_state.refusals.waiting == 0
 
 
 @pytest.mark.parametrize("hello", ["", "check"])
@@ -64,7 +64,7 @@ def test_what_an_observed_session_would_refuse_counts_for_nobody() -> None:
         talk.session.receive(Side.HAPROXY, frames.haproxy_hello(capabilities=b"pipelining,async"), now)
         talk.session.receive(Side.AGENT, frames.agent_disconnect(5), now)
         assert talk.session.state is SessionState.REFUSING
-    assert route_state.refusals.held == 0
+    assert route_state.refusals.waiting == 0
     assert held_s(route_state, 120.0) == 0.25
 
 
@@ -81,17 +81,17 @@ def test_a_refusal_is_held_back_no_longer_where_haproxy_ends_it(end: str) -> Non
     for now in (100.0, 110.0, 120.0, 130.0):
         held_s(route_state, now)
     talk = Talk(now=140.0, route_state=route_state).play(APPLET + REFUSED)
-    assert route_state.refusals.held == 1
+    assert route_state.refusals.waiting == 1
     talk.play(end)
-    assert route_state.refusals.held == 0
+    assert route_state.refusals.waiting == 0
 
 
 def test_a_session_that_is_broken_by_a_bug_holds_no_refusal_back() -> None:
     route_state = RouteState()
     talk = Talk(route_state=route_state).play(APPLET + REFUSED)
-    assert route_state.refusals.held == 1
+    assert route_state.refusals.waiting == 1
     talk.session.release()
-    assert route_state.refusals.held == 0
+    assert route_state.refusals.waiting == 0
 
 
 @pytest.mark.parametrize(("waited", "left"), [(0.0, 0.25), (1.9, 0.1)])

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from spoe_guard.address import Address
+from spoe_guard.net.agent_connection import AgentConnection
 from spoe_guard.net.dial import dial
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.leg import Leg
-from spoe_guard.net.link import Link
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
 from tests.net.doubles import FakeSession, Recorder
@@ -130,7 +130,7 @@ class Stage:
         assert count("link opened") == count("link closed")
         assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
         gc.collect()
-        assert [o for o in gc.get_objects() if isinstance(o, (Relay, Leg, Link, FakeSession))] == []
+        assert [o for o in gc.get_objects() if isinstance(o, (Relay, Leg, AgentConnection, FakeSession))] == []
 
 
 def open_sockets():

@@ -171,10 +171,10 @@ async def test_a_link_that_was_replaced_holds_nobody():
         new = await stage.agent()
         await until(lambda: stage.recorder.count("link opened") == 2)
         await until(lambda: haproxy.send_now(BLOCK) == 0, "a new link that is full")
-        assert stage.relay.haproxy._held
+        assert stage.relay.haproxy._paused
         assert await old.rest() == b"x" * 8_000_000
         await until(lambda: stage.recorder.count("link closed") == 1)
-        assert stage.relay.haproxy._held
+        assert stage.relay.haproxy._paused
         assert await new.read(len(BLOCK)) == BLOCK
         stage.guard.abort_all()
         await stage.over()

@@ -96,7 +96,7 @@ async def test_open_notifies_are_answered_first_and_later_ones_by_the_successor(
             await haproxy.send(ASKED)
             assert await agent.read(len(ASKED)) == ASKED
             drain = asyncio.ensure_future(stage.guard.drain())
-            await until(lambda: stage.relay.haproxy._held, "the pause")
+            await until(lambda: stage.relay.haproxy._paused, "the pause")
             later = frames.notify(3, 1, b"/3")
             await haproxy.send(later[:7])  # also what is cut where it should not be
             await agent.send(ack_of(ASKED))

@@ -93,7 +93,7 @@ async def test_a_write_that_finds_the_connection_broken_ends_the_leg():
     async with Stage() as stage:
         haproxy, _agent = await stage.both()
         leg = stage.relay.haproxy
-        leg.hold(OTHER_IS_FULL)  # or it would hear of it by reading
+        leg.pause_reading(OTHER_IS_FULL)  # or it would hear of it by reading
         haproxy.reset()
         for _ in range(2):  # the first may meet the reset, the second the end
             leg.write(b"to nobody")
@@ -114,12 +114,12 @@ async def test_each_connection_is_read_once_per_turn_up_to_a_bound(tmp_path):
         legs = [relay.haproxy for relay in stage.guard._relays.values()]
         stage.sessions[1].heard = stage.sessions[0].heard = reads = []
         for leg in legs:
-            leg.hold(HANDED_OVER)
+            leg.pause_reading(HANDED_OVER)
         sent = talker.send_now(bytes(1_000_000))
         assert sent > 3 * READ_BYTES
         assert other.send_now(b"?") == 1
         for leg in legs:
-            leg.let_go(HANDED_OVER)
+            leg.resume_reading(HANDED_OVER)
         del leg, legs
         await until(lambda: sum(map(len, reads)) == sent + 1)
         assert reads.index(b"?") <= 1
@@ -147,13 +147,13 @@ async def test_a_large_write_reaches_a_slow_reader_whole_and_in_order(family, tm
 async def test_a_connection_that_is_held_is_not_read_to_its_end_either(family, tmp_path):
     async with Stage(Listens, unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, _agent = await stage.both()
-        stage.relay.haproxy.hold(HANDED_OVER)
+        stage.relay.haproxy.pause_reading(HANDED_OVER)
         await haproxy.send(b"last words")
         haproxy.fin()
         await turns()
         assert stage.session.heard == []
         assert not stage.relay.haproxy.eof
-        stage.relay.haproxy.let_go(HANDED_OVER)
+        stage.relay.haproxy.resume_reading(HANDED_OVER)
         await until(lambda: ("closed", Side.HAPROXY, False) in stage.session.calls)
         assert stage.session.heard == [b"last words"]
 
@@ -168,12 +168,12 @@ async def test_a_connection_that_is_held_before_it_begins_is_not_read():
         haproxy = Peer(socket.create_connection((stage.address.host, stage.address.port)))
         haproxy.sock.setblocking(False)
         stage.guard._listeners[0]._accept()
-        stage.relay.haproxy.hold(HANDED_OVER)
+        stage.relay.haproxy.pause_reading(HANDED_OVER)
         await haproxy.send(b"early")
         await until(lambda: stage.session.calls == ["start"])
         await turns()
         assert stage.session.heard == []
-        stage.relay.haproxy.let_go(HANDED_OVER)
+        stage.relay.haproxy.resume_reading(HANDED_OVER)
         await until(lambda: stage.session.heard == [b"early"])
         haproxy.close()
         await stage.over()
@@ -208,7 +208,7 @@ async def test_a_reset_is_seen_by_what_waits_to_be_sent():
         haproxy, agent, leg = await talking(stage)
         leg.write(WORD)
         assert leg.unsent > 0
-        leg.hold(HANDED_OVER)  # or it would hear of it by reading
+        leg.pause_reading(HANDED_OVER)  # or it would hear of it by reading
         del leg
         haproxy.reset()
         await until(lambda: ("closed", Side.HAPROXY, True) in stage.session.calls)
@@ -222,11 +222,11 @@ async def test_what_came_before_a_reset_is_heard_and_then_the_reset(family, tmp_
     async with Stage(Listens, unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, _agent = await stage.both()
         leg = stage.relay.haproxy
-        leg.hold(HANDED_OVER)
+        leg.pause_reading(HANDED_OVER)
         leg.write(b"unread")  # a Unix socket that is closed with something unread resets
         sent = haproxy.send_now(b"last words" if family == "tcp" else bytes(1_000_000))
         haproxy.reset()
-        leg.let_go(HANDED_OVER)
+        leg.resume_reading(HANDED_OVER)
         del leg
         await until(lambda: ("closed", Side.HAPROXY, True) in stage.session.calls)
         assert sum(map(len, stage.session.heard)) == sent
@@ -275,18 +275,18 @@ async def test_nothing_spins_behind_an_end_or_on_a_connection_that_is_held(famil
     async with Stage(Deaf, unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, agent = await stage.both()
         leg = stage.relay.haproxy
-        leg.hold(HANDED_OVER)
+        leg.pause_reading(HANDED_OVER)
         await haproxy.send(b"?")
         await turns()
         assert asked == []
         assert not asyncio.get_running_loop().remove_reader(leg.descriptor), "it is told again and again of the byte"
         haproxy.fin()
-        leg.let_go(HANDED_OVER)
+        leg.resume_reading(HANDED_OVER)
         await until(lambda: stage.relay.haproxy.eof)
         assert asked == [leg.descriptor] * 2  # the byte, and the end
         await turns()
-        leg.hold(OTHER_IS_FULL)
-        leg.let_go(OTHER_IS_FULL)
+        leg.pause_reading(OTHER_IS_FULL)
+        leg.resume_reading(OTHER_IS_FULL)
         await turns()
         assert asked == [leg.descriptor] * 2
         assert stage.session.calls.count(("closed", Side.HAPROXY, False)) == 1
@@ -307,14 +307,14 @@ async def test_a_leg_is_full_past_high_water_and_free_at_low_water():
             written += HIGH_WATER // 2
         rest = HIGH_WATER - leg.unsent
         leg.write(bytes(rest))
-        assert (leg.unsent, leg.full, agents._held) == (HIGH_WATER, False, 0)
+        assert (leg.unsent, leg.full, agents._paused) == (HIGH_WATER, False, 0)
         leg.write(b"!")
-        assert (leg.unsent, leg.full, agents._held) == (HIGH_WATER + 1, True, OTHER_IS_FULL)
+        assert (leg.unsent, leg.full, agents._paused) == (HIGH_WATER + 1, True, OTHER_IS_FULL)
         assert await haproxy.read(written + rest + 1) == bytes(written + rest) + b"!"
         del leg, agents
         await until(lambda: not stage.relay.haproxy.full)
         assert stage.relay.haproxy.unsent <= LOW_WATER
-        assert stage.relay._links[0].leg._held == 0
+        assert stage.relay._links[0].leg._paused == 0
 
 
 async def test_a_connection_that_was_ended_in_the_same_turn_is_not_read(family, tmp_path):
@@ -334,11 +334,11 @@ async def test_a_connection_that_was_ended_in_the_same_turn_is_not_read(family, 
         await until(lambda: stage.recorder.count("link opened") == 2)
         legs = [relay.haproxy for relay in stage.guard._relays.values()]
         for leg in legs:
-            leg.hold(HANDED_OVER)
+            leg.pause_reading(HANDED_OVER)
         for peer in peers:
             await peer.send(b"?")
         for leg in legs:
-            leg.let_go(HANDED_OVER)
+            leg.resume_reading(HANDED_OVER)
         del leg, legs
         await stage.over(2)
         await turns()

@@ -163,7 +163,7 @@ async def _with_a_hanging_dial(stage, nowhere):
 async def test_a_later_dial_holds_nobody_and_is_forgotten_when_given_up(how):
     async with hanging_address() as nowhere, Stage(Links) as stage:
         haproxy, agent = await _with_a_hanging_dial(stage, nowhere)
-        assert not stage.relay.haproxy._held
+        assert not stage.relay.haproxy._paused
         await haproxy.send(b"w0")
         assert await agent.read(2) == b"w0"
         await haproxy.send(how)
@@ -184,7 +184,7 @@ async def test_a_dial_under_way_keeps_the_relay_until_it_is_given_up():
 async def test_only_the_first_dial_holds_haproxy():
     async with hanging_address() as nowhere, Stage(Links, agent=nowhere) as stage:
         await stage.haproxy()
-        await until(lambda: stage.guard.sessions == 1 and stage.relay.haproxy._held == DIALLING)
+        await until(lambda: stage.guard.sessions == 1 and stage.relay.haproxy._paused == DIALLING)
         stage.guard.abort_all()
         await stage.over()
 
@@ -194,14 +194,14 @@ async def test_haproxy_is_not_read_until_every_link_has_room_again():
         haproxy, agents = await linked(stage, 3)
         await haproxy.send(b"s1s2")
         await until(lambda: stage.relay._links[1].leg.full and stage.relay._links[2].leg.full)
-        assert stage.relay.haproxy._held
+        assert stage.relay.haproxy._paused
         assert await agents[1].read(len(WORD)) == WORD
         await until(lambda: not stage.relay._links[1].leg.full)
-        assert stage.relay.haproxy._held
+        assert stage.relay.haproxy._paused
         await agents[0].send(b"!")  # the others are read meanwhile
         assert await haproxy.read(2) == b"0!"
         assert await agents[2].read(len(WORD)) == WORD
-        await until(lambda: not stage.relay.haproxy._held)
+        await until(lambda: not stage.relay.haproxy._paused)
 
 
 @pytest.mark.parametrize("how", ["closed by the guard", "lost"])
@@ -211,9 +211,9 @@ async def test_a_full_link_that_goes_holds_haproxy_no_longer(how):
         await haproxy.send(b"s1f1" if how == "closed by the guard" else b"s1")
         await until(lambda: stage.relay._links[1].leg.full)
         if how == "lost":
-            assert stage.relay.haproxy._held
+            assert stage.relay.haproxy._paused
             agents[1].reset()
-        await until(lambda: not stage.relay.haproxy._held)
+        await until(lambda: not stage.relay.haproxy._paused)
         await haproxy.send(b"w0")
         assert await agents[0].read(2) == b"w0"
         stage.guard.abort_all()

@@ -20,9 +20,9 @@ TURN = 4 * FRAMES_A_TURN  # bytes of it
 
 def comes_at_once(leg, peer, data):
     """Send so much that the guard reads it in one piece."""
-    leg.hold(HANDED_OVER)
+    leg.pause_reading(HANDED_OVER)
     assert peer.send_now(data) == len(data)
-    leg.let_go(HANDED_OVER)
+    leg.resume_reading(HANDED_OVER)
 
 
 @pytest.mark.parametrize("observe", [False, True])

@@ -11,7 +11,7 @@ import pytest
 
 from spoe_guard.observe.health import Health
 from spoe_guard.run.workers.pool import StartError, Timing, WorkerPool
-from spoe_guard.run.workers.views import CrewExposition, CrewLive, PoolHealth
+from spoe_guard.run.workers.views import PoolExposition, PoolHealth, PoolLive
 from spoe_guard.run.workers.worker_process import WorkerProcess, start
 from tests.observe.conftest import Lines
 from tests.workers import fakes
@@ -140,7 +140,7 @@ def test_a_hung_worker_keeps_its_counts_unreadies_the_guard_and_is_replaced():
         assert played.pool.totals.routes["default"].connections == 20
         await until(lambda: not health.ready()[0])
         assert health.ready()[1].endswith("worker 2: no answer\nworkers: 1 of 2\n")
-        assert b"\nspoe_guard_workers 1.0\n" in await CrewExposition(played.pool, {}).render()
+        assert b"\nspoe_guard_workers 1.0\n" in await PoolExposition(played.pool, {}).render()
         assert played.pool.totals.routes["default"].connections == 20
         await until(lambda: played.logged("worker_started"))
         await played.pool.refresh()
@@ -183,7 +183,7 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
     monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
-        live = CrewLive(played.pool, health := PoolHealth(played.pool), {"version": "1"}, "observe")
+        live = PoolLive(played.pool, health := PoolHealth(played.pool), {"version": "1"}, "observe")
         await played.pool.start()
         assert (await live.status())["sentence"] == "Not listening yet."
         health.listening = True
@@ -206,7 +206,7 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
 
 def test_a_point_of_the_history_is_of_its_own_moment():
     async def scene(played: Played) -> None:
-        live = CrewLive(played.pool, PoolHealth(played.pool), {})
+        live = PoolLive(played.pool, PoolHealth(played.pool), {})
         await played.pool.start()
         await live.sample()
         assert list(live.history.of["default"].series["sessions"]) == [20]

@@ -148,7 +148,7 @@ class Journal:
             self._segments.append(Segment())
             self._start = ((self._at >> _PAGE) + 1) << _PAGE
         while len(self._segments) > 1 and (len(self._pages) + 1) * PAGE_BYTES > most:
-            self._let_go()
+            self._drop_oldest()
         if not self._spare:
             self._spare.append(Tape(PAGE_BYTES))
             self._budget.used += PAGE_BYTES
@@ -160,7 +160,7 @@ class Journal:
         self._make_room()
         return True
 
-    def _let_go(self) -> None:
+    def _drop_oldest(self) -> None:
         """Let go of the oldest segment."""
         oldest, newer = self._segments[0], self._segments[1].tracks
         # A session needs no more of the direction that says more than a ring keeps, of the other no more than a part of that:

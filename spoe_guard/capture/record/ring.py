@@ -135,7 +135,7 @@ class Ring:
 
     def clear(self) -> None:
         """Let go of everything; what comes next is kept again."""
-        self._let_go()
+        self._drop_parts()
         self._hellos.clear()
 
     def pass_over(self, link: int, read: int) -> None:
@@ -144,7 +144,7 @@ class Ring:
             for part in (*self._closed, self._newest()):
                 if self._hellos.lacks(part.link):
                     self._hellos.keep(self._told(part))
-            self._let_go()
+            self._drop_parts()
         self._hellos.break_off(link)
         self.miss(link, read)
 
@@ -165,7 +165,7 @@ class Ring:
                 found[number] = entry._replace(lost=entry.lost + lost.pop(entry.link))
         return hellos + found
 
-    def _let_go(self) -> None:
+    def _drop_parts(self) -> None:
         self._put_by(self._first)
         self._tape = Tape(self._first)
         for part in self._closed:

@@ -1,1 +1,1 @@
-"""The state of one session: open NOTIFYs, agent links, ways out, and how it ends."""
+"""The state of one session: open NOTIFYs, agent links, outlets, and how it ends."""

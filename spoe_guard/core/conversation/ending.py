@@ -300,7 +300,7 @@ class Ending:
         """Have no part any more in what the sessions of the route share."""
         self._notifies.leave_engine()
         if self._progress.state is SessionState.REFUSING:
-            self._route.refusals.let_go()
+            self._route.refusals.ended()
 
     def _drop(self, disconnect: Disconnect | None) -> None:
         if disconnect is not None:

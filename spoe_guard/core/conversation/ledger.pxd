@@ -72,14 +72,14 @@ cdef class Ledger:
     cdef double _one_since
     cdef bytes _one_copy
     cdef public Py_ssize_t size, most
-    cdef public bint takes, answers, useful
+    cdef public bint takes, answers, answered_once
     cdef public double heard
     cdef public long long passed
     cdef public History history
     cdef public object carrier
     cdef public Py_ssize_t most_kept, kept
     cdef _Table _table
-    cdef bint _mixed
+    cdef bint _unordered
     cdef double _newest
     cdef dict _large
 

@@ -148,7 +148,7 @@ class Ledger:
     """The NOTIFYs one agent has in hand, each with the time HAProxy sent it, in the order in which the agent got them.
 
     Like a dict of times by ids, and with what the hot lane needs to know of the link. ``history``: of its session.
-    ``useful``: an ACK has come. ``heard``: when the agent last sent something, monotonic seconds.
+    ``answered_once``: an ACK has come. ``heard``: when the agent last sent something, monotonic seconds.
     ``most_kept``: bytes of copies that are kept of them (``redispatch: unanswered``), 0 for none; one that does not fit is not
     kept, and counts as unanswered if the link is lost.
 
@@ -159,7 +159,7 @@ class Ledger:
 
     def __init__(self, history: History | None = None) -> None:
         self.history = history or History()
-        self.useful = False
+        self.answered_once = False
         self.heard = 0.0
         self.most_kept = 0
         self.kept = 0  # bytes
@@ -176,7 +176,7 @@ class Ledger:
         self._one_since = 0.0
         self._one_copy: bytes | None = None
         self._table: Any = None  # of all, as soon as two are open
-        self._mixed = False  # some are older than those before them
+        self._unordered = False  # some are older than those before them
         self._newest = NOT_OPEN
         self._large: dict[bytes, tuple[float, bytes | None]] = {}
 
@@ -187,7 +187,7 @@ class Ledger:
         if self.count == 0:
             self._one = key
             self._one_since = since
-            self._mixed = False
+            self._unordered = False
             if copy is not None:
                 self._one_copy = self._take_copy(copy)
         else:
@@ -199,7 +199,7 @@ class Ledger:
                 return False
             self._table.append(key, since, None if copy is None else self._take_copy(copy))
         if since < self._newest and self.count > 0:
-            self._mixed = True
+            self._unordered = True
         self._newest = since
         self.count += 1
         self.history.opened()
@@ -307,7 +307,7 @@ class Ledger:
 
     def oldest(self) -> bytes:
         """Return the ids of the NOTIFY that has been open longest; there must be one."""
-        if self._mixed and self.count:
+        if self._unordered and self.count:
             oldest = min(self._in_order(), key=self.since_of)
         else:
             oldest = self._one if self._one or not self.count else self._table.oldest()

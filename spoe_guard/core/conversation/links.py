@@ -164,9 +164,9 @@ class Links:
         longest_s = self._config.answer_deadline_s or LOSS_MATTERS_S
         had, kept = self._notifies.take_back(link, now, longest_s, self._next)
         self._report.add(LinkLost(loss, had, kept))
-        useful = link.ledger.useful or (link.got_disconnect and not had) or loss is LinkLoss.RETIRED
+        worked = link.ledger.answered_once or (link.got_disconnect and not had) or loss is LinkLoss.RETIRED
         self._end(link, now)
-        if useful:
+        if worked:
             self._backoff.worked()
         elif had:
             self._backoff.failed(now)

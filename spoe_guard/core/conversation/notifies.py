@@ -213,7 +213,7 @@ class Notifies:
             since = link.ledger.pop(ids)
             if link is not via and via.state is LinkState.CLOSING:  # which had it before; an agent with async answers once
                 link.owe(ids, since)
-            via.ledger.useful = True
+            via.ledger.answered_once = True
         else:  # pragma: no cover - it is open
             return
         self._tally.observe_ack(now - since)

@@ -33,12 +33,12 @@ class Parking:
     ``held`` are the bytes among them that are HAProxy's own.
     """
 
-    __slots__ = ("_again", "_first", "_mixed", "_most", "_most_bytes", "bytes", "held")
+    __slots__ = ("_again", "_first", "_most", "_most_bytes", "_unordered", "bytes", "held")
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._again: dict[bytes, Parked] = {}
         self._first: dict[bytes, Parked] = {}
-        self._mixed = False  # of several links that were lost: not in order
+        self._unordered = False  # of several links that were lost: not in order
         self._most = most
         self._most_bytes = most_bytes
         self.bytes = 0
@@ -59,7 +59,7 @@ class Parking:
         if len(self) >= self._most or self.bytes + len(waits.raw) > self._most_bytes:
             return False
         (self._again if waits.again else self._first)[waits.ids] = waits
-        self._mixed = self._mixed or waits.again
+        self._unordered = self._unordered or waits.again
         self._count(waits, 1)
         return True
 
@@ -88,9 +88,9 @@ class Parking:
 
     def _in_order(self) -> dict[bytes, Parked]:
         """Return what links that were lost had, the oldest first."""
-        if self._mixed:
+        if self._unordered:
             self._again = dict(sorted(self._again.items(), key=lambda item: item[1].since))
-            self._mixed = False
+            self._unordered = False
         return self._again
 
     def _count(self, waits: Parked, sign: int) -> None:

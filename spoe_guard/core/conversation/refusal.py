@@ -20,29 +20,29 @@ class Refusals:
     ``away``: a session gave the agent up, and none has met it since; the next one need not try for as long again.
     """
 
-    __slots__ = ("_hold_s", "_round_over", "away", "held")
+    __slots__ = ("_hold_s", "_round_over", "away", "waiting")
 
     def __init__(self) -> None:
         self.away = False
-        self.held = 0  # right now, by ``hold`` and not yet ``let_go``
+        self.waiting = 0  # right now, by ``hold`` and not yet ``ended``
         self._hold_s = 0.0
         self._round_over = 0.0
 
     def hold(self, now: float, *, patient: bool) -> float:
-        """Return when HAProxy is to be told; ``let_go`` must follow, once.
+        """Return when HAProxy is to be told; ``ended`` must follow, once.
 
         ``patient``: it is known to connect again at once. One that may not is told after the shortest time, and so is one
         more than are held at most: told at once it would storm, and the shortest time is what keeps it from that.
         """
-        self.held += 1
+        self.waiting += 1
         if now >= self._round_over:
             self._hold_s = min(2 * self._hold_s, LONGEST_S) or SHORTEST_S
             self._round_over = now + self._hold_s
-        return now + (self._hold_s if patient and self.held <= MOST_HELD else SHORTEST_S)
+        return now + (self._hold_s if patient and self.waiting <= MOST_HELD else SHORTEST_S)
 
-    def let_go(self) -> None:
+    def ended(self) -> None:
         """HAProxy was told, or is gone."""
-        self.held -= 1
+        self.waiting -= 1
 
     def gave_up(self) -> None:
         """A session gave the agent up."""

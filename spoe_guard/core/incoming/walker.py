@@ -160,7 +160,7 @@ class Walker(ABC):
         self.conv.report.judge(self.side, Anomaly.TRUNCATED_FRAME, part, self.inlet.offset, detail=detail)
         self.discard(len(part))
 
-    def forget(self) -> None:
+    def discard_kept(self) -> None:
         """Drop the part of a frame that is still kept; the session is over."""
         self.discard(self.inlet.held)
         self.inlet.release()

@@ -24,7 +24,7 @@ from spoe_guard.run.serve import CannotRunError, open_admin, resolve_agents, soc
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.pool import StartError, WorkerPool
-from spoe_guard.run.workers.views import CrewExposition, CrewLive, PoolHealth
+from spoe_guard.run.workers.views import PoolExposition, PoolHealth, PoolLive
 from spoe_guard.run.workers.worker_process import WorkerProcess, start
 from spoe_guard.settings import Loaded, Settings
 
@@ -67,7 +67,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         at_exit.push_async_callback(pool.kill)
         health = PoolHealth(pool)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
-        live = CrewLive(pool, health, about(), settings.mode)
+        live = PoolLive(pool, health, about(), settings.mode)
         _show(settings, taken, live)
         longest_s = longest_drain(routes)
 
@@ -82,7 +82,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
 
         reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        admin = Admin(health, CrewExposition(pool, about(), reloads), live)
+        admin = Admin(health, PoolExposition(pool, about(), reloads), live)
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
         if not await _started(pool, signals):
             return True
@@ -124,7 +124,7 @@ def _given_admin(settings: Settings) -> socket.socket | None:
     return admin
 
 
-def _show(settings: Settings, taken: Sequence[Bound], live: CrewLive) -> None:
+def _show(settings: Settings, taken: Sequence[Bound], live: PoolLive) -> None:
     """Have the page say by what the workers serve."""
     agents = {route.name: ", ".join(map(str, route.agent)) for route in settings.routes}
     live.mode = settings.mode

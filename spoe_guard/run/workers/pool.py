@@ -34,7 +34,7 @@ class Timing:
 
 
 class WorkerPool:
-    """``count`` workers, numbered from 1, each made by ``spawn``. ``totals``: the sum of what they count. ``restarts``: how many."""
+    """``count`` workers, numbered from 1, each made by ``spawn``. ``totals``: the sum of what they count."""
 
     def __init__(
         self,

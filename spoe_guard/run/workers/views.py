@@ -15,7 +15,7 @@ from spoe_guard.run.workers.pool import WorkerPool
 from spoe_guard.run.workers.totals import AllProcesses
 
 
-class CrewCollector(Collector):
+class PoolCollector(Collector):
     """The sums, and what there is to say of the workers themselves."""
 
     def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
@@ -31,11 +31,11 @@ class CrewCollector(Collector):
         yield CounterMetricFamily("spoe_guard_worker_restarts_total", text, value=self._pool.restarts)
 
 
-class CrewExposition(Exposition):
+class PoolExposition(Exposition):
     """What a scrape gets: every worker is asked for it, and waited for no longer than ``Timing.ask``."""
 
     def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
-        super().__init__(CrewCollector(pool, build, reloads), AllProcesses(pool.totals))
+        super().__init__(PoolCollector(pool, build, reloads), AllProcesses(pool.totals))
         self._pool = pool
 
     async def render(self) -> bytes:
@@ -65,7 +65,7 @@ class PoolHealth(Health):
         return ready and well > 0 and not hung, f"{why}{''.join(hung)}workers: {well} of {self._pool.count}\n"
 
 
-class CrewLive(Live):
+class PoolLive(Live):
     """The live page and ``/api/status``: the sums, and the last anomalies of all workers as one list.
 
     A worker is asked for its anomalies when somebody looks. What it answered then is kept, for when it hangs or has died: then it

@@ -95,7 +95,7 @@ class Fragments:
         self._walker.go(fast=self._fast)
         return raw
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Drop what waits; the session is ending."""
         if self._first is not None:
             anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK

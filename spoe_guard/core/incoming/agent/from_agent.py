@@ -160,15 +160,15 @@ class FromAgent(AgentStream):
         self.inlet.keep(data[:room], self.conv.config.held_bytes + 1, now)
         self.outlet.drop(max(0, len(data) - room))
 
-    def let_go(self) -> None:
+    def discard_begun(self) -> None:
         """Drop what was begun in pieces: nothing will come of it any more."""
-        self.torn.release()
-        self.fragments.drop()
+        self.torn.discard()
+        self.fragments.discard()
 
-    def forget(self) -> None:
+    def discard_kept(self) -> None:
         """Drop all that is still kept; the link is gone."""
-        self.let_go()
-        super().forget()
+        self.discard_begun()
+        super().discard_kept()
 
     def release_early(self, now: float) -> None:
         """Walk what the agent sent before it had HAPROXY-HELLO. Nothing is left for later: no agent sends so much then."""
@@ -204,7 +204,7 @@ class FromAgent(AgentStream):
     def behind(self, rest: bytes, now: float) -> None:
         """Bytes of a torn stream; behind the end of a session nothing is looked for."""
         if not self.torn.open or self.link.state not in (LinkState.RUNNING, LinkState.LEAVING):
-            self.torn.release()
+            self.torn.discard()
             self.discard(len(rest))
             return
         strange = self.torn.take(rest, now)
@@ -213,5 +213,5 @@ class FromAgent(AgentStream):
 
     def truncated(self, detail: str) -> None:
         """Discard frames that will not be completed."""
-        self.torn.release()
+        self.torn.discard()
         super().truncated(detail)

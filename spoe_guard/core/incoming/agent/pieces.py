@@ -169,7 +169,7 @@ class Pieces:
             self._complete(head, b"")
 
     def _complete(self, head: _Head, payload: bytes) -> None:
-        """One frame less waits; while all is astray it may be another one than this."""
+        """One frame less waits; while all is ambiguous it may be another one than this."""
         length = len(head.raw) + len(payload)
         self._heads.remove(head)
         if not head.length:

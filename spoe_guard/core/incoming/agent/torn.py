@@ -66,7 +66,7 @@ class TornStream:
         action = walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, detail)
         walker.close_on(action, now)
         if action is Action.CLOSE:
-            walker.break_off()  # see release
+            walker.break_off()  # see discard
             walker.discard(len(raw))
             return True
         self._pieces = pieces
@@ -96,7 +96,7 @@ class TornStream:
             self._walker.inlet.consumed(len(rest))
         return None
 
-    def release(self) -> None:
+    def discard(self) -> None:
         """Drop what is kept; the session is ending."""
         self._walker.outlet.drop(self.held)
         if self._pieces is not None:

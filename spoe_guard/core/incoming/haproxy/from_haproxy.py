@@ -162,19 +162,19 @@ class FromHAProxy(Walker):
         # The very frame goes to the oldest link; the others are told the same in the guard's words.
         links = conv.links.by_number.values()
         link = next((link for link in links if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.notifies.link)
-        way = link.outlet
+        outlet = link.outlet
         if not link.has_hello:
-            way.drop(len(frame.raw))
+            outlet.drop(len(frame.raw))
         elif disconnect.passable and disconnect.plain:
-            way.forward(frame.raw)
-            way.seal()
+            outlet.forward(frame.raw)
+            outlet.seal()
         else:
             self.judge(
                 Anomaly.DISCONNECT_MALFORMED, frame, "" if disconnect.plain else "it has keys that SPOE.txt 3.2.8 does not"
             )
-            way.drop(len(frame.raw))
+            outlet.drop(len(frame.raw))
             link.author(disconnects.encode(frames.HAPROXY_DISCONNECT, status, disconnect.message), AuthoredReason.REPAIRED)
-            way.seal()
+            outlet.seal()
         conv.ending.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, tell=Tell.ANSWER)
 
     def _notify(self, frame: frames.Frame, now: float) -> None:

@@ -10,24 +10,24 @@ from spoe_guard.net.leg import Leg, LegOwner
 from spoe_guard.net.route import Route
 
 
-class LinkOwner(LegOwner, Protocol):
-    """What a link tells, and whom: its relay."""
+class AgentConnectionOwner(LegOwner, Protocol):
+    """What an agent connection tells, and whom: its relay."""
 
     route: Route
 
-    def unreachable(self, link: "Link", reason: DialFailure, detail: str) -> None:
+    def unreachable(self, link: "AgentConnection", reason: DialFailure, detail: str) -> None:
         """The agent could not be dialled."""
 
 
-class Link:
+class AgentConnection:
     """Dials the agent of ``relay`` as soon as it is made. ``leg`` carries bytes once the relay was told ``made``.
 
-    ``number`` is the link's in its session.
+    ``number``: of the session's link that it serves.
     """
 
     __slots__ = ("_relay", "_task", "leg")
 
-    def __init__(self, relay: "LinkOwner", number: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, relay: "AgentConnectionOwner", number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.leg = Leg(relay, Side.AGENT, number)
         self._relay = relay
         self._task: asyncio.Task[None] | None = loop.create_task(self._reach())

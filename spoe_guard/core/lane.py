@@ -1,15 +1,15 @@
 """The hot lane: what an ordinary frame of a session touches, and nothing else.
 
-The readable path (``Session``) is the truth. At the end of each of its steps it says what may go by here until the next one
-(``Session._offer_lane``), and its next step begins with taking over what has passed since (``Session._hand_back``): there is no
-other door. In between whoever carries the bytes asks ``up`` and ``down`` how far a read is ordinary, writes so much of it to
-the peer, and gives the rest to ``Session.receive``.
+The readable path (``Session``) is authoritative. At the end of each step it sets what may pass here until the next one
+(``Session._offer_lane``), and the next step begins by accounting for what passed (``Session._hand_back``); these two are the
+only interface between both. In between, whoever carries the bytes asks ``up`` and ``down`` how far a read is ordinary, writes
+that part to the peer, and gives the rest to ``Session.receive``.
 
-Ordinary is a whole NOTIFY (or ACK) within the negotiated size, with FIN and no other flag, ids and payload that parse to the
-last byte, a NOTIFY that is not open yet and may be (or the ACK of one that is). What stands behind the first thing that is
-not is judged from scratch by the readable path, which walks over runs of ordinary frames with the same two functions.
+Ordinary is a whole NOTIFY or ACK within the negotiated size, with only FIN set, whose ids and payload parse to the last byte; a
+NOTIFY must not be open yet and must be allowed to open, an ACK must answer an open one. Everything from the first frame that is
+not ordinary is judged from scratch by the readable path, which walks runs of ordinary frames with the same two functions.
 
-Compiled by Cython, see the .pxd. A read costs no object, a frame costs none either.
+Compiled by Cython, see the .pxd. Neither a read nor a frame creates an object.
 """
 
 import math
@@ -20,7 +20,7 @@ from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
-_NOT_OPEN = NOT_OPEN  # numbers in C, see the .pxd
+_NOT_OPEN = NOT_OPEN  # C numbers, see the .pxd
 _IDS_AT = frames.IDS_AT
 _NOTIFY = frames.NOTIFY
 _ACK = frames.ACK
@@ -28,7 +28,7 @@ _KEY = KEY
 
 
 def walk_notifies(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, most: int, now: float) -> int:
-    """Open every ordinary NOTIFY from ``pos`` on, at most ``most`` open at a time; return where it stopped."""
+    """Open every ordinary NOTIFY from ``pos`` on, with at most ``most`` open at a time; return the end of the last."""
     count = 0
     most -= ledger.large
     while pos < end and ledger.count < most:
@@ -42,7 +42,7 @@ def walk_notifies(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, 
         copy = None
         if ledger.most_kept:
             copy = buf if pos == 0 and after == len(buf) else buf[pos:after]
-        if not ledger.open(packed >> _KEY, now, copy):  # it is open already
+        if not ledger.open(packed >> _KEY, now, copy):  # already open
             break
         count += 1
         pos = after
@@ -52,7 +52,7 @@ def walk_notifies(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, 
 
 
 def walk_acks(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, now: float) -> int:
-    """Settle every ordinary ACK from ``pos`` on; return where it stopped."""
+    """Settle every ordinary ACK from ``pos`` on; return the end of the last."""
     count = 0
     while pos < end:
         after = walk.whole_end(buf, pos, end, _ACK, ledger.size)
@@ -75,13 +75,13 @@ def walk_acks(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, now:
 
 
 class Lane:
-    """What the session lets pass without being asked.
+    """What the session lets pass without a step.
 
-    ``plain``: anything at all; the session sets it at the end of a step and takes it back at the beginning of the next.
-    ``ledger``: of the link that had the last NOTIFY; ``ledgers``: of all links, on which ``most`` NOTIFYs may be open.
-    ``deadline``: the session's, as it was told; what passes here may ask for one ``soonest_s`` from now and none before.
-    ``active``: when anything last came, monotonic seconds. ``passed``: bytes that went to agents since the session was told.
-    ``pace``: how fast HAProxy may be written to, None where it does not matter.
+    ``plain``: whether anything may pass; the session sets it at the end of a step and clears it at the beginning of the next.
+    ``ledger``: of the link that got the last NOTIFY; ``ledgers``: of all links, on which ``most`` NOTIFYs may be open in all.
+    ``deadline``: the session's, at its last step; what passes here can only need one ``soonest_s`` from now, not earlier.
+    ``active``: when bytes last arrived, monotonic seconds. ``passed``: bytes that went to agents since the session's last step.
+    ``pace``: how fast HAProxy may be written to, None if it does not matter.
     """
 
     def __init__(self, tally: Tally, ledger: Ledger, now: float) -> None:
@@ -98,7 +98,7 @@ class Lane:
         self.pace: Pace | None = None
 
     def up(self, data: bytes, pos: int, now: float) -> int:
-        """Pass ordinary NOTIFYs of a read of HAProxy's from ``pos`` on; return where they end: for ``ledger``'s agent."""
+        """Pass ordinary NOTIFYs in a read from HAProxy from ``pos`` on to the agent of ``ledger``; return their end."""
         if not self.plain or now >= self.deadline or now + self.soonest_s < self.deadline:
             return pos
         ledger = self._choose(data, pos) if self.several else self.ledger
@@ -106,7 +106,7 @@ class Lane:
             return pos
         most = min(ledger.most, self.most)
         if self.several:
-            most = ledger.count + ledger.large + 1  # the next one may have to go to another
+            most = ledger.count + ledger.large + 1  # the next NOTIFY may have to go to another link
         stop = walk_notifies(ledger, self.tally, data, pos, len(data), most, now)
         if stop > pos:
             self.ledger = ledger
@@ -116,7 +116,7 @@ class Lane:
         return stop
 
     def down(self, ledger: Ledger, data: bytes, now: float) -> int:
-        """Pass the ordinary ACKs that a read of ``ledger``'s agent begins with; return where they end."""
+        """Pass the ordinary ACKs at the start of a read from ``ledger``'s agent; return their end."""
         if not self.plain or not ledger.answers or now >= self.deadline or now + self.soonest_s < self.deadline:
             return 0
         pace = self.pace
@@ -134,9 +134,9 @@ class Lane:
         return stop
 
     def _choose(self, data: bytes, pos: int) -> Ledger | None:
-        """Return the ledger of the link for the NOTIFY at ``pos``: the last one's where it may have it, else the first that may.
+        """Return the ledger of the link for the NOTIFY at ``pos``: the last one's if possible, otherwise the first that may.
 
-        None where no link may, where its ids are open on another one, or where it has none.
+        None if no link may, if its ids are open on another link, or if they have no key.
         """
         key = walk.pack_ids(data, pos + _IDS_AT, len(data)) >> _KEY
         if key == 0:

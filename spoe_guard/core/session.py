@@ -28,7 +28,7 @@ from spoe_guard.wire import frame as frames
 
 
 class Session:
-    """The guard's part in one conversation, in enforce mode (``ObservedSession`` wraps one for observe mode).
+    """The guard's side of one HAProxy connection in enforce mode (``ObservedSession`` wraps one for observe mode).
 
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
     nothing to do. ``route_state``: what the sessions of its route share. ``fast`` False leaves every frame to the
@@ -46,22 +46,22 @@ class Session:
         self._times = Deadlines(conv, self._from_haproxy, self._agents, self.lane)
         self.lane.soonest_s = self._times.soonest_s
         self._held = 0
-        self._dirty = False  # bytes are kept back or NOTIFYs wait, so the next step is no ordinary one
+        self._dirty = False  # bytes are buffered or NOTIFYs wait, so the next step is not an ordinary one
         self.deadline = conv.progress.hello_by
 
     @property
     def held(self) -> int:
-        """Bytes that came and neither went on nor were dropped yet."""
+        """Bytes received that were neither forwarded nor dropped yet."""
         return self._held
 
     @property
     def open_notifies(self) -> int:
-        """NOTIFYs the agent has and has not answered."""
+        """NOTIFYs that an agent has received and not yet answered."""
         return self._conv.notifies.open
 
     @property
     def state(self) -> SessionState:
-        """Where the session stands."""
+        """The state of the session."""
         return self._conv.progress.state
 
     # --- what the shell calls --------------------------------------------------------------------------------------
@@ -71,13 +71,13 @@ class Session:
         return self._step(now)
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
-        """Bytes came from ``side``; from the agent on the link of that number. Of many odd frames some are ``Output.left``."""
+        """``side`` sent bytes; ``link``: the agent link they came on. After many odd frames ``Output.left`` counts the rest."""
         self._hand_back()
         self.lane.active = now
         conv = self._conv
         if side is Side.AGENT:
             agent = self._agents.get(link)
-            if agent is None:  # it got HAPROXY-DISCONNECT, and is gone
+            if agent is None:  # it got HAPROXY-DISCONNECT and was removed
                 conv.tally.bytes_to_haproxy += len(data)
                 conv.to_haproxy.outlet.drop(len(data))
                 return self._step(now)
@@ -126,7 +126,7 @@ class Session:
         return self._step(now)
 
     def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
-        """``side`` sent FIN, or its connection broke (``reset``): it will send no more."""
+        """``side`` sent FIN, or its connection broke (``reset``): no more bytes follow."""
         self._hand_back()
         if side is not Side.AGENT:
             self._from_haproxy.ended(now, reset=reset)
@@ -135,9 +135,9 @@ class Session:
         return self._step(now)
 
     def to_hand_over(self) -> Handed | None:
-        """Return what the next guard needs to go on with this session; None while something is open or on its way.
+        """Return what the next guard needs to resume this session; None while a NOTIFY is open or bytes are in transit.
 
-        What comes from HAProxy until ``handed_over`` would be lost: the shell has stopped to read.
+        The shell must have stopped reading from HAProxy: bytes that arrive before ``handed_over`` would be lost.
         """
         conv, inlet, progress = self._conv, self._from_haproxy.inlet, self._conv.progress
         skipping = inlet.inside_frame and not inlet.held
@@ -148,17 +148,17 @@ class Session:
         return Handed(progress.offer.received, notifies.told_size, notifies.one_at_a_time, conv.to_haproxy.family, inlet.peek())
 
     def handed_over(self, now: float) -> Output:
-        """The next guard has HAProxy's connection, which is to be closed here without DISCONNECT."""
+        """The next guard has HAProxy's connection: close it here without DISCONNECT."""
         self._hand_back()
         self._conv.to_haproxy.handed_over()
         self._conv.ending.finish(now, EndedBy.GUARD, EndReason.HANDED_OVER, tell=Tell.NOTHING)
         return self._step(now)
 
     def take_over(self, handed: Handed, now: float) -> Output:
-        """In place of ``start``: go on with a session of the guard before, as with one that has lost its agent link.
+        """Use instead of ``start``: resume a session of the previous guard, as if it had lost its agent link.
 
         Raises:
-            NotTakenError: not with these settings.
+            NotTakenError: these settings do not allow it.
         """
         conv = self._conv
         hello = frames.parse(handed.hello)
@@ -171,14 +171,14 @@ class Session:
         return self._step(now)
 
     def drain(self, now: float) -> Output:
-        """The guard is stopping: go on for ``disconnect_hold``, and end as soon as it costs HAProxy nothing.
+        """The guard is stopping: continue for at most ``disconnect_hold``, and end as soon as HAProxy loses nothing.
 
-        SPOP has no word for "send no more": a NOTIFY that crosses AGENT-DISCONNECT is lost. So that is sent behind the
-        last answer, in the same write, or when nothing has come for a while.
+        SPOP has no frame for "send no more": a NOTIFY that crosses AGENT-DISCONNECT is lost. So AGENT-DISCONNECT follows the
+        last answer in the same write, or goes out after a while in which nothing arrived.
         """
         self._hand_back()
         self._conv.ending.drain(now, self.lane.active)
-        self._dirty = True  # the deadline is another one
+        self._dirty = True  # the deadline changed
         return self._step(now)
 
     def tick(self, now: float) -> Output:
@@ -196,10 +196,10 @@ class Session:
         return self._step(now)
 
     def release(self) -> tuple[bytes, bytes]:
-        """Return the raw bytes held back (to_agent, to_haproxy), for a shell that goes on without the session.
+        """Return the raw buffered bytes (to_agent, to_haproxy), for a shell that continues without the session.
 
-        Those of an agent are of the one link that is not closed, where there are several. Takes the session out of the
-        route's gauges; it must not be used afterwards.
+        With several agent links, the agent's bytes are those of the one link that is not closed. This takes the session out of
+        the route's gauges; it must not be used afterwards.
         """
         self._hand_back()
         conv = self._conv
@@ -214,7 +214,7 @@ class Session:
         return link.outlet.take() + conv.links.hello + parked + self._from_haproxy.inlet.release(), to_haproxy
 
     def snapshot(self) -> Snapshot:
-        """Return how the session stands, for tests; it is not asked for while frames are served."""
+        """Return the state of the session, for tests; not called while frames are served."""
         conv = self._conv
         links = {
             number: LinkSnapshot(link.state, list(link.ledger), link.connect_by, self._agents[number].fast)
@@ -235,12 +235,12 @@ class Session:
     # --- the door to the hot lane: where every step begins and ends ---------------------------------------------------
 
     def ledger(self, link: int) -> Ledger | None:
-        """Return what the lane knows of the agent link of that number, which is up; None where it is gone."""
+        """Return the ledger of the agent link with that number; None if the link is gone."""
         known = self._conv.links.by_number.get(link)
         return known.ledger if known is not None else None
 
     def _hand_back(self) -> None:
-        """Take over what passed on the lane since the last step, and let nothing pass until ``_offer_lane``."""
+        """Account for what passed on the lane since the last step, and close the lane until ``_offer_lane``."""
         lane = self.lane
         if not lane.plain:
             return
@@ -260,7 +260,7 @@ class Session:
                 ledger.passed = 0
 
     def _offer_lane(self) -> None:
-        """Say what may pass without a step, where nothing is under way but open NOTIFYs."""
+        """Open the lane for ordinary frames if nothing but open NOTIFYs is in progress."""
         conv, lane, haproxy = self._conv, self.lane, self._from_haproxy
         progress, notifies = conv.progress, conv.notifies
         if progress.state is not SessionState.RUNNING or conv.ending.draining or self._dirty or conv.to_haproxy.queued:
@@ -316,7 +316,7 @@ class Session:
         return out
 
     def _take_in(self) -> None:
-        """Hear links that were opened, and hear no more of those that are gone."""
+        """Start to read links that were opened, and stop reading those that are gone."""
         conv = self._conv
         for number, link in conv.links.by_number.items():
             if number not in self._agents:
@@ -325,7 +325,7 @@ class Session:
             self._agents.pop(number).discard_kept()
 
     def _conclude(self) -> None:
-        """Drop what agents began in pieces, of which nothing will come; and once all is closed, every part of a frame."""
+        """Drop incomplete frames of agents; once everything is closed, drop every buffered byte."""
         for agent in self._agents.values():
             agent.discard_begun()
         self._conv.ending.conclude()
@@ -335,7 +335,7 @@ class Session:
             self._from_haproxy.discard_kept()
 
     def _settle_up(self, out: Output) -> None:
-        """Bring the books and the deadline up to date behind a step that was not ordinary, and report what was seen."""
+        """Update the counters and the deadline after a step that was not ordinary, and report its events."""
         conv = self._conv
         held = self._from_haproxy.inlet.held + len(conv.links.hello) + conv.notifies.parking.held + conv.to_haproxy.queued
         held += sum(agent.held for agent in self._agents.values()) + conv.ending.held

@@ -1,4 +1,4 @@
-"""One attempt to reach the agent and, once it worked, the connection: the part of a session that can be replaced."""
+"""One dial of an agent and, if it succeeds, the connection. A session can replace it."""
 
 import asyncio
 from typing import Protocol
@@ -11,7 +11,7 @@ from spoe_guard.net.route import Route
 
 
 class AgentConnectionOwner(LegOwner, Protocol):
-    """What an agent connection tells, and whom: its relay."""
+    """What an agent connection calls: its relay."""
 
     route: Route
 
@@ -20,7 +20,7 @@ class AgentConnectionOwner(LegOwner, Protocol):
 
 
 class AgentConnection:
-    """Dials the agent of ``relay`` as soon as it is made. ``leg`` carries bytes once the relay was told ``made``.
+    """Dials the agent of ``relay`` as soon as it is created. ``leg`` carries bytes once ``made`` of the relay was called.
 
     ``number``: of the session's link that it serves.
     """
@@ -34,11 +34,11 @@ class AgentConnection:
 
     @property
     def dialling(self) -> bool:
-        """Whether the relay has yet to hear ``made`` or ``unreachable``."""
+        """Whether neither ``made`` nor ``unreachable`` of the relay was called yet."""
         return self._task is not None
 
     def give_up(self) -> None:
-        """Stop dialling; the relay hears nothing more of it."""
+        """Stop dialling; the relay is not notified any more."""
         self.leg.abort()
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""What the relay knows of a session: core's ``Session``, the ``Splice`` that may take its place, or a test's."""
+"""The interface of a session to its relay: core's ``Session``, the ``Splice`` that may replace it, or a test's."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -15,9 +15,9 @@ from spoe_guard.core.terms.tally import Tally
 
 
 class AnySession(Protocol):
-    """Bytes, time and news of connections in; ``Output`` out. Every ``now`` and ``deadline`` is monotonic seconds.
+    """Takes bytes, time and the events of connections; returns ``Output``. Every ``now`` and ``deadline`` is monotonic seconds.
 
-    ``link``: which agent link it is about, by the number its dial was asked for with; 0 for HAProxy's side.
+    ``link``: the number of the agent link, as in the order to dial it; 0 for HAProxy's side.
     """
 
     deadline: float
@@ -27,22 +27,22 @@ class AnySession(Protocol):
         """What may pass without a step; None where nothing may."""
 
     def ledger(self, link: int) -> Ledger | None:
-        """Return what the lane knows of the agent link of that number, which is up; None where it is gone."""
+        """Return the ledger of the agent link with that number; None if the link is gone."""
 
     def start(self, now: float) -> Output:
         """HAProxy is connected."""
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
-        """``side`` wrote ``data``; what the output calls ``left`` is to be given again."""
+        """``side`` sent ``data``; the bytes that the output counts as ``left`` have to be passed in again."""
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """An ACK for this session came on another one's link."""
 
     def agent_connected(self, now: float, link: int = 0) -> Output:
-        """The dial that was asked for worked."""
+        """The requested dial succeeded."""
 
     def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
-        """It did not."""
+        """The requested dial failed."""
 
     def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke."""
@@ -54,21 +54,21 @@ class AnySession(Protocol):
         """The guard is stopping."""
 
     def release(self) -> tuple[bytes, bytes]:
-        """Give up: return what is held back, (to_agent, to_haproxy)."""
+        """Give up the session: return the buffered bytes, (to_agent, to_haproxy)."""
 
 
 @runtime_checkable
 class Lasting(AnySession, Protocol):
-    """A session that the next guard may go on with: see ``Session``."""
+    """A session that the next guard may resume: see ``Session``."""
 
     def to_hand_over(self) -> Handed | None:
-        """What the next guard needs."""
+        """Return what the next guard needs; see ``Session``."""
 
     def handed_over(self, now: float) -> Output:
-        """It has HAProxy's connection."""
+        """The next guard has HAProxy's connection."""
 
     def take_over(self, handed: Handed, now: float) -> Output:
-        """The guard before has served it; NotTakenError where it cannot be resumed."""
+        """Resume a session of the previous guard; NotTakenError if that is not possible."""
 
 
 SessionFactory = Callable[[SessionConfig, Tally, float, RouteState], AnySession]

@@ -1,4 +1,4 @@
-"""Taking an address to listen on, or saying in one line for a person why that cannot be."""
+"""Binds an address to listen on, or explains in one line why that is not possible."""
 
 import contextlib
 import errno
@@ -32,19 +32,19 @@ class ListenError(Exception):
 
 
 class Turn(Enum):
-    """Who accepts from a socket, where several processes have it."""
+    """Which process accepts from a socket that several processes have."""
 
     OWN = "own"
     ALL = "all"
-    LAST = "last"  # it is another one's: what that one leaves lying
+    LAST = "last"  # another process's socket: accept only what that one leaves in the queue
 
 
 class Bound:
-    """A listening socket and the ``address`` it really has. Close it with ``close``, which removes a Unix socket's file.
+    """A listening socket and its actual ``address``. Close it with ``close``, which removes a Unix socket's file.
 
-    A file that is of ``Turn.ALL`` is left: it was made, and will be removed, by another process. ``socks``: ``sock``, and those
-    at the same address that ``bind`` reserved beside it. ``given``: somebody else made it, wherever the route says to listen,
-    and removes the file.
+    With ``Turn.ALL`` the file stays: another process made it and will remove it. ``socks``: ``sock``, and the sockets that
+    ``bind`` reserved at the same address. ``given``: somebody else made the socket, wherever the route says to listen, and
+    removes its file.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Bound:
         self.socks = (sock, *beside)
         self.sock = sock
         self.address = address_of(sock)
-        self._made: tuple[int, int] | None = None  # which file a Unix socket is, so that another's is left alone
+        self._made: tuple[int, int] | None = None  # identifies a Unix socket's file, so that somebody else's is not removed
         if route.listen.path is not None and not given:
             self._made = _identity(route.listen.path) if turn is Turn.OWN else None
 
@@ -77,14 +77,14 @@ class Bound:
 
 
 async def bind(route: Route, *, reuse_port: bool = False, reserve: int = 0) -> Bound:
-    """Listen where ``route`` says: a name at its first IPv4 address, as HAProxy does, ``[::]`` on IPv4 as well.
+    """Listen at the address of ``route``: a name at its first IPv4 address, as HAProxy does, ``[::]`` on IPv4 as well.
 
-    ``reuse_port``: beside others of this user who say so too; the kernel deals connections out. A Unix socket knows no such
-    thing.
-    ``reserve``: so many sockets, for as many processes to ``borrow``, that are not listened on yet; a Unix address has only one.
+    ``reuse_port``: share the address with other processes of this user that set it, too; the kernel distributes the connections.
+    It has no effect on a Unix socket. ``reserve``: how many sockets to bind without listening, for as many processes to
+    ``borrow``; a Unix address has only one.
 
     Raises:
-        ListenError: why not, and what to do.
+        ListenError: the reason, and what to do.
     """
     try:
         places = await resolve(route.listen)
@@ -97,9 +97,9 @@ async def bind(route: Route, *, reuse_port: bool = False, reserve: int = 0) -> B
 
 
 def borrow(route: Route, socks: Sequence[socket.socket]) -> list[Bound]:
-    """Listen on what another process reserved: on this one's own, which comes first, and the others'.
+    """Listen on the sockets another process reserved: this process's own, which comes first, and the others'.
 
-    So of a process that dies nothing is lost but what it had accepted: what is queued for it the others take.
+    So if a process dies, only the connections it had accepted are lost: the other processes accept those in its queue.
     """
     for sock in socks:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
@@ -128,7 +128,7 @@ def _listen(route: Route, family: int, where: Place, *, reuse_port: bool, reserv
 
 
 def _beside(sock: socket.socket, count: int) -> list[socket.socket]:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after bind, which a guard that listens there has refused
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after bind, which fails if another guard already listens there
     with contextlib.ExitStack() as on_error:
         more = [on_error.enter_context(socket.socket(sock.family, socket.SOCK_STREAM)) for _ in range(count)]
         for each in more:
@@ -140,7 +140,7 @@ def _beside(sock: socket.socket, count: int) -> list[socket.socket]:
 
 
 def _make_way(route: Route, path: str) -> None:
-    """Remove the socket file a dead process left behind; one that somebody still listens on is taken."""
+    """Remove the socket file a dead process left; raise if somebody still listens on it."""
     try:
         found = Path(path)
         if not found.exists():
@@ -148,12 +148,12 @@ def _make_way(route: Route, path: str) -> None:
         if not found.is_socket():
             raise ListenError(route, "there is a file of that name which is no socket; remove it, or choose another path")
     except OSError:
-        return  # it cannot be looked at: bind will say why
+        return  # cannot be inspected: bind will report why
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # noqa: FBT003  a full queue must not keep us waiting: it is taken, too
+        probe.setblocking(False)  # noqa: FBT003  do not block on a full queue: the address is taken then, too
         if probe.connect_ex(path) != errno.ECONNREFUSED:
             raise ListenError(route, _TAKEN)
-    with contextlib.suppress(OSError):  # bind will say why
+    with contextlib.suppress(OSError):  # bind will report why
         Path(path).unlink()
 
 
@@ -171,7 +171,7 @@ def _remedy(error: OSError, route: Route) -> str:
 
 
 def address_of(sock: socket.socket) -> Address:
-    """Return where it listens; a name in Linux' abstract namespace has an @ in front."""
+    """Return the address the socket listens at; an abstract Linux name is shown with a leading @."""
     name = sock.getsockname()
     if sock.family != socket.AF_UNIX:
         return Address(host=name[0], port=name[1])

@@ -1,14 +1,14 @@
-"""What a connection asks of the kernel for each read and each write."""
+"""The system calls of a connection for each read and each write."""
 
 import os
 from time import monotonic
 from typing import Final
 
-READ_BYTES: Final = 65536  # of one read at most; it is also all that one turn of the loop reads of a connection
+READ_BYTES: Final = 65536  # most bytes of one read, and of all that one turn of the loop reads from a connection
 
 
 def receive(fd: int) -> bytes | None:
-    """Return at most READ_BYTES that came on ``fd``, b"" behind the last one, None where nothing is there now.
+    """Return at most READ_BYTES received on ``fd``, b"" at the end of the stream, None if nothing has arrived.
 
     Raises:
         OSError: the connection broke.
@@ -20,7 +20,7 @@ def receive(fd: int) -> bytes | None:
 
 
 def send(fd: int, data: bytes) -> int:
-    """Return how many bytes of ``data`` the kernel took, 0 where it takes none now.
+    """Return how many bytes of ``data`` the kernel took, 0 if it takes none now.
 
     Raises:
         OSError: the connection broke.

@@ -1,7 +1,7 @@
-"""Reaching an agent: names resolved, every address tried in turn, the failure put into words.
+"""Dials an agent: resolves names, tries each address in turn, and describes the failure.
 
-The last place has no timeout in here: the session has one, and gives the dial up by having the task cancelled. Each place
-before it has its share of that time, so that one that swallows what is sent to it does not use it all up.
+The last address has no timeout here: the session has one, and cancels the task to give up the dial. Each address before it gets
+an equal share of that time, so that one that swallows packets does not use it all up.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
 
 T = TypeVar("T")
-Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port with what IPv6 adds
+Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port plus what IPv6 adds
 
 _REASONS: Final = {
     errno.ECONNREFUSED: DialFailure.REFUSED,
@@ -28,25 +28,25 @@ _REASONS: Final = {
     errno.EHOSTDOWN: DialFailure.NO_ROUTE,
     errno.EAFNOSUPPORT: DialFailure.NO_ROUTE,
 }
-# For a Unix socket these say that it is not there, is something else, or may not be opened.
+# For a Unix socket these mean that it does not exist, is something else, or may not be opened.
 _NO_SOCKET: Final = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOTSOCK, errno.EPROTOTYPE, errno.ELOOP)
 )
-_QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket whose accept queue is full says EAGAIN and cannot be waited for
+_QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket with a full accept queue returns EAGAIN and cannot be waited for
 
 
 class DialError(Exception):
-    """No address of the agent could be reached. ``reason`` is the last one's, ``detail`` the system's own word for each."""
+    """No address of the agent could be reached. ``reason`` is the last one's, ``detail`` has the system's error for each."""
 
     def __init__(self, reason: DialFailure, detail: str, last: "DialError | None" = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
-        self.last = last or self  # of several, what became of the last one tried
+        self.last = last or self  # the failure of the last address tried
 
 
 async def resolve(address: Address) -> list[tuple[int, Place]]:
-    """Return every place ``address`` names, in the system's order of preference.
+    """Return every address ``address`` resolves to, in the system's order of preference.
 
     Raises:
         OSError: the name does not resolve (``socket.gaierror``).
@@ -59,14 +59,14 @@ async def resolve(address: Address) -> list[tuple[int, Place]]:
     try:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a name no resolver would take, such as one with an empty label
+    except UnicodeError as error:  # a name that no resolver accepts, for example one with an empty label
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
     return [(family, where) for family, _type, _protocol, _name, where in found]
 
 
-@functools.lru_cache(maxsize=256)  # a number is the same for good, and each session asks
+@functools.lru_cache(maxsize=256)  # the result never changes, and each session asks
 def _numeric(host: str, port: int) -> tuple[int, Place] | None:
-    """Return the place of an address in numbers, which needs no resolver, so no thread either; None for a name."""
+    """Return the place of a numeric address, which needs no resolver and no thread; None for a name."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (socket.gaierror, UnicodeError):
@@ -76,13 +76,13 @@ def _numeric(host: str, port: int) -> tuple[int, Place] | None:
 
 
 async def dial(addresses: Sequence[Address], within_s: float = math.inf) -> socket.socket:
-    """Return a non-blocking socket connected to the first of ``addresses`` that can be; the caller owns it.
+    """Return a non-blocking socket connected to the first of ``addresses`` that can be reached; the caller owns it.
 
-    Every name is resolved anew. ``within_s``: what the caller waits in all, shared out by place. Cancelling leaves nothing
+    Every name is resolved anew. ``within_s``: the caller's timeout, shared out among the addresses. Cancelling leaves nothing
     open.
 
     Raises:
-        DialError: why not.
+        DialError: the reason.
     """
     return await _first_of(addresses, within_s, str, _reach)
 
@@ -96,7 +96,7 @@ async def _reach(address: Address, within_s: float) -> socket.socket:
         raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
     try:
         return await _first_of(places, within_s, lambda place: name(place[1]), _connected)
-    except DialError as error:  # of one address the last place speaks for all
+    except DialError as error:  # for one address the last place counts
         raise error.last from error
 
 
@@ -111,7 +111,7 @@ async def _connected(place: tuple[int, Place], _within_s: float) -> socket.socke
 async def _first_of(
     choices: Sequence[T], within_s: float, title: Callable[[T], str], reach: Callable[[T, float], Awaitable[socket.socket]]
 ) -> socket.socket:
-    """Return what ``reach`` makes of the first of ``choices`` it can reach; each but the last has its share of the time."""
+    """Return the result of ``reach`` for the first of ``choices`` that can be reached; each but the last gets an equal share."""
     if len(choices) == 1:
         return await reach(choices[0], within_s)
     share_s = within_s / len(choices)
@@ -145,13 +145,13 @@ async def _connect(family: int, where: Place) -> socket.socket:
 
 
 async def _outcome(sock: socket.socket, where: Place) -> int:
-    """Connect, and return the errno of it, 0 when it worked."""
+    """Connect, and return the errno, 0 on success."""
     code = sock.connect_ex(where)
     while code == errno.EAGAIN:
         await asyncio.sleep(_QUEUE_FULL_RETRY_S)
         code = sock.connect_ex(where)
     if code == errno.EINPROGRESS:
-        code = sock.connect_ex(where)  # on one host the answer is there already
+        code = sock.connect_ex(where)  # on the same host the result is often there already
     if code == errno.EALREADY:
         await _writable(sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -159,7 +159,7 @@ async def _outcome(sock: socket.socket, where: Place) -> int:
 
 
 def met_itself(sock: socket.socket) -> bool:
-    """Whether nobody listens there and the kernel chose that very port for our end: TCP then connects with itself."""
+    """Whether TCP connected to itself: nobody listens there and the kernel chose that very port for our end."""
     return sock.family != socket.AF_UNIX and sock.getsockname() == sock.getpeername()
 
 
@@ -189,5 +189,5 @@ def _words(error: OSError, place: str) -> str:
 
 
 def name(where: Place) -> str:
-    """Return ``where`` for people."""
+    """Return ``where`` in readable form."""
     return str(Address(path=where) if isinstance(where, str) else Address(host=where[0], port=where[1]))

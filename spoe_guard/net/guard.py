@@ -27,23 +27,23 @@ from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
 from spoe_guard.net.witness import Witness
 
-Witnesses = Callable[[str, int], Witness | None]  # of a route, for the session of that number
+Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number of a session
 
-# What is aborted is gone one or two turns of the loop later; this is only there so that nothing can wait for ever.
+# Aborted sessions are gone one or two turns of the loop later; this bound only prevents an endless wait.
 _ABORTED_S: Final = 1.0
 
 
 def longest_drain(routes: Iterable[Route]) -> float:
-    """Return the seconds a drain may take by the rules of ``routes``."""
+    """Return the most seconds a drain may take by the settings of ``routes``."""
     return max((route.config.close_s + 3 * route.config.disconnect_hold_s for route in routes), default=0.0)
 
 
 class Guard:
-    """Serves ``routes`` between ``start`` and ``drain``, telling ``observer`` what happens.
+    """Serves ``routes`` between ``start`` and ``drain``, and reports to ``observer``.
 
-    ``witness`` says who is told what a session carries. ``reuse_port``: share the addresses with a guard that takes over.
-    ``given``: by route name, sockets that listen already. ``lent``: by route name, sockets that several processes have, see
-    ``bind.borrow``. ``addresses``: by route name, where it really listens (with the port the kernel chose), once started.
+    ``witness`` returns who records the bytes of a session. ``reuse_port``: share the addresses with a guard that takes over.
+    ``given``: by route name, sockets that listen already. ``lent``: by route name, sockets shared by several processes, see
+    ``bind.borrow``. ``addresses``: by route name, the actual address (with the port the kernel chose), once started.
     """
 
     def __init__(  # noqa: PLR0913  what it serves, by what, and where
@@ -61,7 +61,7 @@ class Guard:
         self._reuse_port = reuse_port
         self._given = given or {}
         self._lent = lent or {}
-        self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps the one it was made with
+        self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps its own route
         self.addresses: dict[str, Address] = {}
         self._observer = observer
         self._make_session = make_session
@@ -70,7 +70,7 @@ class Guard:
         self._relays: dict[int, Relay] = {}
         self._on_route: Counter[str] = Counter()
         self._shared = {route.name: (Refusals(), Engines()) for route in routes}
-        self._opening = 0  # connections that begin in the loop's next turn
+        self._opening = 0  # connections that will begin in the loop's next turn
         self._takers: list[Taker] = []
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
         self._leaving: list[asyncio.Task[None]] = []
@@ -80,7 +80,7 @@ class Guard:
 
     @property
     def sessions(self) -> int:
-        """How many are alive."""
+        """How many sessions are alive."""
         return len(self._relays)
 
     async def start(self) -> None:
@@ -99,7 +99,7 @@ class Guard:
             raise
         for bound in taken:
             self._listeners.append(Listener(bound, partial(self._accepted, bound.route.name)))
-            if bound.turn is Turn.LAST:  # at the same address as this one's own
+            if bound.turn is Turn.LAST:  # at the same address as this process's own socket
                 continue
             self.addresses[bound.route.name] = bound.address
             # No other guard can listen on the same Unix socket, but other processes of this one can.
@@ -113,25 +113,25 @@ class Guard:
         return [Bound(route, given, given=True) if given else await bind(route, reuse_port=self._reuse_port)]
 
     def route(self, name: str) -> Route:
-        """Return what new sessions of that route are served by."""
+        """Return the route that new sessions with that name get."""
         return self._routes[name]
 
     def use(self, routes: Sequence[Route]) -> None:
-        """Serve new sessions by these, which have the names and addresses of those there are; running ones keep theirs."""
+        """Use these routes for new sessions; names and addresses must be the current ones. Running sessions keep their routes."""
         self._routes = {route.name: route for route in routes}
 
     async def drain(self, bound_s: float | None = None) -> None:
-        """Stop: accept nothing more, let every session end its own way, reset what is left after ``bound_s``.
+        """Stop: accept nothing more, let every session end in order, reset what is left after ``bound_s``.
 
-        Where another guard shares the addresses it is given HAProxy's connections. None: the longest a session may take by
-        its route's rules (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
+        If another guard shares the addresses, it gets HAProxy's connections. None: the longest time the settings of the
+        sessions' routes allow (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         if self._opening:
-            await asyncio.sleep(0)  # their turn comes first
+            await asyncio.sleep(0)  # let them begin first
         if not self._draining:
             self._draining = True
             self._end_sessions()
@@ -146,13 +146,13 @@ class Guard:
             guard.close()
 
     def take_no_more(self) -> None:
-        """Take no session of another guard from here on; several that stop together would pass theirs around."""
+        """Accept no more sessions from other guards; several that stop together would pass theirs around."""
         for taker in self._takers:
             taker.close()
         self._takers.clear()
 
     def _end_sessions(self) -> None:
-        """Hand over what another guard takes, and end the rest."""
+        """Hand sessions over to other guards if there are any, and end the rest."""
         self.take_no_more()
         if self._reuse_port:
             self._next_guards = {name: next_guards(str(address)) for name, address in self.addresses.items()}
@@ -166,14 +166,14 @@ class Guard:
     async def _pass_on(self, relay: Relay, guards: Sequence[NextGuard]) -> None:
         """Hand ``relay``'s connection over, or end it."""
         try:
-            turn = relay.number % len(guards)  # they share the work, as they will the connections to come
+            turn = relay.number % len(guards)  # spread the sessions over the guards, as the kernel will spread new connections
             if not await hand_over(relay, [*guards[turn:], *guards[:turn]]):
                 relay.drain()
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             relay.broke(error)
 
     def _take_over(self, name: str, handed: Handed, sock: socket.socket) -> None:
-        """Go on with a session of a guard that stops.
+        """Resume a session of a guard that stops.
 
         Raises:
             NotTakenError: why not.
@@ -188,7 +188,7 @@ class Guard:
         self._begin(relay, sock)
 
     def abort_all(self) -> None:
-        """Reset every connection now; a ``drain`` that waits returns."""
+        """Reset every connection now; a waiting ``drain`` returns."""
         for relay in tuple(self._relays.values()):
             relay.abort(EndedBy.GUARD, EndReason.DRAIN)
 
@@ -216,7 +216,7 @@ class Guard:
         self._on_route[relay.route.name] += 1
         self._empty.clear()
         self._opening += 1
-        # Not at once: others wait to be accepted, and a guard that hands a session over waits for the answer.
+        # Not at once: other connections wait to be accepted, and a guard that hands a session over waits for the answer.
         asyncio.get_running_loop().call_soon(self._attach, relay, sock)
 
     def _turn_away(self, route: Route, number: int, sock: socket.socket, reason: EndReason) -> None:
@@ -232,13 +232,13 @@ class Guard:
             relay.broke(error)
 
     def hand_over(self, number: int, raw: bytes) -> None:
-        """Give the session ``number`` an ACK that came on another one's link."""
+        """Give the session ``number`` an ACK that came on another session's link."""
         relay = self._relays.get(number)
         if relay is not None:
             relay.step(relay.session.take_foreign, raw, monotonic())
 
     def gone(self, relay: Relay) -> None:
-        """Forget a session: its last connection is gone."""
+        """Remove a session whose last connection is gone."""
         self._relays.pop(relay.number, None)
         self._on_route[relay.route.name] -= 1
         if not self._relays:

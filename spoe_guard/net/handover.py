@@ -1,9 +1,9 @@
-"""From guard to guard: HAProxy's connections, passed on when another guard takes the place of this one.
+"""Hands HAProxy's connections over when another guard takes the place of this one.
 
-SPOP has no word for "send no more", so a NOTIFY that crosses AGENT-DISCONNECT is lost. Here HAProxy is told nothing at all:
-the guard that stops reads no more of a connection, waits until what is open on it is answered, and gives the socket to
-one that listens on the same address (SCM_RIGHTS, one message each, on a socket in Linux' abstract namespace; as with
-SO_REUSEPORT both have to run as the same user in the same network namespace).
+SPOP has no frame for "send no more", so a NOTIFY that crosses AGENT-DISCONNECT is lost. A handover sends HAProxy nothing at all:
+the guard that stops no longer reads a connection, waits until its open NOTIFYs are answered, and gives the socket to a guard
+that listens at the same address (SCM_RIGHTS, one message each, on a socket in Linux' abstract namespace; as with SO_REUSEPORT
+both must run as the same user in the same network namespace).
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from spoe_guard.core.handed import Handed, NotTakenError, decode
 from spoe_guard.net.leg import HANDED_OVER
 from spoe_guard.net.relay import Relay
 
-MAX_MESSAGE: Final = 65536  # bytes; a session that takes more, with the frame that it is inside of, ends the ordinary way
-MAX_GIVERS: Final = 16  # guards, or workers of one, that hand over at the same time
-ANSWER_S: Final = 1.0  # for the next guard to say whether it takes one
-_POLL_S: Final = 0.001  # for what is open on a connection to be answered
+MAX_MESSAGE: Final = 65536  # bytes; a session that needs more, including its incomplete frame, ends the ordinary way
+MAX_GIVERS: Final = 16  # guards, or workers of one, that may hand over at the same time
+ANSWER_S: Final = 1.0  # for the next guard to accept or refuse a session
+_POLL_S: Final = 0.001  # between checks whether the open NOTIFYs of a connection are answered
 _TAKEN: Final = b"y"
 _NOT_TAKEN: Final = b"n"
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid; unix(7), SO_PEERCRED
@@ -34,7 +34,7 @@ Take = Callable[[Handed, socket.socket], None]
 
 
 class Taker:
-    """Calls ``take(handed, sock)`` for each connection that a guard which stops has had at ``listen``; NotTakenError says no."""
+    """Calls ``take(handed, sock)`` for each connection that a stopping guard had at ``listen``; NotTakenError refuses it."""
 
     def __init__(self, listen: str, take: Take) -> None:
         self._take = take
@@ -46,14 +46,14 @@ class Taker:
         self._loop.add_reader(self._listening, self._accept)
 
     def close(self) -> None:
-        """Take no more."""
+        """Accept no more handovers."""
         for sock in (self._listening, *self._givers):
             self._loop.remove_reader(sock)
             sock.close()
         self._givers.clear()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # gone again, or no descriptor left: it will hear no answer
+        with contextlib.suppress(OSError):  # the giver is gone, or no descriptor is left: it gets no answer
             giver, _ = self._listening.accept()
             if len(self._givers) >= MAX_GIVERS or not _is_ours(giver):
                 giver.close()
@@ -70,7 +70,7 @@ class Taker:
                 return
         except BlockingIOError:
             return
-        except OSError:  # it is gone, with or without its answer
+        except OSError:  # the giver is gone, with or without its answer
             pass
         self._givers.discard(giver)
         self._loop.remove_reader(giver)
@@ -90,14 +90,14 @@ class Taker:
 
 
 class NextGuard:
-    """One that takes over. One connection is handed over at a time."""
+    """A guard that takes over. Connections are handed over to it one at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._busy = asyncio.Lock()
 
     async def takes(self, handed: Handed, descriptor: int) -> bool:
-        """Hand over the connection ``descriptor``, which that guard has then too; False where it does not take it."""
+        """Send the connection ``descriptor``, which both guards then share; False if that guard does not take it."""
         message = handed.encode()
         if len(message) > MAX_MESSAGE:
             return False
@@ -107,19 +107,19 @@ class NextGuard:
                 async with asyncio.timeout(ANSWER_S):
                     answer: bytes = await asyncio.get_running_loop().sock_recv(self._sock, 1)
             except (OSError, TimeoutError):
-                self._sock.close()  # whatever it says later is about this one
+                self._sock.close()  # a later answer would be about this session
                 answer = b""
         return answer == _TAKEN
 
     def close(self) -> None:
-        """Hand over no more."""
+        """Hand over nothing more."""
         self._sock.close()
 
 
 async def hand_over(relay: Relay, guards: Sequence[NextGuard]) -> bool:
-    """Give HAProxy's connection to the first of ``guards`` that takes it, as soon as nothing is open on it.
+    """Give HAProxy's connection to the first of ``guards`` that takes it, as soon as no NOTIFY is open on it.
 
-    False where none takes it, or something stays open for ``disconnect_hold``: HAProxy is read again then.
+    False if none takes it, or a NOTIFY stays open for ``disconnect_hold``: then HAProxy is read again.
     """
     until = monotonic() + relay.route.config.disconnect_hold_s
     while relay.begins or (handed := relay.to_hand_over()) is None:
@@ -139,16 +139,16 @@ async def hand_over(relay: Relay, guards: Sequence[NextGuard]) -> bool:
 
 
 def next_guards(listen: str) -> list[NextGuard]:
-    """Return the other guards of this user that listen at ``listen`` and would take something."""
+    """Return the other guards of this user that listen at ``listen`` and accept handovers."""
     lines = Path("/proc/self/net/unix").read_text(errors="replace").splitlines()
-    # A connection that was accepted there has the same name. The zero byte in front is shown as @.
+    # An accepted connection there has the same name. The leading zero byte is shown as @.
     names = {"\0" + name[1:] for line in lines if (name := line.rpartition(" ")[2]).startswith("@" + _name(listen)[1:])}
     found: list[NextGuard] = []
     for name in sorted(names):
         sock = _packets()
         try:
             sock.connect(name)
-        except OSError:  # it stops too, or has enough to take
+        except OSError:  # it is stopping too, or its backlog is full
             sock.close()
             continue
         if _is_ours(sock):
@@ -159,7 +159,7 @@ def next_guards(listen: str) -> list[NextGuard]:
 
 
 def _name(listen: str) -> str:
-    """Return how the names of their sockets begin; a path may be as long as a name itself, and hold any character."""
+    """Return the common prefix of their socket names; hashed, as a path may be as long as a name and hold any character."""
     return f"\0spoe-guard/{hashlib.sha256(listen.encode(errors='surrogateescape')).hexdigest()[:32]}/"
 
 
@@ -170,6 +170,6 @@ def _packets() -> socket.socket:
 
 
 def _is_ours(sock: socket.socket) -> bool:
-    """Whether the other end is of the same user."""
+    """Whether the other end belongs to the same user."""
     _, user, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return bool(user == os.geteuid())

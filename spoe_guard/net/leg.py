@@ -1,8 +1,8 @@
-"""One connection of a session: its socket, what waits to be sent on it, and what may be done to it.
+"""One connection of a session: its socket, its send queue, and how it is closed.
 
-Nothing here waits, logs or counts. The same code runs on both event loops, which only say when there is something to read
-or room to write. What is read goes over the session's hot lane as far as it is ordinary, from this leg to the peer's and past
-everything else; the rest goes to the session. Compiled by Cython, see the .pxd.
+Nothing here waits, logs or counts. The same code runs on both event loops, which only report when the socket can be read or
+written. The ordinary part of a read goes over the session's hot lane, directly from this leg to the peer's; the rest goes to the
+session. Compiled by Cython, see the .pxd.
 """
 
 import asyncio
@@ -20,39 +20,39 @@ from spoe_guard.core.terms.output import Close
 from spoe_guard.net import calls
 from spoe_guard.net.witness import Track
 
-# A leg is full when more than this many bytes wait to be sent on it, and takes more again at the low mark. Past the mark come
-# at most what one read of either side makes a session write: a read (calls.READ_BYTES) and what was held (held_bytes).
+# A leg is full when more than this many bytes are queued on it, and accepts more again at the low mark. The queue can exceed the
+# mark by what one read of either side makes a session write: a read (calls.READ_BYTES) and the buffered bytes (held_bytes).
 HIGH_WATER: Final = 65536
 LOW_WATER: Final = 16384
-_SENT_AT_ONCE: Final = 65536  # of what waits, so that others have their turn
+_SENT_AT_ONCE: Final = 65536  # of the queue, so that others get their turn
 
-# Why reading from a peer stands still; bits, because the reasons come and go on their own.
-OTHER_IS_FULL: Final = 1  # what it writes has nowhere to go
-DIALLING: Final = 2  # the session's first agent link is not there yet
-SELF_IS_FULL: Final = 4  # it does not read what its own frames make the guard answer
-HANDED_OVER: Final = 8  # the next guard is to read what comes
-NOT_HEARD: Final = 16  # the session has not yet dealt with all of the last read
+# Why reading from a peer is paused; bits, because the reasons come and go independently.
+OTHER_IS_FULL: Final = 1  # the leg that its bytes go to is full
+DIALLING: Final = 2  # the session's first agent link is not connected yet
+SELF_IS_FULL: Final = 4  # it does not read the guard's answers to its own frames
+HANDED_OVER: Final = 8  # the next guard is to read the following bytes
+NOT_HEARD: Final = 16  # the session has not yet handled all of the last read
 
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and throws away what is queued
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close sends RST and discards the queue
 
 
 class LegOwner(Protocol):
-    """What a leg tells, and whom: its relay."""
+    """What a leg calls: its relay."""
 
     def made(self, leg: "Leg") -> None:
-        """Its connection is there."""
+        """Its connection is established."""
 
     def take(self, leg: "Leg", data: bytes, now: float) -> int:
-        """``data`` came that is not ordinary; return how many bytes at the end of it are left for the next turn."""
+        """Handle ``data``, which is not ordinary; return how many bytes at its end are left for the next turn."""
 
     def passed(self, leg: "Leg", data: bytes, now: float, link: int) -> None:
-        """``data`` went over the lane, to or from the agent of that ``link``."""
+        """``data`` passed on the lane, to or from the agent of that ``link``."""
 
     def filled(self, leg: "Leg") -> None:
-        """What is written to it does not get away."""
+        """Its send queue is full."""
 
     def emptied(self, leg: "Leg") -> None:
-        """There is room again."""
+        """Its send queue has room again."""
 
     def said_fin(self, leg: "Leg") -> None:
         """Its peer will send nothing more."""
@@ -61,15 +61,15 @@ class LegOwner(Protocol):
         """Its connection is gone."""
 
     def broke(self, error: Exception, side: Side = Side.HAPROXY, rest: bytes = b"") -> None:
-        """A bug of ours; nobody has dealt with ``rest`` of what ``side`` wrote."""
+        """Handle a bug of ours; nobody has handled ``rest`` of what ``side`` sent."""
 
 
 class Leg:
-    """The connection of one ``side``. Of its end the relay hears once, from the loop: never inside a call of the relay's own.
+    """The connection of one ``side``. It reports its end to the relay once, from the loop: never inside a call of the relay.
 
-    ``link``: which agent link it is, by its number in the session; HAProxy's leg has 0 there. ``connected``: between ``begin``
-    and the end. ``close_by``: when it is given up, in monotonic seconds; only after ``close``. ``track``: what the witness
-    knows of it, where there is one.
+    ``link``: the number of the agent link in the session; 0 for HAProxy's leg. ``connected``: between ``begin`` and the end.
+    ``close_by``: when a flush is given up, in monotonic seconds; only after ``close``. ``track``: the witness's data about this
+    connection, if there is a witness.
     """
 
     def __init__(self, relay: "LegOwner", side: Side, link: int = 0) -> None:
@@ -85,20 +85,20 @@ class Leg:
         self.connected = False
         self.closing = False
         self.close_by = math.inf
-        self.eof = False  # the peer will send nothing more
-        self.full = False  # what is written to it does not get away fast enough
+        self.eof = False  # the peer sent FIN
+        self.full = False  # the send queue is above the high mark
         self._loop = asyncio.get_running_loop()
         self._fd = -1
-        self._takes = False  # what is written to it is sent
-        self._fin_waits = False  # a FIN is to be sent behind what is queued
-        self._queue = bytearray()  # the loop says when there is room as long as something is in here
-        self._unheard = b""  # the end of the last read: the session deals with more of it in the loop's next turn
+        self._takes = False  # what is written to it is sent, not dropped
+        self._fin_waits = False  # a FIN follows the send queue
+        self._queue = bytearray()  # while it is not empty, the loop reports when the socket can be written
+        self._unheard = b""  # the end of the last read: the session handles more of it in the loop's next turn
         self._paused = 0
         self._was_reset = False
-        self._kept: weakref.ref[object] | None = None  # the loop's own reference to what it calls, while it watches for bytes
+        self._kept: weakref.ref[object] | None = None  # the loop's own reference to its callback, while it watches for bytes
 
     def begin(self, sock: socket.socket) -> None:
-        """The connection is there: read from it, and tell the relay. One that was given up meanwhile is reset.
+        """The connection is established: read from it, and notify the relay. If it was given up meanwhile, reset it.
 
         Raises:
             OSError: the loop cannot watch one more; ``sock`` is closed.
@@ -108,7 +108,7 @@ class Leg:
             sock.close()
             return
         if sock.family != socket.AF_UNIX:
-            with contextlib.suppress(OSError):  # it broke in the meantime, which the first read tells
+            with contextlib.suppress(OSError):  # it broke meanwhile; the first read reports that
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = sock.fileno()
         try:
@@ -125,17 +125,17 @@ class Leg:
 
     @property
     def unsent(self) -> int:
-        """Bytes that were written and did not get away yet."""
+        """Bytes that were written and not sent yet."""
         return len(self._queue)
 
     @property
     def unheard(self) -> int:
-        """Bytes that came and the session has not dealt with."""
+        """Bytes that were received and that the session has not handled yet."""
         return len(self._unheard)
 
     @property
     def descriptor(self) -> int:
-        """Of the connection, -1 where it is gone."""
+        """The file descriptor, -1 if the connection is gone."""
         return self._fd
 
     # What the event loop calls
@@ -143,7 +143,7 @@ class Leg:
     def _readable(self) -> None:
         if self._fd < 0:
             return
-        if self._paused:  # the loop would say it again and again
+        if self._paused:  # otherwise the loop would report it again and again
             self._ignore()
             return
         try:
@@ -155,7 +155,7 @@ class Leg:
             self.take(data)
         elif data is not None:
             self.eof = True
-            self._ignore()  # what was read to its end can be read again and again
+            self._ignore()  # the loop would report the end of the stream again and again
             self.relay.said_fin(self)
 
     def _writable(self) -> None:
@@ -177,7 +177,7 @@ class Leg:
             self.relay.emptied(self)
 
     def _hear_more(self) -> None:
-        """Take more of the last read, unless the session wants none of it any more."""
+        """Handle more of the last read, unless the session is closing."""
         rest, self._unheard = self._unheard, b""
         if not self.closing:
             self.take(rest)
@@ -185,7 +185,7 @@ class Leg:
             self.resume_reading(NOT_HEARD)
 
     def _lost(self) -> None:
-        if self._unheard:  # came before the end
+        if self._unheard:  # those bytes came before the end
             self._loop.call_soon(self._lost)
             return
         self.use(None)
@@ -194,15 +194,15 @@ class Leg:
     # What the relay calls
 
     def use(self, lane: Lane | None, ledger: Ledger | None = None, haproxy: "Leg | None" = None) -> None:
-        """Let what is ordinary pass on ``lane``: HAProxy's, or that of the agent link of ``ledger`` to the leg ``haproxy``."""
+        """Let ordinary frames pass on ``lane``: HAProxy's, or those of the agent link of ``ledger`` to the leg ``haproxy``."""
         self.lane, self.ledger, self.haproxy = lane, ledger, haproxy
         if ledger is not None:
             ledger.carrier = self
 
     def take(self, data: bytes) -> None:
-        """The one way through: over the lane as far as ``data`` is ordinary, the rest to the session."""
+        """Handle every received byte: the ordinary part goes over the lane, the rest to the session."""
         now = calls.now()
-        done, end = 0, len(data)  # what is done with, one way or the other
+        done, end = 0, len(data)  # how much was handled, one way or the other
         try:
             lane = self.lane
             if lane is not None and lane.plain:
@@ -228,8 +228,8 @@ class Leg:
             self.relay.broke(error, self.side, data[done:])
 
     def write(self, data: bytes) -> None:
-        """Send ``data``; on a leg that is gone, or behind its end or half-close, it is dropped."""
-        if self.full:  # the other side stands still already, so this comes of the leg's own bytes
+        """Send ``data``; drop it if the leg is gone, closing or half-closed."""
+        if self.full:  # the other side is paused already, so this leg's own bytes cause the writing
             self.pause_reading(SELF_IS_FULL)
         if not self._takes:
             return
@@ -249,18 +249,18 @@ class Leg:
             self.relay.filled(self)
 
     def pause_reading(self, why: int) -> None:
-        """Stop reading from the peer, at once, until every reason is gone. The loop is told when bytes come: often none do."""
+        """Stop reading from the peer until every reason is gone. The loop stops watching only when bytes come: often none do."""
         self._paused |= why
 
     def resume_reading(self, why: int) -> None:
-        """Drop one reason for not reading."""
+        """Remove one reason for not reading."""
         if self._paused:
             self._paused &= ~why
             if self.connected and not self._paused and not self.eof and not self.closing and self._kept is None:
                 self._watch()
 
     def close(self, how: Close, close_s: float) -> None:
-        """End the connection. A flush that takes longer than ``close_s`` is given up by the relay's timer."""
+        """Close the connection. The relay's timer gives up a flush that takes longer than ``close_s``."""
         if how is Close.ABORT:
             self.abort()
         elif how is Close.HALF:
@@ -285,7 +285,7 @@ class Leg:
         self._end(reset=False)
 
     def abort(self) -> None:
-        """Reset the connection, queued bytes and all; one that is still being made ends as soon as it is there."""
+        """Reset the connection, including queued bytes; one that is still being established ends as soon as it is connected."""
         self.closing = True
         self.close_by = math.inf
         if self.sock is not None:
@@ -295,7 +295,7 @@ class Leg:
     # Inside
 
     def _to_haproxy(self, lane: Lane, data: bytes, now: float) -> int:
-        """Write to HAProxy the ACKs that ``lane`` lets pass; return where they end."""
+        """Write to HAProxy the ACKs that ``lane`` lets pass; return their end."""
         ledger, haproxy = self.ledger, self.haproxy
         if ledger is None or haproxy is None:
             return 0
@@ -308,7 +308,7 @@ class Leg:
         return stop
 
     def _to_agent(self, lane: Lane, data: bytes, pos: int, now: float) -> int:
-        """Write to one agent the NOTIFYs from ``pos`` on that ``lane`` lets pass to it; return where they end."""
+        """Write to one agent the NOTIFYs from ``pos`` on that ``lane`` lets pass to it; return their end."""
         stop = lane.up(data, pos, now)
         if stop > pos:
             part = data if stop - pos == len(data) else data[pos:stop]
@@ -320,33 +320,33 @@ class Leg:
         return stop
 
     def _watch(self) -> None:
-        """Have the loop say when there is something to read."""
+        """Have the loop report when there is something to read."""
         callback = self._readable
         self._kept = weakref.ref(callback, self._dropped)
         self._loop.add_reader(self._fd, callback)
 
     def _ignore(self) -> None:
-        """Have it say nothing of that any more."""
+        """Stop the loop from reporting that."""
         if self._kept is not None:
             self._kept = None
             self._loop.remove_reader(self._fd)
 
     def _dropped(self, _kept: "weakref.ref[object]") -> None:
-        """The loop forgot what it was to call.
+        """The loop dropped its reference to the callback.
 
-        uvloop does so, and says nothing, with a descriptor of which epoll reports an error: it calls once more, and never again
-        (UVPoll._fatal_error in 0.23). A reset that came behind bytes would not be met: the one call reads the bytes.
+        uvloop does so silently for a descriptor on which epoll reports an error: it calls once more, and never again
+        (UVPoll._fatal_error in 0.23). A reset that follows bytes would be missed, because that one call reads the bytes.
         """
         if not self._loop.is_closed():
             self._loop.call_soon(self._watch_again)
 
     def _watch_again(self) -> None:
         if self._kept is not None and self._kept() is None:
-            self._ignore()  # of the loop's books
+            self._ignore()  # remove it from the loop's own bookkeeping
             self._watch()
 
     def _sent(self) -> None:
-        """Nothing waits any more."""
+        """Handle an empty send queue: stop watching, then close or send FIN if that is due."""
         self._loop.remove_writer(self._fd)
         if self.closing:
             self._end(reset=False)
@@ -357,11 +357,11 @@ class Leg:
         try:
             if self.sock is not None:
                 self.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # it broke in the meantime
+        except OSError:  # it broke meanwhile
             self._end(reset=True)
 
     def _end(self, *, reset: bool) -> None:
-        """Close the descriptor, which the loop must have forgotten before. The relay hears of it in the loop's next turn."""
+        """Close the descriptor, which the loop must stop watching before. The relay is notified in the loop's next turn."""
         if self.sock is None:
             return
         self._ignore()
@@ -377,7 +377,7 @@ class Leg:
 
 
 def _reset(sock: socket.socket) -> None:
-    """Have the peer see a reset when ``sock`` is closed; a Unix socket knows none and just closes."""
+    """Make the peer see a reset when ``sock`` is closed; a Unix socket has no reset and just closes."""
     if sock.family != socket.AF_UNIX:
-        with contextlib.suppress(OSError):  # it broke in the meantime
+        with contextlib.suppress(OSError):  # it broke meanwhile
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,8 +1,8 @@
-"""Accepting connections on one listening socket, the same way on both event loops.
+"""Accepts connections on one listening socket, the same way on both event loops.
 
-The loops' own servers differ where it hurts: with no file descriptor left uvloop accepts and drops every connection
-(an old HAProxy then reconnects thousands of times a second), asyncio logs a traceback. Here the connections wait in
-the kernel's queue until there is room.
+The loops' own servers handle missing file descriptors badly: uvloop accepts and drops every connection (an old HAProxy then
+reconnects thousands of times a second), asyncio logs a traceback. Here the connections wait in the kernel's queue until there is
+room.
 """
 
 import asyncio
@@ -14,18 +14,19 @@ from typing import Final
 from spoe_guard.net.bind import BACKLOG, Bound, Turn
 from spoe_guard.net.dial import Place, name
 
-# No descriptor or memory left: accepting again at once would spin, and would fail again.
+# No descriptor or memory left: accepting again at once would fail again, and spin.
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _EXHAUSTED_PAUSE_S: Final = 0.1
-_BATCH: Final = 64  # most connections accepted before the loop turns to others
-# On a socket that all processes accept from one at a time and a pause: all are woken, and who is first would take all.
+_BATCH: Final = 64  # most connections accepted before the loop runs other callbacks
+# A process accepts one connection at a time, then pauses, on a socket that all processes share: all are woken, and otherwise the
+# first would accept all of them.
 _TURN_S: Final = 0.001
-# For another process to accept what is on its socket; later it is being started again, or hangs.
+# How long another process has to accept what is queued on its socket; after that it is being restarted, or hangs.
 _PATIENCE_S: Final = 0.05
 
 
 class Listener:
-    """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is for people."""
+    """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is in readable form."""
 
     def __init__(self, bound: Bound, accepted: Callable[[socket.socket, str], None]) -> None:
         self._bound = bound
@@ -35,13 +36,13 @@ class Listener:
         self._listen()
 
     def close(self) -> None:
-        """Accept what the kernel has queued, which would be reset, and then no more."""
+        """Accept what the kernel has queued, which would otherwise be reset, and then no more."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
         else:
             self._loop.remove_reader(self._bound.sock)
-        queued = self._queued()  # closed before any is served: what comes between would be lost
+        queued = self._queued()  # close before serving any of them: connections that arrive in between would be lost
         self._bound.close()
         for sock, peer in queued:
             self._take(sock, peer)
@@ -68,7 +69,7 @@ class Listener:
                 if error.errno in _EXHAUSTED:
                     self._wait(_EXHAUSTED_PAUSE_S)
                     return
-                continue  # that connection broke while it was queued; accept(2) says to go on
+                continue  # that connection broke while it was queued; accept(2) says to continue
             self._take(sock, peer)
             if self._bound.turn is Turn.ALL:
                 self._wait(_TURN_S)
@@ -93,7 +94,7 @@ class Listener:
 
 
 def peer_name(sock: socket.socket, peer: Place | None = None) -> str:
-    """Return who is at the other end, for people; ``peer``: from accept(2)."""
+    """Return the peer's address in readable form; ``peer``: from accept(2)."""
     if sock.family == socket.AF_UNIX:
         return "unix"
     try:

@@ -1,4 +1,4 @@
-"""Which event loop runs the guard: uvloop, or asyncio's own where uvloop cannot be imported or is not wanted."""
+"""Chooses the event loop: uvloop, or asyncio's own if uvloop cannot be imported or is not wanted."""
 
 import asyncio
 import gc
@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-VARIABLE: Final = "SPOE_GUARD_LOOP"  # "asyncio" does without uvloop; anything else is the default
+VARIABLE: Final = "SPOE_GUARD_LOOP"  # "asyncio" disables uvloop; anything else is the default
 
 
 def loop_name() -> str:
@@ -23,9 +23,9 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def keep_what_is_there() -> None:
-    """Let Python's garbage collector look at nothing any more that was made up to now, to be called when all is set up.
+    """Exclude all existing objects from garbage collection; call it when everything is set up.
 
-    Else each full collection walks over every module and setting, 25 ms in which nobody is served.
+    Otherwise each full collection walks over every module and setting: 25 ms in which nobody is served.
     """
     gc.collect()
     gc.freeze()

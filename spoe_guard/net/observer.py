@@ -1,4 +1,4 @@
-"""Who is told what happens. The network ring is handed one of these and knows nothing of metrics or logs."""
+"""The interface through which the network ring reports; it knows nothing of metrics or logs."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,10 +14,10 @@ class Observer(Protocol):
         """Return the counters the sessions of ``route`` add to."""
 
     def session_opened(self, route: str, session: int, peer: str) -> None:
-        """HAProxy, or whoever, connected. ``session`` counts up from 1 in this process; ``peer`` is for people."""
+        """HAProxy, or another client, connected. ``session`` counts up from 1 in this process; ``peer`` is in readable form."""
 
     def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
-        """What a step of a session reported, in order."""
+        """A step of a session reported these events, in order."""
 
     def session_closed(self, route: str, session: int) -> None:
         """Both connections of the session are gone."""

@@ -1,4 +1,4 @@
-"""One session with its connections: does what the session asks, in order, and tells it what happened."""
+"""One session with its connections: carries out the session's orders, in order, and reports events back to it."""
 
 import asyncio
 import contextlib
@@ -22,28 +22,28 @@ from spoe_guard.net.witness import Track, Witness
 
 P = ParamSpec("P")
 
-# uvloop's timers count whole milliseconds and may ring early: a shorter one would ring again and again.
+# uvloop's timers count whole milliseconds and may fire early: a shorter one would fire again and again.
 _SHORTEST_TIMER_S: Final = 0.001
 
 
 class RelayOwner(Protocol):
-    """Where relays come from and go to."""
+    """What creates relays and is notified when they end."""
 
     def witness(self, route: str, number: int) -> Witness | None:
-        """Return who is told what the session ``number``, which begins, carries."""
+        """Return the witness for the session ``number``, which begins, if it has one."""
 
     def gone(self, relay: "Relay") -> None:
         """The last connection of ``relay`` is gone; called once."""
 
     def hand_over(self, number: int, raw: bytes) -> None:
-        """``raw`` is an ACK for the session ``number``, of the same route."""
+        """Pass ``raw``, an ACK, to the session ``number`` of the same route."""
 
 
 class Relay:
-    """A session, HAProxy's leg, the agent links that serve it, and the one timer of them all.
+    """A session, HAProxy's leg, the agent links that serve it, and one timer for all of them.
 
-    ``owner`` is told once, when the last connection is gone and none is dialled. A link is known by its number from its
-    dial until it is gone.
+    ``owner`` is notified once, when the last connection is gone and none is being dialled. A link keeps its number from its dial
+    until it is gone.
     """
 
     __slots__ = (
@@ -73,25 +73,25 @@ class Relay:
         self.route = route
         self.number = route_state.number
         self.haproxy = Leg(self, Side.HAPROXY)
-        self._links: dict[int, AgentConnection] = {}  # dialled, or with a leg in _legs
-        self._linked = False  # there was an agent link
+        self._links: dict[int, AgentConnection] = {}  # being dialled, or with a leg in _legs
+        self._linked = False  # an agent link was connected at some time
         self._observer = observer
         self._owner: RelayOwner | None = owner
         self._loop = asyncio.get_running_loop()
         self._legs: set[Leg] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._armed = math.inf  # when the timer rings
+        self._armed = math.inf  # when the timer fires
         self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
-        self._witness: Witness | None = None  # as soon as HAProxy is connected
-        self._handed: tuple[Output, Handed] | None = None  # by the guard before, and the first step
+        self._witness: Witness | None = None  # set as soon as HAProxy is connected
+        self._handed: tuple[Output, Handed] | None = None  # what the previous guard handed over, and the first step
         self._tally = observer.tally(route.name)
         self.session: AnySession = make_session(route.config, self._tally, monotonic(), route_state)
 
     # What the session asks for
 
     def take(self, leg: Leg, data: bytes, now: float) -> int:
-        """Give the session what came on ``leg``, and act on the answer; return how many bytes are left for the next turn."""
+        """Pass what came on ``leg`` to the session and carry out its output; return how many bytes are left for next turn."""
         out = self.session.receive(leg.side, data, now, leg.link)
         if self.session.deadline < self._armed:
             self._arm()
@@ -101,12 +101,12 @@ class Relay:
         return out.left
 
     def passed(self, leg: Leg, data: bytes, now: float, link: int) -> None:
-        """``data`` of ``leg`` went on as it came, to or from the agent of that ``link``, and the session was not asked."""
+        """``data`` of ``leg`` passed on the lane, to or from the agent of that ``link``, without a step of the session."""
         if self._witness is not None and leg.track is not None:
             self._witness.passed(leg.track, data, now, link)
 
     def act(self, out: Output) -> None:
-        """Do what one step of the session asks: set the timer, write, dial, close, report."""
+        """Carry out one step of the session: set the timer, write, dial, close, report."""
         if self.session.deadline < self._armed:
             self._arm()
         self._carry_out(out)
@@ -130,7 +130,7 @@ class Relay:
             self._report(out.events, out.foreign)
 
     def step(self, ask: Callable[P, Output], *args: P.args, **named: P.kwargs) -> None:
-        """Ask the session something that is not bytes, and act on the answer."""
+        """Call a method of the session that takes no bytes, and carry out its output."""
         try:
             out = ask(*args, **named)
             self.act(out)
@@ -139,7 +139,7 @@ class Relay:
             self.broke(error)
 
     def _end_of(self, leg: Leg, *, reset: bool) -> None:
-        """Tell the session that the peer of ``leg`` will send nothing more, and act on the answer."""
+        """Notify the session that the peer of ``leg`` will send nothing more, and carry out its output."""
         try:
             out = self.session.closed(leg.side, monotonic(), reset=reset, link=leg.link)
             self.act(out)
@@ -152,9 +152,9 @@ class Relay:
             self._witness.note(self.number, side, link, data, monotonic(), out, reset=reset)
 
     def broke(self, error: Exception, side: Side = Side.HAPROXY, rest: bytes = b"") -> None:
-        """Count a bug of ours; then end the session, or make it a plain TCP proxy if the route prefers that.
+        """Count a bug of ours; then end the session, or turn it into a plain TCP proxy if the route is set to.
 
-        ``rest``: what ``side`` sent and nobody has dealt with.
+        ``rest``: what ``side`` sent and nobody has handled.
         """
         self._observer.internal_error(self.route.name, self.number, error)
         if self.route.splice_on_error and self._may_splice():
@@ -167,9 +167,9 @@ class Relay:
         self.abort(EndedBy.GUARD, EndReason.INTERNAL_ERROR)
 
     def drain(self) -> None:
-        """The guard is stopping: the session ends when what is open has been answered.
+        """The guard is stopping: end the session when its open NOTIFYs are answered.
 
-        One that was just accepted would end before HAProxy's first NOTIFY was read: it has ``disconnect_hold`` to begin.
+        A session that was just accepted would end before HAProxy's first NOTIFY was read: it gets ``disconnect_hold`` to begin.
         """
         if self._linked:
             self.step(self.session.drain, monotonic())
@@ -182,11 +182,11 @@ class Relay:
 
     @property
     def begins(self) -> bool:
-        """Whether no agent was needed yet: HAProxy has just connected."""
+        """Whether no agent link was connected yet: HAProxy has just connected."""
         return not self._linked
 
     def take_over(self, handed: Handed) -> None:
-        """Before the connection is there: it will be one that a guard before has served.
+        """Prepare to get a connection that the previous guard has served.
 
         Raises:
             NotTakenError: this session cannot be resumed.
@@ -197,7 +197,7 @@ class Relay:
         self._linked = True
 
     def to_hand_over(self) -> Handed | None:
-        """Return what the next guard needs to go on with the session, once nothing of it is under way here."""
+        """Return what the next guard needs to resume the session, once nothing of it is in progress here."""
         gone = self.haproxy.unsent or self.haproxy.unheard or self.haproxy.descriptor < 0
         return self.session.to_hand_over() if isinstance(self.session, Lasting) and not gone else None
 
@@ -209,8 +209,8 @@ class Relay:
         self._check_gone()
 
     def abort(self, by: EndedBy, reason: EndReason) -> None:
-        """Reset every connection at once; ``by`` and ``reason`` are reported unless the session ended by itself."""
-        with contextlib.suppress(Exception):  # for its gauges; a session that is broken may break here too
+        """Reset every connection at once; ``by`` and ``reason`` are reported unless the session has already ended."""
+        with contextlib.suppress(Exception):  # releases its gauges; a broken session may raise here too
             self.session.release()
         self._tell_no_more()
         for number, link in tuple(self._links.items()):
@@ -226,7 +226,7 @@ class Relay:
     # What the legs report
 
     def made(self, leg: Leg) -> None:
-        """A connection is there."""
+        """Handle a new connection."""
         self._legs.add(leg)
         if leg is self.haproxy and self._owner is not None:
             self._witness = self._owner.witness(self.route.name, self.number)
@@ -254,12 +254,12 @@ class Relay:
         self.step(self.session.agent_connected, monotonic(), leg.link)
 
     def said_fin(self, leg: Leg) -> None:
-        """The peer will send nothing more."""
+        """Handle a FIN: the peer will send nothing more."""
         if not leg.closing and self._is_known(leg):
             self._end_of(leg, reset=False)
 
     def lost(self, leg: Leg, *, reset: bool) -> None:
-        """A connection is gone, because it was closed or because it broke."""
+        """Handle the end of a connection, because it was closed or because it broke."""
         self._legs.discard(leg)
         if leg is not self.haproxy:
             self._observer.link_closed(self.route.name)
@@ -274,22 +274,22 @@ class Relay:
         self._check_gone()
 
     def unreachable(self, link: AgentConnection, reason: DialFailure, detail: str) -> None:
-        """The agent could not be dialled."""
+        """Handle a failed dial of an agent."""
         self._forget(link.leg)
         self.haproxy.resume_reading(DIALLING)
         self.step(self.session.agent_failed, reason, detail, monotonic(), link.leg.link)
         self._check_gone()
 
     def filled(self, leg: Leg) -> None:
-        """Stop reading what would be written to ``leg``: of HAProxy that is anything, whichever link it is for."""
+        """Stop reading what would be written to ``leg``: for an agent's leg, everything from HAProxy."""
         if leg is self.haproxy:
             for link in self._links.values():
                 link.leg.pause_reading(OTHER_IS_FULL)
-        elif not leg.closing:  # one that only has its rest to write gets nothing more
+        elif not leg.closing:  # a closing leg only sends its queue and gets nothing more
             self.haproxy.pause_reading(OTHER_IS_FULL)
 
     def emptied(self, leg: Leg) -> None:
-        """Read again what is written to ``leg``, which has room, or takes nothing more."""
+        """Resume reading bytes for ``leg``, which has room again, or takes no more."""
         if leg is self.haproxy:
             for link in self._links.values():
                 link.leg.resume_reading(OTHER_IS_FULL)
@@ -302,7 +302,7 @@ class Relay:
         return leg is self.haproxy or (leg.link in self._links and self._links[leg.link].leg is leg)
 
     def _act_on_links(self, orders: Sequence[LinkOutput]) -> None:
-        """Do what is asked of the links beside the one an output is about, each in its turn."""
+        """Carry out the orders for the other links, each in its turn."""
         for order in orders:
             link = self._links.get(order.link)
             if order.to_agent and link is not None:
@@ -313,7 +313,7 @@ class Relay:
                 self._close_agent(order.link, order.close_agent)
 
     def _dial(self, number: int) -> None:
-        if number == 0:  # the session has nowhere to put what HAProxy sends; behind the first link it parks it, with bounds
+        if number == 0:  # the session cannot buffer HAProxy's bytes yet; after the first link it parks them, with bounds
             self.haproxy.pause_reading(DIALLING)
         self._links[number] = AgentConnection(self, number, self._loop)
 
@@ -327,13 +327,13 @@ class Relay:
         if link is None:
             return
         if link.dialling:
-            self._give_up(number)  # nothing to flush on a connection that is not there
+            self._give_up(number)  # no connection to flush yet
             return
         self._close(link.leg, how)
         self.emptied(link.leg)
 
     def _give_up(self, number: int) -> None:
-        """End a dial; the session hears nothing more of it."""
+        """Cancel a dial; the session is not notified."""
         self._links.pop(number).give_up()
         self.haproxy.resume_reading(DIALLING)
 
@@ -347,10 +347,10 @@ class Relay:
             del self._links[leg.link]
 
     def _may_splice(self) -> bool:
-        """Whether there are two ends to join: HAProxy is there, and one agent link is, is dialled, or can be dialled."""
+        """Whether there are two ends to join: HAProxy, and one agent link that is connected, being dialled, or can be dialled."""
         if isinstance(self.session, Splice) or self.haproxy.closing or self.haproxy not in self._legs:
             return False
-        return len(self._alive()) == 1 or not (self._links or self._linked)  # a second agent would miss its HELLO
+        return len(self._alive()) == 1 or not (self._links or self._linked)  # a second agent would get no HELLO
 
     def _alive(self) -> list[AgentConnection]:
         return [link for link in self._links.values() if not link.leg.closing]

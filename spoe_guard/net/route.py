@@ -8,7 +8,7 @@ from spoe_guard.core.terms.config import SessionConfig
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``name`` is the metric label. ``agent``: where it may be; of those the first that can be dialled serves.
+    """``name`` is the metric label. ``agent``: the agent's addresses; the first that can be dialled is used.
 
     ``connections``: most sessions at a time, one more is accepted and closed at once.
 

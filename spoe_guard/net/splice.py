@@ -1,7 +1,7 @@
-"""A plain TCP proxy in the shape of a session: what is left when a bug of ours broke the real one.
+"""A plain TCP proxy with the interface of a session: it takes over when a bug of ours broke the real one.
 
-``on_internal_error: splice`` puts one of these in the broken session's place. It is asked the same questions and
-answers with the same ``Output``, so back-pressure, timers and closing are the relay's, unchanged.
+``on_internal_error: splice`` replaces the broken session by one of these. It has the same methods and returns the same
+``Output``, so the relay handles back-pressure, timers and closing as before.
 """
 
 import math
@@ -16,13 +16,13 @@ from spoe_guard.core.terms.tally import Tally
 
 
 class Splice:
-    """Passes bytes as they come. ``connected`` and ``dialling`` say how far the agent's side is, which is ``link``."""
+    """Passes bytes unchanged. ``connected`` and ``dialling``: the state of the agent's side, which is ``link``."""
 
     __slots__ = ("_closed", "_config", "_connected", "_dialling", "_link", "_over", "_tally", "_waiting", "deadline", "lane")
 
     def __init__(self, config: SessionConfig, tally: Tally, now: float, link: int, *, connected: bool, dialling: bool) -> None:
         self.deadline = now + config.idle_s
-        self.lane: Lane | None = None  # no frame is looked at
+        self.lane: Lane | None = None  # frames are not inspected
         self._link = link
         self._config = config
         self._tally = tally
@@ -33,11 +33,11 @@ class Splice:
         self._over = False
 
     def ledger(self, link: int) -> Ledger | None:  # noqa: ARG002  a session's signature
-        """Return None: NOTIFYs are not known."""
+        """Return None: a splice does not track NOTIFYs."""
         return None
 
     def resume(self, held: tuple[bytes, bytes], closed: tuple[Side, ...]) -> Output:
-        """Go on where the session broke: ``held`` is what it held back (to_agent, to_haproxy), ``closed`` who sent FIN."""
+        """Continue where the session broke: ``held`` is what it had buffered (to_agent, to_haproxy), ``closed`` who sent FIN."""
         out = self._output()
         out.to_haproxy = held[1]
         if self._connected:
@@ -52,7 +52,7 @@ class Splice:
         return out
 
     def start(self, now: float) -> Output:
-        """Nothing to do: a splice begins in mid-session."""
+        """Do nothing: a splice begins in mid-session."""
         self.deadline = now + self._config.idle_s
         return self._output()
 
@@ -76,11 +76,11 @@ class Splice:
         return out
 
     def take_foreign(self, raw: bytes, now: float) -> Output:  # noqa: ARG002  a session's signature
-        """Leave it: what was released waits for nothing any more."""
+        """Ignore it: the session that waited for it is gone."""
         return self._output()
 
     def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
-        """Hand over what came meanwhile."""
+        """Send the agent what arrived meanwhile."""
         self.deadline = now + self._config.idle_s
         out = self._output()
         self._connected = True
@@ -90,7 +90,7 @@ class Splice:
         return out
 
     def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
-        """Nobody to pass bytes to."""
+        """End the session: there is nobody to pass bytes to."""
         out = self._output()
         self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.UNREACHABLE)
         return out
@@ -110,21 +110,21 @@ class Splice:
         return out
 
     def tick(self, now: float) -> Output:
-        """End a session on which nothing moved for ``idle_s``."""
+        """End a session without traffic for ``idle_s``."""
         out = self._output()
         if now >= self.deadline:
             self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.IDLE_TIMEOUT)
         return out
 
     def drain(self, now: float) -> Output:  # noqa: ARG002  a session's signature
-        """Stop: without a session nobody knows what is still open."""
+        """End at once: a splice does not know what is still open."""
         out = self._output()
         if not self._over:
             self._end(out, Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
         return out
 
     def release(self) -> tuple[bytes, bytes]:
-        """Return what waits for the agent."""
+        """Return the bytes that wait for the agent."""
         return self._waiting, b""
 
     def _output(self) -> Output:

@@ -1,4 +1,4 @@
-"""Who may be told of all that a session's connections carry: the flight recorder, as the data path sees it."""
+"""The interface through which the data path feeds the flight recorder all that a session's connections carry."""
 
 import socket
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Track:
-    """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The rest is the witness's own.
+    """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The other attributes belong to the witness.
 
-    ``book``: where it keeps what the session does, if it does; ``noted``: where it has put the last read, 0 nowhere, less than 0:
-    not for so many reads; ``read``: bytes of those that it has put somewhere so far; ``settled``: of how many of them it has
-    taken account; ``weight``: what they count towards the session's bound.
+    ``book``: where it records the session, if it does; ``noted``: where it stored the last read, 0 nowhere, negative: not for
+    that many reads; ``read``: bytes of the reads stored so far; ``settled``: how many of those bytes it has accounted for;
+    ``weight``: what they count towards the session's bound.
     """
 
     __slots__ = ("book", "is_agents", "link", "noted", "number", "read", "settled", "side", "weight")
@@ -35,19 +35,19 @@ class Track:
 class Witness:
     """One object for all sessions of a process: one per session would cost more than the calls.
 
-    It is told behind each step, when what was to be written is written: no peer waits for it.
+    It is called after each step, when the output is already written: no peer waits for it.
     """
 
     __slots__ = ()
 
     def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
-        """``data`` came on the connection at ``now``, of which came ``out``."""
+        """``data`` came on the connection at ``now`` and led to ``out``."""
         raise NotImplementedError
 
     def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
-        """The same of ``data`` that went on as it came, and nothing else came of it: the only call that is made often.
+        """``data`` passed on the lane and had no other effect: the only method that is called often.
 
-        ``link``: which agent link it came from, or went to.
+        ``link``: the agent link it came from or went to.
         """
         raise NotImplementedError
 
@@ -62,9 +62,9 @@ class Witness:
         raise NotImplementedError
 
     def lost(self, track: Track) -> None:
-        """It is gone."""
+        """The connection is gone."""
         raise NotImplementedError
 
     def over(self, number: int) -> None:
-        """Of that session nothing more is told."""
+        """The session is over: no more calls for it follow."""
         raise NotImplementedError

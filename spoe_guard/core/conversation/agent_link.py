@@ -1,4 +1,4 @@
-"""One agent link of a session: the part that can be replaced, and there may be several."""
+"""One agent link of a session. It can be replaced, and a session can have several."""
 
 import math
 
@@ -12,15 +12,14 @@ from spoe_guard.wire import frame as frames
 
 
 class AgentLink:
-    """Where one link stands, what its agent has in hand, and what is to be written to it.
+    """The state of one link, the NOTIFYs its agent has, and what is to be written to it.
 
-    ``number`` counts a session's links from 0. ``done``: the connection is closed, was asked to close, or never was.
-    ``has_hello``: it is connected and the agent has HAPROXY-HELLO. ``got_hello``, ``got_disconnect``: what came from it.
-    ``most``: NOTIFYs its agent may have in hand; ``limited``: it is a bound that others may wait for. ``owing``: NOTIFYs
-    that are settled while this agent has them in hand, with their times. ``leaving_since``: since when it is leaving, and
-    ``leaving_as``: why. ``fragments``: the capability was negotiated.
-    ``has_orders``: the shell is to dial or close it at the end of this step.
-    The ``*_by`` times are deadlines, monotonic seconds, infinity when not armed.
+    ``number`` counts a session's links from 0. ``done``: the connection is closed, was asked to close, or never existed.
+    ``has_hello``: it is connected and the agent has HAPROXY-HELLO. ``got_hello``, ``got_disconnect``: the agent sent that frame.
+    ``most``: NOTIFYs its agent may have open; ``limited``: at that bound others wait. ``owing``: settled NOTIFYs that this agent
+    still works on, with their times. ``leaving_since``: since when it is leaving, and ``leaving_as``: why. ``fragments``: the
+    capability was negotiated. ``has_orders``: the shell is to dial or close it at the end of this step. The ``*_by`` times are
+    deadlines, monotonic seconds, infinity when not armed.
     """
 
     __slots__ = (
@@ -55,24 +54,24 @@ class AgentLink:
         self._close = Close.KEEP
 
     def _enter(self, state: LinkState) -> None:
-        """Move the link to ``state``; the only assignment there is.
+        """Move the link to ``state``; nothing else assigns it.
 
         Raises:
-            IllegalMoveError: LINK_MOVES does not have that.
+            IllegalMoveError: LINK_MOVES does not allow the move.
         """
         self.state = move(self.state, state, LINK_MOVES)
 
     # --- what becomes of it, in this order -----------------------------------------------------------------------------
 
     def dial(self, by: float) -> None:
-        """Ask for a connection, which must be there ``by`` then."""
+        """Ask for a connection; its deadline is ``by``."""
         self._enter(LinkState.DIALLING)
         self.done = False
         self._dial = self.has_orders = True
         self.connect_by = by
 
     def given_hello(self, size: int, by: float) -> None:
-        """The connection is there and the agent has HAPROXY-HELLO, which offers ``size`` bytes; it must answer ``by`` then."""
+        """The link is connected and the agent has HAPROXY-HELLO, which offers ``size`` bytes; it must answer until ``by``."""
         self._enter(LinkState.AGENT_HELLO)
         self.has_hello = True
         self.ledger.size = size
@@ -99,18 +98,18 @@ class AgentLink:
         self.got_disconnect = True
 
     def leave(self, loss: LinkLoss, now: float, by: float = math.inf) -> None:
-        """Take no more NOTIFYs. The agent may still answer those that it has, until ``by``."""
+        """Take no more NOTIFYs. The agent may still answer those it has, until ``by``."""
         self._enter(LinkState.LEAVING)
         self.leaving_as = loss
         self.leaving_since = now
         self.leave_by = by
 
     def wait_no_more(self) -> None:
-        """Wait neither for the connection nor for AGENT-HELLO."""
+        """Disarm the deadlines for the connection and for AGENT-HELLO."""
         self.connect_by = self.hello_by = math.inf
 
     def end(self) -> None:
-        """The agent gets nothing more but, where it has HAPROXY-HELLO, HAPROXY-DISCONNECT."""
+        """Send the agent nothing more, except HAPROXY-DISCONNECT if it has HAPROXY-HELLO."""
         self._enter(LinkState.CLOSING)
         self.connect_by = self.hello_by = self.leave_by = math.inf
 
@@ -120,7 +119,7 @@ class AgentLink:
             self.close_by = by
 
     def close(self, how: Close = Close.FLUSH) -> None:
-        """Close the connection behind what is queued for it."""
+        """Close the connection after its queued bytes are sent."""
         if not self.done:
             self._close = how
             self.has_orders = True
@@ -129,29 +128,29 @@ class AgentLink:
             self.outlet.seal()
 
     def not_dialled(self) -> None:
-        """There is no connection, and there will be none."""
+        """The dial failed, so there is no connection to close."""
         self.done = True
 
     # --- what its agent has in hand ------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
-        """Negotiated, most bytes behind the length prefix, both ways."""
+        """The negotiated max-frame-size: bytes behind the length prefix, both ways."""
         return self.ledger.size
 
     @property
     def ready(self) -> bool:
-        """Whether its agent may be given a NOTIFY more; without a bound of its own the oldest gives way to it."""
+        """Whether its agent may get another NOTIFY; on a link without a limit the oldest NOTIFY is given up for it if needed."""
         if self.state is not LinkState.RUNNING:
             return False
         return not self.limited or len(self.ledger) + len(self.owing) < self.most
 
     def owe(self, ids: bytes, since: float) -> None:
-        """Note that the agent still works on the NOTIFY ``ids``, which is settled."""
+        """Note that the agent still works on the NOTIFY ``ids``, which is already settled."""
         self.owing[ids] = since
 
     def paid(self, ids: bytes) -> None:
-        """The agent works no more on the NOTIFY ``ids``, if it ever did: its ACK came."""
+        """The agent no longer works on the NOTIFY ``ids``, if it ever did: its ACK came."""
         self.owing.pop(ids, None)
 
     # --- what is written to it ------------------------------------------------------------------------------------------
@@ -162,7 +161,7 @@ class AgentLink:
             self._report.authored(Direction.TO_AGENT, data, reason)
 
     def give(self, order: LinkOutput) -> LinkOutput:
-        """Put into ``order`` what this link is to do at the end of a step, and return it."""
+        """Put the orders for this link at the end of a step into ``order``, and return it."""
         order.link = self.number
         order.to_agent = self.outlet.take()
         if self.has_orders:

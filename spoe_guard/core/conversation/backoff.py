@@ -1,4 +1,4 @@
-"""When to dial again: a try after a sixteenth of the time that was spent trying, so that waiting is bounded by what it is for."""
+"""When to dial again: each pause is a sixteenth of the time spent trying so far, within bounds."""
 
 import math
 from typing import Final
@@ -9,9 +9,10 @@ _SHARE: Final = 16
 
 
 class Backoff:
-    """The tries of one session to have an agent link again. ``spread`` in 0..1 keeps sessions from trying in step.
+    """The dials of one session after a failure. ``spread`` in 0..1 keeps sessions from dialling in step.
 
-    ``since``: when the trouble began, infinity while there is none. ``retry_at``: not before. Monotonic seconds.
+    ``since``: when the failures began, infinity if there are none. ``retry_at``: earliest time of the next dial. Monotonic
+    seconds.
     """
 
     __slots__ = ("_spread", "retry_at", "since")
@@ -22,7 +23,7 @@ class Backoff:
         self.retry_at = -math.inf
 
     def failed(self, now: float) -> None:
-        """A try failed, or what it brought died of the first work it was given."""
+        """A dial failed, or its link died on the first NOTIFY it got."""
         self.since = min(self.since, now)
         self.pause(now)
 
@@ -32,6 +33,6 @@ class Backoff:
         self.retry_at = now + delay * (1 - self._spread / 4)
 
     def worked(self) -> None:
-        """There was a link that was of use."""
+        """A link did useful work: forget the failures."""
         self.since = math.inf
         self.retry_at = -math.inf

@@ -1,6 +1,6 @@
 """How a session ends: what it waits for, DISCONNECT to each side, and when it is over.
 
-An agent link that ends comes here first: whether the session goes on without it is decided in this file and nowhere else.
+The end of an agent link comes here first: only this file decides whether the session continues without the link.
 """
 
 import enum
@@ -34,7 +34,7 @@ from spoe_guard.core.terms.events import (
 from spoe_guard.core.terms.states import ENDING, MEETING, LinkState, SessionState
 from spoe_guard.wire import frame as frames
 
-QUIET_S: Final = 0.05  # of nothing open and nothing received: the next NOTIFY is not likely to be on its way
+QUIET_S: Final = 0.05  # without open NOTIFYs or received bytes: the next NOTIFY is then unlikely to be in transit
 
 
 @enum.unique
@@ -51,13 +51,13 @@ class Tell(enum.Enum):
 class Awaited(enum.Enum):
     """What a session waits for before it ends."""
 
-    ANSWERS = "answers"  # to open NOTIFYs, with the agent's DISCONNECT, or the guard's in its place, held back
-    REFUSAL = "refusal"  # the time to tell HAProxy that there is no agent
+    ANSWERS = "answers"  # to open NOTIFYs; the agent's DISCONNECT, or the guard's in its place, is held back meanwhile
+    REFUSAL = "refusal"  # the delay before HAProxy learns that there is no agent
     DRAIN = "drain"  # answers, because the guard is stopping
 
 
 class Wait(NamedTuple):
-    """What is waited for, and until when at the latest; monotonic seconds."""
+    """What the session waits for, and the latest end of the wait in monotonic seconds."""
 
     what: Awaited
     until: float
@@ -66,12 +66,12 @@ class Wait(NamedTuple):
 class _End(NamedTuple):
     by: EndedBy
     reason: EndReason
-    status: int  # what HAProxy is told
+    status: int  # of the DISCONNECT to HAProxy
     message: str = ""
 
 
-# What the end of a link is to a session that ends with it. A NOTIFY may be crossing the news that the agent closed without
-# DISCONNECT, so that is never called normal.
+# How a session ends that ends with its link. If the agent closed without DISCONNECT, a NOTIFY may be in transit to it, so the
+# status is never "normal".
 _WITH_LINK: Final[Mapping[LinkLoss, _End]] = {
     LinkLoss.DISCONNECT: _End(EndedBy.AGENT, EndReason.DISCONNECT, disconnects.STATUS_NORMAL),
     LinkLoss.CLOSED: _End(EndedBy.AGENT, EndReason.CLOSED, disconnects.STATUS_RESOURCES),
@@ -84,9 +84,9 @@ _WITH_LINK: Final[Mapping[LinkLoss, _End]] = {
 class Ending:
     """The end of one session.
 
-    ``pending``: the agent's DISCONNECT, where it is to be the session's and is held back. ``waits``: for what, None for
-    nothing. ``draining``: the guard is stopping; ``quiet_at``: when a session that drains may end if nothing is open.
-    ``close_by``: when the connections are closed from here. Monotonic seconds, infinity when not armed.
+    ``pending``: the agent's DISCONNECT, held back until it can become the session's own. ``waits``: what the session waits for,
+    None for nothing. ``draining``: the guard is stopping; ``quiet_at``: when a draining session may end if nothing is open.
+    ``close_by``: when the guard closes the connections itself. Monotonic seconds, infinity when not armed.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts below it
@@ -116,7 +116,7 @@ class Ending:
 
     @property
     def wait_by(self) -> float:
-        """When what is waited for has taken long enough, infinity when nothing is."""
+        """When the current wait expires, infinity if there is none."""
         return self.waits.until if self.waits is not None else math.inf
 
     # --- a link ends: does the session? ------------------------------------------------------------------------------------
@@ -124,11 +124,11 @@ class Ending:
     def link_leaving(
         self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Disconnect | None = None
     ) -> None:
-        """The agent of ``link`` takes no more NOTIFYs, and may answer those that it has.
+        """The agent of ``link`` takes no more NOTIFYs, but may still answer those it has.
 
-        A session that ends with its link ends behind them, with ``pending``, or with ``status`` where that is not the usual one.
+        A session that ends with its link then ends with ``pending``, or with ``status`` if that differs from the usual one.
         """
-        if self._progress.outlives_links:  # HAProxy hears nothing of it
+        if self._progress.outlives_links:  # HAProxy does not notice
             self._drop(pending)
             self._links.leaving(link, now, loss)
             return
@@ -139,7 +139,7 @@ class Ending:
         self._as = _WITH_LINK[loss] if status is None else _WITH_LINK[loss]._replace(status=status)
 
     def link_answered(self, link: AgentLink, now: float) -> None:
-        """The agent of ``link``, which is leaving, has answered what it will."""
+        """The agent of ``link``, which is leaving, has sent all its answers."""
         if self._progress.outlives_links:
             self._links.lose(link, now, link.leaving_as)
         else:
@@ -148,7 +148,7 @@ class Ending:
     def link_over(
         self, link: AgentLink, loss: LinkLoss, now: float, status: int | None = None, pending: Disconnect | None = None
     ) -> None:
-        """The agent of ``link`` answers no more. ``status`` and ``pending`` as for ``link_leaving``."""
+        """The agent of ``link`` sends no more answers. ``status`` and ``pending`` as for ``link_leaving``."""
         if self._progress.outlives_links:
             self._drop(pending)
             if link.state is LinkState.CLOSING:  # it got HAPROXY-DISCONNECT already
@@ -161,7 +161,7 @@ class Ending:
         self.finish(now, end.by, end.reason, status=end.status if status is None else status)
 
     def link_not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
-        """The connection of ``link`` or its HELLO came to nothing."""
+        """Dialling ``link``, or its HELLO, failed."""
         found = self._links.not_reached(link, reason, detail, now)
         if found is not None:
             self.no_agent(found, now)
@@ -175,7 +175,7 @@ class Ending:
         self.refuse(now, EndedBy.AGENT, reason, disconnects.STATUS_RESOURCES)
 
     def no_agent(self, found: NoAgent, now: float) -> None:
-        """There is no agent: HAProxy is told, slowly where it has no AGENT-HELLO yet."""
+        """There is no agent: notify HAProxy, after a delay if it has no AGENT-HELLO yet."""
         action = self._report.judge(Side.AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=found.detail)
         if action is not Action.ANSWER:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, tell=Tell.CLOSE)
@@ -187,7 +187,7 @@ class Ending:
     # --- what a session waits for ------------------------------------------------------------------------------------------
 
     def refuse(self, now: float, by: EndedBy, reason: EndReason, status: int, message: str = "") -> None:
-        """Hold back the news that there is no agent to talk to."""
+        """Delay the news that there is no agent."""
         self._progress.enter(SessionState.REFUSING)
         self._links.wait_no_more()
         offer = self._progress.offer
@@ -196,7 +196,7 @@ class Ending:
         self._as = _End(by, reason, status or disconnects.STATUS_RESOURCES, message)
 
     def drain(self, now: float, active: float) -> None:
-        """The guard is stopping. ``active``: when anything last came."""
+        """The guard is stopping. ``active``: when bytes last arrived."""
         state = self._progress.state
         if state is SessionState.HAPROXY_HELLO:
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN, tell=Tell.CLOSE)
@@ -208,12 +208,12 @@ class Ending:
             self.quiet_at = active + QUIET_S
 
     def heard(self, now: float, *, from_haproxy: bool) -> None:
-        """Something came. A session that drains ends behind the agent's last answer, and waits for what HAProxy may yet send."""
+        """Bytes arrived. A draining session ends after the agent's last answer, and waits a moment for HAProxy's next frame."""
         if self.draining:
             self.quiet_at = now if self._notifies.open and not from_haproxy else now + QUIET_S
 
     def wait_over(self, now: float) -> None:
-        """End: what was waited for is there, or has taken long enough."""
+        """End the session: the wait is over or has expired."""
         if self.waits is not None and self.waits.what is Awaited.DRAIN:
             status = disconnects.STATUS_NORMAL if self._progress.state is SessionState.RUNNING else disconnects.STATUS_RESOURCES
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=status)
@@ -221,7 +221,7 @@ class Ending:
             self.finish(now, self._as.by, self._as.reason, status=self._as.status, message=self._as.message)
 
     def end_if_answered(self, now: float) -> None:
-        """End what waits for open NOTIFYs only, once none is."""
+        """End a session that waits only for open NOTIFYs, once none is open."""
         if not self._notifies.idle:
             return
         state = self._progress.state
@@ -241,9 +241,9 @@ class Ending:
         message: str = "",
         tell: Tell = Tell.DISCONNECT,
     ) -> None:
-        """End the session the clean way: open NOTIFYs, DISCONNECT to each side, then wait for them to close.
+        """End the session cleanly: settle open NOTIFYs, send DISCONNECT to each side, then wait for them to close.
 
-        ``status`` and ``message`` are what HAProxy is told where the agent's own DISCONNECT is not at hand.
+        ``status`` and ``message`` go to HAProxy if there is no DISCONNECT of the agent to pass on.
         """
         if self._progress.state in ENDING:
             return
@@ -270,7 +270,7 @@ class Ending:
         self.finish(now, EndedBy.AGENT, EndReason.REFUSED)
 
     def close_now(self) -> None:
-        """Close what the peers did not close in time."""
+        """Close the connections that the peers did not close in time."""
         self._to_haproxy.drop_queue()
         self._to_haproxy.close()
         self._links.close_all()
@@ -284,7 +284,7 @@ class Ending:
             self._report.add(SessionEnded(*self._ended))
 
     def release(self) -> bytes:
-        """Return the raw DISCONNECT that is held back; the shell goes on without the session."""
+        """Return the raw DISCONNECT that is held back; the shell continues without the session."""
         self._leave_route()
         self._progress.enter(SessionState.CLOSED)
         return self.pending.frame.raw if self.pending is not None else b""
@@ -297,7 +297,7 @@ class Ending:
     # --- inside ---------------------------------------------------------------------------------------------------------------
 
     def _leave_route(self) -> None:
-        """Have no part any more in what the sessions of the route share."""
+        """Withdraw from what the sessions of the route share."""
         self._notifies.leave_engine()
         if self._progress.state is SessionState.REFUSING:
             self._route.refusals.ended()
@@ -307,7 +307,7 @@ class Ending:
             self._to_haproxy.outlet.drop(len(disconnect.frame.raw))
 
     def _disconnect(self, status: int, message: str, now: float, reason: AuthoredReason) -> None:
-        """Send HAProxy AGENT-DISCONNECT: the agent's own if one is held back, else one authored."""
+        """Send HAProxy AGENT-DISCONNECT: the agent's own if one is held back, otherwise the guard's."""
         lost = self._notifies.lost(now)
         disconnect = self.pending
         if disconnect is None:

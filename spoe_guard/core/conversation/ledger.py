@@ -1,10 +1,11 @@
-"""The open NOTIFYs of an agent link, and what became of the last few of the session.
+"""The open NOTIFYs of an agent link, and the fate of the last few of the session.
 
-Readable code knows a NOTIFY by ``ids``, the raw bytes of its stream-id and frame-id: a varint has one form for each value, so
-bytes compare ids in full width (HAProxy itself cuts them to 32 bits) without decoding them. Inside, and on the hot lane, both
-are one positive number, the ``key``. Ids too large for that, which no HAProxy sends, are kept apart and are not ordinary.
+Readable code identifies a NOTIFY by ``ids``, the raw bytes of its stream-id and frame-id: a varint has one form for each value,
+so comparing bytes compares ids in full width without decoding them (HAProxy itself cuts them to 32 bits). Internally, and on the
+hot lane, both ids are one positive number, the ``key``. Ids too large for a key, which no HAProxy sends, are kept separately and
+are not ordinary.
 
-Compiled by Cython, see the .pxd: what is typed there is a number or an array of C.
+Compiled by Cython, see the .pxd: what is typed there is a C number or array.
 """
 
 import enum
@@ -18,22 +19,22 @@ from spoe_guard.wire import varint, walk
 
 REMEMBERED: Final = 512  # settled NOTIFYs of a session
 
-# HAProxy waits for an ACK no longer than its timeout processing, which is well below this: a stream whose NOTIFY was given
-# up longer ago has gone on without it, and cannot be left waiting by whatever the session ends with.
+# HAProxy waits for an ACK no longer than its timeout processing, which is well below this. A stream whose NOTIFY was given up
+# longer ago has continued without the ACK, so the end of the session cannot leave it waiting.
 LOSS_MATTERS_S: Final = 30.0
 
-NOT_OPEN: Final = -math.inf  # in place of the time since when a NOTIFY has been open
+NOT_OPEN: Final = -math.inf  # instead of the time at which a NOTIFY was opened
 
-KEY: Final = 4  # a key is what ``walk.pack_ids`` returns without so many bits, the length
+KEY: Final = 4  # a key is what ``walk.pack_ids`` returns, without this many bits for the length
 _FRAME_ID_BITS: Final = 26
-_KEY = KEY  # numbers in C, see the .pxd
+_KEY = KEY  # C numbers, see the .pxd
 _NOT_OPEN = NOT_OPEN
 _REMEMBERED = REMEMBERED
 
-_FEWEST = 16  # NOTIFYs that a table has room for
-_SPARE = 1024  # and at most that it is kept for when it is empty
-# Which slot a key begins to look at: its product with a number that nobody outside knows, or whoever sends NOTIFYs could choose
-# ids that all look at the same one.
+_FEWEST = 16  # NOTIFYs that the smallest table has room for
+_SPARE = 1024  # an empty table with more room than this is discarded
+# The slot where the search for a key begins: the key times a number that nobody outside knows. Otherwise whoever sends NOTIFYs
+# could choose ids that all begin at the same slot.
 _MASK_64 = (1 << 64) - 1
 _SALT = (hash("NOTIFY") | 1) & _MASK_64
 
@@ -49,7 +50,7 @@ class Fate(enum.Enum):
 
 
 def key_of(ids: bytes) -> int:
-    """Return the key of ``ids``; 0 where they are too large for one, or both 0."""
+    """Return the key of ``ids``; 0 if they are too large for one, or both 0."""
     packed = walk.pack_ids(ids, 0, len(ids))
     return packed >> _KEY if packed & 15 == len(ids) else 0
 
@@ -59,7 +60,7 @@ def _ids_of(key: int) -> bytes:
 
 
 class _Ring:
-    """The last ``REMEMBERED`` keys: those given up with a minus."""
+    """The last ``REMEMBERED`` keys; those given up are negative."""
 
     def __init__(self) -> None:
         self._keys = array("q", bytes(8 * _REMEMBERED))
@@ -70,7 +71,7 @@ class _Ring:
         self._next = self._next + 1 if self._next + 1 < _REMEMBERED else 0
 
     def find(self, key: int) -> int:
-        """Return ``key`` as it was kept last, 0 where it is not there."""
+        """Return the most recent entry for ``key`` (negative: given up), 0 if there is none."""
         at = self._next
         for _ in range(_REMEMBERED):
             at = at - 1 if at > 0 else _REMEMBERED - 1
@@ -81,10 +82,10 @@ class _Ring:
 
 
 class History:
-    """How many NOTIFYs of a session are open, and what became of the last ``REMEMBERED``, whichever link had them.
+    """How many NOTIFYs of a session are open, and the fate of the last ``REMEMBERED``, on all links together.
 
-    ``open``: NOTIFYs that agents have and have not answered. Only ``opened`` and ``closed`` change it, and the route's
-    ``tally.open_notifies`` with it; only ledgers call them.
+    ``open``: NOTIFYs that agents have received and not yet answered. Only ``opened`` and ``closed`` change it, together with the
+    route's ``tally.open_notifies``; only ledgers call them.
     """
 
     def __init__(self, tally: Tally | None = None) -> None:
@@ -92,21 +93,21 @@ class History:
         self._tally = tally or Tally()
         self._lost = 0
         self._lost_at = -math.inf
-        self._ring: _Ring | None = None  # none before the first
-        self._large: dict[bytes, Fate] = {}  # ids that have no key
+        self._ring: _Ring | None = None  # None until the first one
+        self._large: dict[bytes, Fate] = {}  # ids without a key
 
     def opened(self) -> None:
-        """Count one NOTIFY that was opened."""
+        """Count one NOTIFY as opened."""
         self.open += 1
         self._tally.open_notifies += 1
 
     def closed(self, count: int) -> None:
-        """Count ``count`` NOTIFYs that are open no more, whatever became of them."""
+        """Count ``count`` NOTIFYs as no longer open, for whatever reason."""
         self.open -= count
         self._tally.open_notifies -= count
 
     def remember(self, ids: bytes, fate: Fate) -> None:
-        """Keep for a while that the NOTIFY ``ids`` was settled, and how."""
+        """Remember for a while how the NOTIFY ``ids`` was settled."""
         key = key_of(ids)
         if key:
             self.record(-key if fate is Fate.GIVEN_UP else key)
@@ -117,24 +118,24 @@ class History:
             del self._large[next(iter(self._large))]
 
     def record(self, key: int) -> None:
-        """Keep for a while that ``key`` was answered; a negative one that it was given up."""
+        """Remember for a while that ``key`` was answered, or given up if it is negative."""
         if self._ring is None:
             self._ring = _Ring()
         self._ring.put(key)
 
     def give_up(self, ids: bytes, now: float, *, answered: bool) -> None:
-        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy has one, or wants none."""
+        """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy got another ACK, or wants none."""
         self.remember(ids, Fate.GIVEN_UP)
         if not answered:
             self._lost = self.lost(now) + 1
             self._lost_at = now
 
     def lost(self, now: float) -> int:
-        """Return how many NOTIFYs got no ACK at all, of those that HAProxy may still be waiting for."""
+        """Return how many NOTIFYs got no ACK at all and may still be awaited by HAProxy."""
         return self._lost if now < self._lost_at + LOSS_MATTERS_S else 0
 
     def fate(self, ids: bytes) -> Fate:
-        """Return what is known of ``ids``, which is not open."""
+        """Return the fate of ``ids``, which is not open."""
         key = key_of(ids)
         if not key:
             return self._large.get(ids, Fate.UNKNOWN)
@@ -145,16 +146,16 @@ class History:
 
 
 class Ledger:
-    """The NOTIFYs one agent has in hand, each with the time HAProxy sent it, in the order in which the agent got them.
+    """The NOTIFYs that one agent has, each with the time HAProxy sent it, in the order in which the agent got them.
 
-    Like a dict of times by ids, and with what the hot lane needs to know of the link. ``history``: of its session.
-    ``answered_once``: an ACK has come. ``heard``: when the agent last sent something, monotonic seconds.
-    ``most_kept``: bytes of copies that are kept of them (``redispatch: unanswered``), 0 for none; one that does not fit is not
-    kept, and counts as unanswered if the link is lost.
+    Works like a dict of times by ids, and has what the hot lane needs of the link. ``history``: the session's.
+    ``answered_once``: an ACK has come. ``heard``: when the agent last sent something, monotonic seconds. ``most_kept``: bytes of
+    NOTIFY copies to keep (``redispatch: unanswered``), 0 for none; a NOTIFY whose copy does not fit counts as unanswered if the
+    link is lost.
 
-    The lane's: ``size``, most bytes of a frame behind its length; ``most``, NOTIFYs that may be open; ``takes``, the next
-    NOTIFY may go to this link; ``answers``, its ACKs may pass; ``passed``, bytes that passed since the session was last told;
-    ``carrier``, whoever writes to the agent, of which nothing is known here.
+    For the lane: ``size``, most bytes of a frame behind its length; ``most``, NOTIFYs that may be open; ``takes``, the next
+    NOTIFY may go to this link; ``answers``, its ACKs may pass; ``passed``, bytes that passed since the session's last step;
+    ``carrier``, the object that writes to the agent (opaque here).
     """
 
     def __init__(self, history: History | None = None) -> None:
@@ -169,13 +170,13 @@ class Ledger:
         self.answers = False
         self.passed = 0
         self.carrier: Any = None
-        self.count = 0  # of those that have a key
-        self.large = 0  # of those that have none
-        # As a rule only one is open: it stands here, and the table is not touched.
+        self.count = 0  # of NOTIFYs with a key
+        self.large = 0  # of NOTIFYs without a key
+        # Usually only one NOTIFY is open: these fields hold it, and the table is not touched.
         self._one = 0
         self._one_since = 0.0
         self._one_copy: bytes | None = None
-        self._table: Any = None  # of all, as soon as two are open
+        self._table: Any = None  # holds all of them once two are open
         self._unordered = False  # some are older than those before them
         self._newest = NOT_OPEN
         self._large: dict[bytes, tuple[float, bytes | None]] = {}
@@ -183,7 +184,7 @@ class Ledger:
     # --- by key: what the hot lane calls -------------------------------------------------------------------------------
 
     def open(self, key: int, since: float, copy: bytes | None) -> bool:
-        """Open the NOTIFY ``key``, unless it is open already (False); keep ``copy`` where there is room for it."""
+        """Open the NOTIFY ``key``, unless it is already open (False); keep ``copy`` if there is room for it."""
         if self.count == 0:
             self._one = key
             self._one_since = since
@@ -206,7 +207,7 @@ class Ledger:
         return True
 
     def settle(self, key: int) -> float:
-        """Settle the NOTIFY ``key`` and return since when it was open; ``NOT_OPEN`` where it is not."""
+        """Settle the NOTIFY ``key`` and return when it was opened; ``NOT_OPEN`` if it is not open."""
         if self._one == key:
             self._one = 0
             self.count = 0
@@ -232,7 +233,7 @@ class Ledger:
         return since
 
     def since_of(self, key: int) -> float:
-        """Return since when the NOTIFY ``key`` has been open; ``NOT_OPEN`` where it is not."""
+        """Return when the NOTIFY ``key`` was opened; ``NOT_OPEN`` if it is not open."""
         if self._one == key:
             return self._one_since
         if self._one != 0 or self.count == 0:
@@ -258,7 +259,7 @@ class Ledger:
         return since
 
     def __iter__(self) -> Iterator[bytes]:
-        """In order, but for ids that have no key: they come last."""
+        """Iterate in order, except that ids without a key come last."""
         return iter([*map(_ids_of, self._in_order()), *self._large])
 
     def items(self) -> list[tuple[bytes, float]]:
@@ -266,7 +267,7 @@ class Ledger:
         return [(ids, self[ids]) for ids in self]
 
     def add(self, ids: bytes, since: float, copy: bytes | None = None) -> None:
-        """Open the NOTIFY ``ids``, which is not open; keep ``copy`` where there is room for it."""
+        """Open the NOTIFY ``ids``, which is not open; keep ``copy`` if there is room for it."""
         key = key_of(ids)
         if key:
             self.open(key, since, copy)
@@ -276,7 +277,7 @@ class Ledger:
             self.history.opened()
 
     def pop(self, ids: bytes) -> float:
-        """Settle the NOTIFY ``ids``, which is open, and return since when it was."""
+        """Settle the NOTIFY ``ids``, which is open, and return when it was opened."""
         since = self[ids]
         key = key_of(ids)
         if key:
@@ -288,7 +289,7 @@ class Ledger:
         return since
 
     def copy(self, ids: bytes) -> bytes | None:
-        """Return the NOTIFY ``ids``, which is open, as it was sent; None where it was not kept."""
+        """Return the NOTIFY ``ids``, which is open, as it was sent; None if no copy was kept."""
         key = key_of(ids)
         if not key:
             return self._large[ids][1]
@@ -298,7 +299,7 @@ class Ledger:
         return None if slot < 0 else self._table.copy(slot)
 
     def clear(self) -> None:
-        """Have none open any more."""
+        """Remove all NOTIFYs."""
         self.history.closed(len(self))
         self.count = self.large = self.kept = self._one = 0
         self._one_copy = None
@@ -318,7 +319,7 @@ class Ledger:
         return _ids_of(oldest)
 
     def since(self) -> float:
-        """Return since when that one has been open, infinity when none is."""
+        """Return when the oldest NOTIFY was opened, infinity if none is open."""
         return self[self.oldest()] if len(self) else math.inf
 
     # --- inside --------------------------------------------------------------------------------------------------------
@@ -330,7 +331,7 @@ class Ledger:
         return in_order
 
     def _spread(self) -> None:
-        """Move the only one into the table: there will be another."""
+        """Move the only NOTIFY into the table, before a second one is added."""
         if self._table is None:
             self._table = _Table()
         self._table.append(self._one, self._one_since, self._one_copy)
@@ -349,10 +350,10 @@ class Ledger:
 
 
 class _Table:
-    """NOTIFYs by key. ``room``: so many fit in; ``keeps``: with some there is a copy.
+    """NOTIFYs by key. ``room``: how many fit; ``keeps``: some have a copy.
 
-    They stand by place, oldest first, in a ring from _head to _tail: key (0: settled), time, copy. _index says at which place a
-    key is (plus 1; 0: nothing), with linear probing; what ``find`` returns is a slot of it.
+    The entries (key, 0 if settled; time; copy) lie oldest first in a ring from _head to _tail. _index maps a key to its place in
+    the ring (plus 1; 0: free slot), with linear probing; ``find`` returns a slot of _index.
     """
 
     def __init__(self) -> None:
@@ -361,7 +362,7 @@ class _Table:
         self._make_room(_FEWEST)
 
     def find(self, key: int) -> int:
-        """Return the slot of ``key``, -1 where it is not there."""
+        """Return the slot of ``key``, -1 if it is not there."""
         most = 2 * self.room - 1
         slot = self._home(key)
         while True:
@@ -381,7 +382,7 @@ class _Table:
         return self._copies[self._index[slot] - 1] if self.keeps else None
 
     def append(self, key: int, since: float, copy: bytes | None) -> None:
-        """Put in ``key``, which is not there."""
+        """Add ``key``, which must not be there yet."""
         if self._tail - self._head == self.room:
             self._grow()
         place = self._tail & (self.room - 1)
@@ -400,7 +401,7 @@ class _Table:
         self._index[slot] = place + 1
 
     def remove(self, slot: int, left: int) -> None:
-        """Take out what is at ``slot``; so many are ``left``."""
+        """Remove the entry at ``slot``; ``left``: how many entries remain."""
         place = self._index[slot] - 1
         self._keys[place] = 0
         if self.keeps:
@@ -413,21 +414,21 @@ class _Table:
                 self._head += 1
 
     def oldest(self) -> int:
-        """Return the first key; there must be one."""
+        """Return the oldest key; there must be one."""
         return self._keys[self._head & (self.room - 1)]
 
     def in_order(self) -> list[int]:
-        """Return every key."""
+        """Return every key, oldest first."""
         keys = list(self._keys)
         places = [at & (self.room - 1) for at in range(self._head, self._tail)]
         return [keys[place] for place in places if keys[place]]
 
     def _home(self, key: int) -> int:
-        """Return the slot where ``key`` is looked for first."""
+        """Return the slot where the search for ``key`` begins."""
         return ((key * _SALT) & _MASK_64) >> self._shift
 
     def _close_up(self, slot: int) -> None:
-        """Empty ``slot``, and let none behind it be lost that was looked for from before it."""
+        """Empty ``slot``, and move later entries whose search would stop at it."""
         most = 2 * self.room - 1
         hole = slot
         while True:
@@ -442,7 +443,7 @@ class _Table:
         self._index[hole] = 0
 
     def _make_room(self, room: int) -> None:
-        """Be empty, with room for so many: a power of two."""
+        """Clear the table and give it room for ``room`` entries: a power of two."""
         self._keys = array("q", bytes(8 * room))
         self._times = array("d", bytes(8 * room))
         self._index = array("i", bytes(8 * room))
@@ -456,7 +457,7 @@ class _Table:
             self._copies = [None] * self.room
 
     def _grow(self) -> None:
-        """Leave out those that were settled, and have room for as many again."""
+        """Remove settled entries, and make room for twice those that are left."""
         keys, times, copies = self._keys, self._times, self._copies
         head, tail, before = self._head, self._tail, self.room
         count = 0

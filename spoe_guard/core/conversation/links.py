@@ -1,6 +1,6 @@
 """The agent links of a session: dialled, given HELLO, lost and replaced, while NOTIFYs wait.
 
-With ``give_up_s`` 0, in a health check and in observe mode nothing is replaced: there the session ends with its link.
+Links are not replaced with ``give_up_s`` 0, in a health check and in observe mode: there the session ends with its link.
 """
 
 import math
@@ -33,8 +33,8 @@ from spoe_guard.core.terms.output import Close, LinkOutput
 from spoe_guard.core.terms.states import MEETING, LinkState, SessionState
 from spoe_guard.wire import frame as frames
 
-LINGERING: Final = 16  # links, beside ``max_links``, that take no more NOTIFYs and are not closed yet
-EXTRA_IDLE_S: Final = 10.0  # how long a link beside others may be idle where ``retire_s`` says nothing
+LINGERING: Final = 16  # most links, beyond ``max_links``, that take no more NOTIFYs and are not closed yet
+EXTRA_IDLE_S: Final = 10.0  # how long an additional link may be idle if ``retire_s`` is not set
 
 _MAKING: Final = frozenset((LinkState.DIALLING, LinkState.AGENT_HELLO))
 
@@ -48,9 +48,9 @@ class NoAgent(NamedTuple):
 class Links:
     """The agent links of one session.
 
-    ``by_number``: those that are not over; nobody else adds or removes one. ``books``: of the bytes for all of them.
-    ``hello``: HAPROXY-HELLO as it came, while the first link is dialled.
-    ``away_since``: when a link was first wanted and none was there; infinity while one is, or none is wanted.
+    ``by_number``: those that are not over; only this class adds or removes one. ``books``: counts the bytes to all of them.
+    ``hello``: HAPROXY-HELLO as received, while the first link is dialled. ``away_since``: since when a link is wanted and none
+    is running; infinity while one is running or none is wanted.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts below it
@@ -80,13 +80,13 @@ class Links:
 
     @property
     def wanting(self) -> bool:
-        """Whether a link is wanted that is not there: HAProxy waits for AGENT-HELLO, or NOTIFYs for a link."""
+        """Whether a missing link is wanted: HAProxy waits for AGENT-HELLO, or NOTIFYs wait for a link."""
         progress = self._progress
         return progress.outlives_links and (progress.state in MEETING or len(self._notifies.parking) > 0)
 
     @property
     def running(self) -> int:
-        """How many links have an agent that takes NOTIFYs."""
+        """How many links are running: their agents take NOTIFYs."""
         return sum(1 for link in self.by_number.values() if link.state is LinkState.RUNNING)
 
     @property
@@ -96,7 +96,7 @@ class Links:
 
     @property
     def in_flight(self) -> int:
-        """Most NOTIFYs in an agent's hands on one link, 0: any number; a session that ends with its link bounds nothing."""
+        """Most NOTIFYs open on one link, 0: no bound. A session that ends with its link has no bound."""
         return self._config.in_flight if self._progress.outlives_links else 0
 
     # --- a link comes --------------------------------------------------------------------------------------------------
@@ -108,13 +108,13 @@ class Links:
         self.by_number[0].dial(now + self._config.connect_s)
 
     def resumed(self, offer: Offer, size: int, *, one_at_a_time: bool) -> None:
-        """Take the place of the guard before, as if the first link had been lost: HAProxy was told the rest already."""
+        """Continue a session of the previous guard, as if the first link had been lost: HAProxy already has its AGENT-HELLO."""
         self._notifies.negotiated(size, one_at_a_time=one_at_a_time)
         self._progress.offered(offer, SessionState.RUNNING)
         self.by_number[0].end()
 
     def connected(self, link: AgentLink, now: float) -> None:
-        """The connection of ``link`` is there: give its agent HAPROXY-HELLO."""
+        """``link`` is connected: send its agent HAPROXY-HELLO."""
         offer, running = self._progress.offer, self._progress.state is SessionState.RUNNING
         if offer is None:  # pragma: no cover - nothing is dialled before there is one
             return
@@ -143,7 +143,7 @@ class Links:
         serial = not self._notifies.one_at_a_time and not parallel
         keeps = config.redispatch is Redispatch.UNANSWERED and self._progress.outlives_links
         link.run(
-            min(size, config.held_bytes - frames.LENGTH_BYTES),  # observed, sizes are not clamped
+            min(size, config.held_bytes - frames.LENGTH_BYTES),  # in observe mode sizes are not clamped
             1 if serial else min(bound or config.open_notifies, config.open_notifies),
             config.held_bytes if keeps else 0,
             now,
@@ -156,11 +156,11 @@ class Links:
     # --- a link goes ---------------------------------------------------------------------------------------------------
 
     def leaving(self, link: AgentLink, now: float, loss: LinkLoss) -> None:
-        """The agent takes no more NOTIFYs, and may still answer those it has."""
+        """The agent takes no more NOTIFYs, but may still answer those it has."""
         link.leave(loss, now, now + self._config.disconnect_hold_s)
 
     def lose(self, link: AgentLink, now: float, loss: LinkLoss) -> None:
-        """End ``link``; what its agent did not answer goes to another one, or counts as unanswered."""
+        """End ``link``; the NOTIFYs its agent did not answer go to another agent, or count as unanswered."""
         longest_s = self._config.answer_deadline_s or LOSS_MATTERS_S
         had, kept = self._notifies.take_back(link, now, longest_s, self._next)
         self._report.add(LinkLost(loss, had, kept))
@@ -177,13 +177,13 @@ class Links:
                 self._notifies.give_up(notify.ids, now, UnansweredReason.AGENT_GONE)
 
     def unblock(self, link: AgentLink, now: float) -> None:
-        """End a link that a NOTIFY has blocked for too long: its answer, should it come, would meet the next one's."""
+        """End a link that one NOTIFY has blocked for too long: its late answer could collide with the next one's."""
         if link.ledger.since() <= min(link.owing.values(), default=math.inf):
             self._notifies.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
         self.lose(link, now, LinkLoss.DEADLINE)
 
     def not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> NoAgent | None:
-        """A dial failed, or HELLO came to nothing: schedule a retry (None), or return that there is no agent."""
+        """A dial or its HELLO failed: schedule a retry (None), or return that there is no agent."""
         self._report.add(AgentUnreachable(reason, detail))
         progress = self._progress
         if not progress.outlives_links or (progress.state is not SessionState.RUNNING and self._route.refusals.away):
@@ -197,12 +197,12 @@ class Links:
         """No agent was there for ``give_up_s``: dial no more."""
         self._route.refusals.gave_up()
         for link in self.by_number.values():
-            if link.state is LinkState.DIALLING:  # it would come too late
+            if link.state is LinkState.DIALLING:  # it would be too late
                 self._end(link, now)
         return NoAgent(f"no agent for {self._config.give_up_s:g} s; the last try: {self._last_failure or 'none'}")
 
     def wait_no_more(self) -> None:
-        """Wait for no link any more that is being made."""
+        """Disarm the deadlines of links that are still being opened."""
         for link in self.by_number.values():
             link.wait_no_more()
 
@@ -215,12 +215,12 @@ class Links:
             self._disconnect(link, now, status, message)
 
     def close_all(self) -> None:
-        """Close every connection behind what is queued for it."""
+        """Close every connection after its queued bytes are sent."""
         for link in self.by_number.values():
             link.close()
 
     def remove_gone(self) -> list[int]:
-        """Have no part any more in links that are over; return their numbers. A session that ends with its link keeps it."""
+        """Remove links that are over and return their numbers. A session that ends with its link keeps it."""
         if not self._progress.outlives_links:
             return []
         over = [link for link in self.by_number.values() if link.done and link.state is LinkState.CLOSING and not link.has_orders]
@@ -235,7 +235,7 @@ class Links:
         link.close_until(now + self._config.close_s)
 
     def _disconnect(self, link: AgentLink, now: float, status: int, message: str) -> None:
-        """Send an agent HAPROXY-DISCONNECT, if it ever got HAPROXY-HELLO (promise A3), or give up the dial."""
+        """Send an agent HAPROXY-DISCONNECT if it ever got HAPROXY-HELLO (promise A3); otherwise abort the dial."""
         if link.state is LinkState.LEAVING:
             self._report.add(DisconnectHeld(now - link.leaving_since))
         link.end()
@@ -244,7 +244,7 @@ class Links:
         if not link.has_hello:
             link.close(Close.ABORT)
             return
-        if status == disconnects.STATUS_RESOURCES:  # that is how HAProxy learns of the agent's end, which is no news to it
+        if status == disconnects.STATUS_RESOURCES:  # tells HAProxy of the agent's end; the agent itself knows
             status = disconnects.STATUS_NORMAL
         data = disconnects.encode(frames.HAPROXY_DISCONNECT, disconnects.clamp(status), message)
         link.author(data, AuthoredReason.DISCONNECT)
@@ -253,7 +253,7 @@ class Links:
     # --- what is to be done about it -------------------------------------------------------------------------------------
 
     def pump(self, now: float) -> None:
-        """Send what waits where there is room, and have a link made for what still waits."""
+        """Send waiting NOTIFYs to links with room, and open a link for those that still wait."""
         if not self._progress.outlives_links:
             self.away_since = math.inf
             return
@@ -269,7 +269,7 @@ class Links:
             link.dial(now + self._config.connect_s)
 
     def may_open_at(self) -> float:
-        """Return when the next link may be opened: infinity where none is wanted or no more may be."""
+        """Return when the next link may be opened: infinity if none is wanted or no more are allowed."""
         if not self.wanting:
             return math.inf
         making = sum(1 for link in self.by_number.values() if link.state in _MAKING)
@@ -280,13 +280,13 @@ class Links:
         return self._backoff.retry_at if alive < self._config.max_links + LINGERING else math.inf
 
     def patience_ends(self) -> float:
-        """Return when what waits has waited long enough: for any link, or for room on one."""
+        """Return when the next wait ends: for any link, or of one NOTIFY for room on one."""
         parking = self._notifies.parking
         by = min(self.away_since + self._config.give_up_s, parking.since() + self._longest_wait_s)
         return min(by, self._notifies.doubted_until())
 
     def expire_notifies(self, now: float) -> None:
-        """Count NOTIFYs as unanswered that agents have in hand, or that wait for one, for too long."""
+        """Count NOTIFYs as unanswered that have been open, or have waited, for too long."""
         for link in self.by_number.values():
             self._notifies.give_up_overdue(link, now, self._config.answer_deadline_s or math.inf)
         parking = self._notifies.parking
@@ -294,25 +294,25 @@ class Links:
             self._notifies.give_up(parking.oldest().ids, now, UnansweredReason.DEADLINE)
 
     def idle_until(self, link: AgentLink) -> float:
-        """Return when ``link`` has been idle long enough to be closed."""
+        """Return when ``link`` will have been idle long enough to be closed."""
         if link.state is not LinkState.RUNNING or link.ledger or not self._progress.outlives_links:
             return math.inf
         return link.ledger.heard + (self._config.retire_s or (EXTRA_IDLE_S if self.running > 1 else math.inf))
 
     def blocked_until(self, link: AgentLink) -> float:
-        """Return when a link with a bound on its NOTIFYs has been blocked by one of them for too long."""
+        """Return when one NOTIFY will have blocked a link with a limit for too long."""
         if not link.limited or not self._progress.outlives_links:
             return math.inf
         oldest = min((link.ledger.since(), *link.owing.values()), default=math.inf)
         return oldest + (self._config.answer_deadline_s or LOSS_MATTERS_S)
 
     def orders(self, out: LinkOutput, first: AgentLink) -> list[LinkOutput]:
-        """Put into ``out`` what the link ``first`` is to do at the end of a step, and return the same of the others."""
+        """Put the orders for the link ``first`` at the end of a step into ``out``, and return those of the other links."""
         first.give(out)
         return [link.give(LinkOutput()) for link in self.by_number.values() if link is not first]
 
     @property
     def _longest_wait_s(self) -> float:
-        """For one NOTIFY alone: what waits while no agent is there is given up with the session, of which HAProxy is told."""
+        """For one NOTIFY. While no agent is there, ``give_up_s`` ends the session instead, and HAProxy is notified."""
         room_s = self._config.give_up_s if self.away_since == math.inf else math.inf
         return min(room_s, self._config.answer_deadline_s or math.inf)

@@ -1,4 +1,4 @@
-"""Every NOTIFY of a session from its arrival to its end: which agent link it goes to, where it waits, what settles it."""
+"""Every NOTIFY of a session from its arrival to its end: which agent link gets it, where it waits, what settles it."""
 
 import math
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
 
-DOUBT_S: Final = 0.02  # for the ends of all links of an agent that died to be read
+DOUBT_S: Final = 0.02  # time to read the end of every link of an agent that died
 
-# NOTIFYs closer together were sent without one having been given up; no `timeout processing` in use is so short. Where one
-# was all the same, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
+# NOTIFYs closer together than this mean that HAProxy did not give up the first: no `timeout processing` in use is so short. If it
+# did anyway, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
 SUPERSEDED_S: Final = 0.01
 
-# The NOTIFY is settled for HAProxy, while an agent still works on it.
+# For HAProxy the NOTIFY is settled, but an agent still works on it.
 _STILL_IN_HAND: Final = frozenset((UnansweredReason.LIMIT, UnansweredReason.SUPERSEDED, UnansweredReason.HAPROXY_GONE))
 
 
 class Notifies:
     """The NOTIFYs of one session: open with an agent, or waiting for one.
 
-    ``links``: the session's, by number. ``link``: the one that got the last NOTIFY. ``told_size``: what HAProxy was told in
-    AGENT-HELLO, most bytes behind the length prefix; ``one_at_a_time``: it has neither pipelining nor async.
-    ``most_unjudged``: NOTIFYs open, up to which the fast path may open another. ``engine``: the engine-id, where async was
-    negotiated. ``foreign``: ACKs for other sessions of the engine, each with the number of its session.
+    ``links``: the session's, by number. ``link``: the one that got the last NOTIFY. ``told_size``: the max-frame-size HAProxy
+    got in AGENT-HELLO, in bytes behind the length prefix; ``one_at_a_time``: HAProxy negotiated neither pipelining nor async.
+    ``most_unjudged``: the number of open NOTIFYs up to which the fast path may open another. ``engine``: the engine-id, if async
+    was negotiated. ``foreign``: ACKs for other sessions of the engine, each with the number of its session.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts below it
@@ -67,20 +67,20 @@ class Notifies:
 
     @property
     def open(self) -> int:
-        """How many NOTIFYs agents have and have not answered."""
+        """How many NOTIFYs agents have received and not yet answered."""
         return self._history.open
 
     @property
     def idle(self) -> bool:
-        """Whether no NOTIFY is open or waits."""
+        """Whether no NOTIFY is open or waiting."""
         return not self._history.open and not self.parking.bytes
 
     def lost(self, now: float) -> int:
-        """Return how many NOTIFYs got no ACK at all, of those that HAProxy may still be waiting for."""
+        """Return how many NOTIFYs got no ACK at all and may still be awaited by HAProxy."""
         return self._history.lost(now)
 
     def negotiated(self, size: int, *, one_at_a_time: bool) -> None:
-        """HAProxy was told that it may send NOTIFYs of ``size`` bytes, one at a time or several."""
+        """HAProxy got an AGENT-HELLO that allows NOTIFYs of ``size`` bytes, one at a time or several."""
         self.told_size = size
         self.one_at_a_time = one_at_a_time
         self.most_unjudged = 1 if one_at_a_time else self._config.open_notifies
@@ -88,27 +88,27 @@ class Notifies:
     # --- where a NOTIFY goes -------------------------------------------------------------------------------------------
 
     def ready(self) -> AgentLink | None:
-        """Return a link whose agent may be given a NOTIFY more, if there is one: the one that got the last, where it may."""
+        """Return a link that may get another NOTIFY, if any: preferably the one that got the last."""
         return self.link if self.link.ready else next((link for link in self._links.values() if link.ready), None)
 
     def room(self, link: AgentLink, most: int) -> int:
-        """Return how many NOTIFYs may be open on ``link``, so that its session has no more than ``most``."""
+        """Return how many NOTIFYs may be open on ``link`` so that the session has at most ``most``."""
         others = self._history.open - len(link.ledger)
         return min(link.most - len(link.owing), most - others)
 
     def prefer(self, link: AgentLink) -> None:
-        """Note that ``link`` got the last NOTIFY: the next one goes there too, if it may."""
+        """Note that ``link`` got the last NOTIFY: the next one goes there too, if possible."""
         self.link = link
 
     def make_room(self, now: float) -> None:
-        """Let the oldest NOTIFY give way where no more may be open."""
+        """Give up the oldest NOTIFY if no more may be open."""
         if self._history.open >= self._config.open_notifies:
             oldest = min(self._links.values(), key=lambda link: link.ledger.since())
             self.give_up(oldest.ledger.oldest(), now, UnansweredReason.LIMIT)
 
     def send(self, link: AgentLink, notify: Parked) -> None:
-        """Give the agent of ``link`` a NOTIFY."""
-        # Once is enough: a NOTIFY that ends two links may end a third.
+        """Send a NOTIFY to the agent of ``link``."""
+        # Keep a copy only for the first link: a NOTIFY that ended two links may end a third.
         link.ledger.add(notify.ids, notify.since, None if notify.again else notify.raw)
         if notify.ours:
             link.author(notify.raw, AuthoredReason.REPLAYED if notify.again else AuthoredReason.REPAIRED)
@@ -116,7 +116,7 @@ class Notifies:
             link.outlet.forward(notify.raw)
 
     def open_fragmented(self, link: AgentLink, ids: bytes, now: float) -> None:
-        """Open the NOTIFY ``ids``, of which the agent of ``link`` gets the first fragment."""
+        """Open the NOTIFY ``ids``, whose first fragment goes to the agent of ``link``."""
         if self.one_at_a_time:
             self.supersede(now)
         self.make_room(now)
@@ -124,11 +124,11 @@ class Notifies:
         link.ledger.add(ids, now)
 
     def waited_for(self, ids: bytes) -> bool:
-        """Whether HAProxy waits for the ACK of an earlier NOTIFY ``ids``, in an agent's hands or waiting for one."""
+        """Whether HAProxy waits for the ACK of an earlier NOTIFY ``ids``, open or parked."""
         return ids in self.parking or self.holder(ids) is not None
 
     def holder(self, ids: bytes) -> AgentLink | None:
-        """Return the link whose agent has the NOTIFY ``ids`` in hand."""
+        """Return the link whose agent has the NOTIFY ``ids``."""
         for link in self._links.values():
             if ids in link.ledger:
                 return link
@@ -137,14 +137,14 @@ class Notifies:
     # --- where it waits ------------------------------------------------------------------------------------------------
 
     def park(self, notify: Parked, now: float) -> None:
-        """Let a NOTIFY wait for a link; it counts as unanswered when too many do."""
+        """Park a NOTIFY until a link is ready; it counts as unanswered if there are too many."""
         total = self._history.open + len(self.parking)
         if total >= self._config.open_notifies or not self._wait(notify):
             self._books.drop(notify.held)
             self._settle([notify.ids], now, UnansweredReason.LIMIT)
 
     def _wait(self, notify: Parked) -> bool:
-        """Let a NOTIFY wait for a link; False when there is no room."""
+        """Park a NOTIFY until a link is ready; False if there is no room."""
         if not self.parking.add(notify):
             return False
         self._tally.parked_notifies += 1
@@ -155,7 +155,7 @@ class Notifies:
         return self.parking.take(ids)
 
     def send_parked(self, now: float) -> None:
-        """Send what waits, as far as there is room for it."""
+        """Send parked NOTIFYs as far as links have room."""
         sent = {Redispatch.UNSENT: 0, Redispatch.UNANSWERED: 0}
         while len(self.parking):
             notify = self.parking.first()
@@ -175,21 +175,21 @@ class Notifies:
     def _ready_for(self, notify: Parked, now: float) -> AgentLink | None:
         """Return a link for ``notify``.
 
-        An agent that dies takes all its links with it, and their ends are read one by one: what one of them had goes to a link
-        that was dialled since, or to any a moment later. That another one is heard says nothing: it may be what its agent
-        wrote before.
+        When an agent dies, all its links end, but the guard reads those ends one by one. So a NOTIFY of a lost link goes only to
+        a link that was dialled later, or to any link a moment later. Bytes from another old link prove nothing: its agent may
+        have written them before it died.
         """
         if now >= notify.lost_at + DOUBT_S:
             notify.lost_at, notify.next_link = -math.inf, 0
         return next((link for link in self._links.values() if link.ready and link.number >= notify.next_link), None)
 
     def doubted_until(self) -> float:
-        """Return when a link that is older than the loss of another one may be given its NOTIFYs; infinity where none waits."""
+        """Return when a NOTIFY of a lost link may go to a link older than that loss; infinity if no such NOTIFY waits."""
         lost_at = self.parking.first().lost_at if len(self.parking) else -math.inf
         return lost_at + DOUBT_S if lost_at > -math.inf else math.inf
 
     def _no_longer_fits(self, notify: Parked, link: AgentLink, now: float) -> None:
-        """The agent of the new link takes less than the one before."""
+        """The agent of the new link takes smaller frames than the previous one."""
         detail = f"length {len(notify.raw) - frames.LENGTH_BYTES}, the agent takes {link.size}"
         self._report.judge(Side.HAPROXY, Anomaly.NOTIFY_OVERSIZE, notify.raw, 0, detail=detail, action=Action.DROP)
         self._books.drop(notify.held)
@@ -198,7 +198,7 @@ class Notifies:
     # --- what settles it -----------------------------------------------------------------------------------------------
 
     def fate(self, ids: bytes) -> Fate:
-        """Return what is known of the NOTIFY ``ids``; open is also one that waits for its second agent."""
+        """Return the fate of the NOTIFY ``ids``; one that waits for its second agent is open, too."""
         notify = self.parking.find(ids)
         if (notify is not None and notify.again) or self.holder(ids) is not None:
             return Fate.OPEN
@@ -211,7 +211,7 @@ class Notifies:
             since = self._unpark(ids).since
         elif link is not None:
             since = link.ledger.pop(ids)
-            if link is not via and via.state is LinkState.CLOSING:  # which had it before; an agent with async answers once
+            if link is not via and via.state is LinkState.CLOSING:  # ``via`` had it before; an agent with async answers once
                 link.owe(ids, since)
             via.ledger.answered_once = True
         else:  # pragma: no cover - it is open
@@ -220,7 +220,7 @@ class Notifies:
         self._history.remember(ids, Fate.ANSWERED)
 
     def give_up(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
-        """Count one NOTIFY, open, waiting or just arrived, as unanswered, and answer it if the route says so."""
+        """Count one NOTIFY (open, waiting or just arrived) as unanswered, and answer it if the route is set to."""
         link = self.holder(ids)
         if ids in self.parking:
             self._books.drop(self._unpark(ids).held)
@@ -231,15 +231,15 @@ class Notifies:
         self._settle([ids], now, reason)
 
     def give_up_overdue(self, link: AgentLink, now: float, longest_s: float) -> None:
-        """Count what the agent of ``link`` has had in hand for ``longest_s`` as unanswered."""
+        """Count NOTIFYs that the agent of ``link`` has had for ``longest_s`` as unanswered."""
         while now >= link.ledger.since() + longest_s:
             self.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
 
     def supersede(self, now: float) -> None:
-        """HAProxy, which sends one NOTIFY at a time, sends another: it waits no more for what was open, or waited.
+        """HAProxy, which sends one NOTIFY at a time, sent another: it no longer waits for those open or parked.
 
-        Seen of 3.2 behind its `timeout processing`, whose connection is free again once the stream has gone; up to 3.0 it
-        uses the connection no more. NOTIFYs that come together are no such case: before fd7ebf117 HAProxy 3.1 puts several
+        HAProxy 3.2 does so after its `timeout processing`: the connection is free again once the stream has ended; up to 3.0 it
+        does not reuse the connection. NOTIFYs that arrive together do not count: before fd7ebf117 HAProxy 3.1 puts several
         streams on a connection while it does not know yet that the agent takes one.
         """
         for notify in list(self.parking):
@@ -250,7 +250,7 @@ class Notifies:
                 self.give_up(link.ledger.oldest(), now, UnansweredReason.SUPERSEDED)
 
     def abandon(self, now: float, reason: UnansweredReason) -> None:
-        """Count every NOTIFY that is open or waits as unanswered."""
+        """Count every open or waiting NOTIFY as unanswered."""
         for notify in list(self.parking):
             self.give_up(notify.ids, now, reason)
         waiting: list[bytes] = []
@@ -261,10 +261,10 @@ class Notifies:
             self._settle(waiting, now, reason)
 
     def take_back(self, link: AgentLink, now: float, longest_s: float, next_link: int) -> tuple[int, int]:
-        """Take what the agent of ``link``, which is lost, has in hand; what may go to another agent waits for one.
+        """Take back the NOTIFYs of ``link``, which is lost; those that another agent may get wait for one.
 
-        That is what was kept and is not open for ``longest_s`` yet; it may go to links from the number ``next_link`` on. The
-        rest counts as unanswered. Return how many there were, and how many of them wait.
+        These are the NOTIFYs with a copy that were open for less than ``longest_s``; they may go to links numbered ``next_link``
+        or higher. The others count as unanswered. Return how many there were, and how many of them wait.
         """
         had = [(ids, since, link.ledger.copy(ids)) for ids, since in link.ledger.items()]
         link.ledger.clear()
@@ -281,9 +281,9 @@ class Notifies:
         return len(had), len(had) - len(lost)
 
     def release(self) -> bytes:
-        """Return the NOTIFYs that wait and that no agent has seen, for a shell that goes on without the session.
+        """Return the waiting NOTIFYs that no agent has seen, for a shell that continues without the session.
 
-        What is open and what waits is taken out of the route's gauges.
+        Open and waiting NOTIFYs leave the route's gauges.
         """
         for link in self._links.values():
             link.ledger.clear()
@@ -294,7 +294,7 @@ class Notifies:
         awaited = reason not in (UnansweredReason.HAPROXY_GONE, UnansweredReason.SUPERSEDED)
         answer = self._config.answer_unanswered and awaited
         action = Action.ANSWER if answer else Action.PASS
-        if reason is not UnansweredReason.HAPROXY_GONE:  # that HAProxy leaves is not the agent's doing (F5)
+        if reason is not UnansweredReason.HAPROXY_GONE:  # if HAProxy leaves, the agent is not to blame (F5)
             detail = f"{len(waiting)} NOTIFY{'s' if len(waiting) > 1 else ''}: {reason.value}"
             self._report.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
         self._report.add(NotifiesUnanswered(reason, len(waiting)))
@@ -305,12 +305,12 @@ class Notifies:
     # --- async: an agent may answer on any connection of the engine ------------------------------------------------------
 
     def join(self, engine: bytes) -> None:
-        """The agent may answer this session's NOTIFYs on the link of another session of ``engine``, and the other way round."""
+        """Let agents answer this session's NOTIFYs on links of other sessions of ``engine``, and the other way round."""
         self.engine = engine
         self._route.engines.join(engine, self._route.number, self)
 
     def leave_engine(self) -> None:
-        """Answer for no other session any more."""
+        """Leave the engine: this session's NOTIFYs can no longer be answered elsewhere."""
         self._route.engines.leave(self.engine, self._route.number)
 
     def waiting_elsewhere(self, ids: bytes) -> list[int]:
@@ -318,11 +318,11 @@ class Notifies:
         return self._route.engines.waiting(self.engine, ids)
 
     def hand_over(self, session: int, raw: bytes) -> None:
-        """Have ``raw``, an ACK, given to the session of that number."""
+        """Queue ``raw``, an ACK, for the session with that number."""
         self.foreign = (*self.foreign, (session, raw))
 
     def take_foreign(self) -> tuple[tuple[int, bytes], ...]:
-        """Return the ACKs for others since the last call."""
+        """Return the ACKs for other sessions since the last call."""
         foreign, self.foreign = self.foreign, ()
         return foreign
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Parked:
-    """One NOTIFY that waits. ``since``: when HAProxy sent it, monotonic seconds. ``again``: a link that was lost had it.
+    """One waiting NOTIFY. ``since``: when HAProxy sent it, monotonic seconds. ``again``: a link had it and was lost.
 
-    ``ours``: HAProxy's own bytes went out, or were dropped, before. ``lost_at``: when that link was lost, which casts doubt on
-    the others; -infinity where it does no more. ``next_link``: the number of the first one that was dialled later.
+    ``ours``: HAProxy's own bytes were already forwarded or dropped. ``lost_at``: when that link was lost, which makes the other
+    links doubtful; -infinity once it no longer does. ``next_link``: the number of the first link dialled after that.
     """
 
     ids: bytes
@@ -23,14 +23,14 @@ class Parked:
 
     @property
     def held(self) -> int:
-        """Bytes of it that are HAProxy's own, and neither went on nor were dropped yet."""
+        """Bytes of it that came from HAProxy and were neither forwarded nor dropped yet."""
         return 0 if self.ours else len(self.raw)
 
 
 class Parking:
-    """Holds at most ``most`` NOTIFYs and ``most_bytes`` bytes of them; what a link had before comes before the rest.
+    """Holds at most ``most`` NOTIFYs and ``most_bytes`` bytes of them; those that a lost link had come first.
 
-    ``held`` are the bytes among them that are HAProxy's own.
+    ``held`` counts the bytes among them that came from HAProxy.
     """
 
     __slots__ = ("_again", "_first", "_most", "_most_bytes", "_unordered", "bytes", "held")
@@ -38,7 +38,7 @@ class Parking:
     def __init__(self, most: int, most_bytes: int) -> None:
         self._again: dict[bytes, Parked] = {}
         self._first: dict[bytes, Parked] = {}
-        self._unordered = False  # of several links that were lost: not in order
+        self._unordered = False  # ``_again`` has NOTIFYs of several lost links and is not sorted
         self._most = most
         self._most_bytes = most_bytes
         self.bytes = 0
@@ -55,7 +55,7 @@ class Parking:
         yield from self._first.values()
 
     def add(self, waits: Parked) -> bool:
-        """Let ``waits`` wait; False when there is no room. Its ids must not wait already."""
+        """Park ``waits``; False if there is no room. Its ids must not be parked already."""
         if len(self) >= self._most or self.bytes + len(waits.raw) > self._most_bytes:
             return False
         (self._again if waits.again else self._first)[waits.ids] = waits
@@ -64,17 +64,17 @@ class Parking:
         return True
 
     def take(self, ids: bytes) -> Parked:
-        """Return the NOTIFY ``ids``, which waits no longer; it must be there."""
+        """Remove and return the NOTIFY ``ids``; it must be there."""
         waits = self._again.pop(ids, None) or self._first.pop(ids)
         self._count(waits, -1)
         return waits
 
     def find(self, ids: bytes) -> Parked | None:
-        """Return the NOTIFY ``ids`` if it waits."""
+        """Return the NOTIFY ``ids`` if it is parked."""
         return self._again.get(ids) or self._first.get(ids)
 
     def first(self) -> Parked:
-        """Return the NOTIFY whose turn it is; there must be one."""
+        """Return the NOTIFY to send next; there must be one."""
         return next(iter(self))
 
     def oldest(self) -> Parked:
@@ -83,11 +83,11 @@ class Parking:
         return min(heads, key=lambda waits: waits.since)
 
     def since(self) -> float:
-        """Return since when that one has waited, infinity when none waits."""
+        """Return when HAProxy sent the oldest one, infinity if none waits."""
         return self.oldest().since if len(self) else math.inf
 
     def _in_order(self) -> dict[bytes, Parked]:
-        """Return what links that were lost had, the oldest first."""
+        """Return the NOTIFYs that lost links had, the oldest first."""
         if self._unordered:
             self._again = dict(sorted(self._again.items(), key=lambda item: item[1].since))
             self._unordered = False

@@ -1,38 +1,37 @@
-"""How long HAProxy waits for the news that there is no agent for it: longer each time, until an agent sends HELLO.
+"""How long the guard delays a refusal of HAProxy while there is no agent: longer each time, until an agent sends HELLO.
 
-HAProxy up to 3.0 that is refused while a stream waits connects again at once, thousands of times a second, for as long as
-that stream has patience; and that stream sees its own timeout either way. From 3.1 on it asks once and fails the stream, so
-there every moment of a refusal held back is the stream's.
+If HAProxy up to 3.0 is refused while a stream waits, it reconnects at once, thousands of times a second, until the stream's own
+timeout, which expires either way. HAProxy 3.1 and later tries once and fails the stream, so there each delay delays the stream.
 """
 
 from typing import Final
 
 SHORTEST_S: Final = 0.25
 LONGEST_S: Final = 5.0
-MOST_HELD: Final = 256  # held longer than the shortest time; as many connections of HAProxy's wait idle
+MOST_HELD: Final = 256  # refusals delayed for longer than the shortest time; each keeps a connection of HAProxy idle
 
 
 class Refusals:
     """The refusals of one route, over all its sessions. Times in seconds, ``now`` monotonic.
 
-    The time doubles once per round: what is refused while the last round is still held back waits as long as that did, so
-    that ten threads of HAProxy refused at once count as one refusal.
-    ``away``: a session gave the agent up, and none has met it since; the next one need not try for as long again.
+    The delay doubles once per round: refusals during a round share its delay, so ten HAProxy threads refused at once count as
+    one refusal. ``away``: a session gave up on the agent and none has reached it since; the next one need not try for as long
+    again.
     """
 
     __slots__ = ("_hold_s", "_round_over", "away", "waiting")
 
     def __init__(self) -> None:
         self.away = False
-        self.waiting = 0  # right now, by ``hold`` and not yet ``ended``
+        self.waiting = 0  # refusals in progress: ``hold`` was called, ``ended`` not yet
         self._hold_s = 0.0
         self._round_over = 0.0
 
     def hold(self, now: float, *, patient: bool) -> float:
-        """Return when HAProxy is to be told; ``ended`` must follow, once.
+        """Return when to refuse HAProxy; ``ended`` must follow, once.
 
-        ``patient``: it is known to connect again at once. One that may not is told after the shortest time, and so is one
-        more than are held at most: told at once it would storm, and the shortest time is what keeps it from that.
+        ``patient``: this HAProxy is known to reconnect at once. Others are refused after the shortest time, and so are those
+        beyond ``MOST_HELD``: refused without any delay they would storm.
         """
         self.waiting += 1
         if now >= self._round_over:
@@ -41,14 +40,14 @@ class Refusals:
         return now + (self._hold_s if patient and self.waiting <= MOST_HELD else SHORTEST_S)
 
     def ended(self) -> None:
-        """HAProxy was told, or is gone."""
+        """HAProxy was refused, or is gone."""
         self.waiting -= 1
 
     def gave_up(self) -> None:
-        """A session gave the agent up."""
+        """A session gave up on the agent."""
         self.away = True
 
     def succeeded(self) -> None:
-        """The agent sent HELLO: the next refusal is the first again."""
+        """The agent sent HELLO: the next refusal starts again with the shortest delay."""
         self._hold_s = self._round_over = 0.0
         self.away = False

@@ -11,11 +11,11 @@ from spoe_guard.core.terms.output import Close
 
 
 class ToHAProxy:
-    """The one way to HAProxy.
+    """Everything that is written to HAProxy goes through here.
 
-    ``outlet``: what this step writes. ``pace``: how fast HAProxy is written to; None where that does not matter. ``family``:
-    which HAProxy it is, as far as that is known. ``done``: its connection is closed, was asked to close, or is no longer ours.
-    ``due``: when more of what is queued may be written, monotonic seconds; infinity while nothing is.
+    ``outlet``: what this step writes. ``pace``: how fast HAProxy is written to; None if that does not matter. ``family``: the
+    HAProxy version family, as far as known. ``done``: the connection is closed, was asked to close, or was handed over. ``due``:
+    when more of the queue may be written, monotonic seconds; infinity while the queue is empty.
     """
 
     def __init__(self, report: Report, *, paced: bool) -> None:
@@ -28,28 +28,28 @@ class ToHAProxy:
         self._report = report
 
     def author(self, data: bytes, reason: AuthoredReason) -> bool:
-        """Write a whole frame of the guard's own; False when it is too late."""
+        """Write a whole frame of the guard's own; False if it is too late."""
         if self.done or not self.outlet.author(data):
             return False
         self._report.authored(Direction.TO_HAPROXY, data, reason)
         return True
 
     def recognise(self, family: Family) -> None:
-        """Note which HAProxy this is. An applet can be written to at any speed."""
+        """Set the HAProxy family. An applet can be written to at any speed."""
         self.family = family
         if family is Family.APPLET and self.pace is not None:
             self.outlet.put_back(self._take_queue())
             self.pace = None
 
     def close(self) -> None:
-        """Close the connection behind what is queued for it."""
+        """Close the connection after its queued bytes are sent."""
         if not self.done:
             self._close = Close.FLUSH
             self.done = True
             self.outlet.seal()
 
     def handed_over(self) -> None:
-        """The connection is another guard's now."""
+        """Another guard has the connection now."""
         self.done = True
 
     # --- at the end of a step -------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ class ToHAProxy:
         return len(self.pace.queue) if self.pace is not None else 0
 
     def write(self, now: float) -> bytes:
-        """Return what is to be written now; what HAProxy cannot take yet is queued."""
+        """Return what to write now; queue what HAProxy cannot take yet."""
         data = self.outlet.take()
         pace = self.pace
         if pace is None or not (data or pace.queue) or pace.passes(len(data), now):
@@ -70,18 +70,18 @@ class ToHAProxy:
         return data
 
     def take_close(self) -> Close:
-        """Return what becomes of the connection, once; a close waits for what is queued."""
+        """Return how to close the connection, once; a close waits until the queue is empty."""
         if self._close is Close.KEEP or self.queued:
             return Close.KEEP
         close, self._close = self._close, Close.KEEP
         return close
 
     def drop_queue(self) -> None:
-        """Discard what is queued: nobody will read it."""
+        """Discard the queue: nobody will read it."""
         self.outlet.books.lose(len(self._take_queue()))
 
     def release(self) -> bytes:
-        """Return all that was not written yet, and keep nothing."""
+        """Return everything not written yet, and keep nothing."""
         return self._take_queue() + self.outlet.take()
 
     def _take_queue(self) -> bytes:

@@ -1,4 +1,4 @@
-"""One side's incoming bytes on their way to becoming frames: the incomplete tail, and what is being skipped."""
+"""One side's incoming bytes before they become frames: the incomplete tail, and the bytes to skip."""
 
 import math
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
-# Judging a frame that is too long takes its type, flags and ids: 4 + 1 + 4 + two varints of 10 bytes.
+# Judging a frame that is too long needs its type, flags and ids: 4 + 1 + 4 + two varints of 10 bytes.
 HEADER_BYTES: Final = 29
 
 
 class Inlet:
-    """Keeps what cannot be judged yet, at most ``max-frame-size`` + 4 bytes of it.
+    """Keeps what cannot be judged yet, at most ``max-frame-size`` + 4 bytes.
 
-    ``offset`` counts the bytes consumed so far; ``since`` is when the tail began, infinity when there is none.
+    ``offset`` counts the bytes consumed so far; ``since`` is when the tail began, infinity if there is none.
     """
 
     __slots__ = ("_need", "_skip", "_tail", "offset", "since")
@@ -32,11 +32,11 @@ class Inlet:
 
     @property
     def inside_frame(self) -> bool:
-        """Whether the stream stands inside a frame."""
+        """Whether the stream is inside a frame."""
         return bool(self._tail) or self._skip > 0
 
     def take(self, data: bytes) -> bytes:
-        """Return the bytes to walk now: the tail with ``data`` behind it, or nothing while that is too little."""
+        """Return the bytes to walk now: the tail followed by ``data``, or nothing while that is too little."""
         if not self._tail:
             return data
         self._tail += data
@@ -45,7 +45,7 @@ class Inlet:
         return self.release()
 
     def keep(self, rest: bytes, need: int, now: float) -> None:
-        """Hold ``rest`` until at least ``need`` bytes are there. The frame timeout counts from its first byte."""
+        """Keep ``rest`` until at least ``need`` bytes are there. The frame timeout counts from its first byte."""
         self._tail += rest
         self._need = need
         if self.since == math.inf:
@@ -58,16 +58,16 @@ class Inlet:
         return tail
 
     def peek(self) -> bytes:
-        """Return what is kept, and go on keeping it."""
+        """Return what is kept, without removing it."""
         return bytes(self._tail)
 
     def consumed(self, count: int) -> None:
-        """Note that ``count`` bytes were dealt with; the next frame's time has not begun."""
+        """Note that ``count`` bytes were handled; the timeout of the next frame has not begun."""
         self.offset += count
         self.since = math.inf
 
     def rewind(self, count: int) -> None:
-        """Note that the last ``count`` bytes are to be dealt with once more."""
+        """Note that the last ``count`` bytes will be handled once more."""
         self.offset -= count
 
     def began(self, since: float) -> None:
@@ -75,13 +75,13 @@ class Inlet:
         self.since = since
 
     def skip(self, count: int, since: float) -> None:
-        """Let the next ``count`` bytes pass unread. The frame timeout goes on counting from ``since``, the frame's first byte."""
+        """Skip the next ``count`` bytes unread. The frame timeout still counts from ``since``, the frame's first byte."""
         self._skip = count
         if count:
             self.since = since
 
     def skipped(self, available: int) -> int:
-        """Return how many of ``available`` bytes belong to what is skipped, and count them off."""
+        """Return how many of ``available`` bytes belong to the skipped ones, and count them off."""
         count = min(self._skip, available)
         self._skip -= count
         self.offset += count
@@ -93,8 +93,8 @@ class Inlet:
 def bytes_needed(buf: bytes, pos: int, end: int, max_length: int, skippable: int) -> int:
     """Return how many bytes from ``pos`` the frame there needs before it can be judged, at least 1.
 
-    A frame longer than ``max_length`` is judged by its header, one longer than ``skippable`` too by its length alone;
-    the body is not awaited.
+    A frame longer than ``max_length`` is judged by its header, one also longer than ``skippable`` by its length alone; neither
+    waits for the body.
     """
     if end - pos < frames.LENGTH_BYTES:
         return frames.LENGTH_BYTES

@@ -1,7 +1,7 @@
-"""Walking one side's bytes: ordinary runs by the fast path, everything else frame by frame.
+"""Walks one side's bytes: runs of ordinary frames on the fast path, everything else frame by frame.
 
-``FromHAProxy`` and ``FromAgent`` say what a frame of theirs means; how bytes become frames is the same for both
-and stands here once.
+``FromHAProxy`` and ``FromAgent`` decide what a frame of their side means; cutting bytes into frames is the same for both and is
+done here.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ from spoe_guard.core.terms.tally import UNKNOWN_TYPE
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
-# Frames of one read that the readable path deals with before other sessions have their turn: well below 2 ms, compiled.
+# Frames of one read that the readable path handles before other sessions get their turn: well below 2 ms, compiled.
 FRAMES_A_TURN: Final = 64
 
 
@@ -33,7 +33,7 @@ class Walker(ABC):
         tally = conversation.tally
         self._frames = tally.frames_to_haproxy if side is Side.AGENT else tally.frames_to_agent
         self.fast = fast
-        self.broken = False  # what comes can no longer be cut into frames
+        self.broken = False  # what arrives can no longer be cut into frames
 
     # --- what each side decides ------------------------------------------------------------------------------------
 
@@ -47,34 +47,34 @@ class Walker(ABC):
 
     @abstractmethod
     def stopped(self) -> bool:
-        """Whether nothing of this side's is cut into frames any more."""
+        """Whether this side's bytes are no longer cut into frames."""
 
     @abstractmethod
     def behind(self, rest: bytes, now: float) -> None:
-        """Deal with bytes that come while ``stopped``."""
+        """Handle bytes that arrive while ``stopped``."""
 
     @abstractmethod
     def whole(self, frame: frames.Frame, now: float) -> None:
-        """Deal with a whole frame."""
+        """Handle a whole frame."""
 
     @abstractmethod
     def author(self, data: bytes, reason: AuthoredReason) -> None:
-        """Write a whole frame of the guard's own where what this side sends goes."""
+        """Write a whole frame of the guard's own to the peer of this side."""
 
     @abstractmethod
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
-        """Deal with a frame longer than ``limit``; return the bytes used."""
+        """Handle a frame longer than ``limit``; return the bytes used."""
 
     # --- bytes to frames -------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> int:
-        """Take bytes as they came off the wire; return how many at their end have to wait for the next turn."""
+        """Take bytes as received; return how many at their end have to wait for the next turn."""
         inlet = self.inlet
         buf = inlet.take(data)
         before = inlet.offset
         try:
             return self._walk(buf, now)
-        except Exception:  # our own bug: what was not reached stays at hand for Session.release
+        except Exception:  # our own bug: keep what was not reached, for Session.release
             inlet.keep(buf[inlet.offset - before :], 1, now)
             raise
 
@@ -96,7 +96,7 @@ class Walker(ABC):
                 pos = stop
                 continue
             if frames == FRAMES_A_TURN:
-                return end - pos  # never of what was kept before: that is part of the first frame
+                return end - pos  # never bytes kept from before: they are part of the first frame
             frames += 1
             used = self.one(buf, pos, end, now)
             if not used:
@@ -105,7 +105,7 @@ class Walker(ABC):
         return 0
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Deal with what stands at ``pos``; return the bytes used, 0 when more are needed."""
+        """Handle the frame at ``pos``; return the bytes used, 0 if more are needed."""
         limit = self.limit()
         need = bytes_needed(buf, pos, end, limit, self.conv.config.held_bytes)
         if end - pos < need:
@@ -128,7 +128,7 @@ class Walker(ABC):
         return need
 
     def skip_over(self, anomaly: Anomaly, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
-        """Report a frame that cannot pass but can be skipped; return how many of its bytes are here."""
+        """Report a frame that cannot pass but can be skipped; return how many of its bytes have arrived."""
         detail = f"length {length}, at most {self.limit()} negotiated"
         action = self.judge_bytes(anomaly, buf[pos : min(end, pos + SAMPLE_BYTES)], detail)
         self.close_on(
@@ -146,11 +146,11 @@ class Walker(ABC):
         self._frames[type_ if type_ in frames.TYPE_NAMES else UNKNOWN_TYPE] += 1
 
     def break_off(self) -> None:
-        """Cut nothing more into frames: what comes next is not where one begins."""
+        """Cut no more bytes into frames: the position of the next frame is unknown."""
         self.broken = True
 
     def go(self, *, fast: bool) -> None:
-        """Pass over ordinary frames by the fast path, or give each to the readable one."""
+        """Use the fast path for ordinary frames, or give every frame to the readable one."""
         self.fast = fast
 
     def truncated(self, detail: str) -> None:
@@ -161,7 +161,7 @@ class Walker(ABC):
         self.discard(len(part))
 
     def discard_kept(self) -> None:
-        """Drop the part of a frame that is still kept; the session is over."""
+        """Drop the buffered part of a frame; the session is over."""
         self.discard(self.inlet.held)
         self.inlet.release()
 
@@ -173,26 +173,26 @@ class Walker(ABC):
         self.inlet.consumed(count)
 
     def fail(self, now: float, status: int = disconnects.STATUS_INVALID) -> None:
-        """End the session over something this side sent."""
+        """End the session because of something this side sent."""
         self.conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, status=status)
 
     def judge(self, anomaly: Anomaly, frame: frames.Frame, detail: str = "", action: Action | None = None) -> Action:
-        """Report what is wrong with ``frame`` and return what is to be done about it; see ``close_on``."""
+        """Report what is wrong with ``frame`` and return what to do about it; see ``close_on``."""
         return self.conv.report.judge(
             self.side, anomaly, frame.raw, self.inlet.offset, parsed=frame, detail=detail, action=action
         )
 
     def judge_bytes(self, anomaly: Anomaly, raw: bytes, detail: str, action: Action | None = None) -> Action:
-        """The same for bytes that are no frame."""
+        """Do the same as ``judge`` for bytes that are not a frame."""
         return self.conv.report.judge(self.side, anomaly, raw, self.inlet.offset, detail=detail, action=action)
 
     def close_on(self, action: Action, now: float, status: int = disconnects.STATUS_INVALID) -> None:
-        """End the session, or its agent link, where ``action`` is CLOSE."""
+        """End the session, or its agent link, if ``action`` is CLOSE."""
         if action is Action.CLOSE:
             self.fail(now, status)
 
     def misplaced(self, anomaly: Anomaly, frame: frames.Frame, now: float) -> None:
-        """Deal with a frame that has no place where it stands; a policy may pass it between HELLO and DISCONNECT only."""
+        """Handle a frame that is not allowed in this state; a policy may pass it between HELLO and DISCONNECT only."""
         action = self.conv.report.policy.action(self.side, anomaly)
         if action is Action.PASS and self.conv.progress.state not in (SessionState.RUNNING, SessionState.LEAVING):
             action = Action.DROP
@@ -201,7 +201,7 @@ class Walker(ABC):
         self.pass_on(frame, frame.raw if action is Action.PASS else None)
 
     def pass_on(self, frame: frames.Frame, raw: bytes | None, reason: AuthoredReason = AuthoredReason.REPAIRED) -> None:
-        """Send ``frame`` on: as it came where ``raw`` is the same bytes, else ``raw`` for that ``reason``; None drops it."""
+        """Forward ``frame`` as received if ``raw`` is its own bytes, otherwise send ``raw`` for ``reason``; None drops it."""
         if raw is frame.raw:
             self.outlet.forward(raw)
             return
@@ -210,7 +210,7 @@ class Walker(ABC):
             self.author(raw, reason)
 
     def mend_flags(self, frame: frames.Frame, now: float) -> bytes | None:
-        """Return the frame with FIN alone, or None when the policy does not let it pass."""
+        """Return the frame with only FIN set, or None if the policy does not let it pass."""
         raw = frame.raw
         detail = f"flags {frame.flags:#010x}"
         if not frame.fin:

@@ -1,4 +1,4 @@
-"""What becomes of an ACK: matched to its NOTIFY, mended where that is certain, passed once."""
+"""What happens to an ACK: it is matched to its NOTIFY, repaired if that is certain, and passed once."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from spoe_guard.core.terms.states import LinkState
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
-# An ACK whose NOTIFY is not open: what is known of that NOTIFY says what is wrong with it.
+# An ACK whose NOTIFY is not open: the fate of that NOTIFY decides which anomaly it is.
 UNWANTED: Final = {
     Fate.ANSWERED: Anomaly.DUPLICATE_ACK,
     Fate.GIVEN_UP: Anomaly.LATE_ACK,
@@ -20,9 +20,9 @@ UNWANTED: Final = {
 
 
 def judge_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: bytes | None = None) -> None:
-    """Pass an ACK that answers an open NOTIFY, behind the agent's own DISCONNECT as well; else do what the policy says.
+    """Pass an ACK that answers an open NOTIFY, even after the agent's own DISCONNECT; otherwise apply the policy.
 
-    ``whole``: the frame to pass where ``frame`` is only the first fragment of it.
+    ``whole``: the frame to pass if ``frame`` is only its first fragment.
     """
     conv = walker.conv
     fate = conv.notifies.fate(frame.ids)
@@ -38,11 +38,11 @@ def judge_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: bytes
 
 
 def settle_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: bytes | None = None) -> None:
-    """Pass the ACK of an open NOTIFY, mended where it needs it, and settle the NOTIFY."""
+    """Pass the ACK of an open NOTIFY, repaired if needed, and settle the NOTIFY."""
     conv = walker.conv
     if not frame.fin and whole is None and conv.notifies.holder(frame.ids) is not walker.link:
         walker.judge(Anomaly.MISSING_FIN, frame, "the NOTIFY is in the hands of another agent", Action.DROP)
-        walker.pass_on(frame, None)  # it may be a part of the answer, and there will be another
+        walker.pass_on(frame, None)  # it may be part of the answer, and there will be another
         return
     raw = whole or walker.mend_flags(frame, now)
     if raw is not None:
@@ -55,7 +55,7 @@ def settle_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: byte
 
 
 def lose_ack(walker: AgentStream, frame: frames.Frame, now: float) -> None:
-    """Drop an ACK; its NOTIFY counts as unanswered where it was open on that very link: from another agent it may still come."""
+    """Drop an ACK. Its NOTIFY counts as unanswered if this link has it; another agent may still answer."""
     walker.pass_on(frame, None)
     if walker.conv.notifies.holder(frame.ids) is walker.link:
         walker.conv.notifies.give_up(frame.ids, now, UnansweredReason.ACK_DROPPED)

@@ -1,4 +1,4 @@
-"""What becomes of an agent's DISCONNECT, and of what comes behind the guard's."""
+"""What happens to an agent's DISCONNECT, and to frames after the guard's own."""
 
 from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.incoming.agent.ack import UNWANTED, settle_ack
@@ -13,9 +13,9 @@ from spoe_guard.wire import frame as frames
 
 
 def judge_disconnect(walker: AgentStream, frame: frames.Frame, now: float) -> bool:
-    """AGENT-DISCONNECT: the end of its link, or of the session, once what is open was answered.
+    """Handle AGENT-DISCONNECT: it ends its link, or the session, once open NOTIFYs are answered.
 
-    False where its payload is no list: then the caller looks for frames inside it.
+    Return False if its payload is not a list: then the caller looks for frames inside it.
     """
     conv = walker.conv
     disconnect = note_disconnect(walker, frame)
@@ -41,9 +41,9 @@ def judge_disconnect(walker: AgentStream, frame: frames.Frame, now: float) -> bo
 
 
 def behind_disconnect(walker: AgentStream, frame: frames.Frame, now: float) -> None:
-    """A frame behind the HAPROXY-DISCONNECT that this agent got: only an ACK that is still waited for passes.
+    """Handle a frame after the HAPROXY-DISCONNECT to this agent: only an ACK that is still awaited passes.
 
-    Of the others only the expected is no anomaly.
+    The other frames are anomalies unless they were to be expected.
     """
     conv = walker.conv
     if frame.type == frames.ACK and conv.progress.state is SessionState.RUNNING and conv.notifies.fate(frame.ids) is Fate.OPEN:

@@ -1,4 +1,4 @@
-"""What becomes of the agent's answer to HAPROXY-HELLO: passed, mended, or a refusal."""
+"""What happens to the agent's answer to HAPROXY-HELLO: it is passed, repaired, or taken as a refusal."""
 
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.payloads import disconnect as disconnects
@@ -10,7 +10,7 @@ from spoe_guard.wire import frame as frames
 
 
 def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: float) -> None:
-    """Pass an AGENT-HELLO that HAProxy will take (promise H2); the session runs from then on."""
+    """Pass an AGENT-HELLO that HAProxy will accept (promise H2); the session is running from then on."""
     conv = walker.conv
     raw = walker.mend_flags(frame, now)
     if raw is None:
@@ -27,7 +27,7 @@ def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: flo
             return
         rewrite = rewrite or action is Action.REPAIR
         keep_capabilities = keep_capabilities or action is Action.PASS
-    if conv.progress.state is SessionState.RUNNING:  # HAProxy has been told already, by a link before this one
+    if conv.progress.state is SessionState.RUNNING:  # HAProxy already got AGENT-HELLO, through an earlier link
         walker.pass_on(frame, None)
     elif rewrite or hello.adapts:
         reason = AuthoredReason.REPAIRED if rewrite or raw is not frame.raw else AuthoredReason.HELLO_NORMALISED
@@ -45,7 +45,7 @@ def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: flo
 
 
 def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
-    """AGENT-DISCONNECT in place of AGENT-HELLO."""
+    """Handle AGENT-DISCONNECT in place of AGENT-HELLO."""
     conv = walker.conv
     disconnect = note_disconnect(walker, frame)
     detail = f"status {disconnect.status}: {disconnect.message}"
@@ -65,7 +65,7 @@ def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
 
 
 def judge_trailing(walker: AgentStream, frame: frames.Frame) -> None:
-    """Anything behind the AGENT-HELLO of a health check; HAProxy 3.1 and later call the agent DOWN for it."""
+    """Handle a frame after the AGENT-HELLO of a health check; HAProxy 3.1 and later mark the agent DOWN for it."""
     if frame.type == frames.AGENT_DISCONNECT:
         note_disconnect(walker, frame)
     passes = walker.judge(Anomaly.HELLO_TRAILING, frame) is Action.PASS
@@ -73,7 +73,7 @@ def judge_trailing(walker: AgentStream, frame: frames.Frame) -> None:
 
 
 def note_disconnect(walker: AgentStream, frame: frames.Frame) -> disconnects.Disconnect:
-    """Report that the agent sent DISCONNECT, and return what it says."""
+    """Report that the agent sent DISCONNECT, and return it parsed."""
     disconnect = disconnects.Disconnect(frame)
     walker.link.disconnect_came()
     walker.conv.report.add(DisconnectSeen(walker.side, disconnect.status, disconnect.message))

@@ -1,4 +1,4 @@
-"""One agent link as those see it who deal with a frame of its agent."""
+"""One agent link as the modules that handle its agent's frames see it."""
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
@@ -18,15 +18,15 @@ class AgentStream(Walker):
         self.link = link
 
     def limit(self) -> int:
-        """What was negotiated, or offered while nothing is negotiated yet."""
-        return min(self.link.size, self.conv.config.held_bytes - frames.LENGTH_BYTES)  # observed, sizes are not clamped
+        """The negotiated size, or the offered one while nothing is negotiated yet."""
+        return min(self.link.size, self.conv.config.held_bytes - frames.LENGTH_BYTES)  # in observe mode sizes are not clamped
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to HAProxy."""
         self.conv.to_haproxy.author(data, reason)
 
     def fail(self, now: float, status: int = disconnects.STATUS_INVALID) -> None:
-        """End the link, or the session with it; before AGENT-HELLO that is a refusal, of which HAProxy is told slowly."""
+        """End the link, or the session with it; before AGENT-HELLO refuse HAProxy, after a delay."""
         ending, state = self.conv.ending, self.link.state
         if state is not LinkState.AGENT_HELLO:
             ending.link_over(self.link, LinkLoss.ANOMALY, now, status)

@@ -1,7 +1,7 @@
-"""An ACK that came on the link of another session of the same engine, as an agent with the capability async may send it.
+"""An ACK that came on the link of another session of the same engine, which an agent with the capability async may send.
 
-HAProxy up to 3.0 that negotiated async takes it on any connection; but only the session whose NOTIFY it answers can tell
-that it was answered, and answered once. So it goes out where its NOTIFY came in.
+HAProxy up to 3.0 with async negotiated accepts it on any connection; but only the session whose NOTIFY it answers knows that it
+is answered, and answered once. So the ACK goes out through the session in which its NOTIFY came in.
 """
 
 from spoe_guard.core.conversation.ledger import Fate
@@ -12,7 +12,7 @@ from spoe_guard.wire import frame as frames
 
 
 def send_home(walker: AgentStream, frame: frames.Frame) -> bool:
-    """Hand an ACK over to the session that waits for it; False where none does, and nothing was done."""
+    """Hand an ACK over to the session that waits for it; return False and do nothing if none does."""
     conv = walker.conv
     if not conv.notifies.engine or conv.notifies.fate(frame.ids) is not Fate.UNKNOWN:
         return False
@@ -21,7 +21,7 @@ def send_home(walker: AgentStream, frame: frames.Frame) -> bool:
         return False
     detail = f"its NOTIFY is open in session {waiting[0]}"
     choice = None
-    if len(waiting) > 1:  # stream-ids are unique in an engine, so one of them is not what it says
+    if len(waiting) > 1:  # stream-ids are unique in an engine, so one of the sessions is not of this engine
         detail, choice = f"its NOTIFY is open in {len(waiting)} sessions", Action.DROP
     if walker.judge(Anomaly.FOREIGN_ACK, frame, detail, choice) is Action.REORDER:
         conv.notifies.hand_over(waiting[0], frame.raw)
@@ -30,9 +30,9 @@ def send_home(walker: AgentStream, frame: frames.Frame) -> bool:
 
 
 def take_in(walker: AgentStream, frame: frames.Frame, now: float) -> None:
-    """Treat ``frame``, an ACK that another session handed over, as one of this session's own agent."""
+    """Handle ``frame``, an ACK that another session handed over, like one from this session's own agent."""
     fate = walker.conv.notifies.fate(frame.ids)
-    if fate is not Fate.OPEN:  # the same ACK twice in one read of the other link: only the first was waited for
+    if fate is not Fate.OPEN:  # the same ACK came twice in one read of the other link: only the first was awaited
         walker.judge(UNWANTED[fate], frame, action=Action.DROP)
         walker.pass_on(frame, None)
     elif len(frame.raw) - frames.LENGTH_BYTES > walker.limit():

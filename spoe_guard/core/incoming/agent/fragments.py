@@ -1,13 +1,13 @@
-"""ACKs that an agent sends in fragments, put together into the one frame that HAProxy takes (SPOE.txt 3.2.1).
+"""Reassembles ACKs that an agent sends in fragments into the one frame that HAProxy takes (SPOE.txt 3.2.1).
 
-The first fragment is an ACK without FIN, the others are UNSET frames with the same ids, the last one has FIN. No other
-fragments may stand between them (status 11 in SPOE.txt), so one ACK at a time is put together.
+The first fragment is an ACK without FIN, the others are UNSET frames with the same ids, the last one has FIN. No other fragments
+may lie between them (status 11 in SPOE.txt), so only one ACK at a time is reassembled.
 
-Some agents leave FIN out of whole frames, too. Where fragmentation was negotiated FIN alone decides. Where it was not, an
-ACK without FIN whose actions end with it may be the whole answer, or the first part of one that was cut between two
-actions; to pass that part would be to lose the others, a deny perhaps, and nobody would know (promise H6). Only what comes
-next tells: it waits for that, or for ``CONTINUED_S``. An agent that did not go on in that time is taken for one that
-does not set FIN, and waits no more on this connection, until it sends a continuation all the same.
+Some agents also leave FIN out of whole frames. If fragmentation was negotiated, FIN alone decides. If not, an ACK without FIN
+whose actions end with the frame may be the whole answer, or the first part of one that was cut between two actions. Passing only
+that part would silently lose the others, perhaps a deny (promise H6). Only the next frame tells, so the ACK waits for it, for at
+most ``CONTINUED_S``. An agent that sends no continuation in that time is assumed not to set FIN, and its ACKs no longer wait on
+this connection, until it sends a continuation after all.
 """
 
 import math
@@ -19,12 +19,12 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
 
-# What an agent writes in one go arrives well within it, and no `timeout processing` in use is so short.
+# What an agent writes at once arrives well within this time, and no `timeout processing` in use is so short.
 CONTINUED_S: Final = 0.01
 
 
 class Fragments:
-    """At most one ACK under way. ``held``: bytes kept; ``by``: when the wait is over, infinity while nothing waits."""
+    """Reassembles at most one ACK. ``held``: bytes kept; ``by``: when the wait ends, infinity while nothing waits."""
 
     __slots__ = ("_began", "_fast", "_first", "_last", "_payload", "_raw", "_says_fin", "_walker", "_whole", "by", "held")
 
@@ -33,16 +33,16 @@ class Fragments:
         self._fast = walker.fast
         self._first: frames.Frame | None = None
         self._payload = b""
-        self._raw = b""  # all fragments as they came
+        self._raw = b""  # all fragments as received
         self._began = 0.0
-        self._whole = False  # what has come may be all
-        self._last = b""  # ids of the ACK last taken for a whole one
-        self._says_fin: bool | None = None  # whether this agent marks the end of its frames; None: it is not known
+        self._whole = False  # what has come may be the whole ACK
+        self._last = b""  # ids of the last ACK that was assumed to be whole
+        self._says_fin: bool | None = None  # whether this agent marks the end of its frames; None: not known yet
         self.by = math.inf
         self.held = 0
 
     def begin(self, frame: frames.Frame, now: float) -> bool:
-        """Keep ``frame``, an ACK, if it is, or may be, the first fragment of one; False when it is none."""
+        """Keep ``frame``, an ACK, if it is or may be the first fragment of one; False if it is not."""
         link = self._walker.link
         if frame.fin or frame.flags & frames.FLAG_ABRT or frame.ids not in link.ledger:
             return False
@@ -55,15 +55,15 @@ class Fragments:
         self._whole = readable and not certain
         self.by = now + (CONTINUED_S if self._whole else self._walker.conv.config.frame_s)
         self.held = len(frame.raw)
-        self._walker.go(fast=False)  # every frame is to come by here
+        self._walker.go(fast=False)  # every frame has to come through here
         return True
 
     def take(self, frame: frames.Frame, now: float) -> bool:
-        """Take ``frame`` if it goes on with what waits. Any other frame ends the wait where it tells that nothing follows."""
+        """Take ``frame`` if it continues the waiting ACK. Any other frame ends the wait if it shows that nothing follows."""
         first = self._first
         if first is None:
             if frame.type == frames.UNSET and frame.ids == self._last:
-                self._says_fin = True  # it was the first fragment after all, and it is too late
+                self._says_fin = True  # the ACK was a first fragment after all, but it is too late
             return False
         if frame.type == frames.UNSET and frame.ids == first.ids:
             self._more(first, frame, now)
@@ -77,7 +77,7 @@ class Fragments:
         return False
 
     def over(self, now: float, why: str) -> None:
-        """Nothing more will come: what may be all is taken for it, the rest is lost."""
+        """End the wait: take the ACK as whole if it may be, otherwise drop it."""
         if self._first is None:
             return
         if self._whole:
@@ -87,7 +87,7 @@ class Fragments:
             self._lose(self._first, now, why)
 
     def release(self) -> bytes:
-        """Return the fragments as they came, and keep nothing."""
+        """Return the fragments as received, and keep nothing."""
         raw = self._raw
         self._first, self._raw, self._payload = None, b"", b""
         self.by = math.inf
@@ -96,7 +96,7 @@ class Fragments:
         return raw
 
     def discard(self) -> None:
-        """Drop what waits; the session is ending."""
+        """Drop the waiting fragments; the session is ending."""
         if self._first is not None:
             anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK
             self._walker.judge(anomaly, self._first, "the session ended before more of it came", Action.DROP)
@@ -127,13 +127,13 @@ class Fragments:
             lose_ack(self._walker, first, now)
 
     def _settle(self, first: frames.Frame, now: float) -> None:
-        """It was the whole answer, without FIN."""
+        """Handle the first frame as the whole answer, without FIN."""
         self._last = first.ids
         self.release()
         judge_ack(self._walker, first, now)
 
     def _lose(self, first: frames.Frame, now: float, why: str, *, answered: bool = False) -> None:
-        """Drop the fragments. ``answered``: the NOTIFY stays open, for another ACK is at hand."""
+        """Drop the fragments. ``answered``: the NOTIFY stays open, because another ACK for it follows."""
         self._walker.outlet.drop(len(self.release()) - len(first.raw))
         self._walker.judge(Anomaly.FRAGMENTED_ACK, first, why, Action.DROP)
         if answered:

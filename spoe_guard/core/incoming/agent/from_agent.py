@@ -35,22 +35,22 @@ class FromAgent(AgentStream):
 
     @property
     def held(self) -> int:
-        """Bytes kept here."""
+        """Bytes buffered here."""
         return self.inlet.held + self.torn.held + self.fragments.held
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Pass over ordinary ACKs."""
+        """Pass ordinary ACKs."""
         link, progress = self.link, self.conv.progress
-        if link.state is not LinkState.RUNNING or progress.is_check:  # nothing may follow the HELLO of a check
+        if link.state is not LinkState.RUNNING or progress.is_check:  # no frame may follow the HELLO of a check
             return pos
         return walk_acks(link.ledger, self.conv.tally, buf, pos, end, now)
 
     def stopped(self) -> bool:
-        """Behind a break, a refusal or the end of the link."""
+        """Whether the stream is broken, HAProxy is being refused, or the link is over."""
         return self.broken or self.torn.open or self.conv.progress.state is SessionState.REFUSING or self.link.done
 
     def receive(self, data: bytes, now: float) -> int:
-        """Take bytes as they came off the wire; return how many are left."""
+        """Take bytes as received; return how many are left."""
         self.conv.tally.bytes_to_haproxy += len(data)
         if self.link.state is not LinkState.RUNNING and self.link.state in BEFORE_DIAL:
             self._hold_early(data, now)
@@ -60,7 +60,7 @@ class FromAgent(AgentStream):
         return left
 
     def whole(self, frame: frames.Frame, now: float) -> None:
-        """Deal with a whole frame."""
+        """Handle a whole frame."""
         conv = self.conv
         if self.link.state is not LinkState.CLOSING and self.fragments.take(frame, now):
             return
@@ -86,14 +86,14 @@ class FromAgent(AgentStream):
             self._disconnect(frame, now)
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """See first whether what looks like a frame is pieces of several; end behind the last open answer what waits for it."""
+        """Check first whether an apparent frame is pieces of several; then end a leaving link after its last open answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
         if self.link.state is LinkState.LEAVING and not self.link.ledger:
-            self.conv.ending.link_answered(self.link, now)  # what else is in the same write is behind it
+            self.conv.ending.link_answered(self.link, now)  # the rest of the same write comes after the end
         return used
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Return the bytes used by pieces that claim to be a frame, 0 where it is none, or a real one."""
+        """Return the bytes used by pieces that look like one frame, 0 if there is no whole frame or it is a real one."""
         if self.link.state not in (LinkState.RUNNING, LinkState.LEAVING) or end - pos <= frames.LENGTH_BYTES:
             return 0
         length = walk.length_at(buf, pos)
@@ -104,7 +104,7 @@ class FromAgent(AgentStream):
         return len(raw) if looks_torn(raw) and self.torn.put_together(raw, now) else 0
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
-        """Skip a frame whose header can be believed; else the stream is broken."""
+        """Skip a frame with a credible header; otherwise the stream is broken."""
         head = buf[pos + frames.LENGTH_BYTES : pos + frames.IDS_AT]
         if length > self.conv.config.held_bytes or head[0] not in frames.AGENT_TYPES or head[1:4] != b"\0\0\0":
             self._break(buf[pos:end], f"length {length}", now)
@@ -126,7 +126,7 @@ class FromAgent(AgentStream):
         reason = EndReason.RESET if reset else EndReason.CLOSED
         self.fragments.over(now, "the agent closed before its last fragment")
         if reset:
-            link.close()  # nobody is there for HAPROXY-DISCONNECT
+            link.close()  # no peer is left for HAPROXY-DISCONNECT
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state is not LinkState.CLOSING:
             self.truncated("the agent closed inside a frame")
         if link.state is LinkState.LEAVING:
@@ -138,7 +138,7 @@ class FromAgent(AgentStream):
         link.close()
 
     def _left_unsaid(self, reason: EndReason, now: float) -> None:
-        """The agent ended the link without DISCONNECT."""
+        """Handle the end of a link without DISCONNECT."""
         conv = self.conv
         early = self.link.state is LinkState.AGENT_HELLO
         detail = f"the agent's connection was {reason.value}" + (" before AGENT-HELLO" if early else "")
@@ -155,23 +155,23 @@ class FromAgent(AgentStream):
     # --- a stream that can no longer be cut into frames ----------------------------------------------------------------
 
     def _hold_early(self, data: bytes, now: float) -> None:
-        """Hold what an agent says before HAPROXY-HELLO reached it (B4); only an observing guard dials that early."""
+        """Buffer what an agent sends before it got HAPROXY-HELLO (B4); only an observing guard dials that early."""
         room = self.conv.config.held_bytes - self.inlet.held
         self.inlet.keep(data[:room], self.conv.config.held_bytes + 1, now)
         self.outlet.drop(max(0, len(data) - room))
 
     def discard_begun(self) -> None:
-        """Drop what was begun in pieces: nothing will come of it any more."""
+        """Drop frames that are incomplete: the rest will not come."""
         self.torn.discard()
         self.fragments.discard()
 
     def discard_kept(self) -> None:
-        """Drop all that is still kept; the link is gone."""
+        """Drop everything still buffered; the link is gone."""
         self.discard_begun()
         super().discard_kept()
 
     def release_early(self, now: float) -> None:
-        """Walk what the agent sent before it had HAPROXY-HELLO. Nothing is left for later: no agent sends so much then."""
+        """Walk what the agent sent before it got HAPROXY-HELLO. Leave nothing for later: no agent sends so much then."""
         early = self.inlet.release()
         left = super().receive(early, now) if early else 0
         if left:
@@ -192,7 +192,7 @@ class FromAgent(AgentStream):
         self.torn.search(rest, now)
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:
-        """AGENT-DISCONNECT: one whose payload is no list may have other frames written into it."""
+        """Handle AGENT-DISCONNECT; one whose payload is not a list may contain other frames."""
         if judge_disconnect(self, frame, now):
             return
         self.break_off()
@@ -202,7 +202,7 @@ class FromAgent(AgentStream):
         self.inlet.rewind(len(frame.raw))  # the caller counts the whole frame
 
     def behind(self, rest: bytes, now: float) -> None:
-        """Bytes of a torn stream; behind the end of a session nothing is looked for."""
+        """Handle bytes of a torn stream; after the end of a link, discard them."""
         if not self.torn.open or self.link.state not in (LinkState.RUNNING, LinkState.LEAVING):
             self.torn.discard()
             self.discard(len(rest))

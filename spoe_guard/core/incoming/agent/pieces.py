@@ -1,12 +1,12 @@
-"""Putting together again frames that an agent wrote in pieces, from several threads at once, without a lock.
+"""Reassembles frames that an agent wrote in pieces, from several threads at once, without a lock.
 
-dropmorepackets/haproxy-go writes a frame as length | header+payload (up to 0.1.0) or length | header | payload
-(0.1.1); criteo/haproxy-spoe-go as length+header | payload. Each write reaches the wire whole, and a frame's own pieces
-keep their order; between them lie those of other frames. The first byte of a piece tells its kind: a length begins with
-0, a header with a frame type, an ACK's payload with an action, a DISCONNECT's with the length of a key.
+dropmorepackets/haproxy-go writes a frame as length | header+payload (up to 0.1.0) or length | header | payload (0.1.1);
+criteo/haproxy-spoe-go as length+header | payload. Each write reaches the wire whole, and the pieces of a frame keep their order;
+pieces of other frames lie between them. The first byte of a piece tells its kind: a length begins with 0, a header with a frame
+type, an ACK's payload with an action, a DISCONNECT's with the length of a key.
 
-A payload bears no ids. Where two could be swapped nothing is guessed: the frames are lost, but for those that came in
-one piece: they are taken when all the payloads they could be swapped with turn out to be the same.
+A payload has no ids. If two payloads could be swapped, nothing is guessed: the frames are lost. The exception are frames that
+came in one piece: they are kept if all the payloads they could be swapped with turn out to be the same.
 """
 
 from typing import Final, NamedTuple
@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
-# Frames that may be incomplete at a time: one per thread of the agent that writes.
+# Frames that may be incomplete at a time: one per writing thread of the agent.
 MOST_WAITING: Final = 256
 
-_MORE: Final = -1  # the piece at hand is not all there, or what comes next decides what it is
-_NONE: Final = -2  # no piece of any frame
+_MORE: Final = -1  # the current piece is incomplete, or the next bytes decide what it is
+_NONE: Final = -2  # not a piece of any frame
 _FLAGS: Final = frames.FIN_ALONE
 _OPENINGS: Final = tuple(  # how an action may begin: type, number of arguments, scope
     bytes((*kind, scope)) for kind in ((walk.SET_VAR, 3), (walk.UNSET_VAR, 2)) for scope in range(walk.SCOPE_RES + 1)
@@ -27,43 +27,43 @@ _HEADS: Final = frozenset((frames.ACK, frames.AGENT_DISCONNECT))
 
 
 class _Head(NamedTuple):
-    """A header that waits for its payload. ``length``: of its frame, 0 while it may be one of several."""
+    """A header that waits for its payload. ``length``: of its frame, 0 while several are possible."""
 
     raw: bytes
     length: int
 
 
 class Pieces:
-    """Takes pieces, gives frames, and keeps what waits: lengths, headers, and at most one piece that is not all there."""
+    """Takes pieces, returns frames, and keeps what is incomplete: lengths, headers, and at most one partial piece."""
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
         self.begun = 0  # frames whose length was taken
-        self._lengths: list[int] = []  # that no header is known to belong to
+        self._lengths: list[int] = []  # lengths not yet assigned to a header
         self._heads: list[_Head] = []
         self._rest = b""
-        self._behind_length = False  # what stands right in front of the piece at hand
-        self._beside = b""  # the header there, where a length is in front of it
-        self._astray = False  # unlike headers could own a payload: nobody knows who waits for what until all is settled
-        self._shared: list[_Head] = []  # headers, all alike, any of which may own a payload that came; these wait on
+        self._behind_length = False  # whether a length lies directly before the current piece
+        self._beside = b""  # the header directly before the current piece, if a length precedes it
+        self._astray = False  # different headers could own a payload: which one is unknown until everything is settled
+        self._shared: list[_Head] = []  # identical headers, any of which may own a payload that came; they wait on
         self._payloads: list[bytes] = []  # those payloads, fewer than the headers
-        self._whole: list[_Head] = []  # those of the headers that had length and payload right beside them
+        self._whole: list[_Head] = []  # those of the headers that had length and payload directly beside them
         self._found: list[bytes] = []
         self._lost = 0
 
     @property
     def held(self) -> int:
-        """Bytes taken that are neither in a frame given out nor lost."""
+        """Bytes taken that are neither in a returned frame nor lost."""
         heads = sum(len(head.raw) + (frames.LENGTH_BYTES if head.length else 0) for head in self._heads)
         return len(self._rest) + frames.LENGTH_BYTES * len(self._lengths) + heads + sum(map(len, self._payloads))
 
     @property
     def settled(self) -> bool:
-        """Whether every frame begun is complete: the next byte begins a frame."""
+        """Whether every frame is complete: the next byte begins a new one."""
         return not (self._lengths or self._heads or self._rest)
 
     def feed(self, data: bytes) -> tuple[list[bytes], bool]:
-        """Return the frames that ``data`` completes, and whether it all made sense so far."""
+        """Return the frames that ``data`` completes, and whether all the pieces made sense so far."""
         self._rest += data
         used = _MORE
         while self._rest:
@@ -79,7 +79,7 @@ class Pieces:
         return lost
 
     def release(self) -> bytes:
-        """Return the bytes not understood, and count what else waits as lost. No more is to be fed."""
+        """Return the bytes not understood, and count the rest as lost. ``feed`` must not be called afterwards."""
         rest, self._rest = self._rest, b""
         self._lost += self.held
         self._lengths, self._heads, self._payloads = [], [], []
@@ -88,7 +88,7 @@ class Pieces:
     # --- one piece -------------------------------------------------------------------------------------------------
 
     def _piece(self) -> int:
-        """Take the piece that ``_rest`` begins with; return its size, or why it cannot be taken."""
+        """Take the piece at the start of ``_rest``; return its size, or why it cannot be taken."""
         first = self._rest[0]
         if first == 0:
             used = self._length()
@@ -128,7 +128,7 @@ class Pieces:
         return ids_end
 
     def _body(self) -> int:
-        """Take a payload, and give it to the header it belongs to where there is only one."""
+        """Take a payload, and assign it to its header if only one is possible."""
         fits = self._fits()
         if fits is None:
             return _MORE
@@ -136,7 +136,7 @@ class Pieces:
             return _NONE
         kind, size = fits.pop()
         owners = [head for head in self._heads if head.raw[0] == kind and len(head.raw) + size in self._may_have(head)]
-        certain = len(set(owners)) == 1  # a header written twice is one
+        certain = len(set(owners)) == 1  # a header written twice counts once
         alike = len({(head.raw[0], len(head.raw), head.length) for head in [*owners, *self._shared]}) == 1
         if not certain and not (alike and owners[0].length) and not self._astray:
             self._go_astray()
@@ -150,11 +150,11 @@ class Pieces:
     # --- whose payload it is -----------------------------------------------------------------------------------------
 
     def _may_have(self, head: _Head) -> list[int]:
-        """Return the lengths that the frame of ``head`` may have."""
+        """Return the possible lengths of the frame of ``head``."""
         return [head.length] if head.length else [length for length in self._lengths if length >= len(head.raw)]
 
     def _tell_lengths(self) -> None:
-        """See which headers can have one length only, and which of these have no payload."""
+        """Find headers with only one possible length, and complete those that have no payload."""
         told = True
         while told:
             told = False
@@ -169,7 +169,7 @@ class Pieces:
             self._complete(head, b"")
 
     def _complete(self, head: _Head, payload: bytes) -> None:
-        """One frame less waits; while all is ambiguous it may be another one than this."""
+        """Complete one frame; while the owners are ambiguous, count it as lost instead, since it may be another one."""
         length = len(head.raw) + len(payload)
         self._heads.remove(head)
         if not head.length:
@@ -180,8 +180,8 @@ class Pieces:
             self._found.append(length.to_bytes(frames.LENGTH_BYTES, "big") + head.raw + payload)
 
     def _share(self, owners: list[_Head], payload: bytes) -> None:
-        """Note a payload that any of ``owners`` may own. When all have one it shows whether that matters."""
-        if owners[-1] is self._heads[-1] and owners[-1].raw == self._beside:  # not merely one with the same ids
+        """Note a payload that any of ``owners`` may own. Once all have one, it shows whether that matters."""
+        if owners[-1] is self._heads[-1] and owners[-1].raw == self._beside:  # not merely a header with the same ids
             self._whole.append(owners[-1])
         self._shared = owners
         self._payloads.append(payload)
@@ -192,14 +192,14 @@ class Pieces:
             self._lose_shared()
 
     def _lose_shared(self) -> None:
-        """Lose the frames of the payloads noted: which of the headers are theirs will not be known."""
+        """Lose the frames of the noted payloads: it will never be known which headers are theirs."""
         for head in [head for head in self._heads if head in self._shared][: len(self._payloads)]:
             self._heads.remove(head)
             self._lost += frames.LENGTH_BYTES + head.length
         self._shared, self._payloads, self._whole = [], [], []
 
     def _go_astray(self) -> None:
-        """Nothing is known any more but how many bytes wait."""
+        """Forget which header owns what; only the number of waiting bytes is still known."""
         self._lose_shared()
         self._astray = True
         self._lengths += [head.length for head in self._heads if head.length]
@@ -208,7 +208,7 @@ class Pieces:
     # --- where a payload ends ----------------------------------------------------------------------------------------
 
     def _fits(self) -> set[tuple[int, int]] | None:
-        """Return the kinds and sizes that the payload may have, given who waits; None: more bytes will tell."""
+        """Return the possible kinds and sizes of the payload, given the waiting headers; None: more bytes are needed."""
         rest = self._rest
         may_be = {(head.raw[0], length - len(head.raw)) for head in self._heads for length in self._may_have(head)}
         longest = max((size for _, size in may_be), default=0)
@@ -223,7 +223,7 @@ class Pieces:
         return fits
 
     def _may_follow(self, end: int) -> bool:
-        """Whether what stands behind a payload begins another piece, else it is the beginning of a longer, bad one."""
+        """Whether the bytes after a payload begin another piece; otherwise the payload is the start of a longer, bad one."""
         rest = self._rest
         if end == len(rest) or rest[end] == 0 or rest[end] in _HEADS:
             return True
@@ -231,10 +231,10 @@ class Pieces:
 
 
 def _readable(kind: int, buf: bytes, end: int) -> int:
-    """Return how far the payload that ``buf`` begins with reads."""
+    """Return how far the payload at the start of ``buf`` parses."""
     pos = 0
     while pos < end:
-        if kind != frames.ACK and buf[pos] == 0:  # a key without a name is none: a length stands here
+        if kind != frames.ACK and buf[pos] == 0:  # a key must have a name: this 0 begins a length
             break
         after = walk.action_end(buf, pos, end) if kind == frames.ACK else walk.pair_end(buf, pos, end)
         if after < 0:

@@ -1,8 +1,8 @@
-"""Finding whole ACKs in bytes that can no longer be cut into frames.
+"""Finds whole ACKs in bytes that can no longer be cut into frames.
 
-Two goroutines of criteo/haproxy-spoe-go write through one unlocked buffer, so an ACK may lie inside the bytes of
-a DISCONNECT, or behind a broken one. Only what is certain is taken: a length prefix, an ACK header with FIN alone,
-the ids of a NOTIFY that is open, and a payload that parses to exactly the announced end.
+Two goroutines of criteo/haproxy-spoe-go write through one unlocked buffer, so an ACK may lie inside the bytes of a DISCONNECT,
+or after a broken one. Only certain finds are taken: a length prefix, an ACK header with only FIN set, the ids of an open NOTIFY,
+and a payload that parses to exactly the announced end.
 """
 
 from typing import Final
@@ -23,17 +23,17 @@ class Salvage:
         self._ledger = ledger
         self._max_length = max_length
         self._region = b""
-        self._before = 0  # bytes of the stream in front of the region
+        self._before = 0  # bytes of the stream before the region
 
     @property
     def held(self) -> int:
-        """Bytes kept because an ACK may be under way in them."""
+        """Bytes kept because they may contain an incomplete ACK."""
         return len(self._region)
 
     def feed(self, data: bytes) -> tuple[list[tuple[frames.Frame, int]], int]:
-        """Return the ACKs that ``data`` completes, and how many bytes were found to be none of any ACK.
+        """Return the ACKs that ``data`` completes, and how many bytes turned out to belong to no ACK.
 
-        Each ACK comes with its offset from where the search began.
+        Each ACK comes with its offset from the start of the search.
         """
         region = self._region + data
         found: list[tuple[frames.Frame, int]] = []
@@ -57,7 +57,7 @@ class Salvage:
         return found, keep_from - taken
 
     def _whole_ack(self, region: bytes, at: int, found: list[tuple[frames.Frame, int]]) -> int | None:
-        """Take the ACK at ``at``: its end, 0 when there is none, None when it may be one that is still coming."""
+        """Take the ACK at ``at``: return its end, 0 if there is none, None if it may be incomplete."""
         length = walk.length_at(region, at)
         if not frames.MIN_LENGTH <= length <= self._max_length:
             return 0

@@ -1,7 +1,7 @@
-"""The part of an agent's stream that cannot simply be cut into frames: put together again, or searched.
+"""The part of an agent's stream that cannot simply be cut into frames: it is reassembled, or searched.
 
-Pieces of frames shuffled by unlocked writers are put together, and then the stream goes on. What is no shuffle
-either is searched for whole ACKs until the session ends.
+Pieces of frames shuffled by unlocked writers are reassembled, and then the stream continues. Anything else is searched for whole
+ACKs until the session ends.
 """
 
 import math
@@ -19,7 +19,7 @@ from spoe_guard.wire import frame as frames
 
 def looks_torn(raw: bytes) -> bool:
     """Whether the bytes that a length prefix claims for one frame may be pieces of several."""
-    if raw[frames.LENGTH_BYTES] == frames.UNSET:  # which begins with a zero byte, as a length does
+    if raw[frames.LENGTH_BYTES] == frames.UNSET:  # it begins with a zero byte, like a length
         return True
     frame = frames.parse(raw)
     if frame is None or frame.flags != frames.FLAG_FIN:
@@ -30,7 +30,7 @@ def looks_torn(raw: bytes) -> bool:
 
 
 class TornStream:
-    """Takes the agent's bytes while they are no plain frames. ``open`` as long as that lasts."""
+    """Takes the agent's bytes while they are not plain frames; ``open`` as long as that lasts."""
 
     def __init__(self, walker: AgentStream, ledger: Ledger) -> None:
         self._walker = walker
@@ -42,25 +42,25 @@ class TornStream:
 
     @property
     def open(self) -> bool:
-        """Whether bytes are to come here."""
+        """Whether the agent's bytes go here."""
         return self._pieces is not None or self._salvage is not None
 
     @property
     def mid_frame(self) -> bool:
-        """Whether frames begun in pieces are incomplete."""
+        """Whether frames written in pieces are incomplete."""
         return self._pieces is not None
 
     @property
     def held(self) -> int:
-        """Bytes kept here."""
+        """Bytes buffered here."""
         return (self._pieces.held if self._pieces else 0) + (self._salvage.held if self._salvage else 0)
 
     def put_together(self, raw: bytes, now: float) -> bool:
-        """Take ``raw``, one frame by its length prefix, as pieces of several; False when it is no such thing."""
+        """Take ``raw``, one frame by its length prefix, as pieces of several; False if it is not."""
         walker = self._walker
         pieces = Pieces(walker.limit())
         found, sane = pieces.feed(raw)
-        if not sane or pieces.begun == 1:  # one frame that is merely malformed is no shuffle
+        if not sane or pieces.begun == 1:  # a single malformed frame is not a shuffle
             return False
         detail = "frames written in pieces, between one another"
         action = walker.judge_bytes(Anomaly.INTERLEAVED_FRAMES, raw, detail)
@@ -82,7 +82,7 @@ class TornStream:
         self.take(rest, now)
 
     def take(self, rest: bytes, now: float) -> bytes | None:
-        """Take more of the stream; return what was found to be no piece of anything, or None."""
+        """Take more of the stream; return the bytes that belong to no piece, or None."""
         if self._pieces is not None:
             pieces = self._pieces
             found, sane = pieces.feed(rest)
@@ -97,7 +97,7 @@ class TornStream:
         return None
 
     def discard(self) -> None:
-        """Drop what is kept; the session is ending."""
+        """Drop what is buffered; the session is ending."""
         self._walker.outlet.drop(self.held)
         if self._pieces is not None:
             self._walker.break_off()
@@ -111,7 +111,7 @@ class TornStream:
                 continue
             walker.count(frame.type)
             walker.whole(frame, now)
-            self._since = now  # threads that never pause leave no moment without a frame begun: it counts that some end
+            self._since = now  # each completed frame restarts the timeout: busy writers always have an incomplete one
         walker.outlet.drop(pieces.take_lost())
         walker.inlet.consumed(used)
         if pieces.settled:
@@ -120,7 +120,7 @@ class TornStream:
             walker.inlet.began(self._since)
 
     def _give_up(self, pieces: Pieces) -> bytes:
-        """What comes is no piece: what waits is lost, the rest is handed back."""
+        """Stop reassembling: count incomplete frames as lost, and return the rest."""
         self._pieces = None
         rest = pieces.release()
         self._walker.outlet.drop(pieces.take_lost())

@@ -1,4 +1,4 @@
-"""What becomes of the first bytes of a connection: a HAPROXY-HELLO, or noise that no agent gets to see (promise A1)."""
+"""What happens to the first bytes of a connection: a HAPROXY-HELLO, or noise that no agent sees (promise A1)."""
 
 from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.incoming.walker import Walker
@@ -10,7 +10,7 @@ from spoe_guard.wire import frame as frames
 
 
 def is_noise(walker: Walker, buf: bytes, pos: int, end: int, now: float) -> bool:
-    """Whether the first bytes cannot be a HAPROXY-HELLO; told from as few of them as possible (promise A1)."""
+    """Whether the first bytes cannot be a HAPROXY-HELLO; decided from as few bytes as possible (promise A1)."""
     head = buf[pos : min(end, pos + frames.LENGTH_BYTES + 1)]
     padded = int.from_bytes(head[: frames.LENGTH_BYTES].ljust(frames.LENGTH_BYTES, b"\0"), "big")
     if padded > hello.MAX_HELLO or (len(head) >= frames.LENGTH_BYTES and padded < frames.MIN_LENGTH):
@@ -27,7 +27,7 @@ def is_noise(walker: Walker, buf: bytes, pos: int, end: int, now: float) -> bool
 
 
 def judge_offer(walker: Walker, frame: frames.Frame, now: float) -> hello.Offer | None:
-    """Note and return what a HAPROXY-HELLO offers, and have the agent dialled; what is none ends the session (None)."""
+    """Note and return the offer of a HAPROXY-HELLO, and dial the agent; an invalid one ends the session (None)."""
     conv = walker.conv
     offer = hello.read_offer(frame, conv.config)
     if isinstance(offer, hello.Fault):

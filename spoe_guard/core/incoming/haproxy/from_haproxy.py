@@ -1,4 +1,4 @@
-"""What HAProxy, or whoever connected, sends, on its way to the agent."""
+"""What HAProxy, or any other client, sends, on its way to the agent."""
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
@@ -24,14 +24,14 @@ class FromHAProxy(Walker):
 
     def __init__(self, conversation: Conversation, *, fast: bool) -> None:
         super().__init__(conversation, Side.HAPROXY, conversation.notifies.link.outlet, fast=False)
-        self._fast_then = fast  # once it is known whose NOTIFYs these are
+        self._fast_then = fast  # once HAProxy's family is known
         self._newcomer = Newcomer(Family.UNKNOWN)
         self._got_disconnect = False
-        self._to = conversation.notifies.link  # the agent that has the NOTIFY which is sent once more
+        self._to = conversation.notifies.link  # the agent that has the NOTIFY which HAProxy sent again
         self._fragments_to: AgentLink | None = conversation.notifies.link
 
     def limit(self) -> int:
-        """What HAProxy announced as its own; the smaller size of the agent is for NOTIFYs alone."""
+        """The size HAProxy announced itself; the smaller size of the agent is for NOTIFYs alone."""
         conv = self.conv
         if conv.progress.state is SessionState.HAPROXY_HELLO:
             return hello.MAX_HELLO
@@ -39,7 +39,7 @@ class FromHAProxy(Walker):
         return min(size, conv.config.held_bytes - frames.LENGTH_BYTES)
 
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Pass over ordinary NOTIFYs."""
+        """Pass ordinary NOTIFYs."""
         conv, link = self.conv, self.conv.notifies.link
         most = conv.notifies.most_unjudged
         if link.state is not LinkState.RUNNING or link.limited or len(conv.links.by_number) > 1:
@@ -49,7 +49,7 @@ class FromHAProxy(Walker):
             link, most = other, conv.notifies.room(other, most)
             if len(conv.links.by_number) > 1:
                 if conv.notifies.holder(_first_ids(buf, pos, end)) not in (None, link):
-                    return pos  # another agent has it in hand
+                    return pos  # another agent has this NOTIFY
                 most = min(most, len(link.ledger) + 1)
         self.outlet = link.outlet
         stop = walk_notifies(link.ledger, conv.tally, buf, pos, end, most, now)
@@ -58,7 +58,7 @@ class FromHAProxy(Walker):
         return stop
 
     def stopped(self) -> bool:
-        """Behind a break, or once HAProxy's connection was closed."""
+        """Whether the stream is broken, or HAProxy's connection is closed."""
         return self.broken or self.conv.to_haproxy.done
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
@@ -66,14 +66,14 @@ class FromHAProxy(Walker):
         self._to.author(data, reason)
 
     def behind(self, rest: bytes, now: float) -> None:  # noqa: ARG002  a walker's signature
-        """Discard; what stands behind HAPROXY-DISCONNECT is reported."""
+        """Discard the bytes; report them if they follow HAPROXY-DISCONNECT."""
         told = any(not link.done for link in self.conv.links.by_number.values())
         if self._got_disconnect and self.conv.progress.state is SessionState.CLOSING and told:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, "")
         self.discard(len(rest))
 
     def receive(self, data: bytes, now: float) -> int:
-        """Take bytes as they came off the wire; return how many are left."""
+        """Take bytes as received; return how many are left."""
         self.conv.tally.bytes_to_agent += len(data)
         left = super().receive(data, now)
         self.conv.tally.bytes_to_agent -= left
@@ -90,7 +90,7 @@ class FromHAProxy(Walker):
         return super().one(buf, pos, end, now)
 
     def whole(self, frame: frames.Frame, now: float) -> None:
-        """Deal with a whole frame."""
+        """Handle a whole frame."""
         anomaly = fault_of_haproxy(self.conv.progress.state, frame.type)
         if frame.type == frames.NOTIFY and not self._newcomer.decided and anomaly is None:
             self._newcomer.notified(frame.stream_id, frame.frame_id)
@@ -111,7 +111,7 @@ class FromHAProxy(Walker):
             self._fragment(frame, now)
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
-        """Skip a frame whose header can be believed; else the stream is broken, and nothing of it reaches the agent."""
+        """Skip a frame with a credible header; otherwise the stream is broken, and the agent gets none of it."""
         kind = buf[pos + frames.LENGTH_BYTES] if length <= self.conv.config.held_bytes else -1
         if kind not in frames.HAPROXY_TYPES or self.conv.progress.state in BEFORE_HELLO:
             self.break_off()
@@ -137,7 +137,7 @@ class FromHAProxy(Walker):
         conv.ending.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
 
     def meet(self, family: Family) -> None:
-        """Take note of what HELLO tells of which HAProxy this is."""
+        """Note what HELLO tells about the HAProxy version."""
         self._newcomer = Newcomer(family)
         self._get_to_know()
 
@@ -148,7 +148,7 @@ class FromHAProxy(Walker):
             self.fast = self._fast_then
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:
-        """HAPROXY-DISCONNECT: answered at once, whatever the agent does, and passed on."""
+        """Handle HAPROXY-DISCONNECT: answer at once, whatever the agent does, and pass it on."""
         conv = self.conv
         disconnect = disconnects.Disconnect(frame)
         self._got_disconnect = True
@@ -159,7 +159,7 @@ class FromHAProxy(Walker):
             return
         status = disconnects.clamp(disconnect.status)
         conv.notifies.abandon(now, UnansweredReason.HAPROXY_GONE)
-        # The very frame goes to the oldest link; the others are told the same in the guard's words.
+        # The frame itself goes to the oldest link; the others get a DISCONNECT that the guard writes.
         links = conv.links.by_number.values()
         link = next((link for link in links if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.notifies.link)
         outlet = link.outlet
@@ -192,18 +192,18 @@ class FromHAProxy(Walker):
             self._not_passed(frame.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
     def _too_late(self, frame: frames.Frame, now: float) -> None:
-        """Drop a NOTIFY, or a part of one, that came when no more are taken; behind AGENT-DISCONNECT it merely crosses it."""
+        """Drop a NOTIFY, or part of one, that came too late; after AGENT-DISCONNECT the two frames merely crossed."""
         self.pass_on(frame, None)
         if frame.type == frames.NOTIFY and self.conv.progress.state not in ENDING:
             self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
-        """Count a NOTIFY that was dropped as unanswered; where one of its ids is open, that one's ACK answers both."""
+        """Count a dropped NOTIFY as unanswered; if one with its ids is open, that one's ACK answers both."""
         if not self.conv.notifies.waited_for(ids):
             self.conv.notifies.give_up(ids, now, reason)
 
     def _hand_over(self, frame: frames.Frame, raw: bytes, now: float) -> None:
-        """Send a NOTIFY to the agent that has one of its ids, else to one that may have more, else let it wait."""
+        """Send a NOTIFY to the agent that has one with its ids, otherwise to a ready link, otherwise park it."""
         conv = self.conv
         holder = conv.notifies.holder(frame.ids)
         if holder is not None:
@@ -227,13 +227,13 @@ class FromHAProxy(Walker):
         conv.notifies.send(link, waits)
 
     def _fragment(self, frame: frames.Frame, now: float) -> None:
-        """A NOTIFY without FIN, or an UNSET that continues one: all of it goes to one agent, or to none."""
+        """Handle a NOTIFY without FIN, or an UNSET that continues one: one agent gets all of it, or none does."""
         conv = self.conv
         first = frame.type == frames.NOTIFY
         if first:
             self._fragments_to = conv.notifies.ready()
         link = self._fragments_to
-        if link is None or link.state is not LinkState.RUNNING:  # they cannot wait: to be parked, a NOTIFY has to be whole
+        if link is None or link.state is not LinkState.RUNNING:  # they cannot wait: only a whole NOTIFY can be parked
             self.pass_on(frame, None)
             if first:
                 self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
@@ -254,6 +254,6 @@ class FromHAProxy(Walker):
 
 
 def _first_ids(buf: bytes, pos: int, end: int) -> bytes:
-    """Return the ids of the frame at ``pos``, nothing where they cannot be read."""
+    """Return the ids of the frame at ``pos``, empty if they cannot be read."""
     after = walk.ids_end(buf, pos + frames.IDS_AT, end)
     return buf[pos + frames.IDS_AT : after] if after > 0 else b""

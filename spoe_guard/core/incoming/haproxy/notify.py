@@ -7,7 +7,7 @@ from spoe_guard.wire import walk
 
 
 def judge_notify(walker: Walker, frame: frames.Frame) -> Action:
-    """Return what becomes of a self-contained NOTIFY: the first thing found that keeps it from passing decides."""
+    """Return what to do with a self-contained NOTIFY: the first fault that keeps it from passing decides."""
     conv = walker.conv
     link = conv.notifies.ready()
     length, size = len(frame.raw) - frames.LENGTH_BYTES, link.size if link is not None else conv.notifies.told_size

@@ -1,4 +1,4 @@
-"""What takes too long in a session, and when the next thing will have."""
+"""Which waits of a session have expired, and when the next one will."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from spoe_guard.core.terms.states import LinkState, SessionState
 
 
 class Deadlines:
-    """The times of one session."""
+    """The deadlines of one session."""
 
     def __init__(self, conv: Conversation, from_haproxy: FromHAProxy, agents: Mapping[int, FromAgent], lane: Lane) -> None:
         config = conv.config
@@ -23,12 +23,12 @@ class Deadlines:
         self._from_haproxy = from_haproxy
         self._agents = agents
         self._lane = lane
-        # The shortest of the times that begin with an ordinary frame: an ordinary step asks for nothing sooner.
+        # The shortest of the deadlines that an ordinary frame starts: an ordinary step needs no earlier one.
         replaceable = EXTRA_IDLE_S if config.give_up_s > 0 else math.inf
         self.soonest_s = min(config.answer_deadline_s or math.inf, config.retire_s or math.inf, replaceable)
 
     def next(self) -> float:
-        """Return when there may be something to do."""
+        """Return the time of the next deadline."""
         conv, config = self._conv, self._conv.config
         state, ending, links = conv.progress.state, conv.ending, conv.links
         if state is SessionState.CLOSED:
@@ -51,7 +51,7 @@ class Deadlines:
         return min(by, link.ledger.since() + (config.answer_deadline_s or math.inf))
 
     def overdue(self, now: float) -> None:
-        """Deal with a dial or HELLO that takes too long, frames that stand still, NOTIFYs past their deadline, no word at all."""
+        """Handle an expired dial or HELLO, an incomplete frame, NOTIFYs past their deadline, and an idle session."""
         conv, config = self._conv, self._conv.config
         for agent in self._agents.values():
             if self._overdue_on(agent, now):
@@ -67,7 +67,7 @@ class Deadlines:
             conv.links.expire_notifies(now)
 
     def _overdue_on(self, agent: FromAgent, now: float) -> bool:
-        """Deal with what takes too long on one link; False when nothing does."""
+        """Handle one expired deadline of a link; False if there is none."""
         conv, config, link = self._conv, self._conv.config, agent.link
         if now >= link.connect_by:
             link.close(Close.ABORT)

@@ -1,4 +1,4 @@
-"""A session on its way to the next guard: what that one has to know to go on with it on the same connection."""
+"""A session in transit to the next guard: what that guard needs to resume it on the same connection."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final
 
 from spoe_guard.core.payloads.family import Family
 
-VERSION: Final = 1  # of the form below; a guard that does not know it does not take the session
+VERSION: Final = 1  # of the encoding below; a guard that does not know it refuses the session
 
 
 class NotTakenError(Exception):
@@ -17,9 +17,9 @@ class NotTakenError(Exception):
 class Handed:
     """A session with nothing open.
 
-    ``hello``: HAPROXY-HELLO as it came. ``size``: what HAProxy was told, most bytes behind the length prefix;
-    ``one_at_a_time``: that it may send one NOTIFY at a time. ``family``: which HAProxy it is, as far as that is known.
-    ``rest``: the part of a frame that has come.
+    ``hello``: HAPROXY-HELLO as received. ``size``: the max-frame-size HAProxy got, in bytes behind the length prefix;
+    ``one_at_a_time``: HAProxy may send only one NOTIFY at a time. ``family``: the HAProxy version family, as far as known.
+    ``rest``: the received part of an incomplete frame.
     """
 
     hello: bytes
@@ -42,10 +42,10 @@ class Handed:
 
 
 def decode(raw: bytes) -> Handed:
-    """Return what ``encode`` made bytes of.
+    """Return the session that ``encode`` encoded.
 
     Raises:
-        NotTakenError: it is no such thing, or of another version.
+        NotTakenError: ``raw`` is something else, or has another version.
     """
     try:
         read = json.loads(raw)

@@ -1,7 +1,7 @@
-"""Observe mode: every byte passes as it came, while a session in its shadow says what enforce would have done.
+"""Observe mode: every byte passes unchanged, while a shadow session reports what enforce mode would have done.
 
-The shadow runs the same code as enforce mode; only its output goes nowhere. So the agent is dialled at once, and
-FIN and RST are passed on as a plain TCP proxy would.
+The shadow runs the same code as enforce mode; only its output is discarded. So the agent is dialled at once, and FIN and RST are
+passed on as a plain TCP proxy would.
 """
 
 import math
@@ -31,26 +31,26 @@ from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.core.terms.states import SessionState
 from spoe_guard.core.terms.tally import Tally
 
-# What the shadow says about the peers; what it says about its own doings did not happen.
+# Events of the shadow about the peers; its events about its own actions did not happen.
 _OBSERVATIONS: Final = (AnomalySeen, DisconnectSeen, AgentReady, AgentUnreachable, NotifiesUnanswered)
 
 
 class ObservedSession:
-    """A session that changes nothing. Same calls as ``Session``, see there; it has no agent link but number 0."""
+    """A session that changes nothing. It has the methods of ``Session``, see there, and only agent link number 0."""
 
     def __init__(
         self, config: SessionConfig, tally: Tally, now: float, route_state: RouteState | None = None, *, fast: bool = True
     ) -> None:
         self._config = config
         route_state = route_state or RouteState()
-        alone = RouteState(route_state.number, engines=route_state.engines)  # it holds nobody back, so no refusal counts
-        # The agent's connection is HAProxy's own here: it is neither replaced nor joined by others.
+        alone = RouteState(route_state.number, engines=route_state.engines)  # it delays nobody, so its refusals do not count
+        # The agent's connection belongs to HAProxy's here: it is neither replaced nor joined by others.
         config = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None)
         self._shadow = Session(config, tally, now, alone, fast=fast)
         self._shadow_dials = False
         self._connected = False
-        self._early = bytearray()  # what HAProxy sent while the agent was dialled
-        self._in_hand = (Side.HAPROXY, b"")  # what is being judged: it must go on even if the judging fails
+        self._early = bytearray()  # what HAProxy sent while the agent was being dialled
+        self._in_hand = (Side.HAPROXY, b"")  # what is being judged: it must be forwarded even if the judging fails
         self._ended: tuple[EndedBy, EndReason] | None = None
         self._closed: set[Side] = set()
         self._over = False
@@ -61,26 +61,26 @@ class ObservedSession:
 
     @property
     def held(self) -> int:
-        """Bytes that came and did not go on yet."""
+        """Bytes received and not forwarded yet."""
         return len(self._early)
 
     @property
     def lane(self) -> Lane:
-        """What may pass without being judged: of the shadow, as it passes as it came."""
+        """The shadow's lane: what may pass without being judged."""
         return self._shadow.lane
 
     def ledger(self, link: int) -> Ledger | None:
-        """Return what the lane knows of the agent link of that number."""
+        """Return the ledger of the agent link with that number."""
         return self._shadow.ledger(link)
 
     @property
     def open_notifies(self) -> int:
-        """NOTIFYs the agent has and has not answered."""
+        """NOTIFYs that the agent has received and not yet answered."""
         return self._shadow.open_notifies
 
     @property
     def state(self) -> SessionState:
-        """Where a session in enforce mode would stand."""
+        """The state that a session in enforce mode would have."""
         return self._shadow.state
 
     def start(self, now: float) -> Output:
@@ -91,12 +91,12 @@ class ObservedSession:
         return out
 
     def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
-        """Bytes came from ``side``: they go on as they are."""
+        """``side`` sent bytes: forward them unchanged."""
         self._in_hand = (side, data)
         shadow = self._shadow.receive(side, data, now)
         out = self._watch(shadow, now)
         self._in_hand = (side, b"")
-        if shadow.left:  # it goes on when the shadow has seen it: what the other side makes of it is no news then
+        if shadow.left:  # forward the rest only after the shadow saw it: otherwise the answer to it could come first
             out.left = shadow.left
             data = data[: -shadow.left]
         if side is Side.AGENT:
@@ -108,7 +108,7 @@ class ObservedSession:
         return out
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
-        """An ACK for a NOTIFY of this session passed on another one, as it came."""
+        """An ACK for a NOTIFY of this session passed unchanged on another session's link."""
         return self._watch(self._shadow.take_foreign(raw, now), now)
 
     def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
@@ -124,7 +124,7 @@ class ObservedSession:
         return out
 
     def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
-        """The agent could not be dialled: HAProxy's connection ends, as a plain proxy would end it."""
+        """The agent could not be dialled: close HAProxy's connection, as a plain proxy would."""
         if self._shadow_dials:
             out = self._watch(self._shadow.agent_failed(reason, detail, now), now)
         else:
@@ -134,14 +134,14 @@ class ObservedSession:
         return self._close_both(out, now, Close.FLUSH, Close.ABORT)
 
     def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
-        """``side`` sent FIN, or its connection broke: the other side is told the same way."""
+        """``side`` sent FIN, or its connection broke: do the same to the other side."""
         if side in self._closed or self._over:
             return Output()
         self._closed.add(side)
         by = EndedBy.AGENT if side is Side.AGENT else EndedBy.HAPROXY
         self._end(by, EndReason.RESET if reset else EndReason.CLOSED)
         out = self._watch(self._shadow.closed(side, now, reset=reset), now)
-        if out.close_haproxy is not Close.KEEP:  # that was what the drain waited for
+        if out.close_haproxy is not Close.KEEP:  # the drain was waiting for this
             return out
         if reset:
             return self._close_both(out, now, Close.ABORT, Close.ABORT)
@@ -154,7 +154,7 @@ class ObservedSession:
         return out
 
     def drain(self, now: float) -> Output:
-        """The guard is stopping: open NOTIFYs may be answered for a while, then both connections close."""
+        """The guard is stopping: wait a while for answers to open NOTIFYs, then close both connections."""
         if self._over:
             return Output()
         self._draining = True
@@ -169,7 +169,7 @@ class ObservedSession:
         return self._watch(self._shadow.tick(now), now)
 
     def release(self) -> tuple[bytes, bytes]:
-        """Return the raw bytes held back (to_agent, to_haproxy), as ``Session.release`` does."""
+        """Return the raw buffered bytes (to_agent, to_haproxy), as ``Session.release`` does."""
         self._shadow.release()
         self._over = True
         self.deadline = math.inf
@@ -178,7 +178,7 @@ class ObservedSession:
         return (early, in_hand) if side is Side.AGENT else (early + in_hand, b"")
 
     def snapshot(self) -> Snapshot:
-        """Return how a session in enforce mode would stand, for tests."""
+        """Return the state that a session in enforce mode would have, for tests."""
         return self._shadow.snapshot()
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class ObservedSession:
         self._ended = self._ended or (by, reason)
 
     def _watch(self, shadow: Output, now: float) -> Output:
-        """Return an output with what the shadow observed, and nothing of what it wanted."""
+        """Return an output with what the shadow observed, but without its orders."""
         out = Output()
         out.foreign = shadow.foreign
         events: list[Event] = []
@@ -207,11 +207,11 @@ class ObservedSession:
         return out
 
     def _close_both(self, out: Output, now: float, haproxy: Close, agent: Close) -> Output:
-        """Close both connections, bring the shadow to its own end, and report ours."""
+        """Close both connections, end the shadow, and report the session's end."""
         if self._over:
             return out
         self._over = True
-        self._early.clear()  # the agent they were for was never there
+        self._early.clear()  # the agent they were for was never connected
         events = list(out.events)
         for side in (Side.AGENT, Side.HAPROXY):
             last = self._shadow.closed(side, now, reset=True)

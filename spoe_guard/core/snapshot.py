@@ -1,4 +1,4 @@
-"""A session at one moment, for tests and for whoever debugs one. Nothing that serves a frame asks for it."""
+"""A session at one moment, for tests and debugging. The code that serves frames does not use it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from spoe_guard.core.terms.states import LinkState, SessionState
 
 @dataclass(slots=True)
 class LinkSnapshot:
-    """One agent link. ``open``: the ids of NOTIFYs in its agent's hands, in order. ``fast``: ordinary ACKs are not parsed."""
+    """One agent link. ``open``: the ids of the NOTIFYs its agent has, in order. ``fast``: ordinary ACKs are not parsed."""
 
     state: LinkState
     open: list[bytes]
@@ -22,8 +22,8 @@ class Snapshot:
     """One session.
 
     ``parked``: the ids of NOTIFYs that wait for a link, in order. ``queued``: bytes that HAProxy cannot take yet. ``links`` by
-    number. ``to_haproxy`` and ``to_agent``: what became of the bytes in that direction, without what passed on the lane since the
-    last step. ``next_deadline``: when there may be something to do, exactly. ``fast``: ordinary NOTIFYs are not parsed.
+    number. ``to_haproxy`` and ``to_agent``: the byte counts of that direction, without what passed on the lane since the last
+    step. ``next_deadline``: the exact next deadline. ``fast``: ordinary NOTIFYs are not parsed.
     """
 
     state: SessionState

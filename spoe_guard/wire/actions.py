@@ -7,13 +7,13 @@ from typing import Final
 
 from spoe_guard.wire import typed_data, walk
 
-# What an ACK that has to be authored says: unset a variable nobody uses. Every HAProxy takes it,
-# also those on which an empty ACK stalls (3.1.0 until 851e52b55).
+# The payload of an ACK that the guard writes: unset a variable nobody uses. Every HAProxy accepts it, also those on which an
+# empty ACK stalls (3.1.0 until 851e52b55).
 NO_EFFECT: Final = bytes((walk.UNSET_VAR, 2, walk.SCOPE_TXN)) + typed_data.encode_string(b"spoe_guard_nop")
 
 
 class Action:
-    """One action. ``value`` is None for UNSET-VAR; ``raw`` the bytes as they came."""
+    """One action. ``value`` is None for UNSET-VAR; ``raw``: the bytes as received."""
 
     __slots__ = ("name", "raw", "scope", "type", "value")
 
@@ -33,7 +33,7 @@ def reads(buf: bytes, pos: int, end: int) -> bool:
 
 
 def parse(buf: bytes, pos: int, end: int) -> tuple[list[Action], int]:
-    """Return the actions up to ``end`` and the position where they stop making sense (``end`` if they never do)."""
+    """Return the actions up to ``end`` and the position of the first that cannot be read (``end`` if all can)."""
     actions: list[Action] = []
     while pos < end:
         after = walk.action_end(buf, pos, end)

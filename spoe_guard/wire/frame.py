@@ -38,7 +38,7 @@ AGENT_TYPES: Final = frozenset((AGENT_HELLO, AGENT_DISCONNECT, ACK))
 FLAG_FIN: Final = 0x00000001
 FLAG_ABRT: Final = 0x00000002
 
-# Flags of a whole frame, and type and flags of a whole ACK, as they stand behind its length.
+# Flags of a whole frame, and type and flags of a whole ACK, as they follow the length.
 FIN_ALONE: Final[bytes] = FLAG_FIN.to_bytes(4, "big")
 ACK_HEAD: Final = bytes((ACK,)) + FIN_ALONE
 
@@ -46,7 +46,7 @@ LENGTH_BYTES: Final = 4
 IDS_AT: Final = 9  # offset of the stream-id in a whole frame: 4 length + 1 type + 4 flags
 MIN_LENGTH: Final = 7  # type, flags and two one-byte ids; shorter makes HAProxy spin (#2490)
 MIN_MAX_FRAME_SIZE: Final = 256  # SPOE.txt 3.2.4
-DEFAULT_MAX_FRAME_SIZE: Final = 16380  # HAProxy's tune.bufsize (16384) less the length prefix
+DEFAULT_MAX_FRAME_SIZE: Final = 16380  # HAProxy's tune.bufsize (16384) minus the length prefix
 
 
 class Frame:
@@ -72,7 +72,7 @@ class Frame:
 
     @property
     def ids(self) -> bytes:
-        """Stream-id and frame-id as they stand on the wire: the key of a NOTIFY and its ACK."""
+        """Stream-id and frame-id in wire format: the key of a NOTIFY and its ACK."""
         return self.raw[IDS_AT : self.payload_at]
 
     @property
@@ -86,7 +86,7 @@ class Frame:
 
 
 def parse(raw: bytes) -> Frame | None:
-    """Return the frame that ``raw`` (whole, with its length prefix, length >= 7) is, or None where an id is a bad varint."""
+    """Parse ``raw``, a whole frame with its length prefix, length >= 7; None if an id is a bad varint."""
     end = len(raw)
     stream_id, at = varint.decode(raw, IDS_AT, end)
     if at < 0:
@@ -98,18 +98,18 @@ def parse(raw: bytes) -> Frame | None:
 
 
 def encode(type_: int, stream_id: int = 0, frame_id: int = 0, payload: bytes = b"", flags: int = FLAG_FIN) -> bytes:
-    """Return a whole frame with its length prefix. ``flags`` defaults to FIN alone."""
+    """Return a whole frame with its length prefix. ``flags`` defaults to only FIN."""
     ids = varint.encode(stream_id) + varint.encode(frame_id)
     length = 5 + len(ids) + len(payload)
     return length.to_bytes(4, "big") + bytes((type_,)) + flags.to_bytes(4, "big") + ids + payload
 
 
 def with_flags(raw: bytes, flags: int) -> bytes:
-    """Return the frame ``raw`` with its flags replaced, every other byte as it was."""
+    """Return the frame ``raw`` with its flags replaced and every other byte unchanged."""
     return raw[:5] + flags.to_bytes(4, "big") + raw[IDS_AT:]
 
 
 def with_payload(frame: Frame, payload: bytes) -> bytes:
-    """Return ``frame`` with another payload: type, flags and ids stay byte for byte, the length is made to fit."""
+    """Return ``frame`` with another payload: type, flags and ids stay byte for byte, the length is adjusted."""
     head = frame.raw[LENGTH_BYTES : frame.payload_at]
     return (len(head) + len(payload)).to_bytes(4, "big") + head + payload

@@ -7,7 +7,7 @@ from spoe_guard.wire import typed_data, walk
 
 
 class Pair:
-    """One name and its value. ``type`` is a constant of ``typed_data``; ``raw`` the bytes of both as they came."""
+    """One name and its value. ``type`` is a constant of ``typed_data``; ``raw``: the bytes of both as received."""
 
     __slots__ = ("name", "raw", "type", "value")
 
@@ -22,10 +22,9 @@ class Pair:
 
 
 def parse(buf: bytes, pos: int, end: int) -> tuple[list[Pair], int]:
-    """Return the pairs up to ``end`` and the position where they stop making sense.
+    """Return the pairs up to ``end`` and the position of the first that cannot be read.
 
-    The position equals ``end`` when the list is well-formed; otherwise it is the start of the first
-    pair that cannot be read, and the pairs before it are returned.
+    The position equals ``end`` if the list is well-formed; the pairs before it are returned in any case.
     """
     pairs: list[Pair] = []
     while pos < end:
@@ -40,5 +39,5 @@ def parse(buf: bytes, pos: int, end: int) -> tuple[list[Pair], int]:
 
 
 def encode(pairs: list[Pair]) -> bytes:
-    """Return the list's bytes; a pair that was parsed goes out as it came."""
+    """Return the list's bytes; a parsed pair is written as received."""
     return b"".join(pair.raw for pair in pairs)

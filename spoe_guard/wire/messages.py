@@ -17,7 +17,7 @@ class Message:
 
 
 def parse(payload: bytes) -> list[Message] | None:
-    """Return the messages of ``payload``, or None when they do not parse to the last byte."""
+    """Return the messages of ``payload``, or None if they do not parse to the last byte."""
     end = len(payload)
     if walk.check_messages(payload, 0, end) != walk.OK:
         return None

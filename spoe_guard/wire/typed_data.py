@@ -62,7 +62,7 @@ def decode_value(buf: bytes, pos: int, end: int) -> tuple[Value, int]:
 
 
 def encode_string(text: bytes) -> bytes:
-    """Return ``text`` behind its length."""
+    """Return ``text`` with its length in front."""
     return varint.encode(len(text)) + text
 
 

@@ -1,8 +1,7 @@
-"""Variable-length integers as SPOP and the peers protocol write them.
+"""Variable-length integers of SPOP and the peers protocol.
 
-The encoding is bijective: each 64-bit value has exactly one encoding (every continuation byte
-starts where the shorter form ends), so there is no such thing as a longer spelling of a value,
-and the raw bytes of an id are as good a key as its value.
+The encoding is bijective: each 64-bit value has exactly one encoding (every continuation byte starts where the shorter form
+ends). No value has a longer second encoding, so the raw bytes of an id are as good a key as its value.
 
 Source: SPOE.txt 3.1; HAProxy include/haproxy/intops.h, ``encode_varint`` and ``decode_varint``.
 """

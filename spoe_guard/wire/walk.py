@@ -1,9 +1,9 @@
-"""Where the parts of a frame end: what every frame is walked over with, and the one definition of one that can be read.
+"""Finds the ends of the parts of a frame: used for every frame, and the only definition of a readable one.
 
 Each function takes a buffer, a position and the end of what may be read, and returns the position behind the part that begins
-there, or a negative fault. None makes an object. Values are decoded by the modules beside this one.
+there, or a negative fault. None creates an object. The other modules of this package decode values.
 
-Compiled by Cython, see the .pxd: a position is a number of C, and all of this is one piece of machine code.
+Compiled by Cython, see the .pxd: a position is a C number, and all of this is one piece of machine code.
 
 Source: SPOE.txt 3.1 (varint, typed data, lists), 3.2 (frame), 3.2.6 (NOTIFY), 3.2.7 and 3.4 (ACK, actions); HAProxy
 ``decode_varint`` (intops.h), ``spoe_decode_action_set_var`` and ``spoe_decode_action_unset_var``.
@@ -13,11 +13,11 @@ from typing import Final
 
 OK: Final = 0
 INCOMPLETE: Final = -1  # the bytes end inside an integer
-BAD: Final = -2  # an integer longer than 10 bytes, or beyond 64 bits; a string longer than what is left
-MALFORMED: Final = -3  # a type nobody defines, or a value beyond the end
+BAD: Final = -2  # an integer longer than 10 bytes, or beyond 64 bits; a string longer than the remaining bytes
+MALFORMED: Final = -3  # an undefined type, or a value beyond the end
 EMPTY: Final = -4  # no action at all
 BAD_BOOL: Final = -5  # a boolean whose type byte HAProxy reads as something else
-SPECIAL: Final = -6  # an action that can be read, on a variable that is better not touched: the process's, or a long name
+SPECIAL: Final = -6  # a readable action on a variable it should not touch: a process-wide one, or one with a long name
 
 MAX_VARINT: Final = 10  # bytes; a 64-bit value never needs more, and a longer one would wrap in C
 MAX_VALUE: Final = (1 << 64) - 1
@@ -31,13 +31,13 @@ SCOPE_TXN: Final = 2
 SCOPE_REQ: Final = 3
 SCOPE_RES: Final = 4
 
-# HAProxy writes "scope.prefix.name" into varname[64] with snprintf and went on, until 23a2811b6, with the length it would have
-# had, beyond the end of it (spoe_set_var, spoe_unset_var, the same in flt_spoe.c of every version); since then the action is
-# ignored. The prefix is the agent's id or `option var-prefix`, not known here, and at least one byte.
+# HAProxy writes "scope.prefix.name" into varname[64] with snprintf. Until 23a2811b6 it then used the untruncated length, beyond
+# the end of the buffer (spoe_set_var, spoe_unset_var, the same in flt_spoe.c of every version); since then it ignores the action.
+# The prefix is the agent's id or `option var-prefix`, not known here, and at least one byte.
 VAR_NAME_BYTES: Final = 63
 LONGEST_NAMES: Final = tuple(VAR_NAME_BYTES - len(f"{scope}.p.") for scope in ("proc", "sess", "txn", "req", "res"))
 
-# The same once more as numbers of C: compiled, a name that others can read is an object.
+# The same as C numbers: compiled, a public name is an object.
 _MAX_VARINT = MAX_VARINT
 _SET_VAR = SET_VAR
 _UNSET_VAR = UNSET_VAR
@@ -45,7 +45,7 @@ _SCOPE_PROC = SCOPE_PROC
 _SCOPE_SESS = SCOPE_SESS
 _SCOPE_RES = SCOPE_RES
 _LONGEST_SESS = LONGEST_NAMES[SCOPE_SESS]
-_LONGEST = LONGEST_NAMES[SCOPE_TXN]  # the words for the other scopes are equally long
+_LONGEST = LONGEST_NAMES[SCOPE_TXN]  # the names of the other scopes have the same length
 _OK = OK
 _INCOMPLETE = INCOMPLETE
 _BAD = BAD
@@ -60,16 +60,16 @@ _SPECIAL = SPECIAL
 
 def length_at(buf: bytes, pos: int) -> int:
     """Return the announced length at ``pos``; four bytes must be there."""
-    first = buf[pos]  # compiled, a byte without a name is too small a number to be shifted
+    first = buf[pos]  # compiled, an unnamed byte is too small a number to be shifted
     second = buf[pos + 1]
     third = buf[pos + 2]
     return first << 24 | second << 16 | third << 8 | buf[pos + 3]
 
 
 def whole_end(buf: bytes, pos: int, end: int, kind: int, size: int) -> int:
-    """Return the position behind the frame at ``pos``: of that type, all there, of at most ``size`` bytes behind its length.
+    """Return the position behind the frame at ``pos`` if it has that type, is complete, and has at most ``size`` bytes.
 
-    0 where it is any other, has not FIN, or has another flag.
+    ``size`` excludes the length prefix. 0 for any other frame, without FIN, or with another flag.
     """
     if end - pos < 11 or buf[pos + 4] != kind or buf[pos + 8] != 1 or buf[pos + 7] != 0:
         return 0
@@ -89,8 +89,8 @@ def ids_end(buf: bytes, pos: int, end: int) -> int:
 def pack_ids(buf: bytes, pos: int, end: int) -> int:
     """Return the stream-id and frame-id at ``pos`` and their length as one number: 33, 26 and 4 bits of it.
 
-    0 where they do not end before ``end``, or where the first has more than 5 bytes or the second more than 4: HAProxy's are
-    never that long. Different ids are different numbers.
+    0 if they do not end before ``end``, or if the first has more than 5 bytes or the second more than 4: HAProxy's are never
+    that long. Different ids give different numbers.
     """
     if pos >= end:
         return 0
@@ -127,7 +127,7 @@ def pack_ids(buf: bytes, pos: int, end: int) -> int:
 
 
 def varint_end(buf: bytes, pos: int, end: int) -> int:
-    """Return the position behind the integer at ``pos``; ``INCOMPLETE`` or ``BAD`` where there is none."""
+    """Return the position behind the integer at ``pos``, or ``INCOMPLETE`` or ``BAD``."""
     if pos >= end:
         return _INCOMPLETE
     if buf[pos] < 240:
@@ -145,8 +145,8 @@ def varint_end(buf: bytes, pos: int, end: int) -> int:
 
 
 def _wraps(buf: bytes, pos: int) -> bool:
-    """Whether the ten bytes at ``pos`` stand for more than 64 bits (C would wrap, HAProxy commit bd03f0500)."""
-    value = int(buf[pos])  # of any size: compiled, the bits beyond 64 would be lost here, too
+    """Whether the ten bytes at ``pos`` encode more than 64 bits (C would wrap, HAProxy commit bd03f0500)."""
+    value = int(buf[pos])  # unbounded: compiled, a C number would also lose the bits beyond 64
     for at in range(1, MAX_VARINT):
         value += int(buf[pos + at]) << (7 * at - 3)
     return value > MAX_VALUE
@@ -166,7 +166,7 @@ def string_end(buf: bytes, pos: int, end: int) -> int:
         after = varint_end(buf, pos, end)
         if after < 0:
             return after
-        if after - pos > 5:  # more than 2^32: there is no such buffer
+        if after - pos > 5:  # more than 2^32: no buffer is that large
             return _BAD
         shift = 4
         for at in range(pos + 1, after):
@@ -201,7 +201,7 @@ def pair_end(buf: bytes, pos: int, end: int) -> int:
 
 
 def message_end(buf: bytes, pos: int, end: int) -> int:
-    """Return the position behind the message at ``pos``: a name, a number of arguments, and these."""
+    """Return the position behind the message at ``pos``: a name, a number of arguments, and the arguments."""
     pos = string_end(buf, pos, end)
     if pos < 0:
         return pos
@@ -218,7 +218,7 @@ def message_end(buf: bytes, pos: int, end: int) -> int:
 
 
 def check_messages(buf: bytes, pos: int, end: int) -> int:
-    """Return ``OK`` when the messages parse to the last byte, else the fault. No message at all is OK."""
+    """Return ``OK`` if the messages parse to the last byte, otherwise the fault. No message at all is OK."""
     while pos < end:
         pos = message_end(buf, pos, end)
         if pos < 0:
@@ -227,7 +227,7 @@ def check_messages(buf: bytes, pos: int, end: int) -> int:
 
 
 def action_end(buf: bytes, pos: int, end: int) -> int:
-    """Return the position behind the action at ``pos`` (a bad boolean is no fault here)."""
+    """Return the position behind the action at ``pos`` (a bad boolean is not a fault here)."""
     if end - pos < 4 or buf[pos + 2] > _SCOPE_RES:
         return _MALFORMED
     kind = buf[pos]
@@ -239,9 +239,9 @@ def action_end(buf: bytes, pos: int, end: int) -> int:
 
 
 def check_actions(buf: bytes, pos: int, end: int) -> int:
-    """Return ``OK`` for a list of one or more actions that HAProxy reads to the last byte as meant, else the fault.
+    """Return ``OK`` for one or more actions that HAProxy reads to the last byte as meant, otherwise the first fault.
 
-    With more than one fault it is the first; ``actions.reads`` tells whether the list can be read to its end all the same.
+    ``actions.reads`` tells whether the list can be read to its end in spite of faults.
     """
     if pos >= end:
         return _EMPTY
@@ -249,7 +249,7 @@ def check_actions(buf: bytes, pos: int, end: int) -> int:
         after = action_end(buf, pos, end)
         if after < 0:
             return after
-        if buf[pos + 3] > _longest_plain_name(buf[pos + 2]):  # its length, or the first byte of one beyond 239
+        if buf[pos + 3] > _longest_plain_name(buf[pos + 2]):  # the length, or the first byte of a length beyond 239
             return _SPECIAL
         if buf[pos] == _SET_VAR and bad_bool_at(buf, pos, after) >= 0:
             return _BAD_BOOL
@@ -258,17 +258,17 @@ def check_actions(buf: bytes, pos: int, end: int) -> int:
 
 
 def _longest_plain_name(scope: int) -> int:
-    """Return how long the name of an action may be that needs no second look. In the process-wide scope every one does."""
+    """Return the longest action name that needs no second look. In the process-wide scope every name needs one."""
     if scope == _SCOPE_PROC:
         return -1
     return _LONGEST_SESS if scope == _SCOPE_SESS else _LONGEST
 
 
 def bad_bool_at(buf: bytes, pos: int, after: int) -> int:
-    """Return where the SET-VAR at ``pos`` has a mis-written boolean, or -1.
+    """Return the position of a badly written boolean in the SET-VAR at ``pos``, or -1.
 
-    A value of one byte can only be NULL or BOOL; anything but a plain NULL, false or true is a boolean
-    that some agent wrote with its flag in the wrong place (negasus before 1.0.6 wrote 0x10 for false).
+    A value of one byte can only be NULL or BOOL; anything but a plain NULL, false or true is a boolean that some agent wrote
+    with its flag in the wrong place (negasus before 1.0.6 wrote 0x10 for false).
     """
     last = buf[after - 1]
     if last <= 1 or last == 0x11:  # NULL, BOOL, TRUE_BYTE

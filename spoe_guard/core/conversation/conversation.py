@@ -1,4 +1,4 @@
-"""The parts of one session, put together: each owns its state, and knows only those made before it."""
+"""Assembles the parts of one session: each owns its state, and knows only the parts created before it."""
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.ending import Ending
@@ -17,7 +17,7 @@ from spoe_guard.core.terms.tally import Tally
 class Conversation:
     """What both sides of a session share. ``FromHAProxy`` and ``FromAgent`` decide; the parts carry out.
 
-    Nobody outside a part assigns its attributes, and no part calls one that is made behind it: it returns what it found.
+    Only a part itself assigns its attributes, and no part calls one created after it: it returns its result instead.
     """
 
     def __init__(self, config: SessionConfig, tally: Tally, route: RouteState, now: float) -> None:

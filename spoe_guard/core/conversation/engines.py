@@ -1,4 +1,4 @@
-"""The sessions whose agent may answer on any of them: those of one engine of HAProxy that negotiated async.
+"""The sessions of one HAProxy engine that negotiated async: their agents may answer on the link of any of them.
 
 Source: SPOE.txt 3.2.4 (capability async: "the peer is able to receive ACKs on any connection of the same engine-id").
 """
@@ -9,14 +9,14 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 
 
 class Waiting(Protocol):
-    """A session, as far as it matters here."""
+    """The part of a session that is needed here."""
 
     def holder(self, ids: bytes) -> AgentLink | None:
-        """Return the link whose agent has the NOTIFY ``ids`` in hand."""
+        """Return the link whose agent has the NOTIFY ``ids``."""
 
 
 class Engines:
-    """One route's sessions by engine-id and number; as many as there are connections, at most."""
+    """One route's sessions by engine-id and number; at most one for each connection."""
 
     __slots__ = ("_sessions",)
 
@@ -24,7 +24,7 @@ class Engines:
         self._sessions: dict[bytes, dict[int, Waiting]] = {}
 
     def join(self, engine: bytes, number: int, session: Waiting) -> None:
-        """The session ``number`` may be answered on the links of others, and others on its own."""
+        """Register a session: it may be answered on the links of others, and others on its links."""
         self._sessions.setdefault(engine, {})[number] = session
 
     def leave(self, engine: bytes, number: int) -> None:

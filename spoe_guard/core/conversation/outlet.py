@@ -1,12 +1,12 @@
-"""The one ordered way out of a session to one connection."""
+"""The only ordered path from a session to one connection."""
 
 
 class ByteCounts:
-    """What became of the bytes for one side: all of a session's agent links share one.
+    """Counts the bytes for one side by what happened to them; all agent links of a session share one.
 
-    ``forwarded`` counts bytes of the peer's that went on as they came, ``dropped`` those that did not,
-    ``authored`` bytes that only the guard wrote. A repaired frame is dropped and authored. ``undelivered`` counts bytes that
-    are booked as forwarded or authored and that their connection did not live to be written.
+    ``forwarded`` counts bytes of the peer that were sent unchanged, ``dropped`` those that were not, ``authored`` bytes that the
+    guard wrote. A repaired frame counts as dropped and authored. ``undelivered`` counts bytes that were counted as forwarded or
+    authored but whose connection ended before they were written.
     """
 
     __slots__ = ("authored", "dropped", "forwarded", "undelivered")
@@ -18,20 +18,20 @@ class ByteCounts:
         self.undelivered = 0
 
     def forward(self, count: int) -> None:
-        """Book ``count`` bytes that went on as they came."""
+        """Count ``count`` bytes as sent unchanged."""
         self.forwarded += count
 
     def drop(self, count: int) -> None:
-        """Book ``count`` bytes that go nowhere."""
+        """Count ``count`` bytes as dropped."""
         self.dropped += count
 
     def lose(self, count: int) -> None:
-        """Book ``count`` bytes that were to be written and never will be."""
+        """Count ``count`` bytes that were to be written and never will be."""
         self.undelivered += count
 
 
 class Outlet:
-    """Collects what one step of a session writes to one connection, and keeps the books.
+    """Collects what one step of a session writes to one connection, and counts the bytes.
 
     Once sealed nothing more goes out: that is what makes a DISCONNECT the last frame (promises H4 and A3).
     """
@@ -44,7 +44,7 @@ class Outlet:
         self.sealed = False
 
     def forward(self, data: bytes) -> None:
-        """Send on bytes as they came."""
+        """Send bytes of the peer unchanged."""
         if self.sealed:
             self.books.drop(len(data))
             return
@@ -52,7 +52,7 @@ class Outlet:
         self.books.forward(len(data))
 
     def author(self, data: bytes) -> bool:
-        """Send bytes of the guard's own; False when it is too late for any."""
+        """Send bytes of the guard's own; False if it is too late."""
         if self.sealed:
             return False
         self._pieces.append(data)
@@ -60,19 +60,19 @@ class Outlet:
         return True
 
     def drop(self, count: int) -> None:
-        """Book ``count`` bytes of the peer's that go nowhere."""
+        """Count ``count`` bytes of the peer as dropped."""
         self.books.drop(count)
 
     def put_back(self, data: bytes) -> None:
-        """Let ``data``, which ``take`` returned before and which was not written, go first."""
+        """Put ``data``, which ``take`` returned and which was not written, in front."""
         self._pieces.insert(0, data)
 
     def seal(self) -> None:
-        """Let nothing more out."""
+        """Accept no more bytes."""
         self.sealed = True
 
     def take(self) -> bytes:
         """Return what was collected since the last call, in one piece for one write."""
-        out = b"".join(self._pieces)  # of a single piece it is that piece itself, as the recorder would have it
+        out = b"".join(self._pieces)  # a single piece is returned as the same object, which the recorder makes use of
         self._pieces.clear()
         return out

@@ -1,8 +1,8 @@
-"""How fast HAProxy is written to: what its SPOP mux can take, and no more.
+"""How fast HAProxy is written to: no faster than its SPOP mux can take.
 
 A read that fills the mux's buffer (16 KiB by default) stops HAProxy 3.1 to 3.5-dev from ever reading that connection again
-(hazard A1; ``spop_recv`` in ``mux_spop.c``: nothing clears the flag that says the buffer is full). 8 KiB with a
-millisecond between were taken by every version that was tried.
+(hazard A1; ``spop_recv`` in ``mux_spop.c``: nothing clears the flag that says the buffer is full). Every version that was tested
+accepts 8 KiB at intervals of a millisecond.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
-BURST_BYTES: Final = 8192  # of whole frames, within any WINDOW_S; a longer frame goes alone
+BURST_BYTES: Final = 8192  # of whole frames, within any WINDOW_S; a longer frame is sent alone
 WINDOW_S: Final = 0.001
 _BURST_BYTES = BURST_BYTES  # in C, see the .pxd
 _WINDOW_S = WINDOW_S
@@ -19,19 +19,19 @@ _WINDOW_S = WINDOW_S
 class Pace:
     """Lets whole frames through, at most ``BURST_BYTES`` within any ``WINDOW_S``, and queues the rest in order.
 
-    What was written is counted in slots of at least ``WINDOW_S``: a window touches two of them at most.
+    Written bytes are counted in slots of at least ``WINDOW_S``, so a window overlaps at most two slots.
     """
 
     def __init__(self) -> None:
         self.queue = b""
         self._sent = 0  # bytes written in this slot
-        self._before = 0  # and in the one before, as far as they still count
+        self._before = 0  # bytes written in the slot before, as far as they still count
         self._last = -WINDOW_S  # when the last byte was written
         self._slot_ends = 0.0
 
     @property
     def due(self) -> float:
-        """By then whatever is first in the queue may go."""
+        """The latest time at which the first frame in the queue may be sent."""
         return self._last + WINDOW_S
 
     def has_room(self, size: int, now: float) -> bool:
@@ -43,7 +43,7 @@ class Pace:
         return not self.queue and self._before + self._sent + size <= _BURST_BYTES
 
     def passes(self, size: int, now: float) -> bool:
-        """The same; they are counted as written then."""
+        """Do the same as ``has_room``, and count the bytes as written if they may be."""
         if not self.has_room(size, now):
             return False
         self._sent += size
@@ -51,7 +51,7 @@ class Pace:
         return True
 
     def through(self, data: bytes, now: float) -> bytes:
-        """Queue ``data``, whole frames, and return what of the queue may be written now."""
+        """Queue ``data``, whole frames, and return the part of the queue that may be written now."""
         queue, self.queue = self.queue + data, b""
         end = 0
         while end < len(queue):
@@ -66,6 +66,6 @@ class Pace:
         return queue[:end]
 
     def release(self) -> bytes:
-        """Return what is queued, and queue nothing."""
+        """Return the queue and empty it."""
         queue, self.queue = self.queue, b""
         return queue

@@ -1,4 +1,4 @@
-"""What a session tells its shell, and what its policy says about an anomaly."""
+"""What a session reports to its shell, and the policy's action for each anomaly."""
 
 from spoe_guard.core.conversation.ledger import History
 from spoe_guard.core.conversation.progress import Progress
@@ -38,9 +38,9 @@ class Report:
         detail: str = "",
         action: Action | None = None,
     ) -> Action:
-        """Report ``anomaly`` and return what is to be done about it: ``action`` where it is given, else what the policy says.
+        """Report ``anomaly`` and return what to do about it: ``action`` if it is given, otherwise the policy's choice.
 
-        Nothing is done here: whoever gets CLOSE ends the session.
+        This only reports: a caller that gets CLOSE ends the session.
         """
         action = action or self.policy.action(side, anomaly)
         known = len(raw) >= frames.LENGTH_BYTES

@@ -12,7 +12,7 @@ class RouteState:
 
     ``spread``, 0 to 1, is different for each session, so that they do not dial in step.
 
-    A session that is given none stands alone.
+    A session created without one shares nothing.
     """
 
     number: int = 0

@@ -1,1 +1,1 @@
-"""What HELLO, ACK and DISCONNECT say, and how they are repaired."""
+"""The contents of HELLO, ACK and DISCONNECT, and how they are repaired."""

@@ -1,7 +1,7 @@
-"""An ACK's payload made to say what the agent meant, where that is certain.
+"""Repairs an ACK's payload so that HAProxy reads what the agent meant, if that is certain.
 
-HAProxy stops at the first action it cannot read and tells nobody (``spoe_decode_actions``), so a deny behind a
-stray byte is silently lost.
+HAProxy stops at the first action it cannot read and reports nothing (``spoe_decode_actions``), so a deny behind a stray byte is
+silently lost.
 """
 
 from collections.abc import Set as AbstractSet
@@ -11,13 +11,13 @@ from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.wire import actions, typed_data, walk
 
 _FALSE: Final = bytes((typed_data.BOOL,))
-_CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # from here on nothing can be read
-# What an action may touch and better does not: to drop one of these is to leave out that action, and to pass the others.
+_CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # nothing after this can be read
+# Actions that are legal but harmful: the action DROP for one of these leaves out that action and passes the others.
 UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME, Anomaly.ACK_PROC_SCOPE))
 
 
-# An action that can be read: as it came, how it reads when repaired, and why it may be unwelcome. One byte of a hostile ACK in
-# four may begin one, so this is a bare tuple.
+# A readable action: as received, as repaired, and why it may be unwelcome. In a hostile ACK one byte in four may begin one, so
+# this is a bare tuple.
 _Known = tuple[bytes, bytes, tuple[Anomaly, ...]]
 
 
@@ -29,15 +29,15 @@ class Diagnosis:
     def __init__(self) -> None:
         self.anomalies: list[Anomaly] = []
         self._known: list[_Known] = []
-        self._rest = b""  # what cannot be read
+        self._rest = b""  # the part that cannot be read
 
     def note(self, anomaly: Anomaly) -> None:
-        """Note that there is such a fault."""
+        """Note such a fault, once."""
         if anomaly not in self.anomalies:
             self.anomalies.append(anomaly)
 
     def take(self, action: bytes, mended: bytes, unwelcome: tuple[Anomaly, ...]) -> None:
-        """Note an action, how it reads when repaired, and why it is better left out."""
+        """Note an action, its repaired form, and why it should be left out."""
         for anomaly in unwelcome:
             self.note(anomaly)
         self._known.append((action, mended, unwelcome))
@@ -48,10 +48,10 @@ class Diagnosis:
         self._rest = rest
 
     def repaired(self, repair: AbstractSet[Anomaly]) -> bytes:
-        """Return the payload with what is in ``repair`` put right, and no stray byte.
+        """Return the payload with the faults in ``repair`` corrected, and without stray bytes.
 
-        An action that is ``UNWELCOME`` for one of them is left out. Where an action cannot be read the list is cut in
-        front of it; where nothing is left it says ``NO_EFFECT``.
+        An action that is ``UNWELCOME`` for one of them is left out. If an action cannot be read, the list is cut before it; if
+        nothing is left, the payload is ``NO_EFFECT``.
         """
         put_right = Anomaly.ACK_BAD_BOOL in repair
         left = [mended if put_right else action for action, mended, unwelcome in self._known if repair.isdisjoint(unwelcome)]
@@ -75,7 +75,7 @@ def diagnose(payload: bytes) -> Diagnosis:
         action = payload[pos:after]
         found.take(action, _mended(action, found), _unwelcome(action))
         if payload[pos] == walk.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
-            # No action has type 0: negasus/haproxy-spoe-go writes a NULL value behind every UNSET-VAR.
+            # No action has type 0: negasus/haproxy-spoe-go writes a NULL value after every UNSET-VAR.
             found.note(Anomaly.ACK_STRAY_NULL)
             after += 1
         pos = after
@@ -83,7 +83,7 @@ def diagnose(payload: bytes) -> Diagnosis:
 
 
 def _mended(action: bytes, found: Diagnosis) -> bytes:
-    """Return ``action`` with its boolean, if it is a bad one, written as HAProxy reads it: false."""
+    """Return ``action`` with a bad boolean, if it has one, rewritten to the value HAProxy reads: false."""
     if action[0] != walk.SET_VAR:
         return action
     at = walk.bad_bool_at(action, 0, len(action))
@@ -94,12 +94,12 @@ def _mended(action: bytes, found: Diagnosis) -> bytes:
 
 
 def _unwelcome(action: bytes) -> tuple[Anomaly, ...]:
-    """Return why ``action`` is better left out.
+    """Return why ``action`` should be left out.
 
-    A name that holds a NUL ends there for HAProxy; whether what is in front of it would fit is not asked.
+    For HAProxy a name ends at its first NUL; whether the part before it would fit is not checked.
     """
     scope = action[2]
     found: tuple[Anomaly, ...] = ()
-    if action[3] > walk.LONGEST_NAMES[scope]:  # its length, or the first byte of one beyond 239, which is too long, too
+    if action[3] > walk.LONGEST_NAMES[scope]:  # the length, or the first byte of a length beyond 239, which is too long as well
         found = (Anomaly.ACK_LONG_NAME,)
     return (*found, Anomaly.ACK_PROC_SCOPE) if scope == walk.SCOPE_PROC else found

@@ -1,4 +1,4 @@
-"""DISCONNECT frames: what is wrong with one, and writing one that every HAProxy and agent takes.
+"""DISCONNECT frames: finds faults in one, and writes one that every HAProxy and agent accepts.
 
 Source: SPOE.txt 3.2.8, 3.2.9, 3.5 (status codes); HAProxy ``spoe_handle_agentdiscon_frame``, ``spop_conn_handle_disconnect``.
 """
@@ -13,11 +13,11 @@ STATUS_TIMEOUT: Final = 2
 STATUS_TOO_BIG: Final = 3
 STATUS_INVALID: Final = 4
 STATUS_BAD_VERSION: Final = 8
-STATUS_RESOURCES: Final = 13  # what HAProxy is told when the agent is gone: st=269
+STATUS_RESOURCES: Final = 13  # the status for HAProxy when the agent is gone: st=269
 STATUS_UNKNOWN: Final = 99
 MAX_STATUS: Final = 99  # HAProxy uses it as an index into a table of 100 texts (bbef74fb2)
 
-# HAProxy <= 3.0 refuses the frame for a longer text than 255 bytes; 200 leaves room.
+# HAProxy <= 3.0 rejects the frame if the text is longer than 255 bytes; 200 leaves room.
 MAX_MESSAGE: Final = 200
 
 MEANINGS: Final[dict[int, str]] = {
@@ -31,12 +31,11 @@ MEANINGS: Final[dict[int, str]] = {
 
 
 class Disconnect:
-    """A DISCONNECT as it was sent. ``status`` is None where it could not be read.
+    """A DISCONNECT as it was sent. ``status`` is None if it could not be read.
 
-    ``readable``: the payload is a well-formed list (else it may be several frames in one another; the head of an
-    ACK may pass for a list, of keys without a name).
-    ``fit``: the frame can go on as it came, as far as its payload is concerned. ``plain``: it has no keys but the two
-    of SPOE.txt; others end processes built on negasus/haproxy-spoe-go, and on dropmorepackets/haproxy-go 0.0.5.
+    ``readable``: the payload is a well-formed list (otherwise it may be several interleaved frames; the head of an ACK can look
+    like a list of keys without a name). ``fit``: the payload can be passed unchanged. ``plain``: it has only the two keys of
+    SPOE.txt; other keys end processes built on negasus/haproxy-spoe-go, and on dropmorepackets/haproxy-go 0.0.5.
     """
 
     __slots__ = ("fit", "frame", "message", "plain", "readable", "status")
@@ -67,25 +66,25 @@ class Disconnect:
 
     @property
     def passable(self) -> bool:
-        """Whether the very frame can go on: its payload, its flags and its ids."""
+        """Whether the frame can be passed unchanged: its payload, its flags and its ids."""
         return self.fit and self.frame.flags == frames.FLAG_FIN and not self.frame.stream_id and not self.frame.frame_id
 
 
 def _confusable(name: bytes) -> bool:
-    """Whether HAProxy, which compares by prefix, may take ``name`` for one of the two keys it looks for."""
+    """Whether HAProxy, which compares by prefix, may mistake ``name`` for one of the two keys it looks for."""
     return name not in (b"status-code", b"message") and name.startswith((b"status-code", b"message"))
 
 
 def clamp(status: int | None) -> int:
-    """Return ``status`` where HAProxy can stand it, else 99 (unknown)."""
+    """Return ``status`` if HAProxy can handle it, otherwise 99 (unknown)."""
     return status if status is not None and 0 <= status <= MAX_STATUS else STATUS_UNKNOWN
 
 
 def clamp_for_check(status: int | None) -> int:
-    """Return ``status`` where HAProxy can stand it in answer to a health check, else 99 (unknown).
+    """Return ``status`` if HAProxy can handle it in answer to a health check, otherwise 99 (unknown).
 
-    HAProxy up to 3.0 has no text for 14 to 98, and dies looking for it (``spoe_handle_healthcheck_response``; SIGSEGV on 2.2.9,
-    2.6.12 and 3.0.11).
+    HAProxy up to 3.0 has no text for 14 to 98, and crashes looking for it (``spoe_handle_healthcheck_response``; SIGSEGV on
+    2.2.9, 2.6.12 and 3.0.11).
     """
     return status if status is not None and 0 <= status <= STATUS_RESOURCES else STATUS_UNKNOWN
 

@@ -1,20 +1,20 @@
-"""Which family of HAProxy is at the other end of a connection, told from what it says.
+"""Detects which family of HAProxy is at the other end of a connection, from what it sends.
 
-``applet`` is HAProxy up to 3.0 (``flt_spoe.c``), ``mux`` is 3.1 and later (``mux_spop.c``). What is safe for the mux is safe
-for both, so nobody waits for the answer.
+``applet`` is HAProxy up to 3.0 (``flt_spoe.c``), ``mux`` is 3.1 and later (``mux_spop.c``). What is safe for the mux is safe for
+both, so nothing waits for the result.
 """
 
 import enum
 from collections.abc import Iterable
 from typing import Final
 
-JUDGED: Final = 8  # NOTIFYs: one that has not shown its family by then is not asked any more
-_MUX_OPENS: Final = 3  # NOTIFYs 1.1, 3.1, 5.1: an applet numbers its streams with HAProxy's own, over all connections
+JUDGED: Final = 8  # NOTIFYs: if they have not shown the family by then, it stays unknown
+_MUX_OPENS: Final = 3  # NOTIFYs 1.1, 3.1, 5.1: an applet uses HAProxy's own stream numbers, over all connections
 
 
 @enum.unique
 class Family(enum.Enum):
-    """What is known of it."""
+    """The family, as far as it is known."""
 
     UNKNOWN = "unknown"  # treated like the mux
     APPLET = "applet"
@@ -22,12 +22,12 @@ class Family(enum.Enum):
 
 
 def offering(capabilities: Iterable[str]) -> Family:
-    """Return what the capabilities of HAPROXY-HELLO tell: the mux does not have async."""
+    """Return what the capabilities of HAPROXY-HELLO show: the mux does not have async."""
     return Family.APPLET if "async" in capabilities else Family.UNKNOWN
 
 
 class Newcomer:
-    """What HELLO told, and what the first NOTIFYs tell. ``decided``: there is nothing more to learn."""
+    """Detects the family from HELLO and the first NOTIFYs. ``decided``: nothing more can be learned."""
 
     __slots__ = ("_seen", "_steady", "decided", "family")
 

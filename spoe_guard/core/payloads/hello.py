@@ -1,4 +1,4 @@
-"""The handshake: what HAProxy offers, what of it the agent is shown, and an AGENT-HELLO that HAProxy will take.
+"""The handshake: HAProxy's offer, the part of it that the agent gets, and an AGENT-HELLO that HAProxy accepts.
 
 Source: SPOE.txt 3.2.4, 3.2.5; HAProxy ``spoe_handle_agenthello_frame``, ``spop_conn_handle_hello``.
 """
@@ -15,8 +15,8 @@ from spoe_guard.wire import kv, typed_data
 MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
 VERSION: Final = "2.0"
 PIPELINING: Final = "pipelining"
-PARALLEL: Final = frozenset(("pipelining", "async"))  # with either HAProxy has several NOTIFYs open on a connection
-SPARE_BYTES: Final = 16  # of HAProxy's buffer, which is as large as its max-frame-size and the length prefix, left free
+PARALLEL: Final = frozenset(("pipelining", "async"))  # with either capability HAProxy has several NOTIFYs open on a connection
+SPARE_BYTES: Final = 16  # left free in HAProxy's buffer, whose size is its max-frame-size plus the length prefix
 
 _SIZE: Final = hello_keys.SIZE
 _CAPABILITIES: Final = hello_keys.CAPABILITIES
@@ -35,14 +35,13 @@ class Fault:
 
 
 class Offer:
-    """What a HAPROXY-HELLO offers, as the agent is shown it.
+    """The offer of a HAPROXY-HELLO, as the agent gets it.
 
-    ``haproxy_size``: what HAProxy itself announced, bytes; no frame of its own is longer. ``raw``: the frame for
-    the agent; ``received``: as HAProxy sent it. ``changes``: what was changed in it and why, empty when it goes on byte for
-    byte. ``added``: those of ``capabilities`` that the route has the agent offered and HAProxy did not. ``asked``: those
-    HAProxy named.
-    ``mended``: keys that were mistyped. ``engine``: the engine-id the agent is shown, empty where there is none.
-    ``family``: which HAProxy this is, as far as HELLO tells.
+    ``haproxy_size``: what HAProxy itself announced, bytes; none of its frames is longer. ``raw``: the frame for the agent;
+    ``received``: as HAProxy sent it. ``changes``: what was changed in it and why, empty if it is passed byte for byte.
+    ``added``: those of ``capabilities`` that the route adds to HAProxy's offer. ``asked``: those HAProxy named. ``mended``: keys
+    that had a wrong type. ``engine``: the engine-id the agent gets, empty if there is none. ``family``: the HAProxy version
+    family, as far as HELLO shows it.
     """
 
     __slots__ = (
@@ -64,7 +63,7 @@ class Offer:
         self.mended: list[str] = []
 
     def replayed(self, max_frame_size: int) -> bytes:
-        """Return the frame for a link that comes after the first: the same offer, with the size that was negotiated."""
+        """Return the frame for a link after the first: the same offer, with the size that was negotiated."""
         self.max_frame_size = max_frame_size
         frame = frames.parse(self.raw)
         if frame is None:  # pragma: no cover - it has been read
@@ -75,7 +74,7 @@ class Offer:
 
 
 def guess(head: bytes) -> str:
-    """Say what the first bytes, which are no HAPROXY-HELLO, look like."""
+    """Describe what the first bytes, which are not a HAPROXY-HELLO, look like."""
     if head[:1] == b"\x16" or head[:2] == b"\x80\x80":
         return "looks like TLS"
     if head[:1].isalpha() and head.isascii():
@@ -89,7 +88,7 @@ def split(capabilities: str) -> list[str]:
 
 
 def read_offer(frame: frames.Frame, config: SessionConfig) -> Offer | Fault:
-    """Return what ``frame`` (a HAPROXY-HELLO) offers, normalised as ``config`` asks, or why it is none.
+    """Return the offer of ``frame`` (a HAPROXY-HELLO), normalised by ``config``, or why it cannot be used.
 
     In observe mode nothing is changed.
     """
@@ -126,14 +125,14 @@ def read_offer(frame: frames.Frame, config: SessionConfig) -> Offer | Fault:
 
 
 def _takes(offer: Offer) -> int:
-    """Return the longest frame that HAProxy takes without harm: from 3.1 on one that fills its buffer is its last (hazard A1)."""
+    """Return the longest frame HAProxy takes safely: 3.1 and later stops reading after one that fills its buffer (hazard A1)."""
     if offer.healthcheck or offer.family is Family.APPLET:
         return offer.haproxy_size
     return max(offer.haproxy_size + frames.LENGTH_BYTES - SPARE_BYTES, frames.MIN_MAX_FRAME_SIZE)
 
 
 def _normalise(offer: Offer, frame: frames.Frame, pairs: list[kv.Pair], config: SessionConfig, *, names_engine: bool) -> None:
-    """Change in ``offer`` what the route's settings ask for, and nothing else."""
+    """Apply the route's settings to ``offer``, and change nothing else."""
     limit = min(config.max_frame_size or offer.haproxy_size, config.held_bytes - frames.LENGTH_BYTES, _takes(offer))
     fresh: list[kv.Pair] = []
     for pair in pairs:
@@ -159,12 +158,12 @@ def _normalise(offer: Offer, frame: frames.Frame, pairs: list[kv.Pair], config: 
 
 
 class AgentHello:
-    """An AGENT-HELLO, what is wrong with it, and what it says when mended.
+    """An AGENT-HELLO, its faults, and its repaired form.
 
-    ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the
-    capabilities as the agent named them, ``capabilities`` those that HAProxy offered among them.
-    ``pipelining``: HAProxy may, whatever the agent says; the guard sends it one NOTIFY at a time then.
-    ``adapts``: what HAProxy gets has to differ even where there is no problem. ``shown_size``: what HAProxy is told.
+    ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the capabilities the agent
+    named, ``capabilities`` those among them that HAProxy offered. ``pipelining``: HAProxy may pipeline, whatever the agent
+    supports; the guard then sends the agent one NOTIFY at a time. ``adapts``: HAProxy's copy has to differ even without a
+    problem. ``shown_size``: the size in HAProxy's copy.
     """
 
     __slots__ = (
@@ -189,8 +188,8 @@ class AgentHello:
         self._check_version(keys.get(_VERSION))
         self._lowered = False
         self.max_frame_size = self._check_size(keys.get(_SIZE), offer)
-        # HAProxy from 3.1 on offers 16380 bytes in a health check even where its buffer is smaller, and then calls an agent
-        # that takes them DOWN. Nothing is ever sent under what a check negotiates, so it gets what every HAProxy takes.
+        # HAProxy 3.1 and later offers 16380 bytes in a health check even if its buffer is smaller, and then marks an agent that
+        # accepts them DOWN. Nothing is sent after the negotiation of a check, so it gets the size that every HAProxy accepts.
         self.shown_size = frames.MIN_MAX_FRAME_SIZE if offer.healthcheck else self.max_frame_size
         told = self._check_capabilities(keys.get(_CAPABILITIES))
         self.announced = [name for name in told if name not in offer.added]
@@ -221,7 +220,7 @@ class AgentHello:
         if isinstance(size, int) and frames.MIN_MAX_FRAME_SIZE <= size <= offered:
             return size
         if isinstance(size, int) and offered < size <= offer.haproxy_size and offered == _takes(offer):
-            self._lowered = True  # many name one size whatever they are offered, and HAProxy did offer it
+            self._lowered = True  # many agents name one size whatever they are offered, and HAProxy did offer it
             return offered
         problem = "is absent" if not isinstance(size, int) else f"{size} is not in {frames.MIN_MAX_FRAME_SIZE}..{offered}"
         self.problems.append(Fault(Anomaly.HELLO_SIZE, f"max-frame-size {problem}"))
@@ -235,7 +234,7 @@ class AgentHello:
         return split(_text(pair))
 
     def encode(self, *, keep_capabilities: bool) -> bytes:
-        """Return the frame mended: the three keys every HAProxy takes, and nothing else."""
+        """Return the repaired frame: only the three keys that every HAProxy accepts."""
         capabilities = (self.announced if keep_capabilities else self.capabilities) + self._shown
         pairs = [
             kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),

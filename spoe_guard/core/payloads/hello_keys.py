@@ -1,4 +1,4 @@
-"""The keys of HAPROXY-HELLO: whether they are as SPOE.txt has them, and how a mistyped one was meant.
+"""The keys of HAPROXY-HELLO: checks them against SPOE.txt, and guesses what a key of the wrong type means.
 
 Source: SPOE.txt 3.2.4.
 """
@@ -24,7 +24,7 @@ _TYPES: Final = {name: kind for name, kind, _ in _KEYS}
 
 
 def complaint(keys: dict[bytes, kv.Pair]) -> str:
-    """Say which key is missing or mistyped, or nothing. A mistyped one ends every process built on negasus/haproxy-spoe-go."""
+    """Return which key is missing or mistyped, or nothing. A mistyped one ends every process built on negasus/haproxy-spoe-go."""
     for name, kind, needed in _KEYS:
         if name not in keys:
             if needed:
@@ -35,7 +35,7 @@ def complaint(keys: dict[bytes, kv.Pair]) -> str:
 
 
 def exact(pairs: list[kv.Pair]) -> tuple[list[kv.Pair], list[str], list[str]]:
-    """Return (the keys SPOE.txt has, each of its type; those that were retyped; those that were left out).
+    """Return (the keys of SPOE.txt, each with its type; those that were retyped; those that were left out).
 
     A mistyped key whose value is not certain stays as it is.
     """
@@ -55,7 +55,7 @@ def exact(pairs: list[kv.Pair]) -> tuple[list[kv.Pair], list[str], list[str]]:
 
 
 def _meant(pair: kv.Pair, kind: int) -> typed_data.Value:
-    """Return the value as one of type ``kind`` where that is certain, else None."""
+    """Return the value converted to type ``kind`` if that is certain, otherwise None."""
     value = pair.value
     if kind == typed_data.STR:
         return value if pair.type == typed_data.BIN else None

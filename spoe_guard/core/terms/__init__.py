@@ -1,1 +1,1 @@
-"""The words of the core: anomalies, events, states, settings of a session, and what a step asks for."""
+"""The vocabulary of the core: anomalies, events, states, settings of a session, and the orders of a step."""

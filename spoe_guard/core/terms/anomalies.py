@@ -28,11 +28,11 @@ class Action(enum.Enum):
     CLOSE = "close"
 
 
-SEVERITIES: Final = ("info", "warning", "error")  # from the least on
+SEVERITIES: Final = ("info", "warning", "error")  # in ascending order
 
 
 def severity(action: Action) -> str:
-    """Return how bad it is that ``action`` had to be taken: info where all went on as it came, error where a session ends."""
+    """Return the severity of ``action``: info if everything passed unchanged, error if a session ends."""
     return "info" if action is Action.PASS else "error" if action is Action.CLOSE else "warning"
 
 

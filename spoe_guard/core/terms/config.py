@@ -1,4 +1,4 @@
-"""What a session is told by its route. Plain values: where they come from is the settings' business."""
+"""A route's settings for its sessions. Plain values: the settings package reads them."""
 
 import enum
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Final
 from spoe_guard.core.terms.policy import Policy
 
 KNOWN_CAPABILITIES: Final = frozenset(("fragmentation", "pipelining", "async"))  # SPOE.txt 3.2.4
-# What an agent may be offered that HAProxy does not: one NOTIFY at a time is pipelining too. With one of the others the agent
-# would send ACKs in pieces, or on another connection.
+# Capabilities the agent may be offered although HAProxy lacks them: one NOTIFY at a time is valid pipelining, too. With one of
+# the others the agent would send ACKs in fragments, or on another connection.
 OFFERABLE: Final = frozenset(("pipelining",))
 
 
 @enum.unique
 class Redispatch(enum.Enum):
-    """Which NOTIFYs of a link that is lost go to the next one; what does not counts as unanswered."""
+    """Which NOTIFYs of a lost link go to the next one; the others count as unanswered."""
 
     OFF = "off"
     UNSENT = "unsent"  # those that were never written to it
@@ -23,17 +23,16 @@ class Redispatch(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """One route's rules for its sessions.
+    """One route's settings for its sessions.
 
-    ``max_frame_size``: bytes, clamps what HAProxy offers to the agent; None leaves it. ``always_offer``: capabilities
-    the agent is offered even where HAProxy does not. ``engine_id``: sent to the agent when HAProxy names none.
-    ``exact_keys``: of HAPROXY-HELLO the agent gets the keys SPOE.txt has, each of its type, and no others.
-    ``answer_unanswered``: an ACK without effect is authored for a NOTIFY the agent will not answer.
-    ``answer_deadline_s``: a NOTIFY open longer counts as unanswered; None never. Times in seconds.
-    ``give_up_s``: how long the agent may stay away before the session ends; 0: it ends with its agent link.
-    ``max_links``: most agent links at a time. ``in_flight``: most NOTIFYs an agent has in hand on one link, 0: any number.
-    ``retire_s``: a link that was idle for so long is closed from here; None never.
-    ``open_notifies``: most NOTIFYs open at a time. ``held_bytes``: most bytes a session may hold back.
+    ``max_frame_size``: bytes, clamps what HAProxy offers to the agent; None leaves it. ``always_offer``: capabilities offered to
+    the agent even if HAProxy does not offer them. ``engine_id``: sent to the agent if HAProxy names none. ``exact_keys``: the
+    agent gets only the keys of SPOE.txt in HAPROXY-HELLO, each with its type. ``answer_unanswered``: the guard sends an ACK
+    without effect for a NOTIFY that the agent will not answer. ``answer_deadline_s``: a NOTIFY open longer counts as unanswered;
+    None never. Times in seconds. ``give_up_s``: how long the agent may be unreachable before the session ends; 0: it ends with
+    its agent link. ``max_links``: most agent links at a time. ``in_flight``: most NOTIFYs open on one link, 0: any number.
+    ``retire_s``: the guard closes a link that was idle for so long; None never. ``open_notifies``: most NOTIFYs open at a time.
+    ``held_bytes``: most bytes a session may buffer.
     """
 
     observe: bool = False

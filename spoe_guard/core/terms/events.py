@@ -1,4 +1,4 @@
-"""What a session reports beside bytes: one small object per thing that is not an ordinary frame.
+"""What a session reports besides bytes: one small object for everything that is not an ordinary frame.
 
 Ordinary frames are never events; they are counted in a ``Tally``.
 """
@@ -42,7 +42,7 @@ class EndReason(enum.Enum):
     ANOMALY = "anomaly"  # an anomaly whose action ends the session
     LIMIT = "limit"  # a bound was reached
     DRAIN = "drain"  # the guard is stopping
-    HANDED_OVER = "handed_over"  # the next guard goes on with it, on the same connection
+    HANDED_OVER = "handed_over"  # the next guard continues it on the same connection
     INTERNAL_ERROR = "internal_error"
 
 
@@ -54,8 +54,8 @@ class UnansweredReason(enum.Enum):
     AGENT_GONE = "agent_gone"  # the agent closed, died, or sent DISCONNECT
     ACK_DROPPED = "ack_dropped"  # its ACK could not be passed
     NOTIFY_DROPPED = "notify_dropped"  # the NOTIFY could not be passed
-    LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest gives way
-    SUPERSEDED = "superseded"  # HAProxy went on to the next one without it, where it sends one at a time
+    LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest is given up
+    SUPERSEDED = "superseded"  # HAProxy, which sends one at a time, sent the next without waiting for it
     HAPROXY_GONE = "haproxy_gone"  # HAProxy ended the connection first
 
 
@@ -63,11 +63,11 @@ class UnansweredReason(enum.Enum):
 class AuthoredReason(enum.Enum):
     """Why the guard wrote a frame itself; label values of ``spoe_guard_synthesized_frames_total``."""
 
-    REPAIRED = "repaired"  # in place of a frame that was not fit to pass
+    REPAIRED = "repaired"  # in place of a frame that could not be passed
     HELLO_NORMALISED = "hello_normalised"  # a HELLO changed because a setting asks for it
     DISCONNECT = "disconnect"  # a DISCONNECT nobody else sent
     ANSWERED = "answered"  # an ACK or DISCONNECT in place of the agent
-    REPLAYED = "replayed"  # HELLO and NOTIFYs for a link that takes the place of another
+    REPLAYED = "replayed"  # HELLO and NOTIFYs for a link that replaces another
 
 
 @enum.unique
@@ -78,8 +78,8 @@ class DialFailure(enum.Enum):
     TIMEOUT = "timeout"
     UNRESOLVED = "unresolved"
     NO_ROUTE = "no_route"
-    NO_SOCKET = "no_socket"  # a Unix socket that is not there, or may not be opened
-    HELLO_TIMEOUT = "hello_timeout"  # connected, and then nothing came
+    NO_SOCKET = "no_socket"  # a Unix socket that does not exist, or may not be opened
+    HELLO_TIMEOUT = "hello_timeout"  # connected, but then nothing came
     OTHER = "other"
 
 
@@ -89,34 +89,34 @@ class LinkReason(enum.Enum):
 
     FIRST = "first"  # of its session
     CHECK = "check"  # a health check's own
-    REPLACEMENT = "replacement"  # nothing was left of the links before
-    PARALLEL = "parallel"  # the others had as many NOTIFYs in hand as they may
+    REPLACEMENT = "replacement"  # none of the earlier links was left
+    PARALLEL = "parallel"  # the other links had as many open NOTIFYs as allowed
 
 
 @enum.unique
 class LinkLoss(enum.Enum):
-    """Why an agent link ended while its session went on."""
+    """Why an agent link ended while its session continued."""
 
     DISCONNECT = "disconnect"  # the agent sent DISCONNECT
     CLOSED = "closed"  # the agent closed it (FIN)
     RESET = "reset"
     FRAME_TIMEOUT = "frame_timeout"
     ANOMALY = "anomaly"  # an anomaly whose action ends the link
-    DEADLINE = "deadline"  # a NOTIFY too long in hand blocked it
-    RETIRED = "retired"  # idle for ``links.retire``, closed from here
+    DEADLINE = "deadline"  # a NOTIFY that was open for too long blocked it
+    RETIRED = "retired"  # idle for ``links.retire``, closed by the guard
 
 
-SAMPLE_BYTES = 256  # how much of an anomaly's bytes its event carries
+SAMPLE_BYTES = 256  # how many bytes of an anomaly its event has at most
 
 
 @dataclass(slots=True)
 class AnomalySeen:
     """A departure from the protocol, in order with the frames around it.
 
-    ``applied`` is False in observe mode. ``state`` is the session's state by name. ``type``, ``stream_id``,
-    ``frame_id`` are None where the bytes have none; ``length`` is the announced length (bytes behind the
-    prefix) or the number of bytes meant; ``offset`` counts the bytes that side had sent before these.
-    ``detail`` is a sentence for a person; ``sample`` the first ``SAMPLE_BYTES`` bytes meant.
+    ``applied`` is False in observe mode. ``state`` is the session's state by name. ``type``, ``stream_id``, ``frame_id`` are
+    None if the bytes have none; ``length`` is the announced length (bytes behind the prefix) or the number of bytes concerned;
+    ``offset`` counts the bytes that side had sent before these. ``detail`` is a readable sentence; ``sample`` the first
+    ``SAMPLE_BYTES`` bytes concerned.
     """
 
     anomaly: Anomaly
@@ -145,7 +145,7 @@ class FrameAuthored:
 
 @dataclass(slots=True)
 class DisconnectSeen:
-    """A side sent DISCONNECT. ``status_code`` is as it came, None where it could not be read."""
+    """A side sent DISCONNECT. ``status_code`` is as received, None if it could not be read."""
 
     side: Side
     status_code: int | None
@@ -154,7 +154,7 @@ class DisconnectSeen:
 
 @dataclass(slots=True)
 class NotifiesUnanswered:
-    """``count`` NOTIFYs will have no ACK of the agent."""
+    """``count`` NOTIFYs will get no ACK from the agent."""
 
     reason: UnansweredReason
     count: int
@@ -162,14 +162,14 @@ class NotifiesUnanswered:
 
 @dataclass(slots=True)
 class DisconnectHeld:
-    """The end of an agent link was held back for ``seconds``, for what was open on it."""
+    """The end of an agent link was delayed by ``seconds``, for its open NOTIFYs."""
 
     seconds: float
 
 
 @dataclass(slots=True)
 class AgentReady:
-    """The agent answered with a HELLO that HAProxy was given."""
+    """The agent answered with a HELLO, which HAProxy got."""
 
     max_frame_size: int
     capabilities: str
@@ -178,7 +178,7 @@ class AgentReady:
 
 @dataclass(slots=True)
 class AgentUnreachable:
-    """The agent could not be dialled, or did not say HELLO in time. ``detail`` is the system's own word."""
+    """The agent could not be dialled, or did not send HELLO in time. ``detail`` is the system's own text."""
 
     reason: DialFailure
     detail: str
@@ -194,7 +194,7 @@ class LinkUp:
 
 @dataclass(slots=True)
 class LinkLost:
-    """An agent link ended and the session goes on. Of the NOTIFYs in its agent's hands ``again`` go to another link."""
+    """An agent link ended and the session continues. ``again``: how many of its open NOTIFYs go to another link."""
 
     reason: LinkLoss
     open_notifies: int = 0
@@ -203,7 +203,7 @@ class LinkLost:
 
 @dataclass(slots=True)
 class NotifiesRedispatched:
-    """``count`` NOTIFYs that waited went out: ``kind`` says whether another link had them before. Never ``OFF``."""
+    """``count`` waiting NOTIFYs were sent; ``kind``: whether another link had them before. Never ``OFF``."""
 
     kind: Redispatch
     count: int

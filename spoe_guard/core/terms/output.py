@@ -1,4 +1,4 @@
-"""What one step of a session asks its shell to do."""
+"""The orders of one step of a session to its shell."""
 
 import enum
 from typing import Final
@@ -8,16 +8,16 @@ from spoe_guard.core.terms.events import Event
 
 @enum.unique
 class Close(enum.Enum):
-    """What becomes of a connection."""
+    """What to do with a connection."""
 
     KEEP = "keep"
-    HALF = "half"  # send FIN, go on reading (observe mode only: the guard itself never half-closes)
+    HALF = "half"  # send FIN, continue reading (observe mode only: the guard itself never half-closes)
     FLUSH = "flush"  # write what is queued, then close
-    ABORT = "abort"  # reset at once; also gives up a dial under way
+    ABORT = "abort"  # reset at once; also cancels a dial
 
 
 class LinkOutput:
-    """What one agent link is to do: write, then be dialled or closed. ``link`` is its number in the session, from 0 up."""
+    """Orders for one agent link: write, then dial or close. ``link`` is its number in the session, from 0 up."""
 
     __slots__ = ("close_agent", "dial", "link", "to_agent")
 
@@ -29,14 +29,15 @@ class LinkOutput:
 
 
 class Output(LinkOutput):
-    """Bytes to write, in order and whole frames only in enforce mode; then what to open and close; then what to report.
+    """Bytes to write, in order and in enforce mode only whole frames; then what to open and close; then what to report.
 
-    The shell writes first, then closes, then hands ``events`` to the observer, and ``foreign`` to others: ACKs, each with the
-    number of the session that is to ``take_foreign`` it. There is none without an event. The output also carries the order for
-    the one link that most steps concern; where there are several, ``more`` has the orders for the others.
+    The shell writes first, then closes, then hands ``events`` to the observer, and ``foreign`` to other sessions: ACKs, each
+    with the number of the session that has to ``take_foreign`` it. ``foreign`` is empty if there is no event. The output also
+    carries the order for the one link that most steps concern; if there are several links, ``more`` has the orders for the
+    others.
 
-    ``left``: so many bytes at the end of what was received were not looked at, so that other sessions have their turn. The
-    shell gives them to the session again, before anything else that comes from there.
+    ``left``: how many bytes at the end of the received ones were not handled, so that other sessions get their turn. The shell
+    passes them to the session again, before any later bytes from that side.
     """
 
     __slots__ = ("close_haproxy", "events", "foreign", "left", "more", "to_haproxy")

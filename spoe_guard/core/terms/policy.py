@@ -6,7 +6,7 @@ from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
 
 
 class Policy:
-    """The catalogue's defaults with a route's own choices laid over them.
+    """The catalogue's defaults, overridden by a route's own choices.
 
     Raises:
         ValueError: a choice the anomaly does not allow; the message names what is allowed.

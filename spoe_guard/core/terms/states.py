@@ -1,4 +1,4 @@
-"""Where a session and its agent links stand: what may be sent when, and what may follow."""
+"""The states of a session and of its agent links: what may be sent in each, and which state may follow."""
 
 import enum
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from spoe_guard.wire.frame import AGENT_TYPES, HAPROXY_TYPES, FrameType
 
 @enum.unique
 class SessionState(enum.Enum):
-    """Where a session stands; the ``state`` of a logged anomaly."""
+    """The state of a session; the ``state`` of a logged anomaly."""
 
     HAPROXY_HELLO = "haproxy_hello"  # nothing valid has come from HAProxy yet
-    DIALLING = "dialling"  # HAPROXY-HELLO is held until the first agent link is up
-    AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
-    REFUSING = "refusing"  # there is no agent to talk to; HAProxy is told so in a moment
+    DIALLING = "dialling"  # HAPROXY-HELLO is kept until the first agent link is up
+    AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and has not answered yet
+    REFUSING = "refusing"  # there is no agent to talk to; HAProxy will be notified in a moment
     RUNNING = "running"
     LEAVING = "leaving"  # the agent's DISCONNECT is held back, or its stream is broken: open NOTIFYs may still be answered
     CLOSING = "closing"  # DISCONNECT was sent; waiting for the sides to close
@@ -24,18 +24,18 @@ class SessionState(enum.Enum):
 
 @enum.unique
 class LinkState(enum.Enum):
-    """Where an agent link stands."""
+    """The state of an agent link."""
 
     IDLE = "idle"  # not dialled yet
     DIALLING = "dialling"
-    AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and owes its own
+    AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and has not answered yet
     RUNNING = "running"
     LEAVING = "leaving"  # the agent has sent DISCONNECT, or its stream is broken: its NOTIFYs may still be answered
     CLOSING = "closing"  # the agent got HAPROXY-DISCONNECT, or is gone
 
 
 class IllegalMoveError(Exception):
-    """A bug of ours: what cannot follow was to follow."""
+    """A bug of ours: a state was to follow that may not."""
 
     def __init__(self, before: enum.Enum, after: enum.Enum) -> None:
         super().__init__(f"{type(before).__name__}: from {before.value} to {after.value}")
@@ -46,10 +46,10 @@ _S = SessionState
 _L = LinkState
 _T = FrameType
 
-# What a session may turn into, and nothing else: ``Progress.enter`` is the only assignment there is. CLOSED may follow at any
-# time: the shell may give a session up.
+# The states that may follow each state of a session: only ``Progress.enter`` assigns one. CLOSED may follow at any time: the
+# shell may give a session up.
 SESSION_MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
-    _S.HAPROXY_HELLO: frozenset((_S.DIALLING, _S.RUNNING, _S.CLOSING, _S.CLOSED)),  # RUNNING: taken over from the guard before
+    _S.HAPROXY_HELLO: frozenset((_S.DIALLING, _S.RUNNING, _S.CLOSING, _S.CLOSED)),  # RUNNING: taken over from the previous guard
     _S.DIALLING: frozenset((_S.AGENT_HELLO, _S.REFUSING, _S.CLOSING, _S.CLOSED)),
     _S.AGENT_HELLO: frozenset((_S.RUNNING, _S.REFUSING, _S.CLOSING, _S.CLOSED)),
     _S.REFUSING: frozenset((_S.CLOSING, _S.CLOSED)),
@@ -59,9 +59,9 @@ SESSION_MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
     _S.CLOSED: frozenset(),
 }
 
-# The same of a link, which moves itself.
+# The same for a link, which assigns its own state.
 LINK_MOVES: Final[Mapping[LinkState, frozenset[LinkState]]] = {
-    _L.IDLE: frozenset((_L.DIALLING, _L.CLOSING)),  # CLOSING: of a session that was taken over, or ended before it dialled
+    _L.IDLE: frozenset((_L.DIALLING, _L.CLOSING)),  # CLOSING: the session was taken over, or ended before it dialled
     _L.DIALLING: frozenset((_L.AGENT_HELLO, _L.CLOSING)),
     _L.AGENT_HELLO: frozenset((_L.RUNNING, _L.CLOSING)),
     _L.RUNNING: frozenset((_L.LEAVING, _L.CLOSING)),
@@ -69,8 +69,9 @@ LINK_MOVES: Final[Mapping[LinkState, frozenset[LinkState]]] = {
     _L.CLOSING: frozenset(),
 }
 
-# What each side may send when (SPOE.txt 3.2.3). LEAVING keeps ACK because agents answer behind their own DISCONNECT; CLOSING
-# keeps the agent's DISCONNECT because it may cross, or answer, HAProxy's (3.2.8, 3.2.9), and NOTIFY, which may cross the guard's.
+# What each side may send in each state (SPOE.txt 3.2.3). LEAVING keeps ACK because agents answer after their own DISCONNECT;
+# CLOSING keeps the agent's DISCONNECT because it may cross, or answer, HAProxy's (3.2.8, 3.2.9), and NOTIFY, which may cross the
+# guard's.
 FROM_HAPROXY: Final[Mapping[SessionState, frozenset[int]]] = {
     _S.HAPROXY_HELLO: frozenset((_T.HAPROXY_HELLO,)),
     _S.DIALLING: frozenset((_T.HAPROXY_DISCONNECT,)),
@@ -90,20 +91,20 @@ FROM_AGENT: Final[Mapping[LinkState, frozenset[int]]] = {
     _L.CLOSING: frozenset((_T.ACK, _T.AGENT_DISCONNECT)),
 }
 
-# HAProxy has no AGENT-HELLO yet, so it may not send a NOTIFY, and may not be sent an ACK.
+# HAProxy has no AGENT-HELLO yet, so it may not send a NOTIFY and may not get an ACK.
 BEFORE_HELLO: Final = frozenset((_S.HAPROXY_HELLO, _S.DIALLING, _S.AGENT_HELLO, _S.REFUSING))
 _LINK_BEFORE_HELLO: Final = frozenset((_L.IDLE, _L.DIALLING, _L.AGENT_HELLO))
 
-BEFORE_DIAL: Final = frozenset((_L.IDLE, _L.DIALLING))  # the agent was given no HELLO yet
+BEFORE_DIAL: Final = frozenset((_L.IDLE, _L.DIALLING))  # the agent has no HELLO yet
 ENDING: Final = frozenset((_S.CLOSING, _S.CLOSED))
 MEETING: Final = frozenset((_S.DIALLING, _S.AGENT_HELLO))
 
 
 def move(before: State, after: State, moves: Mapping[State, frozenset[State]]) -> State:
-    """Return ``after``, which is to follow ``before``; the same state may always follow.
+    """Return ``after``, the state to follow ``before``; the same state may always follow.
 
     Raises:
-        IllegalMoveError: ``moves`` does not have that.
+        IllegalMoveError: ``moves`` does not allow it.
     """
     if after is not before and after not in moves[before]:
         raise IllegalMoveError(before, after)
@@ -111,9 +112,9 @@ def move(before: State, after: State, moves: Mapping[State, frozenset[State]]) -
 
 
 def fault_of_haproxy(state: SessionState, type_: int) -> Anomaly | None:
-    """Return what is wrong with a frame of ``type_`` from HAProxy, None where it is legal.
+    """Return what is wrong with a frame of ``type_`` from HAProxy, None if it is legal.
 
-    What becomes of it is the policy's decision, not the protocol's.
+    The policy, not the protocol, decides what happens to it.
     """
     if type_ not in HAPROXY_TYPES:
         return Anomaly.WRONG_SIDE_FRAME if type_ in AGENT_TYPES else Anomaly.UNKNOWN_FRAME_TYPE
@@ -125,7 +126,7 @@ def fault_of_haproxy(state: SessionState, type_: int) -> Anomaly | None:
 
 
 def fault_of_agent(state: LinkState, type_: int) -> Anomaly | None:
-    """Return what is wrong with a frame of ``type_`` from an agent, None where it is legal."""
+    """Return what is wrong with a frame of ``type_`` from an agent, None if it is legal."""
     if type_ not in AGENT_TYPES:
         return Anomaly.WRONG_SIDE_FRAME if type_ in HAPROXY_TYPES and type_ != _T.UNSET else Anomaly.UNKNOWN_FRAME_TYPE
     if type_ in FROM_AGENT[state]:

@@ -10,10 +10,10 @@ from typing import Final
 
 from spoe_guard.wire import frame as frames
 
-# Upper bounds in seconds of spoe_guard_notify_ack_seconds; what is above the last counts as +Inf.
+# Upper bounds in seconds of spoe_guard_notify_ack_seconds; anything above the last counts as +Inf.
 ACK_BUCKETS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-UNKNOWN_TYPE: Final = -1  # where frames of a type nobody may send are counted
+UNKNOWN_TYPE: Final = -1  # counts frames of a type that no side may send
 _TYPES = (*frames.TYPE_NAMES, UNKNOWN_TYPE)
 
 _BOUNDS = array("d", ACK_BUCKETS)  # in C
@@ -21,13 +21,13 @@ _NUMBER_OF_BOUNDS = len(ACK_BUCKETS)
 
 
 class Tally:
-    """What one route has carried.
+    """The traffic of one route.
 
-    ``bytes_*`` and ``frames_*`` count what was received for that direction; frames by type, each at its own number and
-    UNKNOWN_TYPE as the last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS.
+    ``bytes_*`` and ``frames_*`` count what was received for that direction; frames are indexed by type, with UNKNOWN_TYPE as the
+    last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS.
 
-    ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are what is open, held and
-    parked right now, over all sessions of the route.
+    ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are the current values over all
+    sessions of the route.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Tally:
     def observe_ack(self, seconds: float) -> None:
         """Count one NOTIFY/ACK pair that took ``seconds``."""
         at = 0
-        while at < _NUMBER_OF_BOUNDS and seconds > _BOUNDS[at]:  # most are below the first few
+        while at < _NUMBER_OF_BOUNDS and seconds > _BOUNDS[at]:  # most are below the first few bounds
             at += 1
         self._buckets[at] += 1
         self.ack_count += 1
@@ -57,6 +57,6 @@ class Tally:
 
 
 def by_type(frames: "array[int]") -> Iterator[tuple[int, int]]:
-    """Yield each frame type, UNKNOWN_TYPE as well, with how many there were."""
+    """Yield each frame type, including UNKNOWN_TYPE, with its count."""
     for type_ in _TYPES:
         yield type_, frames[type_]

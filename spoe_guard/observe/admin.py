@@ -16,7 +16,7 @@ MAX_CONNECTIONS: Final = 32
 REQUEST_S: Final = 5.0  # from connect to the last byte, both ways
 _MAX_LINGER_BYTES: Final = 65536
 _LIMIT: Final = MAX_REQUEST_BYTES - len(b"\r\n\r\n")  # asyncio counts the bytes before the mark
-_TURNS: Final = 4  # of the loop: a connection that was accepted in the last one has the task that serves it three later
+_TURNS: Final = 4  # of the loop: the task for a connection accepted in the last turn starts three turns later
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _HTML: Final = "text/html; charset=utf-8"
@@ -30,9 +30,9 @@ Connection: close\r
 """
 _Answer = tuple[HTTPStatus, str, bytes]
 
-# Why no HTTP library: one GET per connection, answered and closed, has no corner a library would have to know. wsgiref, which
-# prometheus-client serves from, starts a thread for whoever connects, waits for ever, knows no Unix socket, and its threads
-# would take the interpreter from the loop; here everything is bounded by the five lines that say so.
+# Why no HTTP library: one GET per connection, answered and closed, has no corner case that needs one. wsgiref, which
+# prometheus-client uses, starts a thread per connection, waits without a limit, and knows no Unix socket; its threads would
+# also compete with the loop for the interpreter. Here the constants above bound everything.
 
 
 class Admin:
@@ -59,9 +59,9 @@ class Admin:
         self._server = await serve(self._connected, sock=listening, limit=_LIMIT)
 
     async def stop(self) -> None:
-        """Serve no more, and cut whoever is still asking."""
+        """Stop serving, and close the connections that are still open."""
         if self._server is not None:
-            # asyncio loses a connection that it has accepted and not yet made a transport of, with its socket (Server._attach).
+            # asyncio loses an accepted connection that has no transport yet, and leaks its socket (Server._attach).
             for sock in self._server.sockets:
                 asyncio.get_running_loop().remove_reader(sock)
             for _ in range(_TURNS):
@@ -81,7 +81,7 @@ class Admin:
             async with asyncio.timeout(REQUEST_S):
                 await self._serve(reader, writer)
         except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # whoever asked is gone, or too slow, or this is the end: nobody to tell
+            pass  # the client is gone or too slow, or the guard stops: nobody to answer
         finally:
             writer.transport.abort()
             self._open.discard(task)
@@ -98,7 +98,7 @@ class Admin:
         writer.write(_encode(answer, with_body=method != "HEAD"))
         await writer.drain()
         writer.write_eof()
-        # Bytes nobody read would turn this close into a reset, and the reset would take the answer with it.
+        # Unread bytes would turn this close into a reset, and the client would lose the answer.
         left = _MAX_LINGER_BYTES
         while left > 0 and (more := await reader.read(left)):
             left -= len(more)

@@ -1,6 +1,6 @@
-"""What a frame says, in words for a person: in one line, as captures are told, or in a line for each thing, as the page has it.
+"""A frame as text for a person: in one line for decoded captures, or with a line per item for the live page.
 
-Nothing that a peer wrote is in it as it came: what is no visible character is escaped, and what is long is shortened.
+Text from a peer never appears raw: invisible characters are escaped, and long values are shortened.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ _TYPES: Final = {
 }
 _SCOPES: Final = ("proc", "sess", "txn", "req", "res")
 _FLAGS: Final = ((frame.FLAG_FIN, "FIN"), (frame.FLAG_ABRT, "ABRT"))
-_NOTHING: Final = {frame.NOTIFY: "no message", frame.ACK: "no action"}  # what one line says of a payload of no bytes
+_NOTHING: Final = {frame.NOTIFY: "no message", frame.ACK: "no action"}  # the line for an empty payload
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A message of a NOTIFY: ``count`` arguments by its own word, of which ``args`` can be read."""
+    """A message of a NOTIFY: it announces ``count`` arguments; ``args`` are those that can be read."""
 
     name: bytes
     count: int
@@ -47,7 +47,7 @@ _Item: TypeAlias = _Message | kv.Pair | actions.Action
 
 
 def describe(of: frame.Frame) -> str:
-    """Return one line about the payload of a whole frame, and about its flags where they are not FIN alone."""
+    """Return one line about the payload of a whole frame, and about its flags unless they are just FIN."""
     end = len(of.raw)
     items, at = _read(of, end)
     text = ("; " if of.type in _NOTHING else " ").join(_in_short(item) for item in items)
@@ -59,10 +59,10 @@ def describe(of: frame.Frame) -> str:
 
 
 def explain(sample: bytes, *, values: bool = True) -> list[str]:
-    """Return lines that say what the frame at the start of ``sample`` holds; with ``values`` False names and types alone.
+    """Return lines that describe the frame at the start of ``sample``; with ``values`` False only names and types.
 
-    ``sample`` may be cut, malformed or no frame at all: what cannot be read is named, never guessed. Nothing is markup, and
-    nothing moves a terminal; a view has to escape it all the same.
+    ``sample`` may be cut, malformed or no frame at all: unreadable bytes are reported, never guessed. The lines hold no terminal
+    controls; a view still has to escape them for its markup.
     """
     parsed = frame.parse(sample) if len(sample) > frame.IDS_AT and sample[frame.LENGTH_BYTES] in frame.TYPE_NAMES else None
     if parsed is None:
@@ -83,16 +83,16 @@ def explain(sample: bytes, *, values: bool = True) -> list[str]:
     return lines
 
 
-# --- the words of both ---------------------------------------------------------------------------------------------------
+# --- for both forms ------------------------------------------------------------------------------------------------------
 
 
 def type_name(type_: int) -> str:
-    """Return the frame's name in HAProxy's words, or its number."""
+    """Return the frame type's name as HAProxy writes it, or its number."""
     return frame.TYPE_NAMES[type_].replace("_", "-") if type_ in frame.TYPE_NAMES else f"type {type_}"
 
 
 def flags_text(flags: int) -> str:
-    """Return the flags by name, or that there is no FIN."""
+    """Return the flags by name; ``no FIN`` where none is set."""
     names = [name for bit, name in _FLAGS if flags & bit]
     if reserved := flags & ~(frame.FLAG_FIN | frame.FLAG_ABRT):
         names.append(f"reserved {reserved:#x}")
@@ -109,12 +109,12 @@ def value_text(kind: int, value: typed_data.Value) -> str:
 
 
 def name_text(name: bytes) -> str:
-    """Return a name: in quotes where it is empty or has what those that people choose have not."""
+    """Return a name, in quotes where it is empty, long, or has other characters than letters, digits, ``_``, ``.`` and ``-``."""
     return name.decode() if name and len(name) <= MAX_VALUE and _PLAIN.issuperset(name) else quoted(name)
 
 
 def quoted(text: bytes) -> str:
-    r"""Return text in quotes, shortened, with what is no visible character as ``\x1b``, and quotes and backslashes as ``\"``."""
+    r"""Return text in quotes, shortened, with invisible characters as ``\x1b``, and quotes and backslashes as ``\"``."""
     shown = text[:MAX_VALUE].replace(b"\\", b"\\\\").replace(b'"', b'\\"').decode("utf-8", "backslashreplace")
     return f'"{printable(shown)}"' + ("..." if len(text) > MAX_VALUE else "")
 
@@ -131,7 +131,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _read(of: frame.Frame, end: int) -> tuple[Sequence[_Item], int]:
-    """Return what is in the payload up to ``end``, and the position where it cannot be read any more."""
+    """Return the items of the payload up to ``end``, and the position where it becomes unreadable."""
     raw, at = of.raw, of.payload_at
     if of.type == frame.NOTIFY:
         return _messages(raw, at, end)
@@ -179,7 +179,7 @@ def _in_lines(item: _Item, *, values: bool) -> list[str]:
 
 
 def _typed(kind: int, value: typed_data.Value, *, values: bool) -> str:
-    """Return the type of a value, and the value or how long it is."""
+    """Return the type of a value, with the value or its length."""
     name = _TYPES[kind]
     if kind == typed_data.NULL:
         return name
@@ -193,12 +193,12 @@ def _variable(action: actions.Action) -> str:
 
 
 def _kind(action: actions.Action) -> int:
-    """Return the type of what a SET-VAR sets."""
+    """Return the type of the value in a SET-VAR."""
     return action.raw[walk.string_end(action.raw, 3, len(action.raw))] & typed_data.TYPE_MASK
 
 
 def _rest(of: frame.Frame, at: int, end: int, *, values: bool) -> str:
-    """Return what there is of a payload behind what was read: of a fragment nothing is wrong with that."""
+    """Return text about the unread rest of a payload; in a fragment such a rest is no fault."""
     whole = of.fin and of.type in frame.TYPE_NAMES and of.type != frame.UNSET
     text = _counted(end - at, "byte") + (" that cannot be read" if whole else "")
     return f"{text}: {_hex(of.raw[at:end])}" if values else text

@@ -1,15 +1,15 @@
-"""Whether the guard serves, and whether it could serve HAProxy now."""
+"""Liveness and readiness: whether the guard runs, and whether it could serve HAProxy now."""
 
 from collections.abc import Mapping
 
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
 
-Verdict = tuple[bool, str]  # and a line per reason, for people
+Verdict = tuple[bool, str]  # ready or not, and a line per reason for people
 
 
 class Health:
-    """``listening`` and ``draining`` are set by whoever starts and stops the guard."""
+    """The code that starts and stops the guard sets ``listening`` and ``draining``."""
 
     def __init__(self, routes: Mapping[str, RouteStats]) -> None:
         self._routes = routes
@@ -17,7 +17,7 @@ class Health:
         self.draining = False
 
     def ready(self) -> Verdict:
-        """Return whether every route listens and its agent could be dialled at the last try. Before the first try: yes."""
+        """Return whether every route listens and the last dial of its agent succeeded. An agent not dialled yet counts as up."""
         if self.draining:
             return False, "draining: the guard is stopping\n"
         if not self.listening:

@@ -1,4 +1,4 @@
-"""Which line is logged for what happens on a route, and how often."""
+"""The log lines for the events of a route: which line, at which level, and how often."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -24,7 +24,7 @@ HEX_BYTES: Final = 64  # of an anomaly's sample, in its line
 
 _Kind = tuple[str, str, str]  # route, event, anomaly ("" for other events)
 
-# Ends that are a matter of course. HAProxy 3.1 and later close idle connections with a reset and no DISCONNECT.
+# Ordinary ends of a session. HAProxy 3.1 and later close idle connections with a reset and no DISCONNECT.
 _ORDINARY: Final = frozenset(
     (
         (EndedBy.HAPROXY, EndReason.DISCONNECT),
@@ -38,7 +38,7 @@ _ORDINARY: Final = frozenset(
 
 
 class SessionNotes:
-    """What is kept of an open session for the line at its end."""
+    """Facts about an open session for the log line at its end."""
 
     __slots__ = ("disconnect", "ended", "healthcheck", "opened_at", "peer")
 
@@ -46,12 +46,12 @@ class SessionNotes:
         self.peer = peer
         self.opened_at = opened_at
         self.healthcheck = False
-        self.disconnect: DisconnectSeen | None = None  # the first: what comes behind it is not the reason
+        self.disconnect: DisconnectSeen | None = None  # the first: later ones are not the reason
         self.ended: SessionEnded | None = None
 
 
 class Journal:
-    """Says what happens; per route and kind of line at most ``lines`` per ``period_s``, debug lines excepted."""
+    """Logs what happens: at most ``lines`` per ``period_s`` for each route and kind of line; debug lines are not limited."""
 
     def __init__(
         self, log: Log, stats: Mapping[str, RouteStats], lines: int, period_s: float, clock: Callable[[], float]
@@ -62,16 +62,16 @@ class Journal:
         self._limit: RateLimit[_Kind] = RateLimit(lines, period_s, clock)
 
     def limit(self, lines: int, period_s: float) -> None:
-        """Bound each kind of line so from now on."""
+        """Set a new limit for each kind of line."""
         self._limit.set(lines, period_s)
 
     def opened(self, route: str, session: int, peer: str) -> None:
-        """Say that somebody connected."""
+        """Log that a client connected."""
         self._say("debug", "session_opened", route, session=session, peer=peer)
 
     def closed(self, route: str, session: int, notes: SessionNotes) -> None:
-        """Say how a session ended, at warning level only if the end was unusual."""
-        ended = notes.ended or SessionEnded(EndedBy.GUARD, EndReason.INTERNAL_ERROR)  # it always says so, unless it broke
+        """Log how a session ended, at warning level only if the end was unusual."""
+        ended = notes.ended or SessionEnded(EndedBy.GUARD, EndReason.INTERNAL_ERROR)  # it always reports its end, unless it broke
         fields: dict[str, object] = {
             "session": session,
             "peer": notes.peer,
@@ -85,10 +85,10 @@ class Journal:
         self._say(_end_level(ended, notes), "session_closed", route, **fields)
 
     def anomaly(self, route: str, session: int, seen: AnomalySeen) -> None:
-        """Say what a side got wrong and what was done, or in observe mode would have been done, about it."""
+        """Log an anomaly, with the action that was taken, or would have been in observe mode."""
         level = severity(seen.action)
         key = (route, "anomaly", seen.anomaly.value)
-        if not self._may_say(level, key):  # before the line is made: of a flood few are logged
+        if not self._may_say(level, key):  # before the line is built: in a flood few are logged
             return
         sentence = CATALOGUE[seen.anomaly].sentence
         self._put(
@@ -111,25 +111,25 @@ class Journal:
         )
 
     def unreachable(self, route: str, session: int, seen: AgentUnreachable) -> None:
-        """Say that the agent cannot be reached."""
+        """Log that the agent cannot be reached."""
         self._say("warning", "agent_unreachable", route, session=session, reason=seen.reason.value, detail=seen.detail)
 
     def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
-        """Say that the session goes on without one of its agent links."""
+        """Log that a session lost one of its agent links and continues."""
         fields = {"session": session, "reason": lost.reason.value, "open_notifies": lost.open_notifies, "again": lost.again}
         self._say(_loss_level(lost), "agent_link_lost", route, **fields)
 
     def link_up(self, route: str, session: int, up: LinkUp) -> None:
-        """Say that a session without an agent has one again, and quietly any other link."""
+        """Log a new link: at info level if it replaces a lost agent, else at debug level."""
         level = "info" if up.reason is LinkReason.REPLACEMENT else "debug"
         self._say(level, "agent_link_up", route, session=session, reason=up.reason.value, away=round(up.away_s, 3))
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
-        """Say that the guard itself is wrong, and where."""
+        """Log a bug of the guard, with its traceback."""
         self._say("error", "internal_error", route, session=session, error=repr(error), exc_info=error)
 
     def sum_up(self, *, all_of_it: bool = False) -> None:
-        """Say what was left out: what is due, or all of it because this is the end. To be called every few seconds."""
+        """Log how many lines were left out, as far as that is due, or all with ``all_of_it``. To be called every few seconds."""
         for (route, event, anomaly), count, seconds in list(self._limit.summaries(all_of_them=all_of_it)):
             of = {"anomaly": anomaly} if anomaly else {}
             fields: dict[str, object] = {"route": route, "suppressed": event, **of, "count": count, "seconds": round(seconds, 1)}
@@ -142,7 +142,7 @@ class Journal:
             self._put(level, key, **fields)
 
     def _may_say(self, level: str, key: _Kind) -> bool:
-        """Whether there is room for a line of this kind; where there is none it is counted."""
+        """Return whether the limit allows a line of this kind; count the line where it does not."""
         if not self._log.enabled(level):
             return False
         if level == "debug" or self._limit.allows(key):
@@ -151,7 +151,7 @@ class Journal:
         return False
 
     def _put(self, level: str, key: _Kind, **fields: object) -> None:
-        """Say a line there is room for; where the log does not take it, it is counted."""
+        """Log a line that the limit allows; count it where the log has no room."""
         route, event, _ = key
         if not self._log.say(level, event, route=route, **fields):
             self._limit.leave_out(key)
@@ -161,7 +161,7 @@ class Journal:
 def _loss_level(lost: LinkLost) -> str:
     if lost.reason is LinkLoss.RETIRED:
         return "debug"
-    # A DISCONNECT that costs nothing is what agents send when they are idle.
+    # Idle agents send a DISCONNECT with no NOTIFY open: nothing is lost.
     return "info" if lost.reason is LinkLoss.DISCONNECT and not lost.open_notifies else "warning"
 
 

@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key")
 
-SUMMARY_S: Final = 10.0  # what was left out is summed up no more often than this
+SUMMARY_S: Final = 10.0  # a summary of left-out lines comes no more often than this
 
 
 class _Bucket:
@@ -32,12 +32,12 @@ class RateLimit(Generic[Key]):
         self._buckets: dict[Key, _Bucket] = {}
 
     def set(self, lines: int, period_s: float) -> None:
-        """Allow so many from now on."""
+        """Set a new limit."""
         self._lines = lines
         self._per_s = lines / period_s
 
     def allows(self, key: Key) -> bool:
-        """Take a token; where there is none, count what is left out."""
+        """Take a token and return True; without one count a left-out line."""
         now = self._clock()
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -51,7 +51,7 @@ class RateLimit(Generic[Key]):
         return False
 
     def leave_out(self, key: Key, count: int = 1) -> None:
-        """Count what was left out for another reason."""
+        """Count lines that were left out for another reason."""
         now = self._clock()
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -59,7 +59,7 @@ class RateLimit(Generic[Key]):
         bucket.leave_out(count, now)
 
     def summaries(self, *, all_of_them: bool = False) -> Iterator[tuple[Key, int, float]]:
-        """Yield (key, how many were left out, over how many seconds) for what is due, and start counting anew."""
+        """Yield (key, left-out lines, over how many seconds) for each key that is due, and reset its count."""
         now = self._clock()
         for key, bucket in self._buckets.items():
             if bucket.left_out and (all_of_them or now - bucket.since >= SUMMARY_S):

@@ -11,13 +11,13 @@ from spoe_guard.options import LogFormat, LogLevel
 
 LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_TEXT: Final = 400  # characters of one value; a peer may have written it
-MAX_TRACEBACK: Final = 16384  # characters, of its end
+MAX_TRACEBACK: Final = 16384  # characters; the end is kept
 
 Line = MutableMapping[str, Any]
 
 
 class Log:
-    """Says things on one sink at one level. ``worker``: which one this is, for every line, where there are several."""
+    """Writes log lines to one sink at one level. ``worker``: the number of this worker, if any, for every line."""
 
     def __init__(self, sink: Sink, form: LogFormat, level: LogLevel, *, colors: bool = False, worker: int | None = None) -> None:
         self._sink = sink
@@ -44,23 +44,23 @@ class Log:
         )
 
     def enabled(self, level: str) -> bool:
-        """Tell whether lines of that level are wanted."""
+        """Return whether lines of that level are logged."""
         return LEVELS[level] >= self._level
 
     def say(self, level: str, event: str, **fields: object) -> bool:
-        """Write one line; return False if the sink had no room for it. What the level filters counts as written."""
+        """Write one line; return False if the sink had no room for it. A line below the level counts as written."""
         return getattr(self._logger, level)(event, **self._worker, **fields) is not False
 
 
 class _SinkLogger:
-    """What structlog calls with a rendered line, under the name of its level."""
+    """Passes rendered lines to the sink; structlog calls the method named after the level."""
 
     def __init__(self, sink: Sink) -> None:
         self.debug = self.info = self.warning = self.error = sink.write
 
 
 def _clean(_logger: object, _method: str, line: Line) -> Line:
-    """Bound every text and take from it what moves a terminal: line ends, escapes, direction marks."""
+    """Shorten every text and escape what controls a terminal: line ends, escapes, direction marks."""
     for key, value in line.items():
         if isinstance(value, str):
             line[key] = _traceback(value) if key == "exception" else printable(value[:MAX_TEXT])
@@ -68,7 +68,7 @@ def _clean(_logger: object, _method: str, line: Line) -> Line:
 
 
 def _traceback(text: str) -> str:
-    """Keep the lines: it is ours, but an exception's message may quote a peer."""
+    """Keep the line ends, and escape each line: an exception's message may quote a peer."""
     return "\n".join(map(printable, text[-MAX_TRACEBACK:].split("\n")))
 
 
@@ -80,17 +80,17 @@ def printable(text: str) -> str:
 
 
 def _lead(_logger: object, _method: str, line: Line) -> Line:
-    """Put first what every line has."""
+    """Put the fields that every line has first."""
     return {"timestamp": line["timestamp"], "level": line["level"], "event": line["event"], **line}
 
 
 def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
-    no_padding = 0  # by place: the parameter has had two names
+    no_padding = 0  # positional: the parameter has had two names
     return structlog.dev.ConsoleRenderer(
         no_padding, colors=colors, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
     )
 
 
 def wants_colors(descriptor: int) -> bool:
-    """Tell whether a person looks at it."""
+    """Return whether the descriptor is a terminal and NO_COLOR is not set."""
     return os.isatty(descriptor) and not os.environ.get("NO_COLOR")

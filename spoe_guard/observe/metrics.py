@@ -1,4 +1,4 @@
-"""The metrics, by the names in docs/architecture.md, read from the plain numbers at each scrape."""
+"""The metrics (names: docs/architecture.md), read from the plain numbers at each scrape."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ def _one(value: float) -> Samples:
     return [((), value)]
 
 
-# name, help, labels behind `route`, where the numbers are
+# name, help, labels after `route`, how to read the numbers
 _Row = tuple[str, str, Labels, Callable[[RouteStats], Samples]]
 
 COUNTERS: Final[tuple[_Row, ...]] = (
@@ -101,7 +101,7 @@ GAUGES: Final[tuple[_Row, ...]] = (
 
 
 class GuardCollector(Collector):
-    """Reads the numbers of all routes. ``build`` are the label values of ``spoe_guard_build_info`` beside the 1."""
+    """Reads the numbers of all routes. ``build``: the labels of ``spoe_guard_build_info`` and their values."""
 
     def __init__(self, routes: Mapping[str, RouteStats], build: Mapping[str, str], reloads: Reloads | None = None) -> None:
         self._routes = routes
@@ -109,7 +109,7 @@ class GuardCollector(Collector):
         self._reloads = reloads or Reloads()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family there is, also those without a sample yet."""
+        """Yield every family, including those without a sample yet."""
         info = GaugeMetricFamily("spoe_guard_build_info", "What is running; always 1.", labels=list(self._build))
         info.add_metric(list(self._build.values()), 1)
         yield info
@@ -177,9 +177,9 @@ class _OneFamily(Collector):
 
 
 class Exposition:
-    """What a scrape gets: the guard's metrics, and the process's (CPU, memory, open files) unless ``process`` has better."""
+    """The answer to a scrape: the guard's metrics, and those of the process (CPU, memory, open files) or of ``process``."""
 
-    # Not OpenMetrics, which cannot hold a gauge agent_links beside a counter agent_links_total.
+    # Not OpenMetrics, which cannot hold both a gauge agent_links and a counter agent_links_total.
     CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self, guard: Collector, process: Collector | None = None) -> None:
@@ -187,7 +187,7 @@ class Exposition:
         self._collectors: tuple[Collector, ...] = (guard, process, PlatformCollector(registry=None))
 
     async def render(self) -> bytes:
-        """Return the text format. Gives way to traffic after each family: the whole would be milliseconds with many routes."""
+        """Return the text format. Yields to the loop after each family: with many routes the whole takes milliseconds."""
         parts = []
         for collector in self._collectors:
             for family in collector.collect():

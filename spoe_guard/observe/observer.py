@@ -1,4 +1,4 @@
-"""The observer the network ring is handed: counts what sessions report, and has it logged."""
+"""The observer of the network ring: it counts and logs what sessions report."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +30,7 @@ from spoe_guard.options import Payload
 class GuardObserver:
     """An ``Observer`` (net/observer.py) for the given routes.
 
-    ``lines`` per ``period_s`` bound each kind of log line; ``payload`` says how much of the last anomalies' bytes is told.
+    ``lines`` per ``period_s`` bound each kind of log line; ``payload``: how much of the last anomalies' bytes is shown.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class GuardObserver:
         self._last_labels: Labels = ()
 
     def set(self, rate: tuple[int, float], payload: Payload) -> None:
-        """Go by these lines per seconds, and this payload, from now on."""
+        """Set the log rate (lines, seconds) and the payload setting."""
         self.journal.limit(*rate)
         self.recent.payload = payload
 
@@ -60,7 +60,7 @@ class GuardObserver:
         return self.routes[route].tally
 
     def session_opened(self, route: str, session: int, peer: str) -> None:
-        """HAProxy, or whoever, connected."""
+        """Count a new connection from HAProxy."""
         stats = self.routes[route]
         stats.connections += 1
         stats.open += 1
@@ -68,9 +68,9 @@ class GuardObserver:
         self.journal.opened(route, session, peer)
 
     def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
-        """Count and say what a step of a session reported, in order."""
+        """Count and log the events of a step, in order."""
         stats = self.routes[route]
-        notes = self._sessions.get(session) or SessionNotes("", self._clock())  # after its end: nothing may be raised here
+        notes = self._sessions.get(session) or SessionNotes("", self._clock())  # none after its end: this must not raise
         for event in events:
             self._seen(stats, notes, event)
             if isinstance(event, AnomalySeen):
@@ -84,24 +84,24 @@ class GuardObserver:
                 self.journal.link_up(route, session, event)
 
     def session_closed(self, route: str, session: int) -> None:
-        """Both connections of the session are gone."""
+        """Count and log a session whose connections are all closed."""
         stats = self.routes[route]
         notes = self._sessions.pop(session)
         stats.open -= 1
-        if notes.ended is None:  # a session always says how it ended, unless a bug of ours broke it
+        if notes.ended is None:  # a session always reports its end, unless a bug of ours broke it
             stats.closed[EndedBy.GUARD.value, EndReason.INTERNAL_ERROR.value] += 1
         self.journal.closed(route, session, notes)
 
     def link_opened(self, route: str) -> None:
-        """Count an agent link that is open."""
+        """Count an agent link that opened."""
         self.routes[route].links += 1
 
     def link_closed(self, route: str) -> None:
-        """Count an agent link that is gone."""
+        """Count an agent link that closed."""
         self.routes[route].links -= 1
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
-        """Count and say a bug of ours."""
+        """Count and log a bug of ours."""
         self.routes[route].internal_errors += 1
         self.journal.internal_error(route, session, error)
 

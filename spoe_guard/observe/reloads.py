@@ -1,10 +1,10 @@
-"""How often the settings were taken in again, and whether those in effect are those of the file."""
+"""How many reloads succeeded and failed, and whether the last one succeeded."""
 
 import time
 
 
 class Reloads:
-    """Counts. ``succeeded_at``: when the settings in effect were taken in, in Unix seconds; a start counts as one there."""
+    """Counters of reloads. ``succeeded_at``: Unix seconds of the last successful one, or of the start."""
 
     __slots__ = ("failures", "last_successful", "succeeded_at", "successes")
 
@@ -15,16 +15,16 @@ class Reloads:
         self.succeeded_at = _unix_s()
 
     def succeeded(self) -> None:
-        """Count new settings that are in effect."""
+        """Count a reload whose settings are in effect."""
         self.successes += 1
         self.last_successful = True
         self.succeeded_at = _unix_s()
 
     def failed(self) -> None:
-        """Count new settings that were refused."""
+        """Count a reload whose settings were refused."""
         self.failures += 1
         self.last_successful = False
 
 
 def _unix_s() -> float:
-    return time.time()  # noqa: TID251  told to people and Prometheus; nothing is measured by it
+    return time.time()  # noqa: TID251  for people and Prometheus; nothing is measured with it

@@ -1,4 +1,4 @@
-"""Where log lines go: a file descriptor that may be slow, blocked or gone, and a data path that must not notice."""
+"""Writes log lines to a file descriptor that may be slow, blocked or gone, without delaying the data path."""
 
 import os
 import select
@@ -8,14 +8,14 @@ from typing import Final
 
 MAX_WAITING_BYTES: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
-_PATIENCE_S: Final = 1.0  # how often a full descriptor is looked at again
+_PATIENCE_S: Final = 1.0  # how often a full descriptor is tried again
 
 
 class Sink:
-    """Lines are queued by ``write`` and written by one thread. What finds the queue full is left out.
+    """Lines are queued by ``write`` and written by one thread. A line that finds the queue full is left out.
 
-    The queue is bounded in bytes, kept as two counts with one writer each, so that neither thread ever waits for the other.
-    ``shared``: other processes write there, too; what is written at once then is what a pipe takes in one piece (PIPE_BUF).
+    The queue is bounded in bytes, kept as two counts with one writer each, so that neither thread waits for the other.
+    ``shared``: other processes write there, too; each write is then no longer than a pipe takes in one piece (PIPE_BUF).
     """
 
     def __init__(self, descriptor: int, *, max_waiting_bytes: int = MAX_WAITING_BYTES, shared: bool = False) -> None:
@@ -56,7 +56,7 @@ class Sink:
                 line = self._queue.get()
 
     def _next(self) -> bytes | None:
-        """Return the next line, None at the end, or nothing at all (a line has its end) if none waits."""
+        """Return the next line; None at the end; empty if none waits (a line is never empty: it has its line end)."""
         try:
             return self._queue.get_nowait()
         except Empty:

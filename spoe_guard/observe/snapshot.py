@@ -8,9 +8,9 @@ from spoe_guard.observe.stats import RouteStats
 
 Taken = dict[str, Any]
 
-# What each number is: every slot of RouteStats and of Tally stands in one of these.
+# The kind of each number: every slot of RouteStats and of Tally is in one of these.
 COUNTS: Final = ("captures_written", "connections", "suppressed", "internal_errors", "hold_seconds")
-NOW: Final = ("open", "links")  # true of a process that lives; gone with it
+NOW: Final = ("open", "links")  # current state, not a count: it ends with its process
 BY_LABELS: Final = (
     "closed",
     "anomalies",
@@ -30,7 +30,7 @@ TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
 
 
 def take(stats: RouteStats) -> Taken:
-    """Return ``stats`` as JSON can carry it."""
+    """Return ``stats`` as values that JSON can carry."""
     plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS, *LAST_TRY)}
     labelled = {name: list(getattr(stats, name).items()) for name in BY_LABELS}
     tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW)}
@@ -39,10 +39,10 @@ def take(stats: RouteStats) -> Taken:
 
 
 def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> None:
-    """Add to ``stats`` what another process's numbers were; of one that is not ``alive`` only what it counted.
+    """Add the numbers of another process to ``stats``; if it is not ``alive``, only its counters.
 
-    Whether the agent can be reached is what the last try of them all says, as it is in one process: the smallest would go on
-    saying no for as long as a worker that once failed has nothing to dial for.
+    The last dial of all processes decides whether the agent is up, as in one process. If any failure decided, a worker whose
+    dial once failed would report the agent as down until it has a reason to dial again.
     """
     _sum(stats, taken, (*COUNTS, *(NOW if alive else ())), BUCKETS)
     for name in BY_LABELS:

@@ -14,16 +14,16 @@ HOLD_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 
 _STATUS_CODES: Final = frozenset((*range(14), 99))  # SPOE.txt 3.5
 
-# Why an anomaly of the chosen severity has no capture: too many of it, no room for more, the disk, a bug of ours.
+# Why an anomaly of the chosen severity has no capture: the rate limit, no room for more, the disk, a bug of ours.
 CAPTURE_DROPS: Final = ("rate", "busy", "disk", "error")
 
 Labels = tuple[str, ...]
 
 
 class RouteStats:
-    """Counters by label values, which are all of closed sets. ``agent_up`` is None until the agent was dialled.
+    """Counters by label values, all from closed sets. ``agent_up`` is None until the agent was dialled.
 
-    ``agent_tried_at``: when that was, monotonic seconds, which all processes of a machine share.
+    ``agent_tried_at``: time of the last try, in seconds of the monotonic clock that all processes of a machine share.
     """
 
     __slots__ = (
@@ -75,11 +75,11 @@ class RouteStats:
         self.internal_errors = 0
 
     def agent_tried(self, now: float, *, up: bool, detail: str = "") -> None:
-        """Note how the last try to reach the agent went."""
+        """Note the result of the last try to reach the agent."""
         self.agent_up, self.agent_detail, self.agent_tried_at = up, detail, now
 
     def forget_agent(self, now: float) -> None:
-        """It is another one from now on, and nobody has dialled it."""
+        """Reset the state of the agent: the route has a new one, not dialled yet."""
         self.agent_up, self.agent_detail, self.agent_tried_at = None, "", now
 
     def observe_hold(self, seconds: float) -> None:
@@ -88,7 +88,7 @@ class RouteStats:
         self.hold_seconds += seconds
 
     def frames(self) -> list[tuple[Labels, int]]:
-        """Return how many frames came for which direction, by type; types that share a name are added up."""
+        """Return the number of frames received, by direction and type; types that share a name are added up."""
         counts: Counter[Labels] = Counter()
         for direction, frames in (
             (Direction.TO_AGENT, self.tally.frames_to_agent),
@@ -105,5 +105,5 @@ def type_name(type_: int) -> str:
 
 
 def status_label(status_code: int | None) -> str:
-    """Return the label value for a DISCONNECT's status: 0-13, 99, or ``other``, which the peer may write what it likes for."""
+    """Return the label value for a DISCONNECT's status: 0-13, 99, or ``other``, so that a peer cannot invent label values."""
     return str(status_code) if status_code in _STATUS_CODES else "other"

@@ -1,1 +1,1 @@
-"""What a process is: start, signals, reload, stop."""
+"""The life of a process: start, signals, reload, stop."""

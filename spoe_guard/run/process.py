@@ -1,4 +1,4 @@
-"""What every process is that serves sessions, alone or as one of several workers; and what its parent has in common with it."""
+"""What every serving process needs, whether it runs alone or as a worker; the parent of workers uses parts of it, too."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
 from spoe_guard.settings import Settings, session_config
 
-FLUSH_S: Final = 1.0  # for the last log lines, when nobody reads them
+FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
 _SUM_UP_EVERY_S: Final = 1.0
-_SPARE_FILES: Final = 128  # beside those of sessions: listeners, admin connections, the log, the loop itself
+_SPARE_FILES: Final = 128  # besides those of sessions: listeners, admin connections, the log, the event loop
 
 
 class Process:
-    """A guard, and who observes and records it, as ``settings`` say. Needs the running loop; ``close`` when it has stopped.
+    """A guard with its observer and flight recorder, built from ``settings``. Needs the running loop; call ``close`` at the end.
 
-    ``processes``: so many serve with the same settings. ``reuse_port``, ``given`` and ``lent`` are for ``net.guard.Guard``.
+    ``processes``: how many serve with the same settings. ``reuse_port``, ``given`` and ``lent`` go to ``net.guard.Guard``.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Process:
         """Listen and serve.
 
         Raises:
-            ListenError: an address cannot be had; none is then.
+            ListenError: an address cannot be bound; the guard then listens on none.
         """
         await self.guard.start()
         self._summing_up = asyncio.get_running_loop().create_task(_sum_up(self.observer))
         event_loop.keep_what_is_there()
 
     def use(self, settings: Settings) -> None:
-        """Have new sessions served by ``settings``, whose routes have the names that there are."""
+        """Serve new sessions with ``settings``, which must have the same route names."""
         self._recorder.set(settings.capture)
         self._log.set(settings.log.format, settings.log.level)
         self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
@@ -71,26 +71,26 @@ class Process:
         self.guard.use(routes)
 
     async def drain(self) -> None:
-        """Return when the last session is over, which ``guard.abort_all`` hastens; then what the log left out is summed up."""
+        """Wait for the last session to end, then log how many lines were left out. ``guard.abort_all`` ends the wait early."""
         await self.guard.drain()
         self.observer.journal.sum_up(all_of_it=True)
 
     def close(self) -> None:
-        """Have the last captures written."""
+        """Write the last captures."""
         if self._summing_up is not None:
             self._summing_up.cancel()
         self._recorder.close()
 
 
 async def _sum_up(observer: GuardObserver) -> None:
-    """Say every second what log lines were left out, until cancelled."""
+    """Log every second how many lines were left out, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()
 
 
 def routes_of(settings: Settings) -> list[Route]:
-    """Return what the network ring is told of the routes."""
+    """Return the routes in the form the network ring takes."""
     return [_route(settings, index) for index in range(len(settings.routes))]
 
 
@@ -101,14 +101,14 @@ def _route(settings: Settings, index: int) -> Route:
         listen=route.listen,
         agent=route.agent,
         connections=route.limits.connections,
-        # Observing promises that not a byte changes, whatever goes wrong in the guard.
+        # Observe mode promises not to change a byte, whatever goes wrong in the guard.
         splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
         config=session_config(settings, route),
     )
 
 
 def log_descriptor() -> int:
-    """Return a standard output of our own; nothing at all where it was closed, so that no socket can take its number."""
+    """Return our own copy of standard output, or /dev/null if it is closed: otherwise a socket could get its number."""
     try:
         return os.dup(1)
     except OSError:
@@ -117,7 +117,7 @@ def log_descriptor() -> int:
 
 @contextlib.contextmanager
 def log_on(descriptor: int, settings: Settings, *, shared: bool = False, worker: int | None = None) -> Iterator[Log]:
-    """Give the log, and in the end ``FLUSH_S`` to its last lines. ``shared``: other processes write there, too."""
+    """Yield the log; on exit wait at most ``FLUSH_S`` for its last lines. ``shared``: other processes write there, too."""
     sink = Sink(descriptor, shared=shared)
     log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor), worker=worker)
     try:
@@ -127,7 +127,7 @@ def log_on(descriptor: int, settings: Settings, *, shared: bool = False, worker:
 
 
 def report_bugs(log: Log) -> None:
-    """Log what the running loop catches outside of any session."""
+    """Log the exceptions that the running loop catches outside of any session."""
 
     def say(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
@@ -137,7 +137,7 @@ def report_bugs(log: Log) -> None:
 
 @contextlib.contextmanager
 def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
-    """Queue SIGTERM and SIGINT as they come."""
+    """Queue SIGTERM and SIGINT as they arrive."""
     came: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -150,7 +150,7 @@ def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
 
 
 def allow_open_files(settings: Settings, more: int = 0) -> None:
-    """Raise the soft limit as far as the hard one lets us: 1024, the usual one, is 500 sessions. ``more``: beside the usual."""
+    """Raise the soft limit of open files up to the hard one: 1024, the usual one, is 500 sessions. ``more``: extra files."""
     wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

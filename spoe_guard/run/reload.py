@@ -1,4 +1,4 @@
-"""SIGHUP: the settings are read again, and new sessions get them. All of them, or none."""
+"""SIGHUP: read the settings again, and use them for new sessions. A reload is all-or-nothing."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.service_manager import ServiceManager
 from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed
 
-SAID: Final = 16  # problems, or changed keys, that a line names; `spoe-guard check` names them all
+SAID: Final = 16  # problems, or changed keys, that a log line names at most; `spoe-guard check` names them all
 
 
 class Reloader:
-    """Reads with ``again`` when asked, and hands what can be used to ``use``, which must not fail halfway.
+    """Reads the settings with ``again`` when asked, and passes usable ones to ``use``, which must not fail halfway.
 
-    ``try_out`` returns, in words, why those in effect cannot give way to the new ones; nothing where they can.
+    ``try_out`` returns the reasons why the new settings cannot replace those in effect; empty where they can.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  whom it asks, and whom it tells
+    def __init__(  # noqa: PLR0913, PLR0917  the callbacks, and where it reports
         self,
         running: Loaded,
         again: Callable[[], Loaded],
@@ -44,18 +44,18 @@ class Reloader:
         self._draining = False
 
     def ask(self) -> None:
-        """Reload as soon as ``keep`` comes to it. However often it is asked meanwhile, that is one reload."""
+        """Reload as soon as ``keep`` gets to it. Several requests before that are one reload."""
         if self._draining:
             self._log.say("warning", "reload_ignored", reason="draining")
         else:
             self._asked.set()
 
     def drain(self) -> None:
-        """The guard stops: from now on whoever asks is told so."""
+        """Refuse reloads from now on, because the guard stops; each one is logged."""
         self._draining = True
 
     async def keep(self) -> None:
-        """Reload whenever it is asked for, until cancelled."""
+        """Reload on each request, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -67,7 +67,7 @@ class Reloader:
                 self._fail([str(problem) for problem in error.problems])
             except _RefusedError as error:
                 self._fail(error.problems)
-            except Exception as error:  # noqa: BLE001  our own bug: the settings stay, and the guard serves
+            except Exception as error:  # noqa: BLE001  our own bug: keep the settings, and keep serving
                 self._fail([repr(error)])
                 asyncio.get_running_loop().call_exception_handler({"message": "reload", "exception": error})
             else:
@@ -78,7 +78,7 @@ class Reloader:
 
     async def _reload(self) -> list[str]:
         """Return which keys have changed."""
-        new = await asyncio.to_thread(self._again)  # milliseconds, for YAML
+        new = await asyncio.to_thread(self._again)  # YAML takes milliseconds to parse
         if found := fixed(self._running, new):
             raise ConfigError(*found)
         if why := await self._try_out(self._running.settings, new.settings):
@@ -101,19 +101,19 @@ class _RefusedError(Exception):
 
 
 def show(settings: Settings, guard: Guard, live: Live) -> None:
-    """Have the page say by what ``guard`` serves."""
+    """Show the mode and the addresses of ``guard`` on the live page."""
     live.mode = settings.mode
     live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in settings.routes}
 
 
 def hold_hang_ups() -> None:
-    """Let SIGHUP wait until somebody does something about it. By itself it ends a process, and one may come at any time."""
+    """Block SIGHUP until ``hang_ups`` handles it: its default is to end the process, and one may arrive at any time."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
 
 
 @contextlib.contextmanager
 def hang_ups(ask: Callable[[], None]) -> Iterator[None]:
-    """Call ``ask`` for SIGHUP, on the running loop; one that waited comes at once, one behind the end waits for ever."""
+    """Call ``ask`` on the running loop for each SIGHUP, at once for a blocked one. After the end SIGHUP is blocked again."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))

@@ -1,4 +1,4 @@
-"""``spoe-guard run`` with one process: its admin address, service manager and reloads, from start to drain."""
+"""``spoe-guard run`` with one process: admin address, service manager and reloads, from start to drain."""
 
 import asyncio
 import contextlib
@@ -27,15 +27,15 @@ from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
 from spoe_guard.settings import Loaded, Settings
 
-RESOLVE_S: Final = 5.0  # for the agents' names at the start; later each dial resolves anew
+RESOLVE_S: Final = 5.0  # for an agent's name at the start; later each dial resolves it again
 
 
 class CannotRunError(Exception):
-    """Why not, in one line for a person."""
+    """The guard cannot run. The text gives the reason, in one line."""
 
 
 def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
-    """Run until SIGTERM or SIGINT; return whether it ended cleanly, which a second signal prevents. SIGHUP: ``again``.
+    """Run until SIGTERM or SIGINT; return False if a second signal cut the drain short. SIGHUP reads settings with ``again``.
 
     Raises:
         CannotRunError: an address is taken, or an agent's name does not resolve.
@@ -91,13 +91,13 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         health.draining = True
         reloader.drain()
         manager.stopping(f"Draining: {guard.sessions} sessions.")
-        if settings.share_listen:  # from here on it is the next guard's to say how things are
+        if settings.share_listen:  # from here on the next guard answers at the admin address
             await admin_open.aclose()
         return await _stop(first, signals, process, log)
 
 
 async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", process: Process, log: Log) -> bool:
-    """Drain, and return True; a second signal ends it at once, and False is returned."""
+    """Drain and return True; a second signal ends all sessions at once, and returns False."""
     log.say("info", "draining", signal=first.name, sessions=process.guard.sessions)
     loop = asyncio.get_running_loop()
     drain, second = loop.create_task(process.drain()), loop.create_task(signals.get())
@@ -112,7 +112,7 @@ async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]",
 
 
 async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
-    """Return why a running guard cannot take ``new`` on, though they are valid."""
+    """Return the reasons why a running guard cannot use ``new``, though they are valid; empty if it can."""
     try:
         await resolve_agents(routes_of(new), log, known=[route.agent for route in running.routes])
     except CannotRunError as error:
@@ -121,12 +121,12 @@ async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
 
 
 async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
-    """Tell a misspelt agent now rather than at the first request. Whether it is up is another matter: it may start later.
+    """Report a misspelt agent now rather than at the first request. The agent need not be up: it may start later.
 
-    Of several addresses one that resolves is enough to start; the others are logged. Those in ``known`` are left out.
+    One address that resolves is enough for a route; the others are logged. Agents in ``known`` are not checked.
 
     Raises:
-        CannotRunError: of a route's agents none has a name that resolves.
+        CannotRunError: none of a route's agent addresses resolves.
     """
     for index, route in enumerate(routes):
         if route.agent in known:
@@ -139,7 +139,7 @@ async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[
 
 
 async def _unresolved(address: Address) -> str:
-    """Return why the name in ``address`` cannot be resolved, or nothing."""
+    """Return why the name in ``address`` cannot be resolved; empty if it can."""
     try:
         async with asyncio.timeout(RESOLVE_S):
             await resolve(address)
@@ -151,10 +151,10 @@ async def _unresolved(address: Address) -> str:
 
 
 def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:
-    """Return what the service manager has given this process, see ``given_sockets``.
+    """Return the sockets that the service manager passed to this process, see ``given_sockets``.
 
     Raises:
-        CannotRunError: there is one that nobody wants.
+        CannotRunError: one of them is of no use.
     """
     try:
         return given_sockets(settings, os.environ)
@@ -165,10 +165,10 @@ def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:
 async def open_admin(
     settings: Settings, given: socket.socket | None, admin: Admin, admin_open: contextlib.AsyncExitStack
 ) -> str | None:
-    """Serve the admin address, if there is one, until ``admin_open`` is closed; return where.
+    """Serve the admin address until ``admin_open`` is closed; return the address, None if the settings have none.
 
     Raises:
-        CannotRunError: the address cannot be had.
+        CannotRunError: the address cannot be bound.
     """
     if settings.admin.listen is None:
         return None

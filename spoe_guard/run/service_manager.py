@@ -1,6 +1,6 @@
-"""What systemd gives a service it starts, and wants to be told by it: sockets, readiness, life signs.
+"""What systemd passes to a service, and what the service reports to it: sockets, readiness, watchdog pings.
 
-Source: sd_notify(3) and sd_listen_fds(3). Without systemd nothing is given and nobody is told.
+Source: sd_notify(3) and sd_listen_fds(3). Without systemd there are no sockets, and nothing is reported.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from spoe_guard.settings import Settings
 
 FIRST_DESCRIPTOR: Final = 3  # SD_LISTEN_FDS_START
 ADMIN: Final = "admin"  # the name of admin.listen's socket, unless a route has that name
-ADMIN_LISTEN: Final = ""  # stands for it beside the names of routes, of which none is empty
+ADMIN_LISTEN: Final = ""  # its key among the names of routes, which are never empty
 MAX_STATUS: Final = 400  # characters; one line of `systemctl status`
-_PINGS: Final = 4  # in the time after which the service counts as dead
+_PINGS: Final = 4  # watchdog pings in each ``watchdog_s``
 
 
 class NotWantedError(Exception):
-    """A socket that was given is of no use. The text says which one, why, and what to do."""
+    """A socket from the service manager is of no use. The text names the socket, the reason, and what to do."""
 
 
 class ServiceManager:
-    """Whom to tell how the service does. ``watchdog_s``: after how long without ``WATCHDOG=1`` it counts as dead; None: never."""
+    """Reports the state of the service. ``watchdog_s``: after so long without ``WATCHDOG=1`` it counts as dead; None: never."""
 
     def __init__(self, address: str | None = None, watchdog_s: float | None = None) -> None:
         self._address = "\0" + address[1:] if address is not None and address.startswith("@") else address
@@ -36,33 +36,33 @@ class ServiceManager:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "ServiceManager":
-        """Return the one that has started this process, if any."""
+        """Return the service manager that started this process; where there is none, one that reports nothing."""
         ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         microseconds = environ.get("WATCHDOG_USEC", "")
         watchdog_s = int(microseconds) / 1e6 if ours and microseconds.isdigit() and int(microseconds) else None
         return cls(environ.get("NOTIFY_SOCKET") or None, watchdog_s)
 
     def ready(self, status: str) -> None:
-        """The service serves."""
+        """Report that the service is ready."""
         self._serving = status
         self._tell("READY=1", _status(status))
 
     def reloading(self) -> None:
-        """It reads its settings again. ``reloaded`` follows, whatever comes of it."""
+        """Report that the settings are read again. ``reloaded`` must follow, whatever the result."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={int(monotonic() * 1e6)}")
 
     def reloaded(self, fault: str = "") -> None:
-        """It serves on, with the settings it had where there is a ``fault``. Who is stopping is not ready any more."""
+        """Report the end of a reload; with a ``fault`` the old settings stay. A service that is stopping reports nothing."""
         if not self._stopping:
             self._tell("READY=1", _status(f"The last reload failed: {fault}. {self._serving}" if fault else self._serving))
 
     def stopping(self, status: str) -> None:
-        """It ends."""
+        """Report that the service stops."""
         self._stopping = True
         self._tell("STOPPING=1", _status(status))
 
     async def keep(self) -> None:
-        """Give life signs, on the event loop that does the work, until cancelled: where that stands still there are none."""
+        """Send watchdog pings until cancelled. They come from the event loop that serves, so that one that hangs sends none."""
         while self.watchdog_s is not None:
             self._tell("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_s / _PINGS)
@@ -74,7 +74,7 @@ class ServiceManager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
                 sock.sendto("\n".join(lines).encode(), self._address)
-        except OSError:  # gone, or too busy to listen: no reason not to serve
+        except OSError:  # gone, or too busy to read: serve all the same
             pass
 
 
@@ -83,13 +83,13 @@ def _status(text: str) -> str:
 
 
 def given_sockets(settings: Settings, environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
-    """Take the sockets that the service manager has opened for this process, and what says so out of ``environ``.
+    """Return the sockets that the service manager opened for this process, and remove its variables from ``environ``.
 
-    They listen already. One is for the route that has its name (``FileDescriptorName``), or else that listens at its address;
-    the route's name is its key, or ADMIN_LISTEN.
+    They listen already. A socket belongs to the route of its name (``FileDescriptorName``), or else to the one that listens at
+    its address. The key is the route's name, or ADMIN_LISTEN.
 
     Raises:
-        NotWantedError: one is for nobody, for somebody who has one, or no listening stream socket.
+        NotWantedError: a socket belongs to no route, to one that has a socket, or is no listening stream socket.
     """
     pid, count, names = (environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
     if pid != str(os.getpid()) or not count.isdigit():
@@ -113,7 +113,7 @@ def given_sockets(settings: Settings, environ: MutableMapping[str, str]) -> dict
 def _padded(names: str) -> Iterator[str]:
     yield from names.split(":") if names else ()
     while True:
-        yield "unknown"  # as sd_listen_fds_with_names(3) has it
+        yield "unknown"  # as in sd_listen_fds_with_names(3)
 
 
 def _listening(descriptor: int, name: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What the last minutes looked like: each route's numbers, sampled at a fixed interval beside the data path."""
+"""The last minutes: each route's numbers, sampled at a fixed interval outside the data path."""
 
 import math
 from array import array
@@ -12,7 +12,7 @@ from spoe_guard.wire import frame
 STEP_S: Final = 5.0
 POINTS: Final = 120  # ten minutes
 
-# Counted within the step; the window's sum is what the page calls recent.
+# Counts per step; the page calls their sum over the window recent.
 COUNTED: Final = ("anomalies", "unanswered", "internal_errors")
 SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
 
@@ -20,7 +20,7 @@ Window = dict[str, int]
 
 
 def totals(stats: RouteStats) -> dict[str, int]:
-    """Return what the route has counted since the start; each is a counter of ``/metrics``, or a sum over its labels."""
+    """Return the route's counts since the start; each is a counter of ``/metrics``, or a sum over its labels."""
     return {
         "sessions": stats.connections,
         "notifies": stats.tally.frames_to_agent[frame.NOTIFY],
@@ -36,7 +36,7 @@ def totals(stats: RouteStats) -> dict[str, int]:
 def quantile(share: float, counts: list[int]) -> float:
     """Return an ACK latency in seconds that ``share`` of those in ``counts`` (per bucket) stay within; NaN where there are none.
 
-    Within a bucket evenly spread, and the last bound for what is beyond it, as Prometheus's ``histogram_quantile`` has it.
+    As in Prometheus's ``histogram_quantile``: values are spread evenly within a bucket; beyond the last bound it is that bound.
     """
     rank = share * sum(counts)
     if not rank:
@@ -60,7 +60,7 @@ class RouteHistory:
         self._buckets = list(RouteStats().tally.ack_buckets)
 
     def sample(self, stats: RouteStats, seconds: float) -> None:
-        """Add a point; ``seconds`` are what passed since the last one."""
+        """Add a point; ``seconds``: time since the last one."""
         now, buckets = totals(stats), list(stats.tally.ack_buckets)
         latencies = [count - before for count, before in zip(buckets, self._buckets, strict=True)]
         point: dict[str, float] = {name: now[name] - self._totals[name] for name in COUNTED}
@@ -77,13 +77,13 @@ class RouteHistory:
         self._totals, self._buckets = now, buckets
 
     def window(self, stats: RouteStats) -> Window:
-        """Return what was counted within the samples and since the last one."""
+        """Return the counts of all samples and since the last one."""
         now = totals(stats)
         return {name: int(sum(self.series[name])) + now[name] - self._totals[name] for name in COUNTED}
 
 
 class History:
-    """Of all routes. The numbers are looked up at each sample: another process's sums may be other objects each time."""
+    """The histories of all routes. Each sample looks the numbers up again: with workers the sums are new objects each time."""
 
     def __init__(self, routes: Mapping[str, RouteStats], now: float) -> None:
         self._routes = routes
@@ -91,7 +91,7 @@ class History:
         self.of = {name: RouteHistory() for name in routes}
 
     def sample(self, now: float) -> None:
-        """Add a point to each route; nothing where no time has passed."""
+        """Add a point to each route, unless no time has passed."""
         seconds, self._sampled_at = now - self._sampled_at, now
         if seconds > 0:
             for name, stats in self._routes.items():

@@ -1,4 +1,4 @@
-"""The live page: ``/api/status`` for a person. Everything a peer wrote is text: the template escapes whatever it is handed."""
+"""The live page: ``/api/status`` for a person. The template escapes everything, so text from a peer stays text."""
 
 import asyncio
 import time
@@ -12,16 +12,16 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from spoe_guard.observe.live import words
 from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, MARKS, OK, Status
 
-# What every answer says to a browser: from here alone, in no frame, and no script or style but ours.
+# In every answer: a browser loads from here alone, in no frame, and no script or style but ours.
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 TURN_S: Final = 0.001
-HEIGHT: Final = 24  # of a sparkline, in its own units; it is as wide as there are samples, and drawn as wide as there is room
+HEIGHT: Final = 24  # of a sparkline, in SVG units; one unit of width per sample, scaled to the room on the page
 
-# What a route shows at a glance: label, key of the history, how it is written
+# The figures of a route: label, key of the history, formatter
 FIGURES: Final = (
     ("NOTIFYs", "notifies_per_s", words.per_s),
     ("Open NOTIFYs", "open_notifies", words.count),
@@ -31,7 +31,7 @@ FIGURES: Final = (
     ("Unanswered", "unanswered", words.count),
 )
 
-# By level, in a word; nothing where the route's own sentence says it
+# A word per level; empty where the route's own sentence is enough
 WORDS: Final = {OK: "served", ATTENTION: "attention", DOWN: "down", IDLE: ""}
 
 _FOLDER: Final = files(__package__)
@@ -46,11 +46,11 @@ ASSETS: Final = {
 
 
 class Page:
-    """Compiles its template once, which takes a while: to be made before there is traffic."""
+    """Compiles its template once, which takes a while: create it before there is traffic."""
 
     def __init__(self) -> None:
         loader = DictLoader({"page.html": (_FOLDER / "page.html").read_text("utf-8")})
-        # Not `select_autoescape`, which goes by a file's ending: there is no page here without escaping.
+        # Not `select_autoescape`, which decides by file extension: here every page is escaped.
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.pairs):
             environment.filters[write.__name__] = write
@@ -58,7 +58,7 @@ class Page:
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:
-        """Return the page in HTML. Gives way to traffic every ``TURN_S``: with many routes it takes a while."""
+        """Return the page in HTML. Yields to the loop every ``TURN_S``: with many routes it takes a while."""
         parts: list[str] = []
         turn = time.monotonic()
         for part in self._template.generate(status):
@@ -70,7 +70,7 @@ class Page:
 
 
 def figures(route: Mapping[str, Any], points: int, step_s: float) -> list[dict[str, Any]]:
-    """Return each figure of a route: its label, its value as text, what the sparkline shows in words, and its paths."""
+    """Return each figure of a route: its label, its value and its sparkline as text, and the SVG paths."""
     shown = []
     for label, key, write in FIGURES:
         history = route["history"][key]
@@ -100,12 +100,12 @@ def paths(history: list[float | None], points: int) -> list[str]:
     for gap, stretch in groupby(enumerate(history, points - len(history)), key=lambda point: point[1] is None):
         if not gap:
             line = [(at, f"{HEIGHT - 1 - (value or 0) / top * (HEIGHT - 2):.1f}") for at, value in stretch]
-            line = [(line[0][0] - 1, line[0][1]), *line] if len(line) == 1 else line  # a lone point has to be seen
+            line = [(line[0][0] - 1, line[0][1]), *line] if len(line) == 1 else line  # a line of one point would be invisible
             drawn.append("M" + "L".join(f"{x} {y}" for x, y in _corners(line)))
     return drawn
 
 
 def _corners(line: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Leave out what lies between two points of the same height: most lines are flat for most of the time."""
+    """Leave out points between two of the same height: most lines are flat most of the time."""
     inner = zip(line, line[1:-1], line[2:], strict=False)
     return [line[0], *(at for before, at, after in inner if not before[1] == at[1] == after[1]), line[-1]]

@@ -1,4 +1,4 @@
-"""The last anomalies of all routes, each with the bytes it was about."""
+"""The last anomalies of all routes, each with its bytes."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,9 +17,9 @@ Note = dict[str, Any]
 
 
 class Recent:
-    """Keeps references, and puts them into words only when somebody asks: an anomaly may come ten thousand times a second.
+    """Keeps references, and formats them only when somebody asks: there may be ten thousand anomalies a second.
 
-    ``payload``: how much of what the peers wrote is told: all, frame headers and names without values, or nothing of it.
+    ``payload``: how much of the peers' bytes is shown: all, frame headers and names without values, or nothing.
     """
 
     def __init__(self, clock: Callable[[], float], payload: Payload = "full") -> None:
@@ -29,12 +29,12 @@ class Recent:
         self._kept: deque[tuple[int, float, str, int, AnomalySeen]] = deque(maxlen=KEPT)
 
     def add(self, route: str, session: int, seen: AnomalySeen) -> None:
-        """Keep it, and forget the oldest where there are more than ``KEPT``."""
+        """Keep an anomaly, and drop the oldest if there are more than ``KEPT``."""
         self._count += 1
         self._kept.append((self._count, self._clock(), route, session, seen))
 
     def take(self) -> list[Note]:
-        """Return them, newest first, as JSON can carry them. ``at`` are seconds of the monotonic clock all processes share."""
+        """Return them as JSON values, newest first. ``at``: seconds of the monotonic clock that all processes share."""
         return [self._note(*entry) for entry in reversed(self._kept)]
 
     def _note(self, number: int, at: float, route: str, session: int, seen: AnomalySeen) -> Note:

@@ -14,7 +14,7 @@ from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
 
-VERSION: Final = 1  # of the shape; a key may be added without another one
+VERSION: Final = 1  # of the document's format; a new key alone does not change it
 DIGITS: Final = 4  # of a sample
 
 DOWN: Final = "down"  # the agent cannot be reached
@@ -28,9 +28,9 @@ Status = dict[str, Any]
 
 
 class Live:
-    """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run beside them.
+    """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run meanwhile.
 
-    ``mode`` is the setting, ``places`` by route where it listens and its agents, for people; known when everything listens.
+    ``mode`` is the setting; ``places``: listening address and agents by route, as text, known once everything listens.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Live:
         self.history.sample(self._clock())
 
     async def status(self) -> Status:
-        """Return it all, as docs/live.md describes it. Gives way to traffic after each route."""
+        """Return the status document (docs/live.md). Yields to the loop after each route."""
         now = self._clock()
         routes = []
         for name, stats in self._routes.items():
@@ -71,7 +71,7 @@ class Live:
             await asyncio.sleep(0)
         level, sentence = self._verdict([route["level"] for route in routes])
         notes = self._recent()
-        wall = datetime.now(UTC).timestamp()  # noqa: TID251 for people: it says when, nothing is measured by it
+        wall = datetime.now(UTC).timestamp()  # noqa: TID251 for people; nothing is measured with it
         for note in notes:
             note["ago_s"] = round(now - note.pop("at"), 3)
             note["at"] = _utc(wall - note["ago_s"])
@@ -137,7 +137,7 @@ class Live:
 
 
 def _judged(stats: RouteStats, window: Mapping[str, int]) -> tuple[str, str]:
-    """Return a route's level, and why, in words."""
+    """Return a route's level, and a sentence with the reason."""
     wrong = [f"{count} {_NAMES[name][count != 1]}" for name in COUNTED if (count := window[name])]
     if stats.agent_up is False:
         return DOWN, f"The agent is unreachable: {printable(stats.agent_detail)}"
@@ -156,7 +156,7 @@ _NAMES: Final = {
 
 
 def _number(value: float) -> float | None:
-    """Return what is worth saying of a sample; None for NaN, which JSON cannot carry."""
+    """Return a sample rounded to ``DIGITS``; None for NaN, which JSON cannot carry."""
     if math.isnan(value):
         return None
     return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
@@ -167,7 +167,7 @@ def _utc(seconds: float) -> str:
 
 
 async def as_json(status: Status) -> bytes:
-    """Return ``status`` as JSON. Gives way to traffic after each route: the whole would be milliseconds with many."""
+    """Return ``status`` as JSON. Yields to the loop after each route: with many the whole takes milliseconds."""
     routes = []
     for route in status["routes"]:
         routes.append(json.dumps(route))

@@ -1,8 +1,8 @@
-"""Numbers as people read them, on the page and in the terminal."""
+"""Formats numbers for people, on the page and in the terminal."""
 
 from typing import Final
 
-NOTHING: Final = "\N{EN DASH}"  # not known, or not yet
+NOTHING: Final = "\N{EN DASH}"  # for a number that is not known (yet)
 
 
 def count(value: float | None) -> str:
@@ -41,7 +41,7 @@ def _short(value: float) -> str:
 
 
 def ago(value: float) -> str:
-    """Return a time that has passed, in its largest unit: 12 s, 3 min, 2 h, 5 d."""
+    """Return an elapsed time in its largest unit: 12 s, 3 min, 2 h, 5 d."""
     for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if value >= limit:
             return f"{value // limit:.0f} {unit}"
@@ -49,5 +49,5 @@ def ago(value: float) -> str:
 
 
 def pairs(hexes: str) -> str:
-    """Return hex digits by byte, so that a line can break between them."""
+    """Return hex digits with a space between bytes, so that a line can break there."""
     return " ".join(hexes[at : at + 2] for at in range(0, len(hexes), 2))

@@ -1,5 +1,5 @@
-"""``workers: N``: several processes behind the same addresses, and one that starts them, watches them and speaks for them.
+"""``workers: N``: several processes behind the same addresses, and a parent that starts, watches and reports on them.
 
-With one worker nothing of this is imported. A worker is a Python of its own (``python -m spoe_guard.run.workers``), not a fork:
-the parent has an event loop and a thread for its log, neither of which lives through a fork.
+With one worker none of this is imported. A worker is a new Python process (``python -m spoe_guard.run.workers``), not a fork:
+the parent has an event loop and a thread for its log, and neither survives a fork.
 """

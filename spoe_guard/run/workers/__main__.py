@@ -1,4 +1,4 @@
-"""``python -m spoe_guard.run.workers DESCRIPTOR``: one worker. Started by its parent, of no use by hand."""
+"""``python -m spoe_guard.run.workers DESCRIPTOR``: one worker. Its parent starts it; it is of no use by hand."""
 
 import sys
 

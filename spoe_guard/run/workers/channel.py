@@ -1,6 +1,6 @@
-"""What a worker and its parent tell one another: one JSON object per line, over a socket pair.
+"""The messages between a worker and its parent: one JSON object per line, over a socket pair.
 
-From the parent, first of all: settings, workers (how many), worker (its number), sockets (by route: descriptors, its own first).
+From the parent, first: settings, workers (how many), worker (its number), sockets (by route: descriptors, its own first).
 Then: ``{"ask": WHAT, "id": N}``, ``{"stop": "drain"}``, ``{"stop": "now"}``.
 From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N, "answer": ...}``, and ``{"last": NUMBERS}``.
 """
@@ -16,7 +16,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024  # of one line: the numbers of some thousand
 
 
 class Channel:
-    """One end."""
+    """One end of the socket pair."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -24,24 +24,24 @@ class Channel:
 
     @classmethod
     async def on(cls, sock: socket.socket) -> "Channel":
-        """Speak on ``sock``, which is the channel's from now on."""
+        """Return a channel on ``sock``, which it owns from now on."""
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=MAX_BYTES))
 
     def send(self, message: Message) -> None:
-        """Tell the other end; nothing where it is gone."""
+        """Send ``message``; do nothing if the other end is gone."""
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
 
     async def flush(self) -> None:
-        """Wait until all of it is on its way."""
+        """Wait until the write buffer has drained."""
         try:
             await self._writer.drain()
         except ConnectionError:
             return
 
     async def receive(self) -> Message | None:
-        """Return what the other end says next; None when it is gone."""
+        """Return the next message; None when the other end is gone, or sent no JSON."""
         try:
             line = await self._reader.readline()
             message: Message | None = json.loads(line) if line.endswith(b"\n") else None
@@ -50,5 +50,5 @@ class Channel:
         return message
 
     def close(self) -> None:
-        """Say no more."""
+        """Close this end."""
         self._writer.close()

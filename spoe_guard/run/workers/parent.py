@@ -1,4 +1,4 @@
-"""``spoe-guard run`` with more than one worker: the process that was started, takes the addresses, and serves nobody itself."""
+"""``spoe-guard run`` with more than one worker: the parent, which binds the addresses and serves no session itself."""
 
 import asyncio
 import contextlib
@@ -28,20 +28,20 @@ from spoe_guard.run.workers.views import PoolExposition, PoolHealth, PoolLive
 from spoe_guard.run.workers.worker_process import WorkerProcess, start
 from spoe_guard.settings import Loaded, Settings
 
-_LATE_S: Final = 5.0  # beyond what a drain may take by the settings: a worker's last second of log, and a busy machine
-_NOW_S: Final = 2.0  # after a second signal
+_LATE_S: Final = 5.0  # on top of the longest drain in the settings: a worker's last second of log, and a busy machine
+_NOW_S: Final = 2.0  # for the workers to end after a second signal
 
 
 def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
-    """Run ``count`` workers until SIGTERM or SIGINT; return whether they ended cleanly, which a second signal prevents.
+    """Run ``count`` workers until SIGTERM or SIGINT; return False if a second signal cut the drain short.
 
-    SIGHUP: ``again``, here alone; the workers are told what came of it.
+    On SIGHUP the parent alone reads the settings with ``again``, and sends them to the workers.
 
     Raises:
         CannotRunError: an address is taken, an agent's name does not resolve, or a worker does not start.
     """
     settings = loaded.settings
-    allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits it, and here
+    allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits the limit, and of the parent
     descriptor = log_descriptor()
     with log_on(descriptor, settings, shared=True) as log:
         return event_loop.run(_serve(loaded, again, count, log, descriptor))
@@ -74,7 +74,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         def use(new: Settings) -> None:
             nonlocal given, longest_s
             given = _given(new, taken, count)
-            longest_s = max(longest_s, longest_drain(routes_of(new)))  # of the sessions there are
+            longest_s = max(longest_s, longest_drain(routes_of(new)))  # open sessions keep the old settings
             allow_open_files(new, count * (1 + len(new.routes)))
             pool.reload(given)
             log.set(new.log.format, new.log.level)
@@ -105,9 +105,9 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         health.draining = True
         reloader.drain()
         manager.stopping(f"Draining: {count} workers.")
-        if settings.share_listen:  # from here on it is the next guard's to say how things are
+        if settings.share_listen:  # from here on the next guard answers at the admin address
             await admin_open.aclose()
-        _give_back(taken)  # before the workers stop: what is queued on a socket they share is for the last of them to take
+        _give_back(taken)  # before the workers stop: the last of them accepts what is queued on a shared socket
         return await _stop(first, signals, pool, longest_s, log)
 
 
@@ -115,7 +115,7 @@ def _given_admin(settings: Settings) -> socket.socket | None:
     """Return the service manager's socket for the admin address.
 
     Raises:
-        CannotRunError: it has given one for a route, too.
+        CannotRunError: it passed a socket for a route, too.
     """
     given = sockets_of_the_manager(settings)
     admin = given.pop(ADMIN_LISTEN, None)
@@ -125,14 +125,14 @@ def _given_admin(settings: Settings) -> socket.socket | None:
 
 
 def _show(settings: Settings, taken: Sequence[Bound], live: PoolLive) -> None:
-    """Have the page say by what the workers serve."""
+    """Show the mode and the addresses of the workers on the live page."""
     agents = {route.name: ", ".join(map(str, route.agent)) for route in settings.routes}
     live.mode = settings.mode
     live.places = {bound.route.name: (str(bound.address), agents[bound.route.name]) for bound in taken}
 
 
 async def _started(pool: WorkerPool, signals: "asyncio.Queue[signal.Signals]") -> bool:
-    """Start the workers; return False where a signal came before they all listened."""
+    """Start the workers; return False if a signal came before all of them listened."""
     loop = asyncio.get_running_loop()
     starting, signalled = loop.create_task(pool.start()), loop.create_task(signals.get())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +150,7 @@ async def _started(pool: WorkerPool, signals: "asyncio.Queue[signal.Signals]") -
 async def _stop(
     first: signal.Signals, signals: "asyncio.Queue[signal.Signals]", pool: WorkerPool, longest_s: float, log: Log
 ) -> bool:
-    """Drain every worker, and return True; a second signal ends them at once, and False is returned."""
+    """Drain every worker and return True; a second signal ends them at once, and returns False."""
     await pool.refresh()
     log.say("info", "draining", signal=first.name, sessions=sum(stats.open for stats in pool.totals.routes.values()))
     bound_s = longest_s + _LATE_S
@@ -169,15 +169,15 @@ async def _stop(
 
 
 async def _take(routes: Sequence[Route], count: int, *, share: bool) -> list[Bound]:
-    """Take every address, or none, for ``count`` workers. What is queued for one that dies is kept here.
+    """Bind every address for ``count`` workers, or none. The parent keeps the sockets, and so the queue of a worker that dies.
 
     Raises:
-        CannotRunError: one cannot be had.
+        CannotRunError: an address cannot be bound.
     """
     taken: list[Bound] = []
     try:
         for route in routes:
-            taken.append(await bind(route, reuse_port=share, reserve=count))  # noqa: PERF401  what was taken must be given back on an error
+            taken.append(await bind(route, reuse_port=share, reserve=count))  # noqa: PERF401  an error must close the bound ones
     except ListenError as error:
         _give_back(taken)
         raise CannotRunError(error) from None
@@ -190,7 +190,7 @@ def _give_back(taken: Sequence[Bound]) -> None:
 
 
 def _given(settings: Settings, taken: Sequence[Bound], count: int) -> Message:
-    """Return what every worker is told: these settings, whatever the file says by now, with the addresses that were had."""
+    """Return the first message to every worker: these settings, whatever the file holds by now, with the bound addresses."""
     told = settings.model_dump(mode="json")
     where = {bound.route.name: str(_where(bound)) for bound in taken}
     for route in told["routes"]:
@@ -199,12 +199,12 @@ def _given(settings: Settings, taken: Sequence[Bound], count: int) -> Message:
 
 
 def _own_first(bound: Bound, number: int) -> list[int]:
-    """Return the descriptors of ``bound`` in the order that ``borrow`` wants of worker ``number``."""
+    """Return the descriptors of ``bound`` in the order ``borrow`` expects: worker ``number``'s own first."""
     at = (number - 1) % len(bound.socks)
     return [sock.fileno() for sock in (*bound.socks[at:], *bound.socks[:at])]
 
 
 def _where(bound: Bound) -> Address:
-    """Return the address in numbers, so that a name is looked up once; a scoped one (fe80::1%eth0) has no other way to say it."""
+    """Return the numeric address, so that a name is looked up once. A scoped one (fe80::1%eth0) keeps its text and scope."""
     asked = bound.route.listen
     return Address(host=asked.host, port=bound.address.port) if "%" in asked.host else bound.address

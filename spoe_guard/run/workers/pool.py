@@ -1,4 +1,4 @@
-"""All workers: started, watched, started again, asked, stopped."""
+"""The pool of workers: it starts, watches, restarts, asks and stops them."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from spoe_guard.run.workers.pause import Pause
 from spoe_guard.run.workers.totals import Totals
 from spoe_guard.run.workers.worker_process import WorkerProcess
 
-_LEAVE_S: Final = 0.5  # one that hangs holds up the others no longer
+_LEAVE_S: Final = 0.5  # a worker that hangs delays the others no longer than this
 
 
 class StartError(Exception):
-    """A worker did not come to listen. The text says which and why, in one line."""
+    """A worker does not listen. The text names the worker and the reason, in one line."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Timing:
 
 
 class WorkerPool:
-    """``count`` workers, numbered from 1, each made by ``spawn``. ``totals``: the sum of what they count."""
+    """``count`` workers, numbered from 1, each started by ``spawn``. ``totals``: the sum of their counters."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class WorkerPool:
 
     @property
     def workers(self) -> list[WorkerProcess]:
-        """Those that run, by number."""
+        """The running workers, sorted by number."""
         return [self._workers[number] for number in sorted(self._workers)]
 
     async def start(self) -> None:
-        """Start all of them, and return when all listen.
+        """Start all workers, and return when all listen.
 
         Raises:
-            StartError: one does not; ``kill`` is due.
+            StartError: one does not listen; call ``kill`` then.
         """
         for number in range(1, self.count + 1):
             try:
@@ -88,7 +88,7 @@ class WorkerPool:
         self._watch = loop.create_task(self._look_after())
 
     async def ask(self, what: str) -> dict[int, Any]:
-        """Ask every worker for ``what`` (see ``worker._Worker``); return, by number, what those answered that did so in time."""
+        """Ask every worker for ``what`` (see ``worker._Worker``); return the answers that came in time, by worker number."""
         workers = self.workers
         answers = await asyncio.gather(*(worker.ask(what, self._timing.ask) for worker in workers))
         return {worker.number: each for worker, each in zip(workers, answers, strict=True) if each is not None}
@@ -99,9 +99,9 @@ class WorkerPool:
         self.totals.sum_up(worker.numbers for worker in self.workers if worker.numbers is not None)
 
     async def stop(self, bound_s: float) -> None:
-        """Let all of them drain and return when they are gone; who is not after ``bound_s`` is killed.
+        """Drain all workers and return when they are gone; kill those that still run after ``bound_s``.
 
-        One that is stopped alone hands its sessions over to the others, so all are told first that nobody takes any.
+        A worker that stops alone hands its sessions over to the others, so all are told first to take none.
         """
         self._stopping.set()
         await asyncio.gather(*(worker.ask("leave", _LEAVE_S) for worker in self.workers))
@@ -111,30 +111,30 @@ class WorkerPool:
         await self.kill()
 
     def reload(self, given: Message) -> None:
-        """Have those that run take other settings on; one that starts now is given them anyway."""
+        """Send new settings to the running workers; one that starts later gets them at its start."""
         for worker in self.workers:
             worker.reload(given)
 
     def tell(self, how: str) -> None:
-        """Start none again, and tell those that run to stop: ``drain`` or ``now``."""
+        """Restart no worker from now on, and tell the running ones to stop: ``drain`` or ``now``."""
         self._stopping.set()
         for worker in self.workers:
             worker.stop(how)
 
     async def kill(self) -> None:
-        """End what still runs, now."""
+        """Kill the workers that still run."""
         self._stopping.set()
         for worker in self.workers:
             worker.process.kill()
         if self._kept:
             await asyncio.wait(self._kept)
-        for worker in self.workers:  # where they were not looked after yet
+        for worker in self.workers:  # those without a ``_keep`` task yet
             await worker.end()
         if self._watch is not None:
             self._watch.cancel()
 
     async def _keep(self, number: int) -> None:
-        """See to it that there is a worker ``number`` until all stop."""
+        """Restart worker ``number`` whenever it ends, until all stop."""
         pause = Pause()
         while True:
             worker = self._workers[number]
@@ -154,7 +154,7 @@ class WorkerPool:
                 wait_s = pause.after(0.0)
 
     async def _again(self, number: int, wait_s: float) -> bool:
-        """Start ``number`` again after ``wait_s``; return whether there was a process to be had, and still need of it."""
+        """Start ``number`` again after ``wait_s``; return False if the pool stops meanwhile, or there is no process to be had."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait_s)
             return False
@@ -165,7 +165,7 @@ class WorkerPool:
             self._log.say("error", "worker_ended", worker=number, how=f"cannot be started: {error.strerror}")
             return False
         worker.listening.add_done_callback(lambda _said: self._say_started(worker))
-        if self._stopping.is_set():  # while it was being started; it serves nobody yet
+        if self._stopping.is_set():  # the stop came during the start; it serves no session yet
             worker.process.kill()
         return True
 

@@ -1,4 +1,4 @@
-"""What all workers have counted, those that are gone included."""
+"""The counters of all workers, including those that are gone."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -10,16 +10,16 @@ from prometheus_client.registry import Collector
 from spoe_guard.observe.snapshot import add, take
 from spoe_guard.observe.stats import RouteStats
 
-Numbers = dict[str, Any]  # as a worker says them: routes, process
+Numbers = dict[str, Any]  # as a worker sends them: routes, process
 
 _CPU: Final = "process_cpu_seconds_total"
 _SUMMED: Final = frozenset((_CPU, "process_open_fds", "process_resident_memory_bytes", "process_virtual_memory_bytes"))
 
 
 class Totals:
-    """``routes`` are the sums, after ``sum_up``; the same object for good, as a collector wants it.
+    """``routes`` are the sums as of the last ``sum_up``; it stays the same object, because collectors keep it.
 
-    Of a worker that died without a word what it counted since it was last asked is lost; nothing is ever counted back.
+    If a worker dies without its last message, its counts since the last answer are lost; no counter ever goes back.
     """
 
     def __init__(self, routes: Iterable[str]) -> None:
@@ -29,13 +29,13 @@ class Totals:
         self._gone_cpu_s = 0.0
 
     def close(self, numbers: Numbers) -> None:
-        """Keep what a worker counted that is no more."""
+        """Keep the counts of a worker that is gone."""
         for name, stats in self._gone.items():
             add(stats, numbers["routes"][name], alive=False)
         self._gone_cpu_s += numbers["process"].get(_CPU, 0.0)
 
     def sum_up(self, living: Iterable[Numbers]) -> None:
-        """Add the latest of each worker that lives to what those before it counted."""
+        """Add the latest numbers of each living worker to the counts of those that are gone."""
         summed = {name: RouteStats() for name in self.routes}
         process = dict.fromkeys(_SUMMED, 0.0) | {_CPU: self._gone_cpu_s}
         for name, stats in summed.items():
@@ -50,7 +50,7 @@ class Totals:
 
 
 class AllProcesses(Collector):
-    """The metrics of the process, with what the workers use added where a sum means anything."""
+    """The metrics of the process, with the workers' numbers added where a sum makes sense."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals

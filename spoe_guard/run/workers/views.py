@@ -16,14 +16,14 @@ from spoe_guard.run.workers.totals import AllProcesses
 
 
 class PoolCollector(Collector):
-    """The sums, and what there is to say of the workers themselves."""
+    """The sums over all workers, and the metrics of the workers themselves."""
 
     def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
         self._pool = pool
         self._sums = GuardCollector(pool.totals.routes, build, reloads)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family there is."""
+        """Yield every metric family."""
         yield from self._sums.collect()
         workers = sum(worker.well for worker in self._pool.workers)
         yield GaugeMetricFamily("spoe_guard_workers", "Workers that listen and answer.", value=workers)
@@ -32,22 +32,22 @@ class PoolCollector(Collector):
 
 
 class PoolExposition(Exposition):
-    """What a scrape gets: every worker is asked for it, and waited for no longer than ``Timing.ask``."""
+    """The answer to a scrape: it asks every worker, and waits no longer than ``Timing.ask``."""
 
     def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
         super().__init__(PoolCollector(pool, build, reloads), AllProcesses(pool.totals))
         self._pool = pool
 
     async def render(self) -> bytes:
-        """Return the text format, of this moment."""
+        """Return the current numbers in the text format."""
         await self._pool.refresh()
         return await super().render()
 
 
 class PoolHealth(Health):
-    """Ready as one process is, as of a second ago.
+    """Readiness by the rules for one process, up to a second old.
 
-    A worker that is being started again takes no connections: the others do. One that hangs does, and nobody answers them.
+    A worker that is being restarted gets no connections: the others do. One that hangs gets them, and does not answer.
     """
 
     def __init__(self, pool: WorkerPool) -> None:
@@ -55,7 +55,7 @@ class PoolHealth(Health):
         self._pool = pool
 
     def ready(self) -> Verdict:
-        """Return whether every connection to come would be served."""
+        """Return whether every new connection would be served, and why not."""
         workers = [worker for worker in self._pool.workers if worker.listens]
         ready, why = super().ready()
         if self.draining or not self.listening:
@@ -68,8 +68,8 @@ class PoolHealth(Health):
 class PoolLive(Live):
     """The live page and ``/api/status``: the sums, and the last anomalies of all workers as one list.
 
-    A worker is asked for its anomalies when somebody looks. What it answered then is kept, for when it hangs or has died: then it
-    is what matters most.
+    A worker is asked for its anomalies when somebody looks. Its last answer is kept: once a worker hangs or has died, its
+    anomalies matter most.
     """
 
     def __init__(self, pool: WorkerPool, health: PoolHealth, build: Mapping[str, str], mode: str = "enforce") -> None:
@@ -78,12 +78,12 @@ class PoolLive(Live):
         self._notes: list[Note] = []
 
     async def sample(self) -> None:
-        """Add a point of this moment: a rate would waver with how old the numbers are."""
+        """Add a point from fresh numbers: old ones would make the rates waver."""
         await self._pool.refresh()
         await super().sample()
 
     async def status(self) -> Status:
-        """Return it all, of this moment. Workers that do not answer keep their last known numbers."""
+        """Return the current status document. Workers that do not answer keep their last known numbers."""
         answers, _ = await asyncio.gather(self._pool.ask("recent"), self._pool.refresh())
         fresh = [note for notes in answers.values() for note in notes]
         self._notes = newest(list({note["id"]: note for note in (*self._notes, *fresh)}.values()))
@@ -95,4 +95,4 @@ class PoolLive(Live):
         return status
 
     def _copies(self) -> list[Note]:
-        return [dict(note) for note in self._notes]  # as two may look at the same time, and each is given its own
+        return [dict(note) for note in self._notes]  # `status` changes them, and two calls may overlap

@@ -1,4 +1,4 @@
-"""One worker: a guard without an admin address, that does what its parent says and ends with it."""
+"""One worker: a guard without an admin address that obeys its parent and ends with it."""
 
 import asyncio
 import ctypes
@@ -23,15 +23,15 @@ _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _CLEAN: Final = 0
 _NOT_CLEAN: Final = 1
 
-Answers = Mapping[str, Callable[[], Any]]  # what a worker can be asked, and what it says: anything JSON can carry
+Answers = Mapping[str, Callable[[], Any]]  # what a worker can be asked, and what returns the answer: anything JSON can carry
 
 
 def main(descriptor: int) -> int:
     """Work until told to stop; return the exit code."""
-    # Before the kernel is asked to, the parent may be gone already: then its end of the channel is closed, which is seen, too.
-    # In C because Python has no word for it; SIGKILL because a worker that hangs must not outlive its parent either.
+    # If the parent is gone before this call, its end of the channel is closed, and the worker ends for that.
+    # Through ctypes because Python has no prctl; SIGKILL because a worker that hangs must not outlive its parent either.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent reads the settings again, for all
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent reloads for all workers
     return event_loop.run(_main(socket.socket(fileno=descriptor)))
 
 
@@ -66,8 +66,8 @@ class _Worker:
         self._channel.send({"listening": True})
         obeying = loop.create_task(self._obey())
         with stop_signals() as signals:
-            # Its own signals (`kill`, or systemd's to the whole group) let it drain, as often as they come: the parent's word
-            # alone cuts that short, or every stop by systemd would be one with two signals.
+            # A signal to the worker itself (`kill`, or systemd's to the whole group) starts the drain, and a second one changes
+            # nothing. Only the parent cuts the drain short: systemd signals both, so every stop would count as two signals.
             signalled = loop.create_task(signals.get())
             stopped = loop.create_task(self._stop.wait())
             await asyncio.wait((signalled, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -90,19 +90,19 @@ class _Worker:
                 self._process.guard.abort_all()
             if "stop" in message:
                 self._stop.set()
-        os._exit(_NOT_CLEAN)  # the parent is gone, and with it whoever could say when to stop
+        os._exit(_NOT_CLEAN)  # the parent is gone, and nobody else could stop this worker
 
     def _leave(self) -> bool:
-        """Take no sessions of the other workers: all stop together."""
+        """Take no sessions from the other workers any more: all stop together."""
         self._process.guard.take_no_more()
         return True
 
     def _recent(self) -> list[Note]:
-        """Return the last anomalies seen here. By the process, as the next worker of this number counts from one again."""
+        """Return the last anomalies seen here. Ids carry the pid, because a restarted worker counts from one again."""
         pid = os.getpid()
         return [note | {"id": f"{pid}-{note['id']}", "worker": self._number} for note in self._process.observer.recent.take()]
 
     def _numbers(self) -> dict[str, Any]:
-        """Return all that is counted here."""
+        """Return all counters of this process."""
         used = {sample.name: sample.value for family in self._used.collect() for sample in family.samples}
         return {"routes": {name: take(stats) for name, stats in self._process.observer.routes.items()}, "process": used}

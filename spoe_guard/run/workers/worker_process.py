@@ -1,4 +1,4 @@
-"""One worker process, from its start to its end, as its parent knows it."""
+"""The parent's view of one worker process, from start to end."""
 
 import asyncio
 import os
@@ -15,15 +15,15 @@ from spoe_guard.run.workers.channel import Channel, Message
 from spoe_guard.run.workers.totals import Numbers
 
 PROGRAM: Final = ("-P", "-m", "spoe_guard.run.workers")  # -P: the search path is the parent's, not the working directory
-MOST_ASKED: Final = 64  # questions that wait for an answer; more scrapes than the admin address has connections
+MOST_ASKED: Final = 64  # open questions; more than the admin address has connections for scrapes
 _LAST_WORDS_S: Final = 2.0
-_LOOK_EVERY_S: Final = 0.005  # as pidfd_open(2) is not to be had everywhere
+_LOOK_EVERY_S: Final = 0.005  # polling, because pidfd_open(2) is not available everywhere
 
 
 class WorkerProcess:
-    """``listening`` ends when it listens (None) or says why it cannot. ``over`` ends with the process; ``end`` is then due.
+    """``listening`` gives None when it listens, or why it cannot. ``over`` ends with the process; await ``end`` then.
 
-    ``numbers``: its latest. ``misses``: questions in a row it let pass by, since ``heard_at`` (monotonic seconds).
+    ``numbers``: the latest. ``misses``: unanswered questions in a row, since ``heard_at`` (monotonic seconds).
     """
 
     def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
@@ -42,11 +42,11 @@ class WorkerProcess:
 
     @property
     def well(self) -> bool:
-        """Whether it serves, as far as can be told."""
+        """Whether it listens and answered the last question."""
         return self.listens and not self.misses
 
     async def ask(self, what: str, deadline_s: float) -> Any:  # noqa: ANN401  whatever JSON carries
-        """Return what it says to ``what``; None where it does not within ``deadline_s``, or does not know."""
+        """Return its answer to ``what``; None if there is none within ``deadline_s``, or it does not know ``what``."""
         if not self.listens or len(self._asked) >= MOST_ASKED:
             return None
         self._last_id += 1
@@ -62,15 +62,15 @@ class WorkerProcess:
             self._asked.pop(number, None)
 
     def reload(self, given: Message) -> None:
-        """Have it take other settings on."""
+        """Send it new settings."""
         self._channel.send({"settings": given["settings"]})
 
     def stop(self, how: str) -> None:
-        """Let it drain (``drain``), or cut short what it does (``now``)."""
+        """Tell it to drain (``drain``), or to end its sessions at once (``now``)."""
         self._channel.send({"stop": how})
 
     async def end(self) -> str:
-        """Return how it ended, in words. One that is silent has ``_LAST_WORDS_S`` for its log, and is killed then."""
+        """Wait for its end and return how it ended, as text. After ``_LAST_WORDS_S``, which are for its log, it is killed."""
         deadline = monotonic() + _LAST_WORDS_S
         while (code := self.process.poll()) is None:
             if monotonic() >= deadline:
@@ -107,15 +107,15 @@ class WorkerProcess:
 async def start(
     number: int, given: Message, lent: Mapping[str, Sequence[int]], log: int, program: tuple[str, ...] = PROGRAM
 ) -> WorkerProcess:
-    """Start worker ``number`` with what it is to know, by route the descriptors of the sockets lent to it, and that of the log.
+    """Start worker ``number``. ``given``: its settings; ``lent``: socket descriptors by route; ``log``: descriptor of the log.
 
     Raises:
-        OSError: there is no process, or no descriptor, to be had.
+        OSError: the process, or a descriptor for it, cannot be created.
     """
     ours, its = socket.socketpair()
     try:
         with its:
-            # In a group of its own: a terminal's Ctrl-C is for the parent, which passes it on.
+            # In its own process group: a terminal's Ctrl-C is for the parent, which passes it on.
             process = subprocess.Popen(  # noqa: S603, ASYNC220  our own program; it returns once the program is there
                 [sys.executable, *program, str(its.fileno())],
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""What an operator can set: defaults < YAML file < environment < flags, checked, and each value's origin known."""
+"""The settings: defaults < YAML file < environment < flags, checked, with the origin of each value."""
 
 from spoe_guard.settings.changes import changes, fixed
 from spoe_guard.settings.checks import hello_changes, warnings

@@ -1,4 +1,4 @@
-"""What differs between the settings of a running guard and new ones, and which of it takes a restart."""
+"""The differences between the settings of a running guard and new ones, and which of them need a restart."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,11 +17,11 @@ def changes(running: Loaded, new: Loaded) -> list[str]:
 
 
 def fixed(running: Loaded, new: Loaded) -> list[Problem]:
-    """Return what a running guard cannot take on: how many processes, where it listens, and which routes there are.
+    """Return the changes that need a restart: the number of processes, the listening addresses, and the set of routes.
 
-    Routes are told apart by their names; their order does not matter.
+    Routes are identified by their names; their order does not matter.
     """
-    # A hand-over serves where the address stays; for another one HAProxy has to be told anyway.
+    # For the same address a hand-over is enough; for a new one HAProxy needs new settings anyway.
     shared = running.settings.share_listen and new.settings.share_listen
     remedy = "needs a restart, or with share_listen a second guard that takes over" if shared else "needs a restart"
     return [

@@ -1,4 +1,4 @@
-"""What the keys must hold together, and what an operator should know of settings that are allowed."""
+"""Checks across several keys, and warnings about settings that are allowed."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -16,7 +16,7 @@ Fault = tuple[str, object, str]  # dotted key, value, what is allowed
 
 
 def faults(settings: Settings) -> Iterator[Fault]:
-    """Yield what is wrong between keys, in the order of the keys."""
+    """Yield the faults that involve several keys, in the order of the keys."""
     names: dict[str, int] = {}
     listeners: dict[Address, str] = {}
     for index, route in enumerate(settings.routes):
@@ -38,7 +38,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _taken(listeners: dict[Address, str], key: str, address: Address) -> Iterator[Fault]:
-    if address.path is None and address.port == 0:  # the kernel chooses; it never chooses one twice
+    if address.path is None and address.port == 0:  # port 0: the kernel chooses, and never the same port twice
         return
     first = listeners.setdefault(address, key)
     if first != key:
@@ -53,7 +53,7 @@ def _would_dial_itself(listen: Address, agent: Address) -> bool:
 
 
 def hello_changes(settings: Settings, route: Route) -> list[str]:
-    """Return, in words, how this route's settings change the HELLOs of a healthy pair (promise O4)."""
+    """Return as text how this route's settings change the HELLOs of a healthy pair (promise O4)."""
     if settings.mode == "observe":
         return ["none: in observe mode not a byte is changed"]
     hello = route.hello
@@ -77,7 +77,7 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """Return what is allowed but has no effect, or not the one that may be hoped for."""
+    """Return warnings about settings that have no effect, or not the expected one."""
     found = list(_about_workers(settings))
     for index, route in enumerate(settings.routes):
         found += [f"routes[{index}].{note}" for note in _about_links(settings, route)]
@@ -90,7 +90,7 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def _about_workers(settings: Settings) -> Iterator[str]:
-    """Yield what holds for each of several workers alone."""
+    """Yield the bounds that apply to each worker alone."""
     if settings.workers == 1:
         return
     if not settings.workers:
@@ -101,7 +101,7 @@ def _about_workers(settings: Settings) -> Iterator[str]:
 
 
 def _about_capture(settings: Settings) -> Iterator[str]:
-    """Yield whether what leads to an anomaly may be let go of before it is written."""
+    """Yield a warning if the bytes before an anomaly may be dropped before they are written."""
     workers = settings.workers or usable_cores()
     share, session = settings.capture.total_bytes // workers, 4 * settings.capture.session_bytes
     if settings.capture.dir is not None and share < session:
@@ -113,7 +113,7 @@ def _about_capture(settings: Settings) -> Iterator[str]:
 
 
 def _about_links(settings: Settings, route: Route) -> Iterator[str]:
-    """Yield what of ``links`` and ``redispatch`` has no effect, or one that may surprise."""
+    """Yield warnings about ``links`` and ``redispatch`` settings with no effect, or a surprising one."""
     links = route.links
     if settings.mode == "observe":
         changed = links != type(links)() or route.redispatch == "unanswered"

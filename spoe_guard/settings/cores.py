@@ -1,15 +1,15 @@
-"""How many processes can run at once here."""
+"""The number of cores this process may use."""
 
 import os
 from math import ceil
 from pathlib import Path
 from typing import Final
 
-_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD" in microseconds, or "max PERIOD"; what a container may use
+_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD" in microseconds, or "max PERIOD": a container's CPU limit
 
 
 def usable_cores(quota: Path = _QUOTA) -> int:
-    """Return the cores this process may run on, or as many as a container's CPU limit is worth where that is less.
+    """Return the number of cores this process may run on, or that a container's CPU limit allows if that is less.
 
     Source: Linux, Documentation/admin-guide/cgroup-v2.rst, cpu.max.
     """

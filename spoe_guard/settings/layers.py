@@ -1,4 +1,4 @@
-"""The places settings come from, file, environment and flags, laid over one another, with a note of where each value stands."""
+"""Merges settings from file, environment and flags, and notes the origin of each value."""
 
 import re
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ ENVIRONMENT_PREFIX: Final = "SPOE_GUARD_"
 MAX_FILE_BYTES: Final = 1024 * 1024
 _MAX_DEPTH: Final = 16
 
-# Not settings, though they look like it: what tests and demo read, the choice of a loop, and what Kubernetes puts into containers
-# when there is a Service called spoe-guard (or spoe-guard-anything).
+# Variables that look like settings but are not: those of the tests and the demo, the choice of a loop, and those that Kubernetes
+# sets in containers if there is a Service called spoe-guard (or spoe-guard-anything).
 _NOT_SETTINGS: Final = re.compile(
     r"SPOE_GUARD_(HAPROXY.*|LOOP|(.+_)?SERVICE_(HOST|PORT(_.+)?)|(.+_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)",
 )
@@ -25,21 +25,21 @@ Tree = dict[str, object]
 
 @dataclass
 class Given:
-    """What was set so far. ``tree``: plain values, routes keyed by their index. ``origins``: where each value stands."""
+    """The values set so far. ``tree``: plain values, routes keyed by their index. ``origins``: where each value was set."""
 
     tree: Tree = field(default_factory=dict)
     origins: dict[Key, str] = field(default_factory=dict)
 
     def put(self, key: Key, value: object, origin: str) -> None:
-        """Set one value over what was set before, making the sections above it.
+        """Set one value, replacing an earlier one, and create the sections above it.
 
         Raises:
-            ConfigError: something above it is a value itself.
+            ConfigError: a key above it holds a plain value.
         """
         node = self.tree
         for depth, name in enumerate(key[:-1], 1):
             below = node.get(name)
-            if below is None:  # not there, or a section left empty
+            if below is None:  # missing, or an empty section
                 below = node[name] = {}
             if not isinstance(below, dict):
                 where = self.origins[key[:depth]]
@@ -61,10 +61,10 @@ FLAGS: Final[dict[str, Key]] = {
 
 
 def add_flags(given: Given, flags: Mapping[str, object]) -> None:
-    """Add the flags there were, None being none. ``flags`` is keyed as FLAGS is.
+    """Add the given flags; None: the flag was not given. ``flags`` has the keys of FLAGS.
 
     Raises:
-        ConfigError: one could mean any of several routes.
+        ConfigError: a flag could mean any of several routes.
     """
     routes = given.tree.get("routes")
     count = len(routes) if isinstance(routes, dict) else 0
@@ -77,10 +77,10 @@ def add_flags(given: Given, flags: Mapping[str, object]) -> None:
 
 
 def add_environment(given: Given, environ: Mapping[str, str]) -> None:
-    """Add all ``SPOE_GUARD_...``, ``__`` between levels. An empty value is as good as none; ``null`` is null.
+    """Add all ``SPOE_GUARD_...`` variables, ``__`` between levels. An empty value counts as not set; ``null`` is null.
 
     Raises:
-        ConfigError: there is a variable for something below a plain value.
+        ConfigError: a variable sets a key below a plain value.
     """
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX) or _NOT_SETTINGS.fullmatch(name) or not environ[name].strip():
@@ -91,10 +91,10 @@ def add_environment(given: Given, environ: Mapping[str, str]) -> None:
 
 
 def add_file(given: Given, path: Path) -> None:
-    """Add what a YAML file says.
+    """Add the values of a YAML file.
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, holds a key twice, or is no mapping.
+        ConfigError: the file cannot be read, is no YAML, has a key twice, or is no mapping.
     """
     root = _compose(path, _read(path))
     if root is None:
@@ -130,7 +130,7 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
 
 
 class _Walk:
-    """Turns YAML nodes into values, noting the line of each."""
+    """Turns YAML nodes into values, and notes the line of each."""
 
     def __init__(self, path: Path, given: Given) -> None:
         self._path = path
@@ -165,7 +165,7 @@ class _Walk:
 
 
 def _scalar(node: yaml.Node) -> object:
-    """Return None, a bool, an integer or text. `off` and `1:30` stay what they look like, as in YAML 1.2."""
+    """Return None, a bool, an integer or text. `off` and `1:30` stay text, as in YAML 1.2."""
     if not isinstance(node, yaml.ScalarNode):
         return node.value
     kind = node.tag.rpartition(":")[2]

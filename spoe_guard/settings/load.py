@@ -1,4 +1,4 @@
-"""Settings from file, environment and flags, and what is wrong with them in words."""
+"""Loads the settings from file, environment and flags, and describes their faults."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from spoe_guard.settings.profiles import add_profiles
 
 @dataclass(frozen=True)
 class Loaded:
-    """The settings in effect, and for each value that is no default where it was set."""
+    """The settings in effect, and the origin of each value that is no default."""
 
     settings: Settings
     origins: Mapping[Key, str]
@@ -27,7 +27,7 @@ class Loaded:
         return self.origins.get(key, "default")
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return (key, value as it would be written, origin) for every key, in order; of ``policy`` what was chosen."""
+        """Return (key, value as in a file, origin) for every key, in order; of ``policy`` only the chosen actions."""
         leaves = _leaves(self.settings.model_dump(mode="json"), ())
         return [(dotted(key), _written(value), self.origin(key)) for key, value in leaves]
 
@@ -36,7 +36,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, fla
     """Return the settings: defaults < ``hello.profile`` < ``file`` (YAML) < ``environ`` < ``flags`` (see ``layers.FLAGS``).
 
     Raises:
-        ConfigError: anything is wrong with them.
+        ConfigError: the settings have a fault.
     """
     given = Given()
     if file is not None:
@@ -82,7 +82,7 @@ def _unknown_key(key: Key) -> str:
 
 
 def _model_at(key: Key) -> type[BaseModel]:
-    """Return the section in which the last part of ``key`` stands."""
+    """Return the section that contains the last part of ``key``."""
     model: type[BaseModel] = Settings
     for part in key[:-1]:
         if not part.isdigit():
@@ -102,7 +102,7 @@ def _origin(key: str, origins: Mapping[Key, str]) -> str:
 
 
 def _nearest(key: Key, origins: Mapping[Key, str]) -> str:
-    """Return where the value stands, or the section around it; nothing for a default."""
+    """Return the origin of the value, or of the section around it; empty for a default."""
     while key and key not in origins:
         key = key[:-1]
     return origins.get(key, "")

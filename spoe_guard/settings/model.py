@@ -1,4 +1,4 @@
-"""Every key of the settings, its default, its unit and what it may be. The only place where they are written."""
+"""Every key of the settings, with its default, unit and allowed values. This is the only place that defines them."""
 
 import re
 from typing import Annotated, Any, Final, Literal, get_args
@@ -14,14 +14,14 @@ from spoe_guard.settings import units
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 
-MAX_UINT32: Final = 2**32 - 1  # max-frame-size travels as one
-MAX_AGENTS: Final = 16  # each has its share of timeouts.connect
+MAX_UINT32: Final = 2**32 - 1  # max-frame-size is a uint32 on the wire
+MAX_AGENTS: Final = 16  # they share timeouts.connect
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 
 def _address(value: object) -> address.Address:
-    if not isinstance(value, str):  # a ValueError all the same: pydantic reports no other
+    if not isinstance(value, str):  # a ValueError, because pydantic reports no TypeError
         raise ValueError("expected HOST:PORT, [v6]:PORT or unix:/path")  # noqa: TRY004
     return address.parse(value)
 
@@ -40,7 +40,7 @@ def _switch(value: object) -> bool:
 
 
 def _agents(value: object) -> tuple[address.Address, ...]:
-    """Take one address, several with commas between them, or a list: a Unix socket's path that has a comma needs the list."""
+    """Accept one address, several separated by commas, or a list (needed for a Unix socket's path with a comma)."""
     parts = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else [value]
     if not 1 <= len(parts) <= MAX_AGENTS:
         raise ValueError(f"expected 1 to {MAX_AGENTS} addresses")
@@ -85,7 +85,7 @@ def _size(low: int, high: int) -> BeforeValidator:
 
 
 def _some_of(known: frozenset[str]) -> BeforeValidator:
-    """Take a list, or HAProxy's own form: names with commas between them, here in brackets where there may be none."""
+    """Accept a list, or HAProxy's form: names separated by commas, optionally in brackets, which allow an empty list."""
 
     def check(value: object) -> tuple[str, ...]:
         bare = value.removeprefix("[").removesuffix("]") if isinstance(value, str) else ""
@@ -98,7 +98,7 @@ def _some_of(known: frozenset[str]) -> BeforeValidator:
 
 
 def _in_order(value: object) -> object:
-    """Turn the index-to-route mapping, in which layers are merged, into the list it stands for."""
+    """Turn the merged layers' mapping from index to route into the list of routes."""
     if not isinstance(value, dict) or not all(str(key).isdigit() for key in value):
         if isinstance(value, list):
             return value
@@ -121,7 +121,7 @@ Switch = Annotated[bool, BeforeValidator(_switch), PlainSerializer(lambda value:
 
 
 class Section(BaseModel):
-    """Keys that belong together. A section left empty in the file is one with its defaults."""
+    """A group of keys. A section left empty in the file has its defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -132,9 +132,9 @@ class Section(BaseModel):
 
 
 class Hello(Section):
-    """What may be negotiated between HAProxy and this agent."""
+    """The limits of the negotiation between HAProxy and this agent."""
 
-    profile: Literal[tuple(PROFILES)] = "none"  # type: ignore[valid-type]  # made from the table, so that there is one list
+    profile: Literal[tuple(PROFILES)] = "none"  # type: ignore[valid-type]  # generated from the table, so that there is one list
     max_frame_size: Annotated[int, _size(MIN_MAX_FRAME_SIZE, MAX_UINT32)] | None = None
     capabilities: Annotated[tuple[str, ...], _some_of(KNOWN_CAPABILITIES)] = ("pipelining",)
     always_offer: Annotated[tuple[str, ...], _some_of(OFFERABLE)] = ()
@@ -143,7 +143,7 @@ class Hello(Section):
 
 
 class Timeouts(Section):
-    """How long the guard waits for what, in seconds."""
+    """The guard's timeouts, in seconds."""
 
     connect: Timeout = 1.0
     hello: Timeout = 2.0
@@ -190,18 +190,18 @@ class Route(Section):
     limits: Limits = Limits()
     links: Links = Links()
     redispatch: Literal["off", "unsent", "unanswered"] = "unsent"
-    policy: Policy = Policy()  # type: ignore[valid-type]  # made from the catalogue, so that there is one list of anomalies
+    policy: Policy = Policy()  # type: ignore[valid-type]  # generated from the catalogue, so that there is one list of anomalies
 
     def choices(self) -> dict[anomalies.Anomaly, anomalies.Action]:
-        """Return the actions chosen where they differ from the catalogue's, as ``core.policy.Policy`` takes them."""
+        """Return the chosen actions that differ from the catalogue's, in the form ``core.policy.Policy`` takes."""
         chosen: dict[str, str] = self.policy.model_dump(exclude_none=True)  # type: ignore[attr-defined]
         return {anomalies.Anomaly(name): anomalies.Action(action) for name, action in chosen.items()}
 
 
 class Admin(Section):
-    """Where the live page, metrics and health are asked for; null: nowhere.
+    """The address of the live page, metrics and health; null: none.
 
-    ``payload``: what the page tells of the bytes behind an anomaly: all, frame headers and names without values, or nothing.
+    ``payload``: how much the page shows of the bytes of an anomaly: all, frame headers and names without values, or nothing.
     """
 
     listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
@@ -209,7 +209,7 @@ class Admin(Section):
 
 
 class Log(Section):
-    """What is written to standard output. ``anomaly_rate`` holds per route and kind of line."""
+    """The log on standard output. ``anomaly_rate`` applies per route and kind of line."""
 
     format: LogFormat = "json"
     level: LogLevel = "info"
@@ -223,7 +223,7 @@ def _folder(value: object) -> str:
 
 
 class Capture(Section):
-    """The flight recorder. ``rate`` holds per route and anomaly, ``session_bytes`` per direction of a session."""
+    """The flight recorder. ``rate`` applies per route and anomaly, ``session_bytes`` per direction of a session."""
 
     dir: Annotated[str, BeforeValidator(_folder)] | None = None
     severity: Literal[anomalies.SEVERITIES] = "warning"  # type: ignore[valid-type]  # one list again
@@ -236,7 +236,7 @@ class Capture(Section):
 
 
 class Settings(BaseSettings):
-    """All settings, in the units of the core: seconds and bytes. To be had from ``load``."""
+    """All settings, in the units of the core: seconds and bytes. ``load`` creates them."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, case_sensitive=True)
 
@@ -257,10 +257,10 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what ``load`` hands over.
+        """Use only the values that ``load`` passes.
 
-        The sources that come with pydantic-settings 2 cannot set one element of a list (ROUTES__0__LISTEN), pass over
-        variables that are no setting, and do not say where a value came from.
+        The sources of pydantic-settings 2 cannot set one element of a list (ROUTES__0__LISTEN), ignore variables that are no
+        setting, and do not report where a value came from.
         """
         return (init_settings,)
 

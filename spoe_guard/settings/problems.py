@@ -1,17 +1,17 @@
-"""What is wrong with a configuration, in one line for the person who wrote it."""
+"""Faults of a configuration, each in one line for the person who wrote it."""
 
 from dataclasses import dataclass
 from typing import Final
 
 Key = tuple[str, ...]  # routes by their index: ("routes", "0", "listen")
 
-_SHOWN: Final = 256  # characters of a value; the rest would not make it clearer
+_SHOWN: Final = 256  # characters of a value in a message
 _KEY_SHOWN: Final = 200
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault. ``key``: ``routes[0].timeouts.hello``; ``origin``: ``environment NAME``; ``message`` says what is allowed."""
+    """One fault. ``key``: ``routes[0].timeouts.hello``; ``origin``: ``environment NAME``; ``message``: what is allowed."""
 
     key: str
     value: object
@@ -28,7 +28,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; at least one ``Problem``, in the order of the keys."""
+    """The configuration cannot be used. It carries at least one ``Problem``, in the order of the keys."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(map(str, problems)))

@@ -1,13 +1,13 @@
-"""Agent profiles: what is known to suit the agents of one family, as settings that anyone could write.
+"""Agent profiles: ordinary settings that are known to suit the agents of one family.
 
-A profile fills in what nobody set: its values come before the defaults and behind the file, the environment and the flags.
+A profile sets keys that are not set elsewhere: it overrides the defaults; file, environment and flags override it.
 """
 
 from typing import Final
 
 from spoe_guard.settings.layers import Given
 
-# By profile, section of the route and key.
+# Keyed by profile, section of the route and key.
 PROFILES: Final[dict[str, dict[str, dict[str, object]]]] = {
     "none": {},
     # Refuses HELLO without pipelining or without an engine-id: where HAProxy has `no option pipelining`, and up to 1.0.7 in
@@ -16,18 +16,18 @@ PROFILES: Final[dict[str, dict[str, dict[str, object]]]] = {
         "hello": {"always_offer": ["pipelining"], "engine_id": "spoe-guard"},
         "links": {"max": 20, "in_flight": 1, "retire": "25s"},
     },
-    # A key of another type than SPOE.txt gives it ends the process.
+    # Its process ends when a key has another type than in SPOE.txt.
     "negasus": {"hello": {"keys": "exact"}},
-    # Up to 0.0.6 it announces pipelining and then writes its answers into one another; up to 0.0.8 it falls silent when it is
+    # Up to 0.0.6 it announces pipelining and then interleaves the bytes of its answers; up to 0.0.8 it stops answering when it is
     # offered more than 65535 bytes.
     "dropmore": {"hello": {"capabilities": [], "max_frame_size": 65535}, "links": {"max": 20, "in_flight": 1}},
-    # Compares the names of keys only as far as the key it got is long.
+    # Compares key names only up to the length of the key it received.
     "spoa-c": {"hello": {"keys": "exact"}},
 }
 
 
 def add_profiles(given: Given) -> None:
-    """Fill in, route by route, what its ``hello.profile`` says and nobody else did. What is no profile is left to the checks."""
+    """Add to each route the values of its ``hello.profile`` that are not set elsewhere. The checks report an unknown profile."""
     routes = given.tree.get("routes")
     for index, route in list(routes.items()) if isinstance(routes, dict) else ():
         hello = route.get("hello") if isinstance(route, dict) else None

@@ -1,4 +1,4 @@
-"""From settings to what the core is told."""
+"""Converts settings into the core's configuration."""
 
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.policy import Policy
@@ -6,7 +6,7 @@ from spoe_guard.settings.model import Route, Settings
 
 
 def session_config(settings: Settings, route: Route) -> SessionConfig:
-    """Return what the sessions of ``route`` are told."""
+    """Return the configuration for the sessions of ``route``."""
     return SessionConfig(
         observe=settings.mode == "observe",
         policy=Policy(route.choices()),

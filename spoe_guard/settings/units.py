@@ -1,14 +1,14 @@
-"""Durations, sizes and rates as an operator of HAProxy writes them, and back again.
+"""Parses durations, sizes and rates as in HAProxy's configuration, and formats them.
 
-Every parser takes what YAML, an environment variable or a flag may hold and raises ValueError, in words for a
-person and without repeating the value, for what is not allowed.
+Every parser takes any value that YAML, an environment variable or a flag may hold, and raises ValueError for one that is not
+allowed; the text is for people and does not repeat the value.
 """
 
 import re
 from typing import Final, NamedTuple
 
 DAY_S: Final = 86400.0
-MAX_DURATION_S: Final = 24 * DAY_S  # HAProxy's timers end there too: 2^31 ms
+MAX_DURATION_S: Final = 24 * DAY_S  # HAProxy's timers end there, too: 2^31 ms
 
 _DURATION_US: Final = {"us": 1, "ms": 1000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
 _SIZES: Final = {"": 1, "k": 1024, "m": 1024 * 1024}
@@ -39,10 +39,10 @@ def duration(value: object) -> float:
 
 
 def timeout(value: object) -> float:
-    """Return seconds, more than none: nothing the guard waits for may be without a bound.
+    """Return seconds, more than 0: every wait of the guard needs a bound.
 
     Raises:
-        ValueError: as ``duration``, or 0.
+        ValueError: as ``duration``, or it is 0.
     """
     seconds = duration(value)
     if not seconds:
@@ -64,7 +64,7 @@ def size(value: object) -> int:
 
 
 class Rate(NamedTuple):
-    """So many lines per so many seconds; as many may come at once."""
+    """``lines`` per ``period_s`` seconds; that many may come at once."""
 
     lines: int
     period_s: float
@@ -75,10 +75,10 @@ class Rate(NamedTuple):
 
 
 def rate(value: object) -> Rate:
-    """Return the rate ``10/s`` stands for.
+    """Return the rate for a text like ``10/s``.
 
     Raises:
-        ValueError: not of that form, or none at all.
+        ValueError: not of that form, or a rate of 0.
     """
     match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
     period = _PERIODS_S.get(match[2]) if match else None
@@ -90,7 +90,7 @@ def rate(value: object) -> Rate:
 
 
 def duration_text(seconds: float) -> str:
-    """Return the shortest form ``duration`` reads as the same: 0.5 is ``500ms``."""
+    """Return the shortest text that ``duration`` reads as ``seconds``: 0.5 is ``500ms``."""
     microseconds = round(seconds * 10**6)
     if not microseconds:
         return "0ms"

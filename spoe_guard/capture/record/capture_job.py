@@ -1,4 +1,4 @@
-"""What the recorder hands to the writer, and how it becomes a capture."""
+"""The job that the recorder hands to the writer, and its conversion into a capture."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _NOTHING: Final = Extra()
 
 @dataclass(frozen=True, slots=True)
 class CaptureJob:
-    """The last bytes of a session, because of ``anomaly``. ``wall_s``: what makes seconds of the epoch of an entry's time."""
+    """The last bytes of a session, because of ``anomaly``. ``wall_s`` plus an entry's time is seconds of the epoch."""
 
     route: str
     session: int
@@ -28,11 +28,11 @@ class CaptureJob:
 
     @property
     def made_at(self) -> float:
-        """When its last entry was made, in seconds of the epoch."""
+        """The time of its last entry, in seconds of the epoch."""
         return self.wall_s + (self.entries[-1][1].now if self.entries else 0.0)
 
     def capture(self, payload: Payload) -> Capture:
-        """Return it as chunks of both legs, with as much of the ``payload`` as may be kept."""
+        """Return the chunks of both legs, with the payloads reduced as ``payload`` demands."""
         chunks = [chunk for side, entry in self.entries for chunk in _chunks(side, entry, self.wall_s, details=payload == "full")]
         if payload == "headers":
             _blank(chunks)
@@ -44,7 +44,7 @@ class CaptureJob:
 
 
 def _chunks(side: Side, entry: Entry, wall_s: float, *, details: bool) -> Iterator[Chunk]:
-    """Yield what came in, and behind it what went out."""
+    """Yield what was read, then what was written."""
     at = entry.now + wall_s
     extra = entry.extra or _NOTHING
     notes = tuple(about(seen, details=details) for seen in extra.seen)
@@ -71,7 +71,7 @@ def about(seen: AnomalySeen, *, details: bool) -> str:
 
 
 def _blank(chunks: list[Chunk]) -> None:
-    """Blank the values in what each end of each connection wrote, frames that lie in several chunks too."""
+    """Blank the values in all chunks, also in frames that span several chunks."""
     ways: dict[tuple[Side, int, bool], list[Chunk]] = defaultdict(list)
     for chunk in chunks:
         if chunk.data:

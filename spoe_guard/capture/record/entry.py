@@ -1,4 +1,4 @@
-"""What is kept of one step of a session that is more than a read passed on, and what all that is kept may count."""
+"""The record of a step that did more than forward a read, and the memory budget of all records."""
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -9,25 +9,25 @@ from spoe_guard.core.terms.output import LinkOutput
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-# What an Entry costs in memory beside the bytes it refers to: the tuple and its place, a float, the headers of bytes objects.
+# Memory of an Entry besides the bytes it refers to: the tuple and its slot, a float, the headers of bytes objects.
 ENTRY_BYTES: Final = 256
-LEAST_BYTES: Final = 64  # what an Entry counts towards its direction's bound at least, so that there is one on their number
+LEAST_BYTES: Final = 64  # the least that an Entry counts towards its direction's bound, so that their number is bounded, too
 
 
 class Extra(NamedTuple):
-    """What is not ordinary about an entry: how things ended, who else was written to, and what was wrong (``left_out`` more)."""
+    """The unusual parts of an entry: ends of connections, writes to other links, and anomalies (``left_out`` more)."""
 
     end: End | None = None
-    closed: tuple[tuple[bool, int, End], ...] = ()  # by the guard: whether it was HAProxy's connection, the link, how
+    closed: tuple[tuple[bool, int, End], ...] = ()  # by the guard: whether it is HAProxy's connection, the link, how
     more: tuple[LinkOutput, ...] = ()
     seen: tuple[AnomalySeen, ...] = ()
     left_out: int = 0
 
 
 class Entry(NamedTuple):
-    """One step of a session: what was read at ``now`` on ``link``, and what was written then.
+    """One step of a session: the bytes read at ``now`` on ``link``, and those written for it.
 
-    ``out_link``: where ``to_agent`` went. ``lost``: bytes cut off the front of ``data``.
+    ``out_link``: the link ``to_agent`` was written to. ``lost``: bytes cut off the front of ``data``.
     """
 
     now: float
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     extra: Extra | None = None
 
     def size(self) -> int:
-        """Return what it counts: each object once."""
+        """Return the bytes it counts for; each object counts once."""
         size = len(self.data)
         size += len(self.to_agent) if self.to_agent is not self.data else 0
         size += len(self.to_haproxy) if self.to_haproxy is not self.data else 0
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
 
 class Budget:
-    """Bytes that all sessions may keep together; ``used`` has each Entry with ``ENTRY_BYTES``, each part with ``PART_BYTES``."""
+    """Bytes that all sessions may keep together; ``used`` includes ``ENTRY_BYTES`` per Entry and ``PART_BYTES`` per part."""
 
     __slots__ = ("limit", "used")
 

@@ -1,4 +1,4 @@
-"""The flight recorder as the settings want it: recorder and store together, or nothing at all."""
+"""The flight recorder as set in the settings: a recorder with its store, or none."""
 
 import asyncio
 import contextlib
@@ -14,15 +14,14 @@ from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.settings.model import Capture
 
-FLUSH_S: Final = 1.0  # for the last captures, when the guard stops
+FLUSH_S: Final = 1.0  # for writing the last captures when the guard stops
 
 
 class FlightRecorder:
-    """What a guard is given to be recorded: its ``witness``; ``close`` when it has stopped. Needs the running loop.
+    """Records a guard through its ``witness``; call ``close`` when the guard has stopped. Needs the running loop.
 
-    Whether a session is recorded, and how much of it is kept, is settled when it begins; all else holds at once.
-    ``processes``: so many do so with the same settings. Each has its part of ``total_bytes``; the folder's bounds they keep
-    together.
+    Whether a session is recorded, and how much of it is kept, is decided when it begins; other settings apply at once.
+    ``processes``: how many record with the same settings. They divide ``total_bytes`` evenly, and share the bounds of the folder.
     """
 
     def __init__(self, settings: Capture, stats: Mapping[str, RouteStats], log: Log, processes: int = 1) -> None:
@@ -30,13 +29,13 @@ class FlightRecorder:
         self._stats = stats
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._settings = Capture()  # with which nothing is recorded
+        self._settings = Capture()  # the defaults: nothing is recorded
         self._recorder: Recorder | None = None
         self._store: Store | None = None
         self.set(settings)
 
     def set(self, settings: Capture) -> None:
-        """Record so from now on; with ``capture.dir`` null nothing, and nothing more is written."""
+        """Use these settings from now on. With ``capture.dir`` null nothing is recorded, and no more captures are written."""
         if settings == self._settings:
             return
         before, self._settings = self._settings, settings
@@ -45,7 +44,7 @@ class FlightRecorder:
                 self._recorder.write_nothing()
             return
         path = Path(settings.dir)
-        # It may come back; a guard that does not start helps nobody.
+        # Only a warning: the folder may come back, and the guard must start.
         if settings.dir != before.dir and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
             self._log.say("warning", "capture_failed", dir=settings.dir, error="no folder, or it cannot be written to")
         folder = Folder(path, settings.files, settings.files_bytes, settings.payload)
@@ -58,15 +57,15 @@ class FlightRecorder:
             self._recorder.set(*how)
 
     def witness(self, route: str, number: int) -> Witness | None:
-        """Return who records the new session ``number``, where that is wanted and there is room; a ``net.guard.Witnesses``."""
+        """Return the recorder for the new session ``number``; None if it is off or has no room. A ``net.guard.Witnesses``."""
         recorder = self._recorder if self._settings.dir is not None else None
         return recorder if recorder is not None and recorder.begin(route, number) else None
 
     def close(self) -> None:
-        """Have the last captures written."""
+        """Write the last captures."""
         if self._store is not None:
             self._store.close(FLUSH_S)
 
     def _say(self, level: str, event: str, fields: dict[str, object]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(lambda: self._log.say(level, event, **fields))

@@ -1,4 +1,4 @@
-"""The HELLOs of the links of one direction, kept longer than the rest: without one nothing behind it can be judged."""
+"""The HELLOs of the links of one direction, kept longer than the rest: no later frame can be judged without its HELLO."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -10,8 +10,8 @@ from spoe_guard.wire.frame import FrameType
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-HELLO_BYTES: Final = 1024  # of one
-MOST_HELLOS: Final = 32  # a session may see more: then those of the newest links
+HELLO_BYTES: Final = 1024  # the longest that is kept
+MOST_HELLOS: Final = 32  # per session; if it has more links, those of the newest stay
 _HELLOS: Final = (FrameType.HAPROXY_HELLO, FrameType.AGENT_HELLO)
 
 _K = TypeVar("_K")
@@ -19,7 +19,7 @@ _V = TypeVar("_V")
 
 
 class _Hello:
-    """The first entries of a link, up to the end of its first frame, which is to be a HELLO."""
+    """The first entries of a link, up to the end of its first frame, which must be a HELLO."""
 
     __slots__ = ("data", "entries", "open")
 
@@ -29,13 +29,13 @@ class _Hello:
         self.open = True
 
     def forget(self) -> int:
-        """Let go of it, and of what would belong to it; return what it counted towards the budget."""
+        """Drop its entries and take no more; return the bytes it counted towards the budget."""
         size = sum(entry.size() + ENTRY_BYTES for entry in self.entries)
         self.open, self.entries = False, []
         return size
 
     def offer(self, entry: Entry) -> int:
-        """Return what it counts more, or less, towards the budget now that ``entry`` was looked at."""
+        """Keep ``entry`` if it is part of the HELLO; return by how many bytes the budget changes (negative: all was dropped)."""
         data = self.data + entry.data
         has_type = len(data) > frame.LENGTH_BYTES
         if entry.lost or len(data) > HELLO_BYTES or (has_type and data[frame.LENGTH_BYTES] not in _HELLOS):
@@ -48,7 +48,7 @@ class _Hello:
 
 
 class Hellos:
-    """By link, what began it; it counts in ``budget``."""
+    """The HELLO of each link; they count towards ``budget``."""
 
     __slots__ = ("_budget", "_of")
 
@@ -57,12 +57,12 @@ class Hellos:
         self._of: dict[int, _Hello] = {}
 
     def lacks(self, link: "i64") -> bool:
-        """Return whether some of the HELLO of ``link`` may be still to come: as a rule not."""
+        """Return whether part of the HELLO of ``link`` may still be missing; usually it is complete."""
         hello = self._of.get(link)
         return hello is None or hello.open
 
     def keep(self, entries: Iterable[Entry]) -> None:
-        """Keep what is part of a HELLO of ``entries``, which are let go of."""
+        """Keep those of ``entries`` that are part of a HELLO; the caller drops them all."""
         for entry in entries:
             hello = self._of.get(entry.link)
             if hello is None and entry.data:
@@ -73,21 +73,21 @@ class Hellos:
             self._budget.used -= old.forget()
 
     def break_off(self, link: int) -> None:
-        """Let go of the HELLO of ``link`` unless it is whole: some of it will be missing."""
+        """Drop the HELLO of ``link`` unless it is complete: the rest of it will be missing."""
         hello = self._of.get(link)
         if hello is not None and hello.open:
             self._budget.used -= hello.forget()
 
     def clear(self) -> None:
-        """Let go of all of them, for good."""
+        """Drop all of them, and take no more for these links."""
         for hello in self._of.values():
             self._budget.used -= hello.forget()
 
     def kept(self) -> list[Entry]:
-        """Return what is kept, by link."""
+        """Return the kept entries, grouped by link."""
         return [entry for hello in self._of.values() for entry in hello.entries]
 
 
 def forget_oldest(of_links: dict[_K, _V], most: int) -> list[_V]:
-    """Let go of what came into ``of_links`` first, until there are ``most``; return it."""
+    """Remove the oldest members of ``of_links`` until ``most`` are left; return those removed."""
     return [of_links.pop(next(iter(of_links))) for _ in range(len(of_links) - most)]

@@ -1,8 +1,8 @@
-"""Where the recorder puts what is read first: one behind the other, whichever session it is of.
+"""The first place for recorded reads: one journal with the reads of all sessions, in order of time.
 
-Most of what is recorded is never looked at, and is not to cost more than to be written: a place of its own for each session is in
-no cache when its turn comes, the end of one journal always is. What is let go of at its other end goes to the recording of its
-session where it is still among the last that were read there; of a busy one it is not.
+Most recorded reads are never looked at, and should cost no more than one write. A buffer per session would have left the CPU
+caches when its session reads again; the end of one journal always is in them. A read that leaves the journal at its old end moves
+to the recording of its session if it is still among the last ones there; in a busy session it is not.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,27 +17,27 @@ from spoe_guard.net.witness import Track
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-# A position is the number of its page, from 1 up, and where it is there; 0 is nowhere. The page that is written stays in the
-# nearest caches. A read is marked with the position of the one before on the same track.
+# A position is a page number, from 1 up, and an offset in that page; 0 means none. The page in use stays in the nearest caches.
+# Each read holds the position of the one before it on the same track.
 PAGE_BYTES: Final = 32768
-_PAGE: Final = 16  # the bit from which on a position is the number of its page
-_PLACE: Final = 0xFFFF  # the bits below
+_PAGE: Final = 16  # the bit where the page number of a position begins
+_PLACE: Final = 0xFFFF  # the bits below: the offset in the page
 
-LONGEST_BYTES: Final = 512  # of a read; to write a longer one where the one before was costs less
+LONGEST_BYTES: Final = 512  # of a read; a longer one costs less in a ring, where it overwrites the one before
 LEAST_BYTES: Final = 4 * PAGE_BYTES  # the journal is as long as what all sessions may keep, and no shorter than this
-SHARE: Final = 2  # of the budget it takes no more than one part in so many
-SEGMENTS: Final = 8  # it is let go of in so many parts
+SHARE: Final = 2  # the journal takes at most 1/SHARE of the budget
+SEGMENTS: Final = 8  # it is dropped in this many parts
 
 
 class Recorded(Protocol):
     """A session whose reads are in the journal."""
 
     def settle(self, side: Side) -> None:
-        """Take what is in the journal of ``side``."""
+        """Move the reads of ``side`` from the journal to the recording."""
 
 
 class Read(NamedTuple):
-    """What was read on ``track`` at ``now``; ``link``: see ``Ring.add``. ``at``: its position, which grows with time."""
+    """A read on ``track`` at ``now``; ``link``: see ``Ring.add``. ``at``: its position, which grows with time."""
 
     at: int
     track: Track
@@ -47,7 +47,7 @@ class Read(NamedTuple):
 
 
 class Segment:
-    """What is let go of at once. ``tracks``: of each that has reads in it the ``weight`` of those before."""
+    """The unit in which the journal drops reads. ``tracks``: those with reads in it, and their ``weight`` before."""
 
     __slots__ = ("pages", "tracks")
 
@@ -57,9 +57,9 @@ class Segment:
 
 
 class Journal:
-    """The reads of the sessions that have ``recordings``, by number. ``session_bytes``: the most that one keeps of a direction.
+    """The reads of the sessions with ``recordings``, by number. ``session_bytes``: the most that a session keeps per direction.
 
-    ``make_room`` is called when it takes more of the budget.
+    It calls ``make_room`` when it takes more of the budget.
     """
 
     __slots__ = (
@@ -76,14 +76,14 @@ class Journal:
         self._make_room = make_room
         self._page = Tape(0)  # the newest
         self._pages: list[Tape] = []
-        self._spare: list[Tape] = []  # of what was let go of last: memory that is there already
+        self._spare: list[Tape] = []  # pages dropped last, for reuse: their memory is allocated already
         self._segments: list[Segment] = []
         self._first: i64 = 1  # the number of the oldest page
-        self._at: i64 = PAGE_BYTES  # where the next read goes; at the end of a page there is no room for one
+        self._at: i64 = PAGE_BYTES  # where the next read goes; the end of a page has no room, so the first read begins one
         self._start: i64 = 0  # where the newest segment begins
 
     def add(self, track: Track, now: float, link: "i64", data: bytes) -> bool:
-        """Keep a read that went on as it came, of at most LONGEST_BYTES; False: the budget has no room for that."""
+        """Keep a read that was forwarded unchanged, of at most LONGEST_BYTES; False: the budget has no room."""
         size: i64 = len(data)
         if (self._at & _PLACE) + size + HEAD_BYTES > PAGE_BYTES and not self._turn():
             return False
@@ -98,7 +98,7 @@ class Journal:
         return True
 
     def take(self, tracks: Sequence[Track]) -> tuple[list[Read], dict[int, int]]:
-        """Return what is there of ``tracks``, oldest first, and of each link how many bytes there were before; forget it."""
+        """Remove the reads of ``tracks`` and return them, oldest first, with the bytes already dropped before them, by link."""
         reads = [read for track in tracks for read in self._of(track)]
         reads.sort(key=lambda read: read.at)
         gone = {track.link: track.read - track.settled for track in tracks}
@@ -117,7 +117,7 @@ class Journal:
                     segment.tracks.pop(track, None)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         for segment in self._segments:
             self.forget(list(segment.tracks))
         self._budget.used -= (len(self._pages) + len(self._spare)) * PAGE_BYTES
@@ -130,7 +130,7 @@ class Journal:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _of(self, track: Track) -> list[Read]:
-        """Return what is there of ``track``, newest first. The oldest refers to what is gone."""
+        """Return the reads of ``track``, newest first. The oldest refers to a dropped one."""
         reads: list[Read] = []
         at = track.noted
         while at >> _PAGE >= self._first:
@@ -140,7 +140,7 @@ class Journal:
         return reads
 
     def _turn(self) -> bool:
-        """Begin a new page; False: there is no room for one."""
+        """Begin a new page; False: the budget has no room for one."""
         most = min(max(LEAST_BYTES, 2 * self.session_bytes * len(self._recordings)), self._budget.limit // SHARE)
         if most < 2 * PAGE_BYTES:
             return False
@@ -161,14 +161,14 @@ class Journal:
         return True
 
     def _drop_oldest(self) -> None:
-        """Let go of the oldest segment."""
+        """Drop the oldest segment; move the reads that are still needed to their recordings."""
         oldest, newer = self._segments[0], self._segments[1].tracks
-        # A session needs no more of the direction that says more than a ring keeps, of the other no more than a part of that:
-        # older ACKs than there are NOTIFYs help nobody.
+        # A session needs no more of its busier direction than a ring keeps, and of the other no more than a part of a ring: ACKs
+        # older than the kept NOTIFYs are of no use.
         part: i64 = part_room(self.session_bytes)
         enough: i64 = self.session_bytes - part
         busy: set[int] = set()  # sessions
-        lesser: list[Track] = []  # of these, if so
+        lesser: list[Track] = []  # needed unless their session is busy
         needed: list[Track] = []
         for track in oldest.tracks:
             behind: i64 = track.weight - newer[track] if track in newer else 0

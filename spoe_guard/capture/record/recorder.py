@@ -1,4 +1,4 @@
-"""The flight recorder: which sessions are recorded, and which anomalies are written down."""
+"""The recorder: which sessions are recorded, and which anomalies get a capture."""
 
 import asyncio
 import socket
@@ -19,16 +19,16 @@ from spoe_guard.net.witness import Track, Witness
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.stats import RouteStats
 
-AT_ONCE: Final = 32  # captures that wait for what comes behind their anomaly; they hold up to twice a session's bytes
+AT_ONCE: Final = 32  # captures that still record after their anomaly; each holds up to twice a session's bytes
 _HOW: Final = {None: None, False: End.FIN, True: End.RESET}
-_EVICTED: Final = 8  # sessions that give way at a time
+_EVICTED: Final = 8  # sessions cleared at a time
 
 
 class Recorder(Witness):
-    """Keeps what sessions read, and hands what is to be written to ``submit``, which must not wait (False: no room).
+    """Keeps what sessions read, and hands captures to ``submit``, which must not wait (False: no room).
 
-    ``later`` has something done so many seconds later, on the event loop. ``session_bytes``: kept per session and direction.
-    ``total_bytes``: of all sessions. ``least``: the least severity that is written. ``rate``: captures per period in
+    ``later`` calls a function after so many seconds, on the event loop. ``session_bytes``: kept per session and direction.
+    ``total_bytes``: of all sessions. ``least``: the lowest severity that gets a capture. ``rate``: captures per period in
     seconds, for each route and anomaly.
     """
 
@@ -48,13 +48,13 @@ class Recorder(Witness):
         self._routes = routes
         self._submit = submit
         self._limit: RateLimit[tuple[str, str]] = RateLimit(*rate, clock)
-        self._recordings: dict[int, Recording] = {}  # by session; whose turn it is to give way comes first
+        self._recordings: dict[int, Recording] = {}  # by session; the next to be cleared for others comes first
         self._journal = Journal(self.budget, self._recordings, self.make_room, session_bytes)
         self._waiting = 0
         self.set(session_bytes, total_bytes, least, rate)
 
     def set(self, session_bytes: int, total_bytes: int, least: str, rate: tuple[int, float]) -> None:
-        """Go by these from now on. A session that is recorded already keeps as much as it did."""
+        """Use these from now on. A session that is already recorded keeps its own ``session_bytes``."""
         self.session_bytes = session_bytes
         self._journal.session_bytes = max([session_bytes, *(each.limit for each in self._recordings.values())])
         self.budget.limit = total_bytes
@@ -63,11 +63,11 @@ class Recorder(Witness):
         self._limit.set(*rate)
 
     def write_nothing(self) -> None:
-        """Find no anomaly worth a capture, until ``set``."""
+        """Start no more captures until ``set`` is called."""
         self._least = len(SEVERITIES)
 
     def begin(self, route: str, number: int) -> bool:
-        """Record the session ``number`` of ``route`` from its beginning; False: there is no room for it."""
+        """Record the new session ``number`` of ``route``; False: the budget has no room for it."""
         if self.budget.used + self._session_holds > self.budget.limit:
             self.make_room(self._session_holds)
             if self.budget.used + self._session_holds > self.budget.limit:
@@ -75,7 +75,7 @@ class Recorder(Witness):
         self._recordings[number] = Recording(self, self._journal, route, number)
         return True
 
-    # --- what relays tell --------------------------------------------------------------------------------------------
+    # --- called by relays --------------------------------------------------------------------------------------------
 
     def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
         """Keep a read."""
@@ -86,7 +86,7 @@ class Recorder(Witness):
             recording.note(track.side, track.link, data, now, out)
 
     def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
-        """Keep a read that went on as it came."""
+        """Keep a read that was forwarded unchanged."""
         if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, link, data):
             return
         recording = track.book
@@ -96,13 +96,13 @@ class Recorder(Witness):
     def note(  # noqa: PLR0913  as a Witness has them
         self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
     ) -> None:
-        """Keep another step."""
+        """Keep any other step."""
         recording = self._recordings.get(number)
         if recording is not None:
             recording.note(side, link, data, now, out, _HOW[reset])
 
     def met(self, track: Track, sock: socket.socket) -> None:
-        """Note between whom a connection is."""
+        """Note the two ends of a new connection."""
         recording = self._recordings.get(track.number)
         if recording is None:
             track.noted = NEVER
@@ -117,23 +117,23 @@ class Recorder(Witness):
             del recording.sockets[next(known for known in recording.sockets if known[0] is Side.AGENT)]
 
     def lost(self, track: Track) -> None:
-        """Keep apart what came on it."""
+        """Note that a connection is gone: its recording keeps its reads."""
         recording = track.book
         if isinstance(recording, Recording):
             recording.lost(track)
 
     def over(self, number: int) -> None:
-        """Write what is to be written of it, and forget it."""
+        """End the recording of a session: write its pending capture, and drop the rest."""
         recording = self._recordings.get(number)
         if recording is not None:
             recording.end()
 
-    # --- what recordings ask -----------------------------------------------------------------------------------------
+    # --- called by recordings ----------------------------------------------------------------------------------------
 
     def wants(self, recording: Recording, anomaly: AnomalySeen) -> bool:
-        """Return whether a capture is to be made because of ``anomaly``."""
+        """Return whether ``anomaly`` gets a capture."""
         if recording.anomaly is not None or SEVERITIES.index(severity(anomaly.action)) < self._least:
-            return False  # it will be in the one that is under way
+            return False  # a capture under way will include it
         dropped = self._routes[recording.route].captures_dropped
         if not self._limit.allows((recording.route, anomaly.anomaly.value)):
             dropped["rate",] += 1
@@ -145,7 +145,7 @@ class Recorder(Witness):
         return True
 
     def write(self, recording: Recording, anomaly: AnomalySeen) -> None:
-        """Have it written what ``recording`` keeps."""
+        """Submit what ``recording`` keeps as a capture."""
         self._waiting -= 1
         wall_s = time.time_ns() / 1e9 - time.monotonic()
         take = CaptureJob(recording.route, recording.number, anomaly, recording.entries(), dict(recording.sockets), wall_s)
@@ -153,7 +153,7 @@ class Recorder(Witness):
             self._routes[recording.route].captures_dropped["busy",] += 1
 
     def make_room(self, wanted: int = 0) -> None:
-        """Keep the bound on all sessions, with ``wanted`` bytes more: those that had not to give way for longest do."""
+        """Clear sessions until ``wanted`` more bytes fit the budget, those that were not cleared for longest first."""
         for _ in range(min(_EVICTED, len(self._recordings))):
             if self.budget.used + wanted <= self.budget.limit:
                 return
@@ -162,16 +162,16 @@ class Recorder(Witness):
             recording.clear()
 
     def forget(self, recording: Recording) -> None:
-        """It is over."""
+        """Drop a recording that has ended."""
         del self._recordings[recording.number]
         if not self._recordings:
             self._journal.clear()
 
 
 def _socket(ask: Callable[[], object]) -> Socket:
-    """Return an end of a connection; a Unix socket's name is a path, or nothing."""
+    """Return one end of a connection; empty for a Unix socket, whose name is a path or nothing."""
     try:
         name = ask()
-    except OSError:  # the connection is gone again
+    except OSError:  # the connection is closed again
         return Socket()
     return Socket(str(name[0]), int(name[1])) if isinstance(name, tuple) else Socket()

@@ -1,4 +1,4 @@
-"""What is kept of one session, and the capture that an anomaly in it asks for."""
+"""The recording of one session, and the capture for an anomaly in it."""
 
 import asyncio
 import heapq
@@ -18,10 +18,10 @@ from spoe_guard.net.witness import Track
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-AFTERWARDS_S: Final = 1.0  # how long is recorded behind an anomaly, unless the session ends or has no room before
-SEEN: Final = 16  # anomalies noted of one step
-# What Track.noted says of reads that are not put into the journal: how many. Behind a step that is not ordinary those that come
-# next are kept here at once: to get them out of the journal costs more.
+AFTERWARDS_S: Final = 1.0  # recording goes on so long after an anomaly, unless the session ends or runs out of room
+SEEN: Final = 16  # anomalies noted per step
+# Values of Track.noted below 0: so many reads do not go into the journal. After an unusual step the next reads are kept
+# in the ring at once: to move them out of the journal later costs more.
 ASIDE: Final = -4
 NEVER: Final = -(1 << 62)
 
@@ -30,9 +30,9 @@ _ENDS: Final = {Close.HALF: End.FIN, Close.FLUSH: End.FIN, Close.ABORT: End.RESE
 
 
 class Desk(Protocol):
-    """What the recordings of all sessions share, and where they ask: the recorder.
+    """The part of the recorder that the recordings of all sessions use.
 
-    ``later`` has something done so many seconds later, on the event loop.
+    ``later`` calls a function after so many seconds, on the event loop.
     """
 
     budget: Budget
@@ -40,22 +40,22 @@ class Desk(Protocol):
     later: Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
     def wants(self, recording: "Recording", anomaly: AnomalySeen) -> bool:
-        """Return whether a capture is to be made because of ``anomaly``."""
+        """Return whether ``anomaly`` gets a capture."""
 
     def write(self, recording: "Recording", anomaly: AnomalySeen) -> None:
-        """Have it written what ``recording`` keeps."""
+        """Submit what ``recording`` keeps as a capture."""
 
     def make_room(self, wanted: int = 0) -> None:
-        """Keep the bound on all sessions, with ``wanted`` bytes more."""
+        """Clear sessions until ``wanted`` more bytes fit the budget."""
 
     def forget(self, recording: "Recording") -> None:
-        """It is over."""
+        """Drop a recording that has ended."""
 
 
 class Recording:
-    """What the session ``number`` of ``route`` has read, as far as it is not in the journal, and who is connected.
+    """The reads of session ``number`` of ``route`` that are not in the journal, and its connections.
 
-    ``limit``: bytes of a direction that are kept. ``sockets``: the two ends of each connection, who dialled it first.
+    ``limit``: bytes kept per direction. ``sockets``: the two ends of each connection, the one that dialled first.
     """
 
     __slots__ = (
@@ -68,32 +68,32 @@ class Recording:
         self._journal = journal
         self._budget = recorder.budget
         self.limit = recorder.session_bytes
-        self._most = part_room(self.limit)  # of one read that did not go on as it came: it may be there three times
-        self._small: i64 = PARTS * self._most - HEAD_BYTES  # of one that did, to be copied; a longer one is referred to
+        self._most = part_room(self.limit)  # of a read that was not forwarded unchanged: an entry may hold it three times
+        self._small: i64 = PARTS * self._most - HEAD_BYTES  # of a forwarded read, to be copied; a longer one is referred to
         self._haproxys = Ring(Side.HAPROXY, self.limit, recorder.budget)
         self._agents = Ring(_AGENT, self.limit, recorder.budget)
-        self._tracks: list[Track] = []  # the connections that are there
-        self._due: asyncio.TimerHandle | None = None  # completes the capture that an anomaly asked for
+        self._tracks: list[Track] = []  # the open connections
+        self._due: asyncio.TimerHandle | None = None  # completes the capture for ``anomaly``
         self._over = False
-        self.anomaly: AnomalySeen | None = None  # which did
+        self.anomaly: AnomalySeen | None = None  # the one that a capture is under way for
         self.route = route
         self.number = number
         self.sockets: dict[tuple[Side, int], tuple[Socket, Socket]] = {}
 
     def met(self, track: Track) -> None:
-        """A connection is there, which begins with its HELLO."""
+        """Follow a new connection, which begins with its HELLO."""
         self._tracks.append(track)
         track.book = self
         track.noted = NEVER if self.anomaly is not None else ASIDE
 
     def lost(self, track: Track) -> None:
-        """It is gone."""
+        """Stop following a connection that is gone; keep its reads."""
         self.settle(track.side)
         self._tracks.remove(track)
         track.noted, track.book = NEVER, None
 
     def add(self, track: Track, data: bytes, now: float, link: int) -> None:
-        """Keep a read that went on as it came and is not for the journal; ``link``: see ``Witness.passed``."""
+        """Keep a read that was forwarded unchanged and does not go into the journal; ``link``: see ``Witness.passed``."""
         size: i64 = len(data)
         if track.noted > 0 or track.is_agents:  # HAProxy has no other connection
             self.settle(track.side)
@@ -110,7 +110,7 @@ class Recording:
         self._keep(self._ring(track.side), track.link, now, link, data)
 
     def note(self, side: Side, link: int, data: bytes, now: float, out: Output, end: End | None = None) -> None:
-        """Keep a step that is more than that; where one side's connection ended with it, ``end`` says how."""
+        """Keep a step that did more than forward a read; ``end``: how the side's connection ended with it, if it did."""
         seen: list[AnomalySeen] = []
         extra: Extra | None = None
         if out.events or out.more or end or not out.close_haproxy is out.close_agent is Close.KEEP:
@@ -126,14 +126,14 @@ class Recording:
             self.end()
 
     def settle(self, side: Side) -> None:
-        """Take what is in the journal of ``side``."""
+        """Move the reads of ``side`` from the journal into its ring."""
         for track in self._tracks:
             if track.noted > 0 and track.side is side:
                 self._take(side)
                 return
 
     def clear(self) -> None:
-        """Give way to other sessions: write what is to be written, forget the rest."""
+        """Make room for other sessions: write the pending capture, and drop the rest."""
         self._finish()
         for track in self._tracks:
             if track.noted > 0:
@@ -143,14 +143,14 @@ class Recording:
         self._agents.clear()
 
     def entries(self) -> list[tuple[Side, Entry]]:
-        """Return what is kept, in time order, each with whose side it is about."""
+        """Return the kept entries in time order, each with its side."""
         self._settle_both()
         haproxys = [(Side.HAPROXY, entry) for entry in self._haproxys.kept()]
         agents = [(_AGENT, entry) for entry in self._agents.kept()]
         return list(heapq.merge(haproxys, agents, key=lambda each: each[1].now))
 
     def end(self) -> None:
-        """The session is over, or its recording is."""
+        """End the recording: write the pending capture, and drop the rest."""
         if not self._over:
             self._finish()
             self._over = True
@@ -181,7 +181,7 @@ class Recording:
             self._keep(ring, read.track.link, read.now, read.link, read.data)
 
     def _keep(self, ring: Ring, link: int, now: float, on: "i64", data: bytes) -> None:
-        """Put what was read on ``link`` into ``ring``; ``on``: as ``Ring.add`` has it."""
+        """Put a read on ``link`` into ``ring``; ``on``: the link for ``Ring.add``."""
         size: i64 = len(data) + HEAD_BYTES
         if ring.left >= size or ring.begins_again(size) or self._has_room(ring, size):
             ring.add(now, on, data)
@@ -189,7 +189,7 @@ class Recording:
             ring.miss(link, len(data))
 
     def _aside(self, side: Side) -> None:
-        """Have the next reads of ``side`` here and not in the journal, behind those that are there."""
+        """Keep the next reads of ``side`` here and not in the journal; first move here those that are there."""
         self.settle(side)
         for track in self._tracks:
             if track.side is side:
@@ -213,9 +213,9 @@ class Recording:
             ring.miss(link, len(data))
 
     def _has_room(self, ring: Ring, size: "i64") -> bool:
-        """Begin a new part; return whether there is room for so much in it."""
+        """Begin a new part of the ring; return whether it has room for ``size`` bytes."""
         if self.anomaly is not None and ring.is_full(size):
-            self._finish()  # what comes now would push out what led to the anomaly
+            self._finish()  # new reads would push out those that led to the anomaly
         ring.roll(size)
         self._keep_bound()
         return ring.left >= size
@@ -223,11 +223,11 @@ class Recording:
     def _keep_bound(self) -> None:
         if self._budget.used > self._budget.limit:
             self._recorder.make_room()
-            if self._budget.used > self._budget.limit:  # nobody else has as much
+            if self._budget.used > self._budget.limit:  # the other sessions had too little to clear
                 self.clear()
 
     def _wait(self, anomaly: AnomalySeen) -> None:
-        """Keep what comes now as well, for so long."""
+        """Record on for AFTERWARDS_S, with twice the room, then write the capture for ``anomaly``."""
         self._settle_both()
         for track in self._tracks:
             track.noted = NEVER
@@ -252,19 +252,19 @@ class Recording:
 
 
 def is_ordinary(track: Track, data: bytes, out: Output) -> bool:
-    """Return whether nothing came of a read but that it was passed."""
+    """Return whether a read was forwarded unchanged, and had no other effect."""
     return not (out.events or out.more) and _passed(data, out, is_agents=track.is_agents)
 
 
 def _passed(data: bytes, out: Output, *, is_agents: bool) -> bool:
-    """Return whether all of a read went on as it came, and nothing else was written."""
+    """Return whether a read was forwarded whole and unchanged, and nothing else was written."""
     if is_agents:
         return out.to_haproxy is data and len(out.to_agent) == 0
     return out.to_agent is data and len(out.to_haproxy) == 0
 
 
 def _closed(out: Output) -> Iterable[tuple[bool, int, End]]:
-    """Yield which connections the guard closes."""
+    """Yield the connections that the guard closes: whether it is HAProxy's, the link, how."""
     if out.close_haproxy is not Close.KEEP:
         yield True, 0, _ENDS[out.close_haproxy]
     for order in (out, *out.more):

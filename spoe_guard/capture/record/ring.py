@@ -11,22 +11,22 @@ from spoe_guard.core.terms.anomalies import Side
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-MOST_LINKS: Final = 128  # of so many it is known how much was read on them, and between whom; of more: of the newest
+MOST_LINKS: Final = 128  # the newest links whose byte counts and sockets are kept
 
-# What a read is marked with on the tape.
-_HERE: Final = 0  # its bytes are behind it
+# The mark of a read on the tape.
+_HERE: Final = 0  # its bytes follow on the tape
 _APART: Final = 1  # it is the next of ``entries``
 
-PART_BYTES: Final = 512  # what a part costs beside its room, at most: four objects, numbers in them, what malloc adds
-FIRST_BYTES: Final = 512  # room of the first part: an idle session holds its HELLOs and no place for more
-PARTS: Final = 4  # a direction is let go of in so many parts at least: read by read, every one would pay for it
-SEVERAL: Final = -1  # links, whose reads are in one part
+PART_BYTES: Final = 512  # the most a part costs besides its room: four objects, their numbers, the overhead of malloc
+FIRST_BYTES: Final = 512  # room of the first part: an idle session holds its HELLOs, and no room for more
+PARTS: Final = 4  # a direction is dropped in at least this many parts; to drop single reads would cost something for each
+SEVERAL: Final = -1  # links have reads in the part
 
 
 class Part:
-    """What is let go of at once.
+    """The unit in which a ring drops what it keeps.
 
-    ``room``: for so many bytes it was begun; ``size``: what it counts; ``link``: where all of it was read, or SEVERAL.
+    ``room``: bytes it was begun for; ``size``: bytes it counts; ``link``: the link of all its reads, or SEVERAL.
     """
 
     __slots__ = ("entries", "link", "room", "size", "tape")
@@ -39,15 +39,15 @@ class Part:
         self.entries = entries
 
     def costs(self) -> "i64":
-        """Return what it counts towards the budget."""
+        """Return the bytes it counts towards the budget."""
         entries: i64 = len(self.entries)
         return PART_BYTES + self.size + entries * ENTRY_BYTES
 
 
 class Ring:
-    """What ``side`` wrote: at most ``limit`` bytes, with the heads of reads, and the HELLOs.
+    """The last bytes that ``side`` wrote: at most ``limit``, including the heads of reads, plus the HELLOs.
 
-    The newest part has room for ``left`` bytes: ``roll`` before there is more to ``add`` or ``put``.
+    The newest part has room for ``left`` bytes: call ``roll`` before an ``add`` or ``put`` of more.
     """
 
     __slots__ = (
@@ -62,12 +62,12 @@ class Ring:
         self._room = self._first
         self.left = self._first
         self._last: i64 = 0  # the link of the last read
-        self._link: i64 = 0  # of all in the newest part, or SEVERAL
-        self._read: i64 = 0  # bytes read on ``_last`` since another one had its turn
+        self._link: i64 = 0  # the link of all reads in the newest part, or SEVERAL
+        self._read: i64 = 0  # bytes read on ``_last`` since the last change of links
         self._several = side is Side.AGENT  # HAProxy has one connection
         self._entries: list[Entry] = []
         self.limit = limit
-        self._reads: dict[int, int] = {}  # by link, before that
+        self._reads: dict[int, int] = {}  # bytes read before that, by link
         self._budget = budget
         self._older: i64 = 0  # bytes of the parts that are closed
         self._closed: list[Part] = []
@@ -75,7 +75,7 @@ class Ring:
         budget.used += PART_BYTES + self._room
 
     def add(self, now: float, link: "i64", data: bytes) -> None:
-        """Keep a read that went on as it came, from the agent's ``link`` or to it."""
+        """Keep a read that was forwarded unchanged, from the agent's ``link`` or to it."""
         size: i64 = len(data)
         self._turn_to(link)
         self._tape.put(now, link, _HERE, data)
@@ -83,7 +83,7 @@ class Ring:
         self.left -= size + HEAD_BYTES
 
     def put(self, entry: Entry) -> None:
-        """Keep a step that is more than that."""
+        """Keep a step that did more than forward a read."""
         self._turn_to(entry.link)
         self._tape.put(entry.now, entry.link, _APART, b"")
         self._entries.append(entry)
@@ -97,7 +97,7 @@ class Ring:
         forget_oldest(self._reads, MOST_LINKS)
 
     def begins_again(self, size: "i64") -> bool:
-        """Let go of all there is, if to roll for ``size`` bytes were that: long reads, each in the place of the one before."""
+        """Drop all and return True if ``roll`` for ``size`` bytes would: so a long read can take the memory of the one before."""
         room = self._room
         if size > room or 2 * size <= room or 2 * room - self.left <= self.limit or self._closed or self._entries:
             return False
@@ -108,22 +108,22 @@ class Ring:
         return True
 
     def roll(self, size: "i64") -> None:
-        """Begin a new part, with room for ``size`` bytes at least, and let go of the oldest until the bound holds."""
+        """Begin a new part with room for at least ``size`` bytes, and drop the oldest ones until the bound holds."""
         room = self._room_for(size)
         self._put_by(room)
         gone = self.shrink()
-        if gone is not None and gone.room == room:  # its memory is used again
+        if gone is not None and gone.room == room:  # its memory is reused
             gone.tape.forget()
             self._tape = gone.tape
         else:
             self._tape = Tape(self._first)
 
     def is_full(self, size: "i64") -> bool:
-        """Whether to roll for ``size`` bytes is to let go of something."""
+        """Return whether ``roll`` for ``size`` bytes would drop something."""
         return self._older + self._room - self.left + self._room_for(size) > self.limit
 
     def shrink(self) -> Part | None:
-        """Let go of the oldest parts until the bound holds; return the last of them."""
+        """Drop the oldest parts until the bound holds; return the last one dropped."""
         part = None
         while self._closed and self._older + self._room > self.limit:
             part = self._closed.pop(0)
@@ -134,12 +134,12 @@ class Ring:
         return part
 
     def clear(self) -> None:
-        """Let go of everything; what comes next is kept again."""
+        """Drop everything; later reads are kept again."""
         self._drop_parts()
         self._hellos.clear()
 
     def pass_over(self, link: int, read: int) -> None:
-        """Let go of all but HELLOs, and count ``read`` bytes that came behind it: what comes now leaves no room for either."""
+        """Drop all but the HELLOs, and count ``read`` bytes on ``link`` as missing: newer reads would push both out anyway."""
         if self._closed or self.left < self._room:
             for part in (*self._closed, self._newest()):
                 if self._hellos.lacks(part.link):
@@ -149,12 +149,12 @@ class Ring:
         self.miss(link, read)
 
     def end(self) -> None:
-        """Let go of everything for good."""
+        """Drop everything, for good."""
         self.clear()
         self._budget.used -= PART_BYTES + self._room
 
     def kept(self) -> list[Entry]:
-        """Return what is kept, oldest first; each link's first entry behind what was lost says how much that was."""
+        """Return the kept entries, HELLOs first, then oldest first; a link's first entry counts the bytes ``lost`` before it."""
         hellos = self._hellos.kept()
         found = [entry for part in (*self._closed, self._newest()) for entry in self._told(part)]
         lost = self._reads | {self._last: self._reads.get(self._last, 0) + self._read}
@@ -174,7 +174,7 @@ class Ring:
         self._older = 0
 
     def _turn_to(self, link: "i64") -> None:
-        """Have what comes next counted for ``link``."""
+        """Count the next reads for ``link``."""
         on = link if self._several else 0
         if on == self._last:
             return
@@ -185,7 +185,7 @@ class Ring:
         self._link = SEVERAL if self.left < self._room else on
 
     def _told(self, part: Part) -> Iterator[Entry]:
-        """Yield what is in ``part``."""
+        """Yield the entries of ``part``."""
         tape, apart, at = part.tape, iter(part.entries), 0
         while at < tape.used:
             now, link, mark, data = tape.read(at)
@@ -201,15 +201,15 @@ class Ring:
         return Part(self._room, self._room - self.left, self._link, self._tape, self._entries)
 
     def _room_for(self, size: "i64") -> "i64":
-        """Return a power of two, up to what PARTS have: a tape takes its memory so, and one is soon used again."""
+        """Return the room of the next part: a power of two times the usual, up to PARTS times, so that tapes can be reused."""
         room = self._part
         while room < size and room < PARTS * self._part:
             room *= 2
         return max(size, room)
 
     def _put_by(self, room: "i64") -> None:
-        """Put the newest part to the others, and begin one with ``room`` bytes, for which ``_tape`` is still to be set."""
-        used = room - self.left  # of the newest part all counts that it has room for
+        """Close the newest part, and begin one with ``room`` bytes; the caller sets ``_tape`` for it."""
+        used = room - self.left  # the whole room of the newest part counts, used or not
         if self.left < self._room:
             newest = self._newest()
             self._closed.append(newest)
@@ -222,7 +222,7 @@ class Ring:
 
 
 def part_room(limit: int) -> int:
-    """Return the room of a part in a ring of that ``limit``: a power of two."""
+    """Return the room of a part in a ring with this ``limit``: a power of two."""
     room = 1
     while 2 * PARTS * room <= limit:
         room *= 2
@@ -230,5 +230,5 @@ def part_room(limit: int) -> int:
 
 
 def least_held(limit: int) -> int:
-    """Return what a ring of that ``limit`` counts towards the budget before anything is in it."""
+    """Return the bytes that an empty ring with this ``limit`` counts towards the budget."""
     return PART_BYTES + min(FIRST_BYTES, part_room(limit))

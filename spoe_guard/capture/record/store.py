@@ -1,4 +1,4 @@
-"""Captures on disk: written by one thread, off the data path, into a folder that is kept within bounds."""
+"""Captures on disk: one thread writes them, off the data path, and keeps the folder within its bounds."""
 
 import contextlib
 import fcntl
@@ -19,10 +19,10 @@ from spoe_guard.observe.stats import RouteStats
 from spoe_guard.options import Payload
 
 WAITING: Final = 8  # captures in the queue
-FAULT_EVERY_S: Final = 60.0  # one line about what cannot be written
+FAULT_EVERY_S: Final = 60.0  # at most one log line about a failed write per period
 _PATTERN: Final = "spoe-guard-*.pcapng*"
 _PART: Final = ".part"
-# Between two packets the thread gives way: it holds Python's lock while it computes, and traffic would wait for it.
+# The thread sleeps between two packets: it holds Python's lock while it computes, and traffic would wait.
 _BREATH_S: Final = 0.0001
 
 Say = Callable[[str, str, dict[str, object]], None]  # level, event, fields; called on the thread
@@ -30,7 +30,7 @@ Say = Callable[[str, str, dict[str, object]], None]  # level, event, fields; cal
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Where captures go and how many stay: the newest ``files`` of at most ``max_bytes`` together."""
+    """The folder for captures and its bounds: the newest ``files`` stay, with at most ``max_bytes`` together."""
 
     path: Path
     files: int
@@ -39,10 +39,10 @@ class Folder:
 
 
 class Store:
-    """Takes captures with ``submit``, which never waits, and writes them. ``stats``: where they are counted, by route."""
+    """Takes captures with ``submit``, which never waits, and writes them. ``stats`` counts them, by route."""
 
     def __init__(self, folder: Folder, stats: Mapping[str, RouteStats], say: Say, *, waiting: int = WAITING) -> None:
-        self.folder = folder  # the event loop may put another one in its place; each capture is written by one
+        self.folder = folder  # the event loop may replace it; each capture uses one throughout
         self._stats = stats
         self._say = say
         self._faults: RateLimit[str] = RateLimit(1, FAULT_EVERY_S, time.monotonic)
@@ -59,7 +59,7 @@ class Store:
         return True
 
     def close(self, timeout_s: float) -> bool:
-        """Wait until what is queued is written, at most ``timeout_s`` seconds; return whether it was."""
+        """Wait until the queued captures are written, at most ``timeout_s`` seconds; return whether it was."""
         with contextlib.suppress(Full):
             self._queue.put(None, timeout=timeout_s)
         self._thread.join(timeout_s)
@@ -73,7 +73,7 @@ class Store:
             except OSError as error:
                 stats.captures_dropped["disk",] += 1
                 self._fault(take, error.strerror or type(error).__name__)
-            except Exception as error:  # noqa: BLE001  our own bug: a capture less, not a guard less
+            except Exception as error:  # noqa: BLE001  our own bug: lose the capture, not the guard
                 stats.captures_dropped["error",] += 1
                 self._fault(take, repr(error))
             else:
@@ -87,7 +87,7 @@ class Store:
             self._say("warning", "capture_failed", {**fields, "error": why})
 
     def _write(self, take: CaptureJob) -> tuple[Path, int]:
-        """Write it under another name first, so that nobody ever sees half a file."""
+        """Write the file under another name first, so that nobody ever sees half a file."""
         folder = self.folder
         parts = []
         for packet in packets(take.capture(folder.payload)):
@@ -102,7 +102,7 @@ class Store:
 
 
 def _rotate(folder: Folder, size: int) -> None:
-    """Remove the oldest until there is room for one more of ``size`` bytes."""
+    """Remove the oldest files until there is room for one more of ``size`` bytes."""
     there = sorted(folder.path.glob(_PATTERN))  # the names begin with the time
     sizes = [_size(path) for path in there]
     total = sum(sizes)
@@ -113,9 +113,9 @@ def _rotate(folder: Folder, size: int) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep out the other processes that write to ``folder``: each would see room for one more.
+    """Lock out other processes that write to ``folder``: otherwise each would see room for one more.
 
-    Without the right to list it, or a lock where it is, they go on: then there may be one too many for a while.
+    If the folder cannot be opened or locked, the write goes on: then there may be one file too many for a while.
     """
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
@@ -143,11 +143,11 @@ def _write(path: Path, data: bytes) -> None:
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except FileNotFoundError:  # another guard, or an operator, was quicker
+    except FileNotFoundError:  # another guard, or an operator, removed it first
         return 0
 
 
 def _name(take: CaptureJob) -> str:
-    """Return the file's name; names in the order of time, and no two the same."""
+    """Return the file's name; names are unique and sort by time."""
     when = datetime.fromtimestamp(take.made_at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     return f"spoe-guard-{when}-{take.route}-{take.session}-{take.anomaly.anomaly.value}-{os.getpid()}.pcapng"

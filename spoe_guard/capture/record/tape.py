@@ -1,22 +1,22 @@
-"""Reads behind each other in one piece of memory, each with a head in front: written at once, looked at later or never.
+"""Consecutive reads in one buffer, each after a head. They are written at once, and looked at later or never.
 
-A read that is kept as an object of its own is cold when it goes, which costs more than to copy it. Compiled by Cython, see the
-.pxd: a copy and a few stores.
+A read that is kept as its own object is cold in the cache when it is freed, which costs more than to copy it.
+Compiled by Cython, see the .pxd: a copy and a few stores.
 """
 
 from typing import Final
 
 from spoe_guard.capture.record import memory
 
-HEAD_BYTES: Final = 24  # in front of each read
+HEAD_BYTES: Final = 24  # before each read
 _HEAD_BYTES = HEAD_BYTES  # in C, see the .pxd
-_HIGHEST = 0x7FFFFFFF  # number of a link that fits there; the next is 0 again
+_HIGHEST = 0x7FFFFFFF  # the highest link number that fits; the next one wraps to 0
 
 
 class Tape:
-    """Has memory for ``room`` bytes, heads included, and takes twice as much when that is not enough.
+    """A buffer of ``room`` bytes, heads included, that doubles when it is full.
 
-    ``used``: how many are written; there the next read goes.
+    ``used``: bytes written; the next read goes there.
     """
 
     def __init__(self, room: int) -> None:
@@ -25,11 +25,11 @@ class Tape:
 
     @property
     def room(self) -> int:
-        """How many bytes there is memory for."""
+        """The size of the buffer in bytes."""
         return len(self._bytes)
 
     def put(self, now: float, link: int, mark: int, data: bytes) -> None:
-        """Keep a read of ``link`` behind the others; ``mark``: 64 bits, which mean what the caller wants."""
+        """Append a read of ``link``; ``mark``: 64 bits with a meaning of the caller's choice."""
         end = self.used + _HEAD_BYTES + len(data)
         if end > len(self._bytes):
             self._bytes.extend(bytes(max(end, 2 * len(self._bytes)) - len(self._bytes)))
@@ -37,10 +37,10 @@ class Tape:
         self.used = end
 
     def read(self, at: int) -> tuple[float, int, int, bytes]:
-        """Return what was ``put`` at ``at``.
+        """Return the read at position ``at``: now, link, mark, data.
 
         Raises:
-            IndexError: there is no read.
+            IndexError: no read begins there.
         """
         if at < 0 or at + HEAD_BYTES > self.used:
             raise IndexError(at)
@@ -51,5 +51,5 @@ class Tape:
         return now, link, mark, bytes(self._bytes[begin : begin + size])
 
     def forget(self) -> None:
-        """Begin again, in the same memory."""
+        """Empty the tape, and keep its memory."""
         self.used = 0

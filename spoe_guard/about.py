@@ -1,4 +1,4 @@
-"""What is running."""
+"""The version and build that is running."""
 
 import platform
 

@@ -52,7 +52,7 @@ def _say(*lines: object) -> None:
 
 
 def _with_settings(action: "Callable[[Loaded, Callable[[], Loaded]], int]") -> Callable[..., int]:
-    """Give a command the options that are settings, the settings they lead to, and what reads those again."""
+    """Add the options for settings to a command, and pass it the settings and a function that reads them again."""
 
     def command(  # noqa: PLR0913, PLR0917 one per flag
         config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in YAML.")] = None,
@@ -64,9 +64,9 @@ def _with_settings(action: "Callable[[Loaded, Callable[[], Loaded]], int]") -> C
         log_format: Annotated[str | None, typer.Option(metavar="json|console", help="Log format.")] = None,
         log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="Log level: debug, info, warning or error.")] = None,
     ) -> int:
-        # As PID 1 of a container it would not even notice SIGTERM until it listens: the kernel drops what has no handler.
+        # As PID 1 of a container it would ignore SIGTERM until it listens: the kernel drops signals to PID 1 without a handler.
         signal.signal(signal.SIGTERM, _leave)
-        # By itself SIGHUP ends a process; one that comes early waits for the guard to know what to do about it.
+        # The default of SIGHUP ends a process; an early one waits until the guard can handle it.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
         from spoe_guard.settings import ConfigError, load  # noqa: PLC0415 `version` and `--help` need none of it
 
@@ -140,7 +140,7 @@ app.command("check", help="Check the settings; print those in effect and where e
 
 
 def _loaded(config: Path | None) -> "Loaded | None":
-    """Return the settings; None where they cannot be used, which has been printed then."""
+    """Return the settings; None if they cannot be used, after the reason was printed."""
     from spoe_guard.settings import ConfigError, load  # noqa: PLC0415
 
     try:

@@ -81,7 +81,7 @@ class Engine:
         return got
 
     async def hello(self, offer: bytes | None = None) -> frame.Frame | None:
-        """Say HAPROXY-HELLO (``offer`` in its place) and return what comes back: AGENT-HELLO, if all is well."""
+        """Send HAPROXY-HELLO (``offer`` in its place) and return what comes back: AGENT-HELLO, if all is well."""
         await self.send(frames.haproxy_hello(self._family) if offer is None else offer)
         return await self.read()
 
@@ -96,16 +96,16 @@ class Engine:
         return sent
 
     async def disconnect(self) -> list[frame.Frame]:
-        """Say HAPROXY-DISCONNECT and return the frames up to the end of the stream."""
+        """Send HAPROXY-DISCONNECT and return the frames up to the end of the stream."""
         await self.send(frames.disconnect(frame.HAPROXY_DISCONNECT))
         return await self.rest()
 
     def reset(self) -> None:
-        """Break the connection with RST, as HAProxy 3.1 and later does as a matter of course."""
+        """Break the connection with RST, as HAProxy 3.1 and later always does."""
         streams.reset(self._writer)
 
     async def close(self) -> None:
-        """Close without a word. Closing twice is no error."""
+        """Close without DISCONNECT. Closing twice is no error."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()

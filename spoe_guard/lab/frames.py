@@ -1,4 +1,4 @@
-"""What each side of SPOP says, as bytes.
+"""The frames of each side of SPOP, as bytes.
 
 Source: SPOE.txt 3.2.4 (HAPROXY-HELLO) to 3.2.9 (AGENT-DISCONNECT); the key order and types are HAProxy's own
 (``spoe_prepare_hahello_frame`` up to 3.0, ``mux_spop.c`` ``spop_conn_send_hello`` from 3.1 on).

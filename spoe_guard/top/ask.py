@@ -1,4 +1,4 @@
-"""Asking a guard how it does: one GET of /api/status, over TCP or a Unix socket."""
+"""Asks a guard for its status: one GET of /api/status, over TCP or a Unix socket."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024  # a thousand routes are some ten
 
 
 class NoAnswerError(Exception):
-    """Why not, in words for a person."""
+    """No status from the guard. The text gives the reason."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -34,7 +34,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def ask(address: Address) -> Status:
-    """Return what the guard at ``address`` says of itself.
+    """Return the status of the guard at ``address``.
 
     Raises:
         NoAnswerError: it cannot be reached, or what answers is no guard with a live page.

@@ -1,4 +1,4 @@
-"""``spoe-guard top``: ask once, then show, or say in one line why not."""
+"""``spoe-guard top``: ask once, then show the screen, or print in one line why not."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ from spoe_guard.top.ask import ask
 
 
 class NotInstalledError(Exception):
-    """What is missing, and how to get it."""
+    """The extra is missing. The text names it, and how to install it."""
 
 
 def main(address: Address) -> None:
@@ -15,7 +15,7 @@ def main(address: Address) -> None:
 
     Raises:
         NotInstalledError: the extra ``top`` is not installed.
-        NoAnswerError: nobody, or nobody fit, answers at ``address``.
+        NoAnswerError: no guard with a live page answers at ``address``.
     """
     try:
         from spoe_guard.top.app import Top  # noqa: PLC0415 it takes half a second, and is an extra

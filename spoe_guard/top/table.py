@@ -1,4 +1,4 @@
-"""What stands in the terminal: rows and lines of text, made from a status. Nothing in them is markup."""
+"""The rows and lines of text for the terminal, made from a status. They contain no markup."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -82,7 +82,7 @@ def anomaly_row(note: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def anomaly_text(note: Mapping[str, Any]) -> str:
-    """Return all there is to say of an anomaly."""
+    """Return the full text about an anomaly."""
     detail = f" ({note['detail']})" if note["detail"] else ""
     who = f"worker {note['worker']}, session {note['session']}" if "worker" in note else f"session {note['session']}"
     where = f"{note['at']}, {who}, {note['state']}, byte {note['offset']} of what the {note['side']} side sent"

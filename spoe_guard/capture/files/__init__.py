@@ -1,1 +1,1 @@
-"""Captures as files, and how they are read."""
+"""Reads and writes captures as files."""

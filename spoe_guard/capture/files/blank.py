@@ -1,4 +1,4 @@
-"""Payloads without the values, for people whose NOTIFYs carry personal data: every length stays, so frames still parse."""
+"""Payloads without the values, for NOTIFYs that carry personal data: every length stays, so frames still parse."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -7,14 +7,14 @@ from spoe_guard.capture.files.cut import Cut, Cutter, first_frame
 from spoe_guard.wire import frame, typed_data, varint, walk
 
 _X: Final = b"x"
-# What HELLO and DISCONNECT say is the protocol's own, but for words that an agent or an operator chose.
+# The content of HELLO and DISCONNECT is the protocol's, except for text that an agent or an operator chose.
 _CHOSEN: Final = frozenset((b"message", b"engine-id"))
 
 
 def blank(parts: Iterable[tuple[bytes, bool]]) -> list[bytes]:
     """Return each of ``parts``, which follow one another in a stream, with its values blanked.
 
-    The flag says that bytes are missing in front of a part.
+    The flag: bytes are missing before the part.
     """
     parts = list(parts)
     whole = bytearray()
@@ -49,7 +49,7 @@ def _cut(cut: Cut) -> bytes:
 
 
 def _headed(raw: bytes) -> bytes:
-    """Keep the header of what is not a whole frame."""
+    """Keep only the header of an incomplete frame."""
     head = min(len(raw), frame.IDS_AT)
     after = walk.ids_end(raw, head, len(raw)) if len(raw) > head else -1
     head = after if after > 0 else head
@@ -70,7 +70,7 @@ def _payload(of: frame.Frame) -> bytes:
     return bytes(out[: done - at]) + _X * (end - done)
 
 
-Values = Iterator[tuple[int, int]]  # where each value begins and ends; (at, at) says only how far all is well
+Values = Iterator[tuple[int, int]]  # where each value begins and ends; (at, at): only how far the frame is valid
 
 
 def _messages(raw: bytes, pos: int, end: int) -> Values:
@@ -108,7 +108,7 @@ def _pairs(raw: bytes, pos: int, end: int) -> Values:
 
 
 def _value(raw: bytes, start: int, after: int) -> bytes:
-    """Return typed data of the same type and length that says nothing."""
+    """Return typed data of the same type and length, without the value."""
     kind = raw[start] & typed_data.TYPE_MASK
     head, size = bytes((kind,)), after - start - 1
     if kind in typed_data.INTEGER_TYPES:

@@ -1,15 +1,15 @@
-"""Frames out of one direction of a stream, for a person to read: nothing is repaired, and what is no frame is shown as it is."""
+"""Frames out of one direction of a stream, for a person to read: nothing is repaired, and other bytes stay as they are."""
 
 from typing import Final
 
 from spoe_guard.wire import frame, walk
 
-# Beyond this a length is taken for bytes that are none. HAProxy's tune.bufsize, which bounds a frame, is 16384 by default.
+# A larger number is not taken for a frame's length. HAProxy's tune.bufsize, which bounds a frame, is 16384 by default.
 MAX_LENGTH: Final = 1 << 20
 
 
 class Cut:
-    """Bytes of the stream from ``offset`` on. ``frame`` None: they are no frame, and ``why`` says so.
+    """Bytes of the stream from ``offset`` on. ``frame`` None: they are no frame, for the reason ``why``.
 
     ``offset`` does not count what was lost. ``delimited``: they are what a length announced, or the beginning of it.
     """
@@ -33,7 +33,7 @@ class Cutter:
         self._broken = False
 
     def feed(self, data: bytes) -> list[Cut]:
-        """Return what ``data`` completes."""
+        """Return the cuts that ``data`` completes."""
         buf = self._tail + data
         at = 0
         cuts: list[Cut] = []

@@ -1,4 +1,4 @@
-"""A capture out of whatever a person has: pcapng, raw bytes, hex, or recorded streams in JSON."""
+"""Reads a capture from any supported form: pcapng, raw bytes, hex, or recorded streams in JSON."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""``spoe-guard decode`` and ``spoe-guard replay``: what they print, once the command line is understood."""
+"""``spoe-guard decode`` and ``spoe-guard replay``: what they print, once the command line is parsed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def play(source: str, to: Side, address: Address, how: tuple[float, float], conv
     """Play the side that ``to`` talks to. ``how``: speed, and patience in seconds.
 
     Raises:
-        CaptureError: there is nothing to play, or nobody to play it to.
+        CaptureError: there is nothing to play, or no peer to play it to.
     """
     captures = read(source)
     if not 0 <= conversation < len(captures):

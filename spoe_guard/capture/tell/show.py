@@ -25,7 +25,7 @@ def table(rows: Iterable[Row], *, timed: bool) -> Iterator[str]:
 
 
 def who(side: Side, link: int) -> str:
-    """Return the words for a connection."""
+    """Return the text for a connection."""
     return f"{side.value} {link}" if link else side.value
 
 

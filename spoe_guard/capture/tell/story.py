@@ -26,7 +26,7 @@ from spoe_guard.observe.frame_text import describe, type_name
 from spoe_guard.wire import frame
 
 _MOST_TICKS: Final = 1000  # between two chunks; a session needs a few
-_AFTERWARDS_S: Final = 15.0  # how long is looked on behind an end, where nothing more comes
+_AFTERWARDS_S: Final = 15.0  # how long to look on after an end with nothing more
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ def tell(capture: Capture, config: SessionConfig) -> Iterator[Row]:
 
 
 def _not_judged(heard: Iterable[Chunk]) -> str:
-    """Return why the guard cannot be asked, or nothing."""
+    """Return why the guard cannot judge the capture; empty if it can."""
     first = next((chunk for chunk in heard if chunk.data and chunk.side is Side.HAPROXY), None)
     if first is None:
         return "HAProxy's side is missing from the capture, so the guard's verdict is unknown"
@@ -140,12 +140,12 @@ def _who(side: Side, link: int) -> str:
 
 
 class _Guard:
-    """A session that hears what was captured, and what it would have done."""
+    """A session that is fed the captured bytes, and what it would have done."""
 
     def __init__(self, config: SessionConfig, links: set[int]) -> None:
         self._session = Session(config, Tally(), 0.0)
         self._links = links | {0}
-        self._came: dict[bytes, int] = {}  # by its bytes: the step in which a frame came
+        self._came: dict[bytes, int] = {}  # the step in which a frame came, by its bytes
         self._step = 0
         self._over = False
         self._session.start(0.0)
@@ -191,7 +191,7 @@ class _Guard:
         return rows
 
     def _wrote(self, data: bytes, where: str, now: float) -> list[Row]:
-        """Return what goes out otherwise than it came: changed, later, or from the guard itself."""
+        """Return the frames that go out differently: changed, later, or written by the guard."""
         rows = []
         cutter = Cutter()
         for cut in cutter.feed(data) + cutter.finish():
@@ -226,4 +226,4 @@ def _event_rows(event: Event, now: float) -> Iterator[Row]:
         case SessionEnded():
             yield Row(now, "event", "guard", "session over", f"by {event.by.value}: {event.reason.value}")
         case _:
-            return  # the frames say so
+            return  # the frames show it

@@ -104,7 +104,7 @@ class Session:
         if ack is None or agent is None or conv.progress.state is SessionState.CLOSED:
             conv.to_haproxy.outlet.drop(len(raw))
         else:
-            foreign.take_in(agent, ack, now)
+            foreign.take_from_other(agent, ack, now)
         return self._step(now)
 
     def agent_connected(self, now: float, link: int = 0) -> Output:

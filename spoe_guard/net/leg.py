@@ -54,7 +54,7 @@ class LegOwner(Protocol):
     def emptied(self, leg: "Leg") -> None:
         """Its send queue has room again."""
 
-    def said_fin(self, leg: "Leg") -> None:
+    def got_fin(self, leg: "Leg") -> None:
         """Its peer will send nothing more."""
 
     def lost(self, leg: "Leg", *, reset: bool) -> None:
@@ -156,7 +156,7 @@ class Leg:
         elif data is not None:
             self.eof = True
             self._ignore()  # the loop would report the end of the stream again and again
-            self.relay.said_fin(self)
+            self.relay.got_fin(self)
 
     def _writable(self) -> None:
         if self._fd < 0 or not self._queue:

@@ -253,7 +253,7 @@ class Relay:
             leg.pause_reading(OTHER_IS_FULL)
         self.step(self.session.agent_connected, monotonic(), leg.link)
 
-    def said_fin(self, leg: Leg) -> None:
+    def got_fin(self, leg: Leg) -> None:
         """Handle a FIN: the peer will send nothing more."""
         if not leg.closing and self._is_known(leg):
             self._end_of(leg, reset=False)

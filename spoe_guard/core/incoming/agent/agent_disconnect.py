@@ -4,7 +4,7 @@ from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.incoming.agent.ack import UNWANTED, settle_ack
 from spoe_guard.core.incoming.agent.agent_hello import note_disconnect
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
-from spoe_guard.core.incoming.agent.foreign_ack import send_home
+from spoe_guard.core.incoming.agent.foreign_ack import send_to_its_session
 from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import LinkLoss
@@ -49,7 +49,7 @@ def behind_disconnect(walker: AgentStream, frame: frames.Frame, now: float) -> N
     if frame.type == frames.ACK and conv.progress.state is SessionState.RUNNING and conv.notifies.fate(frame.ids) is Fate.OPEN:
         settle_ack(walker, frame, now)
         return
-    if frame.type == frames.ACK and send_home(walker, frame):
+    if frame.type == frames.ACK and send_to_its_session(walker, frame):
         return
     walker.pass_on(frame, None)
     anomaly = Anomaly.FRAME_AFTER_DISCONNECT

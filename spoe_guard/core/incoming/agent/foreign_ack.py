@@ -11,7 +11,7 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame as frames
 
 
-def send_home(walker: AgentStream, frame: frames.Frame) -> bool:
+def send_to_its_session(walker: AgentStream, frame: frames.Frame) -> bool:
     """Hand an ACK over to the session that waits for it; return False and do nothing if none does."""
     conv = walker.conv
     if not conv.notifies.engine or conv.notifies.fate(frame.ids) is not Fate.UNKNOWN:
@@ -29,7 +29,7 @@ def send_home(walker: AgentStream, frame: frames.Frame) -> bool:
     return True
 
 
-def take_in(walker: AgentStream, frame: frames.Frame, now: float) -> None:
+def take_from_other(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     """Handle ``frame``, an ACK that another session handed over, like one from this session's own agent."""
     fate = walker.conv.notifies.fate(frame.ids)
     if fate is not Fate.OPEN:  # the same ACK came twice in one read of the other link: only the first was awaited

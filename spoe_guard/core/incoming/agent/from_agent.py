@@ -7,7 +7,7 @@ from spoe_guard.core.incoming.agent.ack import judge_ack
 from spoe_guard.core.incoming.agent.agent_disconnect import behind_disconnect, judge_disconnect
 from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusal, judge_trailing
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
-from spoe_guard.core.incoming.agent.foreign_ack import send_home
+from spoe_guard.core.incoming.agent.foreign_ack import send_to_its_session
 from spoe_guard.core.incoming.agent.fragments import Fragments
 from spoe_guard.core.incoming.agent.torn import TornStream, looks_torn
 from spoe_guard.core.lane import walk_acks
@@ -76,7 +76,7 @@ class FromAgent(AgentStream):
         elif anomaly is not None:
             self.misplaced(anomaly, frame, now)
         elif frame.type == frames.ACK:
-            if not send_home(self, frame):
+            if not send_to_its_session(self, frame):
                 judge_ack(self, frame, now)
         elif frame.type == frames.AGENT_HELLO and conv.progress.offer is not None:
             judge_hello(self, frame, conv.progress.offer, now)
@@ -134,10 +134,10 @@ class FromAgent(AgentStream):
         elif link.state is LinkState.RUNNING and conv.progress.is_check:
             conv.ending.finish(now, EndedBy.AGENT, reason, tell=Tell.NOTHING)
         elif link.state in (LinkState.AGENT_HELLO, LinkState.RUNNING) and conv.progress.state is not SessionState.REFUSING:
-            self._left_unsaid(reason, now)
+            self._ended_without_disconnect(reason, now)
         link.close()
 
-    def _left_unsaid(self, reason: EndReason, now: float) -> None:
+    def _ended_without_disconnect(self, reason: EndReason, now: float) -> None:
         """Handle the end of a link without DISCONNECT."""
         conv = self.conv
         early = self.link.state is LinkState.AGENT_HELLO

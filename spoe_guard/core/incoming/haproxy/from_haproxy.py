@@ -94,7 +94,7 @@ class FromHAProxy(Walker):
         anomaly = fault_of_haproxy(self.conv.progress.state, frame.type)
         if frame.type == frames.NOTIFY and not self._newcomer.decided and anomaly is None:
             self._newcomer.notified(frame.stream_id, frame.frame_id)
-            self._get_to_know()
+            self._note_family()
         if anomaly is not None:
             self.misplaced(anomaly, frame, now)
         elif frame.type == frames.HAPROXY_HELLO:
@@ -139,9 +139,9 @@ class FromHAProxy(Walker):
     def meet(self, family: Family) -> None:
         """Note what HELLO tells about the HAProxy version."""
         self._newcomer = Newcomer(family)
-        self._get_to_know()
+        self._note_family()
 
-    def _get_to_know(self) -> None:
+    def _note_family(self) -> None:
         """Use the fast path once HAProxy's family is known."""
         if self._newcomer.decided:
             self.conv.to_haproxy.recognise(self._newcomer.family)

@@ -6,14 +6,14 @@ from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
 
 
-def carry(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+def carry(session: Any, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:
     """Return what one read makes the session write and do, all of it in one output."""
     lane = session.lane
     passed: dict[int, bytes] = {}  # to agents, by link
     to_haproxy = b""
     at = 0
     if side is Side.AGENT:
-        ledger = session.ledger(link)
+        ledger = session.ledger(link_id)
         at = lane.down(ledger, data, now) if ledger is not None else 0
         to_haproxy = data[:at]
     else:
@@ -22,38 +22,38 @@ def carry(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> O
             passed[number] = passed.pop(number, b"") + data[at:stop]  # the last one used stands last
             at = stop
     if at < len(data) or not data:
-        out = session.receive(side, data[at:], now, *((link,) if link else ()))
+        out = session.receive(side, data[at:], now, *((link_id,) if link_id else ()))
     else:
         out = Output()
-        out.link = next(reversed(passed), 0)
+        out.link_id = next(reversed(passed), 0)
     first = Output()
-    first.link = out.link
+    first.link_id = out.link_id
     first.to_haproxy = to_haproxy
     first.more = [_order(number, bytes_) for number, bytes_ in passed.items()]
     out = joined(first, out)
-    return joined(out, carry(session, side, data[-out.left :], now, link)) if out.left else out
+    return joined(out, carry(session, side, data[-out.left :], now, link_id)) if out.left else out
 
 
-def hear(session: Any, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+def hear(session: Any, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:
     """Return what a read that is not ordinary makes of the session, in as many turns as it takes."""
-    out: Output = session.receive(side, data, now, link)
+    out: Output = session.receive(side, data, now, link_id)
     while out.left:
         data = data[-out.left :]
-        out = joined(out, session.receive(side, data, now, link))
+        out = joined(out, session.receive(side, data, now, link_id))
     return out
 
 
 def joined(first: Output, then: Output) -> Output:
     """Return in one output what both ask for; there is one that says so of each thing that can be asked for only once."""
     out = Output()
-    out.link, out.left = then.link, then.left
+    out.link_id, out.left = then.link_id, then.left
     out.to_haproxy = first.to_haproxy + then.to_haproxy
     out.close_haproxy = then.close_haproxy if first.close_haproxy is Close.KEEP else first.close_haproxy
     out.events = [*first.events, *then.events]
     out.foreign = (*first.foreign, *then.foreign)
-    orders: dict[int, LinkOutput] = {out.link: out}
+    orders: dict[int, LinkOutput] = {out.link_id: out}
     for order in (first, *first.more, then, *then.more):
-        known = orders.setdefault(order.link, LinkOutput(order.link))
+        known = orders.setdefault(order.link_id, LinkOutput(order.link_id))
         known.to_agent += order.to_agent
         known.dial = known.dial or order.dial
         known.close_agent = order.close_agent if known.close_agent is Close.KEEP else known.close_agent

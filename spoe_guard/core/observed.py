@@ -69,9 +69,9 @@ class ObservedSession:
         """The shadow's lane: what may pass without being judged."""
         return self._shadow.lane
 
-    def ledger(self, link: int) -> Ledger | None:
+    def ledger(self, link_id: int) -> Ledger | None:
         """Return the ledger of the agent link with that number."""
-        return self._shadow.ledger(link)
+        return self._shadow.ledger(link_id)
 
     @property
     def open_notifies(self) -> int:
@@ -90,7 +90,7 @@ class ObservedSession:
         out.dial = True
         return out
 
-    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def receive(self, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """``side`` sent bytes: forward them unchanged."""
         self._in_hand = (side, data)
         shadow = self._shadow.receive(side, data, now)
@@ -111,7 +111,7 @@ class ObservedSession:
         """An ACK for a NOTIFY of this session passed unchanged on another session's link."""
         return self._watch(self._shadow.take_foreign(raw, now), now)
 
-    def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def agent_connected(self, now: float, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """The agent link is up."""
         self._connected = True
         self._connect_by = math.inf
@@ -123,7 +123,7 @@ class ObservedSession:
             out.close_agent = Close.HALF
         return out
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """The agent could not be dialled: close HAProxy's connection, as a plain proxy would."""
         if self._shadow_dials:
             out = self._watch(self._shadow.agent_failed(reason, detail, now), now)
@@ -133,7 +133,7 @@ class ObservedSession:
         self._end(EndedBy.AGENT, EndReason.UNREACHABLE)
         return self._close_both(out, now, Close.FLUSH, Close.ABORT)
 
-    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def closed(self, side: Side, now: float, *, reset: bool, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """``side`` sent FIN, or its connection broke: do the same to the other side."""
         if side in self._closed or self._over:
             return Output()

@@ -70,13 +70,13 @@ class Session:
         """HAProxy's connection was accepted."""
         return self._step(now)
 
-    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+    def receive(self, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:
         """``side`` sent bytes; ``link``: the agent link they came on. After many odd frames ``Output.left`` counts the rest."""
         self._hand_back()
         self.lane.active = now
         conv = self._conv
         if side is Side.AGENT:
-            agent = self._agents.get(link)
+            agent = self._agents.get(link_id)
             if agent is None:  # it got HAPROXY-DISCONNECT and was removed
                 conv.tally.bytes_to_haproxy += len(data)
                 conv.to_haproxy.outlet.drop(len(data))
@@ -107,31 +107,31 @@ class Session:
             foreign.take_from_other(agent, ack, now)
         return self._step(now)
 
-    def agent_connected(self, now: float, link: int = 0) -> Output:
+    def agent_connected(self, now: float, link_id: int = 0) -> Output:
         """The agent link that ``Output.dial`` asked for is up."""
         self._hand_back()
-        agent = self._agents.get(link)
+        agent = self._agents.get(link_id)
         if agent is not None and agent.link.state is LinkState.DIALLING:
             self._conv.links.connected(agent.link, now)
             agent.release_early(now)
         return self._step(now)
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link_id: int = 0) -> Output:
         """The agent could not be dialled."""
         self._hand_back()
-        agent = self._agents.get(link)
+        agent = self._agents.get(link_id)
         if agent is not None and agent.link.state is LinkState.DIALLING:
             self._conv.ending.link_not_reached(agent.link, reason, detail, now)
             agent.link.not_dialled()
         return self._step(now)
 
-    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
+    def closed(self, side: Side, now: float, *, reset: bool, link_id: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke (``reset``): no more bytes follow."""
         self._hand_back()
         if side is not Side.AGENT:
             self._from_haproxy.ended(now, reset=reset)
-        elif link in self._agents:
-            self._agents[link].ended(now, reset=reset)
+        elif link_id in self._agents:
+            self._agents[link_id].ended(now, reset=reset)
         return self._step(now)
 
     def to_hand_over(self) -> Handed | None:
@@ -234,9 +234,9 @@ class Session:
 
     # --- the door to the hot lane: where every step begins and ends ---------------------------------------------------
 
-    def ledger(self, link: int) -> Ledger | None:
+    def ledger(self, link_id: int) -> Ledger | None:
         """Return the ledger of the agent link with that number; None if the link is gone."""
-        known = self._conv.links.by_number.get(link)
+        known = self._conv.links.by_number.get(link_id)
         return known.ledger if known is not None else None
 
     def _hand_back(self) -> None:
@@ -311,7 +311,7 @@ class Session:
         if link.has_orders or len(conv.links.by_number) > 1:
             out.more = conv.links.orders(out, link)
         else:
-            out.link = link.number
+            out.link_id = link.number
             out.to_agent = link.outlet.take()
         return out
 

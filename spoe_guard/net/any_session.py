@@ -17,7 +17,7 @@ from spoe_guard.core.terms.tally import Tally
 class AnySession(Protocol):
     """Takes bytes, time and the events of connections; returns ``Output``. Every ``now`` and ``deadline`` is monotonic seconds.
 
-    ``link``: the number of the agent link, as in the order to dial it; 0 for HAProxy's side.
+    ``link_id``: the number of the agent link, as in the order to dial it; 0 for HAProxy's side.
     """
 
     deadline: float
@@ -26,25 +26,25 @@ class AnySession(Protocol):
     def lane(self) -> Lane | None:
         """What may pass without a step; None where nothing may."""
 
-    def ledger(self, link: int) -> Ledger | None:
+    def ledger(self, link_id: int) -> Ledger | None:
         """Return the ledger of the agent link with that number; None if the link is gone."""
 
     def start(self, now: float) -> Output:
         """HAProxy is connected."""
 
-    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:
+    def receive(self, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:
         """``side`` sent ``data``; the bytes that the output counts as ``left`` have to be passed in again."""
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """An ACK for this session came on another one's link."""
 
-    def agent_connected(self, now: float, link: int = 0) -> Output:
+    def agent_connected(self, now: float, link_id: int = 0) -> Output:
         """The requested dial succeeded."""
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link_id: int = 0) -> Output:
         """The requested dial failed."""
 
-    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:
+    def closed(self, side: Side, now: float, *, reset: bool, link_id: int = 0) -> Output:
         """``side`` sent FIN, or its connection broke."""
 
     def tick(self, now: float) -> Output:

@@ -9,7 +9,7 @@ from spoe_guard.net cimport calls
 cdef class Leg:
     # What an ordinary read touches, together.
     cdef int _fd
-    cdef public int link
+    cdef public int link_id
     cdef public bint is_agents, connected, closing, eof, full
     cdef bint _takes, _fin_waits, _was_reset
     cdef public Lane lane

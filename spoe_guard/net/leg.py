@@ -45,8 +45,8 @@ class LegOwner(Protocol):
     def take(self, leg: "Leg", data: bytes, now: float) -> int:
         """Handle ``data``, which is not ordinary; return how many bytes at its end are left for the next turn."""
 
-    def passed(self, leg: "Leg", data: bytes, now: float, link: int) -> None:
-        """``data`` passed on the lane, to or from the agent of that ``link``."""
+    def passed(self, leg: "Leg", data: bytes, now: float, link_id: int) -> None:
+        """``data`` passed on the lane, to or from the agent of that ``link_id``."""
 
     def filled(self, leg: "Leg") -> None:
         """Its send queue is full."""
@@ -67,16 +67,16 @@ class LegOwner(Protocol):
 class Leg:
     """The connection of one ``side``. It reports its end to the relay once, from the loop: never inside a call of the relay.
 
-    ``link``: the number of the agent link in the session; 0 for HAProxy's leg. ``connected``: between ``begin`` and the end.
+    ``link_id``: the number of the agent link in the session; 0 for HAProxy's leg. ``connected``: between ``begin`` and the end.
     ``close_by``: when a flush is given up, in monotonic seconds; only after ``close``. ``track``: the witness's data about this
     connection, if there is a witness.
     """
 
-    def __init__(self, relay: "LegOwner", side: Side, link: int = 0) -> None:
+    def __init__(self, relay: "LegOwner", side: Side, link_id: int = 0) -> None:
         self.relay = relay
         self.side = side
         self.is_agents = side is Side.AGENT
-        self.link = link
+        self.link_id = link_id
         self.track: Track | None = None
         self.lane: Lane | None = None
         self.ledger: Ledger | None = None  # the lane's, of an agent's link
@@ -304,7 +304,7 @@ class Leg:
             part = data if stop == len(data) else data[:stop]
             haproxy.write(part)
             if self.track is not None:
-                self.relay.passed(self, part, now, self.link)
+                self.relay.passed(self, part, now, self.link_id)
         return stop
 
     def _to_agent(self, lane: Lane, data: bytes, pos: int, now: float) -> int:
@@ -316,7 +316,7 @@ class Leg:
             if leg is not None:
                 leg.write(part)
                 if self.track is not None:
-                    self.relay.passed(self, part, now, leg.link)
+                    self.relay.passed(self, part, now, leg.link_id)
         return stop
 
     def _watch(self) -> None:

@@ -92,7 +92,7 @@ class Relay:
 
     def take(self, leg: Leg, data: bytes, now: float) -> int:
         """Pass what came on ``leg`` to the session and carry out its output; return how many bytes are left for next turn."""
-        out = self.session.receive(leg.side, data, now, leg.link)
+        out = self.session.receive(leg.side, data, now, leg.link_id)
         if self.session.deadline < self._armed:
             self._arm()
         self._carry_out(out)
@@ -100,10 +100,10 @@ class Relay:
             self._witness.read(leg.track, data[: -out.left] if out.left else data, now, out)
         return out.left
 
-    def passed(self, leg: Leg, data: bytes, now: float, link: int) -> None:
+    def passed(self, leg: Leg, data: bytes, now: float, link_id: int) -> None:
         """``data`` of ``leg`` passed on the lane, to or from the agent of that ``link``, without a step of the session."""
         if self._witness is not None and leg.track is not None:
-            self._witness.passed(leg.track, data, now, link)
+            self._witness.passed(leg.track, data, now, link_id)
 
     def act(self, out: Output) -> None:
         """Carry out one step of the session: set the timer, write, dial, close, report."""
@@ -115,15 +115,15 @@ class Relay:
         if out.to_haproxy:
             self.haproxy.write(out.to_haproxy)
         if out.to_agent:
-            link = self._links.get(out.link)
+            link = self._links.get(out.link_id)
             if link is not None:
                 link.leg.write(out.to_agent)
         if out.dial:
-            self._dial(out.link)
+            self._dial(out.link_id)
         if out.close_haproxy is not Close.KEEP:
             self._close(self.haproxy, out.close_haproxy)
         if out.close_agent is not Close.KEEP:
-            self._close_agent(out.link, out.close_agent)
+            self._close_agent(out.link_id, out.close_agent)
         if out.more:
             self._act_on_links(out.more)
         if out.events:
@@ -141,15 +141,15 @@ class Relay:
     def _end_of(self, leg: Leg, *, reset: bool) -> None:
         """Notify the session that the peer of ``leg`` will send nothing more, and carry out its output."""
         try:
-            out = self.session.closed(leg.side, monotonic(), reset=reset, link=leg.link)
+            out = self.session.closed(leg.side, monotonic(), reset=reset, link_id=leg.link_id)
             self.act(out)
-            self._noted(leg.side, leg.link, b"", out, reset=reset)
+            self._noted(leg.side, leg.link_id, b"", out, reset=reset)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
             self.broke(error)
 
-    def _noted(self, side: Side, link: int, data: bytes, out: Output, *, reset: bool | None = None) -> None:
+    def _noted(self, side: Side, link_id: int, data: bytes, out: Output, *, reset: bool | None = None) -> None:
         if self._witness is not None:
-            self._witness.note(self.number, side, link, data, monotonic(), out, reset=reset)
+            self._witness.note(self.number, side, link_id, data, monotonic(), out, reset=reset)
 
     def broke(self, error: Exception, side: Side = Side.HAPROXY, rest: bytes = b"") -> None:
         """Count a bug of ours; then end the session, or turn it into a plain TCP proxy if the route is set to.
@@ -231,7 +231,7 @@ class Relay:
         if leg is self.haproxy and self._owner is not None:
             self._witness = self._owner.witness(self.route.name, self.number)
         if self._witness is not None and leg.sock is not None:
-            leg.track = Track(self.number, leg.side, leg.link)
+            leg.track = Track(self.number, leg.side, leg.link_id)
             self._witness.met(leg.track, leg.sock)
         if leg is self.haproxy:
             if self._handed is None:
@@ -245,13 +245,13 @@ class Relay:
         self._linked = True
         lane = self.session.lane
         if lane is not None:
-            leg.use(lane, self.session.ledger(leg.link), self.haproxy)
+            leg.use(lane, self.session.ledger(leg.link_id), self.haproxy)
             self.haproxy.use(lane)
         self._observer.link_opened(self.route.name)
         self.haproxy.resume_reading(DIALLING)
         if self.haproxy.full:
             leg.pause_reading(OTHER_IS_FULL)
-        self.step(self.session.agent_connected, monotonic(), leg.link)
+        self.step(self.session.agent_connected, monotonic(), leg.link_id)
 
     def got_fin(self, leg: Leg) -> None:
         """Handle a FIN: the peer will send nothing more."""
@@ -277,7 +277,7 @@ class Relay:
         """Handle a failed dial of an agent."""
         self._forget(link.leg)
         self.haproxy.resume_reading(DIALLING)
-        self.step(self.session.agent_failed, reason, detail, monotonic(), link.leg.link)
+        self.step(self.session.agent_failed, reason, detail, monotonic(), link.leg.link_id)
         self._check_gone()
 
     def filled(self, leg: Leg) -> None:
@@ -299,18 +299,18 @@ class Relay:
     # Inside
 
     def _is_known(self, leg: Leg) -> bool:
-        return leg is self.haproxy or (leg.link in self._links and self._links[leg.link].leg is leg)
+        return leg is self.haproxy or (leg.link_id in self._links and self._links[leg.link_id].leg is leg)
 
     def _act_on_links(self, orders: Sequence[LinkOutput]) -> None:
         """Carry out the orders for the other links, each in its turn."""
         for order in orders:
-            link = self._links.get(order.link)
+            link = self._links.get(order.link_id)
             if order.to_agent and link is not None:
                 link.leg.write(order.to_agent)
             if order.dial:
-                self._dial(order.link)
+                self._dial(order.link_id)
             if order.close_agent is not Close.KEEP:
-                self._close_agent(order.link, order.close_agent)
+                self._close_agent(order.link_id, order.close_agent)
 
     def _dial(self, number: int) -> None:
         if number == 0:  # the session cannot buffer HAProxy's bytes yet; after the first link it parks them, with bounds
@@ -344,7 +344,7 @@ class Relay:
 
     def _forget(self, leg: Leg) -> None:
         if leg is not self.haproxy and self._is_known(leg):
-            del self._links[leg.link]
+            del self._links[leg.link_id]
 
     def _may_splice(self) -> bool:
         """Whether there are two ends to join: HAProxy, and one agent link that is connected, being dialled, or can be dialled."""
@@ -367,7 +367,7 @@ class Relay:
             self.route.config,
             self._tally,
             monotonic(),
-            legs[0].link if legs else 0,
+            legs[0].link_id if legs else 0,
             connected=not self._legs.isdisjoint(legs),
             dialling=any(link.dialling for link in alive),
         )

@@ -16,14 +16,14 @@ from spoe_guard.core.terms.tally import Tally
 
 
 class Splice:
-    """Passes bytes unchanged. ``connected`` and ``dialling``: the state of the agent's side, which is ``link``."""
+    """Passes bytes unchanged. ``connected`` and ``dialling``: the state of the agent's side, which is ``link_id``."""
 
     __slots__ = ("_closed", "_config", "_connected", "_dialling", "_link", "_over", "_tally", "_waiting", "deadline", "lane")
 
-    def __init__(self, config: SessionConfig, tally: Tally, now: float, link: int, *, connected: bool, dialling: bool) -> None:
+    def __init__(self, config: SessionConfig, tally: Tally, now: float, link_id: int, *, connected: bool, dialling: bool) -> None:
         self.deadline = now + config.idle_s
         self.lane: Lane | None = None  # frames are not inspected
-        self._link = link
+        self._link = link_id
         self._config = config
         self._tally = tally
         self._connected = connected
@@ -32,7 +32,7 @@ class Splice:
         self._waiting = b""  # for the agent, until it is connected
         self._over = False
 
-    def ledger(self, link: int) -> Ledger | None:  # noqa: ARG002  a session's signature
+    def ledger(self, link_id: int) -> Ledger | None:  # noqa: ARG002  a session's signature
         """Return None: a splice does not track NOTIFYs."""
         return None
 
@@ -56,7 +56,7 @@ class Splice:
         self.deadline = now + self._config.idle_s
         return self._output()
 
-    def receive(self, side: Side, data: bytes, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def receive(self, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Pass ``data`` on."""
         out = self._output()
         if self._over:
@@ -79,7 +79,7 @@ class Splice:
         """Ignore it: the session that waited for it is gone."""
         return self._output()
 
-    def agent_connected(self, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def agent_connected(self, now: float, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Send the agent what arrived meanwhile."""
         self.deadline = now + self._config.idle_s
         out = self._output()
@@ -89,13 +89,13 @@ class Splice:
             out.close_agent = Close.HALF
         return out
 
-    def agent_failed(self, reason: DialFailure, detail: str, now: float, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def agent_failed(self, reason: DialFailure, detail: str, now: float, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """End the session: there is nobody to pass bytes to."""
         out = self._output()
         self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.UNREACHABLE)
         return out
 
-    def closed(self, side: Side, now: float, *, reset: bool, link: int = 0) -> Output:  # noqa: ARG002  a session's signature
+    def closed(self, side: Side, now: float, *, reset: bool, link_id: int = 0) -> Output:  # noqa: ARG002  a session's signature
         """Pass FIN on as FIN and a reset as a reset."""
         out = self._output()
         if self._over or (side in self._closed and not reset):
@@ -129,7 +129,7 @@ class Splice:
 
     def _output(self) -> Output:
         out = Output()
-        out.link = self._link
+        out.link_id = self._link
         return out
 
     def _half(self, side: Side, out: Output) -> None:

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 class Track:
-    """A connection of the session ``number``: HAProxy's, or the agent's ``link``. The other attributes belong to the witness.
+    """A connection of the session ``number``: HAProxy's, or the agent's ``link_id``. The other attributes belong to the witness.
 
     ``book``: where it records the session, if it does; ``noted``: where it stored the last read, 0 nowhere, negative: not for
     that many reads; ``read``: bytes of the reads stored so far; ``settled``: how many of those bytes it has accounted for;
     ``weight``: what they count towards the session's bound.
     """
 
-    __slots__ = ("book", "is_agents", "link", "noted", "number", "read", "settled", "side", "weight")
+    __slots__ = ("book", "is_agents", "link_id", "noted", "number", "read", "settled", "side", "weight")
 
-    def __init__(self, number: int, side: Side, link: int = 0) -> None:
+    def __init__(self, number: int, side: Side, link_id: int = 0) -> None:
         self.number = number
         self.side = side
         self.is_agents = side is Side.AGENT
-        self.link = link
+        self.link_id = link_id
         self.book: object = None
         self.noted: i64 = 0
         self.read: i64 = 0
@@ -44,15 +44,15 @@ class Witness:
         """``data`` came on the connection at ``now`` and led to ``out``."""
         raise NotImplementedError
 
-    def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
+    def passed(self, track: Track, data: bytes, now: float, link_id: int) -> None:
         """``data`` passed on the lane and had no other effect: the only method that is called often.
 
-        ``link``: the agent link it came from or went to.
+        ``link_id``: the agent link it came from or went to.
         """
         raise NotImplementedError
 
     def note(  # noqa: PLR0913  a step of any kind
-        self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
+        self, number: int, side: Side, link_id: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
     ) -> None:
         """Another step of that session; ``reset`` None: ``side``'s connection did not end with it."""
         raise NotImplementedError

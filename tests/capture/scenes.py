@@ -69,23 +69,23 @@ class Told:
     def recording(self):
         return self._recorder._recordings.get(self.number)
 
-    def met(self, side, link=0, here=1, there=2):
-        track = self.tracks[side, link] = Track(self.number, side, link)
+    def met(self, side, link_id=0, here=1, there=2):
+        track = self.tracks[side, link_id] = Track(self.number, side, link_id)
         self._recorder.met(track, Ends(here, there))
         return track
 
-    def receive(self, side, data, now, link=0):
-        out = self._session.receive(side, data, now, link)
-        self._recorder.read(self.tracks[side, link], data, now, out)
+    def receive(self, side, data, now, link_id=0):
+        out = self._session.receive(side, data, now, link_id)
+        self._recorder.read(self.tracks[side, link_id], data, now, out)
         return out
 
-    def agent_connected(self, now, link=0):
-        self.met(A, link)
-        return self._told(now, self._session.agent_connected(now, link))
+    def agent_connected(self, now, link_id=0):
+        self.met(A, link_id)
+        return self._told(now, self._session.agent_connected(now, link_id))
 
-    def closed(self, side, now, *, reset, link=0):
-        out = self._session.closed(side, now, reset=reset, link=link)
-        self._recorder.note(self.number, side, link, b"", now, out, reset=reset)
+    def closed(self, side, now, *, reset, link_id=0):
+        out = self._session.closed(side, now, reset=reset, link_id=link_id)
+        self._recorder.note(self.number, side, link_id, b"", now, out, reset=reset)
         return out
 
     def take_over(self, handed, now):

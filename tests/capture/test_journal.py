@@ -32,8 +32,8 @@ class Wire:
 
     def open(self, number, links=1):
         assert self.recorder.begin("default", number)
-        for side, link in ((H, 0), *((A, link) for link in range(links))):
-            track = self.tracks[number, side, link] = Track(number, side, link)
+        for side, link_id in ((H, 0), *((A, link_id) for link_id in range(links))):
+            track = self.tracks[number, side, link_id] = Track(number, side, link_id)
             self.recorder.met(track, _Nowhere())
             self.sent[track] = b""
             for _ in range(-ASIDE):
@@ -57,9 +57,9 @@ class Wire:
         """What is kept are the last bytes of each connection, in order, and all the others are counted."""
         entries = self.recorder._recordings[number].entries()
         assert [entry.now for _, entry in entries] == sorted(entry.now for _, entry in entries)
-        for (owner, side, link), track in self.tracks.items():
+        for (owner, side, link_id), track in self.tracks.items():
             if owner == number:
-                mine = [entry for whose, entry in entries if whose is side and entry.link == link]
+                mine = [entry for whose, entry in entries if whose is side and entry.link_id == link_id]
                 kept = b"".join(entry.data for entry in mine)
                 assert self.sent[track].endswith(kept)
                 lost = sum(entry.lost for entry in mine)
@@ -162,7 +162,7 @@ def test_a_hello_stays_however_much_comes_behind_it():
     for _ in range(-ASIDE):
         wire.say(track, b"x")  # nothing is let go of yet where the hello is
     fill(wire, track, count=2 * LEAST_BYTES // EACH)
-    [first, second, *_] = [entry for side, entry in recording.entries() if side is A and entry.link == 7]
+    [first, second, *_] = [entry for side, entry in recording.entries() if side is A and entry.link_id == 7]
     assert first.data == hello
     assert second.lost > LEAST_BYTES
 
@@ -176,7 +176,7 @@ def test_a_partial_hello_takes_no_later_bytes_in_when_reads_are_skipped():
     for byte in frames.agent_hello()[:-ASIDE]:
         wire.say(track, bytes((byte,)))
     fill(wire, track, count=2 * LEAST_BYTES // EACH)
-    entries = [entry for side, entry in recording.entries() if side is A and entry.link == 7]
+    entries = [entry for side, entry in recording.entries() if side is A and entry.link_id == 7]
     assert all(len(entry.data) == EACH for entry in entries)
     assert entries[0].lost + sum(len(entry.data) for entry in entries) == len(wire.sent[track])
 
@@ -209,7 +209,7 @@ def test_a_passed_read_is_kept_with_the_rest_of_its_output(side, does):
     wire.recorder.read(wire.tracks[1, side, 0], b"data", 1.0, out)
     [entry] = [entry for _, entry in recording.entries() if entry.data == b"data"]
     assert (entry.to_agent, entry.to_haproxy) == (out.to_agent, out.to_haproxy)
-    assert [order.link for order in (entry.extra.more if entry.extra else ())] == [order.link for order in out.more]
+    assert [order.link_id for order in (entry.extra.more if entry.extra else ())] == [order.link_id for order in out.more]
 
 
 def test_nothing_is_kept_of_a_lost_connection_or_an_ended_session():
@@ -302,7 +302,7 @@ def test_memory_of_what_is_let_go_of_is_used_again():
 def test_the_reads_of_a_side_behind_an_odd_step_stay_apart():
     wire = Wire()
     wire.open(1, links=2)
-    haproxy, first, second = (wire.tracks[1, side, link] for side, link in ((H, 0), (A, 0), (A, 1)))
+    haproxy, first, second = (wire.tracks[1, side, link_id] for side, link_id in ((H, 0), (A, 0), (A, 1)))
     for track in (haproxy, first, second):
         wire.say(track, b"before")
     wire.goes_wrong(first)
@@ -329,7 +329,7 @@ def test_two_links_of_which_one_is_busy_keep_their_order(every):
             wire.say(quiet, b"q" * 10)
     wire.say(quiet, b"last")
     wire.check(1)
-    assert any(entry.link == 0 for side, entry in recording.entries() if side is A)
+    assert any(entry.link_id == 0 for side, entry in recording.entries() if side is A)
 
 
 def test_long_and_short_reads_on_two_links_keep_their_order():

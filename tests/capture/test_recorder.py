@@ -300,14 +300,14 @@ def test_what_haproxy_wrote_is_said_of_the_link_that_it_went_to():
     session = recorded.session(SessionConfig(give_up_s=5.0))
     session.closed(A, 0.1, reset=False)
     out = session.receive(H, notify(1), 0.2)
-    link = out.link or out.more[0].link
-    session.agent_connected(0.3, link)
-    session.receive(A, frames.agent_hello(), 0.4, link)
+    link_id = out.link_id or out.more[0].link_id
+    session.agent_connected(0.3, link_id)
+    session.receive(A, frames.agent_hello(), 0.4, link_id)
     second = notify(2)
     assert session.receive(H, second, 0.5).to_agent == second
     [entry] = [entry for side, entry in session.entries() if side is H and entry.data == second]
-    assert (entry.link, entry.out_link) == (0, link)
-    assert link > 0
+    assert (entry.link_id, entry.out_link) == (0, link_id)
+    assert link_id > 0
 
 
 def test_the_guards_own_ends_are_in_it():
@@ -351,9 +351,9 @@ def test_the_addresses_of_haproxy_and_of_the_newest_links_are_known(links):
     scene = Recorded()
     session = scene.session()
     session.met(H, 0, 9001, 40000)
-    for link in range(links):
-        session.met(A, link, 50000 + link, 9000)
-    newest = [(A, link) for link in range(links)][-(MOST_LINKS - 1) :]
+    for link_id in range(links):
+        session.met(A, link_id, 50000 + link_id, 9000)
+    newest = [(A, link_id) for link_id in range(links)][-(MOST_LINKS - 1) :]
     assert list(session.recording.sockets) == [(H, 0), *newest]
     assert [each.port for each in session.recording.sockets[H, 0]] == [40000, 9001]
     assert [each.port for each in session.recording.sockets[A, links - 1]] == [50000 + links - 1, 9000]

@@ -15,16 +15,16 @@ LIMIT = 8192
 PART = LIMIT // PARTS
 
 
-def put(ring, data, link=0):
+def put(ring, data, link_id=0):
     """As a session does with a read that went on as it came."""
     size = HEAD_BYTES + len(data)
     if ring.left < size and not ring.begins_again(size):
         ring.roll(size)
-    ring.add(1.0, link, data)
+    ring.add(1.0, link_id, data)
 
 
-def put_apart(ring, data, link=0, **more):
-    entry = Entry(1.0, link, data, 0, to_haproxy=data, **more)
+def put_apart(ring, data, link_id=0, **more):
+    entry = Entry(1.0, link_id, data, 0, to_haproxy=data, **more)
     if ring.left < entry.size():
         ring.roll(entry.size())
     ring.put(entry)
@@ -79,41 +79,41 @@ def test_what_was_lost_is_said_once_behind_the_hello(ring):
 def test_what_was_lost_is_counted_for_the_link_it_came_on(ring):
     sent = dict.fromkeys((0, 1, 2), 0)
     for number in range(400):
-        link = 0 if number < 150 else number % 3 if number < 250 or number > 390 else 2
-        data = b"x" * (90 + number % 7) if sent[link] else hello()
-        put(ring, data, link)
-        sent[link] += len(data)
+        link_id = 0 if number < 150 else number % 3 if number < 250 or number > 390 else 2
+        data = b"x" * (90 + number % 7) if sent[link_id] else hello()
+        put(ring, data, link_id)
+        sent[link_id] += len(data)
     kept, lost = dict.fromkeys(sent, 0), dict.fromkeys(sent, 0)
     for entry in ring.kept():
-        kept[entry.link] += len(entry.data)
-        lost[entry.link] += entry.lost
+        kept[entry.link_id] += len(entry.data)
+        lost[entry.link_id] += entry.lost
     assert all(lost.values())
-    assert {link: kept[link] + lost[link] for link in sent} == sent
+    assert {link_id: kept[link_id] + lost[link_id] for link_id in sent} == sent
 
 
 def test_a_hello_between_reads_on_another_link_stays(ring):
-    put(ring, frames.agent_hello(), link=1)
+    put(ring, frames.agent_hello(), link_id=1)
     for _ in range(200):
-        put(ring, b"x" * 100, link=1)
-    put(ring, frames.agent_hello(), link=2)
+        put(ring, b"x" * 100, link_id=1)
+    put(ring, frames.agent_hello(), link_id=2)
     for _ in range(200):
-        put(ring, b"x" * 100, link=1)
-    assert [entry.link for entry in ring.kept() if entry.data == frames.agent_hello()] == [1, 2]
+        put(ring, b"x" * 100, link_id=1)
+    assert [entry.link_id for entry in ring.kept() if entry.data == frames.agent_hello()] == [1, 2]
 
 
 def test_haproxy_has_one_connection_wherever_it_went():
     ring = Ring(H, LIMIT, Budget(1 << 30))
     for number in range(200):
-        put(ring, b"x" * 100, link=number // 50)
-    assert {entry.link for entry in ring.kept()} == {0}
+        put(ring, b"x" * 100, link_id=number // 50)
+    assert {entry.link_id for entry in ring.kept()} == {0}
     assert {entry.out_link for entry in ring.kept()} == {2, 3}
     assert [entry.lost for entry in ring.kept() if entry.lost] == [200 * 100 - read_bytes(ring)]
 
 
-@pytest.mark.parametrize(("link", "got"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0)])
-def test_the_number_of_a_link_has_room_or_begins_again(ring, link, got):
-    put(ring, b"x", link=link)
-    assert [(entry.link, entry.data) for entry in ring.kept()] == [(got, b"x")]
+@pytest.mark.parametrize(("link_id", "got"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0)])
+def test_the_number_of_a_link_has_room_or_begins_again(ring, link_id, got):
+    put(ring, b"x", link_id=link_id)
+    assert [(entry.link_id, entry.data) for entry in ring.kept()] == [(got, b"x")]
 
 
 def test_reads_within_the_bound_stay_beside_one_long_read():
@@ -137,16 +137,16 @@ def test_memory_of_a_part_is_used_for_one_of_the_same_room(ring, first, again):
 @pytest.mark.parametrize("put", [put, put_apart])
 def test_a_long_read_replaces_another_but_neither_hello_nor_budget_count(ring, put):
     put(ring, b"x" * 5000)
-    put_apart(ring, frames.agent_hello(), link=1)
+    put_apart(ring, frames.agent_hello(), link_id=1)
     for number in range(3):
         tape, used = ring._tape, ring._budget.used
         put(ring, b"%d" % number * 5000)
         assert ring._tape is tape
-        assert [entry.data[:1] for entry in ring.kept() if entry.link == 0] == [b"%d" % number]
-    assert [entry.data for entry in ring.kept() if entry.link == 1] == [frames.agent_hello()]
+        assert [entry.data[:1] for entry in ring.kept() if entry.link_id == 0] == [b"%d" % number]
+    assert [entry.data for entry in ring.kept() if entry.link_id == 1] == [frames.agent_hello()]
     assert ring._budget.used == used
     put(ring, b"y")
-    assert [len(entry.data) for entry in ring.kept() if entry.link == 0] == [5000, 1]
+    assert [len(entry.data) for entry in ring.kept() if entry.link_id == 0] == [5000, 1]
     ring.end()
     assert ring._budget.used == 0
 
@@ -170,7 +170,7 @@ def test_a_ring_that_begins_again_keeps_what_one_keeps_that_rolls(seed, limit):
     begun = 0
     for number in range(400):
         size = chance.choice((HEAD_BYTES + 1, PART, LIMIT // 2, LIMIT // 2 + 1, LIMIT - 1, LIMIT))
-        data, link = bytes([number % 251]) * (size - HEAD_BYTES), number // 40 if number % 3 else 0
+        data, link_id = bytes([number % 251]) * (size - HEAD_BYTES), number // 40 if number % 3 else 0
         if number % 50 == 0:
             data = frames.agent_hello()
         if again.left < len(data) + HEAD_BYTES:
@@ -180,7 +180,7 @@ def test_a_ring_that_begins_again_keeps_what_one_keeps_that_rolls(seed, limit):
                 again.roll(len(data) + HEAD_BYTES)
             rolls.roll(len(data) + HEAD_BYTES)
         for ring in (again, rolls):
-            ring.add(float(number), link, data)
+            ring.add(float(number), link_id, data)
         assert again.kept() == rolls.kept()
         assert (again.left, again._budget.used) == (rolls.left, rolls._budget.used)
     assert begun > 20
@@ -214,11 +214,11 @@ def test_many_small_reads_are_bounded_in_number(ring, put, least):
 @pytest.mark.parametrize("links", [MOST_HELLOS, MOST_HELLOS + 1])
 def test_the_hellos_of_the_newest_links_stay_and_of_no_more(ring, links):
     budget = ring._budget
-    for link in range(links):
-        put(ring, frames.agent_hello(), link=link)
+    for link_id in range(links):
+        put(ring, frames.agent_hello(), link_id=link_id)
     for _ in range(100):
-        put(ring, b"x" * 100, link=links - 1)
-    assert [entry.link for entry in ring.kept() if entry.data == frames.agent_hello()] == list(range(links))[-MOST_HELLOS:]
+        put(ring, b"x" * 100, link_id=links - 1)
+    assert [entry.link_id for entry in ring.kept() if entry.data == frames.agent_hello()] == list(range(links))[-MOST_HELLOS:]
     ring.end()
     assert budget.used == 0
 
@@ -247,12 +247,12 @@ def test_what_is_no_hello_is_not_kept_as_one(ring, got):
 @pytest.mark.parametrize("others", [MOST_LINKS - 1, MOST_LINKS])
 def test_lost_bytes_are_known_for_a_bounded_number_of_links(ring, others):
     for _ in range(200):
-        put(ring, b"x" * 100, link=1)
-    for link in range(2, 2 + others):
-        put(ring, b"y", link=link)
-    put(ring, b"x" * 100, link=1)
-    known = 201 * 100 - sum(len(entry.data) for entry in ring.kept() if entry.link == 1)
-    assert sum(entry.lost for entry in ring.kept() if entry.link == 1) == (known if others < MOST_LINKS else 0)
+        put(ring, b"x" * 100, link_id=1)
+    for link_id in range(2, 2 + others):
+        put(ring, b"y", link_id=link_id)
+    put(ring, b"x" * 100, link_id=1)
+    known = 201 * 100 - sum(len(entry.data) for entry in ring.kept() if entry.link_id == 1)
+    assert sum(entry.lost for entry in ring.kept() if entry.link_id == 1) == (known if others < MOST_LINKS else 0)
 
 
 @pytest.mark.parametrize(("put", "each"), [(put, HEAD_BYTES), (put_apart, ENTRY_BYTES)])

@@ -36,9 +36,9 @@ def test_a_read_comes_back_as_it_was_put(tape, now, mark, data):
     assert tape.used == 3 * HEAD_BYTES + 2 * len(WAITING) + len(data)
 
 
-@pytest.mark.parametrize(("link", "said"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0), (0x80000001, 1)])
-def test_a_link_whose_number_has_no_room_begins_again(tape, link, said):
-    tape.put(1.0, link, 5, b"data")
+@pytest.mark.parametrize(("link_id", "said"), [(0x7FFFFFFF, 0x7FFFFFFF), (0x80000000, 0), (0x80000001, 1)])
+def test_a_link_whose_number_has_no_room_begins_again(tape, link_id, said):
+    tape.put(1.0, link_id, 5, b"data")
     assert tape.read(0) == (1.0, said, 5, b"data")
 
 

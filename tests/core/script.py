@@ -172,7 +172,7 @@ class Talk:
         return self._closed(side, link, reset=True)
 
     def _closed(self, side: Side, link: int, *, reset: bool) -> Output:
-        return self.session.closed(side, self.now, reset=reset, **({"link": link} if link else {}))
+        return self.session.closed(side, self.now, reset=reset, **({"link_id": link} if link else {}))
 
     # --- what a shell does ---------------------------------------------------------------------------------------------
 
@@ -188,10 +188,10 @@ class Talk:
         words = [word for event in out.events if not isinstance(event, SessionEnded) and (word := _event(event))]
         orders = [order for order in (out, *out.more) if order.to_agent or order.dial or order.close_agent is not Close.KEEP]
         for order in orders:
-            words += self._write(_name(order.link), order.to_agent, sent, passes)
+            words += self._write(_name(order.link_id), order.to_agent, sent, passes)
         words += self._write("to_haproxy", out.to_haproxy, sent, passes)
-        words += [f"dial {order.link or ''}".strip() for order in orders if order.dial]
-        closes = [("to_haproxy", out.close_haproxy), *((_name(order.link), order.close_agent) for order in orders)]
+        words += [f"dial {order.link_id or ''}".strip() for order in orders if order.dial]
+        closes = [("to_haproxy", out.close_haproxy), *((_name(order.link_id), order.close_agent) for order in orders)]
         for way, how in closes:
             if how is not Close.KEEP:
                 words.append(f"{'close' if how is Close.FLUSH else how.value} {way.removeprefix('to_')}")

@@ -67,7 +67,7 @@ def test_where_it_is_not_bounded_the_oldest_gives_way() -> None:
 
 def orders(of: AgentLink) -> tuple[int, bool, Close]:
     order = of.give(LinkOutput())
-    return order.link, order.dial, order.close_agent
+    return order.link_id, order.dial, order.close_agent
 
 
 def test_the_shell_is_told_once_to_dial_and_once_to_close() -> None:

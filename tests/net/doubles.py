@@ -62,7 +62,7 @@ class FakeSession:
         out.dial = True
         return out
 
-    def receive(self, side, data, now, link=0):
+    def receive(self, side, data, now, link_id=0):
         out = Output()
         if side is Side.AGENT:
             out.to_haproxy = data
@@ -72,18 +72,18 @@ class FakeSession:
             self.early += data
         return out
 
-    def agent_connected(self, now, link=0):
+    def agent_connected(self, now, link_id=0):
         self.calls.append("agent_connected")
         self.connected = True
         out = Output()
         out.to_agent, self.early = self.early, b""
         return out
 
-    def agent_failed(self, reason, detail, now, link=0):
+    def agent_failed(self, reason, detail, now, link_id=0):
         self.calls.append(("agent_failed", reason, detail))
         return self.end(Close.FLUSH, EndedBy.AGENT, EndReason.UNREACHABLE)
 
-    def closed(self, side, now, *, reset, link=0):
+    def closed(self, side, now, *, reset, link_id=0):
         self.calls.append(("closed", side, reset))
         by = EndedBy.HAPROXY if side is Side.HAPROXY else EndedBy.AGENT
         return self.end(Close.ABORT if reset else Close.FLUSH, by, EndReason.RESET if reset else EndReason.CLOSED)

@@ -60,7 +60,7 @@ async def test_a_peer_that_does_not_read_its_answers_is_not_read_either():
     class Answers(FakeSession):
         answers = 0
 
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             out = Output()
             out.to_haproxy = answer
             self.answers += 1
@@ -91,8 +91,8 @@ async def test_a_new_leg_does_not_feed_one_that_is_full_already():
         def start(self, now):
             return Output()
 
-        def receive(self, side, data, now, link=0):
-            out = super().receive(side, data, now, link)
+        def receive(self, side, data, now, link_id=0):
+            out = super().receive(side, data, now, link_id)
             if side is Side.HAPROXY:
                 out.to_haproxy = word
                 out.dial = True
@@ -121,11 +121,11 @@ async def test_a_fin_is_told_once_even_if_the_other_side_fills_up():
     """A FIN can be read again each time reading is resumed."""
 
     class KeepsOpen(FakeSession):
-        def closed(self, side, now, *, reset, link=0):
+        def closed(self, side, now, *, reset, link_id=0):
             self.calls.append(("closed", side))
             return Output()
 
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             out = Output()
             out.to_haproxy = b"x" * 8_000_000
             return out
@@ -149,9 +149,9 @@ async def test_a_link_that_was_replaced_holds_nobody():
     """It is still being flushed, and full; HAProxy belongs to the new one."""
 
     class Replaces(FakeSession):
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             if data != b"replace":
-                return super().receive(side, data, now, link)
+                return super().receive(side, data, now, link_id)
             self.connected = False
             self.deadline = now
             out = Output()

@@ -198,8 +198,8 @@ async def test_a_dial_given_up_at_its_last_moment_leaves_nothing():
     """The connection is there, the event loop has it, and the session changes its mind in the same turn."""
 
     class ChangesItsMind(FakeSession):
-        def agent_connected(self, now, link=0):
-            super().agent_connected(now, link)
+        def agent_connected(self, now, link_id=0):
+            super().agent_connected(now, link_id)
             return self.end(Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
 
     async with Stage(ChangesItsMind) as stage:

@@ -26,10 +26,10 @@ def breaks(where):
 
 async def test_a_bug_ends_the_session_and_nothing_else():
     class Breaks(FakeSession):
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             if data == b"bug":
                 raise PlantedError
-            return super().receive(side, data, now, link)
+            return super().receive(side, data, now, link_id)
 
     async with Stage(Breaks) as stage:
         haproxy, agent = await stage.both()

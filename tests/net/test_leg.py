@@ -24,7 +24,7 @@ class Listens(FakeSession):
         super().__init__(config, tally, now, route_state)
         self.heard = []
 
-    def receive(self, side, data, now, link=0):
+    def receive(self, side, data, now, link_id=0):
         self.heard.append(data)
         return Output()
 
@@ -32,7 +32,7 @@ class Listens(FakeSession):
 class Deaf(FakeSession):
     """Leaves both connections as they are when one says FIN."""
 
-    def closed(self, side, now, *, reset, link=0):
+    def closed(self, side, now, *, reset, link_id=0):
         self.calls.append(("closed", side, reset))
         return Output()
 
@@ -322,7 +322,7 @@ async def test_a_connection_that_was_ended_in_the_same_turn_is_not_read(family, 
     read = []
 
     class EndsAll(FakeSession):
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             read.append(data)
             stage.guard.abort_all()
             return Output()

@@ -25,27 +25,27 @@ class Links(FakeSession):
         out.dial = True
         return out
 
-    def receive(self, side, data, now, link=0):
+    def receive(self, side, data, now, link_id=0):
         out = Output()
         if side is Side.AGENT:
-            out.to_haproxy = b"%d" % link + data
+            out.to_haproxy = b"%d" % link_id + data
             return out
         orders = [data[at : at + 2] for at in range(0, len(data), 2)]
-        out.link = int(orders[0][1:])
+        out.link_id = int(orders[0][1:])
         _obey(out, orders[0])
         out.more = [_obey(LinkOutput(int(order[1:])), order) for order in orders[1:]]
         return out
 
-    def agent_connected(self, now, link=0):
-        self.calls.append(("up", link))
+    def agent_connected(self, now, link_id=0):
+        self.calls.append(("up", link_id))
         return Output()
 
-    def agent_failed(self, reason, detail, now, link=0):
-        self.calls.append(("failed", link, reason))
+    def agent_failed(self, reason, detail, now, link_id=0):
+        self.calls.append(("failed", link_id, reason))
         return Output()
 
-    def closed(self, side, now, *, reset, link=0):
-        self.calls.append(("closed", side, link, reset))
+    def closed(self, side, now, *, reset, link_id=0):
+        self.calls.append(("closed", side, link_id, reset))
         return super().closed(side, now, reset=reset) if side is Side.HAPROXY else Output()
 
     def end(self, how, by, reason):
@@ -222,8 +222,8 @@ async def test_a_full_link_that_goes_holds_haproxy_no_longer(how):
 
 async def test_a_haproxy_that_does_not_read_stops_every_link_new_ones_too():
     class Floods(Links):
-        def receive(self, side, data, now, link=0):
-            out = super().receive(side, data, now, link)
+        def receive(self, side, data, now, link_id=0):
+            out = super().receive(side, data, now, link_id)
             if data == b"d3":
                 out.to_haproxy = WORD
             return out
@@ -243,10 +243,10 @@ async def test_a_haproxy_that_does_not_read_stops_every_link_new_ones_too():
 
 
 class Breaks(Links):
-    def receive(self, side, data, now, link=0):
+    def receive(self, side, data, now, link_id=0):
         if data == b"#":
             raise RuntimeError("a bug")
-        return super().receive(side, data, now, link)
+        return super().receive(side, data, now, link_id)
 
 
 async def test_a_session_with_one_link_left_is_spliced_to_that_one():

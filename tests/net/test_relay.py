@@ -33,8 +33,8 @@ async def test_the_agent_is_dialled_only_when_the_session_asks():
         def start(self, now):
             return Output()
 
-        def receive(self, side, data, now, link=0):
-            out = super().receive(side, data, now, link)
+        def receive(self, side, data, now, link_id=0):
+            out = super().receive(side, data, now, link_id)
             out.dial = side is Side.HAPROXY and not self.connected
             return out
 
@@ -52,7 +52,7 @@ async def test_what_is_written_before_a_flush_arrives_before_the_fin(family, tmp
     word = b"x" * 3_000_000  # more than the kernel takes at once
 
     class LastWord(FakeSession):
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             out = self.end(Close.FLUSH, EndedBy.HAPROXY, EndReason.DISCONNECT)
             out.to_haproxy = word
             out.to_agent = word
@@ -67,12 +67,12 @@ async def test_what_is_written_before_a_flush_arrives_before_the_fin(family, tmp
 
 async def test_half_closes_and_still_reads(family, tmp_path):
     class PassesFin(FakeSession):
-        def closed(self, side, now, *, reset, link=0):
+        def closed(self, side, now, *, reset, link_id=0):
             if side is Side.HAPROXY and not reset:
                 out = Output()
                 out.close_agent = Close.HALF
                 return out
-            return super().closed(side, now, reset=reset, link=link)
+            return super().closed(side, now, reset=reset, link_id=link_id)
 
     async with Stage(PassesFin, unix_in=unix_in(family, tmp_path)) as stage:
         haproxy, agent = await stage.both()
@@ -106,7 +106,7 @@ async def test_a_reset_agent_is_told_as_a_reset():
 
 async def test_abort_throws_away_what_is_queued():
     class Aborts(FakeSession):
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             out = self.end(Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
             out.to_agent = b"x" * 3_000_000
             return out
@@ -128,7 +128,7 @@ async def test_nagle_is_off_on_both_legs():
 
 async def test_a_peer_that_stalls_at_the_close_is_aborted_within_close_s(family, tmp_path):
     class Stuffs(FakeSession):
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             out = self.end(Close.FLUSH, EndedBy.HAPROXY, EndReason.DISCONNECT)
             out.to_agent = b"x" * 8_000_000
             return out
@@ -151,7 +151,7 @@ async def test_one_timer_ticks_at_the_deadline_and_not_before():
             self.ticks = []
             self.deadline = now + 60.0
 
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             self.deadline = self.due = now + 0.05
             return Output()
 
@@ -175,10 +175,10 @@ async def test_a_deadline_that_moves_away_costs_no_timer():
             super().__init__(config, tally, now, route_state)
             self.deadline = now + 0.5  # all that is sent below goes before
 
-        def receive(self, side, data, now, link=0):
+        def receive(self, side, data, now, link_id=0):
             self.deadline = now + 60.0
             armed.append(stage.relay._timer)
-            return super().receive(side, data, now, link)
+            return super().receive(side, data, now, link_id)
 
     async with Stage(Moves) as stage:
         haproxy, agent = await stage.both()
@@ -202,9 +202,9 @@ async def test_bytes_that_come_while_the_agent_is_dialled_are_not_lost(family, t
 
 async def test_a_second_dial_replaces_the_agent_link():
     class DialsAgain(FakeSession):
-        def closed(self, side, now, *, reset, link=0):
+        def closed(self, side, now, *, reset, link_id=0):
             if side is Side.HAPROXY:
-                return super().closed(side, now, reset=reset, link=link)
+                return super().closed(side, now, reset=reset, link_id=link_id)
             self.connected = False
             self.deadline = now
             out = Output()

@@ -33,11 +33,11 @@ class BreaksHolding(FakeSession):
         out.dial = self.dials
         return out
 
-    def agent_connected(self, now, link=0):
+    def agent_connected(self, now, link_id=0):
         self.calls.append("agent_connected")
         return Output()
 
-    def receive(self, side, data, now, link=0):
+    def receive(self, side, data, now, link_id=0):
         if side is Side.AGENT:
             self.late += data
         else:
@@ -132,7 +132,7 @@ async def test_a_spliced_session_whose_agent_cannot_be_dialled_is_reset():
 
 async def test_there_is_nothing_to_splice_to_when_the_agent_is_gone():
     class LosesTheAgent(BreaksHolding):
-        def closed(self, side, now, *, reset, link=0):
+        def closed(self, side, now, *, reset, link_id=0):
             return Output()
 
     async with Stage(LosesTheAgent, **SPLICED) as stage:
@@ -147,7 +147,7 @@ async def test_there_is_nothing_to_splice_to_when_the_agent_is_gone():
 
 async def test_a_fin_before_the_bug_is_passed_on_by_the_splice():
     class Ignores(BreaksHolding):
-        def closed(self, side, now, *, reset, link=0):
+        def closed(self, side, now, *, reset, link_id=0):
             self.calls.append("closed")
             return Output()
 

@@ -120,10 +120,10 @@ async def test_a_capture_is_complete_when_its_time_has_come_though_nothing_happe
 class Breaks(FakeSession):
     """At the byte ``#``."""
 
-    def receive(self, side, data, now, link=0):
+    def receive(self, side, data, now, link_id=0):
         if data == b"#":
             raise ValueError
-        return super().receive(side, data, now, link)
+        return super().receive(side, data, now, link_id)
 
 
 @pytest.mark.parametrize("splice", [False, True])
@@ -197,8 +197,8 @@ async def test_an_agent_link_that_is_lost_leaves_what_it_said():
         assert (await frame_of(agent)).type == frame.NOTIFY
         [recording] = witness.recorder._recordings.values()
         entries = [entry for side, entry in recording.entries() if side is A]
-        assert {entry.link for entry in entries} == {0, 1}
-        assert [(track.side, track.link) for track in recording._tracks] == [(H, 0), (A, 1)]
+        assert {entry.link_id for entry in entries} == {0, 1}
+        assert [(track.side, track.link_id) for track in recording._tracks] == [(H, 0), (A, 1)]
         assert sum(entry.data[4:5] == bytes((frame.ACK,)) for entry in entries) == 39
         assert next(pair[0].port for key, pair in recording.sockets.items() if key[0] is A) == first
         haproxy.close()

@@ -145,7 +145,7 @@ class Play:
             self._note(LEFT, side)
             link = link_of(side)
             whose = Side.HAPROXY if side == HAPROXY else Side.AGENT
-            self.take(self.session.closed(whose, self.now, reset=reset, **({"link": link} if link else {})))
+            self.take(self.session.closed(whose, self.now, reset=reset, **({"link_id": link} if link else {})))
 
     def drain(self) -> None:
         self.transcript.append(Step(self.now, Did.DRAIN))
@@ -208,7 +208,7 @@ class Play:
 
     def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
         self.events += out.events
-        orders = {agent(order.link): order for order in sorted((out, *out.more), key=lambda order: order.link)}
+        orders = {agent(order.link_id): order for order in sorted((out, *out.more), key=lambda order: order.link_id)}
         assert len(orders) == 1 + len(out.more), "two orders for one link"
         self._write(HAPROXY, out.to_haproxy)
         for side, order in orders.items():

@@ -81,9 +81,9 @@ class Watched(Play):
         seen = Seen(
             now=self.now,
             to_haproxy=out.to_haproxy,
-            to_agent={order.link: order.to_agent for order in orders if order.to_agent},
-            dialled=[order.link for order in orders if order.dial],
-            closed=[order.link for order in orders if self.wires[agent(order.link)].closed.value != "keep"],
+            to_agent={order.link_id: order.to_agent for order in orders if order.to_agent},
+            dialled=[order.link_id for order in orders if order.dial],
+            closed=[order.link_id for order in orders if self.wires[agent(order.link_id)].closed.value != "keep"],
             haproxy_closed=self.wires[HAPROXY].closed.value != "keep",
             unanswered=unanswered,
             waits=[ids_of(ids) for ids in stands.parked],

@@ -34,14 +34,14 @@ class Socket:
 class Chunk:
     """What one end of a connection wrote at one time.
 
-    ``at``: seconds, by whatever clock the capture has. ``side``: the peer whose connection it is; ``link``: the number of an
+    ``at``: seconds, by whatever clock the capture has. ``side``: the peer whose connection it is; ``link_id``: the number of an
     agent's. ``inward``: the peer wrote it; False: the guard did. ``lost``: bytes of the same direction that came before it and
     were not kept. ``size``: of ``data`` as it was, where not all of it is there (-1: it is). ``notes``: for people.
     """
 
     at: float
     side: Side
-    link: int
+    link_id: int
     inward: bool
     data: bytes = b""
     lost: int = 0

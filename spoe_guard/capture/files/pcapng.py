@@ -32,7 +32,7 @@ def packets(capture: Capture) -> Iterator[bytes]:
     """Yield the file piece by piece: what comes in front of the packets, then each of them."""
     options = {"shb_userappl": f"spoe-guard {__version__}", "opt_comment": capture.note}
     section = blocks.SectionHeader(options={name: value for name, value in options.items() if value})
-    keys = sorted({(chunk.side, chunk.link) for chunk in capture.chunks}, key=lambda key: (key[0].value != "haproxy", key[1]))
+    keys = sorted({(chunk.side, chunk.link_id) for chunk in capture.chunks}, key=lambda key: (key[0].value != "haproxy", key[1]))
     wires = {}
     for number, key in enumerate(keys):
         name = "haproxy" if key[0] is Side.HAPROXY else f"agent {key[1]}"
@@ -42,7 +42,7 @@ def packets(capture: Capture) -> Iterator[bytes]:
     writer = FileWriter(out, section)
     yield _taken(out)
     for chunk in capture.chunks:
-        wire = wires[chunk.side, chunk.link]
+        wire = wires[chunk.side, chunk.link_id]
         for packet, size, comment in wire.packets(chunk):
             writer.write_block(_block(section, wire.number, chunk.at, packet, size, comment))
             yield _taken(out)

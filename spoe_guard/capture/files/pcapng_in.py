@@ -78,11 +78,11 @@ def _of_the_guard(flows: "list[_Flow]", note: str) -> Capture:
     capture = Capture(note=note)
     found: list[tuple[_Piece, Chunk]] = []
     for flow in flows:
-        side, link = _whose(flow.name) or (Side.HAPROXY, 0)
-        capture.sockets[side, link] = (Socket(*flow.opened), Socket(*flow.accepted))
+        side, link_id = _whose(flow.name) or (Side.HAPROXY, 0)
+        capture.sockets[side, link_id] = (Socket(*flow.opened), Socket(*flow.accepted))
         for number, stream in enumerate(flow.streams):
             inward = (side is Side.HAPROXY) == (number == 0)
-            found += [(piece, _chunk(piece, side, link, inward=inward)) for piece in stream.in_order(join=True)]
+            found += [(piece, _chunk(piece, side, link_id, inward=inward)) for piece in stream.in_order(join=True)]
     capture.chunks = _sorted(found)
     return capture
 
@@ -103,10 +103,10 @@ def _sorted(found: "list[tuple[_Piece, Chunk]]") -> list[Chunk]:
     return [chunk for _, chunk in sorted(found, key=lambda each: (each[0].at, each[0].number))]
 
 
-def _chunk(piece: "_Piece", side: Side, link: int, *, inward: bool) -> Chunk:
+def _chunk(piece: "_Piece", side: Side, link_id: int, *, inward: bool) -> Chunk:
     notes = tuple(piece.note.splitlines())
     size = piece.size if piece.size > len(piece.data) else -1
-    return Chunk(piece.at, side, link, inward, piece.data, piece.lost, piece.end, notes, size)
+    return Chunk(piece.at, side, link_id, inward, piece.data, piece.lost, piece.end, notes, size)
 
 
 class _Piece:

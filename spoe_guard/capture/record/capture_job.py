@@ -51,16 +51,16 @@ def _chunks(side: Side, entry: Entry, wall_s: float, *, details: bool) -> Iterat
     if extra.left_out:
         notes += (f"and {extra.left_out} anomalies more",)
     if entry.data or extra.end is not None or notes:
-        yield Chunk(at, side, entry.link, inward=True, data=entry.data, lost=entry.lost, end=extra.end, notes=notes)
+        yield Chunk(at, side, entry.link_id, inward=True, data=entry.data, lost=entry.lost, end=extra.end, notes=notes)
     if entry.to_haproxy:
         yield Chunk(at, Side.HAPROXY, 0, inward=False, data=entry.to_haproxy)
     if entry.to_agent:
         yield Chunk(at, Side.AGENT, entry.out_link, inward=False, data=entry.to_agent)
     for order in extra.more:
         if order.to_agent:
-            yield Chunk(at, Side.AGENT, order.link, inward=False, data=order.to_agent)
-    for is_haproxys, link, end in extra.closed:
-        yield Chunk(at, Side.HAPROXY if is_haproxys else Side.AGENT, link, inward=False, end=end)
+            yield Chunk(at, Side.AGENT, order.link_id, inward=False, data=order.to_agent)
+    for is_haproxys, link_id, end in extra.closed:
+        yield Chunk(at, Side.HAPROXY if is_haproxys else Side.AGENT, link_id, inward=False, end=end)
 
 
 def about(seen: AnomalySeen, *, details: bool) -> str:
@@ -75,7 +75,7 @@ def _blank(chunks: list[Chunk]) -> None:
     ways: dict[tuple[Side, int, bool], list[Chunk]] = defaultdict(list)
     for chunk in chunks:
         if chunk.data:
-            ways[chunk.side, chunk.link, chunk.inward].append(chunk)
+            ways[chunk.side, chunk.link_id, chunk.inward].append(chunk)
     for way in ways.values():
         blanked = blank([(chunk.data, chunk.lost > 0) for chunk in way])
         for chunk, data in zip(way, blanked, strict=True):

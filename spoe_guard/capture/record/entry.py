@@ -25,13 +25,13 @@ class Extra(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One step of a session: the bytes read at ``now`` on ``link``, and those written for it.
+    """One step of a session: the bytes read at ``now`` on ``link_id``, and those written for it.
 
     ``out_link``: the link ``to_agent`` was written to. ``lost``: bytes cut off the front of ``data``.
     """
 
     now: float
-    link: int
+    link_id: int
     data: bytes
     out_link: int
     to_agent: bytes = b""

@@ -56,25 +56,25 @@ class Hellos:
         self._budget = budget
         self._of: dict[int, _Hello] = {}
 
-    def lacks(self, link: "i64") -> bool:
-        """Return whether part of the HELLO of ``link`` may still be missing; usually it is complete."""
-        hello = self._of.get(link)
+    def lacks(self, link_id: "i64") -> bool:
+        """Return whether part of the HELLO of ``link_id`` may still be missing; usually it is complete."""
+        hello = self._of.get(link_id)
         return hello is None or hello.open
 
     def keep(self, entries: Iterable[Entry]) -> None:
         """Keep those of ``entries`` that are part of a HELLO; the caller drops them all."""
         for entry in entries:
-            hello = self._of.get(entry.link)
+            hello = self._of.get(entry.link_id)
             if hello is None and entry.data:
-                hello = self._of[entry.link] = _Hello()
+                hello = self._of[entry.link_id] = _Hello()
             if hello is not None and hello.open:
                 self._budget.used += hello.offer(entry)
         for old in forget_oldest(self._of, MOST_HELLOS):
             self._budget.used -= old.forget()
 
-    def break_off(self, link: int) -> None:
-        """Drop the HELLO of ``link`` unless it is complete: the rest of it will be missing."""
-        hello = self._of.get(link)
+    def break_off(self, link_id: int) -> None:
+        """Drop the HELLO of ``link_id`` unless it is complete: the rest of it will be missing."""
+        hello = self._of.get(link_id)
         if hello is not None and hello.open:
             self._budget.used -= hello.forget()
 

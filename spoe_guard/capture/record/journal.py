@@ -37,12 +37,12 @@ class Recorded(Protocol):
 
 
 class Read(NamedTuple):
-    """A read on ``track`` at ``now``; ``link``: see ``Ring.add``. ``at``: its position, which grows with time."""
+    """A read on ``track`` at ``now``; ``link_id``: see ``Ring.add``. ``at``: its position, which grows with time."""
 
     at: int
     track: Track
     now: float
-    link: int
+    link_id: int
     data: bytes
 
 
@@ -82,7 +82,7 @@ class Journal:
         self._at: i64 = PAGE_BYTES  # where the next read goes; the end of a page has no room, so the first read begins one
         self._start: i64 = 0  # where the newest segment begins
 
-    def add(self, track: Track, now: float, link: "i64", data: bytes) -> bool:
+    def add(self, track: Track, now: float, link_id: "i64", data: bytes) -> bool:
         """Keep a read that was forwarded unchanged, of at most LONGEST_BYTES; False: the budget has no room."""
         size: i64 = len(data)
         if (self._at & _PLACE) + size + HEAD_BYTES > PAGE_BYTES and not self._turn():
@@ -90,7 +90,7 @@ class Journal:
         at, before = self._at, track.noted
         if before < self._start:
             self._segments[-1].tracks[track] = track.weight
-        self._page.put(now, link, before, data)
+        self._page.put(now, link_id, before, data)
         track.noted = at
         track.read += size
         track.weight += size + HEAD_BYTES
@@ -101,9 +101,9 @@ class Journal:
         """Remove the reads of ``tracks`` and return them, oldest first, with the bytes already dropped before them, by link."""
         reads = [read for track in tracks for read in self._of(track)]
         reads.sort(key=lambda read: read.at)
-        gone = {track.link: track.read - track.settled for track in tracks}
+        gone = {track.link_id: track.read - track.settled for track in tracks}
         for read in reads:
-            gone[read.track.link] -= len(read.data)
+            gone[read.track.link_id] -= len(read.data)
         self.forget(tracks)
         return reads, gone
 
@@ -134,8 +134,8 @@ class Journal:
         reads: list[Read] = []
         at = track.noted
         while at >> _PAGE >= self._first:
-            now, link, before, data = self._pages[(at >> _PAGE) - self._first].read(at & _PLACE)
-            reads.append(Read(at, track, now, link, data))
+            now, link_id, before, data = self._pages[(at >> _PAGE) - self._first].read(at & _PLACE)
+            reads.append(Read(at, track, now, link_id, data))
             at = before
         return reads
 

@@ -81,25 +81,25 @@ class Recorder(Witness):
         """Keep a read."""
         recording = track.book
         if is_ordinary(track, data, out):
-            self.passed(track, data, now, track.link if track.is_agents else out.link)
+            self.passed(track, data, now, track.link_id if track.is_agents else out.link_id)
         elif isinstance(recording, Recording):
-            recording.note(track.side, track.link, data, now, out)
+            recording.note(track.side, track.link_id, data, now, out)
 
-    def passed(self, track: Track, data: bytes, now: float, link: int) -> None:
+    def passed(self, track: Track, data: bytes, now: float, link_id: int) -> None:
         """Keep a read that was forwarded unchanged."""
-        if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, link, data):
+        if track.noted >= 0 and len(data) <= LONGEST_BYTES and self._journal.add(track, now, link_id, data):
             return
         recording = track.book
         if isinstance(recording, Recording):
-            recording.add(track, data, now, link)
+            recording.add(track, data, now, link_id)
 
     def note(  # noqa: PLR0913  as a Witness has them
-        self, number: int, side: Side, link: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
+        self, number: int, side: Side, link_id: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
     ) -> None:
         """Keep any other step."""
         recording = self._recordings.get(number)
         if recording is not None:
-            recording.note(side, link, data, now, out, _HOW[reset])
+            recording.note(side, link_id, data, now, out, _HOW[reset])
 
     def met(self, track: Track, sock: socket.socket) -> None:
         """Note the two ends of a new connection."""
@@ -112,7 +112,7 @@ class Recorder(Witness):
         if track.side is Side.HAPROXY:
             recording.sockets[track.side, 0] = (there, here)
             return
-        recording.sockets[track.side, track.link] = (here, there)
+        recording.sockets[track.side, track.link_id] = (here, there)
         if len(recording.sockets) > MOST_LINKS:
             del recording.sockets[next(known for known in recording.sockets if known[0] is Side.AGENT)]
 

@@ -92,24 +92,24 @@ class Recording:
         self._tracks.remove(track)
         track.noted, track.book = NEVER, None
 
-    def add(self, track: Track, data: bytes, now: float, link: int) -> None:
-        """Keep a read that was forwarded unchanged and does not go into the journal; ``link``: see ``Witness.passed``."""
+    def add(self, track: Track, data: bytes, now: float, link_id: int) -> None:
+        """Keep a read that was forwarded unchanged and does not go into the journal; ``link_id``: see ``Witness.passed``."""
         size: i64 = len(data)
         if track.noted > 0 or track.is_agents:  # HAProxy has no other connection
             self.settle(track.side)
         track.noted = min(track.noted + 1, 0) if size <= LONGEST_BYTES else min(track.noted, ASIDE)
         if size > self._small:
             out = Output()
-            out.link = link
+            out.link_id = link_id
             if track.is_agents:
                 out.to_haproxy = data
             else:
                 out.to_agent = data
-            self._put(track.side, track.link, data, now, out, None)
+            self._put(track.side, track.link_id, data, now, out, None)
             return
-        self._keep(self._ring(track.side), track.link, now, link, data)
+        self._keep(self._ring(track.side), track.link_id, now, link_id, data)
 
-    def note(self, side: Side, link: int, data: bytes, now: float, out: Output, end: End | None = None) -> None:
+    def note(self, side: Side, link_id: int, data: bytes, now: float, out: Output, end: End | None = None) -> None:
         """Keep a step that did more than forward a read; ``end``: how the side's connection ended with it, if it did."""
         seen: list[AnomalySeen] = []
         extra: Extra | None = None
@@ -118,7 +118,7 @@ class Recording:
             extra = Extra(end, tuple(_closed(out)), tuple(out.more), tuple(seen[:SEEN]), max(0, len(seen) - SEEN))
         if data or out.to_agent or out.to_haproxy or (extra is not None and extra != Extra()):
             self._aside(side)
-            self._put(side, link, data, now, out, extra)
+            self._put(side, link_id, data, now, out, extra)
         for anomaly in seen:
             if self._recorder.wants(self, anomaly):
                 self._wait(anomaly)
@@ -137,7 +137,7 @@ class Recording:
         self._finish()
         for track in self._tracks:
             if track.noted > 0:
-                self._ring(track.side).miss(track.link, track.read - track.settled)
+                self._ring(track.side).miss(track.link_id, track.read - track.settled)
         self._journal.forget(self._tracks)
         self._haproxys.clear()
         self._agents.clear()
@@ -174,19 +174,19 @@ class Recording:
     def _take(self, side: Side) -> None:
         ring = self._ring(side)
         reads, gone = self._journal.take([track for track in self._tracks if track.side is side and track.noted > 0])
-        for link, missed in gone.items():
+        for link_id, missed in gone.items():
             if missed:
-                ring.pass_over(link, missed)
+                ring.pass_over(link_id, missed)
         for read in reads:
-            self._keep(ring, read.track.link, read.now, read.link, read.data)
+            self._keep(ring, read.track.link_id, read.now, read.link_id, read.data)
 
-    def _keep(self, ring: Ring, link: int, now: float, on: "i64", data: bytes) -> None:
-        """Put a read on ``link`` into ``ring``; ``on``: the link for ``Ring.add``."""
+    def _keep(self, ring: Ring, link_id: int, now: float, on: "i64", data: bytes) -> None:
+        """Put a read on ``link_id`` into ``ring``; ``on``: the link for ``Ring.add``."""
         size: i64 = len(data) + HEAD_BYTES
         if ring.left >= size or ring.begins_again(size) or self._has_room(ring, size):
             ring.add(now, on, data)
         else:
-            ring.miss(link, len(data))
+            ring.miss(link_id, len(data))
 
     def _aside(self, side: Side) -> None:
         """Keep the next reads of ``side`` here and not in the journal; first move here those that are there."""
@@ -195,7 +195,7 @@ class Recording:
             if track.side is side:
                 track.noted = min(track.noted, ASIDE)
 
-    def _put(self, side: Side, link: int, data: bytes, now: float, out: Output, extra: Extra | None) -> None:
+    def _put(self, side: Side, link_id: int, data: bytes, now: float, out: Output, extra: Extra | None) -> None:
         ring = self._ring(side)
         read, to_agent, to_haproxy = (part[-self._most :] for part in (data, out.to_agent, out.to_haproxy))
         if _passed(data, out, is_agents=side is _AGENT):
@@ -204,13 +204,13 @@ class Recording:
             to_agent = read
         if out.to_haproxy is data:
             to_haproxy = read
-        entry = Entry(now, link, read, out.link, to_agent, to_haproxy, len(data) - len(read), extra)
+        entry = Entry(now, link_id, read, out.link_id, to_agent, to_haproxy, len(data) - len(read), extra)
         size = entry.size()
         if ring.left >= size or self._has_room(ring, size):
             ring.put(entry)
             self._keep_bound()
         else:
-            ring.miss(link, len(data))
+            ring.miss(link_id, len(data))
 
     def _has_room(self, ring: Ring, size: "i64") -> bool:
         """Begin a new part of the ring; return whether it has room for ``size`` bytes."""
@@ -269,4 +269,4 @@ def _closed(out: Output) -> Iterable[tuple[bool, int, End]]:
         yield True, 0, _ENDS[out.close_haproxy]
     for order in (out, *out.more):
         if order.close_agent is not Close.KEEP:
-            yield False, order.link, _ENDS[order.close_agent]
+            yield False, order.link_id, _ENDS[order.close_agent]

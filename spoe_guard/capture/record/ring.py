@@ -26,15 +26,15 @@ SEVERAL: Final = -1  # links have reads in the part
 class Part:
     """The unit in which a ring drops what it keeps.
 
-    ``room``: bytes it was begun for; ``size``: bytes it counts; ``link``: the link of all its reads, or SEVERAL.
+    ``room``: bytes it was begun for; ``size``: bytes it counts; ``link_id``: the link of all its reads, or SEVERAL.
     """
 
-    __slots__ = ("entries", "link", "room", "size", "tape")
+    __slots__ = ("entries", "link_id", "room", "size", "tape")
 
-    def __init__(self, room: "i64", size: "i64", link: "i64", tape: Tape, entries: list[Entry]) -> None:
+    def __init__(self, room: "i64", size: "i64", link_id: "i64", tape: Tape, entries: list[Entry]) -> None:
         self.room = room
         self.size = size
-        self.link = link
+        self.link_id = link_id
         self.tape = tape
         self.entries = entries
 
@@ -74,26 +74,26 @@ class Ring:
         self._hellos = Hellos(budget)
         budget.used += PART_BYTES + self._room
 
-    def add(self, now: float, link: "i64", data: bytes) -> None:
-        """Keep a read that was forwarded unchanged, from the agent's ``link`` or to it."""
+    def add(self, now: float, link_id: "i64", data: bytes) -> None:
+        """Keep a read that was forwarded unchanged, from the agent's ``link_id`` or to it."""
         size: i64 = len(data)
-        self._turn_to(link)
-        self._tape.put(now, link, _HERE, data)
+        self._turn_to(link_id)
+        self._tape.put(now, link_id, _HERE, data)
         self._read += size
         self.left -= size + HEAD_BYTES
 
     def put(self, entry: Entry) -> None:
         """Keep a step that did more than forward a read."""
-        self._turn_to(entry.link)
-        self._tape.put(entry.now, entry.link, _APART, b"")
+        self._turn_to(entry.link_id)
+        self._tape.put(entry.now, entry.link_id, _APART, b"")
         self._entries.append(entry)
         self._budget.used += ENTRY_BYTES
         self._read += len(entry.data)
         self.left -= entry.size()
 
-    def miss(self, link: int, read: int) -> None:
+    def miss(self, link_id: int, read: int) -> None:
         """Count ``read`` bytes for which there is no room."""
-        self._reads[link] = self._reads.pop(link, 0) + read
+        self._reads[link_id] = self._reads.pop(link_id, 0) + read
         forget_oldest(self._reads, MOST_LINKS)
 
     def begins_again(self, size: "i64") -> bool:
@@ -129,7 +129,7 @@ class Ring:
             part = self._closed.pop(0)
             self._older -= part.size
             self._budget.used -= part.costs()
-            if self._hellos.lacks(part.link):
+            if self._hellos.lacks(part.link_id):
                 self._hellos.keep(self._told(part))
         return part
 
@@ -138,15 +138,15 @@ class Ring:
         self._drop_parts()
         self._hellos.clear()
 
-    def pass_over(self, link: int, read: int) -> None:
-        """Drop all but the HELLOs, and count ``read`` bytes on ``link`` as missing: newer reads would push both out anyway."""
+    def pass_over(self, link_id: int, read: int) -> None:
+        """Drop all but the HELLOs, and count ``read`` bytes on ``link_id`` as missing: newer reads would push both out anyway."""
         if self._closed or self.left < self._room:
             for part in (*self._closed, self._newest()):
-                if self._hellos.lacks(part.link):
+                if self._hellos.lacks(part.link_id):
                     self._hellos.keep(self._told(part))
             self._drop_parts()
-        self._hellos.break_off(link)
-        self.miss(link, read)
+        self._hellos.break_off(link_id)
+        self.miss(link_id, read)
 
     def end(self) -> None:
         """Drop everything, for good."""
@@ -159,10 +159,10 @@ class Ring:
         found = [entry for part in (*self._closed, self._newest()) for entry in self._told(part)]
         lost = self._reads | {self._last: self._reads.get(self._last, 0) + self._read}
         for entry in (*hellos, *found):
-            lost[entry.link] = lost.get(entry.link, 0) - len(entry.data)
+            lost[entry.link_id] = lost.get(entry.link_id, 0) - len(entry.data)
         for number, entry in enumerate(found):
-            if entry.data and lost.get(entry.link, 0) > 0:
-                found[number] = entry._replace(lost=entry.lost + lost.pop(entry.link))
+            if entry.data and lost.get(entry.link_id, 0) > 0:
+                found[number] = entry._replace(lost=entry.lost + lost.pop(entry.link_id))
         return hellos + found
 
     def _drop_parts(self) -> None:
@@ -173,9 +173,9 @@ class Ring:
         self._closed.clear()
         self._older = 0
 
-    def _turn_to(self, link: "i64") -> None:
-        """Count the next reads for ``link``."""
-        on = link if self._several else 0
+    def _turn_to(self, link_id: "i64") -> None:
+        """Count the next reads for ``link_id``."""
+        on = link_id if self._several else 0
         if on == self._last:
             return
         if self._read:
@@ -188,14 +188,14 @@ class Ring:
         """Yield the entries of ``part``."""
         tape, apart, at = part.tape, iter(part.entries), 0
         while at < tape.used:
-            now, link, mark, data = tape.read(at)
+            now, link_id, mark, data = tape.read(at)
             at += HEAD_BYTES + len(data)
             if mark == _APART:
                 yield next(apart)
             elif self._several:
-                yield Entry(now, link, data, 0, to_haproxy=data)
+                yield Entry(now, link_id, data, 0, to_haproxy=data)
             else:
-                yield Entry(now, 0, data, link, to_agent=data)
+                yield Entry(now, 0, data, link_id, to_agent=data)
 
     def _newest(self) -> Part:
         return Part(self._room, self._room - self.left, self._link, self._tape, self._entries)

@@ -11,4 +11,4 @@ cdef class Tape:
     cdef readonly Py_ssize_t used
 
     @cython.locals(end=Py_ssize_t)
-    cpdef put(self, double now, long long link, long long mark, bytes data)
+    cpdef put(self, double now, long long link_id, long long mark, bytes data)

@@ -28,12 +28,12 @@ class Tape:
         """The size of the buffer in bytes."""
         return len(self._bytes)
 
-    def put(self, now: float, link: int, mark: int, data: bytes) -> None:
-        """Append a read of ``link``; ``mark``: 64 bits with a meaning of the caller's choice."""
+    def put(self, now: float, link_id: int, mark: int, data: bytes) -> None:
+        """Append a read of ``link_id``; ``mark``: 64 bits with a meaning of the caller's choice."""
         end = self.used + _HEAD_BYTES + len(data)
         if end > len(self._bytes):
             self._bytes.extend(bytes(max(end, 2 * len(self._bytes)) - len(self._bytes)))
-        memory.write(self._bytes, self.used, now, link & _HIGHEST, mark, data)
+        memory.write(self._bytes, self.used, now, link_id & _HIGHEST, mark, data)
         self.used = end
 
     def read(self, at: int) -> tuple[float, int, int, bytes]:
@@ -44,11 +44,11 @@ class Tape:
         """
         if at < 0 or at + HEAD_BYTES > self.used:
             raise IndexError(at)
-        now, mark, size, link = memory.HEAD.unpack_from(self._bytes, at)
+        now, mark, size, link_id = memory.HEAD.unpack_from(self._bytes, at)
         begin = at + HEAD_BYTES
         if begin + size > self.used:
             raise IndexError(at)
-        return now, link, mark, bytes(self._bytes[begin : begin + size])
+        return now, link_id, mark, bytes(self._bytes[begin : begin + size])
 
     def forget(self) -> None:
         """Empty the tape, and keep its memory."""

@@ -40,9 +40,9 @@ def _heading(capture: Capture, number: int, count: int) -> Iterator[str]:
         yield f"# conversation {number}"
     order = sorted(capture.sockets.items(), key=lambda item: (item[0][0] is not Side.HAPROXY, item[0][1]))
     order = sorted(capture.sockets.items(), key=lambda item: (item[0][0] is not Side.HAPROXY, item[0][1]))
-    for (side, link), (opened, accepted) in order:
+    for (side, link_id), (opened, accepted) in order:
         ends = f"{Address(opened.host, opened.port)} to {Address(accepted.host, accepted.port)}"
-        yield f"# {show.who(side, link)}: {ends}"
+        yield f"# {show.who(side, link_id)}: {ends}"
 
 
 def play(source: str, to: Side, address: Address, how: tuple[float, float], conversation: int, out: TextIO) -> None:

@@ -40,18 +40,18 @@ class Step:
     end: End | None = None
 
 
-def script(capture: Capture, side: Side, link: int = 0) -> list[Step]:
-    """Return what ``side`` (of the agents, the one on ``link``) does in ``capture``.
+def script(capture: Capture, side: Side, link_id: int = 0) -> list[Step]:
+    """Return what ``side`` (of the agents, the one on ``link_id``) does in ``capture``.
 
     Raises:
         CaptureError: it does nothing, or not all of its bytes are there.
     """
-    mine = [chunk for chunk in capture.chunks if _is_of(chunk, side, link)]
+    mine = [chunk for chunk in capture.chunks if _is_of(chunk, side, link_id)]
     if not any(chunk.data for chunk in mine):
         raise CaptureError(f"nothing in it was written by {'HAProxy' if side is Side.HAPROXY else 'the agent'}")
     if any(chunk.lost or len(chunk.data) < chunk.size for chunk in mine):
         raise CaptureError("not all bytes of that side are in it")
-    others = _others(capture, side, link)
+    others = _others(capture, side, link_id)
     notifies = [cut.frame.ids for _, cut in others if cut.frame is not None and cut.frame.type == frame.NOTIFY]
     parts = _parts(mine, notifies)
     steps = []
@@ -64,15 +64,15 @@ def script(capture: Capture, side: Side, link: int = 0) -> list[Step]:
     return steps
 
 
-def _is_of(chunk: Chunk, side: Side, link: int) -> bool:
-    return chunk.inward and chunk.side is side and chunk.link == link
+def _is_of(chunk: Chunk, side: Side, link_id: int) -> bool:
+    return chunk.inward and chunk.side is side and chunk.link_id == link_id
 
 
-def _others(capture: Capture, side: Side, link: int) -> list[tuple[float, Cut]]:
+def _others(capture: Capture, side: Side, link_id: int) -> list[tuple[float, Cut]]:
     """Return the frames that the side was sent, with the time of each: by the guard if it stood between, or by the other peer."""
-    sent = [chunk for chunk in capture.chunks if not chunk.inward and chunk.side is side and chunk.link == link]
+    sent = [chunk for chunk in capture.chunks if not chunk.inward and chunk.side is side and chunk.link_id == link_id]
     if not any(chunk.data for chunk in sent):
-        sent = [chunk for chunk in capture.chunks if chunk.inward and chunk.side is not side and chunk.link == 0]
+        sent = [chunk for chunk in capture.chunks if chunk.inward and chunk.side is not side and chunk.link_id == 0]
     cutter = Cutter()
     return [(chunk.at, cut) for chunk in sent for cut in cutter.feed(chunk.data)]
 

@@ -24,9 +24,9 @@ def table(rows: Iterable[Row], *, timed: bool) -> Iterator[str]:
         yield f"{mark}{at} {row.who:<9}{what:<28}{size:>6}  {printable(row.text)}".rstrip()
 
 
-def who(side: Side, link: int) -> str:
+def who(side: Side, link_id: int) -> str:
     """Return the text for a connection."""
-    return f"{side.value} {link}" if link else side.value
+    return f"{side.value} {link_id}" if link_id else side.value
 
 
 def lines(rows: Iterable[Row], conversation: int) -> Iterator[str]:

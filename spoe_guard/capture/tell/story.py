@@ -56,15 +56,15 @@ def tell(capture: Capture, config: SessionConfig) -> Iterator[Row]:
     if why_not:
         yield Row(0.0, "note", "", "", why_not)
     start = capture.chunks[0].at if capture.chunks else 0.0
-    links = {chunk.link for chunk in heard if chunk.side is Side.AGENT}
+    links = {chunk.link_id for chunk in heard if chunk.side is Side.AGENT}
     guard = None if why_not else _Guard(config, links)
     cutters: dict[tuple[Side, int], Cutter] = defaultdict(Cutter)
     at = 0.0
     for chunk in heard:
         at = chunk.at - start
-        yield from _told(chunk, at, cutters[chunk.side, chunk.link], guard)
-    for (side, link), cutter in cutters.items():
-        yield from (_cut_row(at, _who(side, link), cut) for cut in cutter.finish())
+        yield from _told(chunk, at, cutters[chunk.side, chunk.link_id], guard)
+    for (side, link_id), cutter in cutters.items():
+        yield from (_cut_row(at, _who(side, link_id), cut) for cut in cutter.finish())
     if guard is not None and any(chunk.end for chunk in heard):
         yield from guard.until(at + _AFTERWARDS_S)
 
@@ -82,7 +82,7 @@ def _not_judged(heard: Iterable[Chunk]) -> str:
 
 
 def _told(chunk: Chunk, at: float, cutter: Cutter, guard: "_Guard | None") -> Iterator[Row]:
-    who = _who(chunk.side, chunk.link)
+    who = _who(chunk.side, chunk.link_id)
     if guard is not None:
         yield from guard.until(at)
     data = chunk.data
@@ -135,8 +135,8 @@ def _cut_row(at: float, who: str, cut: Cut) -> Row:
     return Row(at, "frame", who, type_name(found.type), describe(found), ids, len(cut.raw), more)
 
 
-def _who(side: Side, link: int) -> str:
-    return f"{side.value} {link}" if link else side.value
+def _who(side: Side, link_id: int) -> str:
+    return f"{side.value} {link_id}" if link_id else side.value
 
 
 class _Guard:
@@ -157,12 +157,12 @@ class _Guard:
             self._came[cut.raw] = self._step
         rows: list[Row] = []
         while data:
-            out = self._session.receive(chunk.side, data, now, chunk.link)
+            out = self._session.receive(chunk.side, data, now, chunk.link_id)
             rows += self._seen(out, now)
             data = data[-out.left :] if out.left else b""
         if chunk.end is not None:
             reset = chunk.end is End.RESET
-            rows += self._seen(self._session.closed(chunk.side, now, reset=reset, link=chunk.link), now)
+            rows += self._seen(self._session.closed(chunk.side, now, reset=reset, link_id=chunk.link_id), now)
         return rows
 
     def until(self, now: float) -> list[Row]:
@@ -182,10 +182,10 @@ class _Guard:
         rows += self._wrote(out.to_haproxy, "to haproxy", now)
         orders: list[LinkOutput] = [out, *out.more]
         for order in orders:
-            rows += self._wrote(order.to_agent, f"to {_who(Side.AGENT, order.link)}", now)
+            rows += self._wrote(order.to_agent, f"to {_who(Side.AGENT, order.link_id)}", now)
         for order in orders:
-            if order.dial and order.link in self._links:
-                rows += self._seen(self._session.agent_connected(now, order.link), now)
+            if order.dial and order.link_id in self._links:
+                rows += self._seen(self._session.agent_connected(now, order.link_id), now)
             elif order.dial:
                 rows.append(Row(now, "guard", "guard", "dials the agent anew"))
         return rows

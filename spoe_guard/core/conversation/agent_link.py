@@ -162,7 +162,7 @@ class AgentLink:
 
     def give(self, order: LinkOutput) -> LinkOutput:
         """Put the orders for this link at the end of a step into ``order``, and return it."""
-        order.link = self.number
+        order.link_id = self.number
         order.to_agent = self.outlet.take()
         if self.has_orders:
             order.dial, order.close_agent = self._dial, self._close

@@ -17,12 +17,12 @@ class Close(enum.Enum):
 
 
 class LinkOutput:
-    """Orders for one agent link: write, then dial or close. ``link`` is its number in the session, from 0 up."""
+    """Orders for one agent link: write, then dial or close. ``link_id`` is its number in the session, from 0 up."""
 
-    __slots__ = ("close_agent", "dial", "link", "to_agent")
+    __slots__ = ("close_agent", "dial", "link_id", "to_agent")
 
-    def __init__(self, link: int = 0) -> None:
-        self.link = link
+    def __init__(self, link_id: int = 0) -> None:
+        self.link_id = link_id
         self.to_agent: bytes = b""
         self.dial = False
         self.close_agent = Close.KEEP

@@ -1,4 +1,4 @@
-"""Where to listen and whom to dial: ``HOST:PORT``, ``[v6]:PORT`` or ``unix:/path``."""
+"""Addresses to listen on and to dial: ``HOST:PORT``, ``[v6]:PORT`` or ``unix:/path``."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -22,10 +22,10 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """Return the address ``text`` names. HAProxy's ``unix@/path`` is taken as well.
+    """Return the address that ``text`` names. HAProxy's ``unix@/path`` is accepted as well.
 
     Raises:
-        ValueError: what is wrong, in words for a person; the value itself is not repeated.
+        ValueError: the message says what is wrong, for a person, without the value itself.
     """
     for prefix in ("unix:", "unix@"):
         if text.startswith(prefix):

@@ -1,4 +1,4 @@
-"""The command line: what there is to say, and the exit code. What each command needs is imported when it runs."""
+"""The command line: options, messages and exit codes. Each command imports what it needs when it runs."""
 
 import io
 import os
@@ -20,7 +20,7 @@ WRONG_USE: Final = 2
 
 ADMIN: Final = "127.0.0.1:9464"  # admin.listen's default, written here because `--help` loads no settings
 
-# Every wrong use; click's own, which typer brings along but does not name.
+# Raised for every wrong use: click's own exception, which typer bundles but does not export.
 _ClickError: Final[type[typer.BadParameter]] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ app = typer.Typer(
 def main() -> NoReturn:
     """Run a command and exit: 0 clean stop, 1 could not run, 2 wrong usage or configuration."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a peer's text may have what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")  # a peer's text may contain characters the terminal lacks
     try:
         code = app(standalone_mode=False) or CLEAN
     except _ClickError as error:
@@ -68,7 +68,7 @@ def _with_settings(action: "Callable[[Loaded, Callable[[], Loaded]], int]") -> C
         signal.signal(signal.SIGTERM, _leave)
         # The default of SIGHUP ends a process; an early one waits until the guard can handle it.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
-        from spoe_guard.settings import ConfigError, load  # noqa: PLC0415 `version` and `--help` need none of it
+        from spoe_guard.settings import ConfigError, load  # noqa: PLC0415 `version` and `--help` do not need it
 
         flags = {
             "--listen": listen,
@@ -102,7 +102,7 @@ def _run(loaded: "Loaded", again: "Callable[[], Loaded]") -> int:
     try:
         if workers == 1:
             return CLEAN if serve(loaded, again) else CANNOT_RUN
-        from spoe_guard.run.workers.parent import serve as serve_with  # noqa: PLC0415  one process has none of it
+        from spoe_guard.run.workers.parent import serve as serve_with  # noqa: PLC0415  a single process does not need it
 
         return CLEAN if serve_with(loaded, again, workers) else CANNOT_RUN
     except CannotRunError as error:
@@ -140,7 +140,7 @@ app.command("check", help="Check the settings; print those in effect and where e
 
 
 def _loaded(config: Path | None) -> "Loaded | None":
-    """Return the settings; None if they cannot be used, after the reason was printed."""
+    """Return the settings; if they are invalid, print the reason and return None."""
     from spoe_guard.settings import ConfigError, load  # noqa: PLC0415
 
     try:
@@ -165,7 +165,7 @@ def decode(
 ) -> int:
     """Run the command."""
     from spoe_guard.capture.files.model import CaptureError  # noqa: PLC0415
-    from spoe_guard.capture.tell import commands  # noqa: PLC0415 only here is what it needs needed
+    from spoe_guard.capture.tell import commands  # noqa: PLC0415 only this command needs its dependencies
     from spoe_guard.settings import session_config  # noqa: PLC0415
 
     loaded = _loaded(config)
@@ -181,7 +181,7 @@ def decode(
     except CaptureError as error:
         _say(error)
         return WRONG_USE
-    except BrokenPipeError:  # `| head`
+    except BrokenPipeError:  # e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CLEAN
 

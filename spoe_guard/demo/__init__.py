@@ -1,4 +1,4 @@
-"""``spoe-guard demo``: the whole story in one terminal, on this machine, leaving nothing behind."""
+"""``spoe-guard demo``: the complete demonstration in one terminal, on this machine, without leftovers."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ from spoe_guard.demo.narration import Narrator
 AS_TOLD: Final = 0
 OTHERWISE: Final = 1
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SIGNALLED: Final = 128  # plus the signal's number, as shells have it
+_SIGNALLED: Final = 128  # plus the signal's number, as in shells
 
 
 def main() -> int:
-    """Tell the story; 0 if it came out as told, 1 if not, 128 plus the signal's number when a signal cut it short."""
+    """Run the demo. Return 0 if it went as announced, 1 if not, 128 plus the signal's number if a signal interrupted it."""
     caught: list[signal.Signals] = []
     tell = Narrator()
     try:
@@ -34,7 +34,7 @@ def main() -> int:
         return _SIGNALLED + caught[0]
     except (Failed, OSError) as error:
         if isinstance(error, BrokenPipeError):
-            raise  # nobody reads any more
+            raise  # the reader has closed the pipe
         print(f"spoe-guard demo: {error}", file=sys.stderr)
         return OTHERWISE
 
@@ -58,10 +58,10 @@ async def _main(tell: Narrator, caught: list[signal.Signals]) -> int:
 
 
 def _cancel_on_signals(caught: list[signal.Signals]) -> None:
-    """Make the first signal end the story by way of all its clean-up, which is a matter of milliseconds."""
+    """Make the first signal cancel the demo, which then cleans up within milliseconds."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine asks
-    wanted = {number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}  # nohup means it
+    wanted = {number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}  # ignored under nohup
 
     def on_signal(number: signal.Signals) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, wanted)  # for good: an impatient second one must not cut the clean-up short
@@ -75,7 +75,7 @@ def _cancel_on_signals(caught: list[signal.Signals]) -> None:
 
 @contextlib.contextmanager
 def _no_core_dumps() -> Iterator[None]:
-    """HAProxy is going to crash, on purpose: no core file, no report of it."""
+    """Disable core files and crash reports: the demo crashes HAProxy on purpose."""
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
     try:

@@ -1,4 +1,4 @@
-"""One half of the story: the requests, HAProxy and everybody else's connections, with the guard or without it."""
+"""One half of the demo: the requests, HAProxy and the other clients' connections, with or without the guard."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ AfterEach = Callable[[Request], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Act:
-    """What came of it. ``seen`` is in the order of REQUESTS; ``others`` is how many of the OTHERS were still served."""
+    """The result of one half. ``seen`` is in the order of REQUESTS; ``others`` counts the OTHERS that were still served."""
 
     seen: list[Seen]
     watch: Watch
@@ -35,7 +35,7 @@ class Act:
 
 
 async def play(haproxy: Haproxy, agent: BuggyAgent, watch_s: float, tell: Narrator, after_each: AfterEach) -> Act:
-    """Ask for everything in turn and tell what the client saw; watch HAProxy for ``watch_s`` after the last."""
+    """Send each request in turn and print what the client saw; watch HAProxy for ``watch_s`` seconds after the last."""
     async with AsyncExitStack() as stack:
         others = [await stack.enter_async_context(Client(haproxy.port)) for _ in range(OTHERS)]
         await _ask_all(others)
@@ -70,12 +70,12 @@ async def _ask_all(others: list[Client]) -> int:
 
 
 def allowed(request: Request, seen: Seen) -> bool:
-    """Tell whether the agent's answer to this very request was applied."""
+    """Return whether HAProxy applied the agent's answer to this request."""
     return seen.status == OK and seen.verdict == verdict(request.path)
 
 
 def request_outcome(request: Request, seen: Seen) -> tuple[str, str]:
-    """Return what came of a request, in a few words, and how to paint them."""
+    """Return the result of a request in a few words, and their style."""
     if seen.failure:
         return seen.failure, "bad"
     if allowed(request, seen):

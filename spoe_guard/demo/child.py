@@ -1,4 +1,4 @@
-"""A program the demo starts and, whatever happens, ends."""
+"""A process that the demo starts and always ends."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ END_S: Final = 4.0  # for a clean stop after SIGTERM; then SIGKILL
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
-class Failed(Exception):  # noqa: N818  it reads as what it is
-    """The story cannot go on; the message says why, to a person."""
+class Failed(Exception):  # noqa: N818  the name reads well without "Error"
+    """The demo cannot continue; the message gives the reason, for a person."""
 
 
 class Child:
-    """``with Child(command, log_path) as child``: runs in a process group of its own, so that Ctrl-C is the demo's alone.
+    """``with Child(command, log_path) as child``: runs in its own process group, so that Ctrl-C reaches the demo alone.
 
-    ``gentle`` says whether it may end by itself (SIGTERM) before it is killed. ``settings``: more of its environment.
+    ``gentle``: send SIGTERM before SIGKILL. ``settings``: additional environment variables.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Child:
         self.began = time.monotonic()
         self._gentle = gentle
         self._log_path = log_path
-        # A setting meant for the user's own guard must not reach this one.
+        # Settings for the user's own guard must not reach this one.
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("SPOE_GUARD_")}
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  the demo's own commands
@@ -63,11 +63,11 @@ class Child:
 
     @property
     def ended(self) -> int | None:
-        """How it ended (negative: the signal), or None while it lives."""
+        """The exit code (negative: the signal), or None while it runs."""
         return self._process.poll()
 
     def log(self) -> str:
-        """Return what it has printed so far."""
+        """Return its output so far."""
         return self._log_path.read_text(errors="replace")
 
     def cpu_s(self) -> float:

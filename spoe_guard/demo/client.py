@@ -1,4 +1,4 @@
-"""HAProxy's own client: one HTTP connection, and what came of each request on it."""
+"""A client of HAProxy: one HTTP connection, and the result of each request on it."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ class Client:
             self._streams[1].transport.abort()
 
     async def get(self, path: str) -> Seen:
-        """Ask for ``path``; every way of not being answered is a ``Seen`` too."""
+        """Request ``path``; a failure is also returned as a ``Seen``."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -62,6 +62,6 @@ class Client:
 
 
 async def ask_once(port: int, path: str) -> Seen:
-    """Ask for ``path`` on a connection of its own."""
+    """Request ``path`` on a new connection."""
     async with Client(port) as client:
         return await client.get(path)

@@ -1,4 +1,4 @@
-"""The guard as a user starts it, and what it says about itself: its log, read line by line, and its metrics."""
+"""The guard as a user starts it, with its log, read line by line, and its metrics."""
 
 import asyncio
 import http.client
@@ -18,29 +18,29 @@ from spoe_guard.demo.child import POLL_S, Child, Failed
 from spoe_guard.demo.client import LOCALHOST
 
 START_S: Final = 15.0
-SAID_S: Final = 5.0  # for the log line of something that has happened, or for /metrics
+SAID_S: Final = 5.0  # how long to wait for the log line of an event, or for /metrics
 
 
 @dataclass(frozen=True)
 class Done:
-    """An anomaly, and what the guard did about it, as its log has it."""
+    """An anomaly and the guard's action, as logged."""
 
     anomaly: Anomaly
     action: Action
 
 
 class Guard(Child):
-    """``spoe-guard run`` in front of the agent at ``agent_port``. ``port`` and ``admin_port`` are there once it is ready."""
+    """``spoe-guard run`` in front of the agent at ``agent_port``. ``port`` and ``admin_port`` are set once it is ready."""
 
     def __init__(self, folder: Path, agent_port: int) -> None:
         free = f"{LOCALHOST}:0"
         command = [sys.executable, "-m", "spoe_guard", "run", "--listen", free, "--agent", f"{LOCALHOST}:{agent_port}"]
-        # At debug level the log has a line for the end of every session, also of an ordinary one.
+        # At debug level the guard also logs the ends of ordinary sessions.
         options = ["--admin", free, "--log-format", "json", "--log-level", "debug"]
-        # Each act tells of one session to its end, so the session ends with its agent link here.
+        # Each act shows one session to its end, so the session must end with its agent link.
         ends_with_link = {"SPOE_GUARD_ROUTES__0__LINKS__GIVE_UP": "0"}
         super().__init__([*command, *options], folder / "guard.log", gentle=True, settings=ends_with_link)
-        self._told = 0  # log lines that `did` has been through
+        self._told = 0  # log lines that `did` has read
         self.port = 0
         self.admin_port = 0
 
@@ -48,7 +48,7 @@ class Guard(Child):
         """Wait until it listens.
 
         Raises:
-            Failed: it does not.
+            Failed: it does not listen in time.
         """
         listening = (await self._wait_for("listening", START_S))[-1]
         self.port, self.admin_port = (
@@ -59,13 +59,13 @@ class Guard(Child):
         """Wait for the end of the session that is ending, and return its anomalies in order.
 
         Raises:
-            Failed: no session ends.
+            Failed: no session ends in time.
         """
         lines = await self._wait_for("session_closed", SAID_S)
         return [Done(Anomaly(line["anomaly"]), Action(line["action"])) for line in lines if line["event"] == "anomaly"]
 
     async def _wait_for(self, event: str, seconds: float) -> list[dict[str, Any]]:
-        """Return the lines up to ``event`` that were not returned before."""
+        """Return the new lines up to ``event``."""
         deadline = time.monotonic() + seconds
         while True:
             lines = [_parsed(line) for line in self.log().splitlines(keepends=True)]
@@ -81,7 +81,7 @@ class Guard(Child):
         """Read /metrics.
 
         Raises:
-            Failed: they are not served.
+            Failed: the guard does not serve them.
         """
         connection = http.client.HTTPConnection(LOCALHOST, self.admin_port, timeout=SAID_S)
         try:
@@ -95,7 +95,7 @@ class Guard(Child):
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """Return a line's fields; none for one that is not whole yet, or that is no JSON (a traceback)."""
+    """Return a line's fields; none for an incomplete line or one that is not JSON (a traceback)."""
     try:
         fields = json.loads(line) if line.endswith("\n") else {}
     except ValueError:

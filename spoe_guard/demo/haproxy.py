@@ -1,4 +1,4 @@
-"""A real HAProxy: found, configured for the story, started, watched."""
+"""Finds a real HAProxy, configures it for the demo, starts it and watches it."""
 
 import asyncio
 import os
@@ -16,10 +16,10 @@ from spoe_guard.demo.child import POLL_S, Child, Failed
 from spoe_guard.demo.client import LOCALHOST, ask_once
 
 START_S: Final = 10.0
-OTHER_PATH: Final = "/static"  # needs nothing of the agent
+OTHER_PATH: Final = "/static"  # does not need the agent
 SPOP_MODE_FROM: Final = (3, 1)
 _BOGUS_APPCTX: Final = re.compile(r"A bogus APPCTX .*? aborting now!")
-_PLACES: Final = "/usr/sbin:/usr/local/sbin:/sbin"  # behind PATH, where users who are not root often lack them
+_PLACES: Final = "/usr/sbin:/usr/local/sbin:/sbin"  # searched after PATH, which often lacks them for users other than root
 
 _MAIN: Final = """\
 global
@@ -41,7 +41,7 @@ backend agents
     mode {mode}
     server agent {agent}
 """
-# A request waits for its answer longer than HAProxy takes to die, so that its client sees the death.
+# A request waits for its answer longer than HAProxy takes to crash, so that its client sees the crash.
 _SPOE: Final = """\
 [demo]
 spoe-agent demo
@@ -68,7 +68,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Watch:
-    """What became of HAProxy while it was watched: ``died`` is "" for one that lives, else the signal or exit code."""
+    """What happened to HAProxy while it was watched: ``died`` is "" while it runs, else the signal or exit code."""
 
     seconds: float
     cpu_share: float
@@ -76,7 +76,7 @@ class Watch:
 
 
 def find() -> Program | str:
-    """Return the HAProxy to use, the one SPOE_GUARD_HAPROXY names or the first in PATH, or why there is none."""
+    """Return the HAProxy to use (the one SPOE_GUARD_HAPROXY names, or the first in PATH), or the reason why none is usable."""
     asked = os.environ.get("SPOE_GUARD_HAPROXY")
     path = shutil.which(asked or "haproxy", path=os.environ.get("PATH", os.defpath) + ":" + _PLACES)
     if path is None:
@@ -92,12 +92,12 @@ def find() -> Program | str:
 
 
 class Haproxy(Child):
-    """HAProxy in the foreground, on a ``port`` of the kernel's choice; its SPOE agent is at ``agent_port``."""
+    """HAProxy in the foreground, on a ``port`` that the kernel chooses; its SPOE agent is at ``agent_port``."""
 
     def __init__(self, program: Program, folder: Path, agent_port: int) -> None:
         main = folder / "haproxy.cfg"
         mode = "spop" if program.version >= SPOP_MODE_FROM else "tcp"
-        # Bound here and handed over: so the port is the kernel's choice, and nobody listens on it once HAProxy is dead.
+        # Bound here and passed on: the kernel chooses the port, and nothing listens on it once HAProxy is dead.
         with socket.socket() as web:
             web.bind((LOCALHOST, 0))
             self.port: int = web.getsockname()[1]
@@ -111,7 +111,7 @@ class Haproxy(Child):
         """Wait until it answers.
 
         Raises:
-            Failed: it does not.
+            Failed: it does not answer in time.
         """
         deadline = time.monotonic() + START_S
         while (await ask_once(self.port, OTHER_PATH)).status == 0:
@@ -120,7 +120,7 @@ class Haproxy(Child):
             await asyncio.sleep(POLL_S)
 
     async def watch(self, seconds: float) -> Watch:
-        """Watch it for so long, or to its end."""
+        """Watch it for ``seconds``, or until it ends."""
         began, used, now_used = time.monotonic(), self.cpu_s(), 0.0
         while self.ended is None and time.monotonic() < began + seconds:
             now_used = max(now_used, self.cpu_s())
@@ -134,6 +134,6 @@ class Haproxy(Child):
         return signal.Signals(-self.ended).name if self.ended < 0 else f"exit code {self.ended}"
 
     def last_words(self) -> str:
-        """Return the sentence in which HAProxy says what it died of, or ""."""
+        """Return the line in which HAProxy gives the reason for its crash, or ""."""
         found = _BOGUS_APPCTX.search(self.log())
         return found[0] if found else ""

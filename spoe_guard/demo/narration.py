@@ -1,4 +1,4 @@
-"""How the story is printed: 80 columns, colours only for a person's terminal."""
+"""Prints the demo: 80 columns, colours only on a terminal."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Final
 WIDTH: Final = 80
 INDENT: Final = "  "
 _CODES: Final = {"good": "32", "bad": "31", "bold": "1", "dim": "2"}
-_WHAT: Final = 42  # columns for what is done, before what comes of it
+_WHAT: Final = 42  # columns for the step; its result follows
 
 
 class Narrator:
@@ -19,15 +19,15 @@ class Narrator:
         self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def paint(self, text: str, how: str) -> str:
-        """Return ``text`` as it is printed: ``how`` is good, bad, bold, dim, or "" for plain."""
+        """Return ``text`` in a style: ``how`` is good, bad, bold, dim, or "" for plain."""
         return f"\x1b[{_CODES[how]}m{text}\x1b[0m" if how and self._colours else text
 
     def line(self, text: str = "", how: str = "") -> None:
-        """Print one line as it is."""
+        """Print one line unfolded."""
         print(self.paint(text, how), flush=True)
 
     def chapter(self, title: str) -> None:
-        """Begin a part of the story."""
+        """Begin a part of the demo."""
         self.line()
         self.line(title, "bold")
 
@@ -38,11 +38,11 @@ class Narrator:
             self.line(line, how)
 
     def result(self, what: str, came_of_it: str, how: str) -> None:
-        """Print one step and what came of it."""
+        """Print one step and its result."""
         self.line(f"{INDENT}{what:<{_WHAT}} {self.paint(came_of_it, how)}")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> None:
-        """Print a table; each cell is its text and how it is painted."""
+        """Print a table; each cell is its text and style."""
         widths = [max(len(head[at]), *(len(row[at][0]) for row in rows)) for at in range(len(head))]
         self.line(INDENT + INDENT.join(f"{name:<{width}}" for name, width in zip(head, widths, strict=True)).rstrip(), "bold")
         for row in rows:

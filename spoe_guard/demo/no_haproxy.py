@@ -1,4 +1,4 @@
-"""The story without a HAProxy: the demo plays the engine's side of SPOP itself, and says what it is sent."""
+"""The demo without a HAProxy: it speaks HAProxy's side of SPOP itself, and prints what it receives."""
 
 import enum
 from contextlib import AsyncExitStack
@@ -15,7 +15,7 @@ from spoe_guard.wire import frame
 
 
 class Outcome(enum.Enum):
-    """What came for a NOTIFY; the value says it in a few words."""
+    """The result of a NOTIFY; the value describes it in a few words."""
 
     ANSWER = "answer applied"
     GOODBYE = "no answer, clean end"
@@ -27,7 +27,7 @@ _HEALTHY: Final = (Outcome.ANSWER, Outcome.GOODBYE)
 
 
 class EngineSide:
-    """HAProxy's part: one connection, opened again where it ended, and its rule that nothing counts behind DISCONNECT."""
+    """HAProxy's side: one connection, reopened when it ends; as in HAProxy, frames after DISCONNECT do not count."""
 
     def __init__(self, port: int, stack: AsyncExitStack) -> None:
         self._port = port
@@ -35,7 +35,7 @@ class EngineSide:
         self._engine: Engine | None = None
 
     async def ask(self, request: Request) -> Outcome:
-        """Send a NOTIFY and return what HAProxy would make of what comes."""
+        """Send a NOTIFY and return how HAProxy would treat the response."""
         if self._engine is None:
             self._engine = await self._stack.enter_async_context(await Engine.tcp(self._port))
             await self._engine.hello()
@@ -60,7 +60,7 @@ def _judged(request: Request, ack: frame.Frame) -> Outcome:
 
 
 def introduce(why: str, tell: Narrator) -> None:
-    """Say what this is about, and what is missing."""
+    """Print what the demo shows, and what is missing."""
     tell.line("spoe-guard demo: an agent with two bugs, and no HAProxy", "bold")
     tell.say(
         f"No real HAProxy takes part: {why}. The demo plays its side of SPOP itself: you see what the agent sends and what the "
@@ -72,10 +72,10 @@ def introduce(why: str, tell: Narrator) -> None:
 
 
 async def tell_story(folder: Path, tell: Narrator) -> list[str]:
-    """Tell it, and return what did not come out as told.
+    """Run the demo, and return what did not go as announced.
 
     Raises:
-        Failed: the guard does not start, or does not serve.
+        Failed: the guard does not start or does not answer.
     """
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(BuggyAgent())
@@ -119,7 +119,7 @@ def tell_table(without: list[Outcome], with_it: list[Outcome], tell: Narrator) -
 
 
 def judge(without: list[Outcome], with_it: list[Outcome]) -> list[str]:
-    """Return what did not come out as told."""
+    """Return what did not go as announced."""
     wrong = []
     told = [Outcome.ANSWER, Outcome.LOST, Outcome.LOST, Outcome.BROKEN, Outcome.ANSWER]
     if without != told:

@@ -1,4 +1,4 @@
-"""What both stories tell alike: the agent's bugs, the guard's anomalies as they happen, its metrics at the end."""
+"""Shared by both variants of the demo: the agent's bugs, the guard's anomalies as they happen, its metrics at the end."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -26,20 +26,20 @@ _BUGS: Final = (
 
 
 def tell_bugs(tell: Narrator) -> None:
-    """Say what the agent gets wrong."""
+    """Print what the agent gets wrong."""
     for bug in _BUGS:
         tell.say(bug, indent=INDENT, mark="- ")
 
 
 def tell_anomalies(anomalies: Sequence[Done], tell: Narrator) -> None:
-    """Say what the guard did, anomaly by anomaly."""
+    """Print the guard's action for each anomaly."""
     for each in anomalies:
         sentence = CATALOGUE[each.anomaly].sentence
         tell.say(f"{each.anomaly.value} -> {each.action.value}: {sentence}", "dim", indent=INDENT * 2, mark="guard ")
 
 
 def tell_metrics(samples: Sequence[Sample], tell: Narrator) -> None:
-    """Show some of the metrics that were read, and say where they are."""
+    """Print some of the metrics and their address."""
     tell.chapter("The guard counted, read from its /metrics (some labels left out here)")
     for sample in samples:
         names = _SHOWN.get(sample.name)

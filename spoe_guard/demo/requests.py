@@ -1,4 +1,4 @@
-"""The requests of the story, and the agent that gets some of them wrong."""
+"""The requests of the demo, and the agent that gets some of them wrong."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from spoe_guard.wire import frame
 
 @dataclass(frozen=True)
 class Request:
-    """One request of HAProxy's client: ``fault`` names what the agent does wrong on its NOTIFY, None: nothing."""
+    """One request of HAProxy's client: ``fault`` names the agent's mistake on its NOTIFY; None: no mistake."""
 
     path: str
     fault: str | None
@@ -34,18 +34,18 @@ AFTERWARDS: Final = Request("/home", None, "answers")
 
 
 def verdict(path: str) -> str:
-    """Return what the agent says about ``path``: always yes, and to whom, so that a mixed-up answer is seen to be one."""
+    """Return the agent's answer for ``path``: always yes, with the path, so that a mixed-up answer is recognizable."""
     return f"allow {path}"
 
 
 class BuggyAgent:
-    """``async with BuggyAgent() as agent``: listens on ``agent.port``, and goes wrong once after each ``go_wrong``."""
+    """``async with BuggyAgent() as agent``: listens on ``agent.port``, and misbehaves once after each ``go_wrong``."""
 
     def __init__(self) -> None:
-        # One script for all connections, which looks up the fault of the day when it is its turn.
+        # All connections share one script, which looks up the current fault at its turn.
         script = Script(Misbehaviour("of the story", "what go_wrong named", self._play), answer=_allow)
         self._agent = ScriptedAgent(script)
-        self._agent.played = True  # nothing is wrong yet
+        self._agent.played = True  # behaves at first
         self._fault = ""
         self.port = 0
 
@@ -57,14 +57,14 @@ class BuggyAgent:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._agent.stop()
-        # A connection accepted a moment ago is not among those the agent knows; its other end is dead, so it ends by itself.
+        # The agent does not know a connection accepted a moment ago; its peer is dead, so it ends by itself.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_TASKS_S):
                 while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
                     await asyncio.wait(tasks)
 
     def go_wrong(self, fault: str | None) -> None:
-        """Do ``fault`` on the next NOTIFY; None: behave."""
+        """Commit ``fault`` on the next NOTIFY; None: behave."""
         self._fault = fault or ""
         self._agent.played = fault is None
 

@@ -1,4 +1,4 @@
-"""The story with a real HAProxy: first without the guard, then with it, then both side by side."""
+"""The demo with a real HAProxy: first without the guard, then with it, then both side by side."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,11 +12,11 @@ from spoe_guard.demo.narration import INDENT, Narrator
 from spoe_guard.demo.report import tell_anomalies, tell_bugs, tell_metrics
 from spoe_guard.demo.requests import AFTERWARDS, REQUESTS, BuggyAgent, Request
 
-WATCH_S: Final = 5.0  # how long HAProxy has to die, or is watched living; dying takes it one or two
+WATCH_S: Final = 5.0  # how long to watch HAProxy; a crash takes it one or two seconds
 
 
 def introduce(program: Program, tell: Narrator) -> None:
-    """Say what this is about."""
+    """Print what the demo shows."""
     tell.line(f"spoe-guard demo: {program.name}, and an agent with two bugs", "bold")
     tell.say(
         "HAProxy asks an SPOE agent about every HTTP request. If the agent allows it, the client gets a 200 with the agent's "
@@ -28,10 +28,10 @@ def introduce(program: Program, tell: Narrator) -> None:
 
 
 async def tell_story(program: Program, folder: Path, tell: Narrator) -> list[str]:
-    """Tell it, and return what did not come out as told.
+    """Run the demo, and return what did not go as announced.
 
     Raises:
-        Failed: HAProxy or the guard does not start, or the guard does not serve.
+        Failed: HAProxy or the guard does not start, or the guard does not answer.
     """
     tell.chapter(f"1. Without the guard:  {program.name} -> agent")
     async with AsyncExitStack() as stack:
@@ -58,7 +58,7 @@ async def tell_story(program: Program, folder: Path, tell: Narrator) -> list[str
         metrics = guard.metrics()
     tell_table(program, without, with_it, tell)
     tell_metrics(metrics, tell)
-    if not without.watch.died:  # no fault of the story's: the rest of it holds on this HAProxy as well
+    if not without.watch.died:  # not a failure of the demo: the rest of it applies to this HAProxy as well
         tell.say(
             f"{program.name} did not die of the frame of length 0: haproxy #2490 is fixed in it. "
             f"Without the guard it still lost {without.answers_lost} of the agent's answers."
@@ -67,7 +67,7 @@ async def tell_story(program: Program, folder: Path, tell: Narrator) -> list[str
 
 
 async def _nothing(_request: Request) -> None:
-    """There is no guard to tell of."""
+    """Print nothing: there is no guard in this half."""
 
 
 def tell_table(program: Program, without: Act, with_it: Act, tell: Narrator) -> None:
@@ -86,7 +86,7 @@ def tell_table(program: Program, without: Act, with_it: Act, tell: Narrator) -> 
 
 
 def judge(program: Program, without: Act, last_words: str, with_it: Act) -> list[str]:
-    """Return what did not come out as told. ``last_words``: HAProxy's, without the guard."""
+    """Return what did not go as announced. ``last_words``: HAProxy's reason for its crash without the guard."""
     return [*_judge_without(program, without, last_words), *_judge_with(with_it)]
 
 

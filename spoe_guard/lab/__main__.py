@@ -1,4 +1,4 @@
-"""``python -m spoe_guard.lab``: the misbehaving agent as a program, for a terminal of its own or to be killed."""
+"""``python -m spoe_guard.lab``: the misbehaving agent as a program, to run in its own terminal or to be killed."""
 
 import argparse
 import asyncio
@@ -44,7 +44,7 @@ async def _serve(script: Script, port: int) -> None:
 
 
 def _say(line: bytes) -> None:
-    """Write past every buffer: a line stands even if SIGKILL comes next."""
+    """Write unbuffered, so that a line survives a SIGKILL right after it."""
     os.write(1, line + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""An agent that does as it is told: behaves, and on the n-th NOTIFY gets one thing wrong."""
+"""A scripted agent: it behaves, and misbehaves once on the n-th NOTIFY."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from spoe_guard.wire import frame, kv
 
 
 def echo(notify: frame.Frame) -> bytes:
-    """Answer with the NOTIFY's own first argument in the variable ``verdict``, so that a wrong answer is seen to be one."""
+    """Answer with the NOTIFY's own first argument in the variable ``verdict``, so that a mixed-up answer is recognizable."""
     return frames.text_verdict(b"verdict", frames.first_argument(notify))
 
 
@@ -20,9 +20,9 @@ class Script:
     """What an agent does.
 
     NOTIFYs are counted over all connections, from 1. At the ``on_notify``-th the agent collects NOTIFYs of that connection
-    until ``hold`` of them are open, does what ``misbehaviour`` says, and behaves from then on; None: it always behaves.
-    Behaving is to say ``hello`` (None: its own AGENT-HELLO, of the size that was offered), to send each NOTIFY the action list
-    that ``answer`` returns after ``delay_s`` seconds, and to answer DISCONNECT with DISCONNECT and a close.
+    until ``hold`` of them are open, commits ``misbehaviour``, and behaves from then on; None: it always behaves.
+    To behave is to send ``hello`` (None: its own AGENT-HELLO, with the offered size), to answer each NOTIFY after ``delay_s``
+    seconds with the action list that ``answer`` returns, and to answer DISCONNECT with DISCONNECT and a close.
     """
 
     misbehaviour: Misbehaviour | None = None
@@ -34,9 +34,9 @@ class Script:
 
 
 class ScriptedAgent:
-    """An agent on TCP or a Unix socket that follows a script. What it is sent is taken as it comes, and not judged.
+    """An agent on TCP or a Unix socket that follows a script. It accepts whatever it receives.
 
-    ``received`` holds every frame of every connection, in order; ``answered`` the NOTIFYs whose ACK it has written whole.
+    ``received`` holds every frame of every connection, in order; ``answered`` the NOTIFYs whose ACK it has written completely.
     ``on_answered`` is called with each of those, after the write.
     """
 
@@ -51,7 +51,7 @@ class ScriptedAgent:
         self._links: set[_Link] = set()
 
     async def listen_tcp(self, host: str = streams.LOCALHOST, port: int = 0) -> int:
-        """Listen there and return the port; 0 lets the kernel choose."""
+        """Listen on ``host`` and return the port; 0 lets the kernel choose."""
         server = await asyncio.start_server(self._accepted, host, port)
         self._servers.append(server)
         bound: int = server.sockets[0].getsockname()[1]
@@ -81,12 +81,12 @@ class ScriptedAgent:
             link.ended.set()
 
     def its_turn(self) -> bool:
-        """Count one more NOTIFY; whether it is one to go wrong on."""
+        """Count a NOTIFY; return whether to misbehave on it."""
         self.notifies += 1
         return self.script.misbehaviour is not None and not self.played and self.notifies >= self.script.on_notify
 
     def wrote_answer(self, notify: frame.Frame) -> None:
-        """Note that the ACK for ``notify`` has been written whole."""
+        """Note that the ACK for ``notify`` has been written completely."""
         self.answered.append(notify)
         if self._on_answered is not None:
             self._on_answered(notify)
@@ -117,14 +117,14 @@ class _Link:
                 if not await self._react(got):
                     return
         except ConnectionError:
-            pass  # how the other side goes is its own business
+            pass  # how the peer ends is not judged
         finally:
             self._writer.close()
             with contextlib.suppress(ConnectionError):
                 await self._writer.wait_closed()
 
     async def _react(self, got: frame.Frame) -> bool:
-        """Do what ``got`` asks for; False when the conversation is over."""
+        """React to the frame ``got``; return False when the connection should end."""
         if got.type == frame.HAPROXY_HELLO:
             self._writer.write(_agent_hello(got) if self._script.hello is None else self._script.hello)
         elif got.type == frame.NOTIFY:
@@ -174,7 +174,7 @@ class _Link:
 
 
 def _agent_hello(offer: frame.Frame) -> bytes:
-    """Return an AGENT-HELLO that takes what ``offer`` has: its size, and of its capabilities pipelining."""
+    """Return an AGENT-HELLO that accepts ``offer``: its max-frame-size, and pipelining if offered."""
     pairs = {pair.name: pair.value for pair in kv.parse(offer.raw, offer.payload_at, len(offer.raw))[0]}
     size, offered = pairs.get(b"max-frame-size"), pairs.get(b"capabilities")
     pipelining = b"pipelining" if isinstance(offered, bytes) and b"pipelining" in offered else b""

@@ -1,4 +1,4 @@
-"""HAProxy's side of SPOP, by hand: one connection to an agent, or to the guard in front of it."""
+"""HAProxy's side of SPOP, driven by hand: one connection to an agent, or to the guard in front of it."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ class Engine:
         """Connect to a port of this machine.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: nothing listens there.
         """
         async with asyncio.timeout(deadline_s):
             return cls(*await asyncio.open_connection(streams.LOCALHOST, port), family, deadline_s)
@@ -46,7 +46,7 @@ class Engine:
         """Connect to a Unix socket.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: nothing listens there.
         """
         async with asyncio.timeout(deadline_s):
             return cls(*await asyncio.open_unix_connection(path), family, deadline_s)
@@ -60,7 +60,7 @@ class Engine:
         await self.close()
 
     async def send(self, raw: bytes) -> None:
-        """Write ``raw``, whatever it is."""
+        """Write ``raw`` unchecked."""
         async with asyncio.timeout(self._deadline_s):
             self._writer.write(raw)
             await self._writer.drain()
@@ -81,18 +81,18 @@ class Engine:
         return got
 
     async def hello(self, offer: bytes | None = None) -> frame.Frame | None:
-        """Send HAPROXY-HELLO (``offer`` in its place) and return what comes back: AGENT-HELLO, if all is well."""
+        """Send HAPROXY-HELLO (or ``offer`` instead) and return the next frame: AGENT-HELLO in the normal case."""
         await self.send(frames.haproxy_hello(self._family) if offer is None else offer)
         return await self.read()
 
     async def notify(self, path: bytes) -> frame.Frame:
-        """Send a NOTIFY with the argument ``path``, numbered as the family does, and return it."""
+        """Send a NOTIFY with the argument ``path`` and the ids that ``family`` would use, and return it."""
         self._notifies += 1
         stream_id = self._notifies if self._family is frames.Family.APPLET else 2 * self._notifies - 1
         raw = frames.notify(stream_id, 1, path)
         await self.send(raw)
         sent = frame.parse(raw)
-        assert sent is not None  # noqa: S101  # it was encoded a moment ago
+        assert sent is not None  # noqa: S101  # encoded just above
         return sent
 
     async def disconnect(self) -> list[frame.Frame]:
@@ -105,7 +105,7 @@ class Engine:
         streams.reset(self._writer)
 
     async def close(self) -> None:
-        """Close without DISCONNECT. Closing twice is no error."""
+        """Close without DISCONNECT. Closing twice is allowed."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()

@@ -27,7 +27,7 @@ CRITEO_HEADER_BYTES: Final = 11
 
 @enum.unique
 class Family(enum.Enum):
-    """The two implementations of SPOP in HAProxy, by what they offer in HAPROXY-HELLO."""
+    """The two implementations of SPOP in HAProxy, and the capabilities they offer in HAPROXY-HELLO."""
 
     APPLET = b"pipelining,async"  # up to 3.0, flt_spoe.c
     MUX = b"pipelining"  # 3.1 and later, mux_spop.c
@@ -93,7 +93,7 @@ def text_verdict(name: bytes, text: bytes) -> bytes:
 
 
 def first_argument(of: frame.Frame) -> bytes:
-    """Return the first argument of a NOTIFY's first message where it is text, else nothing."""
+    """Return the first argument of a NOTIFY's first message if it is text, else empty bytes."""
     found = messages.parse(of.payload)
     value = found[0].args[0].value if found and found[0].args else None
     return value if isinstance(value, bytes) else b""

@@ -1,7 +1,6 @@
-"""What agents get wrong, one row each: what is done in place of writing the ACKs that are due.
+"""Agents' mistakes, one row each: what the agent does instead of writing the ACKs that are due.
 
-Each is something a real agent was seen to do, or to be able to do; the names are what ``spoe_guard.lab`` takes on
-its command line.
+Real agents do each of them, or can do it; ``spoe_guard.lab`` accepts the names on its command line.
 """
 
 import enum
@@ -15,11 +14,11 @@ from spoe_guard.wire import frame, varint, walk
 
 @enum.unique
 class End(enum.Enum):
-    """How a connection is ended."""
+    """How the agent ends a connection."""
 
-    CLOSE = "close"  # FIN, behind what was written
+    CLOSE = "close"  # FIN, after the written bytes
     RESET = "reset"  # RST
-    LINGER = "linger"  # not at all: reads no more, and stays when HAProxy closes
+    LINGER = "linger"  # not at all: stops reading, and stays open when HAProxy closes
 
 
 Step = bytes | End
@@ -35,9 +34,9 @@ STRAY_OFFSET: Final = 1_000_000  # added to a stream-id, it names a stream that 
 class Misbehaviour:
     """One thing an agent gets wrong.
 
-    ``play`` is given the ACKs that are due (one or more, oldest first) and returns what is done instead: bytes, one write
-    each, and how the connection ends, if it does. The last ``unanswered`` of the ACKs due are not among what it writes, or
-    not whole.
+    ``play`` gets the ACKs that are due (one or more, oldest first) and returns what to do instead: bytes, one write each,
+    and how the connection ends, if it does. The last ``unanswered`` of the ACKs due are missing from its output or
+    incomplete.
     """
 
     name: str
@@ -51,12 +50,12 @@ def _raw(acks: Sequence[frame.Frame]) -> bytes:
 
 
 def _break_off(tail: bytes, end: End = End.CLOSE) -> Play:
-    """Write all answers but the last one, ``tail`` in its place, then end."""
+    """Write all answers but the last, then ``tail``, then end."""
     return lambda acks: [_raw(acks[:-1]) + tail, end]
 
 
 def _first(misplaced: bytes) -> Play:
-    """Put a frame that has no business there in front of the answers."""
+    """Write an unexpected frame before the answers."""
     return lambda acks: [misplaced + _raw(acks)]
 
 

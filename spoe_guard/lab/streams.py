@@ -1,4 +1,4 @@
-"""Frames from an asyncio stream, and a reset: what both ends of the lab need."""
+"""Frames from an asyncio stream, and a reset: shared by the lab's agent and engine."""
 
 import asyncio
 import socket
@@ -8,11 +8,11 @@ from typing import Final
 from spoe_guard.wire import frame, walk
 
 LOCALHOST: Final = "127.0.0.1"
-_NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close() sends RST
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on with timeout 0: close() sends RST
 
 
 async def read_frame(reader: asyncio.StreamReader) -> frame.Frame | None:
-    """Return the next frame; None at the end of the stream, also one inside a frame, and for what is no frame.
+    """Return the next frame; None at the end of the stream (also inside a frame), and for an invalid frame.
 
     Raises:
         ConnectionError: the connection was reset.
@@ -26,7 +26,7 @@ async def read_frame(reader: asyncio.StreamReader) -> frame.Frame | None:
 
 
 async def stop_listening(server: asyncio.Server) -> None:
-    """Close ``server``, whose connections go on.
+    """Close ``server`` and keep its connections open.
 
     ``close`` alone loses a connection that was accepted in the same turn of the loop: its transport is made one turn later, can
     no longer attach to the server, and its socket stays open until it is collected (CPython, ``Server._attach``).
@@ -38,7 +38,7 @@ async def stop_listening(server: asyncio.Server) -> None:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST in place of FIN. On a Unix socket there is no such thing; the other side sees the end all the same."""
+    """Close with RST in place of FIN. Unix sockets have no RST; the peer sees the end nevertheless."""
     sock: socket.socket = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()

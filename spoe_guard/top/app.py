@@ -65,7 +65,7 @@ class Top(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Show what is known, and ask again and again."""
+        """Show the first status, and start to poll."""
         self._show()
         self.set_interval(EVERY_S, self._tick)
 
@@ -74,7 +74,7 @@ class Top(App[None]):
             await self.action_refresh()
 
     async def action_refresh(self) -> None:
-        """Ask now, unless the last time is still waiting for its answer."""
+        """Ask now, unless an earlier request still waits for its answer."""
         if self._asking:
             return
         self._asking = True
@@ -92,19 +92,19 @@ class Top(App[None]):
         self._show()
 
     def action_pause(self) -> None:
-        """Stop asking, or go on."""
+        """Pause or resume polling."""
         self._paused = not self._paused
         self._show()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Tell the frame of the anomaly the cursor is on."""
+        """Show the frame of the anomaly under the cursor."""
         if event.data_table.id == "anomalies" and self._shown:
             note = self._notes.get(str(event.row_key.value))
             self.query_one("#words", Static).update(anomaly_text(note) if note else "")
 
     @property
     def _shown(self) -> bool:
-        """Whether there is a screen yet, and still: an answer may come while it is taken down."""
+        """Whether the screen exists: an answer may arrive before it is built or while it is torn down."""
         return bool(self.query("#words"))
 
     def _show(self) -> None:
@@ -152,7 +152,7 @@ class Top(App[None]):
 
 
 def _fill(table: DataTable[Text], rows: list[tuple[str, list[Text]]]) -> None:
-    """Put the rows in, and leave the cursor on the row it was on."""
+    """Replace the rows, and keep the cursor on its row."""
     at = table.cursor_row
     chosen = list(table.rows)[at].value if 0 <= at < len(table.rows) else None
     top = table.scroll_y
@@ -160,6 +160,6 @@ def _fill(table: DataTable[Text], rows: list[tuple[str, list[Text]]]) -> None:
     for key, cells in rows:
         table.add_row(*cells, key=key)
     keys = [key for key, _cells in rows]
-    if chosen in keys and at:  # on the first row it stays on the first: the newest
+    if chosen in keys and at:  # a cursor on the first row stays on the first: the newest
         table.move_cursor(row=keys.index(chosen), scroll=False)
         table.scroll_to(y=top + keys.index(chosen) - at, animate=False)

@@ -9,7 +9,7 @@ from spoe_guard.address import Address
 from spoe_guard.observe.live.status import VERSION, Status
 
 PATIENCE_S: Final = 5.0
-MAX_BYTES: Final = 64 * 1024 * 1024  # a thousand routes are some ten
+MAX_BYTES: Final = 64 * 1024 * 1024  # a thousand routes take about ten MiB
 
 
 class NoAnswerError(Exception):
@@ -17,14 +17,14 @@ class NoAnswerError(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP on a Unix socket, too."""
+    """An HTTP connection that also supports Unix sockets."""
 
     def __init__(self, address: Address) -> None:
         super().__init__(address.host or "localhost", address.port, timeout=PATIENCE_S)
         self._path = address.path
 
     def connect(self) -> None:
-        """Connect, wherever it is."""
+        """Connect to the TCP address or the Unix socket."""
         if self._path is None:
             super().connect()
             return
@@ -37,7 +37,7 @@ def ask(address: Address) -> Status:
     """Return the status of the guard at ``address``.
 
     Raises:
-        NoAnswerError: it cannot be reached, or what answers is no guard with a live page.
+        NoAnswerError: it cannot be reached, or the peer is not a guard with a live page.
     """
     connection = _Connection(address)
     try:

@@ -1,4 +1,4 @@
-"""``spoe-guard top``: ask once, then show the screen, or print in one line why not."""
+"""``spoe-guard top``: ask once, then show the screen, or print the reason in one line."""
 
 from functools import partial
 
@@ -7,18 +7,18 @@ from spoe_guard.top.ask import ask
 
 
 class NotInstalledError(Exception):
-    """The extra is missing. The text names it, and how to install it."""
+    """The extra is missing. The text names it and the way to install it."""
 
 
 def main(address: Address) -> None:
-    """Show the guard at ``address`` until somebody quits.
+    """Show the guard at ``address`` until the user quits.
 
     Raises:
         NotInstalledError: the extra ``top`` is not installed.
         NoAnswerError: no guard with a live page answers at ``address``.
     """
     try:
-        from spoe_guard.top.app import Top  # noqa: PLC0415 it takes half a second, and is an extra
+        from spoe_guard.top.app import Top  # noqa: PLC0415 the import takes half a second, and needs an extra
     except ModuleNotFoundError as error:
         raise NotInstalledError(f"{error.name} is not installed: pip install 'spoe-guard[top]'") from None
     Top(partial(ask, address), ask(address)).run()

@@ -13,7 +13,7 @@ TROUBLES_SHOWN: Final = 3
 COLOURS: Final = {OK: "green", ATTENTION: "yellow", DOWN: "red", IDLE: "bright_black"}
 
 _Route = Mapping[str, Any]
-_Column = tuple[str, Callable[[_Route], float], Callable[[_Route], str]]  # label, what it is sorted by, what is shown
+_Column = tuple[str, Callable[[_Route], float], Callable[[_Route], str]]  # label, sort key, text
 
 
 def _last(route: _Route, name: str) -> float | None:
@@ -33,7 +33,7 @@ def _recent(label: str, name: str) -> _Column:
     return label, lambda route: float(route["window"][name]), lambda route: words.count(route["window"][name])
 
 
-# Behind the route's name. The worst, the busiest or the slowest first, where it is sorted by one.
+# The columns after the route's name. Sorted by one, the table shows the worst, busiest or slowest route first.
 COLUMNS: Final[tuple[_Column, ...]] = (
     _sampled("NOTIFYs", "notifies_per_s", words.per_s),
     _now("Open", "open_notifies"),
@@ -44,7 +44,7 @@ COLUMNS: Final[tuple[_Column, ...]] = (
     _recent("Unanswered", "unanswered"),
     ("NOTIFYs lately", lambda route: _last(route, "notifies_per_s") or 0, lambda route: bars(route["history"]["notifies_per_s"])),
 )
-# What `s` goes through: as configured, then by these
+# `s` cycles through these orders: as configured, then by each column
 SORTS: Final = ("", "NOTIFYs", "Open", "p99", "Sessions", "Anomalies", "Unanswered")
 
 
@@ -56,7 +56,7 @@ def bars(history: list[float | None]) -> str:
 
 
 def sorted_by(routes: list[_Route], label: str) -> list[_Route]:
-    """Return the routes with the largest of that column first; as they are configured where ``label`` is empty."""
+    """Return the routes, largest value of that column first; in configured order if ``label`` is empty."""
     for name, key, _shown in COLUMNS:
         if name == label:
             return sorted(routes, key=key, reverse=True)
@@ -64,7 +64,7 @@ def sorted_by(routes: list[_Route], label: str) -> list[_Route]:
 
 
 def troubles(routes: list[_Route]) -> list[tuple[str, str]]:
-    """Return a line and its level for each route that needs one, the worst first; of many, a few and how many more."""
+    """Return a line and its level for each route in trouble, the worst first; of many, a few and the number of the rest."""
     wrong = [
         (f"{route['name']}: {route['sentence']}", level)
         for level in (DOWN, ATTENTION)
@@ -76,7 +76,7 @@ def troubles(routes: list[_Route]) -> list[tuple[str, str]]:
 
 
 def anomaly_row(note: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return how long ago, what, who, where, and what was done."""
+    """Return the age, the anomaly, the peer, the route, and the action."""
     done = note["action"] if note["applied"] else f"{note['action']} (not applied)"
     return f"{words.ago(note['ago_s'])} ago", note["anomaly"], note["side"], note["route"], done
 

@@ -1,4 +1,4 @@
-"""Payloads without the values, for NOTIFYs that carry personal data: every length stays, so frames still parse."""
+"""Blanks the values in payloads, for NOTIFYs that carry personal data: every length stays, so frames still parse."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -7,7 +7,7 @@ from spoe_guard.capture.files.cut import Cut, Cutter, first_frame
 from spoe_guard.wire import frame, typed_data, varint, walk
 
 _X: Final = b"x"
-# The content of HELLO and DISCONNECT is the protocol's, except for text that an agent or an operator chose.
+# HELLO and DISCONNECT contain protocol fields only, except for text that an agent or an operator chose.
 _CHOSEN: Final = frozenset((b"message", b"engine-id"))
 
 
@@ -70,7 +70,7 @@ def _payload(of: frame.Frame) -> bytes:
     return bytes(out[: done - at]) + _X * (end - done)
 
 
-Values = Iterator[tuple[int, int]]  # where each value begins and ends; (at, at): only how far the frame is valid
+Values = Iterator[tuple[int, int]]  # start and end of each value; (at, at) only marks how far the frame is valid
 
 
 def _messages(raw: bytes, pos: int, end: int) -> Values:

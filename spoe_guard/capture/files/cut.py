@@ -1,17 +1,17 @@
-"""Frames out of one direction of a stream, for a person to read: nothing is repaired, and other bytes stay as they are."""
+"""Cuts one direction of a stream into frames for a person to read: it repairs nothing, and keeps other bytes as they are."""
 
 from typing import Final
 
 from spoe_guard.wire import frame, walk
 
-# A larger number is not taken for a frame's length. HAProxy's tune.bufsize, which bounds a frame, is 16384 by default.
+# A larger number cannot be a frame's length. HAProxy's tune.bufsize, which bounds a frame, is 16384 by default.
 MAX_LENGTH: Final = 1 << 20
 
 
 class Cut:
-    """Bytes of the stream from ``offset`` on. ``frame`` None: they are no frame, for the reason ``why``.
+    """Bytes of the stream from ``offset`` on. ``frame`` None: they are not a frame; ``why`` gives the reason.
 
-    ``offset`` does not count what was lost. ``delimited``: they are what a length announced, or the beginning of it.
+    ``offset`` does not count lost bytes. ``delimited``: a length field delimits the bytes, which may be incomplete.
     """
 
     __slots__ = ("delimited", "frame", "offset", "raw", "why")
@@ -25,7 +25,7 @@ class Cut:
 
 
 class Cutter:
-    """Cuts what one side wrote. ``offset``: how many bytes of it were fed."""
+    """Cuts the bytes of one side. ``offset``: bytes fed so far."""
 
     def __init__(self) -> None:
         self.offset = 0
@@ -56,7 +56,7 @@ class Cutter:
         return cuts
 
     def finish(self) -> list[Cut]:
-        """Return what is left when nothing more comes, or when something is missing in between."""
+        """Return the remaining cuts, at the end of the stream or before a gap."""
         tail, self._tail, self._broken = self._tail, b"", False
         return [Cut(tail, self.offset - len(tail), None, "part of a frame")] if tail else []
 
@@ -69,18 +69,18 @@ def _cut(raw: bytes, offset: int) -> Cut:
 
 
 def first_frame(data: bytes) -> int:
-    """Return where in ``data``, which may begin inside a frame, the first frame begins; its length where there is none."""
+    """Return the offset of the first frame in ``data``, which may begin inside a frame; its length if there is none."""
     return next((at for at in range(len(data)) if _may_begin(data, at)), len(data))
 
 
 def _may_begin(data: bytes, at: int) -> bool:
-    """Whether from ``at`` on there are frames of known types up to the end; the last one may be cut short."""
+    """Whether ``data`` from ``at`` to its end consists of frames of known types; the last one may be incomplete."""
     seen = 0
     while at < len(data):
         if len(data) - at < frame.IDS_AT:
             return seen > 0
         length = walk.length_at(data, at)
-        known = data[at + 4] in frame.TYPE_NAMES and data[at + 5 : at + 8] == bytes(3)  # of the flags only two bits mean anything
+        known = data[at + 4] in frame.TYPE_NAMES and data[at + 5 : at + 8] == bytes(3)  # only two bits of the flags are defined
         if not known or not frame.MIN_LENGTH <= length <= MAX_LENGTH:
             return False
         at += frame.LENGTH_BYTES + length

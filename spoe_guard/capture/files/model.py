@@ -1,4 +1,4 @@
-"""What a capture is made of, however it was written and whatever it is read from."""
+"""The model of a capture, independent of its file format."""
 
 import enum
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import SAMPLE_BYTES
 
-SHOWN_BYTES = SAMPLE_BYTES  # of what is no frame, in hex, as in the log
+SHOWN_BYTES = SAMPLE_BYTES  # of bytes that are not a frame, in hex, as in the log
 
 
 class CaptureError(Exception):
-    """A file that cannot be read as a capture, or not played: why, in one line for a person."""
+    """A file cannot be read as a capture, or not replayed. The message gives the reason in one line, for a person."""
 
 
 @enum.unique
@@ -32,11 +32,11 @@ class Socket:
 
 @dataclass(slots=True)
 class Chunk:
-    """What one end of a connection wrote at one time.
+    """One write of one end of a connection.
 
-    ``at``: seconds, by whatever clock the capture has. ``side``: the peer whose connection it is; ``link_id``: the number of an
-    agent's. ``inward``: the peer wrote it; False: the guard did. ``lost``: bytes of the same direction that came before it and
-    were not kept. ``size``: of ``data`` as it was, where not all of it is there (-1: it is). ``notes``: for people.
+    ``at``: seconds, by the capture's clock. ``side``: the peer at the other end of the connection; ``link_id``: the number of an
+    agent's connection. ``inward``: the peer wrote it; False: the guard did. ``lost``: bytes of the same direction that are
+    missing before it. ``size``: original size of ``data`` if it is incomplete (-1: complete). ``notes``: for people.
     """
 
     at: float
@@ -54,7 +54,7 @@ class Chunk:
 class Capture:
     """Chunks in time order.
 
-    ``sockets``: by side and link, who opened the connection and who accepted it. ``note``: what it is, for people.
+    ``sockets``: by side and link, the opener and the acceptor of the connection. ``note``: a description for people.
     ``timed``: the times are real.
     """
 
@@ -64,5 +64,5 @@ class Capture:
     timed: bool = True
 
     def heard(self) -> Sequence[Chunk]:
-        """Return what the two peers wrote, without what the guard did."""
+        """Return the chunks that the two peers wrote, without the guard's."""
         return [chunk for chunk in self.chunks if chunk.inward]

@@ -1,7 +1,7 @@
 """A capture as a pcapng file, for Wireshark and for ``spoe-guard decode``.
 
-One interface per connection, named ``haproxy`` or ``agent N`` after whose connection it is. Sequence numbers are the real
-offsets in the stream, from 1, so that what was not kept is a gap and not a lie. Source: draft-ietf-opsawg-pcapng.
+One interface per connection, named ``haproxy`` or ``agent N`` after the peer. Sequence numbers are the real offsets
+in the stream, from 1, so that missing bytes show as a gap. Source: draft-ietf-opsawg-pcapng.
 """
 
 import io
@@ -16,7 +16,7 @@ from spoe_guard.capture.files.model import Capture, Chunk, End, Socket
 from spoe_guard.core.terms.anomalies import Side
 
 _MICRO: Final = 1_000_000
-# In the place of addresses of Unix sockets, which have none: from the block that is reserved for documentation (RFC 5737).
+# Stand-in addresses for Unix sockets, from the block that is reserved for documentation (RFC 5737).
 _UNIX_OPENED: Final = ("192.0.2.1", 1)
 _UNIX_ACCEPTED: Final = ("192.0.2.2", 2)
 
@@ -24,12 +24,12 @@ _Key = tuple[Side, int]
 
 
 def dump(capture: Capture) -> bytes:
-    """Return the file. Times are of the epoch; ``Capture.note`` is the comment of the section."""
+    """Return the file. Times are seconds since the epoch; ``Capture.note`` is the comment of the section."""
     return b"".join(packets(capture))
 
 
 def packets(capture: Capture) -> Iterator[bytes]:
-    """Yield the file piece by piece: what comes in front of the packets, then each of them."""
+    """Yield the file piece by piece: the header blocks, then each packet."""
     options = {"shb_userappl": f"spoe-guard {__version__}", "opt_comment": capture.note}
     section = blocks.SectionHeader(options={name: value for name, value in options.items() if value})
     keys = sorted({(chunk.side, chunk.link_id) for chunk in capture.chunks}, key=lambda key: (key[0].value != "haproxy", key[1]))
@@ -69,18 +69,18 @@ def _block(section: Any, interface: int, at: float, packet: bytes, size: int, co
 
 
 class _Wire:
-    """One connection on its way into packets."""
+    """Turns one connection into packets."""
 
     def __init__(self, number: int, sockets: tuple[Socket, Socket] | None) -> None:
         self.number = number
         opened, accepted = sockets or (Socket(), Socket())
         known = bool(opened.host and accepted.host)
         self._ends = ((opened.host, opened.port), (accepted.host, accepted.port)) if known else (_UNIX_OPENED, _UNIX_ACCEPTED)
-        self._next = [0, 0]  # sequence numbers of who opened it and who accepted it
+        self._next = [0, 0]  # sequence numbers of the opener and the acceptor
         self._begun = False
 
     def packets(self, chunk: Chunk) -> Iterator[tuple[bytes, int, str]]:
-        """Yield (packet, its size on the wire, comment) for what was written."""
+        """Yield (packet, its size on the wire in bytes, comment) for ``chunk``."""
         if not self._begun:
             self._begun = True
             yield from self._handshake()
@@ -101,7 +101,7 @@ class _Wire:
         if chunk.end is not None:
             packet = self._packet(writer, tcp.ACK | (tcp.FIN if chunk.end is End.FIN else tcp.RST), b"")
             yield packet, len(packet), comment
-        elif comment:  # about something that is not bytes
+        elif comment:  # a comment without bytes
             packet = self._packet(writer, tcp.ACK, b"")
             yield packet, len(packet), comment
 

@@ -1,4 +1,4 @@
-"""Conversations out of a pcapng file: the guard's own, or one that tcpdump or Wireshark took of HAProxy and its agent."""
+"""Reads conversations from a pcapng file: the guard's own, or one that tcpdump or Wireshark took of HAProxy and its agent."""
 
 import io
 import struct
@@ -18,10 +18,10 @@ _HALF: Final = 1 << 31  # sequence numbers wrap at twice this
 
 
 def load(data: bytes) -> list[Capture]:
-    """Return every conversation in the file, in the order of their beginnings.
+    """Return every conversation in the file, ordered by start.
 
     Raises:
-        CaptureError: it cannot be read, or holds no TCP connection that looks like SPOP.
+        CaptureError: it cannot be read, or contains no TCP connection that looks like SPOP.
     """
     sections: list[dict[object, _Flow]] = []
     notes: list[str] = []
@@ -110,12 +110,12 @@ def _chunk(piece: "_Piece", side: Side, link_id: int, *, inward: bool) -> Chunk:
 
 
 class _Piece:
-    """What one segment brought that was new."""
+    """The new bytes of one segment."""
 
     __slots__ = ("at", "data", "end", "flags", "lost", "note", "number", "seq", "size")
 
     def __init__(self, number: int, at: float, segment: tcp.Segment, note: str) -> None:
-        self.number = number  # of the packet in the file: at the same time the earlier one comes first
+        self.number = number  # of the packet in the file; orders packets with equal times
         self.at = at
         self.seq = segment.seq
         self.flags = segment.flags
@@ -127,7 +127,7 @@ class _Piece:
 
 
 class _Stream:
-    """One direction of a connection. Segments may come twice, or in another order."""
+    """One direction of a connection. Segments may be duplicated or out of order."""
 
     def __init__(self) -> None:
         self._next: int | None = None
@@ -142,7 +142,7 @@ class _Stream:
             self._deliver()
 
     def in_order(self, *, join: bool) -> list[_Piece]:
-        """Return all of it; what was never seen is ``lost``. ``join``: what was one write but too long for one packet."""
+        """Return all chunks; missing bytes count as ``lost``. ``join``: join a write that was too long for one packet."""
         while self._waiting:
             first = min(self._waiting, key=lambda piece: self._ahead(piece.seq))
             first.lost = self._ahead(first.seq)
@@ -169,10 +169,10 @@ class _Stream:
 
     def _append(self, piece: _Piece, again: int) -> None:
         if again and again >= piece.size and not piece.note:
-            return  # sent once more
+            return  # a retransmission
         piece.data = piece.data[again:]
         piece.size = max(0, piece.size - again)
-        if self._in_order:  # one that waited for another one is there when that is
+        if self._in_order:  # an early segment takes the time of the one before it
             piece.at = max(piece.at, self._in_order[-1].at)
             piece.number = max(piece.number, self._in_order[-1].number)
         self._next = ((self._next or 0) + piece.size) % (2 * _HALF)
@@ -194,7 +194,7 @@ def _joined(pieces: list[_Piece]) -> list[_Piece]:
 
 
 class _Flow:
-    """One connection. ``opened``: who sent SYN, or the first segment there is."""
+    """One connection. ``opened``: the sender of the SYN, or of the first captured segment."""
 
     def __init__(self, source: tuple[str, int], target: tuple[str, int], name: str) -> None:
         self.opened = source
@@ -206,7 +206,7 @@ class _Flow:
         self.streams[0 if source == self.opened else 1].take(piece)
 
     def opened_by(self) -> Side | None:
-        """Return whose side the opener is, by what the two wrote first; None where that is no SPOP."""
+        """Return the opener's side, judged by the first bytes of both; None if they are not SPOP."""
         for number, stream in enumerate(self.streams):
             first = next((piece.data for piece in stream.in_order(join=False) if len(piece.data) > LENGTH_BYTES), b"")
             if first and first[LENGTH_BYTES] in HAPROXY_TYPES:

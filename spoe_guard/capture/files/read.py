@@ -22,10 +22,10 @@ _NO_HEX: Final = re.compile(rb"0x|\\x|[\s:,]")
 
 
 def read(source: str) -> list[Capture]:
-    """Return the conversations in the file ``source``, ``-`` being standard input.
+    """Return the conversations in the file ``source``, ``-`` for standard input.
 
     Raises:
-        CaptureError: it cannot be read, or is none of these.
+        CaptureError: it cannot be read, or has none of the supported forms.
     """
     try:
         if source == STDIN:
@@ -41,7 +41,7 @@ def read(source: str) -> list[Capture]:
 
 
 def parse(data: bytes) -> list[Capture]:
-    """Return the conversations in ``data``, whatever form it has.
+    """Return the conversations in ``data``, in any supported form.
 
     Raises:
         CaptureError: it has none of the forms.
@@ -65,7 +65,7 @@ def parse(data: bytes) -> list[Capture]:
 
 
 def _raw(data: bytes) -> Capture:
-    """Take whole frames for those of the side that may send their type; what is no frame belongs to the side before."""
+    """Assign each whole frame to the side that may send its type, and other bytes to the side of the frame before."""
     cutter = Cutter()
     cuts = cutter.feed(data) + cutter.finish()
     known = [cut.frame.type for cut in cuts if cut.frame is not None and cut.frame.type in frame.TYPE_NAMES]
@@ -93,7 +93,7 @@ def _records(data: bytes) -> Iterator[Capture]:
 
 
 def _record(record: dict[str, object]) -> Capture:
-    """Take both sides in the only order that is certain: HELLO, HELLO, then all of HAProxy's, then all of the agent's."""
+    """Order both sides by what is certain: HELLO, HELLO, then all of HAProxy's frames, then all of the agent's."""
     asked, answered = bytes.fromhex(str(record["from_haproxy"])), bytes.fromhex(str(record["from_agent"]))
     sizes = record.get("segments") or [len(answered)]
     if not isinstance(sizes, list) or any(not isinstance(size, int) or size < 1 for size in sizes) or sum(sizes) != len(answered):
@@ -115,10 +115,10 @@ def _record(record: dict[str, object]) -> Capture:
 
 
 def _without_hello(start: int, end: int, hello: int) -> list[tuple[int, int]]:
-    """Cut a segment in two where the HELLO ends inside it."""
+    """Split a segment in which the HELLO ends."""
     return [(start, hello), (hello, end)] if start < hello < end else [(start, end)]
 
 
 def _first(data: bytes) -> int:
-    """Return where the first frame ends."""
+    """Return the offset at which the first frame ends."""
     return min(frame.LENGTH_BYTES + walk.length_at(data, 0), len(data)) if len(data) >= frame.LENGTH_BYTES else len(data)

@@ -1,4 +1,4 @@
-"""IP and TCP headers around bytes that were read from a socket, and off again.
+"""Adds IP and TCP headers to bytes that were read from a socket, and removes them.
 
 Checksums are 0, as in a capture from a machine whose network card computes them. Source: RFC 791, 8200, 9293.
 """
@@ -8,8 +8,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-LINKTYPE_RAW: Final = 101  # what is written: a packet begins with its IP header
-MAX_PIECE_BYTES: Final = 32768  # of one packet; IP's length field ends at 65535
+LINKTYPE_RAW: Final = 101  # used for writing: a packet begins with its IP header
+MAX_PIECE_BYTES: Final = 32768  # payload of one packet; IP's length field allows 65535
 
 FIN: Final = 0x01
 SYN: Final = 0x02
@@ -25,14 +25,14 @@ _TCP_WORDS: Final = 5 << 4
 _WINDOW: Final = 65535
 _TTL: Final = 64
 
-# Bytes in front of the IP header, by link type: Ethernet, raw IP, Linux "any" (cooked) 1 and 2, BSD loopback.
+# Bytes before the IP header, by link type: Ethernet, raw IP, Linux "any" (cooked) 1 and 2, BSD loopback.
 _LINK_BYTES: Final = {1: 14, 12: 0, LINKTYPE_RAW: 0, 113: 16, 276: 20, 0: 4, 108: 4}
 _VLAN_TAGS: Final = (b"\x81\x00", b"\x88\xa8")
 
 
 @dataclass(slots=True)
 class Segment:
-    """One TCP segment. ``size``: bytes of payload it had on the wire, of which ``data`` may be fewer."""
+    """One TCP segment. ``size``: bytes of payload on the wire; ``data`` may hold fewer."""
 
     source: tuple[str, int]
     target: tuple[str, int]
@@ -46,9 +46,9 @@ End = tuple[str, int]  # address and port
 
 
 def build(ends: tuple[End, End], numbers: tuple[int, int], flags: int, data: bytes = b"", missing: int = 0) -> bytes:
-    """Return an IP packet from the first of ``ends`` to the second (both of one IP version, or IPv4 goes into IPv6).
+    """Return an IP packet from the first of ``ends`` to the second (if their IP versions differ, IPv4 is mapped to IPv6).
 
-    ``numbers``: sequence and acknowledgement. ``missing``: bytes of payload that it had beside ``data``.
+    ``numbers``: sequence and acknowledgement. ``missing``: bytes of payload beyond ``data``.
     """
     source, target = ends
     seq, ack = numbers
@@ -67,7 +67,7 @@ def _as_v6(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
 
 
 def parse(packet: bytes, link_type: int, wire_size: int) -> Segment | None:
-    """Return the TCP segment in ``packet``, or None where there is none. ``wire_size``: bytes the whole packet had."""
+    """Return the TCP segment in ``packet``, or None if there is none. ``wire_size``: original bytes of the whole packet."""
     skip = _LINK_BYTES.get(link_type)
     if skip is None:
         return None
@@ -80,12 +80,12 @@ def parse(packet: bytes, link_type: int, wire_size: int) -> Segment | None:
     tcp, ip_size, source, target = at
     from_port, to_port, seq, _, words, flags, *_ = _TCP_HEADER.unpack_from(packet, tcp)
     data_at = tcp + (words >> 4) * 4
-    end = skip + (ip_size or wire_size)  # 0 where the network card was to cut it up
+    end = skip + (ip_size or wire_size)  # 0 if segmentation was left to the network card
     return Segment((source, from_port), (target, to_port), seq, flags, packet[data_at:end], max(0, end - data_at))
 
 
 def _tcp_at(packet: bytes, skip: int) -> tuple[int, int, str, str] | None:
-    """Return where TCP begins, the size of the whole IP packet, and the two addresses."""
+    """Return the offset of the TCP header, the size of the whole IP packet, and the two addresses."""
     version = packet[skip] >> 4 if len(packet) > skip else 0
     if version == 4 and len(packet) >= skip + _IPV4_HEADER.size:  # noqa: PLR2004
         first, _, size, _, fragment, _, protocol, _, source, target = _IPV4_HEADER.unpack_from(packet, skip)

@@ -1,4 +1,4 @@
-"""``spoe-guard decode`` and ``spoe-guard replay``: what they print, once the command line is parsed."""
+"""``spoe-guard decode`` and ``spoe-guard replay``: their output, once the command line is parsed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from spoe_guard.core.terms.config import SessionConfig
 
 
 def decode(source: str, config: SessionConfig, *, as_json: bool) -> Iterator[str]:
-    """Yield the lines that tell every conversation in ``source``.
+    """Yield the output lines for every conversation in ``source``.
 
     Raises:
-        CaptureError: it cannot be read; before the first line.
+        CaptureError: it cannot be read; raised before the first line.
     """
     captures = read(source)
     return _lines(captures, config, as_json=as_json)
@@ -46,10 +46,10 @@ def _heading(capture: Capture, number: int, count: int) -> Iterator[str]:
 
 
 def play(source: str, to: Side, address: Address, how: tuple[float, float], conversation: int, out: TextIO) -> None:
-    """Play the side that ``to`` talks to. ``how``: speed, and patience in seconds.
+    """Replay to the peer ``to`` what its counterpart sent. ``how``: speed, and patience in seconds.
 
     Raises:
-        CaptureError: there is nothing to play, or no peer to play it to.
+        CaptureError: there is nothing to replay, or no peer to replay it to.
     """
     captures = read(source)
     if not 0 <= conversation < len(captures):

@@ -1,4 +1,4 @@
-"""Plays one side of a capture again: to an agent, which is dialled, or to HAProxy, which is waited for."""
+"""Replays one side of a capture: dials an agent, or listens for HAProxy."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 class _Player:
     """Plays ``steps`` on one connection. ``speed``: 2 is twice as fast, 0 does not pause at all.
 
-    ``patience_s``: how long it waits for what the other side sent in the recording, before it goes on without.
+    ``patience_s``: seconds to wait for the frames that the other side sent in the recording, before it continues without them.
     """
 
     def __init__(self, steps: list[Step], speed: float, patience_s: float, say: Say) -> None:
@@ -29,13 +29,13 @@ class _Player:
         self._speed = speed
         self._patience_s = patience_s
         self._say = say
-        self._heard = 0  # frames
+        self._heard = 0  # frames received
         self._notifies: list[tuple[int, int]] = []
         self._more = asyncio.Event()
         self._gone = False
 
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Write every step; then listen until the other side closes, or says nothing for ``patience_s``."""
+        """Write every step; then read until the other side closes, or sends nothing for ``patience_s`` seconds."""
         listening = asyncio.get_running_loop().create_task(self._listen(reader))
         ended = False
         try:
@@ -63,7 +63,7 @@ class _Player:
         if end is End.RESET:
             reset(writer)
         elif not writer.is_closing():
-            writer.close()  # agents close; a half-close would be another story
+            writer.close()  # agents close both directions; a half-close would change the replay
         return True
 
     async def _wait_for(self, step: Step) -> None:
@@ -102,7 +102,7 @@ class _Player:
 
 
 async def to_agent(steps: list[Step], address: Address, speed: float, patience_s: float, say: Say) -> None:
-    """Dial the agent and play HAProxy's part.
+    """Dial the agent and replay HAProxy's side.
 
     Raises:
         CaptureError: it cannot be reached.
@@ -121,7 +121,7 @@ async def to_agent(steps: list[Step], address: Address, speed: float, patience_s
 
 
 async def to_haproxy(steps: list[Step], address: Address, speed: float, patience_s: float, say: Say) -> None:
-    """Listen where HAProxy looks for its agent, and play the agent's part on each connection, until one was played to its end.
+    """Listen where HAProxy expects its agent, and replay the agent's side on each connection until one replay is complete.
 
     Raises:
         CaptureError: it cannot listen there.

@@ -1,4 +1,4 @@
-"""One side of a capture as a part that can be played again: what to write, behind what of the other side, and when."""
+"""One side of a capture as a script for replay: what to write, after which frames of the other side, and when."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from spoe_guard.wire import frame
 
 @dataclass(slots=True)
 class Part:
-    """Some bytes of one frame, or of what is no frame: ``raw[start:end]``, ``end`` -1 being the frame's end.
+    """Some bytes of a frame, or other bytes: ``raw[start:end]``; ``end`` -1 is the frame's end.
 
-    ``notify``: which of the other side's NOTIFYs, from 0, the ACK answers; -1: none.
+    ``notify``: the number, from 0, of the other side's NOTIFY that the ACK answers; -1: none.
     """
 
     raw: bytes
@@ -21,18 +21,18 @@ class Part:
     notify: int = -1
 
     def live(self, ids: list[tuple[int, int]]) -> bytes:
-        """Return the bytes with the ids of the NOTIFY that was really sent in the place of the recorded one's."""
+        """Return the bytes with the recorded NOTIFY's ids replaced by those of the NOTIFY that was really sent."""
         raw = self.raw
         if 0 <= self.notify < len(ids):
             found = frame.parse(raw)
-            assert found is not None  # noqa: S101  it was parsed when the script was made
+            assert found is not None  # noqa: S101  parsed when the script was built
             raw = frame.encode(found.type, *ids[self.notify], found.payload, found.flags)
         return raw[self.start : len(raw) if self.end < 0 else self.end]
 
 
 @dataclass(slots=True)
 class Step:
-    """One write, or the end. ``after``: so many frames of the other side come first; ``pause_s`` then goes by."""
+    """One write, or the end. ``after``: frames of the other side to wait for; ``pause_s``: seconds to wait after them."""
 
     after: int
     pause_s: float
@@ -41,10 +41,10 @@ class Step:
 
 
 def script(capture: Capture, side: Side, link_id: int = 0) -> list[Step]:
-    """Return what ``side`` (of the agents, the one on ``link_id``) does in ``capture``.
+    """Return the steps of ``side`` (for agents, of the one on ``link_id``) in ``capture``.
 
     Raises:
-        CaptureError: it does nothing, or not all of its bytes are there.
+        CaptureError: the side does nothing, or some of its bytes are missing.
     """
     mine = [chunk for chunk in capture.chunks if _is_of(chunk, side, link_id)]
     if not any(chunk.data for chunk in mine):
@@ -69,7 +69,7 @@ def _is_of(chunk: Chunk, side: Side, link_id: int) -> bool:
 
 
 def _others(capture: Capture, side: Side, link_id: int) -> list[tuple[float, Cut]]:
-    """Return the frames that the side was sent, with the time of each: by the guard if it stood between, or by the other peer."""
+    """Return the frames that the side received, with their times: from the guard if there was one, else from the other peer."""
     sent = [chunk for chunk in capture.chunks if not chunk.inward and chunk.side is side and chunk.link_id == link_id]
     if not any(chunk.data for chunk in sent):
         sent = [chunk for chunk in capture.chunks if chunk.inward and chunk.side is not side and chunk.link_id == 0]
@@ -78,7 +78,7 @@ def _others(capture: Capture, side: Side, link_id: int) -> list[tuple[float, Cut
 
 
 def _untimed(capture: Capture, until: Chunk, others: list[tuple[float, Cut]]) -> list[float]:
-    """Return the times of the other side's frames that stand before ``until`` in a capture that has only an order."""
+    """Return the times of the other side's frames before ``until`` in a capture that has an order but no times."""
     size = 0
     for chunk in capture.chunks:
         if chunk is until:

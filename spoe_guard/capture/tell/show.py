@@ -1,4 +1,4 @@
-"""The story as lines: a table for people, one JSON object per row for programs."""
+"""Formats the rows: a table for people, one JSON object per row for programs."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ _MARKS: Final = {"anomaly": "!", "guard": ">", "event": ">", "note": "#", "lost"
 
 
 def table(rows: Iterable[Row], *, timed: bool) -> Iterator[str]:
-    """Yield a line per row: mark (! anomaly, > the guard would, # about the capture), time, who, what, ids, bytes, in words."""
+    """Yield a line per row: mark (! anomaly, > the guard would, # about the capture), time, who, what, ids, bytes, text."""
     for row in rows:
         mark = _MARKS.get(row.kind, " ")
         if row.kind == "note":

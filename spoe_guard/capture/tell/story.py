@@ -1,4 +1,4 @@
-"""A capture told frame by frame, with what the guard makes of it: the real ``Session`` is fed what the two peers sent."""
+"""A capture frame by frame, with the guard's verdicts: a real ``Session`` is fed the bytes of both peers."""
 
 import math
 from collections import defaultdict
@@ -26,15 +26,15 @@ from spoe_guard.observe.frame_text import describe, type_name
 from spoe_guard.wire import frame
 
 _MOST_TICKS: Final = 1000  # between two chunks; a session needs a few
-_AFTERWARDS_S: Final = 15.0  # how long to look on after an end with nothing more
+_AFTERWARDS_S: Final = 15.0  # how long to let time pass after the last chunk
 
 
 @dataclass(slots=True)
 class Row:
-    """One line of the story. ``kind``: frame, bytes, end, lost, anomaly, guard, event or note.
+    """One line of the output. ``kind``: frame, bytes, end, lost, anomaly, guard, event or note.
 
     ``at``: seconds since the beginning. ``who``: haproxy, agent, agent N, or guard. ``what``: the frame's or anomaly's name.
-    ``more``: what a program wants beside it.
+    ``more``: additional fields for programs.
     """
 
     at: float
@@ -48,7 +48,7 @@ class Row:
 
 
 def tell(capture: Capture, config: SessionConfig) -> Iterator[Row]:
-    """Yield the rows of ``capture`` in time order; ``config`` are the rules by which the guard would judge it."""
+    """Yield the rows of ``capture`` in time order; ``config`` holds the settings that the guard judges by."""
     heard = capture.heard()
     if capture.note:
         yield Row(0.0, "note", "", "", capture.note)
@@ -108,7 +108,7 @@ def _told(chunk: Chunk, at: float, cutter: Cutter, guard: "_Guard | None") -> It
 
 
 def _in_order(rows: list[tuple[int, Row]], judged: list[Row]) -> Iterator[Row]:
-    """Put each anomaly behind the last row that began no later than the bytes it is about; what has no place comes last."""
+    """Put each anomaly after the last row that starts no later than the anomaly's bytes; those without a position come last."""
     placed = [row for row in judged if row.kind == "anomaly"]
     for index, (_, row) in enumerate(rows):
         yield row
@@ -140,7 +140,7 @@ def _who(side: Side, link_id: int) -> str:
 
 
 class _Guard:
-    """A session that is fed the captured bytes, and what it would have done."""
+    """A session that is fed the captured bytes, and its reactions."""
 
     def __init__(self, config: SessionConfig, links: set[int]) -> None:
         self._session = Session(config, Tally(), 0.0)
@@ -151,7 +151,7 @@ class _Guard:
         self._session.start(0.0)
 
     def hear(self, chunk: Chunk, data: bytes, now: float, cuts: list[Cut]) -> list[Row]:
-        """Return what the guard makes of a chunk, of which ``data`` can be read."""
+        """Return the guard's reactions to a chunk; ``data`` holds its readable bytes."""
         self._step += 1
         for cut in cuts:
             self._came[cut.raw] = self._step
@@ -166,7 +166,7 @@ class _Guard:
         return rows
 
     def until(self, now: float) -> list[Row]:
-        """Let time pass, and return what the guard would do by itself."""
+        """Let time pass until ``now``, and return what the guard would do by itself."""
         rows: list[Row] = []
         for _ in range(_MOST_TICKS):
             due = self._session.deadline
@@ -226,4 +226,4 @@ def _event_rows(event: Event, now: float) -> Iterator[Row]:
         case SessionEnded():
             yield Row(now, "event", "guard", "session over", f"by {event.by.value}: {event.reason.value}")
         case _:
-            return  # the frames show it
+            return  # the frames already show it

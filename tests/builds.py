@@ -1,4 +1,4 @@
-"""Which build of the guard the tests run on, and what a test may do on one only."""
+"""Which build of the guard the tests run on, and which tests need a particular build."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Bytes into a session as net/leg.py carries them: over the hot lane as far as they are ordinary, the rest by a step."""
+"""Feeds bytes into a session as net/leg.py does: ordinary bytes over the hot lane, the rest by a step."""
 
 from typing import Any
 

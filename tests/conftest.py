@@ -1,4 +1,4 @@
-"""How Hypothesis searches, which tests a build plays, and what a run says at its end of those it skipped.
+"""How Hypothesis searches, which tests a build runs, and the summary of skipped tests at the end of a run.
 
 ``fast`` plays the same examples each time, SPOE_GUARD_HYPOTHESIS=quick a fifth of them, SPOE_GUARD_HYPOTHESIS=deep looks for new
 ones.

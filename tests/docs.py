@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are a view of a table in the code: ``python -m tests.docs`` (``make docs``)."""
+"""Writes the pages of docs/ that are generated from a table in the code: ``python -m tests.docs`` (``make docs``)."""
 
 from pathlib import Path
 

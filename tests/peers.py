@@ -1,4 +1,4 @@
-"""What a test does about a real peer that this machine lacks: skip and say how to get it, or fail where CI=true promises it."""
+"""Handles a real peer that is missing here: skip and name the way to install it, or fail where CI=true promises it."""
 
 import os
 import shutil

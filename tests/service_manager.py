@@ -1,4 +1,4 @@
-"""A test in the place of systemd: hears what a service says, and starts one with sockets that listen already."""
+"""A test in place of systemd: receives a service's notifications, and starts one with sockets that listen already."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""docs/architecture.md says what the code is: the states, the metrics, the rings, and files that are there."""
+"""docs/architecture.md agrees with the code: the states, the metrics, the rings, and the files it names."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The tests run on the build they are meant to run on, whole."""
+"""The tests run on the intended build, complete."""
 
 import dataclasses
 import importlib

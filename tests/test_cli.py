@@ -1,4 +1,4 @@
-"""The command line as a user has it: a real process, what it prints, its exit code."""
+"""The command line as a user runs it: a real process, its output, its exit code."""
 
 import os
 import socket

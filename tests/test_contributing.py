@@ -1,4 +1,4 @@
-"""The pages for whoever changes or judges this project name files, commands and versions that there are."""
+"""The pages for contributors and evaluators name files, commands and versions that exist."""
 
 import re
 from collections.abc import Iterator

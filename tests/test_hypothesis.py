@@ -1,4 +1,4 @@
-"""What bounds a test that Hypothesis plays: the number of its examples, and never a clock."""
+"""Hypothesis tests are bounded by a number of examples, never by a clock."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""What a test may be called: a sentence that says what fails when it is red, short enough to be read in a list of failures."""
+"""Test names: a short sentence that names what fails when the test is red, readable in a list of failures."""
 
 import ast
 from pathlib import Path

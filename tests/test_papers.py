@@ -1,4 +1,4 @@
-"""Every page that a file of the project names is there, and so is every place in a page that one links to."""
+"""Every page that a file of the project names exists, and so does every link target within a page."""
 
 import os.path
 import re

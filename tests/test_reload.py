@@ -1,4 +1,4 @@
-"""SIGHUP: a running guard reads its settings again; new sessions get them, running ones and refused settings change nothing."""
+"""SIGHUP: a running guard rereads its settings; new sessions get them; running sessions and rejected settings change nothing."""
 
 import asyncio
 import contextlib

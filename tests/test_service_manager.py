@@ -1,4 +1,4 @@
-"""What systemd is told and what it gives, with a test in its place: NOTIFY_SOCKET, the watchdog, sockets that listen already."""
+"""What the guard sends to systemd and gets from it, with a test as systemd: NOTIFY_SOCKET, watchdog, listening sockets."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""When an installation compiles and what, and what it says when it cannot. That it can as a whole is seen by `make builds`."""
+"""When an installation compiles what, and its message when it cannot. `make builds` tests a whole installation."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""What a run says at its end of the tests it skipped."""
+"""The summary of skipped tests at the end of a run."""
 
 from types import SimpleNamespace
 

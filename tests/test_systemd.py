@@ -1,4 +1,4 @@
-"""The units of config/systemd: as systemd judges them, and a guard that has only the system calls they leave it."""
+"""The units of config/systemd: systemd's own verdict, and a guard restricted to the system calls they allow."""
 
 import asyncio
 import errno

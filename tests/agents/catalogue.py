@@ -1,4 +1,4 @@
-"""The agents people run that the tests play against: what each is built on, and what is known of it."""
+"""The real agents that the tests run: the library each one is built on, and its known behaviour."""
 
 import enum
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Real agents, and real HAProxys, for a test."""
+"""Fixtures that start real agents and real HAProxys."""
 
 from tests.agents.real import agent_kind, start_agent
 from tests.integration.generations import generation

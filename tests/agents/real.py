@@ -1,4 +1,4 @@
-"""A real agent as a process: started, asked where it listens, ended by its process id."""
+"""A real agent as a process: starts it, reads its listening address, stops it by process id."""
 
 import json
 import subprocess

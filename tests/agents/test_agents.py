@@ -1,4 +1,4 @@
-"""Each agent of the catalogue is what the catalogue says: asked by hand, as HAProxy up to 3.0 would."""
+"""Each agent behaves as the catalogue describes: the test speaks SPOP to it as HAProxy up to 3.0 would."""
 
 import asyncio
 import contextlib

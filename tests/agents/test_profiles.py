@@ -1,4 +1,4 @@
-"""Each profile with the agents it is made for, behind real HAProxy: what fails without it, and works with it."""
+"""Each profile with its agents behind a real HAProxy: what fails without the profile works with it."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""Each agent behind each HAProxy, nothing in between: one request, which ends well."""
+"""Each agent behind each HAProxy, without the guard: one request succeeds."""
 
 from tests.integration.haproxy import Haproxy, Options
 

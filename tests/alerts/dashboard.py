@@ -1,4 +1,4 @@
-"""The Grafana dashboard as it is committed, and its queries as Grafana would send them."""
+"""The committed Grafana dashboard, and its queries as Grafana would send them."""
 
 import json
 import re

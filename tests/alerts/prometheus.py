@@ -1,4 +1,4 @@
-"""A real Prometheus with the project's configuration and rules, in which a minute is a second."""
+"""A real Prometheus with the project's configuration and rules, with every minute shortened to a second."""
 
 import json
 import subprocess

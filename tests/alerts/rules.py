@@ -1,4 +1,4 @@
-"""The alert rules and their page, as they are committed; and the rules with a second for every minute, to be seen firing."""
+"""The committed alert rules and their page; and a copy of the rules with seconds for minutes, so that tests can see them fire."""
 
 import re
 from typing import Any

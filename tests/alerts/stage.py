@@ -1,4 +1,4 @@
-"""Guards with every fault that an alert is about, each on a route of its own, with traffic and a Prometheus that watches them."""
+"""Guards with every fault that an alert covers, one route for each, with traffic and a Prometheus that scrapes them."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The Grafana dashboard, without a Grafana: whether it holds together."""
+"""The Grafana dashboard is consistent; checked without a Grafana."""
 
 import re
 

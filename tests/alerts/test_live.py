@@ -1,4 +1,4 @@
-"""A real Prometheus and real guards: every alert fires where its fault is, and every query of the dashboard has data."""
+"""A real Prometheus and real guards: every alert fires for its fault, and every query of the dashboard returns data."""
 
 import contextlib
 import os

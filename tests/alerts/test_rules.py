@@ -1,4 +1,4 @@
-"""The alert rules, without a Prometheus: promtool plays each one, and they say nothing that is not so."""
+"""The alert rules, without a Prometheus: promtool evaluates each one, and none fires without its fault."""
 
 import re
 import subprocess

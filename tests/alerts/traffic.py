@@ -1,4 +1,4 @@
-"""What HAProxy would send to each of the routes that are watched, for as long as the test takes."""
+"""HAProxy's traffic for each monitored route, for the whole test."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The programs of the bench: where each is, and how it is had. ``python -m tests.bench.builds`` makes what can be made."""
+"""Locates or builds the programs of the bench. ``python -m tests.bench.builds`` builds those it can."""
 
 import functools
 import os

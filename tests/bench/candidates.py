@@ -1,4 +1,4 @@
-"""What may stand between HAProxy and an agent: each candidate as a process that listens on a port and dials the agent."""
+"""The candidates between HAProxy and an agent: each is a process that listens on a port and dials the agent."""
 
 import json
 import shutil

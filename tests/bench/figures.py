@@ -1,4 +1,4 @@
-"""Medians, quartiles and ratios of turns. Pure."""
+"""Medians, quartiles and ratios over turns. Pure."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the guard must reach, and what it did: the rows of the table, each from turns that were seen side by side. Pure."""
+"""The guard's goals and its results: the rows of the table, each from turns that were measured side by side. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a benchmark ran on and with what: no host name, no path."""
+"""The machine and the versions behind a benchmark, without host names or paths."""
 
 import os
 import platform

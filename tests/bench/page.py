@@ -1,4 +1,4 @@
-"""docs/benchmarks.md from docs/benchmarks.json: a pure function of the figures and of the prose in notes.md."""
+"""Renders docs/benchmarks.md from docs/benchmarks.json: a pure function of the figures and of the prose in notes.md."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping

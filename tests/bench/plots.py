@@ -1,4 +1,4 @@
-"""The plot of docs/benchmarks.md as SVG: the same figures give the same bytes, and both a light and a dark page carry it."""
+"""The plot of docs/benchmarks.md as SVG: the same figures give the same bytes, and it is readable on light and dark pages."""
 
 import io
 from collections.abc import Mapping

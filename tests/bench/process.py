@@ -1,4 +1,4 @@
-"""A program that is measured or measures: where it runs, what it uses, and its end."""
+"""A process of the bench, measured or measuring: CPU placement, resource use, termination."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The real thing, side by side: wrk asks an HAProxy with a SPOE filter, whose agent is behind the guard, or not."""
+"""A complete set-up, side by side: wrk queries an HAProxy with a SPOE filter, with and without the guard before its agent."""
 
 import json
 import subprocess

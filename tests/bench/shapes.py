@@ -1,4 +1,4 @@
-"""How HAProxy may use an agent: connections, NOTIFYs open on each, bytes of each."""
+"""Load shapes: number of connections, open NOTIFYs on each, bytes of each NOTIFY."""
 
 from dataclasses import dataclass
 from typing import Final

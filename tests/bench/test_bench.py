@@ -1,4 +1,4 @@
-"""The load generator tells right answers from wrong ones, its figures add up, and every candidate can be measured."""
+"""The load generator distinguishes right answers from wrong ones, its figures add up, and every candidate can be measured."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The page and the plot are made from the figures, and from nothing else."""
+"""The page and the plot depend on the figures alone."""
 
 import xml.etree.ElementTree as ET
 

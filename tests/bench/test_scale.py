@@ -1,4 +1,4 @@
-"""What is measured at scale: sessions that rest or work, NOTIFYs that stay open, a flood, a long run."""
+"""The measurements at scale: idle and busy sessions, NOTIFYs that stay open, a flood, a long run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Sessions for the recorder: HELLOs done, NOTIFYs answered, and an agent that goes wrong."""
+"""Sessions for the recorder: HELLOs exchanged, NOTIFYs answered, and an agent that misbehaves."""
 
 import math
 

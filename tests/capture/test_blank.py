@@ -1,4 +1,4 @@
-"""A payload without its values still parses, says as much as it may, and has every byte's place."""
+"""A payload without its values still parses, keeps the type and length of each value, and keeps its own length."""
 
 import ipaddress
 import random

@@ -1,4 +1,4 @@
-"""The recorder in a guard: who it meets, that nothing is recorded where nobody asked, and that no disk and no flood is felt."""
+"""The recorder in a guard: whom it records, that it is off unless asked for, and that disks and floods do not slow the guard."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""What is read comes back from the journal or from where it went then: the last of each direction, in order, and all counted."""
+"""The journal, or the outgoing data, returns what was read: the last bytes of each direction, in order, all counted."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Every form a capture may have is read, and what is none of them is one clear error."""
+"""Every supported form of a capture is read; any other input gives one clear error."""
 
 import json
 import random

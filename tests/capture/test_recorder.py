@@ -1,4 +1,4 @@
-"""What is kept of a session, what an anomaly leaves behind, and that every bound holds at the bound and one past it."""
+"""What the recorder keeps of a session, what it writes for an anomaly, and every bound at its limit and one past it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One side of a capture played again: its writes, its order, its pauses, and whom it answers."""
+"""Replay of one side of a capture: its writes, their order, their pauses, and the NOTIFYs it answers."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What is kept of one direction, and that its bounds hold at the bound and one past it."""
+"""The ring keeps the last bytes of one direction; each bound is tested at its limit and one past it."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Captures on disk: within bounds, never half a file, and a disk that fails costs captures alone."""
+"""Captures on disk stay within bounds, are never partial files, and a failing disk costs captures alone."""
 
 import errno
 import fcntl

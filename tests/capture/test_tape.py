@@ -1,4 +1,4 @@
-"""What is put on a tape comes back as it was, nothing else does, and nothing is written beyond what there is memory for."""
+"""A tape returns exactly what was put on it, and nothing is written beyond its memory."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Sessions are played at both speeds, and the helpers' own asserts explain themselves too."""
+"""Runs sessions on both paths, fast and readable, and enables assertion details in the helpers."""
 
 import pytest
 

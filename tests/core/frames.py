@@ -1,4 +1,4 @@
-"""Frames to play with, written by hand from SPOE.txt: an action list, a HELLO, a DISCONNECT, and what is wrong with one."""
+"""Frames for the tests, written by hand from SPOE.txt: action lists, HELLOs, DISCONNECTs, and malformed ones."""
 
 from collections.abc import Iterator
 

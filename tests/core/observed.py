@@ -1,4 +1,4 @@
-"""Scripts played in observe mode."""
+"""Runs scripts in observe mode."""
 
 from spoe_guard.core.terms.events import FrameAuthored
 from tests.core.script import Talk

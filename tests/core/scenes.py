@@ -1,4 +1,4 @@
-"""Every row of the anomaly catalogue as a scene: what leads to it, what is said, and what comes of it for each action allowed."""
+"""Every row of the anomaly catalogue as a scene: its lead-up, its bytes, and the result of each allowed action."""
 
 from dataclasses import dataclass, field
 

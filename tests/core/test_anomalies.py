@@ -1,4 +1,4 @@
-"""The anomaly catalogue: each row is met, each action allowed is taken, and the table is what operators rely on."""
+"""The anomaly catalogue: each row occurs, each allowed action is taken, and the table that operators rely on is stable."""
 
 import pytest
 

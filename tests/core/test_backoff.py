@@ -1,4 +1,4 @@
-"""When an agent is dialled again."""
+"""The delay before the guard dials an agent again."""
 
 import math
 

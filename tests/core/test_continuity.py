@@ -1,4 +1,4 @@
-"""Agent links come and go; HAProxy's connection lives on."""
+"""Agent links come and go; HAProxy's connection stays open."""
 
 # ruff: noqa: E501 - a move and its outcome read best in one line
 

@@ -1,4 +1,4 @@
-"""The parts of a session: reporting, writing, and the end, without a byte of SPOP to bring it about."""
+"""The parts of a session, without SPOP: reports, writes, and the end."""
 
 import pytest
 

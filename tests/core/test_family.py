@@ -1,4 +1,4 @@
-"""Which HAProxy is at the other end: told by async in HELLO, or by the ids of the first NOTIFYs."""
+"""Detects HAProxy's family: by async in HELLO, or by the ids of the first NOTIFYs."""
 
 import pytest
 

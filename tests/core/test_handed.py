@@ -1,4 +1,4 @@
-"""A session goes from one guard to the next, on the same connection of HAProxy's."""
+"""One guard hands a session to the next, on the same connection of HAProxy's."""
 
 from dataclasses import replace
 from typing import Any

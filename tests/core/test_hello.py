@@ -1,4 +1,4 @@
-"""Both HELLOs: what HAProxy offers, what the agent is shown of it, and an AGENT-HELLO that HAProxy will take (H2, A4)."""
+"""Both HELLOs: HAProxy's offer, the offer the agent sees, and an AGENT-HELLO that HAProxy accepts (H2, A4)."""
 
 import pytest
 

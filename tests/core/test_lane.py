@@ -1,4 +1,4 @@
-"""What goes by the hot lane, what must not, and what the session knows of it afterwards."""
+"""What the hot lane forwards, what it must refuse, and what the session knows of it afterwards."""
 
 # ruff: noqa: E501 - a move and its outcome read best in one line
 

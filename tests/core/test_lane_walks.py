@@ -1,4 +1,4 @@
-"""What the lane walks over is what the readable path passes, and it stops in front of everything else."""
+"""The hot lane accepts only frames that the readable path forwards unchanged, and stops before any other."""
 
 import pytest
 

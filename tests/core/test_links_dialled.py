@@ -1,4 +1,4 @@
-"""A link is dialled in place of another: when, how often, until when, and what it negotiates."""
+"""When a session dials a replacement link, how often, until when, and what the link negotiates."""
 
 # ruff: noqa: E501 - a move and its outcome read best in one line
 

@@ -1,4 +1,4 @@
-"""A session whose agent links come and go ends: HAProxy leaves, the guard stops, a bound is reached."""
+"""How a session whose agent links come and go ends: HAProxy leaves, the guard stops, or a limit is reached."""
 
 # ruff: noqa: E501 - a move and its outcome read best in one line
 

@@ -1,4 +1,4 @@
-"""An agent link is lost, in every way there is; what its agent had in hand, and what came meanwhile."""
+"""Every way to lose an agent link; what happens to the NOTIFYs its agent had, and to those that arrive meanwhile."""
 
 # ruff: noqa: E501 - a move and its outcome read best in one line
 

@@ -1,4 +1,4 @@
-"""Several agent links serve one session: opened as needed, within bounds, and each of them may be lost."""
+"""Several agent links serve one session: opened on demand, within bounds, and each may be lost."""
 
 # ruff: noqa: E501 - a move and its outcome read best in one line
 

@@ -1,4 +1,4 @@
-"""Observe mode: not a byte changes, and what is reported is what enforce mode would have done (promise O2)."""
+"""Observe mode: every byte stays as it is, and the reports name what enforce mode would have done (promise O2)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Observe mode: closes, resets, an agent that is not there, a guard that stops (promise O2)."""
+"""Observe mode: closes, resets, an unreachable agent, a guard that stops (promise O2)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How fast HAProxy is written to: 8 KiB of whole frames within a millisecond, a longer frame alone (hazard A1)."""
+"""The pace of writes to HAProxy: 8 KiB of whole frames within a millisecond, a longer frame alone (hazard A1)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Frames written in pieces: what is certain is put together, whatever stands between; what is not is lost, never guessed."""
+"""Frames written in pieces: unambiguous pieces are joined across other frames; ambiguous ones are dropped, never guessed."""
 
 import pytest
 

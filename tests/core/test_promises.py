@@ -1,4 +1,4 @@
-"""The promises of docs/architecture.md, one readable example each; tests/properties plays them against everything else."""
+"""The promises of docs/architecture.md, one readable example each; tests/properties tests them with generated input."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How long a refusal is held back: a table of times, without a session."""
+"""The delay of a refusal: a table of times, without a session."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A bug of ours in the middle of a read loses no byte: what it did not reach is handed to the shell that splices."""
+"""A bug of ours in the middle of a read loses no byte: the unprocessed bytes go to the shell that splices."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ACKs in a broken stream: only what is certain, in any segmentation, with no more than a frame kept."""
+"""ACKs in a broken stream: the parser recovers certain ones only, in any segmentation, and buffers at most one frame."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ACKs: matched to a NOTIFY that is open, mended where that is certain, passed once (promises H1, H3, H6)."""
+"""ACKs: matched to an open NOTIFY, repaired where that is unambiguous, forwarded once (promises H1, H3, H6)."""
 
 import pytest
 

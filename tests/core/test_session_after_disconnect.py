@@ -1,4 +1,4 @@
-"""Behind a DISCONNECT: what still has a place, and how long it takes until both sides are closed (promises H4, A3)."""
+"""After a DISCONNECT: which frames still pass, and how soon both sides are closed (promises H4, A3)."""
 
 import pytest
 

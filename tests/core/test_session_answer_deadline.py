@@ -1,4 +1,4 @@
-"""NOTIFYs the agent takes too long over: given up at ``answer_deadline``, and the timer neither late nor spinning."""
+"""NOTIFYs without an answer in time: given up at ``answer_deadline``, by a timer that is neither late nor spinning."""
 
 import pytest
 

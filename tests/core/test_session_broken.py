@@ -1,4 +1,4 @@
-"""Streams that are no frames: what is certain in them is delivered, and the session ends the clean way (promises H1, H5, H7)."""
+"""Streams that are not SPOP frames: certain ACKs are delivered, and the session ends cleanly (promises H1, H5, H7)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Health checks: HELLO against HELLO and nothing behind it, whatever the agent adds."""
+"""Health checks: one HELLO from each side and no frame after it, whatever the agent adds."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Time: whatever was said, a session that hears no more ends by its own timer, in a bounded number of rings (H7, O3)."""
+"""Time: a session without further input ends by its own timer, in a bounded number of timer calls (H7, O3)."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The agent's DISCONNECT: held until what is open is answered, mended, and the last thing said (promises H4, H5)."""
+"""The agent's DISCONNECT: delayed until open NOTIFYs are answered, repaired, and sent as the last frame (promises H4, H5)."""
 
 import pytest
 

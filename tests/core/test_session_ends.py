@@ -1,4 +1,4 @@
-"""How a session ends when nobody sends DISCONNECT: closes, resets, silence, a guard that stops (promise H7)."""
+"""How a session ends without a DISCONNECT: closes, resets, silence, a guard that stops (promise H7)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Async: an ACK that comes on the link of another session of the engine goes out where its NOTIFY came in, once (C7)."""
+"""Async: an ACK on the link of another session of the engine leaves once, on the connection of its NOTIFY (C7)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""ACKs in fragments become the one frame HAProxy takes."""
+"""The guard joins the fragments of an ACK into the one frame that HAProxy accepts."""
 
 import pytest
 

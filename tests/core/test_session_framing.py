@@ -1,4 +1,4 @@
-"""Frames that are too short, too long, of no type, or cut off; and streams that are no frames at all (promises H1, A2)."""
+"""Frames that are too short, too long, truncated or of unknown type; and streams without any frame (promises H1, A2)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The handshake: who is dialled when, and what becomes of a refusal (promises H2, A1)."""
+"""The handshake: when the guard dials which agent, and how it handles a refusal (promises H2, A1)."""
 
 import pytest
 

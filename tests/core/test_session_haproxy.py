@@ -1,4 +1,4 @@
-"""What HAProxy, or whoever connected, sends: noise, NOTIFYs, fragments, its own DISCONNECT (promises A1 to A3)."""
+"""Input on HAProxy's side, from HAProxy or another client: noise, NOTIFYs, fragments, DISCONNECT (promises A1 to A3)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An ACK without FIN may be the whole answer, or the first fragment of one: what comes next tells, or that nothing does."""
+"""An ACK without FIN is a whole answer or a first fragment: the next frame decides, or a timeout."""
 
 import pytest
 

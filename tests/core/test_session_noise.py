@@ -1,4 +1,4 @@
-"""The first bytes: no agent hears of who does not begin with a valid HAPROXY-HELLO (promise A1)."""
+"""The first bytes: a client without a valid HAPROXY-HELLO never reaches an agent (promise A1)."""
 
 import pytest
 

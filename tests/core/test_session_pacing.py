@@ -1,4 +1,4 @@
-"""A burst of ACKs reaches HAProxy as its SPOP mux can take it: 8 KiB a millisecond (hazard A1)."""
+"""A burst of ACKs reaches HAProxy at the pace of its SPOP mux: 8 KiB a millisecond (hazard A1)."""
 
 import math
 

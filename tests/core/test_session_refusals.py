@@ -1,4 +1,4 @@
-"""An agent that refuses, leaves or makes no sense before it has said HELLO: HAProxy is told slowly (promises H2, H7)."""
+"""An agent that refuses, closes or sends garbage before its HELLO: the guard delays the refusal to HAProxy (promises H2, H7)."""
 
 import pytest
 

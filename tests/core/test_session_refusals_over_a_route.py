@@ -1,4 +1,4 @@
-"""Refusals of one route: each is held back longer than the one before, until the agent says HELLO (B6)."""
+"""Refusals of one route: the guard delays each longer than the one before, until the agent sends HELLO (B6)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where HAProxy sends one NOTIFY at a time, the next one says that it has given up the one before (C6)."""
+"""Where HAProxy sends one NOTIFY at a time, the next NOTIFY shows that HAProxy has given up the one before (C6)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Actions on variables that are better not touched: they are left out, and cost nothing but themselves (promise H6)."""
+"""Actions on variables that an agent should not touch: the guard removes them and nothing else (promise H6)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What may be said when, and what may follow."""
+"""Which frames each state allows, and which states may follow."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""Sessions whose agent writes its frames in pieces: they go on as if it had not, and end the clean way when it makes no sense."""
+"""Agents that write frames in pieces: the session continues as if they had not, and ends cleanly on ambiguous input."""
 
 import pytest
 

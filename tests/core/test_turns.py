@@ -1,4 +1,4 @@
-"""How much of one read a session deals with before others have their turn."""
+"""How much of one read a session processes before other sessions get their turn."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""``spoe-guard demo`` as a process in a corner of its own, where whatever it leaves behind is found."""
+"""``spoe-guard demo`` as a process in its own folder, so that a test finds whatever it leaves behind."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""``spoe-guard demo``, run as a user runs it: the story comes out as told, is told honestly, and leaves nothing behind."""
+"""``spoe-guard demo`` as a user runs it: it succeeds, reports what really happened, and leaves nothing behind."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""When the story does not come out as told, it says in which point."""
+"""When the demo does not go as announced, it names the point that failed."""
 
 from dataclasses import replace
 

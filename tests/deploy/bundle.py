@@ -1,4 +1,4 @@
-"""The objects of one way to run the guard in Kubernetes, and what stands where in them."""
+"""The objects of one way to run the guard in Kubernetes, and access to their fields."""
 
 import subprocess
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One way to run the guard in Kubernetes at a time, for tests that hold for all of them."""
+"""Parametrizes tests over each way to run the guard in Kubernetes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What Kubernetes, or the Prometheus operator, has against an object. A field that does not exist is a fault."""
+"""Kubernetes' and the Prometheus operator's objections to an object. An unknown field is a fault."""
 
 import re
 from functools import cache

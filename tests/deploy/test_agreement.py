@@ -1,4 +1,4 @@
-"""What stands in several places of the manifests, of the chart, and of the rest of this tree is the same everywhere."""
+"""Values repeated in the manifests, in the chart and in the rest of this tree agree."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The real guard, with the settings of the manifests, answers what the kubelet and Prometheus ask, whatever the agent does."""
+"""The real guard, with the settings of the manifests, answers the kubelet and Prometheus, whatever the agent does."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Kubernetes and the Prometheus operator take every object, with no field they do not know."""
+"""Kubernetes and the Prometheus operator accept every object, without unknown fields."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""``make helm`` (``python -m tests.deploy.tools``): what the manifests are checked with and pip cannot bring, in .cache/helm."""
+"""``make helm`` (``python -m tests.deploy.tools``): fetches tools for the manifests that pip cannot install, into .cache/helm."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A play as bytes: the settings, and who says, does and leaves what when. Any bytes are one, so that any mutation plays."""
+"""A play as bytes: the settings, and the moves of each side over time. Any bytes are a valid play, so any mutation runs."""
 
 import functools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the fuzzer starts from: the recorded streams, the hazard table's rows and inputs, and what the lab gets wrong."""
+"""The fuzzer's seeds: the recorded streams, the hazard table's rows and inputs, and the lab's misbehaviours."""
 
 from collections.abc import Iterator
 from dataclasses import replace

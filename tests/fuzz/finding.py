@@ -1,4 +1,4 @@
-"""What the fuzzer found, made small and shown as the conversation that a regression test plays."""
+"""Minimizes what the fuzzer found and prints it as the conversation for a regression test."""
 
 import re
 import traceback

@@ -1,4 +1,4 @@
-"""Plays a case on the session, both paths of it, and asserts whatever is due: see driver.py for the books."""
+"""Runs a case on both paths of the session and asserts every promise: see driver.py for the byte counts."""
 
 from tests.fuzz.case import BOOKS, EVERY, Case
 from tests.properties.books import COUNTERS

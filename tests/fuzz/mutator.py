@@ -1,4 +1,4 @@
-"""Changes a case the way peers go wrong: whole frames, their fields, the writes they come in, the moves around them."""
+"""Mutates a case as faulty peers would: whole frames, their fields, their segmentation, the moves around them."""
 
 import random
 from collections.abc import Callable, Sequence

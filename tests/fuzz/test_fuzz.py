@@ -1,4 +1,4 @@
-"""The parts of the fuzzer, and that it finds what it is there for; libFuzzer itself is run by `make fuzz`."""
+"""The parts of the fuzzer, and that its seeds detect a broken guard; `make fuzz` runs libFuzzer itself."""
 
 import importlib.util
 import random

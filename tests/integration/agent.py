@@ -1,4 +1,4 @@
-"""The scripted agent, and a tap on a connection, on threads of their own: for tests that block."""
+"""The scripted agent and a tap on a connection, each on its own thread, for tests that block."""
 
 import asyncio
 import threading

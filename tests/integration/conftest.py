@@ -1,4 +1,4 @@
-"""Real peers for a test."""
+"""Fixtures that start real peers."""
 
 from collections.abc import Iterator
 from pathlib import Path

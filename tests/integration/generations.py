@@ -1,4 +1,4 @@
-"""HAProxy of four generations, as Debian packages them, side by side in .cache, and any other that is named.
+"""HAProxy of four generations, as Debian packages them, side by side in .cache, and any other that you name.
 
 ``make haproxies`` (``python -m tests.integration.generations``) fetches what is not there. SPOE_GUARD_HAPROXIES=PATH[:PATH...]
 names further binaries: each joins every test that takes ``generation``.

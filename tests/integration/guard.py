@@ -1,4 +1,4 @@
-"""``spoe-guard run`` as a process of its own, and its books."""
+"""``spoe-guard run`` as its own process, and its metrics."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""A real HAProxy in the foreground with a SPOE filter, and what its client sees."""
+"""A real HAProxy in the foreground with a SPOE filter, and the responses its client gets."""
 
 import http.client
 import os

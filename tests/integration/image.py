@@ -1,4 +1,4 @@
-"""Makes the container image for real, on a Debian base of our own, and runs it as a container runtime would."""
+"""Builds the container image on a Debian base of our own, and runs it as a container runtime would."""
 
 import contextlib
 import fcntl

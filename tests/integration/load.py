@@ -1,4 +1,4 @@
-"""Requests that keep coming, and an agent process that can be killed in the middle of them."""
+"""Continuous requests, and an agent process that a test can kill in the middle of them."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""The scene that is played without the guard and with it: a warm-up, a burst of NOTIFYs, and an agent that goes wrong on it."""
+"""The scene for runs with and without the guard: a warm-up, a burst of NOTIFYs, and an agent that misbehaves on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The peers of one test, started in any order and stopped in the reverse one."""
+"""The peers of one test, started in any order and stopped in reverse."""
 
 import itertools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The examples in config/ are taken by the programs they are written for, and agree with one another."""
+"""The programs accept the examples in config/ written for them, and the examples agree with one another."""
 
 import re
 import subprocess

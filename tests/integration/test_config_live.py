@@ -1,4 +1,4 @@
-"""The HAProxy examples in config/, run for real: losing the guard loses nothing else."""
+"""The HAProxy examples in config/ with a real HAProxy: a lost guard costs nothing else."""
 
 import http.client
 import http.server

@@ -1,4 +1,4 @@
-"""Agents that are killed, guards and HAProxys that are told to stop, all in the middle of their work."""
+"""Agents are killed, and guards and HAProxys are stopped, all in the middle of their work."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The four generations of HAProxy are there, each is the one it says, and each serves a request through the lab's agent."""
+"""All four generations of HAProxy are present, have the right version, and serve a request through the lab's agent."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The same agents as in test_hazards_without_guard.py, and the guard in front of them: HAProxy lives, and every answer counts.
+"""The agents of test_hazards_without_guard.py behind the guard: HAProxy stays up, and every answer counts.
 
 The scenes are played side by side, since each one ends with five seconds in which HAProxy, and the guard, must be at rest.
 """

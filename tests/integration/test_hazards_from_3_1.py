@@ -1,4 +1,4 @@
-"""What HAProxy 3.1 and later makes of a fault that 2.6 shrugs at, without the guard and with it. Measured on Debian's 3.2."""
+"""Faults that HAProxy 3.1 and later suffers from but 2.6 tolerates, with and without the guard. Measured on Debian's 3.2."""
 
 import pytest
 

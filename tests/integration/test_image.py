@@ -1,4 +1,4 @@
-"""The container image, built and run for real: see image.py."""
+"""The container image, really built and run: see image.py."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""HAProxy and a healthy agent: what the guard leaves alone, and the ways to connect it."""
+"""HAProxy and a healthy agent: what the guard leaves unchanged, and the ways to connect it."""
 
 import dataclasses
 

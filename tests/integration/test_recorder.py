@@ -1,4 +1,4 @@
-"""The flight recorder at a real HAProxy: each misbehaving agent leaves one file that tells what it did, and can do it again."""
+"""The flight recorder with a real HAProxy: each misbehaving agent leaves one file that shows its fault and can replay it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""HAProxy up to 3.0 whose agent refuses: it asks ever more rarely, and what waits for the agent waits no longer for it (B6)."""
+"""HAProxy up to 3.0 with an agent that refuses: it retries ever less often, and requests wait no longer than before (B6)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""SIGHUP every second while HAProxy is under load: nobody notices.
+"""SIGHUP every second while HAProxy is under load: no request fails.
 
 An ordinary run takes a few seconds; SPOE_GUARD_RELOAD_SECONDS=60 (``make reloads``) is the long version.
 """

@@ -1,4 +1,4 @@
-"""HAProxy in front of several workers, one of which is killed under load."""
+"""HAProxy in front of several workers; one is killed under load."""
 
 import os
 import re

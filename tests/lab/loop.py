@@ -1,4 +1,4 @@
-"""A test that is a coroutine."""
+"""Runs a coroutine as a test."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""What the lab says is what the real ones say: against bytes written down elsewhere, or lengths counted elsewhere."""
+"""The lab's frames match those of real peers: against bytes or lengths recorded elsewhere."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The table of misbehaviours keeps its word."""
+"""Each misbehaviour of the table does what its row describes."""
 
 import pytest
 

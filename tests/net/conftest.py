@@ -1,4 +1,4 @@
-"""Every coroutine test of this folder runs on both event loops; what a loop complains about fails the test."""
+"""Every coroutine test of this folder runs on both event loops; an error that a loop reports fails the test."""
 
 import asyncio
 import inspect

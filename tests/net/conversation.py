@@ -1,4 +1,4 @@
-"""SPOP on the stage: core's sessions in the relay, and frames read from a peer."""
+"""SPOP for the tests of net/: core's sessions in the relay, and frames read from a peer."""
 
 from spoe_guard.core.observed import open_session
 from spoe_guard.core.terms.events import (

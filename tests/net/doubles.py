@@ -1,4 +1,4 @@
-"""What stands in for the rings around net/: an observer that keeps everything, a session that passes everything."""
+"""Test doubles for the rings around net/: an observer that keeps everything, a session that passes everything."""
 
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded

@@ -1,4 +1,4 @@
-"""The two ends of a guard, driven by the test, and an address nobody answers on."""
+"""Both peers of a guard, driven by the test, and an address that does not answer."""
 
 import asyncio
 import contextlib

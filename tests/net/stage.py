@@ -1,4 +1,4 @@
-"""A guard between a peer that poses as HAProxy and one that poses as the agent; its end checks that nothing is left."""
+"""A guard between a test HAProxy and a test agent; its teardown checks that nothing is left."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Peers that do not read: memory stays bounded, the other direction goes on, and nothing is lost once they read again."""
+"""Peers that do not read: memory stays bounded, the other direction continues, and no byte is lost once they read again."""
 
 import asyncio
 import socket

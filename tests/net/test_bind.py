@@ -1,4 +1,4 @@
-"""Taking an address, or one line that says why not and what to do."""
+"""Binds an address, or gives one line with the reason and the remedy."""
 
 import errno
 import os

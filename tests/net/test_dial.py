@@ -1,4 +1,4 @@
-"""Reaching the agent, or saying why not."""
+"""Connects to the agent, or reports why it cannot."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""Async on real sockets: an ACK on the link of one connection reaches the other connection, where its NOTIFY came in."""
+"""Async on real sockets: an ACK on one connection's link reaches the other connection, the one its NOTIFY came on."""
 
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig

@@ -1,4 +1,4 @@
-"""A guard stops while another one listens on its address: HAProxy's connections go over to that one."""
+"""A guard stops while another listens on its address: HAProxy's connections move to the new one."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A bug of ours: the session ends, or becomes a plain TCP proxy; it is counted, and the guard goes on."""
+"""A bug of ours: the session ends or becomes a plain TCP proxy; the guard counts it and continues."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""What is ordinary goes from leg to leg with real sessions: nothing is lost, held up or told out of order for it."""
+"""The hot lane with real sessions: no byte or report is lost, delayed or reordered."""
 
 import asyncio
 

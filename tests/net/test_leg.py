@@ -1,4 +1,4 @@
-"""What a connection does with its socket: whose turn it is, what waits to be sent, and every way in which it ends."""
+"""A connection and its socket: fair turns, the send queue, and every way to end."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Listening on sockets that several processes have."""
+"""Listening on sockets that several processes share."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A session with several agent links: each is dialled, written to, held, closed and lost on its own."""
+"""A session with several agent links: each is dialled, written, paused, closed and lost independently."""
 
 import asyncio
 

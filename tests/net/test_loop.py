@@ -1,4 +1,4 @@
-"""Which event loop is chosen."""
+"""The choice of the event loop."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The relay with core's session in it: what real conversations look like on real sockets, both loops, TCP and Unix."""
+"""The relay with core's session: real conversations on real sockets, both loops, TCP and Unix."""
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.anomalies import Anomaly

@@ -1,4 +1,4 @@
-"""What one session does with its two connections: bytes, order, ends."""
+"""One session and its two connections: bytes, order, ends."""
 
 import socket
 import time

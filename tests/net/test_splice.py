@@ -1,4 +1,4 @@
-"""A bug of ours with `on_internal_error: splice`: what is left is a plain TCP proxy that lost no byte."""
+"""A bug of ours with `on_internal_error: splice`: the session becomes a plain TCP proxy that lost no byte."""
 
 import asyncio
 import socket

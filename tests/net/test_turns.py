@@ -1,4 +1,4 @@
-"""A peer that floods the guard with odd frames stops nobody else, and loses nothing for it."""
+"""A peer that floods the guard with odd frames delays no other session and loses no byte."""
 
 import pytest
 

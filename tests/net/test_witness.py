@@ -1,4 +1,4 @@
-"""Who is to be told what a session carries is told of all of it, from its first connection to its end and no longer."""
+"""A witness of a session gets everything it carries, from its first connection to its end and no longer."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the tests of observe/ share: both event loops, a log that is kept as lines, a clock that stands still."""
+"""Fixtures for observe/: both event loops, a log kept as lines, a clock that stands still."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The admin address, over real sockets: what it says, and what it bears."""
+"""The admin address over real sockets: its responses, and its robustness."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A frame in words: whole, cut anywhere, malformed, or no frame at all."""
+"""The text form of a frame: whole, truncated anywhere, malformed, or not a frame."""
 
 import ipaddress
 

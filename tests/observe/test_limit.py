@@ -1,4 +1,4 @@
-"""The bound on how often the same thing is said."""
+"""The rate limit for repeated log lines."""
 
 from spoe_guard.observe.limit import SUMMARY_S, RateLimit
 

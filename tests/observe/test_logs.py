@@ -1,4 +1,4 @@
-"""Log lines as they come out: one line per thing, and nothing a peer wrote gets out of it."""
+"""The output of the log: one line per event, and a peer's text cannot break out of its line."""
 
 import json
 

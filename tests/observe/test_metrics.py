@@ -1,4 +1,4 @@
-"""The metrics as a scrape gets them: names and labels that operators rely on, and what was counted."""
+"""The metrics as a scrape returns them: names and labels that operators rely on, and their values."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""What is counted and what is said for each thing a session reports."""
+"""The counts and log lines for each event that a session reports."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where log lines go, on a real descriptor that is slow, blocked or gone."""
+"""The log's output on a real descriptor that is slow, blocked or closed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the agent makes of what it gets: promises A1, A2, A3 and A4."""
+"""The agent's view of what it receives: promises A1, A2, A3 and A4."""
 
 from dataclasses import dataclass, field
 

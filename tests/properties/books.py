@@ -1,4 +1,4 @@
-"""The books of a play: every byte that came is accounted for after every step."""
+"""The byte counts of a play: after every step, every byte received is accounted for."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How much HAProxy is written at a time: what its SPOP mux, 3.1 and later, can take (hazard A1)."""
+"""The size of bursts to HAProxy: what the SPOP mux of 3.1 and later can take (hazard A1)."""
 
 from tests.properties import spop
 from tests.properties.haproxys_view import notify_ids

@@ -1,4 +1,4 @@
-"""The settings the properties are played under."""
+"""The settings that the properties run under."""
 
 from hypothesis import strategies as st
 

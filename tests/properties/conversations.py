@@ -1,4 +1,4 @@
-"""Whole conversations: who says, does and leaves what when."""
+"""Generates whole conversations: the frames, moves and pauses of each side."""
 
 from dataclasses import dataclass
 

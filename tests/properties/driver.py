@@ -1,4 +1,4 @@
-"""Plays a conversation over a session as net/ would: writes, dials, closes, ticks, and keeps the books of every step."""
+"""Runs a conversation on a session as net/ would: writes, dials, closes, ticks; it counts the bytes of every step."""
 
 import enum
 import math

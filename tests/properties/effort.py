@@ -1,4 +1,4 @@
-"""How hard the properties are tried: scaled from the Hypothesis profile (tests/conftest.py)."""
+"""How many examples the properties run: scaled from the Hypothesis profile (tests/conftest.py)."""
 
 import pytest
 from hypothesis import settings

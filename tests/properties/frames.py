@@ -1,4 +1,4 @@
-"""What a peer may write: well-formed frames, and every way of getting one wrong."""
+"""Generates what a peer may write: well-formed frames, and every kind of malformed one."""
 
 from typing import TypeVar
 

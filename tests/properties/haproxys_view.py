@@ -1,4 +1,4 @@
-"""What HAProxy makes of what it gets: promises H1, H2, H3, H4 and H6."""
+"""HAProxy's view of what it receives: promises H1, H2, H3, H4 and H6."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""What the two HELLOs say, and whether the other side would take them (SPOE.txt 3.2.4, 3.2.5)."""
+"""The content of both HELLOs, and whether the other side would accept them (SPOE.txt 3.2.4, 3.2.5)."""
 
 import functools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How often an agent is given a NOTIFY, and how many links there are: once, and one, unless the settings say otherwise."""
+"""How often an agent receives a NOTIFY, and the number of links: once, and one, unless the settings allow more."""
 
 from collections import Counter
 

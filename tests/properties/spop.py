@@ -1,4 +1,4 @@
-"""SPOP read and written from SPOE.txt section 3 alone. Shares no code with the package: it is what the package is judged by."""
+"""Reads and writes SPOP from SPOE.txt section 3 alone. Shares no code with the package, which it judges."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Two ways to the same end: the fast path and the readable one, and any segmentation of the same bytes."""
+"""Equal results: on the fast path and on the readable one, and for any segmentation of the same bytes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the properties found, each pinned as the shortest conversation that shows it."""
+"""Failures that the properties found, each pinned as the shortest conversation that shows it."""
 
 import math
 from dataclasses import replace

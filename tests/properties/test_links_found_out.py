@@ -1,4 +1,4 @@
-"""A guard that loses sight of its links or NOTIFYs is found out by the state machine."""
+"""The state machine detects a guard that loses track of its links or NOTIFYs."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Frames written in pieces by many threads: what is put together is what was written, whatever the shuffle."""
+"""Frames that many threads write in pieces: the joined frames equal the written ones, whatever the order."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What is well passes unchanged, observing changes nothing, every byte is accounted for. The books are kept by driver.py."""
+"""Correct traffic passes unchanged, observe mode changes nothing, every byte is accounted for. driver.py counts the bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

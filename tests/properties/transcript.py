@@ -1,4 +1,4 @@
-"""What happened on the wires of one session, and the settings that say what was due."""
+"""The events on the wires of one session, and the settings that decide what was due."""
 
 import enum
 from dataclasses import dataclass

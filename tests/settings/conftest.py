@@ -1,4 +1,4 @@
-"""Settings as a file says them, and what a person is told of one that cannot be used."""
+"""Settings from a file, and the messages for those that are invalid."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What differs between two settings, and what of it a running guard cannot take on."""
+"""The differences between two settings, and those that a running guard cannot apply."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is said of settings that are allowed."""
+"""The warnings about settings that are allowed."""
 
 import pytest
 

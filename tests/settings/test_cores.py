@@ -1,4 +1,4 @@
-"""How many processes ``workers: 0`` is."""
+"""The number of processes for ``workers: 0``."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Where settings come from, which of them wins, and what is told of a place that cannot be read."""
+"""The sources of settings, their precedence, and the message for a source that cannot be read."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a person is told of settings that cannot be used: one line with the key, the value, its place and what is allowed."""
+"""The message for invalid settings: one line with the key, the value, its place and what is allowed."""
 
 import pytest
 

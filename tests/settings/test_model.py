@@ -1,4 +1,4 @@
-"""Keys, defaults and units: those that operators rely on, the example file's and the core's are the same."""
+"""Keys, defaults and units: operators rely on them, and the example file and core agree with them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever is wrong is told in lines a terminal can show."""
+"""Every problem is reported in lines that a terminal can show."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A profile is settings that anyone could write, and whatever is said by hand comes before it."""
+"""A profile is a set of ordinary settings, and explicit settings override it."""
 
 import re
 from pathlib import Path

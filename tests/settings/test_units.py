@@ -1,4 +1,4 @@
-"""Durations, sizes and rates, as HAProxy has them."""
+"""Durations, sizes and rates in HAProxy's notation."""
 
 import pytest
 from hypothesis import given

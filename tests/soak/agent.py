@@ -1,4 +1,4 @@
-"""An agent that now and then behaves, and else plays what was recorded from real ones, or answers that are mutated."""
+"""An agent that sometimes behaves, and otherwise replays recordings of real agents or sends mutated answers."""
 
 import asyncio
 import contextlib

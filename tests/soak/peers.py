@@ -1,4 +1,4 @@
-"""HAProxy with two SPOE agents, and clients that ask until they are told to pause."""
+"""HAProxy with two SPOE agents, and clients that send requests until told to pause."""
 
 import itertools
 import threading

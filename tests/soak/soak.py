@@ -1,4 +1,4 @@
-"""One run of the soak: rounds of load and silence, a line for each, and what must hold."""
+"""One run of the soak: rounds of load and silence, a line for each, and the checks."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the soak's agent says, without anybody to hear it; the soak itself is `make soak`."""
+"""The output of the soak's agent, without a peer; the soak itself is `make soak`."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""``spoe-guard top`` by its library's own pilot: the status's numbers, keys, and a guard that goes and comes back."""
+"""``spoe-guard top`` with its library's test pilot: the status's numbers, keys, and a guard that disappears and returns."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""``spoe-guard top`` as a user starts it: on a terminal of its own, and with nobody to ask."""
+"""``spoe-guard top`` as a user starts it: on its own terminal, and without a guard that answers."""
 
 import os
 import pty

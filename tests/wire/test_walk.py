@@ -1,4 +1,4 @@
-"""What the hot lane asks of a frame's head: where it ends, and its ids as one number."""
+"""What the hot lane reads from a frame's header: where the frame ends, and its ids as one number."""
 
 import pytest
 

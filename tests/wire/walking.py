@@ -1,4 +1,4 @@
-"""Feeding a walker of the wire ring: whole, behind and before other bytes, and cut off everywhere."""
+"""Feeds a walker of the wire ring: whole frames, with other bytes before and after, and truncated at every byte."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Guards with two workers, each ended with its test, and none of which says a word on its standard error."""
+"""Guards with two workers; each ends with its test, and none may write to standard error."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Workers that do one thing wrong: the smallest program that speaks their side of the channel."""
+"""Workers that do one thing wrong: the smallest program that implements their side of the channel."""
 
 from spoe_guard.observe import snapshot
 from spoe_guard.observe.stats import RouteStats

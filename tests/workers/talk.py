@@ -1,4 +1,4 @@
-"""Talking to a guard with several workers, and looking at its processes."""
+"""Requests to a guard with several workers, and a look at its processes."""
 
 import asyncio
 import contextlib

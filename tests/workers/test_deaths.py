@@ -1,4 +1,4 @@
-"""What it costs that a worker, or the parent of all, is killed or hangs: its own connections, and nothing else."""
+"""A worker or the parent is killed or hangs: it loses its own connections, and nothing else."""
 
 import asyncio
 import contextlib

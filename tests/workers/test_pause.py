@@ -1,4 +1,4 @@
-"""How soon a worker that died is started again."""
+"""The pause before a dead worker is started again."""
 
 from spoe_guard.run.workers.pause import LONGEST_S, SHORTEST_S, STEADY_S, Pause
 

@@ -1,4 +1,4 @@
-"""The crew and workers that fail it, as processes."""
+"""The pool and faulty workers, as processes."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""``spoe-guard run --workers N`` as a user starts it: signals, addresses, what a page and a log line say."""
+"""``spoe-guard run --workers N`` as a user starts it: signals, addresses, and the content of page and log."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The flight recorder, where several workers write to one folder."""
+"""The flight recorder when several workers write to one folder."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The sum of what several processes counted."""
+"""The sum of the counts of several processes."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""An agent on haproxyspoa, in an environment of its own; the command line is that of the other agents."""
+"""An agent on haproxyspoa, in its own environment; it takes the same command line as the other agents."""
 
 import argparse
 import asyncio

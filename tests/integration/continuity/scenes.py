@@ -1,4 +1,4 @@
-"""What happens to the agent, the guard and HAProxy while clients ask, and the ways between HAProxy and the agent."""
+"""Events at the agent, the guard and HAProxy while clients send requests, and the paths between HAProxy and the agent."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""What a run of these scenes saw, as files for the page: nothing is written by a run that was not asked to."""
+"""The observations of a run as files for the page; a run writes them only when asked to."""
 
 import json
 import os

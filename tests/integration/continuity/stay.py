@@ -1,4 +1,4 @@
-"""One agent that comes and goes, HAProxy with clients that keep asking, and the way between the two."""
+"""One agent that comes and goes, HAProxy with clients that keep sending requests, and the path between the two."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""The truth about health, and an agent that stays away: real agents, HAProxy 2.6 and 3.2, several links."""
+"""Health checks tell the truth, and an agent stays away: real agents, HAProxy 2.6 and 3.2, several links."""
 
 import math
 import re

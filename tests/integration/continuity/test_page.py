@@ -1,4 +1,4 @@
-"""The chapter is put into the page, and the rest of the page is left as it is."""
+"""The chapter goes into the page, and the rest of the page stays as it is."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Rows C: ACKs that answer something else, twice, late or elsewhere."""
+"""Rows C: ACKs that answer another NOTIFY, or come twice, late or on another connection."""
 
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, STRAY_OFFSET, End
 from spoe_guard.wire import actions, frame, typed_data, walk

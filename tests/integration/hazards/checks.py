@@ -1,4 +1,4 @@
-"""Rows G: what an agent may say to a health check (``option spop-check``)."""
+"""Rows G: possible answers of an agent to a health check (``option spop-check``)."""
 
 from spoe_guard.lab import frames
 from spoe_guard.lab.misbehaviour import End

@@ -1,4 +1,4 @@
-"""The agents people run, behind each HAProxy: load, their idle timeout, their stop, and HAProxy's reload."""
+"""Real agents behind each HAProxy: load, their idle timeout, their stop, and HAProxy's reload."""
 
 import contextlib
 import signal

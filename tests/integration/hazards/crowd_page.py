@@ -1,4 +1,4 @@
-"""The part of docs/hazards.md about the agents people run: one table for each kind of scene."""
+"""The part of docs/hazards.md about real agents: one table for each kind of scene."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows A: frames that are none, too long, cut, or in the wrong size of burst."""
+"""Rows A: invalid frames, frames that are too long or truncated, and bursts of the wrong size."""
 
 from spoe_guard.lab import frames
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, WRAPPING_LENGTH, End

@@ -1,4 +1,4 @@
-"""Rows B: what an agent may say, or not say, before the first NOTIFY."""
+"""Rows B: what an agent may send, or omit, before the first NOTIFY."""
 
 from spoe_guard.lab import frames
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End

@@ -1,4 +1,4 @@
-"""What comes in to the agents (docs/evidence/agents.md 5): each malformed input, by hand, with the guard and without it."""
+"""Input to the agents (docs/evidence/agents.md 5): each malformed input, by hand, with and without the guard."""
 
 import asyncio
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rows F and H: what HAProxy does of its own, and when it is told to stop."""
+"""Rows F and H: what HAProxy does by itself, and what it does on a stop."""
 
 from spoe_guard.lab.misbehaviour import End
 from tests.integration.haproxy import Options

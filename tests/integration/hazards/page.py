@@ -1,4 +1,4 @@
-"""Writes docs/hazards.md from what a run of the hazard table saw: ``python -m tests.integration.hazards.page FOLDER``."""
+"""Writes docs/hazards.md from the results of the hazard table: ``python -m tests.integration.hazards.page FOLDER``."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rows D and the misleading outputs of docs/evidence/agents.md 6: action lists that say one thing and do another."""
+"""Rows D and the misleading outputs of docs/evidence/agents.md 6: action lists whose effect differs from their appearance."""
 
 from spoe_guard.lab import frames
 from spoe_guard.wire import actions, frame, typed_data, varint, walk

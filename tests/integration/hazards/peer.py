@@ -1,4 +1,4 @@
-"""An agent that a row of the hazard table can make do anything: bytes at any moment, pauses, and every way to end."""
+"""A programmable agent for the rows of the hazard table: bytes at any moment, pauses, and every way to end."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Plays a row of the hazard table at one HAProxy, with the guard in between or without it."""
+"""Runs a row of the hazard table against one HAProxy, with or without the guard."""
 
 import itertools
 import socket

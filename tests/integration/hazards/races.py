@@ -1,4 +1,4 @@
-"""Rows of which no run is like another: what the agent does depends on chance, so each is played 200 times."""
+"""Rows with a random outcome: the agent's behaviour depends on chance, so each row runs 200 times."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""The way to an agent that may be gone for a while: its address stays, and what the agent wrote is known."""
+"""The path to an agent that may be away for a while: its address stays, and the test knows what the agent wrote."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What a row of the hazard table says, and what came of playing it."""
+"""A row of the hazard table, and its result."""
 
 import signal
 from collections import Counter

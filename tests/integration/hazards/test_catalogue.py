@@ -1,4 +1,4 @@
-"""Nothing of docs/evidence is left out: each entry has a row, or one that says why it cannot be staged."""
+"""docs/evidence is covered completely: each entry has a row, or a row that explains why it cannot be staged."""
 
 import re
 

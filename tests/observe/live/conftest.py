@@ -1,4 +1,4 @@
-"""A scene served by the real admin code in a thread of its own, and Debian's Chromium to look at it."""
+"""Serves a scene with the real admin code in its own thread, and drives Debian's Chromium."""
 
 import asyncio
 import socket

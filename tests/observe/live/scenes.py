@@ -1,4 +1,4 @@
-"""States of a guard to look at: an observer and its history, filled as sessions would."""
+"""States of a guard for the page: an observer and its history, filled as sessions would."""
 
 import math
 from collections.abc import Callable

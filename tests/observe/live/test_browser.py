@@ -1,4 +1,4 @@
-"""The live page in a real browser: its numbers, what a peer wrote, keys, width, colours, and staying as a reader left it.
+"""The live page in a real browser: numbers, peers' text, keys, width, colours, and a reader's place across updates.
 
 SPOE_GUARD_PICTURES=FOLDER keeps a picture of every state, to be looked at.
 """

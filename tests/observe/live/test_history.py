@@ -1,4 +1,4 @@
-"""The samples of the last minutes: what a point says, how many are kept, and what the window counts."""
+"""The samples of the last minutes: the content of a point, how many are kept, and the counts of the window."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the page is made of: paths, figures, and that everything is escaped. How it looks is test_browser.py's."""
+"""The page's paths and figures, and that all text is escaped. test_browser.py tests its appearance."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What /api/status says: its shape, its verdict in each state, and that it is bounded."""
+"""/api/status: its shape, its verdict in each state, and its bounded size."""
 
 import asyncio
 import json

@@ -193,7 +193,7 @@ class Model:
 
     def _haproxy_got(self, seen: Seen) -> None:
         frames, rest = spop.cut(seen.to_haproxy)
-        assert not rest
+        assert not rest, "HAProxy gets half a frame"
         for raw in frames:
             got = spop.read_frame(raw)
             if got.type == spop.AGENT_HELLO:
@@ -218,7 +218,7 @@ class Model:
         else:
             assert self.rules.answer_unanswered, f"nobody wrote {raw.hex()}"
             assert not [ids for ids, _ in self.due if ids == got.ids], f"H5: {got.ids} is answered in its agent's place"
-            assert seen.unanswered.total()
+            assert seen.unanswered.total(), f"{got.ids} is answered in its agent's place and not counted"
             # whether it may be is seen in _compare; a further answer would be one too many
             assert notify.done != "given up and answered", f"H3: {got.ids} is answered twice"
             notify.acks.clear()
@@ -333,7 +333,7 @@ class Model:
         live = [link.number for link in self.links.values() if link.live]
         there = [link.number for link in self.links.values() if not link.over]
         assert len(live) <= self.rules.max_links, f"links {live} at a time"
-        assert len(there) <= self.rules.max_links + LINGERING
+        assert len(there) <= self.rules.max_links + LINGERING, f"{len(there)} links are there"
         wanted = not self.told_size or bool(seen.waits)
         if not self.told_size and seen.now >= self.away_since + self.rules.give_up_s - EPSILON_S:
             self.may_end = True  # HAProxy is refused, a little later
@@ -344,9 +344,9 @@ class Model:
 
     def _nobody_is_forgotten(self, seen: Seen) -> None:
         rules = self.rules
-        assert len(seen.waits) <= rules.open_notifies
-        assert sum(len(self.notifies[ids].raw) for ids in seen.waits) <= rules.held_bytes
-        assert sum(map(len, (seen.waits, *seen.open.values()))) <= rules.open_notifies
+        assert len(seen.waits) <= rules.open_notifies, f"{len(seen.waits)} NOTIFYs wait"
+        assert sum(len(self.notifies[ids].raw) for ids in seen.waits) <= rules.held_bytes, "too many bytes wait"
+        assert sum(map(len, (seen.waits, *seen.open.values()))) <= rules.open_notifies, "too many NOTIFYs are open"
         if not seen.waits:
             return
         # An agent that dies loses all its links, one after the other: a moment of doubt. Who waits behind such a one waits too.

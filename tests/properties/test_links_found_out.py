@@ -56,7 +56,8 @@ def swell(conv: Any, link: Any) -> None:
     link.ledger.size = conv._notifies.told_size
 
 
-def ends_with_a_link(self: Any, link: Any, loss: Any, now: float, *_rest: Any, **_named: Any) -> None:
+def ends_with_a_link(self: Any, link: Any, loss: Any, now: float, *_rest: Any, **named: Any) -> None:
+    self._drop(named.get("pending"))
     self._links.lose(link, now, loss)
     self.finish(now, EndedBy.AGENT, EndReason.CLOSED)
 
@@ -103,7 +104,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "what waits too long is kept": (LinksPart, "patience_ends", lambda self: float("inf"), "wait for ever"),
     "an agent's absence ends nothing": (Ending, "no_agent", lambda self, found, now: None, "ticks"),
     "the session ends with a link": (Ending, "link_over", ends_with_a_link, "HAProxy is closed"),
-    "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
+    "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3|is open on"),
     "a lost link is not heard": (
         from_agent, "behind_disconnect", lambda walker, sent, now: walker.pass_on(sent, None), "H5",
     ),

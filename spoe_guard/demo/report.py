@@ -18,7 +18,7 @@ _SHOWN: Final = {
 
 _BUGS: Final = (
     (
-        "It says DISCONNECT while it still owes answers, and writes them behind its DISCONNECT, or into the middle of it "
+        "It sends DISCONNECT while it still owes answers, and writes them behind its DISCONNECT, or into the middle of it "
         "(criteo/haproxy-spoe-go: two goroutines, one buffer, no lock)."
     ),
     "It sends a frame of length 0, which is four zero bytes, and closes (HAProxy issue #2490).",

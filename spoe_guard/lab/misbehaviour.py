@@ -88,7 +88,7 @@ MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
         Misbehaviour("zero_length_frame", "sends a frame of length 0 and closes", _break_off(EMPTY_FRAME), 1),
         Misbehaviour("one_byte_frame", "sends a frame of length 1 and closes", _break_off(ONE_BYTE_FRAME), 1),
         Misbehaviour(
-            "disconnect_then_acks", "says DISCONNECT, then answers, then closes", lambda acks: [_GOODBYE, _raw(acks), End.CLOSE]
+            "disconnect_then_acks", "sends DISCONNECT, then answers, then closes", lambda acks: [_GOODBYE, _raw(acks), End.CLOSE]
         ),
         Misbehaviour("acks_inside_disconnect", "writes its ACKs into the middle of its DISCONNECT", _inside_goodbye),
         Misbehaviour("ack_cut_in_half", "closes in the middle of an ACK", _cut_in_half, 1),
@@ -103,13 +103,13 @@ MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
         Misbehaviour("ack_twice", "answers everything twice", lambda acks: [_raw([copy for ack in acks for copy in (ack, ack)])]),
         Misbehaviour(
             "disconnect_left_open",
-            "says DISCONNECT (normal) while a NOTIFY is open, and does not close, nor when HAProxy does",
+            "sends DISCONNECT (normal) while a NOTIFY is open, and does not close, nor when HAProxy does",
             _break_off(_GOODBYE, End.LINGER),
             1,
         ),
         Misbehaviour("notify_from_agent", "sends a NOTIFY itself", _first(frames.notify(1, 1, b"/agent"))),
         Misbehaviour("unknown_type", "sends a frame of a type that does not exist", _first(frame.encode(42, 1, 1))),
-        Misbehaviour("second_hello", "says HELLO again", _first(frames.agent_hello())),
+        Misbehaviour("second_hello", "sends HELLO again", _first(frames.agent_hello())),
         Misbehaviour("mute", "leaves a NOTIFY without an answer", lambda acks: [_raw(acks[:-1])], 1),
         Misbehaviour("hang", "stops in the middle of its work, connection open", _break_off(b"", End.LINGER), 1),
         Misbehaviour("wrapping_length", "answers with a name whose length wraps a 64-bit pointer", _wrapping_length, 1),

@@ -235,7 +235,7 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         _DROP, (_CLOSE,), evidence="SPOE.txt 3.2.1"),
     Anomaly.DISCONNECT_BEFORE_ACK: Row(
         "AGENT-DISCONNECT while NOTIFYs are open; it is held so that their ACKs can pass first",
-        _REORDER, (_PASS,), evidence="negasus/haproxy-spoe-go 1.0.7 says DISCONNECT, then ACK"),
+        _REORDER, (_PASS,), evidence="negasus/haproxy-spoe-go 1.0.7 sends DISCONNECT, then ACK"),
     Anomaly.ACK_AFTER_DISCONNECT: Row(
         "an ACK behind the agent's own DISCONNECT; HAProxy would throw it away (st=256, 257)",
         _REORDER, (_DROP,), evidence="negasus/haproxy-spoe-go 1.0.7, criteo/haproxy-spoe-go"),

@@ -18,12 +18,12 @@ class Outcome(enum.Enum):
     """The result of a NOTIFY; the value describes it in a few words."""
 
     ANSWER = "answer applied"
-    GOODBYE = "no answer, clean end"
+    DISCONNECT = "no answer, clean end"
     LOST = "answer lost"
     BROKEN = "rubbish, then EOF"
 
 
-_HEALTHY: Final = (Outcome.ANSWER, Outcome.GOODBYE)
+_HEALTHY: Final = (Outcome.ANSWER, Outcome.DISCONNECT)
 
 
 class EngineSide:
@@ -51,7 +51,7 @@ class EngineSide:
             return Outcome.BROKEN
         if answer:
             return _judged(request, answer)
-        return Outcome.LOST if request.answered else Outcome.GOODBYE
+        return Outcome.LOST if request.answered else Outcome.DISCONNECT
 
 
 def _judged(request: Request, ack: frame.Frame) -> Outcome:
@@ -124,7 +124,7 @@ def judge(without: list[Outcome], with_it: list[Outcome]) -> list[str]:
     told = [Outcome.ANSWER, Outcome.LOST, Outcome.LOST, Outcome.BROKEN, Outcome.ANSWER]
     if without != told:
         wrong.append(f"without the guard: expected {[each.value for each in told]}")
-    told = [Outcome.ANSWER, Outcome.ANSWER, Outcome.ANSWER, Outcome.GOODBYE, Outcome.ANSWER]
+    told = [Outcome.ANSWER, Outcome.ANSWER, Outcome.ANSWER, Outcome.DISCONNECT, Outcome.ANSWER]
     if with_it != told:
         wrong.append(f"with the guard: expected {[each.value for each in told]}")
     return wrong

@@ -13,7 +13,7 @@ STATUS_NORMAL: Final = 0
 
 # The DISCONNECT of every criteo/haproxy-spoe-go: its status-code is an INT64, and its header (11 bytes) and payload
 # are two writes into a buffer that the goroutine writing ACKs uses as well, without a lock.
-CRITEO_GOODBYE: Final = frame.encode(
+CRITEO_DISCONNECT: Final = frame.encode(
     frame.AGENT_DISCONNECT,
     payload=kv.encode(
         [

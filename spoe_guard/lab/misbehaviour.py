@@ -66,7 +66,7 @@ def _cut_in_half(acks: Sequence[frame.Frame]) -> Sequence[Step]:
 
 def _inside_goodbye(acks: Sequence[frame.Frame]) -> Sequence[Step]:
     cut = frames.CRITEO_HEADER_BYTES
-    return [frames.CRITEO_GOODBYE[:cut] + _raw(acks) + frames.CRITEO_GOODBYE[cut:], End.CLOSE]
+    return [frames.CRITEO_DISCONNECT[:cut] + _raw(acks) + frames.CRITEO_DISCONNECT[cut:], End.CLOSE]
 
 
 def _stray_first(acks: Sequence[frame.Frame]) -> Sequence[Step]:
@@ -80,7 +80,7 @@ def _wrapping_length(acks: Sequence[frame.Frame]) -> Sequence[Step]:
     return [_raw(acks[:-1]), frame.with_payload(last, bytes((walk.SET_VAR, 3, walk.SCOPE_TXN)) + name)]
 
 
-_GOODBYE: Final = frames.disconnect(frame.AGENT_DISCONNECT)
+_DISCONNECT: Final = frames.disconnect(frame.AGENT_DISCONNECT)
 
 MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
     row.name: row
@@ -88,7 +88,9 @@ MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
         Misbehaviour("zero_length_frame", "sends a frame of length 0 and closes", _break_off(EMPTY_FRAME), 1),
         Misbehaviour("one_byte_frame", "sends a frame of length 1 and closes", _break_off(ONE_BYTE_FRAME), 1),
         Misbehaviour(
-            "disconnect_then_acks", "sends DISCONNECT, then answers, then closes", lambda acks: [_GOODBYE, _raw(acks), End.CLOSE]
+            "disconnect_then_acks",
+            "sends DISCONNECT, then answers, then closes",
+            lambda acks: [_DISCONNECT, _raw(acks), End.CLOSE],
         ),
         Misbehaviour("acks_inside_disconnect", "writes its ACKs into the middle of its DISCONNECT", _inside_goodbye),
         Misbehaviour("ack_cut_in_half", "closes in the middle of an ACK", _cut_in_half, 1),
@@ -104,7 +106,7 @@ MISBEHAVIOURS: Final[dict[str, Misbehaviour]] = {
         Misbehaviour(
             "disconnect_left_open",
             "sends DISCONNECT (normal) while a NOTIFY is open, and does not close, nor when HAProxy does",
-            _break_off(_GOODBYE, End.LINGER),
+            _break_off(_DISCONNECT, End.LINGER),
             1,
         ),
         Misbehaviour("notify_from_agent", "sends a NOTIFY itself", _first(frames.notify(1, 1, b"/agent"))),

@@ -92,7 +92,7 @@ def test_behind_a_gap_frames_are_found_again():
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_comes_nothing_of_a_secret_is_left_and_no_byte_moves(seed):
     chance = random.Random(seed)
-    sent = [frames.agent_hello(), notify(3, SECRET), ack(notify(4, SECRET)), RUNT, frames.CRITEO_GOODBYE]
+    sent = [frames.agent_hello(), notify(3, SECRET), ack(notify(4, SECRET)), RUNT, frames.CRITEO_DISCONNECT]
     raw = b"".join(chance.choices(sent, k=6))
     at = chance.randrange(len(raw))
     raw = raw[:at] + chance.randbytes(chance.randint(0, 4)) + raw[at + chance.randint(0, 4) :]

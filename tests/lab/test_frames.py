@@ -11,10 +11,10 @@ ENGINE_ID = b"01234567-89ab-cdef-0123-456789abcdef"
 
 def test_the_disconnect_of_criteo_is_the_one_its_agents_send():
     # 41 bytes as recorded from a running criteo/haproxy-spoe-go, in two writes of 11 and 30.
-    assert frames.CRITEO_GOODBYE.hex() == (
+    assert frames.CRITEO_DISCONNECT.hex() == (
         "0000002566000000010000" + "0b7374617475732d636f6465" + "0400" + "076d657373616765" + "08066e6f726d616c"
     )
-    assert frames.CRITEO_GOODBYE[frames.CRITEO_HEADER_BYTES :].startswith(b"\x0bstatus-code")
+    assert frames.CRITEO_DISCONNECT[frames.CRITEO_HEADER_BYTES :].startswith(b"\x0bstatus-code")
 
 
 @pytest.mark.parametrize(

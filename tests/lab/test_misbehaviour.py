@@ -46,7 +46,7 @@ def test_the_bytes_of_the_two_that_kill_haproxy_2_6():
 def test_acks_inside_disconnect_split_it_where_criteo_does():
     ack = ACKS[0].raw
     sent = written("acks_inside_disconnect", ACKS[:1])
-    assert sent[:11] + sent[11 + len(ack) :] == frames.CRITEO_GOODBYE
+    assert sent[:11] + sent[11 + len(ack) :] == frames.CRITEO_DISCONNECT
     assert sent[11 : 11 + len(ack)] == ack
 
 

@@ -4,6 +4,5 @@ from typing import Literal
 
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]  # from the least on
-Payload = Literal[
-    "full", "headers", "off"
-]  # of what the peers wrote is told: all, frame headers and names without values, nothing
+# How much is shown of what the peers wrote: everything, frame headers and names without values, nothing.
+Payload = Literal["full", "headers", "off"]

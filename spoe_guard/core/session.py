@@ -284,9 +284,9 @@ class Session:
 
     def _step(self, now: float) -> Output:
         conv, progress, to_haproxy = self._conv, self._conv.progress, self._conv.to_haproxy
-        dirty = self._dirty or conv.report.events or now >= self.deadline or progress.state is not SessionState.RUNNING
-        if dirty or len(conv.notifies.parking):
-            dirty = True
+        dirty = self._dirty or len(conv.report.events) > 0 or len(conv.notifies.parking) > 0
+        dirty = dirty or now >= self.deadline or progress.state is not SessionState.RUNNING
+        if dirty:
             conv.links.pump(now)
             self._take_in()
         if progress.state is not SessionState.RUNNING or conv.ending.draining:

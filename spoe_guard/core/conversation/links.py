@@ -288,7 +288,7 @@ class Links:
     def expire_notifies(self, now: float) -> None:
         """Count NOTIFYs as unanswered that have been open, or have waited, for too long."""
         for link in self.by_number.values():
-            self._notifies.give_up_overdue(link, now, self._config.answer_deadline_s or math.inf)
+            self._notifies.give_up_older(link, now, self._config.answer_deadline_s or math.inf, UnansweredReason.DEADLINE)
         parking = self._notifies.parking
         while now >= parking.since() + self._longest_wait_s:
             self._notifies.give_up(parking.oldest().ids, now, UnansweredReason.DEADLINE)

@@ -230,10 +230,10 @@ class Notifies:
                 link.owe(ids, since)
         self._settle([ids], now, reason)
 
-    def give_up_overdue(self, link: AgentLink, now: float, longest_s: float) -> None:
+    def give_up_older(self, link: AgentLink, now: float, longest_s: float, reason: UnansweredReason) -> None:
         """Count NOTIFYs that the agent of ``link`` has had for ``longest_s`` as unanswered."""
         while now >= link.ledger.since() + longest_s:
-            self.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
+            self.give_up(link.ledger.oldest(), now, reason)
 
     def supersede(self, now: float) -> None:
         """HAProxy, which sends one NOTIFY at a time, sent another: it no longer waits for those open or parked.
@@ -246,8 +246,7 @@ class Notifies:
             if now >= notify.since + SUPERSEDED_S:
                 self.give_up(notify.ids, now, UnansweredReason.SUPERSEDED)
         for link in self._links.values():
-            while now >= link.ledger.since() + SUPERSEDED_S:
-                self.give_up(link.ledger.oldest(), now, UnansweredReason.SUPERSEDED)
+            self.give_up_older(link, now, SUPERSEDED_S, UnansweredReason.SUPERSEDED)
 
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every open or waiting NOTIFY as unanswered."""

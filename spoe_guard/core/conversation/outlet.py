@@ -21,6 +21,10 @@ class ByteCounts:
         """Count ``count`` bytes as sent unchanged."""
         self.forwarded += count
 
+    def author(self, count: int) -> None:
+        """Count ``count`` bytes as the guard's own."""
+        self.authored += count
+
     def drop(self, count: int) -> None:
         """Count ``count`` bytes as dropped."""
         self.dropped += count
@@ -56,7 +60,7 @@ class Outlet:
         if self.sealed:
             return False
         self._pieces.append(data)
-        self.books.authored += len(data)
+        self.books.author(len(data))
         return True
 
     def drop(self, count: int) -> None:

@@ -27,6 +27,7 @@ LIBRARIES: Final = {
     "haproxyspoa": ("haproxyspoa", Language.PYTHON),
     "spop": ("spop", Language.RUST),
 }
+PRODUCTS: Final = {"waf": ("github.com/corazawaf/coraza/v3", Language.GO)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class RealAgent:
     ``idle_timeout``: it closes a connection on which nothing comes for ``--idle-ms``.
     """
 
-    family: str  # a key of LIBRARIES
+    family: str  # a key of LIBRARIES, or of PRODUCTS
     release: str
     announces: str
     concurrent: bool = True
@@ -53,11 +54,11 @@ class RealAgent:
 
     @property
     def library(self) -> str:
-        return LIBRARIES[self.family][0]
+        return (LIBRARIES | PRODUCTS)[self.family][0]
 
     @property
     def language(self) -> Language:
-        return LIBRARIES[self.family][1]
+        return (LIBRARIES | PRODUCTS)[self.family][1]
 
     @property
     def version(self) -> str:
@@ -91,3 +92,6 @@ CATALOGUE: Final = {
         RealAgent("spop", "0.13.1", "pipelining", concurrent=False),
     )
 }
+
+# One that does its own work instead of an echo, and so is in no test of each agent: Coraza with the Core Rule Set, on dropmore.
+WAF: Final = RealAgent("waf", "3.3.3", "", sends_disconnect=False, closes=False)

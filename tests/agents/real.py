@@ -24,7 +24,9 @@ class AgentProcess:
 
     The answer sets ``txn.allowed`` to true and ``txn.echo`` to the argument ``path``, after ``delay_ms``: two bounds,
     between which it is at random. ``listen``: HOST:PORT, where 0 lets the kernel choose. ``idle_ms``: None for the library's
-    own; only where ``kind.idle_timeout``.
+    own; only where ``kind.idle_timeout``. WAF takes the message of coraza-spoa instead and answers with its verdict.
+
+    ``built_on``: the library and its version, as the program says them; ``parts``: the versions of others beside it, by name.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class AgentProcess:
         self.address: str = line["address"]
         self.port = int(self.address.rpartition(":")[2])
         self.built_on: tuple[str, str] = (line["library"], line["version"])
+        self.parts: dict[str, str] = line.get("parts", {})
 
     def _listens(self) -> bool:
         assert self.alive(), self.stderr()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.lab import frames
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import actions, frame, kv, walk
-from tests.agents.catalogue import CATALOGUE, SOURCES, Language
+from tests.agents.catalogue import CATALOGUE, SOURCES, WAF, Language
 from tests.agents.real import AgentProcess
 from tests.lab.loop import on_a_loop
 
@@ -118,4 +119,12 @@ def test_an_agent_that_is_not_built_is_skipped_but_fails_in_ci(tmp_path, monkeyp
 
 def test_each_version_of_a_go_library_is_in_the_catalogue():
     pinned = {path.stem for path in (SOURCES / "go/versions").glob("*.mod")}
-    assert pinned == {name for name, kind in CATALOGUE.items() if kind.language is Language.GO}
+    assert pinned == {name for name, kind in CATALOGUE.items() if kind.language is Language.GO} | {WAF.name}
+
+
+def test_the_firewall_is_built_on_the_versions_that_are_pinned(start_agent):
+    agent = start_agent(WAF)
+    pins = (SOURCES / f"go/versions/{WAF.name}.mod").read_text()
+    pinned = dict(re.findall(r"^\t(\S+) (\S+)$", pins, re.MULTILINE))  # those without "// indirect"
+    assert dict([agent.built_on]) | agent.parts == pinned
+    assert agent.built_on == (WAF.library, WAF.version)

@@ -27,8 +27,9 @@ var (
 
 var shortest, longest int
 
-// Start reads the command line and returns a listener; it prints where that is bound, and which version of library is inside.
-func Start(library string) net.Listener {
+// Start reads the command line and returns a listener; it prints where that is bound, and which version of library is inside,
+// and of the parts beside it.
+func Start(library string, parts ...string) net.Listener {
 	flag.Parse()
 	if n, err := fmt.Sscanf(*delay, "%d:%d", &shortest, &longest); n != 2 || err != nil || shortest > longest || flag.NArg() > 0 {
 		flag.Usage()
@@ -38,7 +39,13 @@ func Start(library string) net.Listener {
 	if err != nil {
 		log.Fatal(err)
 	}
-	said := map[string]string{"address": bound.Addr().String(), "library": library, "version": version(library)}
+	versions := map[string]string{}
+	for _, part := range parts {
+		versions[part] = version(part)
+	}
+	said := map[string]any{
+		"address": bound.Addr().String(), "library": library, "version": version(library), "parts": versions,
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(said); err != nil {
 		log.Fatal(err)
 	}

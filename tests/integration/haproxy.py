@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import pytest
@@ -189,20 +189,20 @@ class Haproxy:
         assert self.process.poll() is None, self.log()
         return self.get("/ready").status == 200
 
-    def get(self, path: str) -> Seen:
+    def get(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Seen:
         """Ask for ``path`` on a connection of its own."""
         began = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CLIENT_S)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             answer.read()
-            status, headers = answer.status, [answer.getheader(name, "") for name in HEADERS]
+            status, said = answer.status, [answer.getheader(name, "") for name in HEADERS]
         except (OSError, http.client.HTTPException):
-            status, headers = 0, [""] * len(HEADERS)
+            status, said = 0, [""] * len(HEADERS)
         finally:
             connection.close()
-        verdict, error, allowed, echo, process = headers
+        verdict, error, allowed, echo, process = said
         return Seen(status, verdict, error, time.monotonic() - began, allowed, echo, process)
 
     def get_all(self, paths: Sequence[str]) -> list[Seen]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -14,17 +15,31 @@ from tests.integration.haproxy import Haproxy, Seen
 START_S = 10.0
 
 
+def plain(number: int) -> tuple[str, Mapping[str, str]]:
+    """Return path and headers of that request."""
+    return f"/load/{number}", {}
+
+
 class Load:
     """``with Load(haproxy) as load``: so many clients ask one path after another, each path only once; ``load.seen`` by path.
 
     ``most``: how many in all; None: until the end of ``with``. ``per_second``: so many are asked in a second, whatever becomes
-    of those before, as long as a client is free; None: each client asks as soon as it is answered.
+    of those before, as long as a client is free; None: each client asks as soon as it is answered. ``request``: path and headers
+    of each by its number, from 1.
     """
 
-    def __init__(self, haproxy: Haproxy, clients: int = 8, most: int | None = None, per_second: float | None = None) -> None:
+    def __init__(
+        self,
+        haproxy: Haproxy,
+        clients: int = 8,
+        most: int | None = None,
+        per_second: float | None = None,
+        request: Callable[[int], tuple[str, Mapping[str, str]]] = plain,
+    ) -> None:
         self.seen: dict[str, Seen] = {}
         self._asked: set[str] = set()
         self._haproxy = haproxy
+        self._request = request
         self._numbers = itertools.count(1) if most is None else iter(range(1, most + 1))
         self._stop = threading.Event()
         self._gap_s = 1 / per_second if per_second else 0.0
@@ -34,6 +49,10 @@ class Load:
         """Ask that one from now on."""
         self._haproxy = haproxy
 
+    def asked(self) -> int:
+        """Return how many were asked so far, answered or not."""
+        return len(self._asked)
+
     def waiting(self) -> set[str]:
         """Return the paths that were asked and not answered yet."""
         return self._asked.copy() - self.seen.keys()
@@ -42,9 +61,9 @@ class Load:
         while not self._stop.is_set() and (number := next(self._numbers, None)) is not None:
             if self._gap_s and self._stop.wait(self._began + number * self._gap_s - time.monotonic()):
                 return
-            path = f"/load/{number}"
+            path, headers = self._request(number)
             self._asked.add(path)
-            self.seen[path] = self._haproxy.get(path)
+            self.seen[path] = self._haproxy.get(path, headers)
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()

@@ -1,0 +1,155 @@
+"""A shop behind a WAF that is attacked all the time, while the WAF is killed, stopped, told to end and slow."""
+
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.agents.catalogue import WAF
+from tests.agents.real import AgentProcess
+from tests.integration.generations import Generation
+from tests.integration.guard import Guard
+from tests.integration.haproxy import Options, wait_until
+from tests.integration.load import Load
+from tests.integration.stage import Stage
+from tests.integration.waf import visitors
+from tests.integration.waf.coraza import Coraza, Logged
+
+REQUESTS: Final = 2000
+PER_SECOND: Final = 160
+CLIENTS: Final = 250  # so many may wait at a time
+STOP_S: Final = 10.0
+RUN_S: Final = 50.0
+
+Settings = Mapping[str, str]  # of the only route, in words of the environment
+
+
+class Firewall:
+    """The WAF, at an address that stays its own while it is away."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        # Bound and not listening: it refuses nothing and accepts nothing, and the kernel gives this port to nobody else.
+        held = stage.enter(socket.socket())
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self.address = "{}:{}".format(*held.getsockname())
+        self.longest_start = 0.0
+        self.start()
+
+    def start(self, delay_ms: tuple[int, int] = (0, 0)) -> None:
+        """Start it and wait until it listens, which is when its rules are loaded."""
+        began = time.monotonic()
+        process = AgentProcess(WAF, self._stage.folder(), delay_ms=delay_ms, listen=self.address)
+        self.longest_start = max(self.longest_start, time.monotonic() - began)
+        self._agent = self._stage.enter(process)
+
+    def end(self, how: signal.Signals) -> None:
+        """End it and wait until it is gone."""
+        self._agent.process.send_signal(how)
+        self._agent.process.wait(STOP_S)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It stands still meanwhile: its kernel accepts connections, and nobody reads them."""
+        self._agent.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._agent.process.send_signal(signal.SIGCONT)
+
+
+@dataclass
+class Result:
+    """``attacks``, ``others``: how many got which HTTP status. ``errors``: how often HAProxy logged which code.
+
+    ``unchecked``: requests that HAProxy let pass on nobody's word, and ``unchecked_attacks`` of them. ``slowest``: in seconds;
+    ``longest_start``: of the WAF, too.
+    """
+
+    attacks: Counter[int] = field(default_factory=Counter)
+    others: Counter[int] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    unchecked: int = 0
+    unchecked_attacks: int = 0
+    slowest: float = 0.0
+    longest_start: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        """Requests that got neither the WAF's verdict nor the page."""
+        return self.attacks.total() - self.attacks[403] - self.attacks[200] + self.others.total() - self.others[200]
+
+
+class Siege:
+    """``settings`` None: without the guard. ``processing_ms``: of HAProxy's `timeout processing`."""
+
+    def __init__(self, stage: Stage, generation: Generation, settings: Settings | None, processing_ms: int) -> None:
+        self.processing_ms = processing_ms
+        self.firewall = Firewall(stage)
+        self.guard: Guard | None = None
+        if settings is not None:
+            given = {f"ROUTES__0__{key}": value for key, value in settings.items()}
+            self.guard = stage.guard(self.firewall.address, settings=given)
+        options = Options(processing=f"{processing_ms}ms", idle="2m", program=generation.program)
+        self.haproxy = stage.enter(Coraza(stage.folder(), (self.guard or self.firewall).address, options))
+
+    def play(self, trouble: Callable[["Siege", Load], None]) -> Result:
+        """Play all requests, with ``trouble`` meanwhile, and say what came of them."""
+        with Load(self.haproxy, CLIENTS, REQUESTS, PER_SECOND, visitors.request) as load:
+            trouble(self, load)
+            wait_until(lambda: len(load.seen) == REQUESTS, "all requests", RUN_S)
+        wait_until(lambda: len(self.haproxy.logged()) == REQUESTS, "HAProxy's log of all requests", STOP_S)
+        print(result := self._judge(load))  # pytest shows it where the test failed
+        return result
+
+    def _judge(self, load: Load) -> Result:
+        result = Result(longest_start=self.firewall.longest_start)
+        logged = self.haproxy.logged()
+        for number in range(1, REQUESTS + 1):
+            path, _ = visitors.request(number)
+            line: Logged = logged[path]
+            seen = load.seen[path]
+            assert line.status == seen.status, path
+            (result.attacks if visitors.is_attack(number) else result.others)[seen.status] += 1
+            result.errors[line.error] += 1
+            result.unchecked += line.unchecked
+            result.unchecked_attacks += line.unchecked and visitors.is_attack(number)
+            result.slowest = max(result.slowest, seen.seconds)
+        del result.errors[""]
+        return result
+
+
+def wait_asked(load: Load, more: int) -> None:
+    """Wait until so many more requests were asked, or all."""
+    count = min(load.asked() + more, REQUESTS)
+    wait_until(lambda: load.asked() >= count, f"{more} more requests", RUN_S)
+
+
+def restarts(siege: Siege, load: Load) -> None:
+    """Killed twice and told to end twice, and started again at once."""
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        wait_asked(load, 300)
+        siege.firewall.end(how)
+        siege.firewall.start()
+
+
+def all_kinds(siege: Siege, load: Load) -> None:
+    """Killed, stopped, told to end, slow (every second answer comes later than HAProxy waits), and away for a while."""
+    wait_asked(load, 200)
+    siege.firewall.end(signal.SIGKILL)
+    siege.firewall.start()
+    wait_asked(load, 200)
+    with siege.firewall.stopped():
+        wait_asked(load, 250)
+    wait_asked(load, 200)
+    siege.firewall.end(signal.SIGTERM)
+    siege.firewall.start(delay_ms=(0, 2 * siege.processing_ms))
+    wait_asked(load, 150)
+    siege.firewall.end(signal.SIGKILL)
+    wait_asked(load, 100)
+    siege.firewall.start()

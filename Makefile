@@ -12,7 +12,7 @@ REQUESTS ?= 200
 COVERING := tests/wire tests/core
 TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
-APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
+APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py integration/waf/test_alone.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
 .PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
 .PHONY: coverage measure reloads demo docs site fmt image clean quick

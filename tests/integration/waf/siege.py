@@ -20,6 +20,10 @@ from tests.integration.waf import visitors
 from tests.integration.waf.coraza import Coraza, Logged
 
 REQUESTS: Final = 2000
+ATTACKS: Final = REQUESTS // visitors.EVERY
+MANY: Final = ATTACKS // 4  # so many have their verdict at least, else a test would say nothing
+STOCK_MS: Final = 500  # `timeout processing` in the documentation of coraza-spoa
+LONG_MS: Final = 5000  # longer than the WAF needs to load its rules
 PER_SECOND: Final = 200
 CLIENTS: Final = 250  # so many may wait at a time
 STOP_S: Final = 10.0

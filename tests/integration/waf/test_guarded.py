@@ -37,6 +37,7 @@ def test_with_empty_acks_attacks_pass_and_the_guard_counts_each(at, stage):
     settings = TOLD | {
         "HAPROXY__TIMEOUT_PROCESSING": f"{PATIENT_MS}ms",
         "ANSWER_DEADLINE": f"{DEADLINE_MS}ms",
+        "LINKS__PARK": f"{DEADLINE_MS}ms",
         "UNANSWERED": "empty-ack",
     }
     played = Siege(stage, generations.find(at), settings, PATIENT_MS)

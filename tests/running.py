@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 RUN_S = 20.0
-START_S = 15.0
+START_S = 30.0
 FREE = "127.0.0.1:0"
 
 

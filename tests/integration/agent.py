@@ -8,7 +8,7 @@ from typing import Self
 from spoe_guard.lab import streams
 from spoe_guard.lab.agent import Script, ScriptedAgent
 
-START_S = 10.0
+START_S = 30.0
 TURNS = 4  # of the loop: a connection that was accepted in the last one has the task that serves it three later
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.peers import SEARCH_PATH, missing, need
 
-START_S = 10.0
+START_S = 30.0
 HEADERS = ("verdict", "error", "allowed", "echo", "process")
 CLIENT_S = 10.0  # no test may wait longer for an HTTP response
 SPOP_MODE_FROM = (3, 1)  # from here on the agents' backend is `mode spop`
@@ -223,6 +223,10 @@ class Haproxy:
         names, *rows = (line.split(",") for line in self.show("show stat").strip().splitlines())
         [server] = [dict(zip(names, row, strict=True)) for row in rows if row[:2] == ["agents", "agent"]]
         return server
+
+    def refused(self) -> int:
+        """Return how many connections to the agent's address failed, as in the stats: econ."""
+        return int(self.stat()["econ"])
 
     def health(self) -> str:
         """Return what the last health check of the agent said, as in the stats: UP or DOWN, "" before the first."""

@@ -12,7 +12,7 @@ from typing import Self
 
 from tests.integration.haproxy import Haproxy, Seen
 
-START_S = 10.0
+START_S = 30.0
 
 
 def plain(number: int) -> tuple[str, Mapping[str, str]]:

@@ -61,10 +61,13 @@ class Deadlines:
             conv.ending.finish(now, EndedBy.HAPROXY, EndReason.FRAME_TIMEOUT, status=STATUS_TIMEOUT)
         elif now >= self._lane.active + config.idle_s:
             conv.ending.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=STATUS_TIMEOUT)
-        elif now >= conv.links.away_since + config.give_up_s:
-            conv.ending.no_agent(conv.links.give_up_on_agent(now), now)
+        elif now >= conv.links.no_agent_at():
+            conv.ending.no_agent(conv.links.no_agent(), now)
         else:
             conv.links.expire_notifies(now)
+            mute = conv.links.mute()
+            if mute is not None and not config.observe:
+                conv.ending.link_over(mute, LinkLoss.DEADLINE, now)
 
     def _overdue_on(self, agent: FromAgent, now: float) -> bool:
         """Handle one expired deadline of a link; False if there is none."""
@@ -73,7 +76,7 @@ class Deadlines:
             link.close(Close.ABORT)
             conv.ending.link_not_reached(link, DialFailure.TIMEOUT, f"no connection within {config.connect_s:g} s", now)
         elif now >= link.hello_by:
-            conv.ending.link_not_reached(link, DialFailure.HELLO_TIMEOUT, f"no AGENT-HELLO within {config.hello_s:g} s", now)
+            conv.ending.link_not_reached(link, DialFailure.HELLO_TIMEOUT, conv.links.hello_missed(), now)
         elif now >= link.leave_by:
             conv.links.lose(link, now, link.leaving_as)
         elif now >= link.close_by:

@@ -14,7 +14,7 @@ from spoe_guard.core.lane import Lane
 from spoe_guard.core.session import Session
 from spoe_guard.core.snapshot import Snapshot
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
@@ -45,7 +45,7 @@ class ObservedSession:
         route_state = route_state or RouteState()
         alone = RouteState(route_state.number, engines=route_state.engines)  # it delays nobody, so its refusals do not count
         # The agent's connection belongs to HAProxy's here: it is neither replaced nor joined by others.
-        config = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None)
+        config = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None, unanswered=Unanswered.LEAVE)
         self._shadow = Session(config, tally, now, alone, fast=fast)
         self._shadow_dials = False
         self._connected = False

@@ -263,7 +263,7 @@ class Session:
         """Open the lane for ordinary frames if nothing but open NOTIFYs is in progress."""
         conv, lane, haproxy = self._conv, self.lane, self._from_haproxy
         progress, notifies = conv.progress, conv.notifies
-        if progress.state is not SessionState.RUNNING or conv.ending.draining or self._dirty or conv.to_haproxy.queued:
+        if progress.state is not SessionState.RUNNING or conv.ending.waits is not None or self._dirty or conv.to_haproxy.queued:
             return
         if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or progress.offer is None or progress.is_check:
             return
@@ -287,9 +287,8 @@ class Session:
         dirty = self._dirty or len(conv.report.events) > 0 or len(conv.notifies.parking) > 0
         dirty = dirty or now >= self.deadline or progress.state is not SessionState.RUNNING
         if dirty:
-            conv.links.pump(now)
-            self._take_in()
-        if progress.state is not SessionState.RUNNING or conv.ending.draining:
+            self._see_to_links(now)
+        if progress.state is not SessionState.RUNNING or conv.ending.draining or conv.ending.waits is not None:
             conv.ending.end_if_answered(now)
         out = Output()
         out.to_haproxy = to_haproxy.write(now)
@@ -314,6 +313,18 @@ class Session:
             out.link_id = link.number
             out.to_agent = link.outlet.take()
         return out
+
+    def _see_to_links(self, now: float) -> None:
+        """Open links that are wanted, and do without one where it is not there in time."""
+        conv = self._conv
+        no_agent = conv.links.pump(now)
+        if no_agent is not None:
+            conv.ending.no_agent(no_agent, now)
+        if now >= conv.links.stands_in_at() < math.inf:
+            conv.ending.stand_in(now)
+        self._take_in()
+        if conv.notifies.untold:
+            conv.ending.tell(now)
 
     def _take_in(self) -> None:
         """Start to read links that were opened, and stop reading those that are gone."""

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from spoe_guard.settings import checks
+from spoe_guard.settings.derived import add_derived
 from spoe_guard.settings.layers import Given, add_environment, add_file, add_flags
 from spoe_guard.settings.model import Settings
 from spoe_guard.settings.problems import ConfigError, Key, Problem, dotted
@@ -23,8 +24,9 @@ class Loaded:
     origins: Mapping[Key, str]
 
     def origin(self, key: Key) -> str:
-        """Return ``default``, ``profile NAME``, ``FILE:LINE``, ``environment NAME`` or ``flag --x`` for a key."""
-        return self.origins.get(key, "default")
+        """Return ``default``, ``profile NAME``, ``haproxy.KEY``, ``FILE:LINE``, ``environment NAME`` or ``flag --x``."""
+        inside = (where for other, where in self.origins.items() if other[: len(key)] == key)  # of `{set: NAME}`, the name's
+        return self.origins.get(key) or next(inside, "default")
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (key, value as in a file, origin) for every key, in order; of ``policy`` only the chosen actions."""
@@ -33,7 +35,9 @@ class Loaded:
 
 
 def load(file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Loaded:
-    """Return the settings: defaults < ``hello.profile`` < ``file`` (YAML) < ``environ`` < ``flags`` (see ``layers.FLAGS``).
+    """Return the settings: defaults < ``hello.profile`` and what follows from ``haproxy`` < ``file`` < ``environ`` < ``flags``.
+
+    ``file`` is YAML; ``flags`` as in ``layers.FLAGS``.
 
     Raises:
         ConfigError: the settings have a fault.
@@ -44,6 +48,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, fla
     add_environment(given, environ or {})
     add_flags(given, flags or {})
     add_profiles(given)
+    add_derived(given)
     origins = given.origins
     try:
         settings = Settings.model_validate(given.tree)

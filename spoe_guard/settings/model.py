@@ -1,7 +1,7 @@
 """Every key of the settings, with its default, unit and allowed values. This is the only place that defines them."""
 
 import re
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,6 +17,11 @@ from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 MAX_UINT32: Final = 2**32 - 1  # max-frame-size is a uint32 on the wire
 MAX_AGENTS: Final = 16  # they share timeouts.connect
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_VARIABLE = re.compile(
+    r"[A-Za-z0-9_.]{1,48}", re.ASCII
+)  # the length: behind "txn.", the prefix and a dot HAProxy has room for 63
+_VARIABLE_FORM: Final = "1 to 48 letters, digits, _ or ."
+UNANSWERED: Final = ("tell", "empty-ack", "leave")  # and {set: NAME}
 _ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 
@@ -52,6 +57,27 @@ def _agents(value: object) -> tuple[address.Address, ...]:
 
 def _as_written(agents: tuple[address.Address, ...]) -> str | list[str]:
     return str(agents[0]) if len(agents) == 1 else [str(agent) for agent in agents]
+
+
+class Unanswered(NamedTuple):
+    """What HAProxy gets for a NOTIFY no agent will answer. ``name``: the variable, where ``kind`` is ``set``."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{{set: {self.name}}}" if self.name else self.kind
+
+
+def _unanswered(value: object) -> Unanswered:
+    names = list(value.values()) if isinstance(value, dict) and list(value) == ["set"] else []
+    if names and isinstance(names[0], str) and _VARIABLE.fullmatch(names[0]):
+        return Unanswered("set", names[0])
+    if isinstance(value, str) and value in UNANSWERED:
+        return Unanswered(value)
+    if names:
+        raise ValueError(f"expected {_VARIABLE_FORM}, as in `option set-on-error`")
+    raise ValueError(f"expected {{set: NAME}}, {', '.join(UNANSWERED[:-1])} or {UNANSWERED[-1]}")
 
 
 def _matching(pattern: re.Pattern[str], form: str) -> BeforeValidator:
@@ -142,11 +168,22 @@ class Hello(Section):
     keys: Literal["as-is", "exact"] = "as-is"
 
 
+class HAProxy(Section):
+    """What spoe.conf says of this agent; null: not known. Other settings follow from it, see ``derived``.
+
+    ``timeout_processing``, ``timeout_hello``: its timeouts, in seconds. ``set_on_error``: the name in `option set-on-error`.
+    """
+
+    timeout_processing: Timeout | None = None
+    timeout_hello: Timeout | None = None
+    set_on_error: Annotated[str, _matching(_VARIABLE, _VARIABLE_FORM)] | None = None
+
+
 class Timeouts(Section):
-    """The guard's timeouts, in seconds."""
+    """The guard's timeouts, in seconds. ``hello`` None: 2 s for HAProxy's, and for the agent's as long as HAProxy waits."""
 
     connect: Timeout = 1.0
-    hello: Timeout = 2.0
+    hello: Timeout | None = None
     frame: Timeout = 2.0
     idle: Timeout = 600.0
     close: Timeout = 1.0
@@ -161,11 +198,15 @@ class Limits(Section):
 
 
 class Links(Section):
-    """Agent links per session. ``in_flight`` 0: any number of NOTIFYs. ``give_up`` 0: sessions end with their agent link."""
+    """Agent links per session. ``in_flight`` 0: any number of NOTIFYs. ``give_up`` 0: sessions end with their agent link.
+
+    ``park``: how long one NOTIFY may wait for a link; None: as long as ``give_up``.
+    """
 
     max: Annotated[int, _number(1, 1_000_000)] = 1
     in_flight: Annotated[int, _number(0, 1_000_000)] = 0
     retire: Timeout | None = None
+    park: Timeout | None = None
     give_up: Duration = 5.0
 
 
@@ -182,9 +223,10 @@ class Route(Section):
     name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
     agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
+    haproxy: HAProxy = HAProxy()
     hello: Hello = Hello()
     disconnect_hold: Duration = 0.5
-    unanswered: Literal["leave", "empty-ack"] = "leave"
+    unanswered: Annotated[InstanceOf[Unanswered], BeforeValidator(_unanswered), PlainSerializer(str)] = Unanswered("tell")
     answer_deadline: Timeout | None = None
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()

@@ -99,7 +99,7 @@ FROM_AGENT = [
     agent(A.HELLO_TRAILING, CHECK, "AGENT_DISCONNECT 0", {DROP: "", PASS: "ok"}),
     agent(A.HELLO_REFUSED, UP, "AGENT_DISCONNECT 5", {ANSWER: "", PASS: BYE}),
     agent(A.AGENT_UNREACHABLE, "haproxy HAPROXY_HELLO -> held, dial\n", "fail", {
-        ANSWER: "", PASS: "close haproxy, abort agent, end agent unreachable"}),
+        ANSWER: "to_haproxy AGENT_HELLO, abort agent", PASS: "close haproxy, abort agent, end agent unreachable"}),
     # --- ACK
     agent(A.UNMATCHED_ACK, OPEN, "ACK 7.1", {DROP: "", PASS: "ok", CLOSE: GONE}),
     agent(A.DUPLICATE_ACK, OPEN + "agent ACK 1.1 -> ok\n", "ACK 1.1", {DROP: ""}),

@@ -8,10 +8,8 @@ import pytest
 
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.payloads.family import Family
-from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import LinkUp
-from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk, running
@@ -129,49 +127,8 @@ def test_a_dial_that_takes_too_long_is_tried_again() -> None:
     """)
 
 
-def test_haproxy_without_a_hello_is_refused_slowly_when_the_agent_is_absent() -> None:
-    fresh(give_up_s=0.1).play("""
-        haproxy HAPROXY_HELLO   -> held, dial
-        agent   fail            -> unreachable refused, abort agent
-        guard   waits 0.005     -> dial 1
-        agent1  fail            -> unreachable refused, abort agent1
-        guard   waits 0.005     -> dial 2
-        agent2  fail            -> unreachable refused, abort agent2
-        guard   waits 0.0899    -> dial 3
-        guard   waits 0.0002    -> answer agent_unreachable, abort agent3
-        agent3  up              -> nothing
-        guard   waits 5         -> to_haproxy AGENT_DISCONNECT 13, close haproxy, end agent unreachable
-    """)
-
-
-def test_a_refusal_outlasts_the_close_of_the_last_try() -> None:
-    fresh(give_up_s=0.1, close_s=0.01).play("""
-        haproxy HAPROXY_HELLO   -> held, dial
-        agent   fail            -> unreachable refused, abort agent
-        guard   waits 0.1       -> dial 1, answer agent_unreachable, abort agent1
-        guard   waits 5         -> to_haproxy AGENT_DISCONNECT 13, close haproxy, end agent unreachable
-    """)
-
-
-def test_an_absent_agent_ends_a_running_session_with_disconnect() -> None:
-    talk(give_up_s=0.1).play("""
-        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
-        guard   waits 60        -> nothing
-        haproxy NOTIFY 1.1      -> held, dial 1
-        agent1  fail            -> unreachable refused, abort agent1
-        guard   waits 0.005     -> dial 2
-        agent2  up              -> to_agent2 HAPROXY_HELLO
-        guard   waits 0.09      -> nothing
-        haproxy NOTIFY 3.1      -> held
-        guard   waits 0.0049    -> nothing
-        guard   waits 0.0002    -> answer agent_unreachable, pass notify_unanswered, unanswered agent_gone 1, pass notify_unanswered, unanswered agent_gone 1, to_agent2 HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
-        haproxy fin             -> close haproxy
-        agent2  fin             -> close agent2, end agent unreachable
-    """)
-
-
 def test_a_session_waits_for_an_agent_only_while_notifies_do() -> None:
-    talk(give_up_s=0.1, answer_deadline_s=0.05).play("""
+    talk(answer_deadline_s=0.05).play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
         guard   waits 1         -> nothing
         haproxy NOTIFY 1.1      -> held, dial 1
@@ -337,19 +294,3 @@ def test_a_haproxy_up_to_3_0_is_written_to_at_any_speed() -> None:
         agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
     """)
     assert session.session.snapshot().family is Family.APPLET
-
-
-def test_an_agent_given_up_is_tried_once_per_session_until_it_returns() -> None:
-    route_state = RouteState()
-    first = Talk(give_up_s=5.0, route_state=route_state).play("haproxy HAPROXY_HELLO -> held, dial")
-    while first.session.state is not SessionState.REFUSING:
-        at = max(first.session.snapshot().links)
-        first._obey(first._failed(Side.AGENT, at), b"", "")
-        first.now = first.session.deadline
-        first._obey(first.session.tick(first.now), b"", "")
-    asked = "haproxy HAPROXY_HELLO -> held, dial\n"
-    Talk(give_up_s=5.0, route_state=route_state).play(asked + "agent fail -> unreachable refused, answer agent_unreachable")
-    Talk(give_up_s=5.0, route_state=route_state).play(asked + "agent up -> to_agent HAPROXY_HELLO\nagent AGENT_HELLO -> ok")
-    Talk(give_up_s=5.0, route_state=route_state).play(
-        asked + "agent fail -> unreachable refused, abort agent\nguard waits 0.005 -> dial 1"
-    )

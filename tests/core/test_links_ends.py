@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.config import Redispatch, Unanswered
 from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.script import Talk, running
@@ -197,7 +197,7 @@ def test_what_is_redispatched_is_bounded_too() -> None:
 
 
 def test_what_waits_is_answered_where_the_route_says_so() -> None:
-    waiting(answer_unanswered=True, answer_deadline_s=0.2).play("""
+    waiting(unanswered=Unanswered.EMPTY_ACK, answer_deadline_s=0.2).play("""
         guard   waits 0.2       -> answer notify_unanswered, unanswered deadline 1, to_haproxy ACK 1.1
     """)
 
@@ -206,7 +206,7 @@ def test_what_waits_is_answered_where_the_route_says_so() -> None:
 
 
 def test_release_returns_what_waits_and_what_the_one_link_left_began() -> None:
-    session = two(answer_unanswered=True)
+    session = two(unanswered=Unanswered.EMPTY_ACK)
     session._line("agent1", "ACK 3.1[:6]")
     session._line("agent", "fin")
     assert session.session.release() == (frames.notify("5.1"), frames.ack("3.1")[:6])

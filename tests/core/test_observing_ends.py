@@ -46,7 +46,7 @@ def test_haproxys_early_fin_waits_for_the_agent_only_behind_some_bytes() -> None
         f"""
         guard   starts          -> dial
         haproxy HAPROXY_HELLO   -> held
-        haproxy fin             -> nothing
+        haproxy fin             -> unreachable haproxy_gave_up
         agent   up              -> to_agent {len(frames.haproxy_hello())} bytes, half agent
         agent   AGENT_HELLO     -> ok
         agent   fin             -> close haproxy, close agent, end haproxy closed
@@ -54,7 +54,13 @@ def test_haproxys_early_fin_waits_for_the_agent_only_behind_some_bytes() -> None
     )
     assert everything_passed(talk)
     observe("guard starts -> dial\nhaproxy fin -> close haproxy, abort agent, end haproxy closed")
-    observe("guard starts -> dial\nhaproxy HAPROXY_HELLO -> held\nhaproxy rst -> abort haproxy, abort agent, end haproxy reset")
+    observe(
+        """
+        guard   starts          -> dial
+        haproxy HAPROXY_HELLO   -> held
+        haproxy rst             -> unreachable haproxy_gave_up, abort haproxy, abort agent, end haproxy reset
+        """
+    )
 
 
 def test_a_side_closed_before_the_dial_leaves_the_shadow_awaiting_its_hello() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from spoe_guard.core.conversation.ledger import REMEMBERED
 from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.config import Unanswered
 from tests.core import frames
 from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack
 from tests.core.script import play, running
@@ -187,7 +188,7 @@ def test_an_ack_that_cannot_be_mended_leaves_its_notify_unanswered(raw: bytes, a
 
 
 def test_with_answer_unanswered_haproxy_gets_an_ack_without_effect() -> None:
-    talk = running(answer_unanswered=True)
+    talk = running(unanswered=Unanswered.EMPTY_ACK)
     handshake = len(talk.written["to_haproxy"])
     talk.play(
         """

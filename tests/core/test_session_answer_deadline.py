@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
+from spoe_guard.core.terms.config import Unanswered
 from tests.core.script import play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
@@ -32,7 +33,7 @@ def test_all_notifies_past_their_deadline_are_given_up_in_one_go() -> None:
         agent   ACK 3.1  -> drop late_ack
         """,
         answer_deadline_s=5.0,
-        answer_unanswered=True,
+        unanswered=Unanswered.EMPTY_ACK,
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.config import Unanswered
 from spoe_guard.core.terms.events import AuthoredReason, Direction, DisconnectHeld, DisconnectSeen, FrameAuthored
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
@@ -91,7 +92,7 @@ def test_status_zero_stands_where_every_notify_was_answered_by_the_guard() -> No
         guard   waits 0.5           -> answer notify_unanswered, unanswered agent_gone 1, \
                 to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
         """,
-        answer_unanswered=True,
+        unanswered=Unanswered.EMPTY_ACK,
     )
 
 

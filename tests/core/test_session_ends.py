@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.config import Unanswered
 from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
 from tests.core.script import HANDSHAKE, UP, Talk, plant_a_bug, play, running
@@ -48,7 +49,7 @@ def test_what_it_leaves_open_is_answered_where_the_route_says_so() -> None:
         agent   rst -> answer disconnect_missing, answer notify_unanswered, unanswered agent_gone 2, \
                        to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 13, close agent
         """,
-        answer_unanswered=True,
+        unanswered=Unanswered.EMPTY_ACK,
     )
 
 
@@ -169,7 +170,10 @@ def test_a_guard_that_stops_waits_no_longer_than_disconnect_hold() -> None:
         ("haproxy HAPROXY_HELLO[:9] -> held", "close haproxy, end guard drain"),
         ("haproxy HAPROXY_HELLO -> held, dial", "nothing\nguard waits 0.5 -> to_haproxy AGENT_DISCONNECT 13, abort agent"),
         (UP, "nothing\nguard waits 0.5 -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"),
-        ("haproxy HAPROXY_HELLO -> held, dial\nagent fail -> unreachable refused, answer agent_unreachable", "nothing"),
+        (
+            "haproxy HAPROXY_HELLO check -> held, dial\nagent fail -> unreachable refused, answer agent_unreachable",
+            "nothing",
+        ),
         (HANDSHAKE + "agent AGENT_DISCONNECT 0 -> to_agent HAPROXY_DISCONNECT 0, ok", "nothing"),
     ],
     ids=["before hello", "inside hello", "dialling", "waiting", "refusing", "closing"],

@@ -59,10 +59,10 @@ def test_ready_tells_what_was_negotiated() -> None:
     ]
 
 
-def test_an_agent_that_cannot_be_dialled_is_told_of_slowly() -> None:
+def test_a_health_check_is_told_slowly_that_the_agent_cannot_be_dialled() -> None:
     talk = Talk().play(
         """
-        haproxy HAPROXY_HELLO -> held, dial
+        haproxy HAPROXY_HELLO check -> held, dial
         agent   fail          -> unreachable refused, answer agent_unreachable
         guard   waits 0.249   -> nothing
         guard   waits 0.001   -> to_haproxy AGENT_DISCONNECT 13
@@ -78,10 +78,11 @@ def test_a_dial_takes_no_longer_than_connect_timeout() -> None:
         """
         haproxy HAPROXY_HELLO -> held, dial
         guard   waits 2.999   -> nothing
-        guard   waits 0.001   -> unreachable timeout, answer agent_unreachable, abort agent
+        guard   waits 0.001   -> unreachable timeout, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
         agent   up            -> nothing
         agent   fail          -> nothing
-        guard   waits 0.25    -> to_haproxy AGENT_DISCONNECT 13
+        haproxy NOTIFY 1.1    -> answer agent_unreachable, pass notify_unanswered, unanswered agent_away 1, \
+                                 to_haproxy AGENT_DISCONNECT 13
         haproxy fin           -> close haproxy, end agent unreachable
         """
     )
@@ -93,11 +94,11 @@ def test_an_agent_without_a_word_is_given_up_at_hello_timeout() -> None:
         UP
         + """
         guard   waits 4.999   -> nothing
-        guard   waits 0.001   -> unreachable hello_timeout, answer agent_unreachable
+        guard   waits 0.001   -> unreachable hello_timeout, answer agent_unreachable, to_agent HAPROXY_DISCONNECT 0, \
+                                 to_haproxy AGENT_HELLO
         agent   AGENT_HELLO   -> nothing
-        guard   waits 0.25    -> to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
         haproxy fin           -> close haproxy
-        agent   fin           -> close agent, end agent unreachable
+        agent   fin           -> close agent, end haproxy closed
         """
     )
 
@@ -177,14 +178,17 @@ def test_a_notify_before_agent_hello_ends_it_and_the_agent_is_told() -> None:
 @pytest.mark.parametrize(
     ("before", "outcome"),
     [
-        ("", "to_haproxy AGENT_DISCONNECT 0, close haproxy, abort agent, end haproxy disconnect"),
-        ("agent up -> to_agent HAPROXY_HELLO", "ok, to_haproxy AGENT_DISCONNECT 0, close haproxy"),
         (
-            "agent fail -> unreachable refused, answer agent_unreachable",
+            "",
+            "unreachable haproxy_gave_up, to_haproxy AGENT_DISCONNECT 0, close haproxy, abort agent, end haproxy disconnect",
+        ),
+        ("agent up -> to_agent HAPROXY_HELLO", "unreachable haproxy_gave_up, ok, to_haproxy AGENT_DISCONNECT 0, close haproxy"),
+        (
+            "agent fail -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent",
             "to_haproxy AGENT_DISCONNECT 0, close haproxy, end haproxy disconnect",
         ),
     ],
-    ids=["dialling", "waiting", "refusing"],
+    ids=["dialling", "waiting", "without an agent"],
 )
 def test_haproxy_may_leave_at_any_point_of_the_handshake(before: str, outcome: str) -> None:
     Talk().play(f"haproxy HAPROXY_HELLO -> held, dial\n{before}\nhaproxy HAPROXY_DISCONNECT 0 -> {outcome}")
@@ -194,7 +198,7 @@ def test_an_agent_hello_that_crosses_haproxys_disconnect_is_no_anomaly() -> None
     talk = Talk().play(
         UP
         + """
-        haproxy rst                            -> to_agent HAPROXY_DISCONNECT 0, close haproxy
+        haproxy rst                            -> unreachable haproxy_gave_up, to_agent HAPROXY_DISCONNECT 0, close haproxy
         agent   AGENT_HELLO                    -> nothing
         agent   AGENT_DISCONNECT 0             -> nothing
         agent   fin                            -> close agent, end haproxy reset

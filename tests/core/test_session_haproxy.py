@@ -188,8 +188,8 @@ def test_frames_behind_a_disconnect_before_the_agent_is_up_are_dropped_silently(
     Talk().play(
         """
         haproxy HAPROXY_HELLO                     -> held, dial
-        haproxy HAPROXY_DISCONNECT 0 + NOTIFY 1.1 -> to_haproxy AGENT_DISCONNECT 0, close haproxy, abort agent, \
-                end haproxy disconnect
+        haproxy HAPROXY_DISCONNECT 0 + NOTIFY 1.1 -> unreachable haproxy_gave_up, to_haproxy AGENT_DISCONNECT 0, \
+                close haproxy, abort agent, end haproxy disconnect
         """
     )
 

@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.config import Unanswered
 from tests.core.frames import agent_hello, haproxy_hello
 from tests.core.script import Talk, running
 
@@ -92,7 +93,7 @@ def test_a_capability_that_a_policy_lets_pass_counts() -> None:
 
 
 def test_haproxy_is_not_answered_what_it_waits_for_no_more() -> None:
-    alone(answer_unanswered=True).play(
+    alone(unanswered=Unanswered.EMPTY_ACK).play(
         f"""
         haproxy NOTIFY 1.1 -> ok
         guard   waits 1    -> nothing

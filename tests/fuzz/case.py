@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
 from spoe_guard.core.terms.policy import Policy
 from spoe_guard.settings.load import load
 from spoe_guard.settings.profiles import PROFILES
@@ -27,7 +27,7 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "sizes": ((None, 1048576), (None, 16384), (1024, 1028), (256, 260)),  # max_frame_size (None: the profile's) and held_bytes
     "capabilities": (None, frozenset(("pipelining", "fragmentation", "async")), frozenset()),  # None: the profile's
     "disconnect_hold_s": (0.5, 0.0, 3.0),
-    "answer_unanswered": (False, True),
+    "unanswered": (Unanswered.LEAVE, Unanswered.EMPTY_ACK, Unanswered.SET, Unanswered.TELL),
     "answer_deadline_s": (None, 0.3),
     "open_notifies": (65536, 2, 1),
     "dial": (Dial.AT_ONCE, Dial.NEXT, Dial.LATER, Dial.FAILS, Dial.FAILS_LATER, Dial.NEVER),
@@ -39,7 +39,7 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "pieces": ((), (1,) * 20 + (65536,), (3, 11, 40, 65536), (7, 65536)),  # as TCP cuts each write; few, for the sake of speed
 }
 PLAIN = (
-    "disconnect_hold_s", "answer_unanswered", "answer_deadline_s", "open_notifies",
+    "disconnect_hold_s", "unanswered", "answer_deadline_s", "open_notifies",
     "give_up_s", "max_links", "in_flight", "retire_s", "redispatch",
 )  # fmt: skip
 CHOSEN = 2  # policies chosen, two bytes each: which anomaly (0: none), and what is done about it

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly
-from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
 from spoe_guard.core.terms.policy import Policy
 
 # To let one of these pass is to ask for what the promises exclude; so the promises are not tested under it.
@@ -57,7 +57,8 @@ def configs(
         engine_id=st.sampled_from([None, None, "guard"]),
         exact_keys=st.booleans() if exact_keys else st.just(False),
         disconnect_hold_s=st.sampled_from([0.5, 0.5, 0.0, 3.0]),
-        answer_unanswered=st.booleans(),
+        unanswered=st.sampled_from(Unanswered),
+        error_name=st.just(b"error"),
         answer_deadline_s=st.sampled_from([None, None, 0.3]),
         open_notifies=st.sampled_from([65536, 65536, 2, 1]),
         give_up_s=st.sampled_from([0.0, 0.0, 5.0, 0.4]) if lasts else st.just(0.0),

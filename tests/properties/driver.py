@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from spoe_guard.core.observed import ObservedSession
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
 from spoe_guard.core.terms.events import DialFailure, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.core.terms.states import SessionState
@@ -54,7 +54,7 @@ def terms_of(config: SessionConfig) -> Terms:
         held_bytes=config.held_bytes,
         capabilities=config.capabilities,
         always_offer=config.always_offer,
-        answer_unanswered=config.answer_unanswered,
+        answers_for_agents=config.unanswered in (Unanswered.EMPTY_ACK, Unanswered.SET),
         max_frame_size=config.max_frame_size,
         engine_id=config.engine_id,
         exact_keys=config.exact_keys,

@@ -48,7 +48,7 @@ class HAProxysView:
             # A NOTIFY with the ids of an open one adds nothing. But of two in one write the first may be answered before
             # the second is read, and a guard that answers for the agent may give the earlier one up for the later.
             # An ACK that waits until HAProxy can take it may be crossed by the next NOTIFY of those ids, too.
-            adds = self.terms.answer_unanswered or self._written(ids) > self.answered[ids]
+            adds = self.terms.answers_for_agents or self._written(ids) > self.answered[ids]
             self.waiting[ids] = self.waiting[ids] + count if adds else max(self.waiting[ids], count)
 
     def _written(self, ids: tuple[int, int]) -> int:

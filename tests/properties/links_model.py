@@ -29,10 +29,14 @@ class Rules:
     again: bool
     off: bool
     answer_deadline_s: float
-    answer_unanswered: bool
+    unanswered: str  # of Unanswered
     open_notifies: int
     held_bytes: int
     idle_s: float
+
+    @property
+    def answers_for_agents(self) -> bool:
+        return self.unanswered in ("set", "empty-ack")
 
 
 @dataclass
@@ -216,7 +220,7 @@ class Model:
             notify.done = "answered"
             self.due = [one for one in self.due if one[0] != got.ids]
         else:
-            assert self.rules.answer_unanswered, f"nobody wrote {raw.hex()}"
+            assert self.rules.answers_for_agents, f"nobody wrote {raw.hex()}"
             assert not [ids for ids, _ in self.due if ids == got.ids], f"H5: {got.ids} is answered in its agent's place"
             assert seen.unanswered.total(), f"{got.ids} is answered in its agent's place and not counted"
             # whether it may be is seen in _compare; a further answer would be one too many
@@ -286,7 +290,7 @@ class Model:
         for link in self.links.values():
             assert link.over or len(link.hands) <= link.bound, f"link {link.number} has more than {link.bound}: {link.hands}"
         assert not passed_over, f"a later one goes before {passed_over}"
-        if self.rules.answer_unanswered:
+        if self.rules.answers_for_agents:
             sent = [spop.read_frame(raw) for raw in spop.cut(seen.to_haproxy)[0]]
             acked = [got.ids for got in sent if got.type == spop.ACK]
             for notify in done:

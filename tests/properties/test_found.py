@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from spoe_guard.core.terms.anomalies import Anomaly
-from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.core.terms.output import Close
 from spoe_guard.core.terms.states import SessionState
@@ -33,7 +33,7 @@ def test_a_notify_repeated_after_a_disconnect_keeps_the_open_ones_ack():
 
 
 def test_a_notify_repeated_while_draining_is_answered_once():
-    config = replace(CONFIG, answer_unanswered=True)
+    config = replace(CONFIG, unanswered=Unanswered.EMPTY_ACK)
     played = Play(config).play([*OPENING, Say(HAPROXY, NOTIFY), Drain(), Say(HAPROXY, NOTIFY * 2)]).finish()
     assert len(acks(played)) == 1
 

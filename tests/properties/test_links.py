@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from spoe_guard.core.session import Session
-from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
 from spoe_guard.core.terms.events import NotifiesUnanswered
 from spoe_guard.core.terms.output import Output
 from tests.properties import spop
@@ -35,7 +35,8 @@ configs = st.builds(
     retire_s=st.sampled_from([None, None, 1.0]),
     redispatch=st.sampled_from([Redispatch.UNSENT, Redispatch.UNANSWERED, Redispatch.UNANSWERED, Redispatch.OFF]),
     answer_deadline_s=st.sampled_from([None, None, 0.3, 7.0]),
-    answer_unanswered=st.booleans(),
+    unanswered=st.sampled_from(Unanswered),
+    error_name=st.just(b"error"),
     open_notifies=st.sampled_from([65536, 65536, 3, 1]),
     held_bytes=st.sampled_from([1048576, 1048576, 900]),
     disconnect_hold_s=st.sampled_from([0.5, 0.0, 6.0]),
@@ -50,7 +51,7 @@ def rules_of(config: SessionConfig) -> Rules:
         again=config.redispatch is Redispatch.UNANSWERED,
         off=config.redispatch is Redispatch.OFF,
         answer_deadline_s=config.answer_deadline_s or math.inf,
-        answer_unanswered=config.answer_unanswered,
+        unanswered=config.unanswered.value,
         open_notifies=config.open_notifies,
         held_bytes=config.held_bytes,
         idle_s=config.idle_s,

@@ -47,7 +47,7 @@ class Terms:
     held_bytes: int = 1048576
     capabilities: frozenset[str] = frozenset(("pipelining",))
     always_offer: frozenset[str] = frozenset()
-    answer_unanswered: bool = False
+    answers_for_agents: bool = False
     max_frame_size: int | None = None
     engine_id: str | None = None
     exact_keys: bool = False

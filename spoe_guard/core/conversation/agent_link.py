@@ -1,6 +1,7 @@
 """One agent link of a session. It can be replaced, and a session can have several."""
 
 import math
+from typing import Final
 
 from spoe_guard.core.conversation.ledger import History, Ledger
 from spoe_guard.core.conversation.outlet import ByteCounts, Outlet
@@ -9,6 +10,8 @@ from spoe_guard.core.terms.events import AuthoredReason, Direction, LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
 from spoe_guard.core.terms.states import LINK_MOVES, LinkState, move
 from spoe_guard.wire import frame as frames
+
+MUTE_AFTER: Final = 3  # NOTIFYs past their deadline
 
 
 class AgentLink:
@@ -23,9 +26,29 @@ class AgentLink:
     """
 
     __slots__ = (
-        "_close", "_dial", "_report", "close_by", "connect_by", "done", "fragments", "got_disconnect", "got_hello",
-        "has_hello", "has_orders", "hello_by", "leave_by", "leaving_as", "leaving_since", "ledger", "limited", "most",
-        "number", "outlet", "owing", "state",
+        "_close",
+        "_dial",
+        "_missed",
+        "_report",
+        "close_by",
+        "connect_by",
+        "done",
+        "fragments",
+        "got_disconnect",
+        "got_hello",
+        "has_hello",
+        "has_orders",
+        "hello_by",
+        "leave_by",
+        "leaving_as",
+        "leaving_since",
+        "ledger",
+        "limited",
+        "most",
+        "number",
+        "outlet",
+        "owing",
+        "state",
     )  # fmt: skip
 
     def __init__(self, number: int, history: History, books: ByteCounts, report: Report) -> None:
@@ -52,6 +75,7 @@ class AgentLink:
         self._report = report
         self._dial = False
         self._close = Close.KEEP
+        self._missed = 0  # NOTIFYs in a row past their deadline, without a sign of the agent
 
     def _enter(self, state: LinkState) -> None:
         """Move the link to ``state``; nothing else assigns it.
@@ -148,6 +172,15 @@ class AgentLink:
     def owe(self, ids: bytes, since: float) -> None:
         """Note that the agent still works on the NOTIFY ``ids``, which is already settled."""
         self.owing[ids] = since
+
+    def missed(self, since: float) -> None:
+        """A NOTIFY that came at ``since`` has passed its deadline."""
+        self._missed = self._missed + 1 if self.ledger.heard < since else 0
+
+    @property
+    def mute(self) -> bool:
+        """Whether ``MUTE_AFTER`` NOTIFYs in a row passed their deadline, and its agent has sent nothing since they came."""
+        return self.state is LinkState.RUNNING and self._missed >= MUTE_AFTER
 
     def paid(self, ids: bytes) -> None:
         """The agent no longer works on the NOTIFY ``ids``, if it ever did: its ACK came."""

@@ -8,8 +8,13 @@ LONGEST_S: Final = 0.25
 _SHARE: Final = 16
 
 
+def pause_s(trying_s: float, spread: float) -> float:
+    """Return the pause before the next dial after ``trying_s`` of failures; ``spread``, 0 to 1, takes up to a quarter off."""
+    return min(max(trying_s / _SHARE, SHORTEST_S), LONGEST_S) * (1 - spread / 4)
+
+
 class Backoff:
-    """The dials of one session after a failure. ``spread`` in 0..1 keeps sessions from dialling in step.
+    """The dials of one session whose links end early. ``spread`` in 0..1 keeps sessions from dialling in step.
 
     ``since``: when the failures began, infinity if there are none. ``retry_at``: earliest time of the next dial. Monotonic
     seconds.
@@ -23,14 +28,13 @@ class Backoff:
         self.retry_at = -math.inf
 
     def failed(self, now: float) -> None:
-        """A dial failed, or its link died on the first NOTIFY it got."""
+        """A link died on the first NOTIFY it got."""
         self.since = min(self.since, now)
         self.pause(now)
 
     def pause(self, now: float) -> None:
         """Dial again, but not at once."""
-        delay = min(max((now - self.since) / _SHARE, SHORTEST_S), LONGEST_S)
-        self.retry_at = now + delay * (1 - self._spread / 4)
+        self.retry_at = now + pause_s(max(now - self.since, 0.0), self._spread)
 
     def worked(self) -> None:
         """A link did useful work: forget the failures."""

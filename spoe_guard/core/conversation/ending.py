@@ -20,7 +20,7 @@ from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads.disconnect import Disconnect
 from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
     AuthoredReason,
@@ -54,6 +54,7 @@ class Awaited(enum.Enum):
     ANSWERS = "answers"  # to open NOTIFYs; the agent's DISCONNECT, or the guard's in its place, is held back meanwhile
     REFUSAL = "refusal"  # the delay before HAProxy learns that there is no agent
     DRAIN = "drain"  # answers, because the guard is stopping
+    OTHERS = "others"  # answers to the other NOTIFYs, because HAProxy is to learn that one got none
 
 
 class Wait(NamedTuple):
@@ -78,7 +79,11 @@ _WITH_LINK: Final[Mapping[LinkLoss, _End]] = {
     LinkLoss.RESET: _End(EndedBy.AGENT, EndReason.RESET, disconnects.STATUS_RESOURCES),
     LinkLoss.FRAME_TIMEOUT: _End(EndedBy.AGENT, EndReason.FRAME_TIMEOUT, disconnects.STATUS_TIMEOUT),
     LinkLoss.ANOMALY: _End(EndedBy.GUARD, EndReason.ANOMALY, disconnects.STATUS_INVALID),
+    LinkLoss.DEADLINE: _End(EndedBy.GUARD, EndReason.UNANSWERED, disconnects.STATUS_TIMEOUT),
 }
+
+# How a session may go on without an agent: each NOTIFY is answered at once.
+_GOES_ON: Final = frozenset((Unanswered.SET, Unanswered.EMPTY_ACK))
 
 
 class Ending:
@@ -171,18 +176,36 @@ class Ending:
         if self._progress.outlives_links:
             self.link_not_reached(link, DialFailure.OTHER, detail, now)
             return
-        self._report.add(AgentUnreachable(DialFailure.OTHER, detail))
+        self._report.add(AgentUnreachable(DialFailure.OTHER, detail, link.number, connected=True))
         self.refuse(now, EndedBy.AGENT, reason, disconnects.STATUS_RESOURCES)
 
     def no_agent(self, found: NoAgent, now: float) -> None:
-        """There is no agent: notify HAProxy, after a delay if it has no AGENT-HELLO yet."""
+        """There is no agent, and HAProxy need not wait for one.
+
+        A HAProxy that waits for AGENT-HELLO gets the guard's. Up to 3.0 it would connect again at once if it were refused, and
+        3.1 and later fail the request only when the refusal comes; behind AGENT-HELLO each NOTIFY can be answered at once.
+        """
+        state, config = self._progress.state, self._config
+        if state is SessionState.RUNNING and self._progress.outlives_links and config.unanswered in _GOES_ON:
+            self._notifies.give_up_parked(now, UnansweredReason.AGENT_AWAY)
+            return
         action = self._report.judge(Side.AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=found.detail)
         if action is not Action.ANSWER:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, tell=Tell.CLOSE)
-        elif self._progress.state is SessionState.RUNNING:
+        elif state is SessionState.RUNNING:
+            self._notifies.give_up_parked(now, UnansweredReason.AGENT_AWAY)
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=disconnects.STATUS_RESOURCES)
-        else:
+        elif self._progress.is_check or config.observe:
             self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, disconnects.STATUS_RESOURCES, "the agent is unreachable")
+        else:
+            self.stand_in(now)
+
+    def stand_in(self, now: float) -> None:
+        """Answer HAPROXY-HELLO in place of the agent: the session runs, and an agent may join it later."""
+        raw, size, one_at_a_time = self._links.stand_in(now)
+        self._notifies.negotiated(size, one_at_a_time=one_at_a_time)
+        self._progress.enter(SessionState.RUNNING)
+        self._to_haproxy.author(raw, AuthoredReason.ANSWERED)
 
     # --- what a session waits for ------------------------------------------------------------------------------------------
 
@@ -212,6 +235,20 @@ class Ending:
         if self.draining:
             self.quiet_at = now if self._notifies.open and not from_haproxy else now + QUIET_S
 
+    def tell(self, now: float) -> None:
+        """Let HAProxy learn of NOTIFYs that got no answer by the end of its connection, once the others are answered.
+
+        If a deadline passed, HAProxy's own timeout follows in a moment: then the connection ends only if nothing else is open.
+        """
+        reasons = self._notifies.take_untold()
+        overdue = reasons == {UnansweredReason.DEADLINE}
+        if self._progress.state is not SessionState.RUNNING or self.draining or (overdue and not self._notifies.idle):
+            return
+        if self.waits is None:
+            self.waits = Wait(Awaited.OTHERS, now + self._config.disconnect_hold_s)
+            status = disconnects.STATUS_TIMEOUT if overdue else disconnects.STATUS_RESOURCES
+            self._as = _End(EndedBy.GUARD, EndReason.UNANSWERED, status)
+
     def wait_over(self, now: float) -> None:
         """End the session: the wait is over or has expired."""
         if self.waits is not None and self.waits.what is Awaited.DRAIN:
@@ -226,7 +263,8 @@ class Ending:
             return
         state = self._progress.state
         drained = self.draining and state is SessionState.RUNNING and now >= self.quiet_at
-        if state is SessionState.LEAVING or drained:
+        told = self.waits is not None and self.waits.what is Awaited.OTHERS
+        if state is SessionState.LEAVING or drained or told:
             self.wait_over(now)
 
     # --- the end itself -------------------------------------------------------------------------------------------------------
@@ -247,6 +285,8 @@ class Ending:
         """
         if self._progress.state in ENDING:
             return
+        if by is EndedBy.HAPROXY and self._progress.state in MEETING:
+            self._links.haproxy_gave_up(now)
         gone = UnansweredReason.HAPROXY_GONE if by is EndedBy.HAPROXY else UnansweredReason.AGENT_GONE
         self._notifies.abandon(now, gone)
         self._leave_route()

@@ -16,7 +16,8 @@ from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.payloads import disconnect as disconnects
-from spoe_guard.core.payloads.hello import PARALLEL, PIPELINING, Offer
+from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.payloads.hello import PARALLEL, PIPELINING, Offer, stand_in
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
@@ -35,12 +36,20 @@ from spoe_guard.wire import frame as frames
 
 LINGERING: Final = 16  # most links, beyond ``max_links``, that take no more NOTIFYs and are not closed yet
 EXTRA_IDLE_S: Final = 10.0  # how long an additional link may be idle if ``retire_s`` is not set
+LONGEST_HELLO_S: Final = (
+    30.0  # for AGENT-HELLO, if HAProxy is known to end the wait itself (``timeout hello``) and when is not known
+)
+MUTE_ABOVE: Final = 65535  # bytes of max-frame-size
+AWAY_WAIT_S: Final = 0.02  # while the agent is away: how long HAProxy waits for a dial that may find it back
 
 _MAKING: Final = frozenset((LinkState.DIALLING, LinkState.AGENT_HELLO))
 
+# The ends of a link after which its agent may be gone; the guard itself brings about the others.
+_BY_AGENT: Final = frozenset((LinkLoss.DISCONNECT, LinkLoss.CLOSED, LinkLoss.RESET))
+
 
 class NoAgent(NamedTuple):
-    """There is no agent, and the session does not wait for one. ``detail``: what was tried."""
+    """There is no agent, and the session does not wait for one any longer. ``detail``: what was tried."""
 
     detail: str
 
@@ -77,12 +86,22 @@ class Links:
         self._backoff = Backoff(route.spread)
         self._next = 1  # the number of the next link
         self._last_failure = ""
+        self._offered_at = 0.0  # when HAPROXY-HELLO came
 
     @property
     def wanting(self) -> bool:
         """Whether a missing link is wanted: HAProxy waits for AGENT-HELLO, or NOTIFYs wait for a link."""
         progress = self._progress
         return progress.outlives_links and (progress.state in MEETING or len(self._notifies.parking) > 0)
+
+    def is_away(self, now: float) -> bool:
+        """Whether the agent is away, and this session has no other link: nobody should wait for it."""
+        return self._route.agent.is_away(now, self._config.give_up_s) and not self.running
+
+    @property
+    def making(self) -> int:
+        """How many links are being dialled, or wait for AGENT-HELLO."""
+        return sum(1 for link in self.by_number.values() if link.state in _MAKING)
 
     @property
     def running(self) -> int:
@@ -102,16 +121,41 @@ class Links:
     # --- a link comes --------------------------------------------------------------------------------------------------
 
     def offered(self, offer: Offer, raw: bytes, now: float) -> None:
-        """HAPROXY-HELLO came, as ``raw``: dial the first link."""
+        """HAPROXY-HELLO came, as ``raw``: dial the first link, unless another session has just found out that this would fail."""
         self._progress.offered(offer, SessionState.DIALLING)
         self.hello = raw
-        self.by_number[0].dial(now + self._config.connect_s)
+        self._offered_at = now
+        if now < self._route.agent.retry_at and self._progress.outlives_links:
+            self.by_number[0].end()
+        else:
+            self._dial(self.by_number[0], now)
 
     def resumed(self, offer: Offer, size: int, *, one_at_a_time: bool) -> None:
         """Continue a session of the previous guard, as if the first link had been lost: HAProxy already has its AGENT-HELLO."""
         self._notifies.negotiated(size, one_at_a_time=one_at_a_time)
         self._progress.offered(offer, SessionState.RUNNING)
         self.by_number[0].end()
+
+    def stand_in(self, now: float) -> tuple[bytes, int, bool]:
+        """HAProxy gets AGENT-HELLO from the guard: return the frame, its size in bytes, and whether NOTIFYs come one at a time.
+
+        It has what the agent agreed to before; if that is not known, what any agent accepts. ``async`` and ``fragmentation`` are
+        left out: with them the next agent could not do less. Links that are not up yet go on, unless the session ends with its
+        link: then they are too late.
+        """
+        offer, agreed, config = self._progress.offer, self._route.agent.agreed, self._config
+        assert offer is not None  # noqa: S101  for mypy: HAProxy waits for the answer to it
+        if self.hello:
+            self.books.drop(len(self.hello))
+            self.hello = b""
+        if not self._progress.outlives_links:
+            self.end_all(now, disconnects.STATUS_NORMAL, "")
+        pipelines = config.in_flight > 0 or (agreed is not None and PIPELINING in agreed.capabilities)
+        capabilities = (
+            [PIPELINING] if pipelines and PIPELINING in (offer.asked if config.in_flight else offer.capabilities) else []
+        )
+        size = min(agreed.max_frame_size if agreed is not None else offer.max_frame_size, offer.max_frame_size)
+        return stand_in(offer, size, capabilities), size, not capabilities
 
     def connected(self, link: AgentLink, now: float) -> None:
         """``link`` is connected: send its agent HAPROXY-HELLO."""
@@ -126,9 +170,20 @@ class Links:
         else:
             link.author(offer.replayed(self._notifies.told_size) if running else offer.raw, AuthoredReason.REPLAYED)
         self.hello = b""
-        link.given_hello(offer.max_frame_size, now + self._config.hello_s)
+        link.given_hello(offer.max_frame_size, now + self._hello_wait_s())
         if self._progress.state is SessionState.DIALLING:
             self._progress.enter(SessionState.AGENT_HELLO)
+
+    def _hello_wait_s(self) -> float:
+        """Return how long to wait for AGENT-HELLO: as long as HAProxy does.
+
+        HAProxy 3.1 and later keeps a connection without AGENT-HELLO for good, and gives it the next requests.
+        """
+        if self._config.agent_hello_s is not None:
+            return self._config.agent_hello_s
+        offer, state = self._progress.offer, self._progress.state
+        ends_it_itself = offer is not None and (offer.healthcheck or offer.family is Family.APPLET)
+        return LONGEST_HELLO_S if ends_it_itself and state in MEETING else self._config.hello_s
 
     def up(self, link: AgentLink, size: int, now: float, capabilities: Collection[str]) -> None:
         """The agent of ``link`` sent AGENT-HELLO: it takes NOTIFYs of ``size`` bytes, one at a time without pipelining."""
@@ -140,6 +195,8 @@ class Links:
             reason = LinkReason.CHECK if self._progress.is_check else LinkReason.FIRST
             bridged = bound > 0 and offer is not None and PIPELINING in offer.asked
             self._notifies.negotiated(size, one_at_a_time=not parallel and not bridged)
+        else:
+            size = min(size, self._notifies.told_size)
         serial = not self._notifies.one_at_a_time and not parallel
         keeps = config.redispatch is Redispatch.UNANSWERED and self._progress.outlives_links
         link.run(
@@ -150,7 +207,7 @@ class Links:
             limited=serial or bound > 0,
         )
         self._progress.enter(SessionState.RUNNING)
-        self._report.add(LinkUp(reason, max(now - self.away_since, 0.0)))
+        self._report.add(LinkUp(reason, max(now - self.away_since, 0.0), link.number))
         self.away_since = math.inf
 
     # --- a link goes ---------------------------------------------------------------------------------------------------
@@ -166,7 +223,9 @@ class Links:
         self._report.add(LinkLost(loss, had, kept))
         worked = link.ledger.answered_once or (link.got_disconnect and not had) or loss is LinkLoss.RETIRED
         self._end(link, now)
-        if worked:
+        if loss in _BY_AGENT and not self.running:
+            self._route.agent.link_lost(now)
+        if worked and loss is not LinkLoss.DEADLINE:
             self._backoff.worked()
         elif had:
             self._backoff.failed(now)
@@ -183,23 +242,42 @@ class Links:
         self.lose(link, now, LinkLoss.DEADLINE)
 
     def not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> NoAgent | None:
-        """A dial or its HELLO failed: schedule a retry (None), or return that there is no agent."""
-        self._report.add(AgentUnreachable(reason, detail))
-        progress = self._progress
-        if not progress.outlives_links or (progress.state is not SessionState.RUNNING and self._route.refusals.away):
+        """A dial or its HELLO failed: wait for the next one (None), or return that there is no agent."""
+        self._failed(link, reason, detail, now)
+        if not self._progress.outlives_links:
             return NoAgent(detail)
-        self._last_failure = detail
-        self._backoff.failed(now)
         self._end(link, now)
-        return None
+        return self.no_agent() if self.is_away(now) else None
 
-    def give_up_on_agent(self, now: float) -> NoAgent:
-        """No agent was there for ``give_up_s``: dial no more."""
-        self._route.refusals.gave_up()
+    def _failed(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
+        self._last_failure = detail
+        self._report.add(AgentUnreachable(reason, detail, link.number, connected=link.has_hello))
+        self._route.agent.failed(now, self._route.spread, min(self.away_since, now))
+
+    def haproxy_gave_up(self, now: float) -> None:
+        """HAProxy is gone before AGENT-HELLO came, though it was on its way."""
         for link in self.by_number.values():
-            if link.state is LinkState.DIALLING:  # it would be too late
-                self._end(link, now)
-        return NoAgent(f"no agent for {self._config.give_up_s:g} s; the last try: {self._last_failure or 'none'}")
+            if link.state in _MAKING:
+                detail = f"HAProxy waited {now - self._offered_at:.3g} s for AGENT-HELLO{self._likely_cause()}"
+                self._failed(link, DialFailure.HAPROXY_GAVE_UP, detail, now)
+
+    def hello_missed(self) -> str:
+        """Return how long AGENT-HELLO was waited for, and what may be the cause."""
+        return f"no AGENT-HELLO within {self._hello_wait_s():g} s{self._likely_cause()}"
+
+    def _likely_cause(self) -> str:
+        """Return the known cause of an agent that does not answer HAPROXY-HELLO, if it may be that one."""
+        offer = self._progress.offer
+        if offer is None or offer.max_frame_size <= MUTE_ABOVE:
+            return ""
+        return (
+            f"; agents built on dropmorepackets/haproxy-go up to 0.0.8 never answer an offer of more than {MUTE_ABOVE} bytes "
+            f"(this one got {offer.max_frame_size}): try hello.profile dropmore"
+        )
+
+    def no_agent(self) -> NoAgent:
+        """Return that no agent was there for ``give_up_s``."""
+        return NoAgent(f"no agent for {self._config.give_up_s:g} s; the last try: {self._last_failure or 'of another session'}")
 
     def wait_no_more(self) -> None:
         """Disarm the deadlines of links that are still being opened."""
@@ -252,11 +330,15 @@ class Links:
 
     # --- what is to be done about it -------------------------------------------------------------------------------------
 
-    def pump(self, now: float) -> None:
-        """Send waiting NOTIFYs to links with room, and open a link for those that still wait."""
+    def pump(self, now: float) -> NoAgent | None:
+        """Send waiting NOTIFYs to links with room, and open a link for those that still wait.
+
+        Return that there is no agent if NOTIFYs wait and it is certain that they wait in vain.
+        """
         if not self._progress.outlives_links:
             self.away_since = math.inf
-            return
+            waits = self._progress.state is SessionState.RUNNING and len(self._notifies.parking) > 0
+            return NoAgent(self._last_failure) if waits else None
         for link in list(self.by_number.values()):
             if link.state is LinkState.LEAVING and not link.ledger:
                 self.lose(link, now, link.leaving_as)
@@ -266,32 +348,67 @@ class Links:
             link = AgentLink(self._next, self._history, self.books, self._report)
             self._next += 1
             self.by_number[link.number] = link
-            link.dial(now + self._config.connect_s)
+            self._dial(link, now)
+        waits_in_vain = len(self._notifies.parking) > 0 and not self.making and self.is_away(now)
+        return self.no_agent() if waits_in_vain else None
+
+    def _dial(self, link: AgentLink, now: float) -> None:
+        link.dial(now + self._config.connect_s)
+        self._route.agent.dialled(now, self._route.spread)
 
     def may_open_at(self) -> float:
         """Return when the next link may be opened: infinity if none is wanted or no more are allowed."""
         if not self.wanting:
             return math.inf
-        making = sum(1 for link in self.by_number.values() if link.state in _MAKING)
+        making = self.making
         alive = sum(1 for link in self.by_number.values() if not link.done)
         wanted = -(-len(self._notifies.parking) // self._config.in_flight) if self._config.in_flight else 1
         if making >= max(wanted, 1) or making + self.running >= self._config.max_links:
             return math.inf
-        return self._backoff.retry_at if alive < self._config.max_links + LINGERING else math.inf
+        if alive >= self._config.max_links + LINGERING:
+            return math.inf
+        return max(self._backoff.retry_at, self._route.agent.retry_at)
 
     def patience_ends(self) -> float:
         """Return when the next wait ends: for any link, or of one NOTIFY for room on one."""
         parking = self._notifies.parking
-        by = min(self.away_since + self._config.give_up_s, parking.since() + self._longest_wait_s)
+        by = min(self.no_agent_at(), self.stands_in_at(), parking.since() + self._longest_wait_s)
         return min(by, self._notifies.doubted_until())
+
+    def no_agent_at(self) -> float:
+        """Return when NOTIFYs that wait will have waited in vain; infinity if none waits, or a link is running."""
+        if not self.wanting or self.running or self._progress.state in MEETING:
+            return math.inf
+        away_at = self._route.agent.away_at(self._config.give_up_s)
+        away_at = max(away_at, self._notifies.parking.since() + AWAY_WAIT_S) if self.making else away_at
+        return min(away_at, self.away_since + self._config.give_up_s)
+
+    def stands_in_at(self) -> float:
+        """Return when the guard answers HAPROXY-HELLO itself; infinity if HAProxy waits for no answer, or no link is replaced.
+
+        Once a dial has failed, that is at once if it is known what the agent accepts.
+        """
+        if self._progress.state not in MEETING or not self._progress.outlives_links:
+            return math.inf
+        agent, config = self._route.agent, self._config
+        if not self.making and agent.agreed is not None:
+            return -math.inf
+        patience_s = config.agent_hello_s if config.agent_hello_s is not None else math.inf
+        away_at = agent.away_at(config.give_up_s)
+        away_at = max(away_at, self._offered_at + AWAY_WAIT_S) if self.making else away_at
+        return min(self._offered_at + patience_s, away_at, self._offered_at + config.give_up_s)
 
     def expire_notifies(self, now: float) -> None:
         """Count NOTIFYs as unanswered that have been open, or have waited, for too long."""
         for link in self.by_number.values():
-            self._notifies.give_up_older(link, now, self._config.answer_deadline_s or math.inf, UnansweredReason.DEADLINE)
+            self._notifies.give_up_overdue(link, now, self._config.answer_deadline_s or math.inf)
         parking = self._notifies.parking
         while now >= parking.since() + self._longest_wait_s:
             self._notifies.give_up(parking.oldest().ids, now, UnansweredReason.DEADLINE)
+
+    def mute(self) -> AgentLink | None:
+        """Return a link whose agent let several NOTIFYs in a row pass their deadline, and has sent nothing since they came."""
+        return next((link for link in self.by_number.values() if link.mute), None)
 
     def idle_until(self, link: AgentLink) -> float:
         """Return when ``link`` will have been idle long enough to be closed."""
@@ -313,6 +430,7 @@ class Links:
 
     @property
     def _longest_wait_s(self) -> float:
-        """For one NOTIFY. While no agent is there, ``give_up_s`` ends the session instead, and HAProxy is notified."""
-        room_s = self._config.give_up_s if self.away_since == math.inf else math.inf
-        return min(room_s, self._config.answer_deadline_s or math.inf)
+        """For one NOTIFY, while an agent may be there."""
+        config = self._config
+        room_s = config.give_up_s if self.away_since == math.inf else math.inf
+        return min(room_s, config.answer_deadline_s or math.inf, config.park_s or math.inf)

@@ -11,12 +11,13 @@ from spoe_guard.core.conversation.parking import Parked, Parking
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.conversation.to_haproxy import ToHAProxy
+from spoe_guard.core.payloads.disconnect import STATUS_INVALID, STATUS_RESOURCES, STATUS_TOO_BIG
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
 from spoe_guard.core.terms.events import AuthoredReason, NotifiesRedispatched, NotifiesUnanswered, UnansweredReason
 from spoe_guard.core.terms.states import LinkState
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.wire import actions
+from spoe_guard.wire import actions, typed_data, walk
 from spoe_guard.wire import frame as frames
 
 DOUBT_S: Final = 0.02  # time to read the end of every link of an agent that died
@@ -24,6 +25,23 @@ DOUBT_S: Final = 0.02  # time to read the end of every link of an agent that die
 # NOTIFYs closer together than this mean that HAProxy did not give up the first: no `timeout processing` in use is so short. If it
 # did anyway, because its client left, nothing is lost: HAProxy ignores the ACK of a stream that it has ended.
 SUPERSEDED_S: Final = 0.01
+
+# The code that HAProxy itself gives to the variable of `option set-on-error`, and logs as ``st=``: 1 for its own `timeout
+# processing`, 256 and the status of a DISCONNECT for what happened to the connection. What only the guard notices gets the code
+# that comes closest. HAProxy sets a boolean that holds the code, which no ACK can do; an integer compares, and prints, like it.
+# Source: ``spoe_handle_processing_error`` in flt_spoe.c; SPOE.txt 2.2 (option set-on-error), 3.5 (status codes).
+_OF_THE_CONNECTION: Final = 256
+_IO_ERROR: Final = 1
+ERROR_CODES: Final[Mapping[UnansweredReason, int]] = {
+    UnansweredReason.DEADLINE: 1,
+    UnansweredReason.AGENT_GONE: _OF_THE_CONNECTION + _IO_ERROR,
+    UnansweredReason.AGENT_AWAY: _OF_THE_CONNECTION + _IO_ERROR,
+    UnansweredReason.ACK_DROPPED: _OF_THE_CONNECTION + STATUS_INVALID,
+    UnansweredReason.NOTIFY_DROPPED: _OF_THE_CONNECTION + STATUS_TOO_BIG,
+    UnansweredReason.LIMIT: _OF_THE_CONNECTION + STATUS_RESOURCES,
+}
+_HAPROXY_WAITS: Final = frozenset(ERROR_CODES)  # the reasons for which HAProxy may still wait for an ACK
+_BY_ACK: Final = frozenset((Unanswered.SET, Unanswered.EMPTY_ACK))
 
 # For HAProxy the NOTIFY is settled, but an agent still works on it.
 _STILL_IN_HAND: Final = frozenset((UnansweredReason.LIMIT, UnansweredReason.SUPERSEDED, UnansweredReason.HAPROXY_GONE))
@@ -35,7 +53,8 @@ class Notifies:
     ``links``: the session's, by number. ``link``: the one that got the last NOTIFY. ``told_size``: the max-frame-size HAProxy
     got in AGENT-HELLO, in bytes behind the length prefix; ``one_at_a_time``: HAProxy negotiated neither pipelining nor async.
     ``most_unjudged``: the number of open NOTIFYs up to which the fast path may open another. ``engine``: the engine-id, if async
-    was negotiated. ``foreign``: ACKs for other sessions of the engine, each with the number of its session.
+    was negotiated. ``foreign``: ACKs for other sessions of the engine, each with the number of its session. ``untold``: why
+    NOTIFYs got no answer of which HAProxy is to learn by the end of its connection (``Unanswered.TELL``).
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts below it
@@ -56,6 +75,7 @@ class Notifies:
         self.most_unjudged = config.open_notifies
         self.engine = b""
         self.foreign: tuple[tuple[int, bytes], ...] = ()
+        self.untold: set[UnansweredReason] = set()
         self._config = config
         self._tally = tally
         self._route = route
@@ -235,6 +255,17 @@ class Notifies:
         while now >= link.ledger.since() + longest_s:
             self.give_up(link.ledger.oldest(), now, reason)
 
+    def give_up_overdue(self, link: AgentLink, now: float, deadline_s: float) -> None:
+        """Count NOTIFYs that the agent of ``link`` did not answer within ``deadline_s`` as unanswered."""
+        while now >= link.ledger.since() + deadline_s:
+            link.missed(link.ledger.since())
+            self.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
+
+    def give_up_parked(self, now: float, reason: UnansweredReason) -> None:
+        """Count every NOTIFY that waits for a link as unanswered."""
+        for notify in list(self.parking):
+            self.give_up(notify.ids, now, reason)
+
     def supersede(self, now: float) -> None:
         """HAProxy, which sends one NOTIFY at a time, sent another: it no longer waits for those open or parked.
 
@@ -250,8 +281,7 @@ class Notifies:
 
     def abandon(self, now: float, reason: UnansweredReason) -> None:
         """Count every open or waiting NOTIFY as unanswered."""
-        for notify in list(self.parking):
-            self.give_up(notify.ids, now, reason)
+        self.give_up_parked(now, reason)
         waiting: list[bytes] = []
         for link in self._links.values():
             waiting += link.ledger
@@ -290,16 +320,26 @@ class Notifies:
         return b"".join(notify.raw for notify in self.parking if not notify.again)
 
     def _settle(self, waiting: list[bytes], now: float, reason: UnansweredReason) -> None:
-        awaited = reason not in (UnansweredReason.HAPROXY_GONE, UnansweredReason.SUPERSEDED)
-        answer = self._config.answer_unanswered and awaited
-        action = Action.ANSWER if answer else Action.PASS
+        unanswered = self._config.unanswered if reason in _HAPROXY_WAITS else Unanswered.LEAVE
+        action = Action.PASS if unanswered is Unanswered.LEAVE else Action.ANSWER
         if reason is not UnansweredReason.HAPROXY_GONE:  # if HAProxy leaves, the agent is not to blame (F5)
             detail = f"{len(waiting)} NOTIFY{'s' if len(waiting) > 1 else ''}: {reason.value}"
             self._report.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
-        self._report.add(NotifiesUnanswered(reason, len(waiting)))
+        told = 0
         for ids in waiting:
-            answered = answer and self._to_haproxy.author(no_effect_ack(ids), AuthoredReason.ANSWERED)
+            answered = unanswered in _BY_ACK and self._to_haproxy.author(self._answer(ids, reason), AuthoredReason.ANSWERED)
+            told += answered
             self._history.give_up(ids, now, answered=answered or reason is UnansweredReason.SUPERSEDED)
+        self._report.add(NotifiesUnanswered(reason, len(waiting), told if unanswered is Unanswered.EMPTY_ACK else 0))
+        if unanswered is Unanswered.TELL:
+            self.untold.add(reason)
+
+    def _answer(self, ids: bytes, reason: UnansweredReason) -> bytes:
+        """Return the ACK for the NOTIFY ``ids``, which no agent will answer."""
+        if self._config.unanswered is Unanswered.EMPTY_ACK:
+            return no_effect_ack(ids)
+        action = actions.set_var(walk.SCOPE_TXN, self._config.error_name, typed_data.INT32, ERROR_CODES[reason])
+        return _ack(ids, action)
 
     # --- async: an agent may answer on any connection of the engine ------------------------------------------------------
 
@@ -320,6 +360,11 @@ class Notifies:
         """Queue ``raw``, an ACK, for the session with that number."""
         self.foreign = (*self.foreign, (session, raw))
 
+    def take_untold(self) -> set[UnansweredReason]:
+        """Return the reasons in ``untold`` since the last call."""
+        reasons, self.untold = self.untold, set()
+        return reasons
+
     def take_foreign(self) -> tuple[tuple[int, bytes], ...]:
         """Return the ACKs for other sessions since the last call."""
         foreign, self.foreign = self.foreign, ()
@@ -328,5 +373,9 @@ class Notifies:
 
 def no_effect_ack(ids: bytes) -> bytes:
     """Return an ACK without effect for the NOTIFY with the raw ``ids``."""
-    body = frames.ACK_HEAD + ids + actions.NO_EFFECT
+    return _ack(ids, actions.NO_EFFECT)
+
+
+def _ack(ids: bytes, payload: bytes) -> bytes:
+    body = frames.ACK_HEAD + ids + payload
     return len(body).to_bytes(frames.LENGTH_BYTES, "big") + body

@@ -15,14 +15,12 @@ class Refusals:
     """The refusals of one route, over all its sessions. Times in seconds, ``now`` monotonic.
 
     The delay doubles once per round: refusals during a round share its delay, so ten HAProxy threads refused at once count as
-    one refusal. ``away``: a session gave up on the agent and none has reached it since; the next one need not try for as long
-    again.
+    one refusal.
     """
 
-    __slots__ = ("_hold_s", "_round_over", "away", "waiting")
+    __slots__ = ("_hold_s", "_round_over", "waiting")
 
     def __init__(self) -> None:
-        self.away = False
         self.waiting = 0  # refusals in progress: ``hold`` was called, ``ended`` not yet
         self._hold_s = 0.0
         self._round_over = 0.0
@@ -43,11 +41,6 @@ class Refusals:
         """HAProxy was refused, or is gone."""
         self.waiting -= 1
 
-    def gave_up(self) -> None:
-        """A session gave up on the agent."""
-        self.away = True
-
     def succeeded(self) -> None:
         """The agent sent HELLO: the next refusal starts again with the shortest delay."""
         self._hold_s = self._round_over = 0.0
-        self.away = False

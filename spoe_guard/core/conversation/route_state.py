@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from spoe_guard.core.conversation.agent_state import AgentState
 from spoe_guard.core.conversation.engines import Engines
 from spoe_guard.core.conversation.refusal import Refusals
 
@@ -18,4 +19,5 @@ class RouteState:
     number: int = 0
     refusals: Refusals = field(default_factory=Refusals)
     engines: Engines = field(default_factory=Engines)
+    agent: AgentState = field(default_factory=AgentState)
     spread: float = 0.0

@@ -3,6 +3,7 @@
 Source: SPOE.txt 3.2.4, 3.2.5; HAProxy ``spoe_handle_agenthello_frame``, ``spop_conn_handle_hello``.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from spoe_guard.core.payloads import hello_keys
@@ -157,6 +158,22 @@ def _normalise(offer: Offer, frame: frames.Frame, pairs: list[kv.Pair], config: 
         offer.raw = frames.with_payload(frame, kv.encode(fresh))
 
 
+def stand_in(offer: Offer, max_frame_size: int, capabilities: Iterable[str]) -> bytes:
+    """Return an AGENT-HELLO of the guard's own, in answer to ``offer``, with a size and capabilities within it."""
+    shown = [name for name in capabilities if name in offer.asked]
+    return _agent_hello(min(max_frame_size, offer.max_frame_size), shown)
+
+
+def _agent_hello(max_frame_size: int, capabilities: Iterable[str]) -> bytes:
+    """Return an AGENT-HELLO with the three keys that every HAProxy accepts, and no other."""
+    pairs = [
+        kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),
+        kv.Pair(_SIZE, typed_data.UINT32, max_frame_size),
+        kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(capabilities).encode()),
+    ]
+    return frames.encode(frames.AGENT_HELLO, payload=kv.encode(pairs))
+
+
 class AgentHello:
     """An AGENT-HELLO, its faults, and its repaired form.
 
@@ -234,14 +251,8 @@ class AgentHello:
         return split(_text(pair))
 
     def encode(self, *, keep_capabilities: bool) -> bytes:
-        """Return the repaired frame: only the three keys that every HAProxy accepts."""
-        capabilities = (self.announced if keep_capabilities else self.capabilities) + self._shown
-        pairs = [
-            kv.Pair(_VERSION, typed_data.STR, VERSION.encode()),
-            kv.Pair(_SIZE, typed_data.UINT32, self.shown_size),
-            kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(capabilities).encode()),
-        ]
-        return frames.encode(frames.AGENT_HELLO, payload=kv.encode(pairs))
+        """Return the repaired frame."""
+        return _agent_hello(self.shown_size, (self.announced if keep_capabilities else self.capabilities) + self._shown)
 
 
 def _text(pair: kv.Pair) -> str:

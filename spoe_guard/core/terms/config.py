@@ -21,18 +21,31 @@ class Redispatch(enum.Enum):
     UNANSWERED = "unanswered"  # also, once, those that were written and not answered: the agent may do their work twice
 
 
+@enum.unique
+class Unanswered(enum.Enum):
+    """What HAProxy gets for a NOTIFY that no agent will answer."""
+
+    TELL = "tell"  # the end of its connection, in order: HAProxy then fails the request itself
+    SET = "set"  # an ACK that sets the variable of `option set-on-error` to the code of the error: that request alone fails
+    EMPTY_ACK = "empty-ack"  # an ACK without effect: the request goes on unchecked (fail open)
+    LEAVE = "leave"  # nothing: HAProxy waits for its `timeout processing`
+
+
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
     """One route's settings for its sessions.
 
     ``max_frame_size``: bytes, clamps what HAProxy offers to the agent; None leaves it. ``always_offer``: capabilities offered to
     the agent even if HAProxy does not offer them. ``engine_id``: sent to the agent if HAProxy names none. ``exact_keys``: the
-    agent gets only the keys of SPOE.txt in HAPROXY-HELLO, each with its type. ``answer_unanswered``: the guard sends an ACK
-    without effect for a NOTIFY that the agent will not answer. ``answer_deadline_s``: a NOTIFY open longer counts as unanswered;
-    None never. Times in seconds. ``give_up_s``: how long the agent may be unreachable before the session ends; 0: it ends with
-    its agent link. ``max_links``: most agent links at a time. ``in_flight``: most NOTIFYs open on one link, 0: any number.
-    ``retire_s``: the guard closes a link that was idle for so long; None never. ``open_notifies``: most NOTIFYs open at a time.
-    ``held_bytes``: most bytes a session may buffer.
+    agent gets only the keys of SPOE.txt in HAPROXY-HELLO, each with its type. ``unanswered``: what HAProxy gets for a
+    NOTIFY that no agent will answer; ``error_name``: the variable for ``Unanswered.SET``, as in `option set-on-error`.
+    ``answer_deadline_s``: a NOTIFY open longer counts as unanswered; None never. ``park_s``: a NOTIFY that waits longer for an
+    agent link counts as unanswered; None: ``give_up_s`` is the bound. Times in seconds. ``hello_s``: for HAPROXY-HELLO;
+    ``agent_hello_s``: for AGENT-HELLO, None: as long as this HAProxy may be kept waiting. ``give_up_s``: how long the agent may
+    be away before NOTIFYs no longer wait for it; 0: a session ends with its agent link. ``max_links``: most agent links at a
+    time. ``in_flight``: most NOTIFYs open on one link, 0: any number. ``retire_s``: the guard closes a
+    link that was idle for so long; None never. ``open_notifies``: most NOTIFYs open at a time. ``held_bytes``: most bytes a
+    session may buffer.
     """
 
     observe: bool = False
@@ -43,10 +56,13 @@ class SessionConfig:
     engine_id: str | None = None
     exact_keys: bool = False
     disconnect_hold_s: float = 0.5
-    answer_unanswered: bool = False
+    unanswered: Unanswered = Unanswered.LEAVE
+    error_name: bytes = b""
     answer_deadline_s: float | None = None
+    park_s: float | None = None
     connect_s: float = 1.0
     hello_s: float = 2.0
+    agent_hello_s: float | None = None
     frame_s: float = 2.0
     idle_s: float = 600.0
     close_s: float = 1.0

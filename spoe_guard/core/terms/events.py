@@ -43,6 +43,7 @@ class EndReason(enum.Enum):
     LIMIT = "limit"  # a bound was reached
     DRAIN = "drain"  # the guard is stopping
     HANDED_OVER = "handed_over"  # the next guard continues it on the same connection
+    UNANSWERED = "unanswered"  # a NOTIFY got no answer, and HAProxy learns of it by the end of the connection
     INTERNAL_ERROR = "internal_error"
 
 
@@ -52,6 +53,7 @@ class UnansweredReason(enum.Enum):
 
     DEADLINE = "deadline"  # open longer than ``answer_deadline``
     AGENT_GONE = "agent_gone"  # the agent closed, died, or sent DISCONNECT
+    AGENT_AWAY = "agent_away"  # no agent was there to take it
     ACK_DROPPED = "ack_dropped"  # its ACK could not be passed
     NOTIFY_DROPPED = "notify_dropped"  # the NOTIFY could not be passed
     LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest is given up
@@ -80,6 +82,9 @@ class DialFailure(enum.Enum):
     NO_ROUTE = "no_route"
     NO_SOCKET = "no_socket"  # a Unix socket that does not exist, or may not be opened
     HELLO_TIMEOUT = "hello_timeout"  # connected, but then nothing came
+    HAPROXY_GAVE_UP = "haproxy_gave_up"  # connected, but HAProxy did not wait long enough for AGENT-HELLO
+    OWN_LIMIT = "own_limit"  # the guard itself is short of file descriptors, memory or local ports: no fault of the agent
+    OURSELVES = "ourselves"  # the guard would have dialled one of its own listening sockets
     OTHER = "other"
 
 
@@ -154,10 +159,11 @@ class DisconnectSeen:
 
 @dataclass(slots=True)
 class NotifiesUnanswered:
-    """``count`` NOTIFYs will get no ACK from the agent."""
+    """``count`` NOTIFYs will get no ACK from the agent; ``unchecked`` of them got one without effect, so their requests go on."""
 
     reason: UnansweredReason
     count: int
+    unchecked: int = 0
 
 
 @dataclass(slots=True)
@@ -178,10 +184,15 @@ class AgentReady:
 
 @dataclass(slots=True)
 class AgentUnreachable:
-    """The agent could not be dialled, or did not send HELLO in time. ``detail`` is the system's own text."""
+    """The agent could not be dialled, or did not send HELLO in time. ``detail`` is the system's own text.
+
+    ``link_id``: the link that was dialled; ``connected``: it was connected, and only HELLO did not come.
+    """
 
     reason: DialFailure
     detail: str
+    link_id: int = 0
+    connected: bool = False
 
 
 @dataclass(slots=True)
@@ -190,6 +201,7 @@ class LinkUp:
 
     reason: LinkReason
     away_s: float = 0.0
+    link_id: int = 0
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """What happens to the agent's answer to HAPROXY-HELLO: it is passed, repaired, or taken as a refusal."""
 
+from spoe_guard.core.conversation.agent_state import Agreed
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads.hello import AgentHello, Offer
@@ -38,6 +39,8 @@ def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: flo
     link.negotiated(fragments="fragmentation" in hello.capabilities)
     told = hello.announced if keep_capabilities else hello.capabilities
     conv.route.refusals.succeeded()
+    # A health check may offer less than a session does.
+    conv.route.agent.answered(None if offer.healthcheck else Agreed(hello.max_frame_size, tuple(hello.capabilities)))
     if "async" in hello.capabilities:
         conv.notifies.join(offer.engine)
     conv.links.up(link, hello.shown_size, now, told)

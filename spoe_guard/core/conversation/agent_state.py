@@ -1,0 +1,61 @@
+"""What the sessions of a route know of its agent: whether it is there, what it agreed to, and when it may be dialled again."""
+
+import math
+from typing import NamedTuple
+
+from spoe_guard.core.conversation.backoff import pause_s
+
+
+class Agreed(NamedTuple):
+    """What an agent accepted in AGENT-HELLO. ``max_frame_size``: bytes; ``capabilities``: those it announced."""
+
+    max_frame_size: int
+    capabilities: tuple[str, ...]
+
+
+class AgentState:
+    """The agent of one route, over all its sessions. Times in seconds, ``now`` monotonic.
+
+    ``agreed``: from its last AGENT-HELLO, None before the first. ``retry_at``: when it may be dialled again; while dials fail,
+    one session dials at a time, and the others find out from it.
+    """
+
+    __slots__ = ("_away_since", "_failing_since", "agreed", "retry_at")
+
+    def __init__(self) -> None:
+        self.agreed: Agreed | None = None
+        self.retry_at = -math.inf
+        self._away_since = math.inf  # the first sign that the agent is away: a link was lost, or a dial failed
+        self._failing_since = math.inf  # the first dial that failed, of those since AGENT-HELLO last came
+
+    def is_away(self, now: float, give_up_s: float) -> bool:
+        """Whether nothing but failures was seen for ``give_up_s``: nobody should wait for the agent."""
+        return now >= self.away_at(give_up_s)
+
+    def away_at(self, give_up_s: float) -> float:
+        """Return from when on the agent counts as away; infinity while no dial has failed."""
+        return self._away_since + give_up_s if self._failing_since < math.inf else math.inf
+
+    def answered(self, agreed: Agreed | None) -> None:
+        """AGENT-HELLO came: the agent is there. ``agreed``: None if it does not tell what a session may expect."""
+        self.agreed = agreed or self.agreed
+        self.retry_at = -math.inf
+        self._away_since = self._failing_since = math.inf
+
+    def link_lost(self, now: float) -> None:
+        """An agent ended a link: it may be gone. Only a failed dial will tell."""
+        self._away_since = min(self._away_since, now)
+
+    def dialled(self, now: float, spread: float) -> None:
+        """A session dials. While dials fail, the others wait for the result; ``spread`` as for ``pause_s``."""
+        if self._failing_since < math.inf:
+            self._pause(now, spread)
+
+    def failed(self, now: float, spread: float, since: float) -> None:
+        """A dial, or the HELLO behind it, failed. ``since``: from when on that session has wanted a link."""
+        self._away_since = min(self._away_since, since)
+        self._failing_since = min(self._failing_since, since)
+        self._pause(now, spread)
+
+    def _pause(self, now: float, spread: float) -> None:
+        self.retry_at = now + pause_s(now - self._failing_since, spread)

@@ -1,0 +1,210 @@
+"""While no agent is there: HAProxy gets AGENT-HELLO from the guard, and each NOTIFY fails at once."""
+
+# ruff: noqa: E501 - a move and its outcome read best in one line
+
+from typing import Any
+
+import pytest
+
+from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.terms.config import Unanswered
+from tests.core import frames
+from tests.core.script import Talk, running
+
+pytestmark = pytest.mark.usefixtures("all_speeds")
+
+SET: dict[str, Any] = {"unanswered": Unanswered.SET, "error_name": b"error"}
+TELL: dict[str, Any] = {"unanswered": Unanswered.TELL}
+ANSWERED = "answer notify_unanswered, unanswered agent_away 1, to_haproxy ACK {}"
+ENDED = "answer agent_unreachable, {} notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13"
+
+
+def fresh(route_state: RouteState | None = None, now: float = 1000.0, **config: Any) -> Talk:
+    return Talk(route_state=route_state, now=now, **{"give_up_s": 5.0, **config})
+
+
+def away(**config: Any) -> tuple[RouteState, float]:
+    """Return a route whose agent has been away since 10 s ago, and the time."""
+    route_state = RouteState()
+    route_state.agent.failed(990.0, 0.0, 990.0)
+    return route_state, 1000.0
+
+
+# --- HELLO ------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_agent_is_waited_for_until_give_up() -> None:
+    fresh(give_up_s=0.1).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, abort agent
+        guard   waits 0.005     -> dial 1
+        agent1  fail            -> unreachable refused, abort agent1
+        guard   waits 0.0949    -> dial 2
+        guard   waits 0.0002    -> to_haproxy AGENT_HELLO
+        agent2  up              -> to_agent2 HAPROXY_HELLO
+        agent2  AGENT_HELLO     -> replacement up
+        haproxy NOTIFY 1.1      -> to_agent2 NOTIFY 1.1
+        agent2  ACK 1.1         -> ok
+    """)
+
+
+def test_haproxy_gets_its_hello_in_time_whatever_the_agent_does() -> None:
+    fresh(agent_hello_s=0.195).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        guard   waits 0.1949    -> nothing
+        guard   waits 0.0002    -> unreachable hello_timeout, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_HELLO
+    """)
+
+
+def test_what_the_agent_agreed_to_before_is_promised_at_once() -> None:
+    route_state = RouteState()
+    small = frames.agent_hello(max_frame_size=1024)
+    fresh(route_state).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        agent   <small>         -> ok
+    """, small=small)  # fmt: skip
+    talk = fresh(route_state, **SET).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, to_haproxy AGENT_HELLO, abort agent
+        haproxy NOTIFY 1.1      -> held
+        guard   waits 0.005     -> dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  <small>         -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
+        agent1  ACK 1.1         -> ok
+    """, small=small)  # fmt: skip
+    assert talk.written["to_haproxy"].startswith(small)
+
+
+def test_without_pipelining_before_haproxy_is_promised_none() -> None:
+    route_state, now = away()
+    talk = fresh(route_state, now, **SET).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
+    """)
+    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"", max_frame_size=frames.SHOWN)
+
+
+def test_while_it_is_away_hello_waits_20_ms_for_a_dial() -> None:
+    route_state, now = away()
+    fresh(route_state, now).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        guard   waits 0.0199    -> nothing
+        guard   waits 0.0002    -> to_haproxy AGENT_HELLO
+        agent   up              -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO     -> replacement up
+        haproxy NOTIFY 1.1      -> ok
+        agent   ACK 1.1         -> ok
+    """)
+
+
+def test_an_agent_that_is_back_answers_hello_itself() -> None:
+    route_state, now = away()
+    fresh(route_state, now).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO     -> ok
+        haproxy NOTIFY 1.1      -> ok
+        agent   ACK 1.1         -> ok
+    """)
+
+
+def test_while_one_session_finds_out_the_others_do_not_dial() -> None:
+    route_state, now = away()
+    fresh(route_state, now, **SET).play("haproxy HAPROXY_HELLO -> held, dial")
+    fresh(route_state, now, **SET).play(f"""
+        haproxy HAPROXY_HELLO   -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY 1.1      -> {ANSWERED.format("1.1")}
+        guard   waits 0.25      -> nothing
+        haproxy NOTIFY 3.1      -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+        agent1  ACK 3.1         -> ok
+    """)
+
+
+def test_a_health_check_is_not_answered_in_place_of_the_agent() -> None:
+    route_state, now = away()
+    fresh(route_state, now).play("""
+        haproxy HAPROXY_HELLO check -> held, dial
+        agent   fail            -> unreachable refused, answer agent_unreachable
+        guard   waits 0.25      -> to_haproxy AGENT_DISCONNECT 13
+    """)
+
+
+# --- NOTIFY -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "outcome"),
+    [
+        (SET, ANSWERED.format("1.1")),
+        ({"unanswered": Unanswered.EMPTY_ACK}, ANSWERED.format("1.1")),
+        (TELL, ENDED.format("answer")),
+        ({}, ENDED.format("pass")),
+    ],
+    ids=["set", "empty-ack", "tell", "leave"],
+)
+def test_while_it_is_away_a_notify_fails_within_20_ms(config: dict[str, Any], outcome: str) -> None:
+    route_state, now = away()
+    fresh(route_state, now, **config).play(f"""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
+        guard   waits 0.3       -> nothing
+        haproxy NOTIFY 1.1      -> held, dial 1
+        guard   waits 0.0199    -> nothing
+        guard   waits 0.0002    -> {outcome}{"" if "ACK" in outcome else ", abort agent1"}
+    """)
+
+
+def test_a_dial_that_is_refused_is_not_waited_for() -> None:
+    route_state, now = away()
+    fresh(route_state, now, **SET).play(f"""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
+        haproxy NOTIFY 1.1      -> {ANSWERED.format("1.1")}
+        guard   waits 0.3       -> nothing
+        haproxy NOTIFY 3.1      -> held, dial 1
+        agent1  fail            -> unreachable refused, {ANSWERED.format("3.1")}, abort agent1
+    """)
+
+
+def test_a_notify_parked_before_give_up_fails_at_give_up() -> None:
+    running(give_up_s=5.0, connect_s=60.0, **SET).play(f"""
+        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
+        haproxy NOTIFY 1.1      -> held
+        guard   waits 0.005     -> dial 1
+        guard   waits 4.994     -> nothing
+        guard   waits 0.001     -> {ANSWERED.format("1.1")}
+    """)
+
+
+def test_an_agent_gone_long_before_the_notify_is_not_waited_for() -> None:
+    running(give_up_s=5.0, **SET).play(f"""
+        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
+        guard   waits 60        -> nothing
+        haproxy NOTIFY 1.1      -> held, dial 1
+        agent1  fail            -> unreachable refused, {ANSWERED.format("1.1")}, abort agent1
+    """)
+
+
+def test_no_notify_is_parked_for_longer_than_haproxy_waits() -> None:
+    running(give_up_s=5.0, park_s=0.49, **SET).play("""
+        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
+        haproxy NOTIFY 1.1      -> held
+        guard   waits 0.005     -> dial 1
+        guard   waits 0.4849    -> nothing
+        guard   waits 0.0002    -> answer notify_unanswered, unanswered deadline 1, to_haproxy ACK 1.1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up
+    """)
+
+
+def test_where_a_session_ends_with_its_link_it_ends_with_the_first_notify() -> None:
+    fresh(give_up_s=0.0, **SET).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
+        haproxy NOTIFY 1.1      -> answer agent_unreachable, answer notify_unanswered, unanswered agent_away 1, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 13
+        haproxy fin             -> close haproxy, end agent unreachable
+    """)

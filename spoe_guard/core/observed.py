@@ -69,6 +69,11 @@ class ObservedSession:
         """The shadow's lane: what may pass without being judged."""
         return self._shadow.lane
 
+    @property
+    def oldest_since(self) -> float:
+        """When HAProxy sent the oldest NOTIFY that is open; infinity if there is none."""
+        return self._shadow.oldest_since
+
     def ledger(self, link_id: int) -> Ledger | None:
         """Return the ledger of the agent link with that number."""
         return self._shadow.ledger(link_id)

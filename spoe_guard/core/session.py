@@ -60,6 +60,11 @@ class Session:
         return self._conv.notifies.open
 
     @property
+    def oldest_since(self) -> float:
+        """When HAProxy sent the oldest NOTIFY that is open or parked; infinity if there is none."""
+        return self._conv.notifies.oldest_since
+
+    @property
     def state(self) -> SessionState:
         """The state of the session."""
         return self._conv.progress.state

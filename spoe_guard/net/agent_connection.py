@@ -3,9 +3,11 @@
 import asyncio
 from typing import Protocol
 
+from spoe_guard.address import Address
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import DialFailure
-from spoe_guard.net.dial import DialError, dial
+from spoe_guard.net.agents import Agents
+from spoe_guard.net.dial import DialError
 from spoe_guard.net.leg import Leg, LegOwner
 from spoe_guard.net.route import Route
 
@@ -14,6 +16,7 @@ class AgentConnectionOwner(LegOwner, Protocol):
     """What an agent connection calls: its relay."""
 
     route: Route
+    agents: Agents
 
     def unreachable(self, link: "AgentConnection", reason: DialFailure, detail: str) -> None:
         """The agent could not be dialled."""
@@ -22,13 +25,14 @@ class AgentConnectionOwner(LegOwner, Protocol):
 class AgentConnection:
     """Dials the agent of ``relay`` as soon as it is created. ``leg`` carries bytes once ``made`` of the relay was called.
 
-    ``number``: of the session's link that it serves.
+    ``number``: of the session's link that it serves. ``address``: the agent's; until it is connected, the first of the route.
     """
 
-    __slots__ = ("_relay", "_task", "leg")
+    __slots__ = ("_relay", "_task", "address", "leg")
 
     def __init__(self, relay: "AgentConnectionOwner", number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.leg = Leg(relay, Side.AGENT, number)
+        self.address: Address = relay.route.agent[0]
         self._relay = relay
         self._task: asyncio.Task[None] | None = loop.create_task(self._reach())
 
@@ -47,7 +51,7 @@ class AgentConnection:
     async def _reach(self) -> None:
         try:
             route = self._relay.route
-            sock = await dial(route.agent, route.config.connect_s)
+            sock, self.address = await self._relay.agents.reach(route.agent, route.config.connect_s)
             self._task = None
             self.leg.begin(sock)
         except DialError as error:

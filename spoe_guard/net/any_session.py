@@ -23,6 +23,10 @@ class AnySession(Protocol):
     deadline: float
 
     @property
+    def oldest_since(self) -> float:
+        """When HAProxy sent the oldest NOTIFY that is open or parked; infinity if there is none."""
+
+    @property
     def lane(self) -> Lane | None:
         """What may pass without a step; None where nothing may."""
 

@@ -11,12 +11,13 @@ import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
 
 T = TypeVar("T")
+R = TypeVar("R")
 Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port plus what IPv6 adds
 
 _REASONS: Final = {
@@ -75,16 +76,36 @@ def _numeric(host: str, port: int) -> tuple[int, Place] | None:
     return family, where
 
 
-async def dial(addresses: Sequence[Address], within_s: float = math.inf) -> socket.socket:
-    """Return a non-blocking socket connected to the first of ``addresses`` that can be reached; the caller owns it.
+class Dialled(NamedTuple):
+    """A connection to an agent, and the address of it that answered. ``sock`` does not block; its owner closes it."""
 
-    Every name is resolved anew. ``within_s``: the caller's timeout, shared out among the addresses. Cancelling leaves nothing
-    open.
+    sock: socket.socket
+    address: Address
+
+
+Tried = Callable[[Address, DialError | None], None]
+
+
+async def dial(addresses: Sequence[Address], within_s: float = math.inf, tried: Tried = lambda _address, _error: None) -> Dialled:
+    """Return a connection to the first of ``addresses`` that can be reached; the caller owns it.
+
+    Every name is resolved anew. ``within_s``: the caller's timeout, shared out among the addresses. ``tried`` is called for each
+    address that was tried, with its error or None. Cancelling leaves nothing open.
 
     Raises:
         DialError: the reason.
     """
-    return await _first_of(addresses, within_s, str, _reach)
+
+    async def reach(address: Address, within_s: float) -> Dialled:
+        try:
+            sock = await _reach(address, within_s)
+        except DialError as error:
+            tried(address, error)
+            raise
+        tried(address, None)
+        return Dialled(sock, address)
+
+    return await _first_of(addresses, within_s, str, reach, tried)
 
 
 async def _reach(address: Address, within_s: float) -> socket.socket:
@@ -109,8 +130,12 @@ async def _connected(place: tuple[int, Place], _within_s: float) -> socket.socke
 
 
 async def _first_of(
-    choices: Sequence[T], within_s: float, title: Callable[[T], str], reach: Callable[[T, float], Awaitable[socket.socket]]
-) -> socket.socket:
+    choices: Sequence[T],
+    within_s: float,
+    title: Callable[[T], str],
+    reach: Callable[[T, float], Awaitable[R]],
+    timed_out: Callable[[T, DialError], None] = lambda _choice, _error: None,
+) -> R:
     """Return the result of ``reach`` for the first of ``choices`` that can be reached; each but the last gets an equal share."""
     if len(choices) == 1:
         return await reach(choices[0], within_s)
@@ -123,6 +148,7 @@ async def _first_of(
                 return await reach(choice, share_s)
         except TimeoutError:
             failures.append(DialError(DialFailure.TIMEOUT, f"{title(choice)}: no connection within {share_s:g} s"))
+            timed_out(choice, failures[-1])
         except DialError as error:
             failures.append(error)
     raise DialError(failures[-1].reason, "; ".join(failure.detail for failure in failures), failures[-1])

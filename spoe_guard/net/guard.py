@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import itertools
+import math
 import random
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
 
 from spoe_guard.address import Address
+from spoe_guard.core.conversation.agent_state import AgentState
 from spoe_guard.core.conversation.engines import Engines
 from spoe_guard.core.conversation.refusal import Refusals
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observed import open_session
 from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
@@ -25,6 +27,7 @@ from spoe_guard.net.listener import Listener, peer_name
 from spoe_guard.net.observer import Observer
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
+from spoe_guard.net.watch import AgentWatch
 from spoe_guard.net.witness import Witness
 
 Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number of a session
@@ -68,9 +71,11 @@ class Guard:
         self._numbers = itertools.count(1)
         self._listeners: list[Listener] = []
         self._relays: dict[int, Relay] = {}
-        self._on_route: Counter[str] = Counter()
-        self._shared = {route.name: (Refusals(), Engines()) for route in routes}
+        self._on_route: dict[str, set[Relay]] = {route.name: set() for route in routes}
+        self._shared = {route.name: (Refusals(), Engines(), AgentState()) for route in routes}
+        self._agents = {route.name: Agents(route.name, observer) for route in routes}
         self._opening = 0  # connections that will begin in the loop's next turn
+        self._watching: list[asyncio.Task[None]] = []
         self._takers: list[Taker] = []
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
         self._leaving: list[asyncio.Task[None]] = []
@@ -99,6 +104,7 @@ class Guard:
             raise
         for bound in taken:
             self._listeners.append(Listener(bound, partial(self._accepted, bound.route.name)))
+            self._watch(self._routes[bound.route.name], self._listeners[-1])
             if bound.turn is Turn.LAST:  # at the same address as this process's own socket
                 continue
             self.addresses[bound.route.name] = bound.address
@@ -106,11 +112,24 @@ class Guard:
             if self._reuse_port and (bound.address.path is None or bound.turn is Turn.ALL):
                 self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route.name)))
 
+    def _watch(self, route: Route, listener: Listener) -> None:
+        """Let ``listener`` listen only while the agent is there, if the route says so."""
+        if route.listen_while_away:
+            return
+        name = route.name
+        watch = AgentWatch(listener, self._agents[name], self._shared[name][-1], self._observer)
+        self._watching.append(asyncio.get_running_loop().create_task(watch.keep(partial(self.route, name))))
+
     async def _bind(self, route: Route) -> list[Bound]:
         if lent := self._lent.get(route.name):
             return borrow(route, lent)
         given = self._given.get(route.name)
         return [Bound(route, given, given=True) if given else await bind(route, reuse_port=self._reuse_port)]
+
+    def oldest_open_s(self, name: str) -> float:
+        """Return for how many seconds the oldest NOTIFY of a route has been open or parked, 0 if there is none."""
+        since = min((relay.session.oldest_since for relay in self._on_route[name]), default=math.inf)
+        return max(monotonic() - since, 0.0) if since < math.inf else 0.0
 
     def route(self, name: str) -> Route:
         """Return the route that new sessions with that name get."""
@@ -127,6 +146,9 @@ class Guard:
         sessions' routes allow (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
+        for task in self._watching:
+            task.cancel()
+        self._watching.clear()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
@@ -179,7 +201,7 @@ class Guard:
             NotTakenError: why not.
         """
         route = self._routes[name]
-        if self._on_route[name] >= route.connections:
+        if len(self._on_route[name]) >= route.connections:
             raise NotTakenError("no more connections")
         number = next(self._numbers)
         relay = self._make_relay(route, number)
@@ -196,7 +218,7 @@ class Guard:
         route = self._routes[name]
         number = next(self._numbers)
         self._observer.session_opened(route.name, number, peer)
-        if self._on_route[route.name] >= route.connections:
+        if len(self._on_route[route.name]) >= route.connections:
             self._turn_away(route, number, sock, EndReason.LIMIT)
             return
         try:
@@ -209,11 +231,11 @@ class Guard:
 
     def _make_relay(self, route: Route, number: int) -> Relay:
         route_state = RouteState(number, *self._shared[route.name], spread=random.random())  # noqa: S311  no secret
-        return Relay(route, route_state, self._observer, self._make_session, self)
+        return Relay(route, route_state, self._agents[route.name], self._observer, self._make_session, self)
 
     def _begin(self, relay: Relay, sock: socket.socket) -> None:
         self._relays[relay.number] = relay
-        self._on_route[relay.route.name] += 1
+        self._on_route[relay.route.name].add(relay)
         self._empty.clear()
         self._opening += 1
         # Not at once: other connections wait to be accepted, and a guard that hands a session over waits for the answer.
@@ -240,6 +262,6 @@ class Guard:
     def gone(self, relay: Relay) -> None:
         """Remove a session whose last connection is gone."""
         self._relays.pop(relay.number, None)
-        self._on_route[relay.route.name] -= 1
+        self._on_route[relay.route.name].discard(relay)
         if not self._relays:
             self._empty.set()

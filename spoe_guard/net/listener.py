@@ -6,6 +6,7 @@ room.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -26,26 +27,56 @@ _PATIENCE_S: Final = 0.05
 
 
 class Listener:
-    """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is in readable form."""
+    """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is in readable form.
+
+    ``listening``: not closed, and not paused.
+    """
 
     def __init__(self, bound: Bound, accepted: Callable[[socket.socket, str], None]) -> None:
         self._bound = bound
         self._accepted = accepted
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
+        self._where = bound.sock.getsockname()
+        self.listening = True
         self._listen()
 
     def close(self) -> None:
         """Accept what the kernel has queued, which would otherwise be reset, and then no more."""
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        else:
-            self._loop.remove_reader(self._bound.sock)
-        queued = self._queued()  # close before serving any of them: connections that arrive in between would be lost
+        queued = self._stop()  # close before serving any of them: connections that arrive in between would be lost
         self._bound.close()
         for sock, peer in queued:
             self._take(sock, peer)
+
+    def pause(self) -> None:
+        """Do the same, but keep the address: who connects to it is refused until ``resume``. For TCP alone."""
+        queued = self._stop()
+        self._bound.sock.shutdown(socket.SHUT_RD)
+        for sock, peer in queued:
+            self._take(sock, peer)
+
+    def resume(self) -> None:
+        """Listen again.
+
+        Raises:
+            OSError: somebody else took the address, which is possible only if the kernel had chosen its port.
+        """
+        with contextlib.suppress(OSError):  # it still has its port, unless the kernel had chosen it
+            self._bound.sock.bind(self._where)
+        self._bound.sock.listen(BACKLOG)
+        self.listening = True
+        self._listen()
+
+    def _stop(self) -> list[tuple[socket.socket, Place]]:
+        """Stop watching the socket, and return what the kernel has queued."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        elif self.listening:
+            self._loop.remove_reader(self._bound.sock)
+        queued = self._queued() if self.listening else []
+        self.listening = False
+        return queued
 
     def _listen(self) -> None:
         self._pause = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from spoe_guard.core.terms.events import Event
+from spoe_guard.core.terms.events import DialFailure, Event
 from spoe_guard.core.terms.tally import Tally
 
 
@@ -22,11 +22,14 @@ class Observer(Protocol):
     def session_closed(self, route: str, session: int) -> None:
         """Both connections of the session are gone."""
 
-    def link_opened(self, route: str) -> None:
-        """An agent link is up."""
+    def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
+        """``agent``, an address, was dialled; ``reason``: why that failed, None if it did not. ``detail``: for people."""
 
-    def link_closed(self, route: str) -> None:
-        """An agent link is gone."""
+    def link_opened(self, route: str, agent: str) -> None:
+        """A connection to ``agent``, an address, is up."""
+
+    def link_closed(self, route: str, agent: str) -> None:
+        """A connection to ``agent`` is gone."""
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """A bug of ours, caught once, in the leg."""

@@ -10,9 +10,10 @@ from typing import Final, ParamSpec, Protocol
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.events import DialFailure, EndedBy, EndReason, Event, SessionEnded
+from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.net.agent_connection import AgentConnection
+from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
 from spoe_guard.net.observer import Observer
@@ -61,6 +62,7 @@ class Relay:
         "_tally",
         "_timer",
         "_witness",
+        "agents",
         "haproxy",
         "number",
         "route",
@@ -68,9 +70,16 @@ class Relay:
     )  # fmt: skip
 
     def __init__(
-        self, route: Route, route_state: RouteState, observer: Observer, make_session: SessionFactory, owner: RelayOwner
+        self,
+        route: Route,
+        route_state: RouteState,
+        agents: Agents,
+        observer: Observer,
+        make_session: SessionFactory,
+        owner: RelayOwner,
     ) -> None:
         self.route = route
+        self.agents = agents
         self.number = route_state.number
         self.haproxy = Leg(self, Side.HAPROXY)
         self._links: dict[int, AgentConnection] = {}  # being dialled, or with a leg in _legs
@@ -112,6 +121,8 @@ class Relay:
         self._carry_out(out)
 
     def _carry_out(self, out: Output) -> None:
+        if out.events:
+            self._name_agents(out.events)
         if out.to_haproxy:
             self.haproxy.write(out.to_haproxy)
         if out.to_agent:
@@ -247,7 +258,7 @@ class Relay:
         if lane is not None:
             leg.use(lane, self.session.ledger(leg.link_id), self.haproxy)
             self.haproxy.use(lane)
-        self._observer.link_opened(self.route.name)
+        self._observer.link_opened(self.route.name, self._address(leg.link_id))
         self.haproxy.resume_reading(DIALLING)
         if self.haproxy.full:
             leg.pause_reading(OTHER_IS_FULL)
@@ -262,7 +273,7 @@ class Relay:
         """Handle the end of a connection, because it was closed or because it broke."""
         self._legs.discard(leg)
         if leg is not self.haproxy:
-            self._observer.link_closed(self.route.name)
+            self._observer.link_closed(self.route.name, self._address(leg.link_id))
         told = not leg.closing and self._is_known(leg)
         leg.closing = True
         self.emptied(leg)
@@ -313,7 +324,7 @@ class Relay:
                 self._close_agent(order.link_id, order.close_agent)
 
     def _dial(self, number: int) -> None:
-        if number == 0:  # the session cannot buffer HAProxy's bytes yet; after the first link it parks them, with bounds
+        if number == 0 and not isinstance(self.session, Lasting):  # it cannot buffer HAProxy's bytes within bounds
             self.haproxy.pause_reading(DIALLING)
         self._links[number] = AgentConnection(self, number, self._loop)
 
@@ -404,6 +415,22 @@ class Relay:
         if self._owner is not None:
             for number, raw in foreign:
                 self._owner.hand_over(number, raw)
+
+    def _name_agents(self, events: Sequence[Event]) -> None:
+        """Add the agent's address to events about it, and let other sessions know whether it answers."""
+        for event in events:
+            if not isinstance(event, AgentReady | AgentUnreachable) or event.link_id not in self._links:
+                continue  # a failed dial has no link any more; it was reported for each address
+            address = self._links[event.link_id].address
+            event.agent = str(address)
+            if isinstance(event, AgentReady):
+                self.agents.answered(address)
+            else:
+                self.agents.failed(address)
+
+    def _address(self, link_id: int) -> str:
+        link = self._links.get(link_id)
+        return str(link.address if link is not None else self.route.agent[0])
 
     def _check_gone(self) -> None:
         owner = self._owner

@@ -12,7 +12,8 @@ class Route:
 
     ``connections``: most sessions at a time, one more is accepted and closed at once.
 
-    ``splice_on_error``: a bug of ours turns the session into a plain TCP proxy instead of ending it.
+    ``splice_on_error``: a bug of ours turns the session into a plain TCP proxy instead of ending it. ``listen_while_away``: if
+    not, nobody can connect while the agent is away (``health: listen``).
     """
 
     name: str
@@ -20,4 +21,5 @@ class Route:
     agent: tuple[Address, ...]
     connections: int = 4096
     splice_on_error: bool = False
+    listen_while_away: bool = True
     config: SessionConfig = field(default_factory=SessionConfig)

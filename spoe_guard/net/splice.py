@@ -32,6 +32,11 @@ class Splice:
         self._waiting = b""  # for the agent, until it is connected
         self._over = False
 
+    @property
+    def oldest_since(self) -> float:
+        """Return infinity: a splice does not track NOTIFYs."""
+        return math.inf
+
     def ledger(self, link_id: int) -> Ledger | None:  # noqa: ARG002  a session's signature
         """Return None: a splice does not track NOTIFYs."""
         return None

@@ -112,7 +112,8 @@ class Journal:
 
     def unreachable(self, route: str, session: int, seen: AgentUnreachable) -> None:
         """Log that the agent cannot be reached."""
-        self._say("warning", "agent_unreachable", route, session=session, reason=seen.reason.value, detail=seen.detail)
+        where = {"agent": seen.agent} if seen.agent else {}
+        self._say("warning", "agent_unreachable", route, session=session, **where, reason=seen.reason.value, detail=seen.detail)
 
     def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
         """Log that a session lost one of its agent links and continues."""

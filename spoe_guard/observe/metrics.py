@@ -10,13 +10,17 @@ from prometheus_client.registry import Collector
 
 from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.observe.stats import HOLD_BUCKETS, Labels, RouteStats
+from spoe_guard.observe.stats import HOLD_BUCKETS, AgentStats, Labels, RouteStats
 
 Samples = Iterable[tuple[Labels, float]]
 
 
 def _one(value: float) -> Samples:
     return [((), value)]
+
+
+def _of_agents(stats: RouteStats, read: Callable[[AgentStats], float]) -> Samples:
+    return [((address,), read(agent)) for address, agent in stats.agents.items()]
 
 
 # name, help, labels after `route`, how to read the numbers
@@ -57,10 +61,25 @@ COUNTERS: Final[tuple[_Row, ...]] = (
         lambda s: s.unanswered.items(),
     ),
     (
+        "unchecked_notifies_total",
+        "NOTIFYs answered with an ACK without effect (unanswered: empty-ack): their requests went on unchecked.",
+        (),
+        lambda s: _one(s.unchecked),
+    ),
+    (
+        "late_acks_total",
+        "ACKs that came when HAProxy no longer waited (haproxy.timeout_processing).",
+        (),
+        lambda s: _one(s.tally.late_acks),
+    ),
+    ("agent_dials_total", "Times the agent was dialled.", ("agent",), lambda s: _of_agents(s, lambda agent: agent.dials)),
+    (
         "agent_connect_failures_total",
         "Times the agent could not be dialled, or sent no HELLO.",
-        ("reason",),
-        lambda s: s.connect_failures.items(),
+        ("agent", "reason"),
+        lambda s: [
+            ((address, *labels), count) for address, agent in s.agents.items() for labels, count in agent.failures.items()
+        ],
     ),
     ("agent_links_total", "Agent links that came up, and why they were opened.", ("reason",), lambda s: s.links_opened.items()),
     (
@@ -91,11 +110,12 @@ GAUGES: Final[tuple[_Row, ...]] = (
     ("held_bytes", "Bytes held back.", (), lambda s: _one(s.tally.held_bytes)),
     (
         "agent_up",
-        "Whether the agent could be dialled, and sent HELLO, at the last try; NaN before the first.",
-        (),
-        lambda s: _one(float("nan") if s.agent_up is None else float(s.agent_up)),
+        "Whether the agent could be dialled, and sent HELLO, at the last try; absent before the first.",
+        ("agent",),
+        lambda s: [((address,), float(agent.up)) for address, agent in s.agents.items() if agent.up is not None],
     ),
-    ("agent_links", "Agent links open.", (), lambda s: _one(s.links)),
+    ("agent_links", "Agent links open.", ("agent",), lambda s: _of_agents(s, lambda agent: agent.links)),
+    ("oldest_open_notify_seconds", "For how long the oldest NOTIFY has been open or parked.", (), lambda s: _one(s.oldest())),
     ("parked_notifies", "NOTIFYs that wait for an agent link.", (), lambda s: _one(s.tally.parked_notifies)),
 )
 

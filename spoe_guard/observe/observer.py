@@ -7,6 +7,7 @@ from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
     AnomalySeen,
+    DialFailure,
     DisconnectHeld,
     DisconnectSeen,
     EndedBy,
@@ -92,13 +93,20 @@ class GuardObserver:
             stats.closed[EndedBy.GUARD.value, EndReason.INTERNAL_ERROR.value] += 1
         self.journal.closed(route, session, notes)
 
-    def link_opened(self, route: str) -> None:
-        """Count an agent link that opened."""
-        self.routes[route].links += 1
+    def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
+        """Count a dial; whether the agent is up, only its HELLO will tell."""
+        stats = self.routes[route].agent(agent)
+        stats.dials += 1
+        if reason is not None:
+            stats.failed(self._clock(), reason, detail)
 
-    def link_closed(self, route: str) -> None:
+    def link_opened(self, route: str, agent: str) -> None:
+        """Count an agent link that opened."""
+        self.routes[route].agent(agent).links += 1
+
+    def link_closed(self, route: str, agent: str) -> None:
         """Count an agent link that closed."""
-        self.routes[route].links -= 1
+        self.routes[route].agent(agent).links -= 1
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """Count and log a bug of ours."""
@@ -131,10 +139,11 @@ class GuardObserver:
                 notes.disconnect = notes.disconnect or event
             case NotifiesUnanswered():
                 stats.unanswered[event.reason.value,] += event.count
+                stats.unchecked += event.unchecked
             case DisconnectHeld():
                 stats.observe_hold(event.seconds)
             case AgentReady():
-                stats.agent_tried(self._clock(), up=True)
+                stats.agent(event.agent).answered(self._clock())
                 notes.healthcheck = event.healthcheck
             case LinkUp() | NotifiesRedispatched() | AgentUnreachable():
                 _seen_of_links(stats, event, self._clock())
@@ -146,10 +155,9 @@ class GuardObserver:
 def _seen_of_links(stats: RouteStats, event: LinkUp | NotifiesRedispatched | AgentUnreachable, now: float) -> None:
     match event:
         case LinkUp():
-            stats.agent_tried(now, up=True)
             stats.links_opened[event.reason.value,] += 1
         case NotifiesRedispatched():
             stats.redispatched[event.kind.value,] += event.count
         case AgentUnreachable():
-            stats.agent_tried(now, up=False, detail=f"{event.reason.value}: {event.detail}")
-            stats.connect_failures[event.reason.value,] += 1
+            if event.agent:  # otherwise ``agent_dialled`` was called for each address
+                stats.agent(event.agent).failed(now, event.reason, event.detail)

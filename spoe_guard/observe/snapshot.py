@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.observe.stats import RouteStats
+from spoe_guard.observe.stats import AgentStats, RouteStats
 
 Taken = dict[str, Any]
 
 # The kind of each number: every slot of RouteStats and of Tally is in one of these.
-COUNTS: Final = ("captures_written", "connections", "suppressed", "internal_errors", "hold_seconds")
-NOW: Final = ("open", "links")  # current state, not a count: it ends with its process
+COUNTS: Final = ("captures_written", "connections", "suppressed", "internal_errors", "hold_seconds", "unchecked")
+NOW: Final = ("open",)  # current state, not a count: it ends with its process
 BY_LABELS: Final = (
     "closed",
     "anomalies",
@@ -18,20 +18,31 @@ BY_LABELS: Final = (
     "authored",
     "disconnects",
     "unanswered",
-    "connect_failures",
     "links_opened",
     "redispatched",
 )
 BUCKETS: Final = ("hold_buckets",)
-LAST_TRY: Final = ("agent_tried_at", "agent_up", "agent_detail")
-TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds")
+OTHERS: Final = ("agents", "oldest")  # each in its own way
+TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds", "late_acks")
 TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
 TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
 
 
 def take(stats: RouteStats) -> Taken:
     """Return ``stats`` as values that JSON can carry."""
-    plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS, *LAST_TRY)}
+    plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS)}
+    plain["oldest"] = stats.oldest()
+    plain["agents"] = {
+        address: {
+            "up": agent.up,
+            "detail": agent.detail,
+            "tried_at": agent.tried_at,
+            "dials": agent.dials,
+            "links": agent.links,
+            "failures": list(agent.failures.items()),
+        }
+        for address, agent in stats.agents.items()
+    }
     labelled = {name: list(getattr(stats, name).items()) for name in BY_LABELS}
     tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW)}
     arrays = {name: list(getattr(stats.tally, name)) for name in TALLY_BUCKETS}
@@ -50,8 +61,17 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
         for labels, count in taken[name]:
             counter[tuple(labels)] += count
     _sum(stats.tally, taken["tally"], (*TALLY_COUNTS, *(TALLY_NOW if alive else ())), TALLY_BUCKETS)
-    if taken["agent_up"] is not None and taken["agent_tried_at"] >= stats.agent_tried_at:
-        stats.agent_tried(taken["agent_tried_at"], up=taken["agent_up"], detail=taken["agent_detail"])
+    for address, numbers in taken["agents"].items():
+        agent = stats.agents.setdefault(address, AgentStats())
+        agent.dials += numbers["dials"]
+        agent.links += numbers["links"] if alive else 0
+        for labels, count in numbers["failures"]:
+            agent.failures[tuple(labels)] += count
+        if numbers["up"] is not None and numbers["tried_at"] >= agent.tried_at:
+            agent.tried(numbers["tried_at"], up=numbers["up"], detail=numbers["detail"])
+    if alive:
+        before, now = stats.oldest(), taken["oldest"]
+        stats.oldest = lambda: max(before, now)
 
 
 def _sum(into: RouteStats | Tally, taken: Mapping[str, Any], numbers: tuple[str, ...], buckets: tuple[str, ...]) -> None:

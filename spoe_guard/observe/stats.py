@@ -2,10 +2,11 @@
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from spoe_guard.core.terms.config import Redispatch
-from spoe_guard.core.terms.events import DialFailure, Direction, LinkReason, UnansweredReason
+from spoe_guard.core.terms.events import AuthoredReason, DialFailure, Direction, LinkReason, UnansweredReason
 from spoe_guard.core.terms.tally import Tally, by_type
 from spoe_guard.wire.frame import TYPE_NAMES
 
@@ -20,34 +21,71 @@ CAPTURE_DROPS: Final = ("rate", "busy", "disk", "error")
 Labels = tuple[str, ...]
 
 
-class RouteStats:
-    """Counters by label values, all from closed sets. ``agent_up`` is None until the agent was dialled.
+IMPATIENT: Final = 3  # HELLOs in a row that HAProxy did not wait for: from then on the agent counts as down
 
-    ``agent_tried_at``: time of the last try, in seconds of the monotonic clock that all processes of a machine share.
+
+class AgentStats:
+    """One address of a route's agent. ``up``: whether it answered the last try, None until there was one.
+
+    ``tried_at``: time of the last try, in seconds of the monotonic clock that all processes of a machine share. ``detail``: of
+    the last failure, for people. ``impatient``: HELLOs in a row that HAProxy did not wait for.
+    """
+
+    __slots__ = ("detail", "dials", "failures", "impatient", "links", "tried_at", "up")
+
+    def __init__(self) -> None:
+        self.up: bool | None = None
+        self.detail = ""
+        self.tried_at = 0.0
+        self.impatient = 0
+        self.dials = 0
+        self.links = 0
+        self.failures: Counter[Labels] = Counter({(reason.value,): 0 for reason in DialFailure})
+
+    def answered(self, now: float) -> None:
+        """Note that AGENT-HELLO came."""
+        self.up, self.detail, self.tried_at, self.impatient = True, "", now, 0
+
+    def failed(self, now: float, reason: DialFailure, detail: str) -> None:
+        """Note that a dial failed, or the HELLO behind it. What is the guard's own fault says nothing of the agent."""
+        self.failures[reason.value,] += 1
+        if reason is DialFailure.OWN_LIMIT:
+            return
+        self.impatient = self.impatient + 1 if reason is DialFailure.HAPROXY_GAVE_UP else 0
+        if reason is not DialFailure.HAPROXY_GAVE_UP or self.impatient >= IMPATIENT:
+            self.tried(now, up=False, detail=f"{reason.value}: {detail}")
+
+    def tried(self, now: float, *, up: bool, detail: str = "") -> None:
+        """Note the result of the last try."""
+        self.up, self.detail, self.tried_at = up, detail, now
+
+
+class RouteStats:
+    """Counters by label values, all from closed sets. ``agents``: by address, as in the settings.
+
+    ``oldest``: returns for how many seconds the oldest NOTIFY has been open or parked.
     """
 
     __slots__ = (
-        "agent_detail",
-        "agent_tried_at",
-        "agent_up",
+        "agents",
         "anomalies",
         "authored",
         "captures_dropped",
         "captures_written",
         "closed",
-        "connect_failures",
         "connections",
         "disconnects",
         "hold_buckets",
         "hold_seconds",
         "internal_errors",
-        "links",
         "links_opened",
+        "oldest",
         "open",
         "redispatched",
         "suppressed",
         "tally",
         "unanswered",
+        "unchecked",
     )
 
     def __init__(self) -> None:
@@ -59,13 +97,11 @@ class RouteStats:
         self.authored: Counter[Labels] = Counter()  # direction, type, reason
         self.disconnects: Counter[Labels] = Counter()  # side, status_code
         self.unanswered: Counter[Labels] = Counter({(reason.value,): 0 for reason in UnansweredReason})
-        self.connect_failures: Counter[Labels] = Counter({(reason.value,): 0 for reason in DialFailure})
+        self.unchecked = 0
         self.hold_buckets = [0] * (len(HOLD_BUCKETS) + 1)
         self.hold_seconds = 0.0
-        self.agent_up: bool | None = None
-        self.agent_detail = ""  # of the last failure, for people
-        self.agent_tried_at = 0.0
-        self.links = 0
+        self.agents: dict[str, AgentStats] = {}
+        self.oldest: Callable[[], float] = lambda: 0.0
         self.links_opened: Counter[Labels] = Counter({(reason.value,): 0 for reason in LinkReason})
         kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
         self.redispatched: Counter[Labels] = Counter({(kind.value,): 0 for kind in kinds})
@@ -74,13 +110,35 @@ class RouteStats:
         self.captures_dropped: Counter[Labels] = Counter({(reason,): 0 for reason in CAPTURE_DROPS})
         self.internal_errors = 0
 
-    def agent_tried(self, now: float, *, up: bool, detail: str = "") -> None:
-        """Note the result of the last try to reach the agent."""
-        self.agent_up, self.agent_detail, self.agent_tried_at = up, detail, now
+    def serve(self, agents: Iterable[str]) -> None:
+        """Set the addresses of the agent, in their order; what is known of one that stays is kept."""
+        self.agents = {agent: self.agents.get(agent) or AgentStats() for agent in agents}
 
-    def forget_agent(self, now: float) -> None:
-        """Reset the state of the agent: the route has a new one, not dialled yet."""
-        self.agent_up, self.agent_detail, self.agent_tried_at = None, "", now
+    def agent(self, address: str) -> AgentStats:
+        """Return what is known of an address; one that is in the settings no more is of interest to nobody."""
+        return self.agents.get(address) or AgentStats()
+
+    @property
+    def agent_up(self) -> bool | None:
+        """Whether the agent is there, at one address at least; None until it was tried."""
+        states = [agent.up for agent in self.agents.values()]
+        return True if True in states else False if False in states else None
+
+    @property
+    def agent_detail(self) -> str:
+        """What is wrong with the addresses that are down, for people."""
+        down = [(address, agent.detail) for address, agent in self.agents.items() if agent.up is False]
+        return down[0][1] if len(self.agents) == 1 and down else "; ".join(f"{address} {detail}" for address, detail in down)
+
+    def hellos(self) -> int:
+        """Return how many connections of HAProxy got AGENT-HELLO, without health checks."""
+        own = self.authored[Direction.TO_HAPROXY.value, "agent_hello", AuthoredReason.ANSWERED.value]
+        return self.links_opened[LinkReason.FIRST.value,] + own
+
+    @property
+    def links(self) -> int:
+        """How many connections to the agent are open."""
+        return sum(agent.links for agent in self.agents.values())
 
     def observe_hold(self, seconds: float) -> None:
         """Count one AGENT-DISCONNECT that was held for ``seconds``."""

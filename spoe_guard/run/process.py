@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import resource
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from time import monotonic
+from functools import partial
 from typing import Any, Final
 
 from spoe_guard.capture.record.flight_recorder import FlightRecorder
@@ -17,7 +18,7 @@ from spoe_guard.net.route import Route
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
-from spoe_guard.settings import Settings, session_config
+from spoe_guard.settings import FAILS_OPEN, Settings, session_config
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
 _SUM_UP_EVERY_S: Final = 1.0
@@ -47,6 +48,9 @@ class Process:
         self._log = log
         self._recorder = recorder = FlightRecorder(settings.capture, self.observer.routes, log, processes)
         self.guard = Guard(routes, self.observer, witness=recorder.witness, reuse_port=reuse_port, given=given, lent=lent)
+        for name, stats in self.observer.routes.items():
+            stats.oldest = partial(self.guard.oldest_open_s, name)
+        self._tell(settings)
         self._summing_up: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -64,11 +68,15 @@ class Process:
         self._recorder.set(settings.capture)
         self._log.set(settings.log.format, settings.log.level)
         self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
-        routes = routes_of(settings)
-        for route in routes:
-            if route.agent != self.guard.route(route.name).agent:
-                self.observer.routes[route.name].forget_agent(monotonic())
-        self.guard.use(routes)
+        self._tell(settings)
+        self.guard.use(routes_of(settings))
+
+    def _tell(self, settings: Settings) -> None:
+        """Let the observer know each route's agents, and how long its HAProxy waits for an ACK."""
+        for route in settings.routes:
+            stats = self.observer.routes[route.name]
+            stats.serve(map(str, route.agent))
+            stats.tally.late_after = route.haproxy.timeout_processing or math.inf
 
     async def drain(self) -> None:
         """Wait for the last session to end, then log how many lines were left out. ``guard.abort_all`` ends the wait early."""
@@ -103,8 +111,16 @@ def _route(settings: Settings, index: int) -> Route:
         connections=route.limits.connections,
         # Observe mode promises not to change a byte, whatever goes wrong in the guard.
         splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
+        listen_while_away=route.health == "check",
         config=session_config(settings, route),
     )
+
+
+def warn_of_open_routes(settings: Settings, log: Log) -> None:
+    """Log which routes let requests go on unchecked."""
+    for route in settings.routes:
+        if route.unanswered.kind == "empty-ack" and settings.mode == "enforce":
+            log.say("warning", "fails_open", route=route.name, sentence=FAILS_OPEN)
 
 
 def log_descriptor() -> int:

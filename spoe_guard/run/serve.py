@@ -22,7 +22,7 @@ from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals
+from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals, warn_of_open_routes
 from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
 from spoe_guard.settings import Loaded, Settings
@@ -62,6 +62,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             allow_open_files(new)
             process.use(new)
             show(new, guard, live)
+            warn_of_open_routes(new, log)
 
         reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
@@ -86,6 +87,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             pid=os.getpid(),
             **about(),
         )
+        warn_of_open_routes(settings, log)
         manager.ready(f"Listening: {', '.join(f'{name} at {address}' for name, address in guard.addresses.items())}.")
         first = await signals.get()
         health.draining = True

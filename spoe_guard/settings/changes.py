@@ -17,7 +17,7 @@ def changes(running: Loaded, new: Loaded) -> list[str]:
 
 
 def fixed(running: Loaded, new: Loaded) -> list[Problem]:
-    """Return the changes that need a restart: the number of processes, the listening addresses, and the set of routes.
+    """Return the changes that need a restart: the number of processes, where they listen and when, and the set of routes.
 
     Routes are identified by their names; their order does not matter.
     """
@@ -42,6 +42,8 @@ def _differing(running: Loaded, new: Loaded) -> Iterator[tuple[Key, object, str]
             yield ("routes", str(index), "name"), route.name, ", a route cannot be added"
         elif there.listen != route.listen:
             yield ("routes", str(index), "listen"), str(route.listen), f" (it is {there.listen})"
+        elif there.health != route.health:
+            yield ("routes", str(index), "health"), route.health, f" (it is {there.health})"
     for name in routes:
         yield ("routes",), name, ", a route cannot be taken away"
 

@@ -5,11 +5,14 @@ from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.core.payloads.hello import SPARE_BYTES
+from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.settings import units
 from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.model import MAX_UINT32, Route, Settings
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 compared with, not bound
+FAILS_OPEN: Final = "empty-ack fails open: requests whose NOTIFY gets no answer go on unchecked; not for a WAF"
 _LOOPBACKS: Final = frozenset(("127.0.0.1", "::1", "localhost"))
 
 Fault = tuple[str, object, str]  # dotted key, value, what is allowed
@@ -30,6 +33,9 @@ def faults(settings: Settings) -> Iterator[Fault]:
         if settings.workers != 1 and "async" in route.hello.capabilities:
             allowed = "expected no async unless workers is 1: an ACK that comes to another worker than its NOTIFY would be lost"
             yield f"routes[{index}].hello.capabilities", ", ".join(route.hello.capabilities), allowed
+        if route.health == "listen" and (settings.workers != 1 or route.listen.path is not None):
+            allowed = "expected check: with several workers, or on a Unix socket, the guard cannot stop to listen for a while"
+            yield f"routes[{index}].health", route.health, allowed
         frame = (route.hello.max_frame_size or DEFAULT_MAX_FRAME_SIZE) + LENGTH_BYTES
         if route.limits.held_bytes < frame:
             yield f"routes[{index}].limits.held_bytes", route.limits.held_bytes, f"expected room for one frame: at least {frame}"
@@ -80,7 +86,7 @@ def warnings(settings: Settings) -> list[str]:
     """Return warnings about settings that have no effect, or not the expected one."""
     found = list(_about_workers(settings))
     for index, route in enumerate(settings.routes):
-        found += [f"routes[{index}].{note}" for note in _about_links(settings, route)]
+        found += [f"routes[{index}].{note}" for note in (*_about_haproxy(route), *_about_links(settings, route))]
         if settings.share_listen and route.listen.path is not None:
             found.append(f"routes[{index}].listen: share_listen has no effect on a Unix socket")
     admin = settings.admin
@@ -112,6 +118,31 @@ def _about_capture(settings: Settings) -> Iterator[str]:
         )
 
 
+def _about_haproxy(route: Route) -> Iterator[str]:
+    """Yield contradictions between the route's settings and what HAProxy was told, and how requests may go on unchecked."""
+    told, unanswered = route.haproxy, route.unanswered
+    processing, hello = told.timeout_processing, told.timeout_hello
+    if processing is not None and processing <= route.disconnect_hold:
+        yield (
+            f"disconnect_hold: {units.duration_text(route.disconnect_hold)}, HAProxy gives up before that (timeout processing "
+            f"{units.duration_text(processing)}); raise that in spoe.conf, or lower disconnect_hold"
+        )
+    if processing is not None and (route.answer_deadline or 0.0) >= processing:
+        yield "answer_deadline: not below haproxy.timeout_processing, so HAProxy gives up first"
+    if hello is not None and hello <= route.timeouts.connect:
+        yield (
+            f"timeouts.connect: {units.duration_text(route.timeouts.connect)}, and HAProxy waits for HELLO for "
+            f"{units.duration_text(hello)} only: a dial may take longer than that"
+        )
+    if unanswered.kind == "empty-ack":
+        better = f"; HAProxy has `option set-on-error`: use {{set: {told.set_on_error}}}" if told.set_on_error else ""
+        yield f"unanswered: {FAILS_OPEN}{better}"
+    if unanswered.name and told.set_on_error not in (None, unanswered.name):
+        yield f"unanswered: sets {unanswered.name}, and haproxy.set_on_error is {told.set_on_error}: rules see one of them alone"
+    if unanswered.kind in ("set", "empty-ack") and route.choices().get(Anomaly.LATE_ACK) is Action.PASS:
+        yield f"policy.late_ack: pass, and with unanswered {unanswered} HAProxy gets two ACKs for one NOTIFY"
+
+
 def _about_links(settings: Settings, route: Route) -> Iterator[str]:
     """Yield warnings about ``links`` and ``redispatch`` settings with no effect, or a surprising one."""
     links = route.links
@@ -127,4 +158,7 @@ def _about_links(settings: Settings, route: Route) -> Iterator[str]:
     if route.redispatch == "unanswered" and not links.give_up:
         yield "redispatch: no effect, with links.give_up 0 a session ends with its agent link"
     elif route.redispatch == "unanswered" and route.answer_deadline is None:
-        yield "redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer"
+        yield (
+            "redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer; "
+            "haproxy.timeout_processing sets both"
+        )

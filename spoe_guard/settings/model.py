@@ -228,6 +228,7 @@ class Route(Section):
     disconnect_hold: Duration = 0.5
     unanswered: Annotated[InstanceOf[Unanswered], BeforeValidator(_unanswered), PlainSerializer(str)] = Unanswered("tell")
     answer_deadline: Timeout | None = None
+    health: Literal["check", "listen"] = "check"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     links: Links = Links()

@@ -13,6 +13,7 @@ class Recorder:
         self.tallies = {}
         self.log = []
         self.errors = []
+        self.dials = []
 
     def tally(self, route):
         return self.tallies.setdefault(route, Tally())
@@ -26,10 +27,13 @@ class Recorder:
     def session_closed(self, route, session):
         self.log.append(("closed", session))
 
-    def link_opened(self, route):
+    def agent_dialled(self, route, agent, reason, detail):
+        self.dials.append((agent, reason))
+
+    def link_opened(self, route, agent):
         self.log.append(("link opened",))
 
-    def link_closed(self, route):
+    def link_closed(self, route, agent):
         self.log.append(("link closed",))
 
     def internal_error(self, route, session, error):

@@ -88,7 +88,7 @@ class Stage:
 
     async def haproxy(self):
         """Connect as HAProxy."""
-        peer = Peer(await dial([self.address]))
+        peer = Peer((await dial([self.address])).sock)
         self._peers.append(peer)
         return peer
 

@@ -52,7 +52,7 @@ async def test_a_name_is_resolved():
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        with await dial([Address("localhost", listening.getsockname()[1])]) as sock:
+        with (await dial([Address("localhost", listening.getsockname()[1])])).sock as sock:
             assert sock.getpeername() == listening.getsockname()
             assert sock.gettimeout() == 0
 
@@ -126,7 +126,7 @@ async def test_every_address_of_a_name_is_tried_in_turn(monkeypatch):
             return [(socket.AF_INET, ("127.0.0.1", free_port())), (socket.AF_INET, listening.getsockname())]
 
         monkeypatch.setattr(dialling, "resolve", two)
-        with await dial([Address("agent", 9)]) as sock:
+        with (await dial([Address("agent", 9)])).sock as sock:
             assert sock.getpeername() == listening.getsockname()
 
 
@@ -146,7 +146,7 @@ async def test_a_connection_with_oneself_is_no_agent(monkeypatch):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        with await dial([Address(*listening.getsockname())]) as sock:
+        with (await dial([Address(*listening.getsockname())])).sock as sock:
             assert not met_itself(sock)
         monkeypatch.setattr(dialling, "met_itself", lambda _: True)
         assert (await failure(Address(*listening.getsockname())))[0] is DialFailure.REFUSED
@@ -220,12 +220,12 @@ def agent():
 
 async def test_the_next_address_is_taken_when_one_fails(agent, tmp_path):
     nowhere = [Address(path=str(tmp_path / "none")), Address("x" * 64 + ".example", 9), Address("127.0.0.1", free_port())]
-    with await dial([*nowhere, Address(*agent.getsockname())]) as sock:
+    with (await dial([*nowhere, Address(*agent.getsockname())])).sock as sock:
         assert sock.getpeername() == agent.getsockname()
 
 
 async def test_the_first_address_that_answers_is_the_one(agent):
-    with await dial([Address(*agent.getsockname()), Address("127.0.0.1", free_port())]) as sock:
+    with (await dial([Address(*agent.getsockname()), Address("127.0.0.1", free_port())])).sock as sock:
         assert sock.getpeername() == agent.getsockname()
 
 
@@ -241,7 +241,7 @@ async def test_an_address_that_swallows_everything_uses_up_its_share_alone(agent
     loop = asyncio.get_running_loop()
     async with hanging_address() as nowhere:
         began = loop.time()
-        with await dial([nowhere, Address(*agent.getsockname())], 0.4) as sock:
+        with (await dial([nowhere, Address(*agent.getsockname())], 0.4)).sock as sock:
             assert sock.getpeername() == agent.getsockname()
         assert loop.time() - began >= 0.19  # its share; with all of it used up nothing were left for the other
         refused = Address("127.0.0.1", free_port())
@@ -257,7 +257,7 @@ async def test_an_address_that_swallows_everything_uses_up_only_its_share(agent,
             return [(socket.AF_INET, (nowhere.host, nowhere.port)), (socket.AF_INET, agent.getsockname())]
 
         monkeypatch.setattr(dialling, "resolve", two)
-        with await dial([Address("agent", 9)], 0.1) as sock:
+        with (await dial([Address("agent", 9)], 0.1)).sock as sock:
             assert sock.getpeername() == agent.getsockname()
 
 
@@ -277,7 +277,7 @@ async def test_a_resolver_that_hangs_does_not_keep_the_next_address_waiting(agen
         return await real(address)
 
     monkeypatch.setattr(dialling, "resolve", slow)
-    with await dial([Address("slow", 9), Address(*agent.getsockname())], 0.1) as sock:
+    with (await dial([Address("slow", 9), Address(*agent.getsockname())], 0.1)).sock as sock:
         assert sock.getpeername() == agent.getsockname()
 
 
@@ -290,7 +290,7 @@ async def test_names_are_resolved_anew_at_each_dial(agent, monkeypatch):
 
     monkeypatch.setattr(dialling, "resolve", resolve)
     for _ in range(2):
-        (await dial([Address("agent", 9)])).close()
+        (await dial([Address("agent", 9)])).sock.close()
     assert len(asked) == 2
 
 

@@ -55,10 +55,13 @@ class Silent:
     def seen(self, route, session, events):
         pass
 
-    def link_opened(self, route):
+    def agent_dialled(self, route, agent, reason, detail):
         pass
 
-    def link_closed(self, route):
+    def link_opened(self, route, agent):
+        pass
+
+    def link_closed(self, route, agent):
         pass
 
 

@@ -176,7 +176,7 @@ class Ending:
         if self._progress.outlives_links:
             self.link_not_reached(link, DialFailure.OTHER, detail, now)
             return
-        self._report.add(AgentUnreachable(DialFailure.OTHER, detail, link.number, connected=True))
+        self._report.add(AgentUnreachable(DialFailure.OTHER, detail, link.number))
         self.refuse(now, EndedBy.AGENT, reason, disconnects.STATUS_RESOURCES)
 
     def no_agent(self, found: NoAgent, now: float) -> None:

@@ -207,7 +207,7 @@ class Links:
             limited=serial or bound > 0,
         )
         self._progress.enter(SessionState.RUNNING)
-        self._report.add(LinkUp(reason, max(now - self.away_since, 0.0), link.number))
+        self._report.add(LinkUp(reason, max(now - self.away_since, 0.0)))
         self.away_since = math.inf
 
     # --- a link goes ---------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class Links:
 
     def _failed(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         self._last_failure = detail
-        self._report.add(AgentUnreachable(reason, detail, link.number, connected=link.has_hello))
+        self._report.add(AgentUnreachable(reason, detail, link.number))
         self._route.agent.failed(now, self._route.spread, min(self.away_since, now))
 
     def haproxy_gave_up(self, now: float) -> None:

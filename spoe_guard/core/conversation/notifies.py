@@ -91,6 +91,13 @@ class Notifies:
         return self._history.open
 
     @property
+    def oldest_since(self) -> float:
+        """When HAProxy sent the oldest NOTIFY that is open or parked; infinity if there is none."""
+        if self.idle:
+            return math.inf
+        return min(self.parking.since(), *(link.ledger.since() for link in self._links.values()))
+
+    @property
     def idle(self) -> bool:
         """Whether no NOTIFY is open or waiting."""
         return not self._history.open and not self.parking.bytes

@@ -158,6 +158,20 @@ def _normalise(offer: Offer, frame: frames.Frame, pairs: list[kv.Pair], config: 
         offer.raw = frames.with_payload(frame, kv.encode(fresh))
 
 
+def check(config: SessionConfig) -> Offer:
+    """Return the offer of a health check of the guard's own: what `option spop-check` sends, as ``config`` lets agents see it."""
+    pairs = [
+        kv.Pair(hello_keys.VERSIONS, typed_data.STR, VERSION.encode()),
+        kv.Pair(_SIZE, typed_data.UINT32, frames.DEFAULT_MAX_FRAME_SIZE),
+        kv.Pair(_CAPABILITIES, typed_data.STR, ",".join(sorted(config.capabilities)).encode()),
+        kv.Pair(hello_keys.HEALTHCHECK, typed_data.BOOL, True),  # noqa: FBT003  a value on the wire
+    ]
+    frame = frames.parse(frames.encode(frames.HAPROXY_HELLO, payload=kv.encode(pairs)))
+    offer = read_offer(frame, config) if frame is not None else None
+    assert isinstance(offer, Offer)  # noqa: S101  for mypy: it is ours
+    return offer
+
+
 def stand_in(offer: Offer, max_frame_size: int, capabilities: Iterable[str]) -> bytes:
     """Return an AGENT-HELLO of the guard's own, in answer to ``offer``, with a size and capabilities within it."""
     shown = [name for name in capabilities if name in offer.asked]

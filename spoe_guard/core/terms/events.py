@@ -175,24 +175,27 @@ class DisconnectHeld:
 
 @dataclass(slots=True)
 class AgentReady:
-    """The agent answered with a HELLO, which HAProxy got."""
+    """The agent of link ``link_id`` answered with a HELLO. ``agent``: its address, which the shell adds."""
 
     max_frame_size: int
     capabilities: str
     healthcheck: bool
+    link_id: int = 0
+    agent: str = ""
 
 
 @dataclass(slots=True)
 class AgentUnreachable:
     """The agent could not be dialled, or did not send HELLO in time. ``detail`` is the system's own text.
 
-    ``link_id``: the link that was dialled; ``connected``: it was connected, and only HELLO did not come.
+    ``link_id``: the link that was dialled. ``agent``: the address that did not answer, which the shell adds; empty if the dial of
+    each address failed, and was reported as it did.
     """
 
     reason: DialFailure
     detail: str
     link_id: int = 0
-    connected: bool = False
+    agent: str = ""
 
 
 @dataclass(slots=True)
@@ -201,7 +204,6 @@ class LinkUp:
 
     reason: LinkReason
     away_s: float = 0.0
-    link_id: int = 0
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ A plain object with integers: counting a frame must not cost a metric call. Ever
 not ordinary is an event instead. Compiled by Cython, see the .pxd.
 """
 
+import math
 from array import array
 from collections.abc import Iterator
 from typing import Final
@@ -24,7 +25,8 @@ class Tally:
     """The traffic of one route.
 
     ``bytes_*`` and ``frames_*`` count what was received for that direction; frames are indexed by type, with UNKNOWN_TYPE as the
-    last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS.
+    last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS. ``late_acks``: ACKs that took longer than ``late_after``
+    seconds, after which HAProxy no longer waits.
 
     ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are the current values over all
     sessions of the route.
@@ -42,6 +44,8 @@ class Tally:
         self._buckets = self.ack_buckets
         self.ack_count = 0
         self.ack_seconds = 0.0
+        self.late_after = math.inf
+        self.late_acks = 0
         self.open_notifies = 0
         self.held_bytes = 0
         self.parked_notifies = 0
@@ -52,6 +56,8 @@ class Tally:
         while at < _NUMBER_OF_BOUNDS and seconds > _BOUNDS[at]:  # most are below the first few bounds
             at += 1
         self._buckets[at] += 1
+        if seconds > self.late_after:
+            self.late_acks += 1
         self.ack_count += 1
         self.ack_seconds += seconds
 

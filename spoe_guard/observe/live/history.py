@@ -30,6 +30,8 @@ def totals(stats: RouteStats) -> dict[str, int]:
         "anomalies": stats.anomalies.total(),
         "unanswered": stats.unanswered.total(),
         "internal_errors": stats.internal_errors,
+        "late_acks": stats.tally.late_acks,
+        "unchecked": stats.unchecked,
     }
 
 

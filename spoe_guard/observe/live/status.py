@@ -13,6 +13,7 @@ from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S, His
 from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.wire import frame
 
 VERSION: Final = 1  # of the document's format; a new key alone does not change it
 DIGITS: Final = 4  # of a sample
@@ -99,12 +100,24 @@ class Live:
             "level": level,
             "sentence": sentence,
             "agent_up": stats.agent_up,
+            "agents": [
+                {
+                    "address": address,
+                    "up": agent.up,
+                    "detail": printable(agent.detail),
+                    "links": agent.links,
+                    "dials": agent.dials,
+                    "failures": {reason: count for (reason,), count in agent.failures.items() if count},
+                }
+                for address, agent in stats.agents.items()
+            ],
             "now": {
                 "sessions": stats.open,
                 "open_notifies": stats.tally.open_notifies,
                 "parked_notifies": stats.tally.parked_notifies,
                 "held_bytes": stats.tally.held_bytes,
                 "agent_links": stats.links,
+                "oldest_open_notify_s": _number(stats.oldest()),
             },
             "total": totals(stats),
             "ack_seconds": {
@@ -141,11 +154,33 @@ def _judged(stats: RouteStats, window: Mapping[str, int]) -> tuple[str, str]:
     wrong = [f"{count} {_NAMES[name][count != 1]}" for name in COUNTED if (count := window[name])]
     if stats.agent_up is False:
         return DOWN, f"The agent is unreachable: {printable(stats.agent_detail)}"
+    waits, patience = stats.oldest(), min(stats.tally.late_after, LONG_S)
+    if waits > patience:
+        wrong.insert(0, f"a NOTIFY has waited for {waits:.1f} s")
     if wrong:
         return ATTENTION, f"{', '.join(wrong)} in the last {STEP_S * POINTS / 60:g} minutes"
+    if stats.agent_detail:  # another one serves
+        return ATTENTION, f"Served, but not by every agent: {printable(stats.agent_detail)}"
+    asked = stats.tally.frames_to_agent[frame.NOTIFY]
+    if not asked and stats.hellos() >= MANY_HELLOS:
+        return ATTENTION, NEVER_A_NOTIFY.format(count=stats.hellos())
+    if not asked and stats.links_opened["check",] >= MANY_HELLOS:
+        return IDLE, ONLY_CHECKS
     if not stats.open:
         return IDLE, "HAProxy is not connected" if stats.connections else "HAProxy has not connected yet"
     return OK, "Served"
+
+
+LONG_S: Final = 1.0  # for a NOTIFY to be open, where it is not known how long HAProxy waits for its ACK
+MANY_HELLOS: Final = 3
+NEVER_A_NOTIFY: Final = (
+    "HAProxy has opened {count} connections and sent no NOTIFY; its log says why: st=3, the messages do not fit into the agent's "
+    "max-frame-size; st=1, its timeouts are over before the connection is up"
+)
+ONLY_CHECKS: Final = (
+    "Only health checks, and no NOTIFY yet; if there were requests: is `filter spoe` in the frontend, and an `event` in each "
+    "spoe-message?"
+)
 
 
 _NAMES: Final = {

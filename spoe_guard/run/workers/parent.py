@@ -18,7 +18,15 @@ from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.run.process import allow_open_files, log_descriptor, log_on, report_bugs, routes_of, stop_signals
+from spoe_guard.run.process import (
+    allow_open_files,
+    log_descriptor,
+    log_on,
+    report_bugs,
+    routes_of,
+    stop_signals,
+    warn_of_open_routes,
+)
 from spoe_guard.run.reload import Reloader, hang_ups
 from spoe_guard.run.serve import CannotRunError, open_admin, resolve_agents, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
@@ -79,6 +87,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             pool.reload(given)
             log.set(new.log.format, new.log.level)
             _show(new, taken, live)
+            warn_of_open_routes(new, log)
 
         reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
@@ -100,6 +109,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             workers={str(worker.number): worker.process.pid for worker in pool.workers},
             **about(),
         )
+        warn_of_open_routes(settings, log)
         manager.ready(f"Listening: {', '.join(f'{bound.route.name} at {bound.address}' for bound in taken)}.")
         first = await signals.get()
         health.draining = True

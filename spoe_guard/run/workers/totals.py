@@ -40,11 +40,15 @@ class Totals:
         process = dict.fromkeys(_SUMMED, 0.0) | {_CPU: self._gone_cpu_s}
         for name, stats in summed.items():
             add(stats, take(self._gone[name]))
+        known: dict[str, set[str]] = {name: set() for name in summed}  # addresses of agents, as of the last reload
         for numbers in living:
             for name, stats in summed.items():
                 add(stats, numbers["routes"][name])
+                known[name] |= numbers["routes"][name]["agents"].keys()
             for name in _SUMMED:
                 process[name] += numbers["process"].get(name, 0.0)
+        for name, stats in summed.items():
+            stats.serve([address for address in stats.agents if address in known[name] or not known[name]])
         self.routes.update(summed)
         self.process = process
 

@@ -44,7 +44,7 @@ def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: flo
     if "async" in hello.capabilities:
         conv.notifies.join(offer.engine)
     conv.links.up(link, hello.shown_size, now, told)
-    conv.report.add(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck))
+    conv.report.add(AgentReady(hello.max_frame_size, ",".join(hello.capabilities), offer.healthcheck, link.number))
 
 
 def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:

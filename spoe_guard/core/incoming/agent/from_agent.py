@@ -149,7 +149,7 @@ class FromAgent(AgentStream):
             conv.ending.link_over(self.link, LinkLoss.RESET if reason is EndReason.RESET else LinkLoss.CLOSED, now)
         else:
             if early:
-                conv.report.add(AgentUnreachable(DialFailure.OTHER, detail))
+                conv.report.add(AgentUnreachable(DialFailure.OTHER, detail, self.link.number))
             conv.ending.finish(now, EndedBy.AGENT, reason, tell=Tell.CLOSE)
 
     # --- a stream that can no longer be cut into frames ----------------------------------------------------------------

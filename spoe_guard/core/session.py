@@ -65,6 +65,11 @@ class Session:
         return self._conv.notifies.oldest_since
 
     @property
+    def stood_in(self) -> bool:
+        """Whether HAProxy got AGENT-HELLO from the guard: the next agent needs HELLO, too."""
+        return self._conv.ending.stood_in
+
+    @property
     def state(self) -> SessionState:
         """The state of the session."""
         return self._conv.progress.state

@@ -65,6 +65,10 @@ class AnySession(Protocol):
 class Lasting(AnySession, Protocol):
     """A session that the next guard may resume: see ``Session``."""
 
+    @property
+    def stood_in(self) -> bool:
+        """Whether HAProxy got AGENT-HELLO from the guard."""
+
     def to_hand_over(self) -> Handed | None:
         """Return what the next guard needs; see ``Session``."""
 

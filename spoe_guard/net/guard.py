@@ -137,6 +137,10 @@ class Guard:
 
     def use(self, routes: Sequence[Route]) -> None:
         """Use these routes for new sessions; names and addresses must be the current ones. Running sessions keep their routes."""
+        for route in routes:
+            if route.agent != self._routes[route.name].agent:
+                _, _, agent = self._shared[route.name]
+                agent.forget()
         self._routes = {route.name: route for route in routes}
 
     async def drain(self, bound_s: float | None = None) -> None:

@@ -361,7 +361,12 @@ class Relay:
         """Whether there are two ends to join: HAProxy, and one agent link that is connected, being dialled, or can be dialled."""
         if isinstance(self.session, Splice) or self.haproxy.closing or self.haproxy not in self._legs:
             return False
-        return len(self._alive()) == 1 or not (self._links or self._linked)  # a second agent would get no HELLO
+        alive = self._alive()
+        if len(alive) == 1 and not alive[0].dialling:
+            return True
+        # The next agent would get no HELLO, unless HAProxy's is still here.
+        stood_in = isinstance(self.session, Lasting) and self.session.stood_in
+        return len(alive) < 2 and not self._linked and not stood_in  # noqa: PLR2004  one, or none
 
     def _alive(self) -> list[AgentConnection]:
         return [link for link in self._links.values() if not link.leg.closing]

@@ -7,6 +7,7 @@ from spoe_guard.core.terms.anomalies import CATALOGUE, severity
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
     AnomalySeen,
+    DialFailure,
     DisconnectSeen,
     EndedBy,
     EndReason,
@@ -114,6 +115,10 @@ class Journal:
         """Log that the agent cannot be reached."""
         where = {"agent": seen.agent} if seen.agent else {}
         self._say("warning", "agent_unreachable", route, session=session, **where, reason=seen.reason.value, detail=seen.detail)
+
+    def address_down(self, route: str, agent: str, reason: DialFailure, detail: str) -> None:
+        """Log that one address of several cannot be reached; the session that dialled it goes on to the next."""
+        self._say("warning", "agent_unreachable", route, agent=agent, reason=reason.value, detail=detail)
 
     def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
         """Log that a session lost one of its agent links and continues."""

@@ -1,8 +1,10 @@
 """The observer of the network ring: it counts and logs what sessions report."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
@@ -94,11 +96,15 @@ class GuardObserver:
         self.journal.closed(route, session, notes)
 
     def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
-        """Count a dial; whether the agent is up, only its HELLO will tell."""
-        stats = self.routes[route].agent(agent)
+        """Count a dial; whether the agent is up, only its HELLO will tell. Log that one of several addresses is down."""
+        agents, stats = self.routes[route].agents, self.routes[route].agent(agent)
         stats.dials += 1
-        if reason is not None:
-            stats.failed(self._clock(), reason, detail)
+        if reason is None:
+            return
+        before = stats.up
+        stats.failed(self._clock(), reason, detail)
+        if len(agents) > 1 and stats.up is False and before is not False:
+            self.journal.address_down(route, agent, reason, detail)
 
     def link_opened(self, route: str, agent: str) -> None:
         """Count an agent link that opened."""
@@ -132,6 +138,8 @@ class GuardObserver:
         match event:
             case AnomalySeen():
                 stats.anomalies[self._labels(event)] += 1
+                if event.anomaly is Anomaly.LATE_ACK and stats.tally.late_after < math.inf:
+                    stats.tally.late_acks += 1
             case FrameAuthored():
                 stats.authored[event.direction.value, type_name(event.type), event.reason.value] += 1
             case DisconnectSeen():

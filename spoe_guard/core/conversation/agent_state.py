@@ -42,6 +42,11 @@ class AgentState:
         self.retry_at = -math.inf
         self._away_since = self._failing_since = math.inf
 
+    def forget(self) -> None:
+        """The route has another agent from now on."""
+        self.answered(None)
+        self.agreed = None
+
     def link_lost(self, now: float) -> None:
         """An agent ended a link: it may be gone. Only a failed dial will tell."""
         self._away_since = min(self._away_since, now)

@@ -90,7 +90,8 @@ class Ending:
     """The end of one session.
 
     ``pending``: the agent's DISCONNECT, held back until it can become the session's own. ``waits``: what the session waits for,
-    None for nothing. ``draining``: the guard is stopping; ``quiet_at``: when a draining session may end if nothing is open.
+    None for nothing. ``stood_in``: HAProxy got AGENT-HELLO from the guard. ``draining``: the guard is
+    stopping; ``quiet_at``: when a draining session may end if nothing is open.
     ``close_by``: when the guard closes the connections itself. Monotonic seconds, infinity when not armed.
     """
 
@@ -107,6 +108,7 @@ class Ending:
         self.pending: Disconnect | None = None
         self.waits: Wait | None = None
         self.draining = False
+        self.stood_in = False
         self.quiet_at = math.inf
         self.close_by = math.inf
         self._config = config
@@ -206,6 +208,7 @@ class Ending:
         self._notifies.negotiated(size, one_at_a_time=one_at_a_time)
         self._progress.enter(SessionState.RUNNING)
         self._to_haproxy.author(raw, AuthoredReason.ANSWERED)
+        self.stood_in = True
 
     # --- what a session waits for ------------------------------------------------------------------------------------------
 

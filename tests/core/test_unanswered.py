@@ -217,6 +217,22 @@ def test_a_sign_of_the_agent_in_between_keeps_the_link() -> None:
     """)
 
 
+def test_misses_with_an_answer_between_them_are_not_in_a_row() -> None:
+    talk = running(**SET, answer_deadline_s=0.5).play("guard waits 0.1 -> nothing\nhaproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok")
+    talk.play(f"""
+        guard   waits 0.5       -> {missed(2)}, to_haproxy ACK 1.1, to_haproxy ACK 3.1
+        haproxy NOTIFY 5.1      -> ok
+        agent   ACK 5.1         -> ok
+        guard   waits 0.1       -> nothing
+        haproxy NOTIFY 7.1      -> ok
+        guard   waits 0.5       -> {missed(1)}, to_haproxy ACK 7.1
+        haproxy NOTIFY 9.1      -> ok
+        guard   waits 0.5       -> {missed(1)}, to_haproxy ACK 9.1
+        haproxy NOTIFY 11.1     -> ok
+        guard   waits 0.5       -> {missed(1)}, lost deadline 0/0, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 11.1
+    """)
+
+
 def test_a_session_that_ends_with_its_link_ends_when_that_is_mute() -> None:
     talk = running(**{**SET, "give_up_s": 0.0}, answer_deadline_s=0.5).play("guard waits 0.1 -> nothing")
     talk.play(f"""

@@ -28,6 +28,7 @@ class AgentLink:
     __slots__ = (
         "_close",
         "_dial",
+        "_heard",
         "_missed",
         "_report",
         "close_by",
@@ -76,6 +77,7 @@ class AgentLink:
         self._dial = False
         self._close = Close.KEEP
         self._missed = 0  # NOTIFYs in a row past their deadline, without a sign of the agent
+        self._heard = 0.0  # when the agent had last sent something, at the latest of them
 
     def _enter(self, state: LinkState) -> None:
         """Move the link to ``state``; nothing else assigns it.
@@ -175,7 +177,10 @@ class AgentLink:
 
     def missed(self, since: float) -> None:
         """A NOTIFY that came at ``since`` has passed its deadline."""
-        self._missed = self._missed + 1 if self.ledger.heard < since else 0
+        heard = self.ledger.heard
+        in_a_row = self._missed if heard == self._heard else 0
+        self._missed = in_a_row + 1 if heard < since else 0
+        self._heard = heard
 
     @property
     def mute(self) -> bool:

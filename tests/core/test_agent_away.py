@@ -189,6 +189,25 @@ def test_an_agent_gone_long_before_the_notify_is_not_waited_for() -> None:
     """)
 
 
+def test_a_dial_that_failed_while_another_link_ran_is_no_sign() -> None:
+    """The agent answered all the while; it may have wanted no further connection."""
+    running(give_up_s=5.0, max_links=2, in_flight=1, connect_s=60.0, **SET).play(f"""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> held, to_agent NOTIFY 1.1, dial 1
+        agent1  fail            -> unreachable refused, abort agent1
+        agent   ACK 1.1         -> redispatched unsent 1, to_agent NOTIFY 3.1, ok
+        agent   ACK 3.1         -> ok
+        guard   waits 60        -> nothing
+        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
+        guard   waits 1         -> nothing
+        haproxy NOTIFY 5.1      -> held, dial 2
+        guard   waits 3         -> nothing
+        agent2  fail            -> unreachable refused, abort agent2
+        guard   waits 0.19      -> dial 3
+        guard   waits 0.8       -> nothing
+        guard   waits 0.02      -> {ANSWERED.format("5.1")}
+    """)
+
+
 def test_no_notify_is_parked_for_longer_than_haproxy_waits() -> None:
     running(give_up_s=5.0, park_s=0.49, **SET).play("""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent

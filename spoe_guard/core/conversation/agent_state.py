@@ -48,7 +48,9 @@ class AgentState:
         self.agreed = None
 
     def link_lost(self, now: float) -> None:
-        """An agent ended a link: it may be gone. Only a failed dial will tell."""
+        """An agent ended a link: it may be gone. Only a failed dial will tell, and none from before, when it was there."""
+        if self._away_since == math.inf:
+            self._failing_since = math.inf
         self._away_since = min(self._away_since, now)
 
     def dialled(self, now: float, spread: float) -> None:
@@ -57,9 +59,12 @@ class AgentState:
             self._pause(now, spread)
 
     def failed(self, now: float, spread: float, since: float) -> None:
-        """A dial, or the HELLO behind it, failed. ``since``: from when on that session has wanted a link."""
+        """A dial, or the HELLO behind it, failed.
+
+        ``since``: from when on that session has wanted a link; infinity if it wanted only one more, as the agent is there then.
+        """
         self._away_since = min(self._away_since, since)
-        self._failing_since = min(self._failing_since, since)
+        self._failing_since = min(self._failing_since, since, now)
         self._pause(now, spread)
 
     def _pause(self, now: float, spread: float) -> None:

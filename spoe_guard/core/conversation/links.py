@@ -252,7 +252,8 @@ class Links:
     def _failed(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         self._last_failure = detail
         self._report.add(AgentUnreachable(reason, detail, link.number))
-        self._route.agent.failed(now, self._route.spread, min(self.away_since, now))
+        since = math.inf if self.running else min(self.away_since, now)
+        self._route.agent.failed(now, self._route.spread, since)
 
     def haproxy_gave_up(self, now: float) -> None:
         """HAProxy is gone before AGENT-HELLO came, though it was on its way."""

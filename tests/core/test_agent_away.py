@@ -170,6 +170,26 @@ def test_a_dial_that_is_refused_is_not_waited_for() -> None:
     """)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_each_notify_gives_the_dial_its_20_ms(known: bool) -> None:
+    """However long ago the session last wanted a link."""
+    route_state, now = away()
+    if known:
+        running(route_state=route_state, now=now)
+    hello = "to_haproxy AGENT_HELLO" if known else "answer agent_unreachable, to_haproxy AGENT_HELLO"
+    earlier = "" if known else f"haproxy NOTIFY 1.1 -> {ANSWERED.format('1.1')}"
+    fresh(route_state, now, **SET).play(f"""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, {hello}, abort agent
+        {earlier}
+        guard   waits 60        -> nothing
+        haproxy NOTIFY 3.1      -> held, dial 1
+        guard   waits 0.0199    -> nothing
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+    """)
+
+
 def test_a_notify_parked_before_give_up_fails_at_give_up() -> None:
     running(give_up_s=5.0, connect_s=60.0, **SET).play(f"""
         agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent

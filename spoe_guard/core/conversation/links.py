@@ -145,6 +145,7 @@ class Links:
         """
         offer, agreed, config = self._progress.offer, self._route.agent.agreed, self._config
         assert offer is not None  # noqa: S101  for mypy: HAProxy waits for the answer to it
+        self.away_since = math.inf  # until a NOTIFY wants a link, too
         if self.hello:
             self.books.drop(len(self.hello))
             self.hello = b""
@@ -351,7 +352,10 @@ class Links:
             self.by_number[link.number] = link
             self._dial(link, now)
         waits_in_vain = len(self._notifies.parking) > 0 and not self.making and self.is_away(now)
-        return self.no_agent() if waits_in_vain else None
+        if not waits_in_vain:
+            return None
+        self.away_since = math.inf  # of the NOTIFYs that wait none will any longer
+        return self.no_agent()
 
     def _dial(self, link: AgentLink, now: float) -> None:
         link.dial(now + self._config.connect_s)

@@ -353,3 +353,20 @@ def test_redispatched_notifies_keep_the_order_in_which_haproxy_sent_them() -> No
         agent2  ACK 3.1         -> redispatched unsent 1, to_agent2 NOTIFY 5.1, ok
         agent2  ACK 5.1         -> ok
     """)
+
+
+def test_no_notify_overtakes_those_that_wait_for_a_link_they_trust() -> None:
+    again(max_links=2).play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   ACK 1.1         -> ok
+        agent   fin             -> answer disconnect_missing, lost closed 0/0, to_agent HAPROXY_DISCONNECT 0, close agent
+        haproxy NOTIFY 3.1 + NOTIFY 5.1 -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  <serial>        -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1, dial 2
+        agent1  fin             -> answer disconnect_missing, lost closed 1/1, to_agent1 HAPROXY_DISCONNECT 0, close agent1
+        agent2  up              -> to_agent2 HAPROXY_HELLO
+        agent2  AGENT_HELLO     -> replacement up
+        haproxy NOTIFY 7.1      -> held
+        guard   waits 0.005     -> dial 3
+        guard   waits 0.015     -> redispatched unsent 2, redispatched unanswered 1, to_agent2 NOTIFY 3.1, to_agent2 NOTIFY 5.1, to_agent2 NOTIFY 7.1
+    """, serial=frames.agent_hello(capabilities=b""))  # fmt: skip

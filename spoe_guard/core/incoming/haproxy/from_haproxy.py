@@ -41,9 +41,11 @@ class FromHAProxy(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass ordinary NOTIFYs."""
         conv, link = self.conv, self.conv.notifies.link
+        if conv.notifies.parking.bytes:  # those go first
+            return pos
         most = conv.notifies.most_unjudged
         if link.state is not LinkState.RUNNING or link.limited or len(conv.links.by_number) > 1:
-            other = None if conv.notifies.parking.bytes else conv.notifies.ready()
+            other = conv.notifies.ready()
             if other is None:
                 return pos
             link, most = other, conv.notifies.room(other, most)

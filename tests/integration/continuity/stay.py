@@ -35,7 +35,7 @@ class Result:
     and never answered; ``beyond``: those that failed and were not among them. ``connections``: of HAProxy, when the load was
     under way and at its end; ``opened`` in between. ``links``: connections to the agent. ``closed``: connections of HAProxy
     that the agent or the guard ended. ``redispatched``: NOTIFYs that went to a second agent. ``given_up``: those that the guard
-    counted as lost with a link.
+    counted as lost with a link, or found no agent for.
     """
 
     size: int = 0
@@ -145,6 +145,7 @@ class Stay:
     def _ask_guard(self, guard: Guard) -> None:
         self.result.anomalies = guard.anomalies()
         self.result.redispatched = int(guard.metric("spoe_guard_redispatched_notifies_total", kind="unanswered"))
-        self.result.given_up = int(guard.metric("spoe_guard_unanswered_notifies_total", reason="agent_gone"))
+        lost = (guard.metric("spoe_guard_unanswered_notifies_total", reason=reason) for reason in ("agent_gone", "agent_away"))
+        self.result.given_up = int(sum(lost))
         closed = (guard.metric("spoe_guard_connections_closed_total", by=by) for by in ("agent", "guard"))
         self.result.closed = int(sum(closed))

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
+from spoe_guard.net import own_limits
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,11 +29,13 @@ _REASONS: Final = {
     errno.ENETDOWN: DialFailure.NO_ROUTE,
     errno.EHOSTDOWN: DialFailure.NO_ROUTE,
     errno.EAFNOSUPPORT: DialFailure.NO_ROUTE,
+    errno.EADDRNOTAVAIL: DialFailure.NO_ROUTE,
 }
 # For a Unix socket these mean that it does not exist, is something else, or may not be opened.
 _NO_SOCKET: Final = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOTSOCK, errno.EPROTOTYPE, errno.ELOOP)
 )
+_RESOLVER_FILES: Final = 4  # that a look-up may have open at a time
 _QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket with a full accept queue returns EAGAIN and cannot be waited for
 
 
@@ -112,6 +115,9 @@ async def _reach(address: Address, within_s: float) -> socket.socket:
     try:
         places = await resolve(address)
     except OSError as error:
+        # Short of descriptors a resolver says that the name is unknown, or that it should be asked again.
+        if short := own_limits.shortage(error.errno) or own_limits.shortage(own_limits.lack(_RESOLVER_FILES)):
+            raise DialError(DialFailure.OWN_LIMIT, f"{address.host}: {short}") from error
         raise DialError(DialFailure.UNRESOLVED, _words(error, address.host)) from error
     if not places:
         raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
@@ -126,6 +132,8 @@ async def _connected(place: tuple[int, Place], _within_s: float) -> socket.socke
     try:
         return await _connect(family, where)
     except OSError as error:
+        if (short := own_limits.shortage(error.errno)) and not _lacks_source(error, family, where):
+            raise DialError(DialFailure.OWN_LIMIT, f"{name(where)}: {short}") from error
         raise DialError(_reason(error, family), _words(error, name(where))) from error
 
 
@@ -157,6 +165,8 @@ async def _first_of(
 async def _connect(family: int, where: Place) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if not own_limits.leaves(sock.fileno(), own_limits.reserve()):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # noqa: TRY301  as if it was the last one
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
         code = await _outcome(sock, where)
         if code == 0 and met_itself(sock):
@@ -202,6 +212,24 @@ async def _writable(sock: socket.socket) -> None:
 def _settle(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+def _lacks_source(error: OSError, family: int, where: Place) -> bool:
+    """Return whether this machine has no address to dial ``where`` from, such as ::1 without IPv6; else ports are out."""
+    return error.errno == errno.EADDRNOTAVAIL and family != socket.AF_UNIX and ends(family, where) is None
+
+
+def ends(family: int, where: Place) -> tuple[Place, Place] | None:
+    """Return the addresses, own and other, that a TCP connection to ``where`` would have; None if there is no way there.
+
+    The ports of UDP are not those of TCP, and no packet is sent.
+    """
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(where)
+            return probe.getsockname(), probe.getpeername()
+    except OSError:
+        return None
 
 
 def _reason(error: OSError, family: int) -> DialFailure:

@@ -103,8 +103,10 @@ class Guard:
                 bound.close()
             raise
         for bound in taken:
-            self._listeners.append(Listener(bound, partial(self._accepted, bound.route.name)))
-            self._watch(self._routes[bound.route.name], self._listeners[-1])
+            name = bound.route.name
+            failed = partial(self._observer.accept_failed, name)
+            self._listeners.append(Listener(bound, partial(self._accepted, name), failed))
+            self._watch(self._routes[name], self._listeners[-1])
             if bound.turn is Turn.LAST:  # at the same address as this process's own socket
                 continue
             self.addresses[bound.route.name] = bound.address

@@ -3,21 +3,22 @@
 The loops' own servers handle missing file descriptors badly: uvloop accepts and drops every connection (an old HAProxy then
 reconnects thousands of times a second), asyncio logs a traceback. Here the connections wait in the kernel's queue until there is
 room.
+
+Accepting stops before the last descriptors are taken: the sessions that are served need some for their agent links, and metrics,
+captures and the resolver a few as well.
 """
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Callable
 from typing import Final
 
+from spoe_guard.net import own_limits
 from spoe_guard.net.bind import BACKLOG, Bound, Turn
 from spoe_guard.net.dial import Place, name
 
-# No descriptor or memory left: accepting again at once would fail again, and spin.
-_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_EXHAUSTED_PAUSE_S: Final = 0.1
+_EXHAUSTED_PAUSE_S: Final = 0.1  # no descriptor or memory left: accepting again at once would fail again, and spin
 _BATCH: Final = 64  # most connections accepted before the loop runs other callbacks
 # A process accepts one connection at a time, then pauses, on a socket that all processes share: all are woken, and otherwise the
 # first would accept all of them.
@@ -30,11 +31,17 @@ class Listener:
     """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is in readable form.
 
     ``listening``: not closed, and not paused.
+
+    ``failed(why)`` is called, at most ten times a second, while connections wait because the guard is short of something.
     """
 
-    def __init__(self, bound: Bound, accepted: Callable[[socket.socket, str], None]) -> None:
+    def __init__(
+        self, bound: Bound, accepted: Callable[[socket.socket, str], None], failed: Callable[[str], None] = lambda _why: None
+    ) -> None:
         self._bound = bound
         self._accepted = accepted
+        self._failed = failed
+        self._tight = False  # the last connection took one of the last descriptors
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._where = bound.sock.getsockname()
@@ -92,18 +99,32 @@ class Listener:
 
     def _accept(self) -> None:
         for _ in range(1 if self._bound.turn is Turn.ALL else _BATCH):
+            if self._tight and (code := own_limits.lack(self._spare())):
+                self._fail(code)
+                return
             try:
                 sock, peer = self._bound.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._wait(_EXHAUSTED_PAUSE_S)
+                if error.errno in own_limits.NO_ROOM:
+                    self._fail(error.errno)
                     return
                 continue  # that connection broke while it was queued; accept(2) says to continue
+            self._tight = not own_limits.leaves(sock.fileno(), self._spare())
             self._take(sock, peer)
             if self._bound.turn is Turn.ALL:
                 self._wait(_TURN_S)
+            if self._tight:  # whether another connection waits is known when the loop calls again
+                return
+
+    @staticmethod
+    def _spare() -> int:
+        return own_limits.ACCEPT_RESERVES * own_limits.reserve()
+
+    def _fail(self, code: int | None) -> None:
+        self._failed(own_limits.shortage(code))
+        self._wait(_EXHAUSTED_PAUSE_S)
 
     def _wait(self, seconds: float) -> None:
         self._loop.remove_reader(self._bound.sock)
@@ -115,7 +136,7 @@ class Listener:
             try:
                 found.append(self._bound.sock.accept())
             except OSError as error:
-                if isinstance(error, BlockingIOError) or error.errno in _EXHAUSTED:
+                if isinstance(error, BlockingIOError) or error.errno in own_limits.NO_ROOM:
                     break
         return found
 

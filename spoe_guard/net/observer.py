@@ -31,5 +31,8 @@ class Observer(Protocol):
     def link_closed(self, route: str, agent: str) -> None:
         """A connection to ``agent`` is gone."""
 
+    def accept_failed(self, route: str, why: str) -> None:
+        """Connections of HAProxy wait because the guard is short of something; ``why`` says of what, and what to raise."""
+
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """A bug of ours, caught once, in the leg."""

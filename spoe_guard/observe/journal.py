@@ -17,11 +17,13 @@ from spoe_guard.core.terms.events import (
     LinkUp,
     SessionEnded,
 )
-from spoe_guard.observe.limit import RateLimit
+from spoe_guard.observe.limit import SUMMARY_S, RateLimit
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats, type_name
 
 HEX_BYTES: Final = 64  # of an anomaly's sample, in its line
+
+OWN_LIMIT: Final = "own_limit"  # logged once in SUMMARY_S for each route: it is tried again and again, and the same lacks
 
 _Kind = tuple[str, str, str]  # route, event, anomaly ("" for other events)
 
@@ -61,6 +63,7 @@ class Journal:
         self._stats = stats
         self._clock = clock
         self._limit: RateLimit[_Kind] = RateLimit(lines, period_s, clock)
+        self._rare: RateLimit[_Kind] = RateLimit(1, SUMMARY_S, clock)
 
     def limit(self, lines: int, period_s: float) -> None:
         """Set a new limit for each kind of line."""
@@ -113,12 +116,20 @@ class Journal:
 
     def unreachable(self, route: str, session: int, seen: AgentUnreachable) -> None:
         """Log that the agent cannot be reached."""
+        if seen.reason is DialFailure.OWN_LIMIT:
+            self.own_limit(route, "dial", seen.detail, session)
+            return
         where = {"agent": seen.agent} if seen.agent else {}
         self._say("warning", "agent_unreachable", route, session=session, **where, reason=seen.reason.value, detail=seen.detail)
 
     def address_down(self, route: str, agent: str, reason: DialFailure, detail: str) -> None:
         """Log that one address of several cannot be reached; the session that dialled it goes on to the next."""
         self._say("warning", "agent_unreachable", route, agent=agent, reason=reason.value, detail=detail)
+
+    def own_limit(self, route: str, doing: str, why: str, session: int | None = None) -> None:
+        """Log that the guard is short of something. ``doing``: what it could not do, ``accept`` or ``dial``."""
+        of = {} if session is None else {"session": session}
+        self._say("warning", OWN_LIMIT, route, doing=doing, **of, detail=why)
 
     def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
         """Log that a session lost one of its agent links and continues."""
@@ -136,22 +147,26 @@ class Journal:
 
     def sum_up(self, *, all_of_it: bool = False) -> None:
         """Log how many lines were left out, as far as that is due, or all with ``all_of_it``. To be called every few seconds."""
-        for (route, event, anomaly), count, seconds in list(self._limit.summaries(all_of_them=all_of_it)):
+        due = [*self._limit.summaries(all_of_them=all_of_it), *self._rare.summaries(all_of_them=all_of_it)]
+        for (route, event, anomaly), count, seconds in due:
             of = {"anomaly": anomaly} if anomaly else {}
             fields: dict[str, object] = {"route": route, "suppressed": event, **of, "count": count, "seconds": round(seconds, 1)}
             if not self._log.say("warning", "log_suppressed", **fields):
-                self._limit.leave_out((route, event, anomaly), count)
+                self._limit_of(event).leave_out((route, event, anomaly), count)
 
     def _say(self, level: str, event: str, route: str, **fields: object) -> None:
         key = (route, event, "")
         if self._may_say(level, key):
             self._put(level, key, **fields)
 
+    def _limit_of(self, event: str) -> RateLimit[_Kind]:
+        return self._rare if event == OWN_LIMIT else self._limit
+
     def _may_say(self, level: str, key: _Kind) -> bool:
         """Return whether the limit allows a line of this kind; count the line where it does not."""
         if not self._log.enabled(level):
             return False
-        if level == "debug" or self._limit.allows(key):
+        if level == "debug" or self._limit_of(key[1]).allows(key):
             return True
         self._stats[key[0]].suppressed += 1
         return False
@@ -160,7 +175,7 @@ class Journal:
         """Log a line that the limit allows; count it where the log has no room."""
         route, event, _ = key
         if not self._log.say(level, event, route=route, **fields):
-            self._limit.leave_out(key)
+            self._limit_of(event).leave_out(key)
             self._stats[route].suppressed += 1
 
 

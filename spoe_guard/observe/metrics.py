@@ -28,6 +28,12 @@ _Row = tuple[str, str, Labels, Callable[[RouteStats], Samples]]
 
 COUNTERS: Final[tuple[_Row, ...]] = (
     ("connections_total", "Connections accepted.", (), lambda s: _one(s.connections)),
+    (
+        "accept_failures_total",
+        "Tries to accept connections that failed; the connections wait in the kernel's queue.",
+        ("reason",),
+        lambda s: s.accept_failures.items(),
+    ),
     ("connections_closed_total", "Sessions ended, by whom and why.", ("by", "reason"), lambda s: s.closed.items()),
     ("frames_total", "Frames received for a direction.", ("direction", "type"), lambda s: s.frames()),
     (

@@ -103,7 +103,7 @@ class GuardObserver:
             return
         before = stats.up
         stats.failed(self._clock(), reason, detail)
-        if len(agents) > 1 and stats.up is False and before is not False:
+        if len(agents) > 1 and stats.up is False and before is not False and reason is not DialFailure.OWN_LIMIT:
             self.journal.address_down(route, agent, reason, detail)
 
     def link_opened(self, route: str, agent: str) -> None:
@@ -113,6 +113,11 @@ class GuardObserver:
     def link_closed(self, route: str, agent: str) -> None:
         """Count an agent link that closed."""
         self.routes[route].agent(agent).links -= 1
+
+    def accept_failed(self, route: str, why: str) -> None:
+        """Count and log that connections wait because the guard is short of something."""
+        self.routes[route].accept_failures[DialFailure.OWN_LIMIT.value,] += 1
+        self.journal.own_limit(route, "accept", why)
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """Count and log a bug of ours."""

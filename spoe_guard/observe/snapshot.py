@@ -12,6 +12,7 @@ Taken = dict[str, Any]
 COUNTS: Final = ("captures_written", "connections", "suppressed", "internal_errors", "hold_seconds", "unchecked")
 NOW: Final = ("open",)  # current state, not a count: it ends with its process
 BY_LABELS: Final = (
+    "accept_failures",
     "closed",
     "anomalies",
     "captures_dropped",

@@ -67,6 +67,7 @@ class RouteStats:
     """
 
     __slots__ = (
+        "accept_failures",
         "agents",
         "anomalies",
         "authored",
@@ -91,6 +92,7 @@ class RouteStats:
     def __init__(self) -> None:
         self.tally = Tally()
         self.connections = 0
+        self.accept_failures: Counter[Labels] = Counter({(DialFailure.OWN_LIMIT.value,): 0})
         self.open = 0
         self.closed: Counter[Labels] = Counter()  # by, reason
         self.anomalies: Counter[Labels] = Counter()  # side, anomaly, action, applied
@@ -134,6 +136,10 @@ class RouteStats:
         """Return how many connections of HAProxy got AGENT-HELLO, without health checks."""
         own = self.authored[Direction.TO_HAPROXY.value, "agent_hello", AuthoredReason.ANSWERED.value]
         return self.links_opened[LinkReason.FIRST.value,] + own
+
+    def failures(self, reason: DialFailure) -> int:
+        """Return how many dials of the agent, at any address, failed for that reason."""
+        return sum(agent.failures[reason.value,] for agent in self.agents.values())
 
     @property
     def links(self) -> int:

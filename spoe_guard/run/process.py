@@ -14,6 +14,7 @@ from typing import Any, Final
 from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.guard import Guard
+from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
 from spoe_guard.net.route import Route
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
@@ -22,7 +23,8 @@ from spoe_guard.settings import FAILS_OPEN, Settings, session_config
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
 _SUM_UP_EVERY_S: Final = 1.0
-_SPARE_FILES: Final = 128  # besides those of sessions: listeners, admin connections, the log, the event loop
+# Besides those of sessions: for listeners, admin connections, the log and the event loop.
+_SPARE_FILES: Final = 128 + ACCEPT_RESERVES * RESERVED
 
 
 class Process:

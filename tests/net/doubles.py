@@ -36,6 +36,9 @@ class Recorder:
     def link_closed(self, route, agent):
         self.log.append(("link closed",))
 
+    def accept_failed(self, route, why):
+        self.log.append(("accept failed", route, why))
+
     def internal_error(self, route, session, error):
         self.errors.append(error.with_traceback(None))  # whose frames would keep the session alive
 

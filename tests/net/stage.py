@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import os
+import resource
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +142,19 @@ def open_sockets():
         with contextlib.suppress(OSError):
             count += str(each.readlink()).startswith("socket:")
     return count
+
+
+@contextlib.contextmanager
+def files_left(count=0):
+    """Let this process open so many more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def unix_in(family, tmp_path) -> Path | None:

@@ -3,7 +3,10 @@
 import asyncio
 import errno
 import os
+import re
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -15,7 +18,8 @@ from spoe_guard.net import dial as dialling
 from spoe_guard.net.dial import DialError, dial, met_itself
 from tests.net.doubles import FakeSession
 from tests.net.peers import hanging_address
-from tests.net.stage import Stage, until
+from tests.net.stage import Stage, files_left, until
+from tests.peers import missing, need
 
 
 def free_port():
@@ -96,7 +100,6 @@ async def test_a_unix_socket_with_a_full_queue_is_waited_for(tmp_path):
         (errno.EHOSTUNREACH, DialFailure.NO_ROUTE),
         (errno.ENETUNREACH, DialFailure.NO_ROUTE),
         (errno.ETIMEDOUT, DialFailure.TIMEOUT),
-        (errno.EADDRNOTAVAIL, DialFailure.OTHER),
         (errno.EACCES, DialFailure.OTHER),
     ],
     ids=errno.errorcode.get,
@@ -107,6 +110,86 @@ async def test_what_the_kernel_says_is_passed_on(monkeypatch, code, reason):
 
     monkeypatch.setattr(dialling, "_outcome", outcome)
     assert await failure(Address("127.0.0.1", 9)) == (reason, f"127.0.0.1:9: {os.strerror(code)}")
+
+
+@pytest.mark.parametrize(
+    ("code", "short"),
+    [
+        (
+            errno.EMFILE,
+            r"the guard has no file descriptor left of \d+ \(RLIMIT_NOFILE\); raise LimitNOFILE= of the unit, or ulimit -n",
+        ),
+        (errno.ENFILE, r"this machine has no file descriptor left of \d+ \(fs.file-max\); raise it"),
+        (errno.ENOBUFS, r"the guard has no memory left for a socket \(memory.max: \w+\); raise that, or net.ipv4.tcp_mem"),
+        (errno.ENOMEM, r"the guard has no memory left for a socket \(memory.max: \w+\); raise that, or net.ipv4.tcp_mem"),
+        (
+            errno.EADDRNOTAVAIL,
+            r"the guard has no local port left of \d+-\d+ \(net.ipv4.ip_local_port_range\); widen it, or use a Unix socket",
+        ),
+    ],
+    ids=lambda value: errno.errorcode.get(value, ""),
+)
+async def test_what_the_guard_is_short_of_is_named_as_its_own(monkeypatch, code, short):
+    async def outcome(_sock, _where):
+        return code
+
+    monkeypatch.setattr(dialling, "_outcome", outcome)
+    reason, detail = await failure(Address("127.0.0.1", 9))
+    assert reason is DialFailure.OWN_LIMIT
+    assert re.fullmatch(rf"127\.0\.0\.1:9: {short}", detail), detail
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["none", "reserved"])
+async def test_without_a_descriptor_no_agent_is_dialled(agent, left):
+    with files_left(left):
+        reason, detail = await failure(Address(*agent.getsockname()))
+    assert reason is DialFailure.OWN_LIMIT
+    assert "no file descriptor left" in detail
+    (await dial([Address(*agent.getsockname())])).close()
+
+
+async def test_a_resolver_without_descriptors_is_no_unknown_name():
+    """It cannot read /etc/hosts, and says that there is no such name, or that it should be asked again."""
+    with files_left():
+        reason, detail = await failure(Address("localhost", 9))
+    assert reason is DialFailure.OWN_LIMIT
+    assert detail.startswith("localhost: the guard has no file descriptor left of ")
+
+
+SCARCE = """
+import asyncio, fcntl, pathlib, socket, struct
+from spoe_guard.address import Address
+from spoe_guard.net.dial import DialError, dial
+
+async def main():
+    with socket.socket() as sock:
+        fcntl.ioctl(sock, 0x8914, struct.pack("16sh22x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+    pathlib.Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+    pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40003")
+    listening = socket.create_server(("127.0.0.1", 9000))
+    taken = []
+    for address in (*[Address("127.0.0.1", 9000)] * 5, Address("::1", 9000)):
+        try:
+            taken.append(await dial([address]))
+        except DialError as error:
+            print(len(taken), error.reason.value, error.detail)
+asyncio.run(main())
+"""
+
+
+FOUR_PORTS = "the guard has no local port left of 40000-40003 (net.ipv4.ip_local_port_range); widen it, or use a Unix socket"
+
+
+def test_a_machine_short_of_ports_differs_from_one_without_ipv6():
+    """In a network of its own, which has four ports for those who dial, and no IPv6."""
+    command = [need("unshare", "util-linux"), "--map-root-user", "--net", sys.executable, "-c", SCARCE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    if "unshare failed" in done.stderr:
+        missing("no network namespaces here", "run as root, or allow user namespaces")
+    assert done.stdout.splitlines() == [
+        f"4 own_limit 127.0.0.1:9000: {FOUR_PORTS}",
+        "4 no_route [::1]:9000: Cannot assign requested address",
+    ], done.stderr
 
 
 async def test_a_unix_socket_that_may_not_be_opened(monkeypatch):

@@ -1,8 +1,6 @@
 """All sessions of a guard: limits, accepting under pressure, and the drain."""
 
 import asyncio
-import contextlib
-import os
 import resource
 import socket
 import time
@@ -13,12 +11,13 @@ import pytest
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.core.terms.output import Close, Output
+from spoe_guard.net import own_limits
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.listener import Listener
 from tests.net.doubles import FakeSession, Recorder
 from tests.net.peers import Peer, hanging_address
-from tests.net.stage import DEADLINE_S, LOCALHOST, Stage, unix_in, until
+from tests.net.stage import DEADLINE_S, LOCALHOST, Stage, files_left, unix_in, until
 
 
 async def test_people_are_told_who_connected(family, tmp_path):
@@ -98,17 +97,7 @@ async def test_a_burst_of_connections_is_served():
         await stage.over(200)
 
 
-@contextlib.contextmanager
-def no_more_files():
-    """Let this process open not one more file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+SHORT = "the guard has no file descriptor left of {} (RLIMIT_NOFILE); raise LimitNOFILE= of the unit, or ulimit -n"
 
 
 async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins(monkeypatch):
@@ -117,7 +106,7 @@ async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins
         peers = [Peer(socket.socket()) for _ in range(3)]
         for peer in peers:
             peer.sock.setblocking(False)
-        with no_more_files():
+        with files_left():
             for peer in peers:
                 peer.sock.connect_ex((stage.address.host, stage.address.port))
             await until(lambda: stage.guard._listeners[0]._pause is not None, "a pause in accepting")
@@ -126,6 +115,9 @@ async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins
             await until(lambda: len(tried) >= 3, "three more tries")
             assert time.monotonic() - began > 0.19  # two pauses between them
             assert stage.recorder.count("opened") == 0
+            told = {entry for entry in stage.recorder.log if entry[0] == "accept failed"}
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            assert told == {("accept failed", "default", SHORT.format(limit))}
         agents = [await stage.agent() for _ in peers]  # none was dropped
         for peer in peers:
             await peer.send(b"!")
@@ -135,11 +127,33 @@ async def test_without_a_file_descriptor_left_connections_wait_and_nothing_spins
         await stage.over(3)
 
 
+async def test_accepting_stops_while_sessions_still_get_their_agent_links():
+    async with Stage() as stage:
+        stage._listening.listen(512)
+        peers = [Peer(socket.socket()) for _ in range(64)]
+        with files_left(len(peers)):
+            for peer in peers:
+                peer.sock.setblocking(False)
+                peer.sock.connect_ex((stage.address.host, stage.address.port))
+            await until(lambda: stage.recorder.count("accept failed") >= 3, "three tries to accept")
+            accepted = stage.recorder.count("opened")
+            assert 0 < accepted < len(peers)
+            await until(lambda: stage.recorder.count("link opened") == accepted, "an agent link for each")
+            assert own_limits.lack(own_limits.reserve()) == 0
+        agents = [await stage.agent() for _ in peers]
+        for peer in peers:
+            await peer.send(b"!")
+        assert [await agent.read(1) for agent in agents] == [b"!"] * len(peers)
+        for peer in peers:
+            peer.close()
+        await stage.over(len(peers))
+
+
 async def test_a_guard_that_cannot_accept_can_be_stopped():
     async with Stage() as stage:
         peer = Peer(socket.socket())
         peer.sock.setblocking(False)
-        with no_more_files():
+        with files_left():
             peer.sock.connect_ex((stage.address.host, stage.address.port))
             await until(lambda: stage.guard._listeners[0]._pause is not None, "a pause in accepting")
             await stage.guard.drain()

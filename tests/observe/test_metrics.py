@@ -50,6 +50,7 @@ RELIED_ON = {
     "spoe_guard_unanswered_notifies_total": ("counter", {"route", "reason"}),
     "spoe_guard_held_bytes": ("gauge", {"route"}),
     "spoe_guard_agent_connect_failures_total": ("counter", {"route", "reason"}),
+    "spoe_guard_accept_failures_total": ("counter", {"route", "reason"}),
     "spoe_guard_agent_up": ("gauge", {"route"}),
     "spoe_guard_agent_links": ("gauge", {"route"}),
     "spoe_guard_agent_links_total": ("counter", {"route", "reason"}),

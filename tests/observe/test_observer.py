@@ -242,6 +242,39 @@ def test_the_agent_is_up_or_down_as_of_the_last_try(observer):
     assert (stats.agent_up, stats.agent_detail) == (True, "")
 
 
+def test_the_guards_own_lack_is_counted_and_says_nothing_of_the_agent(observer, lines, clock):
+    stats = observer.routes["default"]
+    observer.session_opened("default", 1, "")
+    for before in (AgentUnreachable(DialFailure.REFUSED, "gone"), AgentReady(16380, "", healthcheck=False)):
+        observer.seen("default", 1, [before])
+        known = stats.agent_up, stats.agent_detail, stats.agent_tried_at
+        clock.now += 1
+        observer.seen("default", 1, [AgentUnreachable(DialFailure.OWN_LIMIT, "raise it")])
+        assert (stats.agent_up, stats.agent_detail, stats.agent_tried_at) == known
+    assert stats.connect_failures["own_limit",] == 2
+    assert events(lines) == ["session_opened", "agent_unreachable", "own_limit"]
+    line = lines.logged[-1]
+    assert (line["level"], line["route"], line["session"], line["doing"], line["detail"]) == (
+        "warning", "default", 1, "dial", "raise it",
+    )  # fmt: skip
+
+
+def test_failures_to_accept_are_said_rarely_and_summed_up(observer, lines, clock):
+    for _ in range(100):
+        observer.accept_failed("default", "raise it")
+    observer.accept_failed("other", "raise it")
+    assert [(line["event"], line["route"], line["doing"]) for line in lines.logged] == [
+        ("own_limit", "default", "accept"),
+        ("own_limit", "other", "accept"),
+    ]
+    assert observer.routes["default"].accept_failures == {("own_limit",): 100}
+    assert observer.routes["default"].suppressed == 99
+    clock.now += SUMMARY_S
+    observer.journal.sum_up()
+    observer.accept_failed("default", "raise it")
+    assert [(line["event"], line.get("count")) for line in lines.logged[2:]] == [("log_suppressed", 99), ("own_limit", None)]
+
+
 @pytest.mark.parametrize(
     ("lost", "level"),
     [

@@ -49,6 +49,9 @@ class Silent:
     def session_closed(self, route, session):
         self.open -= 1
 
+    def accept_failed(self, route, why):
+        pass
+
     def internal_error(self, route, session, error):
         self.errors.append(error)
 

@@ -186,6 +186,7 @@ ONLY_CHECKS: Final = (
 _NAMES: Final = {
     "anomalies": ("anomaly", "anomalies"),
     "unanswered": ("NOTIFY unanswered", "NOTIFYs unanswered"),
+    "own_limits": ("time out of descriptors, memory or ports", "times out of descriptors, memory or ports"),
     "internal_errors": ("internal error", "internal errors"),
 }
 

@@ -57,12 +57,13 @@ def test_the_verdict_follows_what_happens(scene):
     scene.anomaly("default", session, Anomaly.RUNT_FRAME, Action.DROP)
     assert message(scene)[2:] == ("attention", "1 anomaly in the last 10 minutes")
     scene.observer.seen("default", session, [NotifiesUnanswered(UnansweredReason.DEADLINE, 2)])
+    scene.observer.accept_failed("default", "no descriptor")
     scene.observer.internal_error("default", session, ValueError())
     assert message(scene) == (
         "attention",
         "The route needs a look.",
         "attention",
-        "1 anomaly, 2 NOTIFYs unanswered, 1 internal error in the last 10 minutes",
+        "1 anomaly, 2 NOTIFYs unanswered, 1 time out of descriptors, memory or ports, 1 internal error in the last 10 minutes",
     )
     scene.observer.seen("default", session, [REFUSED])
     down = "The agent is unreachable: refused: 10.0.3.7:9000: Connection\\nrefused"

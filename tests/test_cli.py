@@ -45,12 +45,17 @@ WRONG_SETTINGS = [
     ("run --mode watch", "mode: 'watch' (flag --mode): allowed: enforce, observe"),
     ("run --workers 1025", "workers: '1025' (flag --workers): expected a whole number from 0 to 1024"),
     ("run --workers two", "workers: 'two' (flag --workers): expected a whole number from 0 to 1024"),
+    (
+        "check --config nobody.yaml",
+        "routes[0].socket.owner: 'nobody-here' (nobody.yaml:1): expected a user of this machine, or a number",
+    ),
     ("check --log-level loud", "log.level: 'loud' (flag --log-level): allowed: debug, info, warning, error"),
 ]
 
 FILES = {
     "unknown.yaml": "routes:\n- timeout: {}\n",
     "unit.yaml": "routes: [{disconnect_hold: 5sec}]\n",
+    "nobody.yaml": "routes: [{listen: 'unix:/run/x', socket: {owner: nobody-here}}]\n",
     "action.yaml": "routes: [{policy: {duplicate_ack: pass}}]\n",
 }
 

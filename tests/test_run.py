@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,17 @@ def test_what_was_left_out_of_the_log_is_said_before_the_end(run_guard, options)
     left_out = sum(line["count"] for line in guard.log("log_suppressed") if line["suppressed"] == "anomaly")
     assert left_out >= 4
     assert left_out + len(guard.log("anomaly")) == 6
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_unix_socket_has_the_rights_of_the_settings(run_guard, tmp_path, options):
+    path = tmp_path / "guard.sock"
+    rights = {"SPOE_GUARD_ROUTES__0__SOCKET__MODE": "0662", "SPOE_GUARD_ROUTES__0__SOCKET__GROUP": str(os.getegid())}
+    guard = run_guard("127.0.0.1:9", "--listen", f"unix:{path}", *options, settings=rights)
+    guard.wait_for("listening")
+    assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (0o662, os.getegid())
+    assert guard.stop()[0] == 0
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(("options", "processes"), [((), 1), (("--workers", "2"), 2)])

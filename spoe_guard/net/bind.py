@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import grp
 import os
+import pwd
 import socket
 from collections.abc import Sequence
 from enum import Enum
@@ -118,13 +120,63 @@ def _listen(route: Route, family: int, where: Place, *, reuse_port: bool, reserv
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
+        if route.listen.path is not None:
+            _grant(route, route.listen.path)
         if reserve:
             return Bound(route, sock, beside=[] if family == socket.AF_UNIX else _beside(sock, reserve - 1))
         sock.listen(BACKLOG)
         return Bound(route, sock)
+    except ListenError:
+        sock.close()
+        raise
     except OSError as error:
         sock.close()
         raise ListenError(route, _remedy(error, route)) from error
+
+
+def _grant(route: Route, path: str) -> None:
+    """Give the file of a Unix socket its mode, owner and group. Nobody can connect yet: it does not listen.
+
+    Raises:
+        ListenError: it cannot have them; the file is removed.
+    """
+    rights = route.rights
+    try:
+        if rights.mode is not None:
+            Path(path).chmod(rights.mode)
+        if rights.owner is not None or rights.group is not None:
+            os.chown(path, _user(route), _group(route), follow_symlinks=False)
+    except (ListenError, OSError) as error:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+        if isinstance(error, ListenError):
+            raise
+        raise ListenError(route, _no_rights(route, error)) from None
+
+
+def _user(route: Route) -> int:
+    """Return the number for chown(2); -1 changes nothing."""
+    owner = route.rights.owner
+    try:
+        return -1 if owner is None else owner if isinstance(owner, int) else pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise ListenError(route, f"there is no user {owner}; correct socket.owner, or use a number") from None
+
+
+def _group(route: Route) -> int:
+    group = route.rights.group
+    try:
+        return -1 if group is None else group if isinstance(group, int) else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ListenError(route, f"there is no group {group}; correct socket.group, or use a number") from None
+
+
+def _no_rights(route: Route, error: OSError) -> str:
+    if error.errno != errno.EPERM:
+        return f"socket: {error.strerror}"
+    asked = (("owner", route.rights.owner), ("group", route.rights.group))
+    whose = " and ".join(f"{key} {value}" for key, value in asked if value is not None)
+    return f"no permission to give its socket {whose}; grant CAP_CHOWN, or for a group alone make the guard a member of it"
 
 
 def _beside(sock: socket.socket, count: int) -> list[socket.socket]:

@@ -7,8 +7,22 @@ from spoe_guard.core.terms.config import SessionConfig
 
 
 @dataclass(frozen=True, slots=True)
+class SocketRights:
+    """What the file of a Unix socket gets before anybody can connect. None: left as the kernel makes it.
+
+    ``mode``: permission bits. ``owner``, ``group``: a name, or a number.
+    """
+
+    mode: int | None = None
+    owner: str | int | None = None
+    group: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """``name`` is the metric label. ``agent``: the agent's addresses; the first that can be dialled is used.
+
+    ``rights``: of the Unix socket that ``listen`` names.
 
     ``connections``: most sessions at a time, one more is accepted and closed at once.
 
@@ -19,6 +33,7 @@ class Route:
     name: str
     listen: Address
     agent: tuple[Address, ...]
+    rights: SocketRights = SocketRights()
     connections: int = 4096
     splice_on_error: bool = False
     listen_while_away: bool = True

@@ -15,7 +15,7 @@ from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
-from spoe_guard.net.route import Route
+from spoe_guard.net.route import Route, SocketRights
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
@@ -110,6 +110,11 @@ def _route(settings: Settings, index: int) -> Route:
         name=route.name,
         listen=route.listen,
         agent=route.agent,
+        rights=SocketRights(
+            mode=None if route.socket.mode is None else int(route.socket.mode, 8),
+            owner=route.socket.owner,
+            group=route.socket.group,
+        ),
         connections=route.limits.connections,
         # Observe mode promises not to change a byte, whatever goes wrong in the guard.
         splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",

@@ -44,6 +44,11 @@ def _differing(running: Loaded, new: Loaded) -> Iterator[tuple[Key, object, str]
             yield ("routes", str(index), "listen"), str(route.listen), f" (it is {there.listen})"
         elif there.health != route.health:
             yield ("routes", str(index), "health"), route.health, f" (it is {there.health})"
+        elif route.listen.path is not None:
+            for name in type(route.socket).model_fields:
+                before, after = getattr(there.socket, name), getattr(route.socket, name)
+                if before != after:
+                    yield ("routes", str(index), "socket", name), after, f" (it is {_word(before)})"
     for name in routes:
         yield ("routes",), name, ", a route cannot be taken away"
 

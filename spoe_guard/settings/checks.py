@@ -1,6 +1,8 @@
 """Checks across several keys, and warnings about settings that are allowed."""
 
-from collections.abc import Iterator
+import grp
+import pwd
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from spoe_guard.address import Address
@@ -14,6 +16,8 @@ from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 compared with, not bound
 FAILS_OPEN: Final = "empty-ack fails open: requests whose NOTIFY gets no answer go on unchecked; not for a WAF"
 _LOOPBACKS: Final = frozenset(("127.0.0.1", "::1", "localhost"))
+
+_MAY_CONNECT: Final = 0o022  # the bits by which others than the owner may connect: unix(7)
 
 Fault = tuple[str, object, str]  # dotted key, value, what is allowed
 
@@ -30,6 +34,8 @@ def faults(settings: Settings) -> Iterator[Fault]:
         for agent in route.agent:
             if _would_dial_itself(route.listen, agent):
                 yield f"routes[{index}].agent", str(agent), f"expected the agent's address: {route.listen} is the guard's own"
+        yield from _nobody(f"routes[{index}].socket.owner", route.socket.owner, "user", pwd.getpwnam)
+        yield from _nobody(f"routes[{index}].socket.group", route.socket.group, "group", grp.getgrnam)
         if settings.workers != 1 and "async" in route.hello.capabilities:
             allowed = "expected no async unless workers is 1: an ACK that comes to another worker than its NOTIFY would be lost"
             yield f"routes[{index}].hello.capabilities", ", ".join(route.hello.capabilities), allowed
@@ -41,6 +47,14 @@ def faults(settings: Settings) -> Iterator[Fault]:
             yield f"routes[{index}].limits.held_bytes", route.limits.held_bytes, f"expected room for one frame: at least {frame}"
     if settings.admin.listen is not None:
         yield from _taken(listeners, "admin.listen", settings.admin.listen)
+
+
+def _nobody(key: str, name: str | int | None, what: str, look_up: Callable[[str], object]) -> Iterator[Fault]:
+    if isinstance(name, str):
+        try:
+            look_up(name)
+        except KeyError:
+            yield key, name, f"expected a {what} of this machine, or a number"
 
 
 def _taken(listeners: dict[Address, str], key: str, address: Address) -> Iterator[Fault]:
@@ -89,6 +103,7 @@ def warnings(settings: Settings) -> list[str]:
         found += [f"routes[{index}].{note}" for note in (*_about_haproxy(route), *_about_links(settings, route))]
         if settings.share_listen and route.listen.path is not None:
             found.append(f"routes[{index}].listen: share_listen has no effect on a Unix socket")
+        found += [f"routes[{index}].{note}" for note in _about_socket(route)]
     admin = settings.admin
     if admin.listen is not None and admin.listen.path is None and admin.listen.host not in _LOOPBACKS and admin.payload == "full":
         found.append("admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs and ACKs with an anomaly carry")
@@ -141,6 +156,15 @@ def _about_haproxy(route: Route) -> Iterator[str]:
         yield f"unanswered: sets {unanswered.name}, and haproxy.set_on_error is {told.set_on_error}: rules see one of them alone"
     if unanswered.kind in ("set", "empty-ack") and route.choices().get(Anomaly.LATE_ACK) is Action.PASS:
         yield f"policy.late_ack: pass, and with unanswered {unanswered} HAProxy gets two ACKs for one NOTIFY"
+
+
+def _about_socket(route: Route) -> Iterator[str]:
+    socket = route.socket
+    if route.listen.path is None:
+        if socket != type(socket)():
+            yield "socket: no effect, listen names no Unix socket"
+    elif socket.mode is not None and socket.owner is None and not int(socket.mode, 8) & _MAY_CONNECT:
+        yield f"socket.mode: {socket.mode} lets only the guard's own user connect, which takes the permission to write"
 
 
 def _about_links(settings: Settings, route: Route) -> Iterator[str]:

@@ -165,7 +165,7 @@ class _Walk:
 
 
 def _scalar(node: yaml.Node) -> object:
-    """Return None, a bool, an integer or text. `off` and `1:30` stay text, as in YAML 1.2."""
+    """Return None, a bool, an integer or text. `off`, `1:30` and `0660` stay text: YAML 1.1 and 1.2 read them differently."""
     if not isinstance(node, yaml.ScalarNode):
         return node.value
     kind = node.tag.rpartition(":")[2]
@@ -173,7 +173,7 @@ def _scalar(node: yaml.Node) -> object:
         return None
     if kind == "bool" and node.value in ("true", "false"):
         return bool(node.value == "true")
-    if kind == "int" and re.fullmatch(r"[0-9]{1,18}", node.value):
+    if kind == "int" and re.fullmatch(r"0|[1-9][0-9]{0,17}", node.value):
         return int(node.value)
     return str(node.value)
 

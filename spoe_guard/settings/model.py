@@ -17,11 +17,12 @@ from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 MAX_UINT32: Final = 2**32 - 1  # max-frame-size is a uint32 on the wire
 MAX_AGENTS: Final = 16  # they share timeouts.connect
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
-_VARIABLE = re.compile(
-    r"[A-Za-z0-9_.]{1,48}", re.ASCII
-)  # the length: behind "txn.", the prefix and a dot HAProxy has room for 63
+_VARIABLE = re.compile(r"[A-Za-z0-9_.]{1,48}", re.ASCII)  # HAProxy has room for 63 with scope, prefix and dots
 _VARIABLE_FORM: Final = "1 to 48 letters, digits, _ or ."
 UNANSWERED: Final = ("tell", "empty-ack", "leave")  # and {set: NAME}
+_MODE = re.compile(r"0?[0-7]{3}")
+_OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?", re.ASCII)
+_MAX_ID: Final = 2**32 - 2  # chown(2) takes 2^32 - 1 as "leave it"
 _ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 
@@ -78,6 +79,23 @@ def _unanswered(value: object) -> Unanswered:
     if names:
         raise ValueError(f"expected {_VARIABLE_FORM}, as in `option set-on-error`")
     raise ValueError(f"expected {{set: NAME}}, {', '.join(UNANSWERED[:-1])} or {UNANSWERED[-1]}")
+
+
+def _mode(value: object) -> str:
+    """Accept octal digits as text only: a YAML reader may have taken 0660 for the decimal 432, or for 660."""
+    if not isinstance(value, str) or not _MODE.fullmatch(value):
+        raise ValueError('expected three octal digits in quotes, such as "0660"')
+    return value.rjust(4, "0")
+
+
+def _name_or_id(value: object) -> str | int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_ID)):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_ID:
+        return value
+    if isinstance(value, str) and _OWNER.fullmatch(value):
+        return value
+    raise ValueError("expected a name, or a number from 0 to 4294967294")
 
 
 def _matching(pattern: re.Pattern[str], form: str) -> BeforeValidator:
@@ -179,6 +197,14 @@ class HAProxy(Section):
     set_on_error: Annotated[str, _matching(_VARIABLE, _VARIABLE_FORM)] | None = None
 
 
+class Socket(Section):
+    """Mode, owner and group of the Unix socket that ``listen`` names; null: as the kernel makes it."""
+
+    mode: Annotated[str, BeforeValidator(_mode)] | None = None
+    owner: Annotated[str | int, BeforeValidator(_name_or_id)] | None = None
+    group: Annotated[str | int, BeforeValidator(_name_or_id)] | None = None
+
+
 class Timeouts(Section):
     """The guard's timeouts, in seconds. ``hello`` None: 2 s for HAProxy's, and for the agent's as long as HAProxy waits."""
 
@@ -224,6 +250,7 @@ class Route(Section):
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
     agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
     haproxy: HAProxy = HAProxy()
+    socket: Socket = Socket()
     hello: Hello = Hello()
     disconnect_hold: Duration = 0.5
     unanswered: Annotated[InstanceOf[Unanswered], BeforeValidator(_unanswered), PlainSerializer(str)] = Unanswered("tell")

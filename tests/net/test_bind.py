@@ -1,9 +1,16 @@
 """Binds an address, or gives one line with the reason and the remedy."""
 
 import errno
+import grp
 import os
+import pwd
 import resource
 import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
 
 import pytest
 
@@ -11,9 +18,10 @@ from spoe_guard.address import Address
 from spoe_guard.net import bind as binding
 from spoe_guard.net.bind import ListenError, bind
 from spoe_guard.net.guard import Guard
-from spoe_guard.net.route import Route
+from spoe_guard.net.route import Route, SocketRights
 from tests.net.doubles import FakeSession, Recorder
 from tests.net.stage import LOCALHOST, open_sockets
+from tests.peers import need_root
 
 AGENT = Address("127.0.0.1", 9)
 
@@ -152,6 +160,105 @@ async def test_another_guards_socket_is_not_removed(tmp_path):
         other.bind(str(path))
         bound.close()
         assert path.is_socket()
+
+
+@pytest.mark.parametrize("reserve", [0, 2], ids=["own", "for workers"])
+async def test_a_unix_socket_gets_its_mode_owner_and_group(tmp_path, reserve):
+    path = tmp_path / "guard"
+    route = replace(listening(Address(path=str(path))), rights=SocketRights(0o612, os.geteuid(), os.getegid()))
+    bound = await bind(route, reserve=reserve)
+    found = path.stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o612, os.geteuid(), os.getegid())
+    bound.close()
+    assert not path.exists()
+
+
+async def test_a_user_and_a_group_may_be_names(tmp_path):
+    need_root("give a file away")
+    path = tmp_path / "guard"
+    route = replace(listening(Address(path=str(path))), rights=SocketRights(owner="daemon", group="mail"))
+    bound = await bind(route)
+    assert (path.stat().st_uid, path.stat().st_gid) == (pwd.getpwnam("daemon").pw_uid, grp.getgrnam("mail").gr_gid)
+    bound.close()
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [
+        (SocketRights(owner="nobody-here"), "there is no user nobody-here; correct socket.owner, or use a number"),
+        (SocketRights(group="nor-there"), "there is no group nor-there; correct socket.group, or use a number"),
+    ],
+    ids=["user", "group"],
+)
+async def test_an_owner_that_is_not_there_leaves_no_socket(tmp_path, rights, words):
+    path = tmp_path / "guard"
+    before = open_sockets()
+    with pytest.raises(ListenError) as caught:
+        await bind(replace(listening(Address(path=str(path))), rights=rights))
+    assert str(caught.value) == f"route default: cannot listen on unix:{path}: {words}"
+    assert not path.exists()
+    assert open_sockets() == before
+
+
+UNPRIVILEGED = """
+import asyncio, os, pathlib, socket, sys, tempfile
+from spoe_guard.address import Address
+from spoe_guard.net.bind import ListenError, bind
+from spoe_guard.net.route import Route, SocketRights
+
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+with tempfile.TemporaryDirectory() as folder:
+    for rights in (SocketRights(0o660, 0), SocketRights(group=0), SocketRights(owner=0, group=0)):
+        try:
+            asyncio.run(bind(Route("default", Address(path=folder + "/guard"), (), rights)))
+        except ListenError as error:
+            print(str(error).partition("guard: ")[2], os.listdir(folder))
+"""
+
+
+def test_a_socket_that_may_not_be_given_away_says_what_to_do():
+    done = subprocess.run([sys.executable, "-c", UNPRIVILEGED], capture_output=True, text=True, timeout=30, check=True)
+    remedy = "grant CAP_CHOWN, or for a group alone make the guard a member of it"
+    assert done.stdout.splitlines() == [
+        f"no permission to give its socket {whose}; {remedy} []" for whose in ("owner 0", "group 0", "owner 0 and group 0")
+    ]
+
+
+CONNECT = """
+import os, socket, sys
+
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as sock:
+    print(sock.connect_ex(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("rights", "code"),
+    [
+        (SocketRights(), errno.EACCES),
+        (SocketRights(0o660), errno.EACCES),
+        (SocketRights(0o660, group=65534), 0),
+        (SocketRights(0o600, owner=65534), 0),
+        (SocketRights(0o666), 0),
+    ],
+    ids=["as it is", "mode", "group", "owner", "everybody"],
+)
+async def test_another_user_connects_where_the_rights_say_so(rights, code):
+    need_root("be another user")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101  ruff takes a method of Path for one that blocks
+        path = f"{folder}/guard"
+        bound = await bind(replace(listening(Address(path=path)), rights=rights))
+        command = [sys.executable, "-c", CONNECT, path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: ASYNC221  nothing else runs
+        assert int(done.stdout) == code
+        bound.close()
 
 
 async def test_nothing_stays_half_bound(tmp_path):

@@ -45,6 +45,16 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
             "routes[1].listen: '127.0.0.1:3' ({}:1): cannot change while the guard runs (it is 127.0.0.1:2): needs a restart",
         ),
         (
+            "routes: [{listen: 'unix:/a', socket: {mode: '0660'}}]",
+            "routes: [{listen: 'unix:/a', socket: {mode: '0666'}}]",
+            "routes[0].socket.mode: '0666' ({}:1): cannot change while the guard runs (it is 0660): needs a restart",
+        ),
+        (
+            "routes: [{listen: 'unix:/a', socket: {group: 0}}]",
+            "routes: [{listen: 'unix:/a'}]",
+            "routes[0].socket.group: null (default): cannot change while the guard runs (it is 0): needs a restart",
+        ),
+        (
             TWO,
             TWO.replace("]", ", {name: c, listen: '127.0.0.1:3'}]"),
             "routes[2].name: 'c' ({}:1): cannot change while the guard runs, a route cannot be added: needs a restart",
@@ -58,6 +68,10 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
 )
 def test_what_needs_a_restart_is_said_with_what_there_is(from_yaml, tmp_path, before, after, message):
     assert list(map(str, fixed(from_yaml(before), from_yaml(after)))) == [message.replace("{}", str(tmp_path / "guard.yaml"))]
+
+
+def test_the_rights_of_no_unix_socket_may_change(from_yaml):
+    assert fixed(from_yaml("{}"), from_yaml("routes: [{socket: {mode: '0666'}}]")) == []
 
 
 def test_the_number_of_workers_needs_a_restart(from_yaml):

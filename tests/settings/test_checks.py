@@ -104,6 +104,31 @@ def test_a_unix_socket_that_cannot_be_shared_is_said(from_yaml):
     assert warnings(from_yaml(text).settings) == []
 
 
+def test_an_owner_or_group_that_is_not_there_is_a_fault(problems):
+    assert problems("routes: [{listen: 'unix:/a', socket: {owner: nobody-here, group: nor-there}}]") == [
+        "routes[0].socket.owner: 'nobody-here' (FILE:1): expected a user of this machine, or a number",
+        "routes[0].socket.group: 'nor-there' (FILE:1): expected a group of this machine, or a number",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        ("socket: {mode: '0660'}", ["socket: no effect, listen names no Unix socket"]),
+        ("socket: {group: 0}", ["socket: no effect, listen names no Unix socket"]),
+        ("listen: 'unix:/a', socket: {mode: '0660', group: 0}", []),
+        ("listen: 'unix:/a', socket: {mode: '0602'}", []),
+        ("listen: 'unix:/a', socket: {mode: '0600', owner: 0}", []),
+        (
+            "listen: 'unix:/a', socket: {mode: '0644'}",
+            ["socket.mode: 0644 lets only the guard's own user connect, which takes the permission to write"],
+        ),
+    ],
+)
+def test_what_the_rights_of_a_socket_cannot_do_is_said(from_yaml, route, message):
+    assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in message]
+
+
 @pytest.mark.parametrize("value", ["1", "yes", "[]", "'True'"])
 def test_a_switch_is_true_or_false(problems, value):
     [message] = problems(f"share_listen: {value}")

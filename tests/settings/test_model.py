@@ -43,14 +43,16 @@ def test_defaults_are_those_that_operators_rely_on(from_yaml):
 
 
 CAPTURE = ("dir", "severity", "payload", "rate", "session_bytes", "total_bytes", "files", "files_bytes")
+SOCKET = ("mode", "owner", "group")
 PROFILE = ("profile", "always_offer", "keys")
 
-# Not among them: agent profiles, the settings they are made of, what the live page shows, and the flight recorder.
+# Not among them: agent profiles, the settings they are made of, what the live page shows, the flight recorder, Unix sockets.
 BESIDE = {
     "share_listen",
     "admin.payload",
     *(f"capture.{name}" for name in CAPTURE),
     *(f"routes[0].hello.{name}" for name in PROFILE),
+    *(f"routes[0].socket.{name}" for name in SOCKET),
 }
 
 
@@ -172,6 +174,34 @@ def test_the_flag_and_the_environment_take_several_with_commas():
 
 def test_a_unix_socket_path_may_have_a_comma_in_a_list(from_yaml):
     assert from_yaml("routes: [{agent: ['unix:/a,b']}]").settings.routes[0].agent == (Address(path="/a,b"),)
+
+
+@pytest.mark.parametrize("written", ["'0660'", '"660"', "0660"])
+def test_a_sockets_mode_is_octal_digits_as_they_are_written(from_yaml, written):
+    assert from_yaml(f"routes: [{{socket: {{mode: {written}}}}}]").settings.routes[0].socket.mode == "0660"
+    assert load(environ={"SPOE_GUARD_ROUTES__0__SOCKET__MODE": "0660"}).settings.routes[0].socket.mode == "0660"
+
+
+@pytest.mark.parametrize("written", ["432", "660", "0o660", "'0888'", "'4660'", "'66'", "u=rw", "true", "[0, 6, 6, 0]"])
+def test_a_mode_that_a_yaml_reader_may_have_changed_is_refused(problems, written):
+    [message] = problems(f"routes: [{{socket: {{mode: {written}}}}}]")
+    assert message.startswith("routes[0].socket.mode: ")
+    assert message.endswith('(FILE:1): expected three octal digits in quotes, such as "0660"')
+
+
+def test_a_sockets_owner_and_group_are_names_or_numbers(from_yaml):
+    [route] = from_yaml("routes: [{socket: {owner: root, group: 12}}]").settings.routes
+    assert (route.socket.owner, route.socket.group) == ("root", 12)
+    [route] = load(environ={"SPOE_GUARD_ROUTES__0__SOCKET__OWNER": "4294967294"}).settings.routes
+    assert (route.socket.owner, route.socket.group) == (4294967294, None)
+
+
+@pytest.mark.parametrize("written", ["-1", "4294967295", "''", "'a b'", "a:b", "true", "[root]"])
+def test_what_is_no_owner_is_refused(problems, written):
+    for key in ("owner", "group"):
+        [message] = problems(f"routes: [{{socket: {{{key}: {written}}}}}]")
+        assert message.startswith(f"routes[0].socket.{key}: ")
+        assert message.endswith("expected a name, or a number from 0 to 4294967294")
 
 
 def test_links_are_told_to_the_sessions(from_yaml):

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,23 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class Running:
-    """A guard in front of ``agent``, or of what its settings name; ``log`` are the lines so far."""
+    """A guard in front of ``agent``, or of what its settings name; ``log`` are the lines so far.
+
+    ``by``: a command that ends by executing the one behind it, in the same process.
+    """
 
     def __init__(
-        self, folder: Path, agent: str | None, *options: str, settings: dict[str, str] | None = None, stdout: int | None = None
+        self,
+        folder: Path,
+        agent: str | None,
+        *options: str,
+        settings: dict[str, str] | None = None,
+        stdout: int | None = None,
+        by: Sequence[str] = (),
     ) -> None:
         self._log_path = folder / "guard.log"
         flags = [] if agent is None else ["--listen", FREE, "--agent", agent, "--admin", FREE]
-        command = [sys.executable, "-m", "spoe_guard", "run", *flags, *options]
+        command = [*by, sys.executable, "-m", "spoe_guard", "run", *flags, *options]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log if stdout is None else stdout, stderr=subprocess.PIPE, env=environment(settings)

@@ -100,12 +100,6 @@ def test_a_taken_admin_port_is_one_line_and_exit_code_1(taken):
     assert told(done, 1) == expected
 
 
-def test_an_unresolvable_agent_is_one_line_and_exit_code_1():
-    """The name is of those that never exist (RFC 6761). What the resolver says of it is its own affair."""
-    done = spoe_guard("run", "--listen", FREE, "--agent", "agent.invalid:9000", "--admin", FREE)
-    assert told(done, 1).startswith("routes[0].agent: 'agent.invalid:9000': ")
-
-
 def test_all_that_is_wrong_with_a_configuration_is_told_line_by_line(tmp_path):
     (tmp_path / "bad.yaml").write_text("mode: watch\nlog: {level: loud}")
     done = spoe_guard("check", "--config", "bad.yaml", cwd=tmp_path)

@@ -53,8 +53,8 @@ def take(stats: RouteStats) -> Taken:
 def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> None:
     """Add the numbers of another process to ``stats``; if it is not ``alive``, only its counters.
 
-    The last dial of all processes decides whether the agent is up, as in one process. If any failure decided, a worker whose
-    dial once failed would report the agent as down until it has a reason to dial again.
+    The last try of all processes decides whether the agent is up, or that it is not known any more, as in one process. If any
+    failure decided, a worker whose dial once failed would report the agent as down until it has a reason to dial again.
     """
     _sum(stats, taken, (*COUNTS, *(NOW if alive else ())), BUCKETS)
     for name in BY_LABELS:
@@ -68,7 +68,7 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
         agent.links += numbers["links"] if alive else 0
         for labels, count in numbers["failures"]:
             agent.failures[tuple(labels)] += count
-        if numbers["up"] is not None and numbers["tried_at"] >= agent.tried_at:
+        if numbers["tried_at"] and numbers["tried_at"] >= agent.tried_at:  # 0: never tried
             agent.tried(numbers["tried_at"], up=numbers["up"], detail=numbers["detail"])
     if alive:
         before, now = stats.oldest(), taken["oldest"]

@@ -55,8 +55,8 @@ class AgentStats:
         if reason is not DialFailure.HAPROXY_GAVE_UP or self.impatient >= IMPATIENT:
             self.tried(now, up=False, detail=f"{reason.value}: {detail}")
 
-    def tried(self, now: float, *, up: bool, detail: str = "") -> None:
-        """Note the result of the last try."""
+    def tried(self, now: float, *, up: bool | None, detail: str = "") -> None:
+        """Note the result of the last try; None: it says nothing of the agent."""
         self.up, self.detail, self.tried_at = up, detail, now
 
 
@@ -145,6 +145,17 @@ class RouteStats:
     def links(self) -> int:
         """How many connections to the agent are open."""
         return sum(agent.links for agent in self.agents.values())
+
+    def unresolved(self, now: float, why: str) -> None:
+        """Note that no name of the agent resolves. That counts as a try that failed."""
+        for agent in self.agents.values():
+            agent.failed(now, DialFailure.UNRESOLVED, why)
+
+    def resolved(self, now: float) -> None:
+        """Note that a name of the agent resolves; whether the agent is there is not known yet."""
+        for agent in self.agents.values():
+            if agent.up is False and agent.detail.startswith(DialFailure.UNRESOLVED.value):
+                agent.tried(now, up=None)
 
     def observe_hold(self, seconds: float) -> None:
         """Count one AGENT-DISCONNECT that was held for ``seconds``."""

@@ -19,6 +19,7 @@ from spoe_guard.net.route import Route, SocketRights
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
+from spoe_guard.run.names import Names
 from spoe_guard.settings import FAILS_OPEN, Settings, session_config
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
@@ -53,16 +54,20 @@ class Process:
         for name, stats in self.observer.routes.items():
             stats.oldest = partial(self.guard.oldest_open_s, name)
         self._tell(settings)
-        self._summing_up: asyncio.Task[None] | None = None
+        self.names = Names(routes, self.observer.routes, None if lent else log)
+        self._beside: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Listen and serve.
+    async def start(self, unresolved: Mapping[str, str] | None = None) -> None:
+        """Listen and serve. ``unresolved``: see ``Names.note``; None: the agents' names have not been looked up yet.
 
         Raises:
             ListenError: an address cannot be bound; the guard then listens on none.
         """
         await self.guard.start()
-        self._summing_up = asyncio.get_running_loop().create_task(_sum_up(self.observer))
+        self.names.note(unresolved or {})
+        loop = asyncio.get_running_loop()
+        names = self.names.look_up() if unresolved is None else self.names.keep()
+        self._beside = [loop.create_task(_sum_up(self.observer)), loop.create_task(names)]
         event_loop.keep_what_is_there()
 
     def use(self, settings: Settings) -> None:
@@ -71,7 +76,9 @@ class Process:
         self._log.set(settings.log.format, settings.log.level)
         self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
         self._tell(settings)
-        self.guard.use(routes_of(settings))
+        routes = routes_of(settings)
+        self.names.use(routes)
+        self.guard.use(routes)
 
     def _tell(self, settings: Settings) -> None:
         """Let the observer know each route's agents, and how long its HAProxy waits for an ACK."""
@@ -87,8 +94,8 @@ class Process:
 
     def close(self) -> None:
         """Write the last captures."""
-        if self._summing_up is not None:
-            self._summing_up.cancel()
+        for task in self._beside:
+            task.cancel()
         self._recorder.close()
 
 

@@ -5,16 +5,13 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from spoe_guard.about import about
 from spoe_guard.address import Address
-from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
-from spoe_guard.net.dial import resolve
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
@@ -22,12 +19,11 @@ from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.names import look_up
 from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals, warn_of_open_routes
 from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
 from spoe_guard.settings import Loaded, Settings
-
-RESOLVE_S: Final = 5.0  # for an agent's name at the start; later each dial resolves it again
 
 
 class CannotRunError(Exception):
@@ -38,7 +34,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
     """Run until SIGTERM or SIGINT; return False if a second signal cut the drain short. SIGHUP reads settings with ``again``.
 
     Raises:
-        CannotRunError: an address is taken, or an agent's name does not resolve.
+        CannotRunError: an address is taken.
     """
     allow_open_files(loaded.settings)
     with log_on(log_descriptor(), loaded.settings) as log:
@@ -66,11 +62,13 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
 
         reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        await resolve_agents(routes_of(settings), log)
+        routes = routes_of(settings)
+        names = await look_up(routes)
+        names.say(routes, log)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = await open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
         try:
-            await process.start()
+            await process.start(names.unresolved(routes))
         except ListenError as error:
             raise CannotRunError(error) from None
         show(settings, guard, live)
@@ -114,42 +112,17 @@ async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]",
 
 
 async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
-    """Return the reasons why a running guard cannot use ``new``, though they are valid; empty if it can."""
-    try:
-        await resolve_agents(routes_of(new), log, known=[route.agent for route in running.routes])
-    except CannotRunError as error:
-        return [str(error)]
-    return []
+    """Return the reasons why a running guard cannot use ``new``, though they are valid; empty if it can.
 
-
-async def resolve_agents(routes: list[Route], log: Log, known: Collection[tuple[Address, ...]] = ()) -> None:
-    """Report a misspelt agent now rather than at the first request. The agent need not be up: it may start later.
-
-    One address that resolves is enough for a route; the others are logged. Agents in ``known`` are not checked.
-
-    Raises:
-        CannotRunError: none of a route's agent addresses resolves.
+    A new agent has to resolve, unlike at the start: it is probably misspelt, and the one in effect serves.
     """
-    for index, route in enumerate(routes):
-        if route.agent in known:
-            continue
-        faults = [fault for address in route.agent if (fault := await _unresolved(address))]
-        if len(faults) == len(route.agent):
-            raise CannotRunError(f"routes[{index}].agent: {faults[0]}")
-        for fault in faults:
-            log.say("warning", "agent_unreachable", route=route.name, reason=DialFailure.UNRESOLVED.value, detail=fault)
-
-
-async def _unresolved(address: Address) -> str:
-    """Return why the name in ``address`` cannot be resolved; empty if it can."""
-    try:
-        async with asyncio.timeout(RESOLVE_S):
-            await resolve(address)
-    except TimeoutError:
-        return f"'{address}': no answer from the resolver in {RESOLVE_S:g} s"
-    except OSError as error:
-        return f"'{address}': the name does not resolve: {error.strerror}"
-    return ""
+    known = [route.agent for route in running.routes]
+    routes = routes_of(new)
+    fresh = [route for route in routes if route.agent not in known]
+    names = await look_up(fresh)
+    unresolved = names.unresolved(fresh)
+    names.say((route for route in fresh if route.name not in unresolved), log)
+    return [f"routes[{index}].agent: {unresolved[route.name]}" for index, route in enumerate(routes) if route.name in unresolved]
 
 
 def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:

@@ -5,6 +5,7 @@ from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.settings.load import Loaded
+from spoe_guard.settings.model import Route
 from spoe_guard.settings.problems import Key, Problem, dotted
 
 _FIXED: Final[tuple[Key, ...]] = (("workers",), ("share_listen",), ("admin", "listen"))
@@ -40,17 +41,21 @@ def _differing(running: Loaded, new: Loaded) -> Iterator[tuple[Key, object, str]
         there = routes.pop(route.name, None)
         if there is None:
             yield ("routes", str(index), "name"), route.name, ", a route cannot be added"
-        elif there.listen != route.listen:
-            yield ("routes", str(index), "listen"), str(route.listen), f" (it is {there.listen})"
-        elif there.health != route.health:
-            yield ("routes", str(index), "health"), route.health, f" (it is {there.health})"
-        elif route.listen.path is not None:
-            for name in type(route.socket).model_fields:
-                before, after = getattr(there.socket, name), getattr(route.socket, name)
-                if before != after:
-                    yield ("routes", str(index), "socket", name), after, f" (it is {_word(before)})"
+            continue
+        before, after = _how_it_listens(there), _how_it_listens(route)
+        for key in after:
+            if before.get(key) != after[key]:
+                yield ("routes", str(index), *key), after[key], f" (it is {_word(before.get(key))})"
     for name in routes:
         yield ("routes",), name, ", a route cannot be taken away"
+
+
+def _how_it_listens(route: Route) -> dict[Key, object]:
+    """Return what was done when the route began to listen, by key below the route."""
+    done: dict[Key, object] = {("listen",): str(route.listen), ("health",): route.health}
+    if route.listen.path is not None:
+        done |= {("socket", name): getattr(route.socket, name) for name in type(route.socket).model_fields}
+    return done
 
 
 def _at(loaded: Loaded, key: Key) -> object:

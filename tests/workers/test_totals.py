@@ -96,6 +96,9 @@ def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (False, "refused")
     totals.sum_up([told[at] for at in order])
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (True, "")
+    later.forget_agent(12.0)
+    totals.sum_up([told[1], says(later)])
+    assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (None, "")
     totals.sum_up([told[0]])
     assert totals.routes["default"].agent_up is None
 

@@ -18,6 +18,7 @@ from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.names import Names, look_up
 from spoe_guard.run.process import (
     allow_open_files,
     log_descriptor,
@@ -28,7 +29,7 @@ from spoe_guard.run.process import (
     warn_of_open_routes,
 )
 from spoe_guard.run.reload import Reloader, hang_ups
-from spoe_guard.run.serve import CannotRunError, open_admin, resolve_agents, sockets_of_the_manager, why_not
+from spoe_guard.run.serve import CannotRunError, open_admin, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.pool import StartError, WorkerPool
@@ -46,7 +47,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
     On SIGHUP the parent alone reads the settings with ``again``, and sends them to the workers.
 
     Raises:
-        CannotRunError: an address is taken, an agent's name does not resolve, or a worker does not start.
+        CannotRunError: an address is taken, or a worker does not start.
     """
     settings = loaded.settings
     allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits the limit, and of the parent
@@ -63,7 +64,10 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(stop_signals())
         admin_given = _given_admin(settings)
-        await resolve_agents(routes, log)
+        found = await look_up(routes)
+        found.say(routes, log)
+        names = Names(routes, {}, log)  # each worker notes for itself what resolves
+        names.note(found.unresolved(routes))
         taken = await _take(routes, count, share=settings.share_listen)
         at_exit.callback(_give_back, taken)
         given = _given(settings, taken, count)
@@ -85,6 +89,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             longest_s = max(longest_s, longest_drain(routes_of(new)))  # open sessions keep the old settings
             allow_open_files(new, count * (1 + len(new.routes)))
             pool.reload(given)
+            names.use(routes_of(new))
             log.set(new.log.format, new.log.level)
             _show(new, taken, live)
             warn_of_open_routes(new, log)
@@ -95,7 +100,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
         if not await _started(pool, signals):
             return True
-        for beside in (live.keep(), reloader.keep(), manager.keep()):
+        for beside in (live.keep(), reloader.keep(), manager.keep(), names.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
         log.say(

@@ -1,0 +1,135 @@
+"""The agents' names: looked up at the start, and again every few seconds for routes of which none resolved."""
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from spoe_guard.address import Address
+from spoe_guard.core.terms.events import DialFailure
+from spoe_guard.net.dial import Place, resolve
+from spoe_guard.net.route import Route
+from spoe_guard.observe.logs import Log
+from spoe_guard.observe.stats import RouteStats
+
+LOOK_UP_S: Final = 5.0  # for all names together, at the start and at a reload; later each dial resolves them again
+AGAIN_S: Final = 3.0  # between look-ups of the same name, a quarter more or less
+
+Places = Sequence[tuple[int, Place]]
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """``places``: what the addresses that resolve stand for, each with its address family; ``faults``: why the others do not."""
+
+    places: Mapping[Address, Places]
+    faults: Mapping[Address, str]
+
+    def unresolved(self, routes: Iterable[Route]) -> dict[str, str]:
+        """Return, by name, the routes of which no agent address resolves, with the reason for the first one."""
+        return {
+            route.name: self.faults[route.agent[0]]
+            for route in routes
+            if route.agent and all(address in self.faults for address in route.agent)
+        }
+
+    def say(self, routes: Iterable[Route], log: Log) -> None:
+        """Log each address that does not resolve."""
+        reason = DialFailure.UNRESOLVED.value
+        for route in routes:
+            for address in route.agent:
+                if address in self.faults:
+                    log.say("warning", "agent_unreachable", route=route.name, reason=reason, detail=self.faults[address])
+
+
+async def look_up(routes: Iterable[Route]) -> LookedUp:
+    """Resolve the agent addresses of ``routes``, all at the same time. An agent need not be up: it may start later."""
+    addresses = list(dict.fromkeys(address for route in routes for address in route.agent))
+    found = await asyncio.gather(*(_resolved(address, LOOK_UP_S) for address in addresses))
+    both = list(zip(addresses, found, strict=True))
+    return LookedUp(
+        {address: each for address, each in both if not isinstance(each, str)},
+        {address: each for address, each in both if isinstance(each, str)},
+    )
+
+
+async def _resolved(address: Address, within_s: float | None) -> Places | str:
+    """Return what ``address`` stands for, or why it does not resolve."""
+    try:
+        async with asyncio.timeout(within_s):
+            return await resolve(address) or f"'{address}': the name has no address"
+    except TimeoutError:
+        return f"'{address}': no answer from the resolver in {within_s:g} s"
+    except OSError as error:
+        return f"'{address}': the name does not resolve: {error.strerror}"
+
+
+class Names:
+    """The routes of which no agent's name resolved at the start. They are down, and looked up again until one does.
+
+    ``states``: by route name, where that is noted; routes that are not in it are only logged. ``log``: where it is said that a
+    name resolves now; None: nowhere.
+    """
+
+    def __init__(self, routes: Sequence[Route], states: Mapping[str, RouteStats], log: Log | None) -> None:
+        self._routes = {route.name: route for route in routes}
+        self._states = states
+        self._log = log
+        self._missing: set[str] = set()
+
+    def use(self, routes: Sequence[Route]) -> None:
+        """Take on new settings, whose new names have been looked up."""
+        for route in routes:
+            if route.agent != self._routes[route.name].agent:
+                self._missing.discard(route.name)
+        self._routes = {route.name: route for route in routes}
+
+    def note(self, unresolved: Mapping[str, str]) -> None:
+        """Note routes of which no agent's name resolves, and why."""
+        self._missing.update(unresolved)
+        for name, fault in unresolved.items():
+            if name in self._states:
+                self._states[name].unresolved(monotonic(), fault)
+
+    async def look_up(self) -> None:
+        """Look up all names, and those of routes of which none resolves again and again."""
+        routes = tuple(self._routes.values())
+        unresolved = (await look_up(routes)).unresolved(routes)
+        stay = {route.name for route in routes if self._routes[route.name].agent == route.agent}  # a reload may have come
+        self.note({name: fault for name, fault in unresolved.items() if name in stay})
+        await self.keep()
+
+    async def keep(self) -> None:
+        """Look the noted routes up again, until a name of each resolves. At most one look-up is under way at a time."""
+        while self._missing:
+            await asyncio.sleep(AGAIN_S * random.uniform(0.75, 1.25))  # noqa: S311  no secret
+            for name in sorted(self._missing):
+                await self._again(name)
+
+    async def _again(self, name: str) -> None:
+        route = self._routes[name]
+        fault = ""
+        for address in route.agent:
+            # Without a limit: a look-up that is given up would go on in its thread, and the next ones would fill all there are.
+            found = await _resolved(address, None)
+            if not isinstance(found, str):
+                self._found(route)
+                return
+            fault = fault or found
+        if self._is_missing(route):
+            self.note({name: fault})
+
+    def _found(self, route: Route) -> None:
+        if not self._is_missing(route):
+            return
+        self._missing.discard(route.name)
+        if route.name in self._states:
+            self._states[route.name].resolved(monotonic())
+        if self._log is not None:
+            self._log.say("info", "agent_resolved", route=route.name, agent=", ".join(map(str, route.agent)))
+
+    def _is_missing(self, route: Route) -> bool:
+        """Return whether ``route`` waits for a name to resolve; a reload may have given it another agent meanwhile."""
+        return route.name in self._missing and self._routes[route.name].agent == route.agent

@@ -159,6 +159,34 @@ def test_page_log_and_readiness_follow_the_settings(reloading):
     assert len(guard.log("session_opened")) == 1
 
 
+def test_a_reload_says_which_routes_let_requests_go_on_unchecked(reloading):
+    guard = reloading()
+    assert guard.log("fails_open") == []
+    guard.hup(more=", unanswered: empty-ack")
+    until(lambda: bool(guard.log("fails_open")))
+    guard.hup(more=", unanswered: {set: error}")
+    assert [line["route"] for line in guard.log("fails_open")] == ["default"]
+
+
+def test_what_is_known_of_an_agent_is_kept_while_its_address_stays(reloading):
+    async def main() -> None:
+        async with AsyncExitStack() as at_exit:
+            (_, first), (_, second) = await two_agents(at_exit)
+            guard = reloading(agent=first)
+            async with await Engine.tcp(guard.port()) as engine:
+                await engine.hello()
+            await asyncio.to_thread(guard.hup, agent=f"{second}, {first}")
+            (route,) = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])["routes"]
+            assert [(agent["address"], agent["up"], agent["dials"]) for agent in route["agents"]] == [
+                (second, None, 0),
+                (first, True, 1),
+            ]
+            await asyncio.to_thread(guard.hup, agent=second)
+            assert await asyncio.to_thread(guard.ask, "/readyz") == (200, "default: ready, the agent was not dialled yet\n")
+
+    asyncio.run(main())
+
+
 def test_the_rate_of_log_lines_follows_the_settings(reloading):
     guard = reloading(rest="log: {anomaly_rate: 1/h}")
     for _ in range(3):

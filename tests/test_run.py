@@ -16,9 +16,10 @@ import pytest
 
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
+from spoe_guard.settings import FAILS_OPEN
 from spoe_guard.wire import frame
 from tests.integration.agent import AgentThread
-from tests.running import START_S, Running, spoe_guard
+from tests.running import START_S, Running, spoe_guard, until
 
 HANDED_OVER = 40  # connections; that one guard gets none or all of them has a chance of 1 in 2^39
 
@@ -150,8 +151,10 @@ def test_traffic_is_counted_and_readiness_follows_the_agent(run_guard, loop):
             assert 'spoe_guard_frames_total{direction="to_haproxy",route="default",type="ack"} 3.0' in metrics
             assert 'spoe_guard_notify_ack_seconds_count{route="default"} 3.0' in metrics
             assert 'spoe_guard_connections_active{route="default"} 1.0' in metrics
-            assert 'spoe_guard_agent_links{route="default"} 1.0' in metrics
-            assert 'spoe_guard_agent_up{route="default"} 1.0' in metrics
+            labels = f'agent="127.0.0.1:{agent_port}",route="default"'
+            assert f"spoe_guard_agent_links{{{labels}}} 1.0" in metrics
+            assert f"spoe_guard_agent_up{{{labels}}} 1.0" in metrics
+            assert f"spoe_guard_agent_dials_total{{{labels}}} 1.0" in metrics
             assert any(line.startswith("spoe_guard_build_info{") and f'loop="{loop}"' in line for line in metrics)
             assert await asyncio.to_thread(guard.ask, "/readyz") == (200, "default: ready\n")
         assert (await asyncio.to_thread(guard.stop))[0] == 0
@@ -174,6 +177,81 @@ def test_an_absent_agent_is_logged_and_makes_the_guard_unready(run_guard, tmp_pa
     assert why.startswith("default: the agent is unreachable: no_socket: ")
     assert guard.ask("/healthz")[0] == 200
     assert guard.stop(signal.SIGINT)[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_an_address_of_the_agent_that_is_gone_is_named_everywhere(run_guard, options):
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        gone = f"127.0.0.1:{bound.getsockname()[1]}"
+
+    async def talk(agent_port: int) -> None:
+        live = f"127.0.0.1:{agent_port}"
+        guard = run_guard(f"{gone},{live}", *options)
+        assert await _one_notify(port_of(guard)) == [frame.AGENT_HELLO, frame.ACK]
+        metrics = (await asyncio.to_thread(guard.ask, "/metrics"))[1].splitlines()
+        assert f'spoe_guard_agent_up{{agent="{gone}",route="default"}} 0.0' in metrics
+        assert f'spoe_guard_agent_up{{agent="{live}",route="default"}} 1.0' in metrics
+        refused = f'spoe_guard_agent_connect_failures_total{{agent="{gone}",reason="refused",route="default"}} 1.0'
+        assert refused in metrics
+        (route,) = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])["routes"]
+        assert (route["level"], route["agent_up"]) == ("attention", True)
+        assert route["sentence"].startswith(f"Served, but not by every agent: {gone} refused: ")
+        assert [(agent["address"], agent["up"]) for agent in route["agents"]] == [(gone, False), (live, True)]
+        status, why = await asyncio.to_thread(guard.ask, "/readyz")
+        assert (status, why.splitlines()[0]) == (200, "default: ready")
+        (line,) = guard.log("agent_unreachable")
+        assert (line["level"], line["agent"], line["reason"]) == ("warning", gone, "refused")
+        assert (await asyncio.to_thread(guard.stop))[0] == 0
+
+    with_agent(talk)
+
+
+def test_the_age_of_the_oldest_notify_is_measured(run_guard):
+    async def talk(agent_port: int) -> None:
+        guard = run_guard(f"127.0.0.1:{agent_port}", settings={"SPOE_GUARD_ROUTES__0__DISCONNECT_HOLD": "0"})
+
+        def oldest() -> float:
+            lines = guard.ask("/metrics")[1].splitlines()
+            (line,) = (each for each in lines if each.startswith("spoe_guard_oldest_open_notify_seconds{"))
+            return float(line.rpartition(" ")[2])
+
+        assert await asyncio.to_thread(oldest) == 0
+        async with await Engine.tcp(port_of(guard)) as engine:
+            await engine.hello()
+            began = time.monotonic()
+            await engine.notify(b"/x")
+            await asyncio.to_thread(_until_open, guard)
+            await engine.notify(b"/x")  # which is younger
+            first = await asyncio.to_thread(oldest)
+            assert 0 < first <= time.monotonic() - began
+            await asyncio.to_thread(until, lambda: oldest() > 1.0)
+            assert 1.0 < await asyncio.to_thread(oldest) <= time.monotonic() - began
+            (route,) = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])["routes"]
+            assert (route["level"], route["sentence"][:25]) == ("attention", "A NOTIFY has waited for 1")
+        await asyncio.to_thread(until, lambda: oldest() == 0)
+        assert (await asyncio.to_thread(guard.stop))[0] == 0
+
+    with_agent(talk, SILENT)
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_route_that_lets_requests_go_on_unchecked_says_so(run_guard, options):
+    guard = run_guard("127.0.0.1:9", *options, settings={"SPOE_GUARD_ROUTES__0__UNANSWERED": "empty-ack"})
+    line = guard.wait_for("fails_open")
+    assert (line["level"], line["route"], line["sentence"]) == ("warning", "default", FAILS_OPEN)
+    assert guard.stop()[0] == 0
+    assert len(guard.log("fails_open")) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"ROUTES__0__UNANSWERED__SET": "error"}, {"ROUTES__0__UNANSWERED": "empty-ack", "MODE": "observe"}]
+)
+def test_a_route_that_lets_nothing_go_on_unchecked_is_silent(run_guard, settings):
+    """In observe mode nothing is answered in an agent's place."""
+    guard = run_guard("127.0.0.1:9", settings={f"SPOE_GUARD_{name}": value for name, value in settings.items()})
+    guard.wait_for("listening")
+    assert guard.stop()[0] == 0
+    assert guard.log("fails_open") == []
 
 
 def test_a_signal_before_it_listens_is_not_lost(run_guard):

@@ -123,8 +123,12 @@ class Journal:
         self._say("warning", "agent_unreachable", route, session=session, **where, reason=seen.reason.value, detail=seen.detail)
 
     def address_down(self, route: str, agent: str, reason: DialFailure, detail: str) -> None:
-        """Log that one address of several cannot be reached; the session that dialled it goes on to the next."""
+        """Log that one address of several did not answer; if it is the only one, ``unreachable`` is called."""
         self._say("warning", "agent_unreachable", route, agent=agent, reason=reason.value, detail=detail)
+
+    def address_up(self, route: str, agent: str) -> None:
+        """Log that an address answers again."""
+        self._say("info", "agent_reachable", route, agent=agent)
 
     def own_limit(self, route: str, doing: str, why: str, session: int | None = None) -> None:
         """Log that the guard is short of something. ``doing``: what it could not do, ``accept`` or ``dial``."""

@@ -74,7 +74,7 @@ COUNTERS: Final[tuple[_Row, ...]] = (
     ),
     (
         "late_acks_total",
-        "ACKs that came when HAProxy no longer waited (haproxy.timeout_processing).",
+        "ACKs later than haproxy.timeout_processing, and those of NOTIFYs that were given up.",
         (),
         lambda s: _one(s.tally.late_acks),
     ),

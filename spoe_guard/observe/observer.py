@@ -81,10 +81,18 @@ class GuardObserver:
                 self.journal.anomaly(route, session, event)
             elif isinstance(event, AgentUnreachable):
                 self.journal.unreachable(route, session, event)
+            elif isinstance(event, AgentReady):
+                self._answered(route, stats, event)
             elif isinstance(event, LinkLost):
                 self.journal.link_lost(route, session, event)
             elif isinstance(event, LinkUp):
                 self.journal.link_up(route, session, event)
+
+    def _answered(self, route: str, stats: RouteStats, ready: AgentReady) -> None:
+        agent = stats.agent(ready.agent)
+        if agent.up is False:
+            self.journal.address_up(route, ready.agent)
+        agent.answered(self._clock())
 
     def session_closed(self, route: str, session: int) -> None:
         """Count and log a session whose connections are all closed."""
@@ -96,14 +104,15 @@ class GuardObserver:
         self.journal.closed(route, session, notes)
 
     def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
-        """Count a dial; whether the agent is up, only its HELLO will tell. Log that one of several addresses is down."""
-        agents, stats = self.routes[route].agents, self.routes[route].agent(agent)
+        """Count a dial; whether the agent is up, only its HELLO will tell."""
+        of_route = self.routes[route]
+        stats = of_route.agent(agent)
         stats.dials += 1
         if reason is None:
             return
-        before = stats.up
+        was_down = stats.up is False
         stats.failed(self._clock(), reason, detail)
-        if len(agents) > 1 and stats.up is False and before is not False and reason is not DialFailure.OWN_LIMIT:
+        if stats.up is False and not was_down and len(of_route.agents) > 1:
             self.journal.address_down(route, agent, reason, detail)
 
     def link_opened(self, route: str, agent: str) -> None:
@@ -156,7 +165,6 @@ class GuardObserver:
             case DisconnectHeld():
                 stats.observe_hold(event.seconds)
             case AgentReady():
-                stats.agent(event.agent).answered(self._clock())
                 notes.healthcheck = event.healthcheck
             case LinkUp() | NotifiesRedispatched() | AgentUnreachable():
                 _seen_of_links(stats, event, self._clock())

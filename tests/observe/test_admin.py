@@ -17,6 +17,7 @@ from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 
+AGENT = "127.0.0.1:9"
 END = b"\r\n\r\n"
 
 
@@ -66,6 +67,8 @@ class Served:
 @asynccontextmanager
 async def serving(lines, sock: socket.socket | None = None) -> AsyncIterator[Served]:
     observer = GuardObserver(["default", "other"], lines.log(), 10)
+    for stats in observer.routes.values():
+        stats.serve([AGENT])
     health = Health(observer.routes)
     live = Live(observer.routes, observer.recent.take, health, {"version": "1"})
     admin = Admin(health, Exposition(GuardCollector(observer.routes, {"version": "1"})), live)
@@ -158,12 +161,17 @@ def test_health_is_that_it_serves_and_readiness_that_haproxy_could_be_served(on_
 
         for session, route in ((1, "default"), (2, "other")):
             served.observer.session_opened(route, session, "")
-        served.observer.seen("default", 1, [AgentReady(16380, "", healthcheck=False)])
-        served.observer.seen("other", 2, [AgentUnreachable(DialFailure.REFUSED, "127.0.0.1:9: Connection\nrefused")])
+        answers = AgentReady(16380, "", healthcheck=False, agent=AGENT)
+        served.observer.seen("default", 1, [answers])
+        served.observer.agent_dialled("other", AGENT, DialFailure.REFUSED, "127.0.0.1:9: Connection\nrefused")
         down = "other: the agent is unreachable: refused: 127.0.0.1:9: Connection\\nrefused\n"
         assert await ready() == (503, "default: ready\n" + down)
-        served.observer.seen("other", 2, [AgentReady(16380, "", healthcheck=False)])
+        served.observer.seen("other", 2, [answers])
         assert await ready() == (200, "default: ready\nother: ready\n")
+        mute = AgentUnreachable(DialFailure.HAPROXY_GAVE_UP, "HAProxy waited 0.2 s", agent=AGENT)
+        served.observer.seen("other", 2, [mute, mute, mute])
+        unready = "other: the agent is unreachable: haproxy_gave_up: HAProxy waited 0.2 s\n"
+        assert await ready() == (503, "default: ready\n" + unready)
 
         served.health.draining = True
         assert await ready() == (503, "draining: the guard is stopping\n")

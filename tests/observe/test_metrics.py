@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import (
+    AgentReady,
     AnomalySeen,
     AuthoredReason,
     DialFailure,
@@ -31,6 +32,7 @@ from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame
 
+AGENT, OTHER = "10.0.3.7:9000", "unix:/run/agent.sock"
 BUILD = {"version": "0.1.0", "python": "3.11.7", "loop": "uvloop", "compiled": "false"}
 
 # Name, type, labels: what dashboards and alerts rest on, so that a change here is one for operators.
@@ -49,10 +51,14 @@ RELIED_ON = {
     "spoe_guard_open_notifies": ("gauge", {"route"}),
     "spoe_guard_unanswered_notifies_total": ("counter", {"route", "reason"}),
     "spoe_guard_held_bytes": ("gauge", {"route"}),
-    "spoe_guard_agent_connect_failures_total": ("counter", {"route", "reason"}),
     "spoe_guard_accept_failures_total": ("counter", {"route", "reason"}),
-    "spoe_guard_agent_up": ("gauge", {"route"}),
-    "spoe_guard_agent_links": ("gauge", {"route"}),
+    "spoe_guard_unchecked_notifies_total": ("counter", {"route"}),
+    "spoe_guard_late_acks_total": ("counter", {"route"}),
+    "spoe_guard_oldest_open_notify_seconds": ("gauge", {"route"}),
+    "spoe_guard_agent_dials_total": ("counter", {"route", "agent"}),
+    "spoe_guard_agent_connect_failures_total": ("counter", {"route", "agent", "reason"}),
+    "spoe_guard_agent_up": ("gauge", {"route", "agent"}),
+    "spoe_guard_agent_links": ("gauge", {"route", "agent"}),
     "spoe_guard_agent_links_total": ("counter", {"route", "reason"}),
     "spoe_guard_redispatched_notifies_total": ("counter", {"route", "kind"}),
     "spoe_guard_parked_notifies": ("gauge", {"route"}),
@@ -73,7 +79,14 @@ RELIED_ON |= {
 
 @pytest.fixture
 def observer(lines, clock) -> GuardObserver:
-    return GuardObserver(["default"], lines.log(level="error"), 1000, clock=clock)
+    return observing(["default"], lines.log(level="error"), 1000, clock)
+
+
+def observing(routes, log, lines_per_s, clock) -> GuardObserver:
+    observer = GuardObserver(routes, log, lines_per_s, clock=clock)
+    for stats in observer.routes.values():
+        stats.serve([AGENT, OTHER])
+    return observer
 
 
 def scrape(observer: GuardObserver) -> str:
@@ -94,7 +107,10 @@ def samples(observer: GuardObserver) -> dict[tuple[str, ...], float]:
 def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     session = 1 + list(observer.routes).index(route)
     observer.session_opened(route, session, "127.0.0.1:1")
-    observer.link_opened(route)
+    observer.agent_dialled(route, AGENT, DialFailure.REFUSED, "gone")
+    observer.agent_dialled(route, OTHER, None, "")
+    observer.link_opened(route, OTHER)
+    observer.routes[route].oldest = lambda: 0.75
     tally = observer.tally(route)
     tally.frames_to_agent[frame.NOTIFY] += 3
     tally.frames_to_haproxy[frame.ACK] += 2
@@ -103,14 +119,16 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     tally.open_notifies = 1
     tally.held_bytes = 17
     tally.parked_notifies = 6
+    tally.late_after = 5.0
     tally.observe_ack(0.003)
     tally.observe_ack(7.0)
     happened: list[Any] = [
         AnomalySeen(Anomaly.RUNT_FRAME, Side.AGENT, Action.DROP, "RUNNING"),
         FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_DISCONNECT, AuthoredReason.DISCONNECT),
         DisconnectSeen(Side.AGENT, 99, ""),
-        NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1),
+        NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1, unchecked=1),
         DisconnectHeld(0.04),
+        AgentReady(16380, "", healthcheck=False, agent=OTHER),
         LinkUp(LinkReason.REPLACEMENT, 0.3),
         NotifiesRedispatched(Redispatch.UNANSWERED, 4),
         SessionEnded(EndedBy.AGENT, EndReason.CLOSED),
@@ -159,7 +177,17 @@ def test_what_was_counted_is_what_is_scraped(observer):
         ("unanswered_notifies_total", "deadline"): 0,
         ("open_notifies",): 1,
         ("held_bytes",): 17,
-        ("agent_links",): 1,
+        ("unchecked_notifies_total",): 1,
+        ("late_acks_total",): 1,
+        ("oldest_open_notify_seconds",): 0.75,
+        ("agent_up", AGENT): 0,
+        ("agent_up", OTHER): 1,
+        ("agent_links", AGENT): 0,
+        ("agent_links", OTHER): 1,
+        ("agent_dials_total", AGENT): 1,
+        ("agent_dials_total", OTHER): 1,
+        ("agent_connect_failures_total", AGENT, "refused"): 1,
+        ("agent_connect_failures_total", OTHER, "refused"): 0,
         ("agent_links_total", "first"): 0,
         ("agent_links_total", "replacement"): 1,
         ("redispatched_notifies_total", "unsent"): 0,
@@ -183,16 +211,25 @@ def test_what_was_counted_is_what_is_scraped(observer):
 
 
 def test_failures_to_connect_are_there_for_every_reason_before_the_first(observer):
-    found = samples(observer)
-    assert {key[1] for key in found if key[0] == "agent_connect_failures_total"} == {each.value for each in DialFailure}
+    found = {key[1:]: value for key, value in samples(observer).items() if key[0] == "agent_connect_failures_total"}
+    assert found == {(agent, reason.value): 0 for agent in (AGENT, OTHER) for reason in DialFailure}
 
 
-def test_whether_the_agent_is_up_is_not_known_before_the_first_try(observer):
-    assert math.isnan(samples(observer)["agent_up",])
-    observer.routes["default"].agent_up = False
-    assert samples(observer)["agent_up",] == 0
-    observer.routes["default"].agent_up = True
-    assert samples(observer)["agent_up",] == 1
+def test_whether_the_agent_is_up_is_not_said_before_the_first_try(observer):
+    def up() -> dict[str, float]:
+        return {key[1]: value for key, value in samples(observer).items() if key[0] == "agent_up"}
+
+    assert up() == {}
+    observer.agent_dialled("default", AGENT, DialFailure.REFUSED, "gone")
+    assert up() == {AGENT: 0}
+    observer.seen("default", 1, [AgentReady(16380, "", healthcheck=False, agent=OTHER)])
+    assert up() == {AGENT: 0, OTHER: 1}
+
+
+def test_no_series_is_ever_no_number(observer):
+    assert not [key for key, value in samples(observer).items() if math.isnan(value)]
+    one_of_everything(observer)
+    assert not [key for key, value in samples(observer).items() if math.isnan(value)]
 
 
 def test_the_process_is_measured_as_well(observer):
@@ -203,7 +240,7 @@ def test_the_process_is_measured_as_well(observer):
 
 def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run):
     """Ten routes that have seen every anomaly: what another task waits for is one family, not the whole."""
-    observer = GuardObserver([f"route{number}" for number in range(10)], lines.log(level="error"), 1, clock=clock)
+    observer = observing([f"route{number}" for number in range(10)], lines.log(level="error"), 1, clock)
     for route in observer.routes:
         one_of_everything(observer, route)
         stats = observer.routes[route]

@@ -30,10 +30,15 @@ from spoe_guard.observe.limit import SUMMARY_S
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame
 
+AGENT = "10.0.3.7:9000"
+OTHER = "10.0.3.8:9000"
+
 
 @pytest.fixture
 def observer(lines, clock) -> GuardObserver:
     made = GuardObserver(["default", "other"], lines.log(), 3, clock=clock)
+    for stats in made.routes.values():
+        stats.serve([AGENT])
     is_one: Observer = made
     assert is_one is made
     return made
@@ -202,6 +207,7 @@ def test_abnormal_ends_are_rate_limited(observer, lines):
     """An applet HAProxy reconnects thousands of times a second to an agent that refuses it."""
     for number in range(50):
         observer.session_opened("default", number, "")
+        observer.agent_dialled("default", AGENT, DialFailure.REFUSED, "Connection refused")
         observer.seen("default", number, [AgentUnreachable(DialFailure.REFUSED, "Connection refused")])
         observer.seen("default", number, [SessionEnded(EndedBy.GUARD, EndReason.UNREACHABLE)])
         observer.session_closed("default", number)
@@ -209,7 +215,7 @@ def test_abnormal_ends_are_rate_limited(observer, lines):
     assert sorted(message) == ["agent_unreachable"] * 3 + ["session_closed"] * 3
     stats = observer.routes["default"]
     assert stats.suppressed == 94
-    assert stats.connect_failures["refused",] == 50
+    assert (stats.agents[AGENT].failures["refused",], stats.agents[AGENT].dials) == (50, 50)
     assert (stats.connections, stats.open) == (50, 0)
     assert stats.agent_up is False
 
@@ -229,29 +235,130 @@ def test_a_session_that_broke_is_counted_and_said_with_its_traceback(observer, l
     assert observer.routes["default"].closed == {("guard", "internal_error"): 1}
 
 
+def ready(agent: str = AGENT) -> AgentReady:
+    return AgentReady(16380, "pipelining", healthcheck=False, agent=agent)
+
+
+def gave_up(agent: str = AGENT) -> AgentUnreachable:
+    return AgentUnreachable(DialFailure.HAPROXY_GAVE_UP, "HAProxy waited 0.2 s for AGENT-HELLO", agent=agent)
+
+
 def test_the_agent_is_up_or_down_as_of_the_last_try(observer):
     stats = observer.routes["default"]
     observer.session_opened("default", 1, "")
     assert stats.agent_up is None
-    observer.seen("default", 1, [AgentUnreachable(DialFailure.TIMEOUT, "no answer")])
+    observer.agent_dialled("default", AGENT, DialFailure.TIMEOUT, "no answer")
     assert (stats.agent_up, stats.agent_detail) == (False, "timeout: no answer")
-    observer.seen("default", 1, [AgentReady(16380, "pipelining", healthcheck=False)])
+    observer.agent_dialled("default", AGENT, None, "")  # connected, and HELLO is still to come
+    assert stats.agent_up is False
+    observer.seen("default", 1, [ready()])
     assert (stats.agent_up, stats.agent_detail) == (True, "")
-    observer.seen("default", 1, [AgentUnreachable(DialFailure.REFUSED, "gone")])
-    observer.seen("default", 1, [LinkUp(LinkReason.REPLACEMENT, 0.2)])
+    observer.seen("default", 1, [AgentUnreachable(DialFailure.HELLO_TIMEOUT, "mute", agent=AGENT)])
+    assert (stats.agent_up, stats.agent_detail) == (False, "hello_timeout: mute")
+    assert (stats.agents[AGENT].dials, stats.agents[AGENT].failures.total()) == (2, 2)
+    assert observer.routes["other"].agent_up is None
+
+
+def test_a_failed_dial_is_counted_once_for_each_address(observer):
+    """It is reported for each address as it fails, and for the whole dial once more."""
+    stats = observer.routes["default"]
+    stats.serve([AGENT, OTHER])
+    for address in stats.agents:
+        observer.agent_dialled("default", address, DialFailure.REFUSED, f"{address}: Connection refused")
+    observer.seen("default", 1, [AgentUnreachable(DialFailure.REFUSED, "both refused")])
+    assert {address: agent.failures.total() for address, agent in stats.agents.items()} == {AGENT: 1, OTHER: 1}
+
+
+def test_the_third_hello_in_a_row_that_haproxy_gave_up_on_is_down(observer):
+    stats = observer.routes["default"]
+    observer.seen("default", 1, [gave_up(), gave_up()])
+    assert stats.agent_up is None
+    observer.seen("default", 1, [ready(), gave_up(), gave_up()])
+    assert stats.agent_up is True
+    observer.seen("default", 1, [gave_up()])
+    assert (stats.agent_up, stats.agent_detail) == (False, "haproxy_gave_up: HAProxy waited 0.2 s for AGENT-HELLO")
+    observer.seen("default", 1, [ready()])
     assert (stats.agent_up, stats.agent_detail) == (True, "")
+    assert stats.agents[AGENT].failures["haproxy_gave_up",] == 5
+
+
+def test_hellos_that_haproxy_gave_up_on_are_counted_for_each_address(observer):
+    stats = observer.routes["default"]
+    stats.serve([AGENT, OTHER])
+    observer.seen("default", 1, [gave_up(), gave_up(OTHER), gave_up(), gave_up(OTHER)])
+    assert stats.agent_up is None
+    observer.seen("default", 1, [gave_up(OTHER)])
+    assert (stats.agents[AGENT].up, stats.agents[OTHER].up) == (None, False)
+
+
+@pytest.mark.parametrize("before", [None, True, False])
+def test_what_the_guard_lacks_itself_says_nothing_of_the_agent(observer, before):
+    stats = observer.routes["default"].agents[AGENT]
+    if before is not None:
+        stats.tried(1.0, up=before, detail="as before")
+    observer.seen("default", 1, [gave_up(), gave_up()])
+    observer.agent_dialled("default", AGENT, DialFailure.OWN_LIMIT, "Too many open files")
+    assert (stats.up, stats.detail, stats.failures["own_limit",]) == (before, "as before" if before is not None else "", 1)
+    observer.seen("default", 1, [gave_up()])
+    assert stats.up is False  # the third in a row all the same
+
+
+def test_one_of_several_addresses_is_down_and_the_agent_is_up(observer, lines):
+    stats = observer.routes["default"]
+    stats.serve([AGENT, OTHER])
+    for _ in range(2):
+        observer.agent_dialled("default", AGENT, DialFailure.REFUSED, f"{AGENT}: Connection refused")
+        observer.agent_dialled("default", OTHER, None, "")
+        observer.seen("default", 1, [ready(OTHER)])
+    assert (stats.agents[AGENT].up, stats.agents[OTHER].up, stats.agent_up) == (False, True, True)
+    assert stats.agent_detail == f"{AGENT} refused: {AGENT}: Connection refused"
+    observer.seen("default", 1, [ready(AGENT)])
+    assert (stats.agent_up, stats.agent_detail) == (True, "")
+    told = [{key: line[key] for key in ("event", "level", "agent")} for line in lines.logged]
+    assert told == [  # at each change, not at each dial
+        {"event": "agent_unreachable", "level": "warning", "agent": AGENT},
+        {"event": "agent_reachable", "level": "info", "agent": AGENT},
+    ]
+
+
+def test_a_reload_keeps_what_is_known_of_addresses_that_stay(observer):
+    stats = observer.routes["default"]
+    observer.agent_dialled("default", AGENT, DialFailure.REFUSED, "gone")
+    stats.serve([OTHER, AGENT])
+    assert ([*stats.agents], stats.agents[AGENT].dials, stats.agents[OTHER].up) == ([OTHER, AGENT], 1, None)
+    stats.serve([OTHER])
+    assert (stats.agent_up, stats.agent_detail) == (None, "")
+    observer.link_closed("default", AGENT)  # a session from before ends; nobody asks for that address any more
+    observer.seen("default", 1, [ready(AGENT)])
+    assert ([*stats.agents], stats.links, stats.agent_up) == ([OTHER], 0, None)
+
+
+def test_late_acks_and_requests_that_went_on_unchecked_are_counted(observer):
+    stats = observer.routes["default"]
+    stats.tally.late_after = 0.5
+    for seconds in (0.1, 0.5, 0.501):
+        stats.tally.observe_ack(seconds)
+    assert stats.tally.late_acks == 1
+    late = AnomalySeen(Anomaly.LATE_ACK, Side.AGENT, Action.DROP, "RUNNING")  # of a NOTIFY that the guard gave up before
+    observer.seen("default", 1, [late, runt(), NotifiesUnanswered(UnansweredReason.DEADLINE, 3, unchecked=2)])
+    assert (stats.tally.late_acks, stats.unchecked, stats.unanswered["deadline",]) == (2, 2, 3)
+    assert (observer.routes["other"].tally.late_acks, observer.routes["other"].unchecked) == (0, 0)
 
 
 def test_the_guards_own_lack_is_counted_and_says_nothing_of_the_agent(observer, lines, clock):
-    stats = observer.routes["default"]
+    stats = observer.routes["default"].agent(AGENT)
     observer.session_opened("default", 1, "")
-    for before in (AgentUnreachable(DialFailure.REFUSED, "gone"), AgentReady(16380, "", healthcheck=False)):
+    for before in (
+        AgentUnreachable(DialFailure.REFUSED, "gone", agent=AGENT),
+        AgentReady(16380, "", healthcheck=False, agent=AGENT),
+    ):
         observer.seen("default", 1, [before])
-        known = stats.agent_up, stats.agent_detail, stats.agent_tried_at
+        known = stats.up, stats.detail, stats.tried_at
         clock.now += 1
+        observer.agent_dialled("default", AGENT, DialFailure.OWN_LIMIT, "raise it")
         observer.seen("default", 1, [AgentUnreachable(DialFailure.OWN_LIMIT, "raise it")])
-        assert (stats.agent_up, stats.agent_detail, stats.agent_tried_at) == known
-    assert stats.connect_failures["own_limit",] == 2
+        assert (stats.up, stats.detail, stats.tried_at) == known
+    assert stats.failures["own_limit",] == 2
     assert events(lines) == ["session_opened", "agent_unreachable", "own_limit"]
     line = lines.logged[-1]
     assert (line["level"], line["route"], line["session"], line["doing"], line["detail"]) == (
@@ -303,6 +410,21 @@ def test_a_lost_link_is_said_as_loudly_as_it_matters(observer, lines, lost, leve
     assert observer.routes["default"].agent_up is None  # what a dial finds will say so
 
 
+def test_an_agent_that_did_not_answer_is_said_with_its_address(observer, lines):
+    observer.seen("default", 7, [gave_up()])
+    line = lines.logged[-1]
+    assert line.pop("timestamp")
+    assert line == {
+        "level": "warning",
+        "event": "agent_unreachable",
+        "route": "default",
+        "session": 7,
+        "agent": AGENT,
+        "reason": "haproxy_gave_up",
+        "detail": "HAProxy waited 0.2 s for AGENT-HELLO",
+    }
+
+
 @pytest.mark.parametrize("reason", LinkReason)
 def test_a_link_that_replaces_another_is_said_and_any_other_quietly(observer, lines, reason):
     observer.session_opened("default", 7, "")
@@ -332,9 +454,9 @@ def test_notifys_that_went_out_again_are_counted_by_kind(observer):
 
 def test_everything_else_is_counted_by_its_labels(observer):
     observer.session_opened("default", 1, "")
-    observer.link_opened("default")
-    observer.link_opened("default")
-    observer.link_closed("default")
+    observer.link_opened("default", AGENT)
+    observer.link_opened("default", AGENT)
+    observer.link_closed("default", AGENT)
     observer.seen(
         "default",
         1,

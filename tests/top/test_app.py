@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said_first_and_bounded(down, lines):
     guard = Guard("healthy")
     guard.scene = Scene(Lines().log(level="error"), *(f"route-{at}" for at in range(9)))
     for at in range(down):
-        guard.scene.observer.routes[f"route-{at}"].agent_up = False
+        guard.scene.refuses(f"route-{at}")
 
     async def talk(pilot) -> None:
         _verdict, *message = text(pilot, "verdict").split("\n")

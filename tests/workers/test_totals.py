@@ -12,10 +12,13 @@ from spoe_guard.observe.stats import RouteStats
 from spoe_guard.run.workers.totals import AllProcesses, Totals
 from spoe_guard.wire import frame
 
+AGENTS = ("10.0.3.7:9000", "10.0.3.8:9000")
+
 
 def busy(scale: int) -> RouteStats:
     """Every number that is summed is another one, times ``scale``."""
     stats = RouteStats()
+    stats.serve(AGENTS)
     stats.tally.frames_to_agent[frame.NOTIFY] = 7 * scale
     stats.tally.frames_to_haproxy[frame.ACK] = 11 * scale
     for at, name in enumerate((*snapshot.TALLY_COUNTS, *snapshot.TALLY_NOW), 100):
@@ -24,6 +27,9 @@ def busy(scale: int) -> RouteStats:
         setattr(stats, name, at * scale)
     for at, name in enumerate(snapshot.BY_LABELS, 300):
         getattr(stats, name)["some", name] = at * scale
+    for agent in AGENTS:
+        stats.agents[agent].dials = stats.agents[agent].links = 3 * scale
+        stats.agents[agent].failures["refused",] = 2 * scale
     for name, owner in (("hold_buckets", stats), ("ack_buckets", stats.tally)):
         buckets = getattr(owner, name)
         for at in range(len(buckets)):
@@ -39,22 +45,24 @@ def says(stats: RouteStats, **process: float) -> dict[str, Any]:
 def plain(stats: RouteStats, *without: str) -> dict[str, Any]:
     taken = snapshot.take(stats)
     taken |= {name: Counter(dict(taken[name])) for name in snapshot.BY_LABELS}
+    taken["agents"] = [(address, agent | {"failures": dict(agent["failures"])}) for address, agent in taken["agents"].items()]
     return {name: 0 if name in without else value for name, value in taken.items()}
 
 
-def numbers_of(kind: type) -> list[str]:
-    """By name."""
-    return [name for name in dir(kind()) if not name.startswith("_") and not callable(getattr(kind(), name))]
+def numbers_of_a_tally() -> list[str]:
+    """By name; those that are settings left out."""
+    names = [name for name in dir(Tally()) if not name.startswith("_") and not callable(getattr(Tally(), name))]
+    return [name for name in names if name != "late_after"]
 
 
 @pytest.mark.parametrize(
     ("of", "tables"),
     [
         (
-            numbers_of(RouteStats),
-            (snapshot.COUNTS, snapshot.NOW, snapshot.BY_LABELS, snapshot.BUCKETS, snapshot.LAST_TRY, ("tally",)),
+            RouteStats.__slots__,
+            (snapshot.COUNTS, snapshot.NOW, snapshot.BY_LABELS, snapshot.BUCKETS, snapshot.OTHERS, ("tally",)),
         ),
-        (numbers_of(Tally), (snapshot.TALLY_COUNTS, snapshot.TALLY_NOW, snapshot.TALLY_BUCKETS)),
+        (numbers_of_a_tally(), (snapshot.TALLY_COUNTS, snapshot.TALLY_NOW, snapshot.TALLY_BUCKETS)),
     ],
     ids=["route", "tally"],
 )
@@ -75,7 +83,9 @@ def test_a_gone_workers_counters_stay_and_its_gauges_go():
     totals.close(says(busy(10)))
     totals.sum_up([])
     expected = busy(11)
-    expected.open = expected.links = 0
+    expected.open = 0
+    for agent in expected.agents.values():
+        agent.links = 0
     for name in snapshot.TALLY_NOW:
         setattr(expected.tally, name, 0)
     assert plain(totals.routes["default"]) == plain(expected)
@@ -88,8 +98,10 @@ def test_a_gone_workers_counters_stay_and_its_gauges_go():
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     never, failed, later = RouteStats(), RouteStats(), RouteStats()
-    failed.agent_tried(10.0, up=False, detail="refused")
-    later.agent_tried(11.0, up=True)
+    for stats in (never, failed, later):
+        stats.serve(AGENTS[:1])
+    failed.agents[AGENTS[0]].tried(10.0, up=False, detail="refused")
+    later.agents[AGENTS[0]].answered(11.0)
     totals = Totals(["default"])
     told = [says(each) for each in (never, failed, later)]
     totals.sum_up([told[0], told[1]])
@@ -101,6 +113,46 @@ def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (None, "")
     totals.sum_up([told[0]])
     assert totals.routes["default"].agent_up is None
+
+
+def test_each_address_is_up_or_down_by_itself():
+    stats = [RouteStats(), RouteStats()]
+    for at, each in enumerate(stats):
+        each.serve(AGENTS)
+        each.agents[AGENTS[at]].answered(10.0)
+    stats[0].agents[AGENTS[1]].tried(11.0, up=False, detail="refused")
+    totals = Totals(["default"])
+    totals.sum_up(list(map(says, stats)))
+    summed = totals.routes["default"]
+    assert [(address, agent.up) for address, agent in summed.agents.items()] == [(AGENTS[0], True), (AGENTS[1], False)]
+    assert (summed.agent_up, summed.agent_detail) == (True, f"{AGENTS[1]} refused")
+
+
+def test_an_address_that_no_worker_serves_any_more_is_forgotten():
+    totals = Totals(["default"])
+    totals.close(says(busy(1)))
+    after = busy(10)
+    after.serve(["10.0.3.9:9000", AGENTS[1]])
+    totals.sum_up([says(after)])
+    assert {address: agent.dials for address, agent in totals.routes["default"].agents.items()} == {
+        AGENTS[1]: 33,
+        "10.0.3.9:9000": 0,
+    }
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_oldest_notify_is_that_of_any_living_worker(order):
+    workers = [busy(1), busy(1)]
+    workers[0].oldest = lambda: 0.5
+    workers[1].oldest = lambda: 2.5
+    totals = Totals(["default"])
+    totals.sum_up([says(workers[at]) for at in order])
+    assert totals.routes["default"].oldest() == 2.5
+    totals.close(says(workers[1]))
+    totals.sum_up([says(workers[0])])
+    assert totals.routes["default"].oldest() == 0.5
+    totals.sum_up([])
+    assert totals.routes["default"].oldest() == 0
 
 
 def test_what_the_processes_use_is_summed_and_cpu_time_never_falls():

@@ -26,7 +26,7 @@ class Tally:
 
     ``bytes_*`` and ``frames_*`` count what was received for that direction; frames are indexed by type, with UNKNOWN_TYPE as the
     last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS. ``late_acks``: ACKs that took longer than ``late_after``
-    seconds, after which HAProxy no longer waits.
+    seconds, after which HAProxy no longer waits; the observer adds those of NOTIFYs that were given up.
 
     ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are the current values over all
     sessions of the route.

@@ -14,7 +14,7 @@ STEP_S: Final = 5.0
 POINTS: Final = 120  # ten minutes
 
 # Counts per step; the page calls their sum over the window recent.
-COUNTED: Final = ("anomalies", "unanswered", "own_limits", "internal_errors")
+COUNTED: Final = ("anomalies", "unanswered", "late_acks", "unchecked", "own_limits", "internal_errors")
 SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
 
 Window = dict[str, int]
@@ -31,9 +31,9 @@ def totals(stats: RouteStats) -> dict[str, int]:
         "anomalies": stats.anomalies.total(),
         "unanswered": stats.unanswered.total(),
         "own_limits": stats.accept_failures.total() + stats.failures(DialFailure.OWN_LIMIT),
-        "internal_errors": stats.internal_errors,
         "late_acks": stats.tally.late_acks,
         "unchecked": stats.unchecked,
+        "internal_errors": stats.internal_errors,
     }
 
 

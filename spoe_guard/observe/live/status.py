@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -151,16 +151,10 @@ class Live:
 
 def _judged(stats: RouteStats, window: Mapping[str, int]) -> tuple[str, str]:
     """Return a route's level, and a sentence with the reason."""
-    wrong = [f"{count} {_NAMES[name][count != 1]}" for name in COUNTED if (count := window[name])]
     if stats.agent_up is False:
         return DOWN, f"The agent is unreachable: {printable(stats.agent_detail)}"
-    waits, patience = stats.oldest(), min(stats.tally.late_after, LONG_S)
-    if waits > patience:
-        wrong.insert(0, f"a NOTIFY has waited for {waits:.1f} s")
-    if wrong:
-        return ATTENTION, f"{', '.join(wrong)} in the last {STEP_S * POINTS / 60:g} minutes"
-    if stats.agent_detail:  # another one serves
-        return ATTENTION, f"Served, but not by every agent: {printable(stats.agent_detail)}"
+    if wrong := "; ".join(_what_is_wrong(stats, window)):
+        return ATTENTION, wrong[0].upper() + wrong[1:]
     asked = stats.tally.frames_to_agent[frame.NOTIFY]
     if not asked and stats.hellos() >= MANY_HELLOS:
         return ATTENTION, NEVER_A_NOTIFY.format(count=stats.hellos())
@@ -169,6 +163,17 @@ def _judged(stats: RouteStats, window: Mapping[str, int]) -> tuple[str, str]:
     if not stats.open:
         return IDLE, "HAProxy is not connected" if stats.connections else "HAProxy has not connected yet"
     return OK, "Served"
+
+
+def _what_is_wrong(stats: RouteStats, window: Mapping[str, int]) -> Iterator[str]:
+    """Yield what needs a look although an agent serves."""
+    waits, haproxys = stats.oldest(), stats.tally.late_after
+    if waits > (haproxys if haproxys < math.inf else LONG_S):
+        yield f"a NOTIFY has waited for {waits:.1f} s"
+    if counted := ", ".join(f"{count} {_NAMES[name][count != 1]}" for name in COUNTED if (count := window[name])):
+        yield f"{counted} in the last {STEP_S * POINTS / 60:g} minutes"
+    if stats.agent_detail:
+        yield f"served, but not by every agent: {printable(stats.agent_detail)}"
 
 
 LONG_S: Final = 1.0  # for a NOTIFY to be open, where it is not known how long HAProxy waits for its ACK
@@ -186,6 +191,8 @@ ONLY_CHECKS: Final = (
 _NAMES: Final = {
     "anomalies": ("anomaly", "anomalies"),
     "unanswered": ("NOTIFY unanswered", "NOTIFYs unanswered"),
+    "late_acks": ("late ACK", "late ACKs"),
+    "unchecked": ("request that went on unchecked", "requests that went on unchecked"),
     "own_limits": ("time out of descriptors, memory or ports", "times out of descriptors, memory or ports"),
     "internal_errors": ("internal error", "internal errors"),
 }

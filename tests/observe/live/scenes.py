@@ -6,9 +6,10 @@ from collections.abc import Callable
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import (
     AgentReady,
-    AgentUnreachable,
     AnomalySeen,
     DialFailure,
+    LinkReason,
+    LinkUp,
     NotifiesUnanswered,
     UnansweredReason,
 )
@@ -44,20 +45,41 @@ class Scene:
     """A guard that has ``routes`` and serves nobody."""
 
     def __init__(self, log, *routes: str, mode: str = "enforce", payload: Payload = "full") -> None:
+        routes = routes or ("default",)
         self.clock = Clock()
-        self.observer = GuardObserver(routes or ("default",), log, 10, clock=self.clock, payload=payload)
+        self.observer = GuardObserver(routes, log, 10, clock=self.clock, payload=payload)
+        self.agents = {name: [f"10.0.3.{at + 7}:9000"] for at, name in enumerate(routes)}
+        for name in routes:
+            self.serve(name, *self.agents[name])
         self.health = Health(self.observer.routes)
         self.health.listening = True
         self.live = Live(self.observer.routes, self.observer.recent.take, self.health, BUILD, mode, self.clock)
-        self.live.places = {name: (f"127.0.0.1:{12345 + at}", f"10.0.3.{at + 7}:9000") for at, name in enumerate(routes)}
+        self.live.places = {name: (f"127.0.0.1:{12345 + at}", ", ".join(self.agents[name])) for at, name in enumerate(routes)}
         self._next = 0
 
-    def session(self, route: str) -> int:
+    def serve(self, route: str, *agents: str) -> None:
+        """Set the addresses of the agent, as run/process.py does."""
+        self.agents[route] = list(agents)
+        self.observer.routes[route].serve(agents)
+
+    def session(self, route: str, *, check: bool = False) -> int:
         self._next += 1
         self.observer.session_opened(route, self._next, "127.0.0.1:5000")
-        self.observer.seen(route, self._next, [AgentReady(16380, "pipelining", healthcheck=False)])
-        self.observer.link_opened(route)
+        self.answers(route, check=check)
+        self.observer.link_opened(route, self.agents[route][-1])
         return self._next
+
+    def answers(self, route: str, agent: str = "", *, check: bool = False) -> None:
+        """Dial an agent, the last of the route, and get its HELLO."""
+        agent = agent or self.agents[route][-1]
+        self.observer.agent_dialled(route, agent, None, "")
+        ready = AgentReady(16380, "pipelining", healthcheck=check, agent=agent)
+        self.observer.seen(route, self._next, [ready, LinkUp(LinkReason.CHECK if check else LinkReason.FIRST)])
+
+    def refuses(self, route: str, agent: str = "", detail: str = "Connection refused") -> None:
+        """Dial an agent, the first of the route, in vain."""
+        agent = agent or self.agents[route][0]
+        self.observer.agent_dialled(route, agent, DialFailure.REFUSED, f"{agent}: {detail}")
 
     def acks(self, route: str, count: int, seconds: float) -> None:
         """NOTIFYs that came and were answered."""
@@ -110,15 +132,29 @@ def healthy(log) -> Scene:
 
 def agent_down(log) -> Scene:
     scene = healthy(log)
-    refused = AgentUnreachable(DialFailure.REFUSED, "10.0.3.8:9000: Connection refused")
-    scene.observer.seen("login", 2, [refused, NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3)])
+    scene.refuses("login")
+    scene.observer.seen("login", 2, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3)])
 
     def quiet(_step: int) -> None:
         scene.acks("checkout", 55, 0.002)
         scene.observer.routes["login"].tally.open_notifies = 0
-        scene.observer.seen("login", 2, [refused])
+        scene.refuses("login")
 
     scene.step(9, quiet)
+    return scene
+
+
+def one_of_several(log) -> Scene:
+    """An address that refuses, one that was never tried, and one that serves, slowly; requests went on unchecked."""
+    scene = Scene(log, "checkout")
+    scene.serve("checkout", "10.0.3.7:9000", "unix:/run/a-folder-with-a-long-name/agent.sock", "10.0.3.9:9000")
+    scene.observer.routes["checkout"].tally.late_after = 0.1
+    scene.session("checkout")
+    scene.refuses("checkout")
+    scene.traffic()
+    scene.acks("checkout", 20, 0.07)
+    scene.observer.seen("checkout", 1, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3, unchecked=3)])
+    scene.observer.routes["checkout"].oldest = lambda: 2.25
     return scene
 
 
@@ -158,7 +194,8 @@ def hostile(scene: Scene, route: str, session: int) -> None:
         sample = notify(7 + 2 * at, name, ip, kv.Pair(name, typed_data.STR, name))
         scene.anomaly(route, session, Anomaly.NOTIFY_DUPLICATE, Action.PASS, sample, side=Side.HAPROXY, detail=text)
         scene.anomaly(route, session, Anomaly.DUPLICATE_ACK, Action.DROP, ack(8 + 2 * at, name, name), open_notifies=at)
-    scene.observer.routes[route].agent_detail = HOSTILE[0]
+    (agent,) = scene.observer.routes[route].agents.values()
+    agent.detail = HOSTILE[0]
 
 
 def many_routes(log) -> Scene:
@@ -167,7 +204,9 @@ def many_routes(log) -> Scene:
         if at % 7:
             scene.session(name)
     scene.traffic(40)
-    scene.observer.seen("team-11-bot-detection", 3, [AgentUnreachable(DialFailure.TIMEOUT, "10.0.3.18:9000: no answer in 1 s")])
+    scene.observer.agent_dialled(
+        "team-11-bot-detection", "10.0.3.18:9000", DialFailure.TIMEOUT, "10.0.3.18:9000: no answer in 1 s"
+    )
     scene.anomaly("team-05-bot-detection", 2, Anomaly.EMPTY_ACK, Action.PASS, frame.encode(frame.ACK, 1, 1))
     return scene
 
@@ -184,6 +223,7 @@ ALL: dict[str, Callable[..., Scene]] = {
     "just-started": just_started,
     "healthy": healthy,
     "agent-down": agent_down,
+    "one-of-several": one_of_several,
     "anomalies": anomalies,
     "many-routes": many_routes,
     "observe": draining_observer,

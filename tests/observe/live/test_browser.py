@@ -26,6 +26,8 @@ METRICS = {
     "acks": ("spoe_guard_frames_total", {"direction": "to_haproxy", "type": "ack"}),
     "anomalies": ("spoe_guard_anomalies_total", {}),
     "unanswered": ("spoe_guard_unanswered_notifies_total", {}),
+    "late_acks": ("spoe_guard_late_acks_total", {}),
+    "unchecked": ("spoe_guard_unchecked_notifies_total", {}),
     "internal_errors": ("spoe_guard_internal_errors_total", {}),
     "bytes_to_agent": ("spoe_guard_bytes_total", {"direction": "to_agent"}),
     "bytes_to_haproxy": ("spoe_guard_bytes_total", {"direction": "to_haproxy"}),
@@ -55,7 +57,7 @@ def metric(samples: list, route: str, name: str, labels: dict[str, str]) -> floa
     return sum(each.value for each in samples if each.name == name and wanted.items() <= each.labels.items())
 
 
-@pytest.mark.parametrize("scene", ["just-started", "agent-down", "anomalies"])
+@pytest.mark.parametrize("scene", ["just-started", "agent-down", "one-of-several", "anomalies"])
 def test_every_number_is_the_metrics_own(show, served, page, scene):
     routes = show(scene).observer.routes
     page.goto(served.url)
@@ -68,6 +70,19 @@ def test_every_number_is_the_metrics_own(show, served, page, scene):
         assert sum(kinds) == metric(samples, route, "spoe_guard_anomalies_total", {})
         reasons = page.locator(f"#route-{index} data.reason").evaluate_all("(all) => all.map((each) => Number(each.value))")
         assert sum(reasons) == metric(samples, route, "spoe_guard_unanswered_notifies_total", {})
+
+
+def test_every_address_of_an_agent_is_shown_with_its_state(show, served, page):
+    show("one-of-several")
+    page.goto(served.url)
+    page.evaluate(OPEN_ALL)
+    told = page.locator("#route-0 .agent").evaluate_all("(all) => all.map((each) => each.innerText.replace(/\\s+/g, ' '))")
+    assert told == [
+        "10.0.3.7:9000 0 links, 1 dial down",
+        "unix:/run/a-folder-with-a-long-name/agent.sock 0 links, 0 dials not dialled yet",
+        "10.0.3.9:9000 1 link, 1 dial up",
+    ]
+    assert "Oldest NOTIFY 2.2 s" in page.locator("#route-0 .totals").inner_text().replace("\n", " ")
 
 
 def test_what_a_peer_wrote_stays_text(show, served, page):
@@ -198,10 +213,10 @@ def test_what_is_brought_up_to_date_is_what_a_reload_would_show(show, served, pa
     scene.traffic(3)
     for at in range(45):  # so that old ones go, too
         scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
-    scene.observer.routes["checkout"].agent_up = False
+    scene.refuses("checkout")
     same_as_reloaded()
     assert page.title() == "■ 1 of 2 routes has no agent. spoe-guard"
-    scene.observer.routes["checkout"].agent_up = True
+    scene.answers("checkout")
     scene.step(POINTS + 1)
     same_as_reloaded()
     assert page.title() == "● All is well. spoe-guard"

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.events import AgentUnreachable, AnomalySeen, DialFailure, NotifiesUnanswered, UnansweredReason
+from spoe_guard.core.terms.events import AnomalySeen, NotifiesUnanswered, UnansweredReason
 from spoe_guard.core.terms.tally import ACK_BUCKETS
-from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, quantile
+from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S, History, quantile
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame
 
@@ -65,16 +65,14 @@ def test_the_window_counts_unsampled_events_and_forgets_old_ones(observer):
     stats = observer.routes["default"]
     observer.session_opened("default", 1, "")
     observer.seen("default", 1, [RUNT, RUNT, NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3)])
-    told = {"anomalies": 2, "unanswered": 3, "own_limits": 0, "internal_errors": 0}
+    told = dict.fromkeys(COUNTED, 0) | {"anomalies": 2, "unanswered": 3}
     assert history.of["default"].window(stats) == told
     for at in range(1, POINTS + 1):
         history.sample(at * STEP_S)
         assert history.of["default"].window(stats) == told
     observer.internal_error("default", 1, ValueError())
     history.sample((POINTS + 1) * STEP_S)
-    observer.accept_failed("default", "no descriptor")
-    observer.seen("default", 1, [AgentUnreachable(DialFailure.OWN_LIMIT, ""), AgentUnreachable(DialFailure.REFUSED, "")])
-    assert history.of["default"].window(stats) == {"anomalies": 0, "unanswered": 0, "own_limits": 2, "internal_errors": 1}
+    assert history.of["default"].window(stats) == dict.fromkeys(COUNTED, 0) | {"internal_errors": 1}
 
 
 def test_the_numbers_may_be_other_objects_at_each_sample(observer):

@@ -2,17 +2,17 @@
 
 import asyncio
 import json
+import math
 
 import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure, NotifiesUnanswered, UnansweredReason
+from spoe_guard.core.terms.events import AuthoredReason, Direction, FrameAuthored, NotifiesUnanswered, UnansweredReason
 from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S
 from spoe_guard.observe.live.recent import KEPT, newest
-from spoe_guard.observe.live.status import Live, as_json
+from spoe_guard.observe.live.status import LONG_S, MANY_HELLOS, NEVER_A_NOTIFY, ONLY_CHECKS, Live, as_json
+from spoe_guard.wire import frame
 from tests.observe.live.scenes import ALL, BUILD, Scene, anomalies, healthy, many_routes, notify
-
-REFUSED = AgentUnreachable(DialFailure.REFUSED, "10.0.3.7:9000: Connection\nrefused")
 
 
 def taken(scene: Scene) -> dict:
@@ -36,9 +36,14 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
     assert set(status["guard"]) == {*BUILD, "mode", "up_s"}
     for route in status["routes"]:
         assert list(route) == [
-            "name", "listen", "agent", "level", "sentence", "agent_up", "now", "total", "ack_seconds", "window", "anomalies",
-            "unanswered", "history",
+            "name", "listen", "agent", "level", "sentence", "agent_up", "agents", "now", "total", "ack_seconds", "window",
+            "anomalies", "unanswered", "history",
         ]  # fmt: skip
+        assert all(list(agent) == ["address", "up", "detail", "links", "dials", "failures"] for agent in route["agents"])
+        assert route["now"].keys() == {
+            "sessions", "open_notifies", "parked_notifies", "held_bytes", "agent_links", "oldest_open_notify_s"
+        }  # fmt: skip
+        assert {"late_acks", "unchecked"} < route["total"].keys()
         assert set(route["history"]) == set(SERIES)
         assert set(route["window"]) == set(COUNTED)
         assert all(len(values) <= POINTS for values in route["history"].values())
@@ -65,10 +70,10 @@ def test_the_verdict_follows_what_happens(scene):
         "attention",
         "1 anomaly, 2 NOTIFYs unanswered, 1 time out of descriptors, memory or ports, 1 internal error in the last 10 minutes",
     )
-    scene.observer.seen("default", session, [REFUSED])
+    scene.refuses("default", detail="Connection\nrefused")
     down = "The agent is unreachable: refused: 10.0.3.7:9000: Connection\\nrefused"
     assert message(scene) == ("down", "The route has no agent.", "down", down)
-    scene.observer.seen("default", session, [AgentReady(16380, "", healthcheck=False)])
+    scene.answers("default")
     scene.step(POINTS)
     assert message(scene)[0] == "attention"  # the last point of the window
     scene.step()
@@ -83,10 +88,97 @@ def test_the_worst_route_decides_and_routes_are_counted(lines):
     assert message(scene)[:2] == ("ok", "All is well.")
     scene.anomaly("b", sessions["b"], Anomaly.RUNT_FRAME, Action.DROP)
     assert message(scene)[:2] == ("attention", "1 of 3 routes needs a look.")
-    scene.observer.seen("a", sessions["a"], [REFUSED])
+    scene.refuses("a")
     assert message(scene)[:2] == ("down", "1 of 3 routes has no agent.")
-    scene.observer.seen("c", sessions["c"], [REFUSED])
+    scene.refuses("c")
     assert message(scene)[:2] == ("down", "2 of 3 routes have no agent.")
+
+
+def test_an_address_that_is_down_is_named_while_another_serves(scene):
+    scene.serve("default", "10.0.3.7:9000", "10.0.3.8:9000", "10.0.3.9:9000")
+    scene.refuses("default")
+    scene.session("default")
+    told = "served, but not by every agent: 10.0.3.7:9000 refused: 10.0.3.7:9000: Connection refused"
+    assert message(scene)[2:] == ("attention", "S" + told[1:])
+    scene.observer.seen("default", 1, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1)])
+    assert message(scene)[3] == f"1 NOTIFY unanswered in the last 10 minutes; {told}"
+    agents = taken(scene)["routes"][0]["agents"]
+    assert [(agent["address"], agent["up"], agent["links"], agent["dials"], agent["failures"]) for agent in agents] == [
+        ("10.0.3.7:9000", False, 0, 1, {"refused": 1}),
+        ("10.0.3.8:9000", None, 0, 0, {}),
+        ("10.0.3.9:9000", True, 1, 1, {}),
+    ]
+    scene.answers("default", "10.0.3.7:9000")
+    scene.step(POINTS + 1)
+    assert message(scene)[2:] == ("ok", "Served")
+
+
+def test_no_address_left_is_a_route_without_an_agent(scene):
+    scene.serve("default", "10.0.3.7:9000", "10.0.3.8:9000")
+    for agent in scene.agents["default"]:
+        scene.refuses("default", agent)
+    refused = [f"{agent} refused: {agent}: Connection refused" for agent in scene.agents["default"]]
+    assert message(scene)[2:] == ("down", f"The agent is unreachable: {'; '.join(refused)}")
+
+
+@pytest.mark.parametrize(
+    ("late_after", "waits", "told"),
+    [
+        (math.inf, LONG_S, "Served"),
+        (math.inf, LONG_S + 0.1, "A NOTIFY has waited for 1.1 s"),
+        (0.2, 0.2, "Served"),
+        (0.2, 0.3, "A NOTIFY has waited for 0.3 s"),
+        (30.0, 29.0, "Served"),
+        (30.0, 30.04, "A NOTIFY has waited for 30.0 s"),
+    ],
+)
+def test_a_notify_that_waits_longer_than_haproxy_is_said(scene, late_after, waits, told):
+    scene.session("default")
+    stats = scene.observer.routes["default"]
+    stats.tally.late_after, stats.oldest = late_after, lambda: waits
+    assert message(scene)[3] == told
+    assert taken(scene)["routes"][0]["now"]["oldest_open_notify_s"] == waits
+    assert message(scene)[2] == ("ok" if told == "Served" else "attention")
+
+
+def test_late_acks_and_unchecked_requests_are_said(scene):
+    session = scene.session("default")
+    scene.observer.routes["default"].tally.late_after = 0.1
+    scene.acks("default", 10, 0.02)  # the slowest one ten times that
+    assert message(scene)[2:] == ("attention", "1 late ACK in the last 10 minutes")
+    scene.observer.seen("default", session, [NotifiesUnanswered(UnansweredReason.AGENT_AWAY, 2, unchecked=2)])
+    assert message(scene)[3] == (
+        "2 NOTIFYs unanswered, 1 late ACK, 2 requests that went on unchecked in the last 10 minutes"
+    )  # fmt: skip
+    route = taken(scene)["routes"][0]
+    assert (route["total"]["late_acks"], route["total"]["unchecked"]) == (1, 2)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the agent's HELLO", "the guard's HELLO"])
+def test_haproxy_that_connects_and_never_asks_is_said(scene, own):
+    answered = FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_HELLO, AuthoredReason.ANSWERED)
+
+    def connects() -> None:
+        session = scene.session("default", check=own)
+        scene.observer.seen("default", session, [answered] if own else [])
+
+    for _ in range(MANY_HELLOS - 1):
+        connects()
+    assert message(scene)[2:] == ("ok", "Served")
+    connects()
+    assert message(scene)[2:] == ("attention", NEVER_A_NOTIFY.format(count=MANY_HELLOS))
+    scene.acks("default", 1, 0.001)
+    assert message(scene)[2:] == ("ok", "Served")
+
+
+def test_a_route_with_health_checks_alone_is_said(scene):
+    for _ in range(MANY_HELLOS - 1):
+        scene.session("default", check=True)
+    assert message(scene)[3] == "Served"
+    scene.session("default", check=True)
+    assert message(scene) == ("idle", "HAProxy is not connected.", "idle", ONLY_CHECKS)
+    scene.acks("default", 1, 0.001)
+    assert message(scene)[3] == "Served"
 
 
 def test_before_it_listens_and_when_it_drains_that_is_what_is_said(scene):

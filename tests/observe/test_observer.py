@@ -359,8 +359,8 @@ def test_the_guards_own_lack_is_counted_and_says_nothing_of_the_agent(observer, 
         observer.seen("default", 1, [AgentUnreachable(DialFailure.OWN_LIMIT, "raise it")])
         assert (stats.up, stats.detail, stats.tried_at) == known
     assert stats.failures["own_limit",] == 2
-    assert events(lines) == ["session_opened", "agent_unreachable", "own_limit"]
-    line = lines.logged[-1]
+    assert events(lines) == ["session_opened", "agent_unreachable", "own_limit", "agent_reachable"]
+    line = lines.logged[2]
     assert (line["level"], line["route"], line["session"], line["doing"], line["detail"]) == (
         "warning", "default", 1, "dial", "raise it",
     )  # fmt: skip

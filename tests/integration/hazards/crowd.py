@@ -180,6 +180,7 @@ class Cast:
         self.road = self._stack.enter_context(Road())
         family = CATALOGUE[name].family
         settings = {"ROUTES__0__HELLO__PROFILE": family if family in PROFILES else "none"}
+        settings["ROUTES__0__HAPROXY__SET_ON_ERROR"] = "error"
         self.guard = self._stack.enter_context(Guard(self.folder(), self.road.address, settings=settings))
 
     def folder(self) -> Path:

@@ -48,7 +48,7 @@ ROWS = (
         "D1",
         bytes((9, 0)),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="ack_malformed notify_unanswered",
     ),
     row(
@@ -57,7 +57,7 @@ ROWS = (
         "D1",
         bytes((walk.SET_VAR, 2, TXN)) + typed_data.encode_string(b"allowed") + typed_data.encode_value(typed_data.STR, b"x"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="ack_malformed notify_unanswered",
     ),
     row(
@@ -66,7 +66,7 @@ ROWS = (
         "D1",
         actions.set_var(5, b"allowed", typed_data.STR, b"x"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="ack_malformed notify_unanswered",
     ),
     row(
@@ -119,7 +119,7 @@ ROWS = (
         "D4; agents 6",
         head(b"allowed") + bytes((12, 0xF0, 0x55)),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="ack_malformed notify_unanswered",
     ),
     row(
@@ -170,7 +170,7 @@ ROWS = (
         "agents 6: negasus up to 1.0.4",
         head(b"allowed") + bytes((typed_data.BIN,)) + b"Ax",
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="bad_varint notify_unanswered",
     ),
     row(
@@ -179,7 +179,7 @@ ROWS = (
         "agents 6: krrg",
         bytes((walk.UNSET_VAR, 2, TXN, typed_data.STR)) + typed_data.encode_string(b"none"),
         without={"2.2 2.6 3.0 3.2": "verdict=first"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="ack_malformed notify_unanswered",
     ),
     row(
@@ -188,7 +188,7 @@ ROWS = (
         "agents 6: criteo",
         head(b"allowed") + bytes((typed_data.INT64, 0xFF)),
         without={"2.2 2.6 3.0 3.2": "verdict=first allowed=271"},
-        guarded="st=1",
+        guarded="st=269",
         anomalies="ack_malformed notify_unanswered",
     ),
     row(

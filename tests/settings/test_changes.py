@@ -56,6 +56,11 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
         ),
         (
             TWO,
+            TWO.replace("{name: a,", "{name: a, health: listen,"),
+            "routes[0].health: 'listen' ({}:1): cannot change while the guard runs (it is check): needs a restart",
+        ),
+        (
+            TWO,
             TWO.replace("]", ", {name: c, listen: '127.0.0.1:3'}]"),
             "routes[2].name: 'c' ({}:1): cannot change while the guard runs, a route cannot be added: needs a restart",
         ),

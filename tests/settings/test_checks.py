@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.settings import hello_changes, load, usable_cores, warnings
+from spoe_guard.settings import FAILS_OPEN, hello_changes, load, usable_cores, warnings
 
 
 def test_changes_of_hello_are_said(from_yaml):
@@ -71,14 +71,93 @@ def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, mess
         ),
         (
             "redispatch: unanswered",
-            ["redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer"],
+            [
+                "redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer; "
+                "haproxy.timeout_processing sets both"
+            ],
         ),
+        ("redispatch: unanswered, haproxy: {timeout_processing: 1s}", []),
         ("redispatch: unanswered, answer_deadline: 1s", []),
         ("links: {give_up: 0}", []),
     ],
 )
 def test_what_links_cannot_do_is_said(from_yaml, route, message):
     assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in message]
+
+
+HOLD = "disconnect_hold: 500ms, HAProxy gives up before that (timeout processing {}); raise that in spoe.conf, or lower disconnect_hold"
+CONNECT = "timeouts.connect: 1s, and HAProxy waits for HELLO for {} only: a dial may take longer than that"
+TWO_ACKS = "policy.late_ack: pass, and with unanswered {} HAProxy gets two ACKs for one NOTIFY"
+
+
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        ("haproxy: {timeout_processing: 501ms}", []),
+        ("haproxy: {timeout_processing: 500ms}", [HOLD.format("500ms")]),
+        ("haproxy: {timeout_processing: 100ms}", [HOLD.format("100ms")]),
+        ("haproxy: {timeout_processing: 100ms}, disconnect_hold: 50ms", []),
+        ("haproxy: {timeout_hello: 1001ms}", []),
+        ("haproxy: {timeout_hello: 1s}", [CONNECT.format("1s")]),
+        ("haproxy: {timeout_hello: 100ms}, timeouts: {connect: 50ms}", []),
+        ("haproxy: {timeout_processing: 1s}, answer_deadline: 999ms", []),
+        (
+            "haproxy: {timeout_processing: 1s}, answer_deadline: 1s",
+            ["answer_deadline: not below haproxy.timeout_processing, so HAProxy gives up first"],
+        ),
+        ("haproxy: {timeout_processing: 1s}, answer_deadline: null", []),
+        ("unanswered: tell", []),
+        ("unanswered: leave", []),
+        ("unanswered: {set: error}", []),
+        ("unanswered: empty-ack", [f"unanswered: {FAILS_OPEN}"]),
+        (
+            "unanswered: empty-ack, haproxy: {set_on_error: fail}",
+            [f"unanswered: {FAILS_OPEN}; HAProxy has `option set-on-error`: use {{set: fail}}"],
+        ),
+        ("unanswered: {set: error}, haproxy: {set_on_error: error}", []),
+        (
+            "unanswered: {set: error}, haproxy: {set_on_error: fail}",
+            ["unanswered: sets error, and haproxy.set_on_error is fail: rules see one of them alone"],
+        ),
+        ("unanswered: {set: error}, policy: {late_ack: pass}", [TWO_ACKS.format("{set: error}")]),
+        ("haproxy: {set_on_error: error}, policy: {late_ack: pass}", [TWO_ACKS.format("{set: error}")]),
+        ("unanswered: tell, policy: {late_ack: pass}", []),
+        ("unanswered: empty-ack, policy: {late_ack: pass}", [f"unanswered: {FAILS_OPEN}", TWO_ACKS.format("empty-ack")]),
+    ],
+)
+def test_what_contradicts_haproxys_own_settings_is_said(from_yaml, route, message):
+    assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in message]
+
+
+@pytest.mark.parametrize(
+    ("before", "listen", "taken"),
+    [
+        ("", "127.0.0.1:1", True),
+        ("workers: 1", "127.0.0.1:1", True),
+        ("workers: 2", "127.0.0.1:1", False),
+        ("workers: 0", "127.0.0.1:1", False),
+        ("", "unix:/run/guard", False),
+    ],
+)
+def test_only_one_process_at_a_tcp_address_can_stop_to_listen(from_yaml, problems, before, listen, taken):
+    def text(health):
+        return f"{before}\nroutes: [{{listen: '{listen}', health: {health}}}]"
+
+    assert from_yaml(text("check")).settings.routes[0].health == "check"
+    if taken:
+        assert from_yaml(text("listen")).settings.routes[0].health == "listen"
+    else:
+        [message] = problems(text("listen"))
+        assert message.startswith(
+            "routes[0].health: 'listen' (FILE:2): expected check: with several workers, or on a Unix socket"
+        )
+
+
+@pytest.mark.parametrize("value", ["listening", "true", "null", "[check]"])
+def test_health_is_one_of_two_words(problems, value):
+    [message] = problems(f"routes: [{{health: {value}}}]")
+    assert message.startswith("routes[0].health: ")
+    assert message.endswith("allowed: check, listen")
 
 
 @pytest.mark.parametrize("route", ["links: {max: 2}", "links: {give_up: 0}", "redispatch: unanswered"])

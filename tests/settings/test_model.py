@@ -7,7 +7,7 @@ import pytest
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
-from spoe_guard.core.terms.config import Redispatch, SessionConfig
+from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
 from spoe_guard.settings import load, session_config
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"
@@ -26,11 +26,13 @@ routes:
       capabilities: [pipelining]   # what may be negotiated; the rest is removed from both HELLOs
       engine_id: null          # sent to the agent when HAProxy names none
     disconnect_hold: 500ms     # how long AGENT-DISCONNECT may wait for ACKs of open NOTIFYs
-    unanswered: leave          # leave | empty-ack : what HAProxy gets for a NOTIFY the agent will never answer
+    unanswered: tell           # tell | {set: NAME} | empty-ack | leave : what HAProxy gets for a NOTIFY the agent will never answer
     answer_deadline: null      # duration; a NOTIFY open longer counts as unanswered (set it under HAProxy's timeout processing)
-    timeouts: {connect: 1s, hello: 2s, frame: 2s, idle: 10m, close: 1s}
+    timeouts: {connect: 1s, hello: null, frame: 2s, idle: 10m, close: 1s}
     limits: {connections: 4096, open_notifies: 65536, held_bytes: 1048576}
-    links: {max: 1, in_flight: 0, retire: null, give_up: 5s}   # agent links per session (continuity)
+    links: {max: 1, in_flight: 0, retire: null, park: null, give_up: 5s}   # agent links per session (continuity)
+    haproxy: {timeout_processing: null, timeout_hello: null, set_on_error: null}   # what spoe.conf says of this agent
+    health: check              # check | listen : a plain TCP check fails while the agent is away
     redispatch: unsent       # off | unsent | unanswered (continuity)
     policy: {}                 # anomaly: action, where it differs from the catalogue's default
 admin: {listen: 127.0.0.1:9464}
@@ -86,8 +88,8 @@ def test_the_example_file_lists_the_catalogue():
 
 def test_defaults_are_the_cores(from_yaml):
     settings = load().settings
-    # A session that is told nothing keeps no lost agent's place; the guard's own default is to do so.
-    ours, core = session_config(settings, settings.routes[0]), SessionConfig(give_up_s=5.0)
+    # A session that is told nothing keeps no lost agent's place, and HAProxy out of it; the guard's own default is to do both.
+    ours, core = session_config(settings, settings.routes[0]), SessionConfig(give_up_s=5.0, unanswered=Unanswered.TELL)
     names = [name for name in SessionConfig.__slots__ if name != "policy"]
     assert {name: getattr(ours, name) for name in names} == {name: getattr(core, name) for name in names}
     assert all(ours.policy.action(side, anomaly) is core.policy.action(side, anomaly) for side in Side for anomaly in Anomaly)
@@ -105,11 +107,11 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
               engine_id: guard-1
               keys: exact
             disconnect_hold: 250ms
-            unanswered: empty-ack
+            unanswered: {set: waf.error}
             answer_deadline: 15ms
             timeouts: {connect: 100us, hello: 3s, frame: 4, idle: 1h, close: 2d}
             limits: {connections: 7, open_notifies: 8, held_bytes: 2m}
-            links: {max: 9, in_flight: 2, retire: 25s, give_up: 3500ms}
+            links: {max: 9, in_flight: 2, retire: 25s, park: 14ms, give_up: 3500ms}
             redispatch: off
             policy: {unmatched_ack: pass, runt_frame: close}
         """
@@ -125,10 +127,13 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
         engine_id="guard-1",
         exact_keys=True,
         disconnect_hold_s=0.25,
-        answer_unanswered=True,
+        unanswered=Unanswered.SET,
+        error_name=b"waf.error",
         answer_deadline_s=0.015,
+        park_s=0.014,
         connect_s=0.0001,
         hello_s=3.0,
+        agent_hello_s=3.0,
         frame_s=0.004,
         idle_s=3600.0,
         close_s=172800.0,
@@ -144,6 +149,13 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
     assert policy.action(Side.AGENT, Anomaly.RUNT_FRAME) is Action.CLOSE
     assert policy.action(Side.AGENT, Anomaly.OVERSIZE_FRAME) is Action.DROP
     assert loaded.settings.routes[0].limits.connections == 7
+
+
+@pytest.mark.parametrize("written", ["tell", "empty-ack", "leave", "{set: error}"])
+def test_what_haproxy_gets_for_a_notify_reaches_the_session(from_yaml, written):
+    settings = from_yaml(f"routes: [{{unanswered: {written}}}]").settings
+    config = session_config(settings, settings.routes[0])
+    assert (config.unanswered.value, config.error_name) == (("set", b"error") if "set" in written else (written, b""))
 
 
 @pytest.mark.parametrize(("anomaly", "action"), [(anomaly, action) for anomaly in Anomaly for action in Action])

@@ -55,6 +55,12 @@ def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, mess
     assert warnings(from_yaml(f"admin: {{{admin}}}").settings) == message
 
 
+WITHOUT_DEADLINE = (
+    "redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer; "
+    "haproxy.timeout_processing sets both"
+)
+
+
 @pytest.mark.parametrize(
     ("route", "message"),
     [
@@ -71,10 +77,7 @@ def test_that_payloads_can_be_read_from_elsewhere_is_said(from_yaml, admin, mess
         ),
         (
             "redispatch: unanswered",
-            [
-                "redispatch: unanswered without answer_deadline may send a NOTIFY again that HAProxy waits for no longer; "
-                "haproxy.timeout_processing sets both"
-            ],
+            [WITHOUT_DEADLINE],
         ),
         ("redispatch: unanswered, haproxy: {timeout_processing: 1s}", []),
         ("redispatch: unanswered, answer_deadline: 1s", []),
@@ -85,7 +88,10 @@ def test_what_links_cannot_do_is_said(from_yaml, route, message):
     assert warnings(from_yaml(f"routes: [{{{route}}}]").settings) == [f"routes[0].{each}" for each in message]
 
 
-HOLD = "disconnect_hold: 500ms, HAProxy gives up before that (timeout processing {}); raise that in spoe.conf, or lower disconnect_hold"
+HOLD = (
+    "disconnect_hold: 500ms, HAProxy gives up before that (timeout processing {}); "
+    "raise that in spoe.conf, or lower disconnect_hold"
+)
 CONNECT = "timeouts.connect: 1s, and HAProxy waits for HELLO for {} only: a dial may take longer than that"
 TWO_ACKS = "policy.late_ack: pass, and with unanswered {} HAProxy gets two ACKs for one NOTIFY"
 

@@ -26,7 +26,7 @@ routes:
       capabilities: [pipelining]   # what may be negotiated; the rest is removed from both HELLOs
       engine_id: null          # sent to the agent when HAProxy names none
     disconnect_hold: 500ms     # how long AGENT-DISCONNECT may wait for ACKs of open NOTIFYs
-    unanswered: tell           # tell | {set: NAME} | empty-ack | leave : what HAProxy gets for a NOTIFY the agent will never answer
+    unanswered: tell           # tell | {set: NAME} | empty-ack | leave : what HAProxy gets for a NOTIFY without an answer
     answer_deadline: null      # duration; a NOTIFY open longer counts as unanswered (set it under HAProxy's timeout processing)
     timeouts: {connect: 1s, hello: null, frame: 2s, idle: 10m, close: 1s}
     limits: {connections: 4096, open_notifies: 65536, held_bytes: 1048576}

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.session import Session
 from spoe_guard.core.terms.config import Unanswered
+from spoe_guard.core.terms.events import AgentUnreachable
 from tests.core import frames
 from tests.core.script import Talk, running
 
@@ -131,6 +133,37 @@ def test_a_health_check_is_not_answered_in_place_of_the_agent() -> None:
         agent   fail            -> unreachable refused, answer agent_unreachable
         guard   waits 0.25      -> to_haproxy AGENT_DISCONNECT 13
     """)
+
+
+def test_a_haproxy_that_gives_up_while_the_next_dial_is_awaited_blames_nobody_twice() -> None:
+    fresh().play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, abort agent
+        haproxy rst             -> close haproxy, end haproxy reset
+    """)
+
+
+@pytest.mark.parametrize(("size", "told"), [(65535, False), (65536, True)])
+def test_a_large_offer_is_named_as_the_likely_cause_of_silence(size: int, told: bool) -> None:
+    talk = fresh(held_bytes=1 << 20)
+    talk.play("""
+        haproxy <hello>         -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        haproxy rst             -> unreachable haproxy_gave_up, to_agent HAPROXY_DISCONNECT 0, close haproxy
+    """, hello=frames.haproxy_hello(max_frame_size=size + 12, capabilities=b"pipelining"))  # fmt: skip
+    [seen] = [event for event in talk.events if isinstance(event, AgentUnreachable)]
+    assert ("hello.profile dropmore" in seen.detail) is told
+    assert seen.detail.startswith("HAProxy waited 0 s for AGENT-HELLO")
+
+
+def test_a_session_in_which_the_guard_stood_in_says_so() -> None:
+    route_state, now = away()
+    talk = fresh(route_state, now)
+    talk.play("haproxy HAPROXY_HELLO -> held, dial")
+    assert isinstance(talk.session, Session)
+    assert not talk.session.stood_in
+    talk.play("agent fail -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent")
+    assert talk.session.stood_in
 
 
 # --- NOTIFY -----------------------------------------------------------------------------------------------------------------

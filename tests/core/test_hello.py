@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.payloads.family import Family
-from spoe_guard.core.payloads.hello import AgentHello, Fault, Offer, read_offer, split
+from spoe_guard.core.payloads.hello import AgentHello, Fault, Offer, check, read_offer, split
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.wire import frame, kv, typed_data
@@ -372,3 +372,10 @@ def test_a_capability_that_the_guard_offered_itself_is_kept_from_haproxy() -> No
 def test_a_peers_words_are_shortened_in_what_is_said_of_them() -> None:
     loud = agent_hello(version=b"x" * 1000, capabilities=b"y" * 1000)
     assert all(len(fault.detail) < 150 for fault in AgentHello(parsed(loud), offer(haproxy_hello())).problems)
+
+
+def test_a_health_check_of_the_guards_own_is_what_haproxy_would_send() -> None:
+    own = check(SessionConfig(max_frame_size=4096, engine_id="guard"))
+    assert own.healthcheck
+    assert (own.max_frame_size, own.capabilities, own.engine) == (4096, ["pipelining"], b"guard")
+    assert offer(own.raw).healthcheck

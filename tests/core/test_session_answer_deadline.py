@@ -4,7 +4,7 @@ import pytest
 
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
 from spoe_guard.core.terms.config import Unanswered
-from tests.core.script import play, running
+from tests.core.script import Talk, play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
@@ -77,3 +77,24 @@ def test_a_notify_given_up_long_ago_leaves_the_agents_disconnect_status_alone(si
         agent   AGENT_DISCONNECT 0 -> {told.format(passes)}
         """
     )
+
+
+def test_since_when_the_oldest_notify_waits_is_known() -> None:
+    talk = running(give_up_s=5.0)
+    assert talk.session.oldest_since == float("inf")
+    talk.play("haproxy NOTIFY 1.1 -> ok\nguard waits 2 -> nothing\nhaproxy NOTIFY 3.1 -> ok")
+    assert talk.session.oldest_since == talk.now - 2
+    talk.play("agent ACK 1.1 -> ok")
+    assert talk.session.oldest_since == talk.now
+    talk.play("agent ACK 3.1 -> ok\nagent AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0")
+    talk.play("haproxy NOTIFY 5.1 -> held, dial 1\nguard waits 1 -> close agent, unreachable timeout, abort agent1")
+    assert talk.session.oldest_since == talk.now - 1
+
+
+def test_an_observed_session_knows_it_too() -> None:
+    talk = Talk(observe=True)
+    for who, what in (("guard", "starts"), ("agent", "up"), ("haproxy", "HAPROXY_HELLO"), ("agent", "AGENT_HELLO")):
+        talk._line(who, what)
+    assert talk.session.oldest_since == float("inf")
+    talk.play("haproxy NOTIFY 1.1 -> ok\nguard waits 2 -> nothing")
+    assert talk.session.oldest_since == talk.now - 2

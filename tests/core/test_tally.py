@@ -22,3 +22,13 @@ def test_every_type_has_its_counter_and_those_nobody_knows_have_one() -> None:
         tally.frames_to_agent[type_] = counts[type_] = number
     assert dict(by_type(tally.frames_to_agent)) == counts
     assert tally.frames_to_agent is not tally.frames_to_haproxy
+
+
+def test_an_ack_is_late_when_haproxy_no_longer_waited_for_it() -> None:
+    tally = Tally()
+    tally.observe_ack(1000.0)  # it is not known how long HAProxy waits
+    tally.late_after = 0.5
+    tally.observe_ack(0.5)
+    assert tally.late_acks == 0
+    tally.observe_ack(0.5001)
+    assert tally.late_acks == 1

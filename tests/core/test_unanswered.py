@@ -68,6 +68,21 @@ def test_the_others_have_disconnect_hold_and_no_longer() -> None:
     """)
 
 
+def test_a_second_loss_does_not_prolong_the_wait() -> None:
+    running(**TELL, max_links=3, in_flight=1).play(f"""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> held, to_agent NOTIFY 1.1, dial 1, dial 2
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> parallel up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+        agent2  up              -> to_agent2 HAPROXY_HELLO
+        agent2  AGENT_HELLO     -> parallel up, redispatched unsent 1, to_agent2 NOTIFY 5.1
+        agent   rst             -> {GONE}, close agent
+        guard   waits 0.3       -> nothing
+        agent1  rst             -> {GONE}, close agent1
+        guard   waits 0.1999    -> nothing
+        guard   waits 0.0002    -> answer notify_unanswered, unanswered agent_gone 1, to_agent2 HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
+    """)
+
+
 def test_a_parked_notify_is_waited_for_like_an_open_one() -> None:
     running(**TELL, redispatch=Redispatch.UNSENT).play("""
         haproxy NOTIFY 1.1      -> ok

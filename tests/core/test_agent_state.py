@@ -1,0 +1,58 @@
+"""What the sessions of a route know of its agent: when it counts as away, and when it may be dialled."""
+
+import math
+
+from spoe_guard.core.conversation.agent_state import AgentState, Agreed
+from spoe_guard.core.conversation.backoff import LONGEST_S, SHORTEST_S
+
+AGREED = Agreed(16380, ("pipelining",))
+
+
+def test_it_is_away_when_nothing_but_failures_was_seen_for_give_up() -> None:
+    agent = AgentState()
+    assert agent.away_at(5.0) == math.inf
+    agent.failed(100.0, 0.0, 99.0)
+    assert (agent.is_away(103.999, 5.0), agent.is_away(104.0, 5.0)) == (False, True)
+    agent.answered(AGREED)
+    assert agent.away_at(5.0) == math.inf
+
+
+def test_a_lost_link_is_the_first_sign_and_a_failed_dial_the_proof() -> None:
+    agent = AgentState()
+    agent.link_lost(50.0)
+    agent.link_lost(60.0)
+    assert agent.away_at(5.0) == math.inf
+    agent.failed(100.0, 0.0, 100.0)
+    assert agent.away_at(5.0) == 55.0
+
+
+def test_a_failure_from_before_a_lost_link_proves_nothing() -> None:
+    agent = AgentState()
+    agent.failed(100.0, 0.0, math.inf)  # another link ran
+    agent.link_lost(200.0)
+    assert agent.away_at(5.0) == math.inf
+    agent.failed(200.1, 0.0, 200.0)
+    assert agent.away_at(5.0) == 205.0
+
+
+def test_while_dials_fail_one_session_dials_and_the_others_wait() -> None:
+    agent = AgentState()
+    agent.dialled(100.0, 0.0)
+    assert agent.retry_at == -math.inf
+    agent.failed(100.0, 0.0, 100.0)
+    assert agent.retry_at == 100.0 + SHORTEST_S
+    agent.dialled(108.0, 1.0)
+    assert agent.retry_at == 108.0 + 0.75 * LONGEST_S
+    agent.answered(AGREED)
+    assert agent.retry_at == -math.inf
+
+
+def test_what_it_agreed_to_is_kept_until_the_route_has_another_agent() -> None:
+    agent = AgentState()
+    agent.answered(AGREED)
+    agent.failed(100.0, 0.0, 100.0)
+    agent.answered(None)  # a health check
+    assert agent.agreed == AGREED
+    agent.failed(100.0, 0.0, 100.0)
+    agent.forget()
+    assert (agent.agreed, agent.retry_at, agent.away_at(0.0)) == (None, -math.inf, math.inf)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.handed import Handed
+from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.config import Unanswered
 from spoe_guard.core.terms.events import AgentUnreachable
@@ -22,12 +24,19 @@ ENDED = "answer agent_unreachable, {} notify_unanswered, unanswered agent_away 1
 
 
 def fresh(route_state: RouteState | None = None, now: float = 1000.0, **config: Any) -> Talk:
-    return Talk(route_state=route_state, now=now, **{"give_up_s": 5.0, **config})
+    return Talk(route_state=route_state or there(), now=now, **{"give_up_s": 5.0, **config})
 
 
-def away(**config: Any) -> tuple[RouteState, float]:
-    """Return a route whose agent has been away since 10 s ago, and the time."""
+def there() -> RouteState:
+    """Return a route whose agent was there before; what it agreed to is not known."""
     route_state = RouteState()
+    route_state.agent.was_there()
+    return route_state
+
+
+def away() -> tuple[RouteState, float]:
+    """Return a route whose agent has been away since 10 s ago, and the time."""
+    route_state = there()
     route_state.agent.failed(990.0, 0.0, 990.0)
     return route_state, 1000.0
 
@@ -35,7 +44,29 @@ def away(**config: Any) -> tuple[RouteState, float]:
 # --- HELLO ------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_agent_is_waited_for_until_give_up() -> None:
+def test_an_agent_that_was_never_there_is_not_waited_for() -> None:
+    fresh(RouteState(), **SET).play(f"""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
+        haproxy NOTIFY 1.1      -> {ANSWERED.format("1.1")}
+        guard   waits 0.005     -> nothing
+        haproxy NOTIFY 3.1      -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 3.1
+        agent1  ACK 3.1         -> ok
+    """)
+
+
+def test_an_agent_of_the_previous_guard_was_there() -> None:
+    route_state = RouteState()
+    talk = fresh(route_state)
+    hello = frames.haproxy_hello()
+    talk.session.take_over(Handed(hello, frames.SHOWN, one_at_a_time=False, family=Family.UNKNOWN, rest=b""), talk.now)
+    route_state.agent.failed(talk.now, 0.0, talk.now)
+    assert not route_state.agent.is_away(talk.now + 4.9, 5.0)
+
+
+def test_one_that_went_away_is_waited_for_until_give_up() -> None:
     fresh(give_up_s=0.1).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, abort agent

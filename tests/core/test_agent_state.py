@@ -8,8 +8,20 @@ from spoe_guard.core.conversation.backoff import LONGEST_S, SHORTEST_S
 AGREED = Agreed(16380, ("pipelining",))
 
 
-def test_it_is_away_when_nothing_but_failures_was_seen_for_give_up() -> None:
+def there() -> AgentState:
     agent = AgentState()
+    agent.was_there()
+    return agent
+
+
+def test_one_that_never_answered_is_away_with_the_first_failure() -> None:
+    agent = AgentState()
+    agent.failed(100.0, 0.0, 99.0)
+    assert agent.is_away(100.0, 5.0)
+
+
+def test_it_is_away_when_nothing_but_failures_was_seen_for_give_up() -> None:
+    agent = there()
     assert agent.away_at(5.0) == math.inf
     agent.failed(100.0, 0.0, 99.0)
     assert (agent.is_away(103.999, 5.0), agent.is_away(104.0, 5.0)) == (False, True)
@@ -18,7 +30,7 @@ def test_it_is_away_when_nothing_but_failures_was_seen_for_give_up() -> None:
 
 
 def test_a_lost_link_is_the_first_sign_and_a_failed_dial_the_proof() -> None:
-    agent = AgentState()
+    agent = there()
     agent.link_lost(50.0)
     agent.link_lost(60.0)
     assert agent.away_at(5.0) == math.inf
@@ -27,7 +39,7 @@ def test_a_lost_link_is_the_first_sign_and_a_failed_dial_the_proof() -> None:
 
 
 def test_a_failure_from_before_a_lost_link_proves_nothing() -> None:
-    agent = AgentState()
+    agent = there()
     agent.failed(100.0, 0.0, math.inf)  # another link ran
     agent.link_lost(200.0)
     assert agent.away_at(5.0) == math.inf
@@ -36,7 +48,7 @@ def test_a_failure_from_before_a_lost_link_proves_nothing() -> None:
 
 
 def test_while_dials_fail_one_session_dials_and_the_others_wait() -> None:
-    agent = AgentState()
+    agent = there()
     agent.dialled(100.0, 0.0)
     assert agent.retry_at == -math.inf
     agent.failed(100.0, 0.0, 100.0)
@@ -48,7 +60,7 @@ def test_while_dials_fail_one_session_dials_and_the_others_wait() -> None:
 
 
 def test_what_it_agreed_to_is_kept_until_the_route_has_another_agent() -> None:
-    agent = AgentState()
+    agent = there()
     agent.answered(AGREED)
     agent.failed(100.0, 0.0, 100.0)
     agent.answered(None)  # a health check
@@ -56,3 +68,5 @@ def test_what_it_agreed_to_is_kept_until_the_route_has_another_agent() -> None:
     agent.failed(100.0, 0.0, 100.0)
     agent.forget()
     assert (agent.agreed, agent.retry_at, agent.away_at(0.0)) == (None, -math.inf, math.inf)
+    agent.failed(100.0, 0.0, 100.0)
+    assert agent.is_away(100.0, 5.0)

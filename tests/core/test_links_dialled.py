@@ -17,8 +17,11 @@ from tests.core.script import Talk, running
 pytestmark = pytest.mark.usefixtures("all_speeds")
 
 
-def fresh(**config: Any) -> Talk:
-    return Talk(**{"give_up_s": 5.0, **config})
+def fresh(spread: float = 0.0, **config: Any) -> Talk:
+    """A session of a route whose agent was there before."""
+    route_state = RouteState(spread=spread)
+    route_state.agent.was_there()
+    return Talk(**{"give_up_s": 5.0, "route_state": route_state, **config})
 
 
 def talk(**config: Any) -> Talk:
@@ -67,7 +70,7 @@ def test_tries_are_a_sixteenth_of_the_outage_apart_up_to_250_ms() -> None:
 
 def test_sessions_do_not_dial_in_step() -> None:
     def first_retry(spread: float) -> float:
-        session = fresh(route_state=RouteState(spread=spread)).play("""
+        session = fresh(spread).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, abort agent
         """)

@@ -20,25 +20,33 @@ class AgentState:
     one session dials at a time, and the others find out from it.
     """
 
-    __slots__ = ("_away_since", "_failing_since", "agreed", "retry_at")
+    __slots__ = ("_away_since", "_failing_since", "_was_there", "agreed", "retry_at")
 
     def __init__(self) -> None:
         self.agreed: Agreed | None = None
         self.retry_at = -math.inf
         self._away_since = math.inf  # the first sign that the agent is away: a link was lost, or a dial failed
+        self._was_there = False  # it has answered HELLO, here or to the previous guard
         self._failing_since = math.inf  # the first dial that failed, of those since AGENT-HELLO last came
 
     def is_away(self, now: float, give_up_s: float) -> bool:
-        """Whether nothing but failures was seen for ``give_up_s``: nobody should wait for the agent."""
+        """Whether nobody should wait for the agent: it went away ``give_up_s`` ago, or was never there."""
         return now >= self.away_at(give_up_s)
 
     def away_at(self, give_up_s: float) -> float:
         """Return from when on the agent counts as away; infinity while no dial has failed."""
-        return self._away_since + give_up_s if self._failing_since < math.inf else math.inf
+        if self._failing_since == math.inf:
+            return math.inf
+        return self._away_since + (give_up_s if self._was_there else 0.0)
+
+    def was_there(self) -> None:
+        """The previous guard had a session with it."""
+        self._was_there = True
 
     def answered(self, agreed: Agreed | None) -> None:
         """AGENT-HELLO came: the agent is there. ``agreed``: None if it does not tell what a session may expect."""
         self.agreed = agreed or self.agreed
+        self._was_there = True
         self.retry_at = -math.inf
         self._away_since = self._failing_since = math.inf
 
@@ -46,6 +54,7 @@ class AgentState:
         """The route has another agent from now on."""
         self.answered(None)
         self.agreed = None
+        self._was_there = False
 
     def link_lost(self, now: float) -> None:
         """An agent ended a link: it may be gone. Only a failed dial will tell, and none from before, when it was there."""

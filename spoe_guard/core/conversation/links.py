@@ -135,6 +135,7 @@ class Links:
         self._notifies.negotiated(size, one_at_a_time=one_at_a_time)
         self._progress.offered(offer, SessionState.RUNNING)
         self.by_number[0].end()
+        self._route.agent.was_there()
 
     def stand_in(self, now: float) -> tuple[bytes, int, bool]:
         """HAProxy gets AGENT-HELLO from the guard: return the frame, its size in bytes, and whether NOTIFYs come one at a time.
@@ -278,8 +279,8 @@ class Links:
         )
 
     def no_agent(self) -> NoAgent:
-        """Return that no agent was there for ``give_up_s``."""
-        return NoAgent(f"no agent for {self._config.give_up_s:g} s; the last try: {self._last_failure or 'of another session'}")
+        """Return that the agent is away, or does not come in time."""
+        return NoAgent(f"no agent; the last try: {self._last_failure or 'of another session'}")
 
     def wait_no_more(self) -> None:
         """Disarm the deadlines of links that are still being opened."""

@@ -157,6 +157,22 @@ def test_while_one_session_finds_out_the_others_do_not_dial() -> None:
     """)
 
 
+def test_an_agent_that_is_slow_to_answer_hello_has_twice_as_long_each_time() -> None:
+    fresh(RouteState(), **SET, connect_s=60.0).play(f"""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        guard   waits 2         -> unreachable hello_timeout, answer agent_unreachable, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_HELLO
+        agent   fin             -> close agent
+        guard   waits 0.25      -> nothing
+        haproxy NOTIFY 1.1      -> held, dial 1
+        agent1  up              -> to_agent1 HAPROXY_HELLO
+        guard   waits 0.02      -> {ANSWERED.format("1.1")}
+        guard   waits 3.97      -> nothing
+        agent1  AGENT_HELLO     -> replacement up
+        haproxy NOTIFY 3.1      -> to_agent1 NOTIFY 3.1
+    """)
+
+
 def test_a_health_check_is_not_answered_in_place_of_the_agent() -> None:
     route_state, now = away()
     fresh(route_state, now).play("""

@@ -2,7 +2,7 @@
 
 import math
 
-from spoe_guard.core.conversation.agent_state import AgentState, Agreed
+from spoe_guard.core.conversation.agent_state import MOST_MISSED, AgentState, Agreed
 from spoe_guard.core.conversation.backoff import LONGEST_S, SHORTEST_S
 
 AGREED = Agreed(16380, ("pipelining",))
@@ -70,3 +70,12 @@ def test_what_it_agreed_to_is_kept_until_the_route_has_another_agent() -> None:
     assert (agent.agreed, agent.retry_at, agent.away_at(0.0)) == (None, -math.inf, math.inf)
     agent.failed(100.0, 0.0, 100.0)
     assert agent.is_away(100.0, 5.0)
+
+
+def test_hellos_missed_in_a_row_are_counted_up_to_a_bound() -> None:
+    agent = AgentState()
+    for _ in range(MOST_MISSED + 1):
+        agent.hello_missed()
+    assert agent.hellos_missed == MOST_MISSED
+    agent.answered(AGREED)
+    assert agent.hellos_missed == 0

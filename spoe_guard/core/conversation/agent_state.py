@@ -1,9 +1,11 @@
 """What the sessions of a route know of its agent: whether it is there, what it agreed to, and when it may be dialled again."""
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from spoe_guard.core.conversation.backoff import pause_s
+
+MOST_MISSED: Final = 4
 
 
 class Agreed(NamedTuple):
@@ -17,14 +19,16 @@ class AgentState:
     """The agent of one route, over all its sessions. Times in seconds, ``now`` monotonic.
 
     ``agreed``: from its last AGENT-HELLO, None before the first. ``retry_at``: when it may be dialled again; while dials fail,
-    one session dials at a time, and the others find out from it.
+    one session dials at a time, and the others find out from it. ``hellos_missed``: HELLOs in a row without an answer in time, at
+    most ``MOST_MISSED``.
     """
 
-    __slots__ = ("_away_since", "_failing_since", "_was_there", "agreed", "retry_at")
+    __slots__ = ("_away_since", "_failing_since", "_was_there", "agreed", "hellos_missed", "retry_at")
 
     def __init__(self) -> None:
         self.agreed: Agreed | None = None
         self.retry_at = -math.inf
+        self.hellos_missed = 0
         self._away_since = math.inf  # the first sign that the agent is away: a link was lost, or a dial failed
         self._was_there = False  # it has answered HELLO, here or to the previous guard
         self._failing_since = math.inf  # the first dial that failed, of those since AGENT-HELLO last came
@@ -47,6 +51,7 @@ class AgentState:
         """AGENT-HELLO came: the agent is there. ``agreed``: None if it does not tell what a session may expect."""
         self.agreed = agreed or self.agreed
         self._was_there = True
+        self.hellos_missed = 0
         self.retry_at = -math.inf
         self._away_since = self._failing_since = math.inf
 
@@ -61,6 +66,10 @@ class AgentState:
         if self._away_since == math.inf:
             self._failing_since = math.inf
         self._away_since = min(self._away_since, now)
+
+    def hello_missed(self) -> None:
+        """AGENT-HELLO did not come in time."""
+        self.hellos_missed = min(self.hellos_missed + 1, MOST_MISSED)
 
     def dialled(self, now: float, spread: float) -> None:
         """A session dials. While dials fail, the others wait for the result; ``spread`` as for ``pause_s``."""

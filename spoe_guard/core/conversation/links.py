@@ -36,9 +36,7 @@ from spoe_guard.wire import frame as frames
 
 LINGERING: Final = 16  # most links, beyond ``max_links``, that take no more NOTIFYs and are not closed yet
 EXTRA_IDLE_S: Final = 10.0  # how long an additional link may be idle if ``retire_s`` is not set
-LONGEST_HELLO_S: Final = (
-    30.0  # for AGENT-HELLO, if HAProxy is known to end the wait itself (``timeout hello``) and when is not known
-)
+LONGEST_HELLO_S: Final = 30.0  # for AGENT-HELLO, if HAProxy does not wait for it, or ends the wait itself
 MUTE_ABOVE: Final = 65535  # bytes of max-frame-size
 AWAY_WAIT_S: Final = 0.02  # while the agent is away: how long HAProxy waits for a dial that may find it back
 
@@ -179,13 +177,16 @@ class Links:
     def _hello_wait_s(self) -> float:
         """Return how long to wait for AGENT-HELLO: as long as HAProxy does.
 
-        HAProxy 3.1 and later keeps a connection without AGENT-HELLO for good, and gives it the next requests.
+        HAProxy 3.1 and later keeps a connection without AGENT-HELLO for good, and gives it the next requests. Behind AGENT-HELLO
+        it does not notice: then a slow agent has twice as long each time.
         """
         if self._config.agent_hello_s is not None:
             return self._config.agent_hello_s
-        offer, state = self._progress.offer, self._progress.state
+        offer = self._progress.offer
+        if self._progress.state not in MEETING:
+            return float(min(self._config.hello_s * 2**self._route.agent.hellos_missed, LONGEST_HELLO_S))
         ends_it_itself = offer is not None and (offer.healthcheck or offer.family is Family.APPLET)
-        return LONGEST_HELLO_S if ends_it_itself and state in MEETING else self._config.hello_s
+        return LONGEST_HELLO_S if ends_it_itself else self._config.hello_s
 
     def up(self, link: AgentLink, size: int, now: float, capabilities: Collection[str]) -> None:
         """The agent of ``link`` sent AGENT-HELLO: it takes NOTIFYs of ``size`` bytes, one at a time without pipelining."""
@@ -254,6 +255,8 @@ class Links:
     def _failed(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         self._last_failure = detail
         self._report.add(AgentUnreachable(reason, detail, link.number))
+        if reason is DialFailure.HELLO_TIMEOUT:
+            self._route.agent.hello_missed()
         since = math.inf if self.running else min(self.away_since, now)
         self._route.agent.failed(now, self._route.spread, since)
 

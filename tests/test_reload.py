@@ -16,6 +16,7 @@ import pytest
 
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
+from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.reload import SAID, Reloader
@@ -302,7 +303,7 @@ def test_an_agent_whose_name_does_not_resolve_keeps_the_settings(reloading):
 def test_an_agent_that_stays_is_not_looked_up_again():
     """A resolver that has gone is no reason to refuse what has nothing to do with it."""
     settings = load(None, {"SPOE_GUARD_ROUTES__0__AGENT": "agent.invalid:9000"}).settings
-    assert asyncio.run(why_not(Log(Lines(), "json", "info"), settings, settings)) == []
+    assert asyncio.run(why_not(Log(Lines(), "json", "info"), lambda: OwnSockets(()), settings, settings)) == []
 
 
 def test_after_a_reload_environment_and_flags_still_beat_the_file(reloading):

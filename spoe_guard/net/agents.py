@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
-from spoe_guard.net.dial import DialError, Dialled, dial
+from spoe_guard.net.dial import DialError, Dialled, Refuses, dial
 
 # An address that failed is passed over for a sixteenth of the time it has failed for, if there is another one.
 SHORTEST_S: Final = 0.25
@@ -30,11 +30,15 @@ class _Failing:
 
 
 class Agents:
-    """The agents of ``route``, shared by its sessions. Times are monotonic seconds."""
+    """The agents of ``route``, shared by its sessions. Times are monotonic seconds.
 
-    def __init__(self, route: str, observer: DialObserver) -> None:
+    ``refuses``: says which places are the guard's own, and not to be dialled.
+    """
+
+    def __init__(self, route: str, observer: DialObserver, refuses: Refuses | None = None) -> None:
         self._route = route
         self._observer = observer
+        self._refuses = refuses
         self._failing: dict[Address, _Failing] = {}
 
     async def reach(self, addresses: Sequence[Address], within_s: float) -> Dialled:
@@ -43,7 +47,7 @@ class Agents:
         Raises:
             DialError: none could be reached.
         """
-        return await dial(self._in_order(addresses), within_s, self._tried)
+        return await dial(self._in_order(addresses), within_s, self._tried, self._refuses)
 
     def failed(self, address: Address) -> None:
         """An agent that was connected did not answer HELLO: try another one first, if there is one."""

@@ -20,6 +20,7 @@ from spoe_guard.net import own_limits
 T = TypeVar("T")
 R = TypeVar("R")
 Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port plus what IPv6 adds
+Refuses = Callable[[int, Place], Awaitable[str]]  # takes address family and place, returns why not to dial it; empty: dial it
 
 _REASONS: Final = {
     errno.ECONNREFUSED: DialFailure.REFUSED,
@@ -89,11 +90,17 @@ class Dialled(NamedTuple):
 Tried = Callable[[Address, DialError | None], None]
 
 
-async def dial(addresses: Sequence[Address], within_s: float = math.inf, tried: Tried = lambda _address, _error: None) -> Dialled:
+async def dial(
+    addresses: Sequence[Address],
+    within_s: float = math.inf,
+    tried: Tried = lambda _address, _error: None,
+    refuses: Refuses | None = None,
+) -> Dialled:
     """Return a connection to the first of ``addresses`` that can be reached; the caller owns it.
 
     Every name is resolved anew. ``within_s``: the caller's timeout, shared out among the addresses. ``tried`` is called for each
-    address that was tried, with its error or None. Cancelling leaves nothing open.
+    address that was tried, with its error or None. ``refuses``: says which places are the guard's own. Cancelling leaves nothing
+    open.
 
     Raises:
         DialError: the reason.
@@ -101,7 +108,7 @@ async def dial(addresses: Sequence[Address], within_s: float = math.inf, tried: 
 
     async def reach(address: Address, within_s: float) -> Dialled:
         try:
-            sock = await _reach(address, within_s)
+            sock = await _reach(refuses, address, within_s)
         except DialError as error:
             tried(address, error)
             raise
@@ -111,7 +118,7 @@ async def dial(addresses: Sequence[Address], within_s: float = math.inf, tried: 
     return await _first_of(addresses, within_s, str, reach, tried)
 
 
-async def _reach(address: Address, within_s: float) -> socket.socket:
+async def _reach(refuses: Refuses | None, address: Address, within_s: float) -> socket.socket:
     try:
         places = await resolve(address)
     except OSError as error:
@@ -122,13 +129,15 @@ async def _reach(address: Address, within_s: float) -> socket.socket:
     if not places:
         raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
     try:
-        return await _first_of(places, within_s, lambda place: name(place[1]), _connected)
+        return await _first_of(places, within_s, lambda place: name(place[1]), functools.partial(_connected, refuses))
     except DialError as error:  # for one address the last place counts
         raise error.last from error
 
 
-async def _connected(place: tuple[int, Place], _within_s: float) -> socket.socket:
+async def _connected(refuses: Refuses | None, place: tuple[int, Place], _within_s: float) -> socket.socket:
     family, where = place
+    if refuses is not None and (why := await refuses(family, where)):
+        raise DialError(DialFailure.OURSELVES, f"{name(where)}: {why}")
     try:
         return await _connect(family, where)
     except OSError as error:

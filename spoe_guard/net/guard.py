@@ -22,9 +22,11 @@ from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded
 from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
+from spoe_guard.net.dial import Place, resolve
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, peer_name
 from spoe_guard.net.observer import Observer
+from spoe_guard.net.own_sockets import OwnSockets, Places
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
 from spoe_guard.net.watch import AgentWatch
@@ -46,7 +48,8 @@ class Guard:
 
     ``witness`` returns who records the bytes of a session. ``reuse_port``: share the addresses with a guard that takes over.
     ``given``: by route name, sockets that listen already. ``lent``: by route name, sockets shared by several processes, see
-    ``bind.borrow``. ``addresses``: by route name, the actual address (with the port the kernel chose), once started.
+    ``bind.borrow``. ``addresses``: by route name, the actual address (with the port the kernel chose), once started, and
+    ``own_sockets`` what listens there.
     """
 
     def __init__(  # noqa: PLR0913  what it serves, by what, and where
@@ -66,6 +69,7 @@ class Guard:
         self._lent = lent or {}
         self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps its own route
         self.addresses: dict[str, Address] = {}
+        self.own_sockets = OwnSockets(())
         self._observer = observer
         self._make_session = make_session
         self._numbers = itertools.count(1)
@@ -73,7 +77,7 @@ class Guard:
         self._relays: dict[int, Relay] = {}
         self._on_route: dict[str, set[Relay]] = {route.name: set() for route in routes}
         self._shared = {route.name: (Refusals(), Engines(), AgentState()) for route in routes}
-        self._agents = {route.name: Agents(route.name, observer) for route in routes}
+        self._agents = {route.name: Agents(route.name, observer, partial(self.refuses, route.name)) for route in routes}
         self._opening = 0  # connections that will begin in the loop's next turn
         self._watching: list[asyncio.Task[None]] = []
         self._takers: list[Taker] = []
@@ -88,8 +92,10 @@ class Guard:
         """How many sessions are alive."""
         return len(self._relays)
 
-    async def start(self) -> None:
+    async def start(self, approve: Callable[[OwnSockets], None] = lambda _own: None) -> None:
         """Listen on every route, or on none.
+
+        ``approve`` is called when all addresses are bound, and may raise what ends the start.
 
         Raises:
             ListenError: one line for a person.
@@ -98,6 +104,8 @@ class Guard:
         try:
             for route in self._routes.values():
                 taken += await self._bind(route)
+            self.own_sockets = OwnSockets(taken)
+            approve(self.own_sockets)
         except BaseException:
             for bound in taken:
                 bound.close()
@@ -258,6 +266,24 @@ class Guard:
             relay.haproxy.begin(sock)
         except Exception as error:  # noqa: BLE001  as in Leg.take
             relay.broke(error)
+
+    async def refuses(self, route: str, family: int, where: Place) -> str:
+        """Return why ``route``, a name, must not dial ``where``; empty if it may.
+
+        One route may be the agent of another, unless that leads back.
+        """
+        found = self.own_sockets.at(family, where)
+        if found is None:
+            return ""
+        name, listen = found
+        if name != route:
+            places: dict[Address, Places] = {}
+            for address in {address for each in self._routes.values() for address in each.agent}:
+                with contextlib.suppress(OSError):
+                    places[address] = await resolve(address)
+            if not self.own_sockets.way(self._routes[name], route, self._routes, places):
+                return ""
+        return f"route {name} listens there ({listen}), so the guard would dial itself; give the agent's own address"
 
     def hand_over(self, number: int, raw: bytes) -> None:
         """Give the session ``number`` an ACK that came on another session's link."""

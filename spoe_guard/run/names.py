@@ -9,15 +9,14 @@ from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
-from spoe_guard.net.dial import Place, resolve
+from spoe_guard.net.dial import resolve
+from spoe_guard.net.own_sockets import Places
 from spoe_guard.net.route import Route
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
 
 LOOK_UP_S: Final = 5.0  # for all names together, at the start and at a reload; later each dial resolves them again
 AGAIN_S: Final = 3.0  # between look-ups of the same name, a quarter more or less
-
-Places = Sequence[tuple[int, Place]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
+from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.route import Route, SocketRights
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
@@ -57,13 +58,17 @@ class Process:
         self.names = Names(routes, self.observer.routes, None if lent else log)
         self._beside: list[asyncio.Task[None]] = []
 
-    async def start(self, unresolved: Mapping[str, str] | None = None) -> None:
+    async def start(
+        self, unresolved: Mapping[str, str] | None = None, approve: Callable[[OwnSockets], None] = lambda _own: None
+    ) -> None:
         """Listen and serve. ``unresolved``: see ``Names.note``; None: the agents' names have not been looked up yet.
+
+        ``approve``: see ``Guard.start``.
 
         Raises:
             ListenError: an address cannot be bound; the guard then listens on none.
         """
-        await self.guard.start()
+        await self.guard.start(approve)
         self.names.note(unresolved or {})
         loop = asyncio.get_running_loop()
         names = self.names.look_up() if unresolved is None else self.names.keep()

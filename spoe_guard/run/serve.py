@@ -5,13 +5,14 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from spoe_guard.about import about
 from spoe_guard.address import Address
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
+from spoe_guard.net.own_sockets import OwnSockets, Places
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
@@ -34,7 +35,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
     """Run until SIGTERM or SIGINT; return False if a second signal cut the drain short. SIGHUP reads settings with ``again``.
 
     Raises:
-        CannotRunError: an address is taken.
+        CannotRunError: an address is taken, or a route is its own agent.
     """
     allow_open_files(loaded.settings)
     with log_on(log_descriptor(), loaded.settings) as log:
@@ -60,7 +61,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             show(new, guard, live)
             warn_of_open_routes(new, log)
 
-        reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
+        reloader = Reloader(loaded, again, partial(why_not, log, lambda: guard.own_sockets), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
         routes = routes_of(settings)
         names = await look_up(routes)
@@ -68,7 +69,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         admin_address = await open_admin(settings, given.get(ADMIN_LISTEN), admin, admin_open)
         try:
-            await process.start(names.unresolved(routes))
+            await process.start(names.unresolved(routes), partial(refuse_circles, routes, names.places))
         except ListenError as error:
             raise CannotRunError(error) from None
         show(settings, guard, live)
@@ -111,18 +112,47 @@ async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]",
     return clean
 
 
-async def why_not(log: Log, running: Settings, new: Settings) -> Sequence[str]:
-    """Return the reasons why a running guard cannot use ``new``, though they are valid; empty if it can.
+async def why_not(log: Log, own: Callable[[], OwnSockets], running: Settings, new: Settings) -> Sequence[str]:
+    """Return the reasons why a running guard cannot use ``new``, though they are valid; empty if it can. ``own``: its sockets.
 
     A new agent has to resolve, unlike at the start: it is probably misspelt, and the one in effect serves.
     """
     known = [route.agent for route in running.routes]
     routes = routes_of(new)
     fresh = [route for route in routes if route.agent not in known]
-    names = await look_up(fresh)
+    if not fresh:
+        return []
+    names = await look_up(routes)  # of all: a new agent may lead to a route, and its old one back
     unresolved = names.unresolved(fresh)
     names.say((route for route in fresh if route.name not in unresolved), log)
-    return [f"routes[{index}].agent: {unresolved[route.name]}" for index, route in enumerate(routes) if route.name in unresolved]
+    faults = [f"routes[{at}].agent: {unresolved[route.name]}" for at, route in enumerate(routes) if route.name in unresolved]
+    return [*faults, *circles(routes, names.places, own(), fresh)]
+
+
+def refuse_circles(routes: Sequence[Route], places: Mapping[Address, Places], own: OwnSockets) -> None:
+    """Refuse to start if a route is its own agent. ``places``: what the agents' addresses stand for.
+
+    Raises:
+        CannotRunError: the first such route, and how it leads to itself.
+    """
+    for circle in circles(routes, places, own, routes):
+        raise CannotRunError(circle)
+
+
+def circles(routes: Sequence[Route], places: Mapping[Address, Places], own: OwnSockets, suspects: Iterable[Route]) -> list[str]:
+    """Return, of ``suspects``, the routes whose agents lead back to themselves: a line for each circle, with its keys."""
+    by_name = {route.name: route for route in routes}
+    at = {route.name: index for index, route in enumerate(routes)}
+    found: dict[frozenset[str], str] = {}
+    for route in suspects:
+        way = own.way(route, route.name, by_name, places)
+        steps = [
+            f"routes[{at[each.name]}].agent '{each.agent}' is routes[{at[each.leads_to]}].listen ({each.listen})" for each in way
+        ]
+        if way:
+            line = f"{', '.join(steps)}: the guard would dial itself; give the agent's own address"
+            found.setdefault(frozenset(step.name for step in way), line)
+    return list(found.values())
 
 
 def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:

@@ -33,7 +33,8 @@ def faults(settings: Settings) -> Iterator[Fault]:
         yield from _taken(listeners, f"routes[{index}].listen", route.listen)
         for agent in route.agent:
             if _would_dial_itself(route.listen, agent):
-                yield f"routes[{index}].agent", str(agent), f"expected the agent's address: {route.listen} is the guard's own"
+                allowed = f"expected the agent's address: {route.listen} is routes[{index}].listen"
+                yield f"routes[{index}].agent", str(agent), allowed
         yield from _nobody(f"routes[{index}].socket.owner", route.socket.owner, "user", pwd.getpwnam)
         yield from _nobody(f"routes[{index}].socket.group", route.socket.group, "group", grp.getgrnam)
         if settings.workers != 1 and "async" in route.hello.capabilities:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -14,6 +14,7 @@ from spoe_guard.address import Address
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.guard import longest_drain
+from spoe_guard.net.own_sockets import OwnSockets, Places
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.logs import Log
@@ -29,7 +30,7 @@ from spoe_guard.run.process import (
     warn_of_open_routes,
 )
 from spoe_guard.run.reload import Reloader, hang_ups
-from spoe_guard.run.serve import CannotRunError, open_admin, sockets_of_the_manager, why_not
+from spoe_guard.run.serve import CannotRunError, open_admin, refuse_circles, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.pool import StartError, WorkerPool
@@ -47,7 +48,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
     On SIGHUP the parent alone reads the settings with ``again``, and sends them to the workers.
 
     Raises:
-        CannotRunError: an address is taken, or a worker does not start.
+        CannotRunError: an address is taken, a route is its own agent, or a worker does not start.
     """
     settings = loaded.settings
     allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits the limit, and of the parent
@@ -64,12 +65,11 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
     async with contextlib.AsyncExitStack() as at_exit:
         signals = at_exit.enter_context(stop_signals())
         admin_given = _given_admin(settings)
-        found = await look_up(routes)
-        found.say(routes, log)
-        names = Names(routes, {}, log)  # each worker notes for itself what resolves
-        names.note(found.unresolved(routes))
+        names, places = await _look_up(routes, log)
         taken = await _take(routes, count, share=settings.share_listen)
         at_exit.callback(_give_back, taken)
+        own = OwnSockets(taken)
+        refuse_circles(routes, places, own)
         given = _given(settings, taken, count)
 
         async def spawn(number: int) -> WorkerProcess:
@@ -94,7 +94,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             _show(new, taken, live)
             warn_of_open_routes(new, log)
 
-        reloader = Reloader(loaded, again, partial(why_not, log), use, log, reloads, manager)
+        reloader = Reloader(loaded, again, partial(why_not, log, lambda: own), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
         admin = Admin(health, PoolExposition(pool, about(), reloads), live)
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
@@ -124,6 +124,15 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             await admin_open.aclose()
         _give_back(taken)  # before the workers stop: the last of them accepts what is queued on a shared socket
         return await _stop(first, signals, pool, longest_s, log)
+
+
+async def _look_up(routes: Sequence[Route], log: Log) -> tuple[Names, Mapping[Address, Places]]:
+    """Log which agents' names do not resolve, and return what looks them up again, and what the others stand for."""
+    found = await look_up(routes)
+    found.say(routes, log)
+    names = Names(routes, {}, log)  # each worker notes for itself what resolves
+    names.note(found.unresolved(routes))
+    return names, found.places
 
 
 def _given_admin(settings: Settings) -> socket.socket | None:

@@ -39,12 +39,19 @@ def test_without_the_guard_one_request_makes_a_storm_of_connections(stage: Stage
 
 
 @APPLETS
-@PEERS
-def test_with_the_guard_it_connects_at_longer_and_longer_intervals(stage: Stage, name: str, peer: Peer) -> None:
+def test_with_the_guard_it_connects_at_longer_and_longer_intervals(stage: Stage, name: str) -> None:
     """At 0, 0.25 and 0.75 s, and then each time its own timeout hello of 1 s is over; flat 250 ms would be eight times."""
-    seen, connections = refused(stage, name, peer, guarded=True)
+    seen, connections = refused(stage, name, REFUSES, guarded=True)
     assert (seen.error, seen.verdict) == ("1", "")
     assert 2 <= connections <= 5
+
+
+@APPLETS
+def test_where_the_agent_says_nothing_the_guard_does_and_haproxy_is_told_at_once(stage: Stage, name: str) -> None:
+    seen, connections = refused(stage, name, CLOSES, guarded=True)
+    assert (seen.error, seen.verdict) == ("269", "")
+    assert seen.seconds < PROCESSING_S / 2
+    assert connections == 1
 
 
 def test_the_mux_is_told_after_the_shortest_time_however_often_it_asks(stage: Stage) -> None:

@@ -135,10 +135,20 @@ def wait_asked(load: Load, more: int) -> None:
     wait_until(lambda: load.asked() >= count, f"{more} more requests", RUN_S)
 
 
+def _first(count: int) -> set[str]:
+    """Return the paths of the first so many requests."""
+    return {visitors.request(number)[0] for number in range(1, count + 1)}
+
+
 def restarts(siege: Siege, load: Load) -> None:
-    """Told to end twice, and killed twice as it stands still with NOTIFYs in its hands; started again at once."""
+    """Told to end twice, and killed twice as it stands still with NOTIFYs in its hands; started again at once.
+
+    Each time what the one before had in hand has been answered: a NOTIFY goes to a second agent, and not to a third.
+    """
     for hangs in (True, False, True, False):
+        asked = load.asked()
         wait_asked(load, 300)
+        wait_until(lambda asked=asked: _first(asked) <= load.seen.keys(), "what was asked before is answered", RUN_S)
         if hangs:
             with siege.firewall.stopped():
                 wait_asked(load, 30)

@@ -31,10 +31,10 @@ class Recorder:
         self.dials.append((agent, reason))
 
     def link_opened(self, route, agent):
-        self.log.append(("link opened",))
+        self.log.append(("link opened", agent))
 
     def link_closed(self, route, agent):
-        self.log.append(("link closed",))
+        self.log.append(("link closed", agent))
 
     def accept_failed(self, route, why):
         self.log.append(("accept failed", route, why))

@@ -90,7 +90,7 @@ async def test_a_unix_socket_with_a_full_queue_is_waited_for(tmp_path):
         await asyncio.sleep(0.05)
         assert not task.done()
         accepted, _ = listening.accept()
-        with await task as sock, accepted:
+        with (await task).sock as sock, accepted:
             assert sock.getpeername() == path
 
 

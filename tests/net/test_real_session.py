@@ -69,25 +69,28 @@ async def test_noise_never_reaches_an_agent():
         assert stage.recorder.count("link opened") == 0
 
 
+async def a_notify_without_an_agent(stage):
+    """HAProxy connects and asks, and no agent is there: it gets AGENT-HELLO from the guard, and then its end."""
+    haproxy = await stage.haproxy()
+    await haproxy.send(frames.haproxy_hello())
+    assert (await frame_of(haproxy)).type == frame.AGENT_HELLO
+    await haproxy.send(frames.notify(1, 1, b"/path"))
+    assert await types_until_closing(haproxy) == [frame.AGENT_DISCONNECT]
+    await stage.over()
+    [event] = stage.events(AgentUnreachable)
+    assert stage.events(NotifiesUnanswered) == [NotifiesUnanswered(UnansweredReason.AGENT_AWAY, 1)]
+    return event.reason
+
+
 async def test_an_agent_that_cannot_be_reached_is_said_so():
     async with Guarded(agent=Address("127.0.0.1", free_port())) as stage:
-        haproxy = await stage.haproxy()
-        await haproxy.send(frames.haproxy_hello())
-        assert await types_until_closing(haproxy) == [frame.AGENT_DISCONNECT]
-        await stage.over()
-        [event] = stage.events(AgentUnreachable)
-        assert event.reason is DialFailure.REFUSED
+        assert await a_notify_without_an_agent(stage) is DialFailure.REFUSED
 
 
 async def test_a_dial_that_hangs_ends_after_the_connect_timeout():
     config = SessionConfig(connect_s=0.05)
     async with hanging_address() as nowhere, Guarded(agent=nowhere, config=config) as stage:
-        haproxy = await stage.haproxy()
-        await haproxy.send(frames.haproxy_hello())
-        assert await types_until_closing(haproxy) == [frame.AGENT_DISCONNECT]
-        await stage.over()
-        [event] = stage.events(AgentUnreachable)
-        assert event.reason is DialFailure.TIMEOUT
+        assert await a_notify_without_an_agent(stage) is DialFailure.TIMEOUT
 
 
 async def test_an_agent_that_dies_with_a_notify_open_is_spoken_for(family, tmp_path):

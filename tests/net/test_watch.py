@@ -1,0 +1,244 @@
+"""``health: listen``: a plain connect is refused while the agent is away, and sessions that are open go on."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+
+import pytest
+
+from spoe_guard.address import Address
+from spoe_guard.core.terms.config import SessionConfig, Unanswered
+from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
+from spoe_guard.lab import frames
+from spoe_guard.lab.agent import Script, ScriptedAgent
+from spoe_guard.net import watch as watching
+from spoe_guard.net.listener import Listener
+from spoe_guard.net.watch import EVERY_S
+from spoe_guard.wire import frame
+from tests.net.conversation import Guarded, frame_of
+from tests.net.peers import Peer
+from tests.net.stage import DEADLINE_S, until
+
+GIVE_UP_S = 0.3
+CONFIG = SessionConfig(give_up_s=GIVE_UP_S, unanswered=Unanswered.SET, error_name=b"error")
+SLACK_S = 2.0  # of the promise: within give_up and 2 s
+
+
+class Watched(Guarded):
+    """A guard with ``health: listen``, and an agent on a Unix socket that comes and goes."""
+
+    def __init__(self, folder, config=CONFIG, **route):
+        self.path = str(folder / "comes-and-goes")
+        super().__init__(agent=Address(path=self.path), listen_while_away=False, config=config, **route)
+        self._agents = []
+
+    async def agent_comes(self, script=None):
+        self._agents.append(ScriptedAgent(script))
+        await self._agents[-1].listen_unix(self.path)
+
+    async def agent_goes(self):
+        agent = self._agents.pop()
+        await agent.stop()
+        with contextlib.suppress(FileNotFoundError):
+            (await asyncio.to_thread(lambda: __import__("os").unlink(self.path)))
+
+    async def connects(self):
+        """Connect plainly, as HAProxy's `check` does, and hang up; return whether that worked."""
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            try:
+                await asyncio.get_running_loop().sock_connect(sock, (self.address.host, self.address.port))
+            except ConnectionRefusedError:
+                return False
+        return True
+
+    async def until_it(self, connects):
+        """Wait until a plain connect works, or is refused; return how long that took, in seconds."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while await self.connects() is not connects:
+            assert loop.time() - began < DEADLINE_S
+            await asyncio.sleep(0.01)
+        return loop.time() - began
+
+    @property
+    def listener(self):
+        [listener] = self.guard._listeners
+        return listener
+
+    async def __aexit__(self, kind, *rest):
+        for agent in self._agents:
+            await agent.stop()
+        await super().__aexit__(kind, *rest)
+
+
+async def test_a_plain_connect_tells_whether_the_agent_is_there(tmp_path):
+    """Within the time that is promised, with the port that the kernel chose, and with not one connection of HAProxy's."""
+    async with Watched(tmp_path) as stage:
+        await stage.agent_comes()
+        assert await stage.connects()
+        for _ in range(2):
+            await stage.agent_goes()
+            assert await stage.until_it(connects=False) < GIVE_UP_S + SLACK_S
+            assert not await stage.connects()
+            await stage.agent_comes()
+            assert await stage.until_it(connects=True) < SLACK_S
+        checks = [got for connection in stage._agents[0].received for got in connection]
+        assert {got.type for got in checks} <= {frame.HAPROXY_HELLO}
+
+
+async def test_an_agent_that_was_never_there_is_away(tmp_path):
+    async with Watched(tmp_path) as stage:
+        assert await stage.until_it(connects=False) < GIVE_UP_S + SLACK_S
+        [event] = stage.events(AgentUnreachable)
+        assert event.reason is DialFailure.NO_SOCKET
+        assert {agent for agent, _ in stage.recorder.dials} == {f"unix:{stage.path}"}
+
+
+async def test_a_session_that_is_open_goes_on(tmp_path):
+    async with Watched(tmp_path) as stage:
+        await stage.agent_comes()
+        haproxy = await stage.haproxy()
+        await haproxy.send(frames.haproxy_hello())
+        assert (await frame_of(haproxy)).type == frame.AGENT_HELLO
+
+        async def ask(stream_id):
+            await haproxy.send(frames.notify(stream_id, 1, b"/path"))
+            return await frame_of(haproxy)
+
+        assert b"verdict" in (await ask(1)).raw
+        await stage.agent_goes()
+        await stage.until_it(connects=False)
+        failed = await ask(3)
+        assert (failed.type, b"error" in failed.raw) == (frame.ACK, True)
+        await stage.agent_comes()
+        await stage.until_it(connects=True)
+        assert b"verdict" in (await ask(5)).raw
+        haproxy.close()
+
+
+@pytest.mark.parametrize(
+    ("hello", "there"),
+    [
+        (frames.agent_hello(), True),
+        (b"", False),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", False),
+        (frames.disconnect(frame.AGENT_DISCONNECT), False),
+        (frames.notify(1, 1, b"/path"), False),
+        (b"\xff\xff\xff\xff", False),
+        (b"\x00\x00\x00\x00", False),
+    ],
+    ids=["hello", "mute", "http", "disconnect", "notify", "too long", "too short"],
+)
+async def test_only_a_hello_that_haproxy_would_take_is_an_answer(tmp_path, hello, there):
+    config = SessionConfig(give_up_s=0.0, agent_hello_s=0.2)
+    async with Watched(tmp_path, config) as stage:
+        await stage.agent_comes(Script(hello=hello))
+        if there:
+            await until(lambda: stage.events(AgentReady))
+            assert await stage.connects()
+        else:
+            await stage.until_it(connects=False)
+            event = stage.events(AgentUnreachable)[0]
+            assert (event.reason, event.agent) == (DialFailure.HELLO_TIMEOUT, f"unix:{stage.path}")
+            assert event.detail == "no AGENT-HELLO within 0.2 s in answer to the guard's own health check"
+
+
+async def test_an_agent_that_hangs_up_says_no_hello(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.setblocking(False)
+        async with Watched(tmp_path, SessionConfig(give_up_s=0.0)) as stage:
+            listening.bind(stage.path)
+            listening.listen()
+            sock, _ = await asyncio.get_running_loop().sock_accept(listening)
+            sock.close()
+            await stage.until_it(connects=False)
+            listening.close()
+
+
+async def test_each_try_is_told_while_it_fails_behind_the_connection(tmp_path, monkeypatch):
+    """Failures that stop growing would look as if nobody asked any more."""
+    monkeypatch.setattr(watching, "EVERY_S", 0.01)
+    async with Watched(tmp_path, SessionConfig(give_up_s=0.0, agent_hello_s=0.05)) as stage:
+        await stage.agent_comes(Script(hello=b""))
+        await until(lambda: len(stage.events(AgentUnreachable)) >= 3)
+
+
+async def test_a_dial_that_fails_again_is_counted_but_not_said_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "EVERY_S", 0.01)
+    async with Watched(tmp_path) as stage:
+        await until(lambda: len(stage.recorder.dials) >= 5)
+        assert len(stage.events(AgentUnreachable)) == 1
+
+
+async def test_that_it_is_there_is_told_at_each_try(tmp_path, monkeypatch):
+    """A session may have seen it fail meanwhile."""
+    monkeypatch.setattr(watching, "EVERY_S", 0.01)
+    async with Watched(tmp_path) as stage:
+        await stage.agent_comes()
+        await until(lambda: len(stage.events(AgentReady)) >= 3)
+        assert stage.events(AgentReady)[-1].healthcheck
+
+
+async def test_a_guard_stops_while_it_does_not_listen(tmp_path):
+    async with Watched(tmp_path) as stage:
+        await stage.until_it(connects=False)
+        listener = stage.listener
+        await stage.guard.drain(None)
+        assert not listener.listening
+
+
+async def test_a_port_that_somebody_took_meanwhile_is_asked_for_again(tmp_path, monkeypatch):
+    """The kernel gives a port that it chose itself to the next one; the guard does not listen on another instead."""
+    monkeypatch.setattr(watching, "EVERY_S", 0.01)
+    async with Watched(tmp_path) as stage:
+        await stage.until_it(connects=False)
+        with socket.socket() as taken:
+            taken.bind((stage.address.host, stage.address.port))
+            tried = []
+            resume = Listener.resume
+
+            def watched(self):
+                try:
+                    resume(self)
+                except OSError as error:
+                    tried.append(error.errno)
+                    raise
+
+            monkeypatch.setattr(Listener, "resume", watched)
+            await stage.agent_comes()
+            await until(lambda: len(tried) >= 2)
+            assert set(tried) == {errno.EADDRINUSE}
+            assert not stage.listener.listening
+        await stage.until_it(connects=True)
+
+
+async def test_who_connected_before_the_pause_is_served(tmp_path):
+    """Connections in the kernel's queue would be reset with the socket that has them."""
+    async with Watched(tmp_path) as stage:
+        await stage.agent_comes()
+        await until(lambda: stage.events(AgentReady))
+        peers = []
+        for _ in range(3):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex((stage.address.host, stage.address.port))
+            peers.append(Peer(sock))
+        stage.listener.pause()  # in the same turn: the loop has not seen them
+        for peer in peers:
+            await peer.send(frames.haproxy_hello())
+            assert (await frame_of(peer)).type == frame.AGENT_HELLO
+            peer.close()
+        stage.listener.resume()
+        await stage.over(3)
+
+
+async def test_by_default_it_listens_and_asks_nobody(tmp_path):
+    assert EVERY_S == 1.0
+    async with Guarded(agent=Address(path=str(tmp_path / "none")), config=CONFIG) as stage:
+        assert stage.guard._watching == []
+        haproxy = await stage.haproxy()
+        haproxy.close()
+        await stage.over()
+        assert stage.recorder.dials == []

@@ -9,7 +9,7 @@ captures and the resolver a few as well.
 """
 
 import asyncio
-import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -68,8 +68,11 @@ class Listener:
         Raises:
             OSError: somebody else took the address, which is possible only if the kernel had chosen its port.
         """
-        with contextlib.suppress(OSError):  # it still has its port, unless the kernel had chosen it
+        try:
             self._bound.sock.bind(self._where)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it still has its port, unless the kernel had chosen it
+                raise  # and must not listen now: the kernel would choose another one
         self._bound.sock.listen(BACKLOG)
         self.listening = True
         self._listen()

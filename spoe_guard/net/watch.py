@@ -59,7 +59,8 @@ class AgentWatch:
             sock, address = await self._agents.reach(route.agent, route.config.connect_s)
         except DialError as error:
             self._state.failed(monotonic(), 0.0, began)
-            self._tell(route, AgentUnreachable(error.reason, error.detail), there=False)
+            if self._there is not False:  # each dial is counted by address; here the change is told
+                self._tell(route, AgentUnreachable(error.reason, error.detail), there=False)
             return
         within_s = route.config.agent_hello_s or HELLO_S
         try:
@@ -78,10 +79,8 @@ class AgentWatch:
             sock.close()
 
     def _tell(self, route: Route, event: AgentReady | AgentUnreachable, *, there: bool) -> None:
-        """Report a change."""
-        if there is not self._there:
-            self._there = there
-            self._observer.seen(route.name, NO_SESSION, [event])
+        self._there = there
+        self._observer.seen(route.name, NO_SESSION, [event])
 
 
 async def _hello(sock: socket.socket, config: SessionConfig) -> int:

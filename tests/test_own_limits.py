@@ -104,6 +104,7 @@ def test_without_descriptors_left_sessions_serve_on_and_others_wait(tmp_path, op
                 await engine.close()
                 served += 1
         assert served == MANY
+        assert await short.later(short.metric, "agent_connect_failures_total") == 0  # each had room for its agent link
         assert await answered(first)
 
     asyncio.run(main())

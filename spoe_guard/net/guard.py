@@ -78,6 +78,7 @@ class Guard:
         self._on_route: dict[str, set[Relay]] = {route.name: set() for route in routes}
         self._shared = {route.name: (Refusals(), Engines(), AgentState()) for route in routes}
         self._agents = {route.name: Agents(route.name, observer, partial(self.refuses, route.name)) for route in routes}
+        self._unlinked: set[int] = set()  # sessions that need a descriptor for their first agent link
         self._opening = 0  # connections that will begin in the loop's next turn
         self._watching: list[asyncio.Task[None]] = []
         self._takers: list[Taker] = []
@@ -113,7 +114,7 @@ class Guard:
         for bound in taken:
             name = bound.route.name
             failed = partial(self._observer.accept_failed, name)
-            self._listeners.append(Listener(bound, partial(self._accepted, name), failed))
+            self._listeners.append(Listener(bound, partial(self._accepted, name), failed, self._unlinked.__len__))
             self._watch(self._routes[name], self._listeners[-1])
             if bound.turn is Turn.LAST:  # at the same address as this process's own socket
                 continue
@@ -251,6 +252,8 @@ class Guard:
         self._relays[relay.number] = relay
         self._on_route[relay.route.name].add(relay)
         self._empty.clear()
+        if relay.begins:
+            self._unlinked.add(relay.number)
         self._opening += 1
         # Not at once: other connections wait to be accepted, and a guard that hands a session over waits for the answer.
         asyncio.get_running_loop().call_soon(self._attach, relay, sock)
@@ -291,9 +294,14 @@ class Guard:
         if relay is not None:
             relay.step(relay.session.take_foreign, raw, monotonic())
 
+    def linked(self, relay: Relay) -> None:
+        """A session got an agent link."""
+        self._unlinked.discard(relay.number)
+
     def gone(self, relay: Relay) -> None:
         """Remove a session whose last connection is gone."""
         self._relays.pop(relay.number, None)
+        self._unlinked.discard(relay.number)
         self._on_route[relay.route.name].discard(relay)
         if not self._relays:
             self._empty.set()

@@ -33,14 +33,20 @@ class Listener:
     ``listening``: not closed, and not paused.
 
     ``failed(why)`` is called, at most ten times a second, while connections wait because the guard is short of something.
+    ``owed`` returns how many descriptors the sessions that have been accepted need for their agent links.
     """
 
     def __init__(
-        self, bound: Bound, accepted: Callable[[socket.socket, str], None], failed: Callable[[str], None] = lambda _why: None
+        self,
+        bound: Bound,
+        accepted: Callable[[socket.socket, str], None],
+        failed: Callable[[str], None] = lambda _why: None,
+        owed: Callable[[], int] = lambda: 0,
     ) -> None:
         self._bound = bound
         self._accepted = accepted
         self._failed = failed
+        self._owed = owed
         self._tight = False  # the last connection took one of the last descriptors
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
@@ -114,16 +120,16 @@ class Listener:
                     self._fail(error.errno)
                     return
                 continue  # that connection broke while it was queued; accept(2) says to continue
-            self._tight = not own_limits.leaves(sock.fileno(), self._spare())
+            descriptor = sock.fileno()
             self._take(sock, peer)
+            self._tight = not own_limits.leaves(descriptor, self._spare())
             if self._bound.turn is Turn.ALL:
                 self._wait(_TURN_S)
             if self._tight:  # whether another connection waits is known when the loop calls again
                 return
 
-    @staticmethod
-    def _spare() -> int:
-        return own_limits.ACCEPT_RESERVES * own_limits.reserve()
+    def _spare(self) -> int:
+        return own_limits.ACCEPT_RESERVES * own_limits.reserve() + self._owed()
 
     def _fail(self, code: int | None) -> None:
         self._failed(own_limits.shortage(code))

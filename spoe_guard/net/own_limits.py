@@ -8,7 +8,7 @@ from typing import Final
 
 # Descriptors that agent links leave to others, so that metrics, captures and the resolver work when sessions are short of them.
 RESERVED: Final = 32
-ACCEPT_RESERVES: Final = 3  # times RESERVED that connections of HAProxy leave: those just accepted need agent links
+ACCEPT_RESERVES: Final = 2  # times RESERVED that connections of HAProxy leave: links that replace lost ones come first
 _SHARE: Final = 8  # of a low limit only an eighth is reserved
 
 NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))

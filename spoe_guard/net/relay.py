@@ -33,6 +33,9 @@ class RelayOwner(Protocol):
     def witness(self, route: str, number: int) -> Witness | None:
         """Return the witness for the session ``number``, which begins, if it has one."""
 
+    def linked(self, relay: "Relay") -> None:
+        """``relay`` got an agent link."""
+
     def gone(self, relay: "Relay") -> None:
         """The last connection of ``relay`` is gone; called once."""
 
@@ -254,6 +257,8 @@ class Relay:
             leg.take(handed.rest)
             return
         self._linked = True
+        if self._owner is not None:
+            self._owner.linked(self)
         lane = self.session.lane
         if lane is not None:
             leg.use(lane, self.session.ledger(leg.link_id), self.haproxy)

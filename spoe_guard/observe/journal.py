@@ -23,7 +23,7 @@ from spoe_guard.observe.stats import RouteStats, type_name
 
 HEX_BYTES: Final = 64  # of an anomaly's sample, in its line
 
-OWN_LIMIT: Final = "own_limit"  # logged once in SUMMARY_S for each route: it is tried again and again, and the same lacks
+_RARE: Final = frozenset(("own_limit",))  # logged once in SUMMARY_S for each route: it is tried again and again
 
 _Kind = tuple[str, str, str]  # route, event, anomaly ("" for other events)
 
@@ -133,7 +133,7 @@ class Journal:
     def own_limit(self, route: str, doing: str, why: str, session: int | None = None) -> None:
         """Log that the guard is short of something. ``doing``: what it could not do, ``accept`` or ``dial``."""
         of = {} if session is None else {"session": session}
-        self._say("warning", OWN_LIMIT, route, doing=doing, **of, detail=why)
+        self._say("warning", "own_limit", route, doing=doing, **of, detail=why)
 
     def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
         """Log that a session lost one of its agent links and continues."""
@@ -164,7 +164,7 @@ class Journal:
             self._put(level, key, **fields)
 
     def _limit_of(self, event: str) -> RateLimit[_Kind]:
-        return self._rare if event == OWN_LIMIT else self._limit
+        return self._rare if event in _RARE else self._limit
 
     def _may_say(self, level: str, key: _Kind) -> bool:
         """Return whether the limit allows a line of this kind; count the line where it does not."""

@@ -160,7 +160,8 @@ def test_a_name_that_comes_to_mean_the_guard_is_not_dialled(tmp_path, options, r
             name = "ab"[1 % routes]
             assert line["detail"] == f"{there}: route {name} listens there ({there}), so {OWN}"
             await asyncio.to_thread(until, lambda: guard.ask("/readyz")[0] == 503)
-            failures = 'agent_connect_failures_total{reason="ourselves",route="a"'
+            agent = agents[0]
+            failures = f'agent_connect_failures_total{{agent="{agent}",reason="ourselves",route="a"'
             await asyncio.to_thread(until, lambda: metric(guard, failures) > 0)
             assert await asyncio.to_thread(metric, guard, "connections_total") == 1
 

@@ -145,7 +145,7 @@ async def test_without_a_descriptor_no_agent_is_dialled(agent, left):
         reason, detail = await failure(Address(*agent.getsockname()))
     assert reason is DialFailure.OWN_LIMIT
     assert "no file descriptor left" in detail
-    (await dial([Address(*agent.getsockname())])).close()
+    (await dial([Address(*agent.getsockname())])).sock.close()
 
 
 async def test_a_resolver_without_descriptors_is_no_unknown_name():

@@ -188,8 +188,8 @@ def test_a_resolver_that_hangs_delays_the_start_once_for_all_names(monkeypatch):
     found = asyncio.run(look_up(routes))
     assert time.monotonic() - began < 0.4
     assert found.unresolved(routes) == {
-        "a": "'slow:9': no answer from the resolver in 0.2 s",
-        "c": "'slowest:9': no answer from the resolver in 0.2 s",
+        "a": {"slow:9": "'slow:9': no answer from the resolver in 0.2 s"},
+        "c": {"slowest:9": "'slowest:9': no answer from the resolver in 0.2 s"},
     }
     assert found.places == {Address("quick", 9): LOCAL}
 
@@ -199,8 +199,10 @@ def noted(monkeypatch, resolve: Callable[[Address], Awaitable[list[Any]]], *rout
     monkeypatch.setattr(names, "resolve", resolve)
     monkeypatch.setattr(names, "AGAIN_S", 0.001)
     states = {each.name: RouteStats() for each in routes}
+    for each in routes:
+        states[each.name].serve(map(str, each.agent))
     made = Names(routes, states, None)
-    made.note({each.name: "gone" for each in routes})
+    made.note({each.name: {str(address): "gone" for address in each.agent} for each in routes})
     return made, states
 
 
@@ -222,14 +224,15 @@ def test_one_name_at_a_time_is_looked_up_again(monkeypatch):
     asyncio.run(asyncio.wait_for(kept.keep(), START_S))
     assert (most, tries) == (1, {"one": 3, "two": 3})
     for state in states.values():
-        assert (state.agent_up, state.connect_failures["unresolved",]) == (None, 3)
+        assert (state.agent_up, state.failures(DialFailure.UNRESOLVED)) == (None, 3)
 
 
 @pytest.mark.parametrize("resolves", [False, True])
 def test_what_is_found_out_too_late_says_nothing_of_the_new_agent(monkeypatch, resolves):
     async def resolve(_address: Address) -> list[Any]:
         kept.use([route("a", "new")])
-        states["a"].agent_tried(time.monotonic(), up=False, detail="refused: by the new one")
+        states["a"].serve(["new:9"])
+        states["a"].agent("new:9").tried(time.monotonic(), up=False, detail="refused: by the new one")
         if not resolves:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return LOCAL
@@ -245,6 +248,6 @@ def test_what_a_dial_found_out_stays_when_the_name_resolves(monkeypatch):
 
     for up, detail in ((True, ""), (False, "refused: it does not listen")):
         kept, states = noted(monkeypatch, resolve, route("a", "agent"))
-        states["a"].agent_tried(time.monotonic(), up=up, detail=detail)
+        states["a"].agent("agent:9").tried(time.monotonic(), up=up, detail=detail)
         asyncio.run(asyncio.wait_for(kept.keep(), START_S))
         assert (states["a"].agent_up, states["a"].agent_detail) == (up, detail)

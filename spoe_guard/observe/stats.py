@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from spoe_guard.core.terms.config import Redispatch
@@ -146,16 +146,19 @@ class RouteStats:
         """How many connections to the agent are open."""
         return sum(agent.links for agent in self.agents.values())
 
-    def unresolved(self, now: float, why: str) -> None:
-        """Note that no name of the agent resolves. That counts as a try that failed."""
-        for agent in self.agents.values():
-            agent.failed(now, DialFailure.UNRESOLVED, why)
+    def unresolved(self, now: float, faults: Mapping[str, str]) -> None:
+        """Note that none of the agent's names resolves, and why, by address. That counts as a try that failed."""
+        for address, why in faults.items():
+            self.agent(address).failed(now, DialFailure.UNRESOLVED, why)
 
-    def resolved(self, now: float) -> None:
-        """Note that a name of the agent resolves; whether the agent is there is not known yet."""
+    def resolved(self) -> None:
+        """Note that a name of the agent resolves; whether the agent is there is not known yet.
+
+        That is no try: what another process has found out since the last one counts.
+        """
         for agent in self.agents.values():
             if agent.up is False and agent.detail.startswith(DialFailure.UNRESOLVED.value):
-                agent.tried(now, up=None)
+                agent.tried(agent.tried_at, up=None)
 
     def observe_hold(self, seconds: float) -> None:
         """Count one AGENT-DISCONNECT that was held for ``seconds``."""

@@ -19,6 +19,9 @@ LOOK_UP_S: Final = 5.0  # for all names together, at the start and at a reload; 
 AGAIN_S: Final = 3.0  # between look-ups of the same name, a quarter more or less
 
 
+Unresolved = Mapping[str, Mapping[str, str]]  # why, by the name of the route and by agent address
+
+
 @dataclass(frozen=True, slots=True)
 class LookedUp:
     """``places``: what the addresses that resolve stand for, each with its address family; ``faults``: why the others do not."""
@@ -26,10 +29,10 @@ class LookedUp:
     places: Mapping[Address, Places]
     faults: Mapping[Address, str]
 
-    def unresolved(self, routes: Iterable[Route]) -> dict[str, str]:
-        """Return, by name, the routes of which no agent address resolves, with the reason for the first one."""
+    def unresolved(self, routes: Iterable[Route]) -> Unresolved:
+        """Return the routes of which no agent address resolves."""
         return {
-            route.name: self.faults[route.agent[0]]
+            route.name: {str(address): self.faults[address] for address in route.agent}
             for route in routes
             if route.agent and all(address in self.faults for address in route.agent)
         }
@@ -85,19 +88,19 @@ class Names:
                 self._missing.discard(route.name)
         self._routes = {route.name: route for route in routes}
 
-    def note(self, unresolved: Mapping[str, str]) -> None:
+    def note(self, unresolved: Unresolved) -> None:
         """Note routes of which no agent's name resolves, and why."""
         self._missing.update(unresolved)
-        for name, fault in unresolved.items():
+        for name, faults in unresolved.items():
             if name in self._states:
-                self._states[name].unresolved(monotonic(), fault)
+                self._states[name].unresolved(monotonic(), faults)
 
     async def look_up(self) -> None:
         """Look up all names, and those of routes of which none resolves again and again."""
         routes = tuple(self._routes.values())
         unresolved = (await look_up(routes)).unresolved(routes)
         stay = {route.name for route in routes if self._routes[route.name].agent == route.agent}  # a reload may have come
-        self.note({name: fault for name, fault in unresolved.items() if name in stay})
+        self.note({name: faults for name, faults in unresolved.items() if name in stay})
         await self.keep()
 
     async def keep(self) -> None:
@@ -109,23 +112,23 @@ class Names:
 
     async def _again(self, name: str) -> None:
         route = self._routes[name]
-        fault = ""
+        faults: dict[str, str] = {}
         for address in route.agent:
             # Without a limit: a look-up that is given up would go on in its thread, and the next ones would fill all there are.
             found = await _resolved(address, None)
             if not isinstance(found, str):
                 self._found(route)
                 return
-            fault = fault or found
+            faults[str(address)] = found
         if self._is_missing(route):
-            self.note({name: fault})
+            self.note({name: faults})
 
     def _found(self, route: Route) -> None:
         if not self._is_missing(route):
             return
         self._missing.discard(route.name)
         if route.name in self._states:
-            self._states[route.name].resolved(monotonic())
+            self._states[route.name].resolved()
         if self._log is not None:
             self._log.say("info", "agent_resolved", route=route.name, agent=", ".join(map(str, route.agent)))
 

@@ -20,7 +20,7 @@ from spoe_guard.net.route import Route, SocketRights
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
-from spoe_guard.run.names import Names
+from spoe_guard.run.names import Names, Unresolved
 from spoe_guard.settings import FAILS_OPEN, Settings, session_config
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
@@ -59,7 +59,7 @@ class Process:
         self._beside: list[asyncio.Task[None]] = []
 
     async def start(
-        self, unresolved: Mapping[str, str] | None = None, approve: Callable[[OwnSockets], None] = lambda _own: None
+        self, unresolved: Unresolved | None = None, approve: Callable[[OwnSockets], None] = lambda _own: None
     ) -> None:
         """Listen and serve. ``unresolved``: see ``Names.note``; None: the agents' names have not been looked up yet.
 

@@ -125,7 +125,8 @@ async def why_not(log: Log, own: Callable[[], OwnSockets], running: Settings, ne
     names = await look_up(routes)  # of all: a new agent may lead to a route, and its old one back
     unresolved = names.unresolved(fresh)
     names.say((route for route in fresh if route.name not in unresolved), log)
-    faults = [f"routes[{at}].agent: {unresolved[route.name]}" for at, route in enumerate(routes) if route.name in unresolved]
+    at = {route.name: index for index, route in enumerate(routes)}
+    faults = [f"routes[{at[name]}].agent: {fault}" for name, each in unresolved.items() for fault in list(each.values())[:1]]
     return [*faults, *circles(routes, names.places, own(), fresh)]
 
 

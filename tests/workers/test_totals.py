@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe import snapshot
 from spoe_guard.observe.stats import RouteStats
@@ -108,11 +109,27 @@ def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (False, "refused")
     totals.sum_up([told[at] for at in order])
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (True, "")
-    later.forget_agent(12.0)
+    later.agents[AGENTS[0]].tried(12.0, up=None)
     totals.sum_up([told[1], says(later)])
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (None, "")
     totals.sum_up([told[0]])
     assert totals.routes["default"].agent_up is None
+
+
+def test_a_name_that_resolves_for_one_worker_hides_no_later_dial():
+    dialled, resolved = RouteStats(), RouteStats()
+    for stats in (dialled, resolved):
+        stats.serve(AGENTS)
+        stats.unresolved(10.0, {address: f"'{address}': unknown" for address in AGENTS})
+        assert stats.failures(DialFailure.UNRESOLVED) == 2
+        assert [agent.detail for agent in stats.agents.values()] == [f"unresolved: '{address}': unknown" for address in AGENTS]
+    dialled.agents[AGENTS[0]].tried(10.5, up=False, detail="refused")
+    resolved.resolved()
+    totals = Totals(["default"])
+    totals.sum_up([says(resolved)])
+    assert totals.routes["default"].agent_up is None
+    totals.sum_up([says(dialled), says(resolved)])
+    assert totals.routes["default"].agents[AGENTS[0]].detail == "refused"
 
 
 def test_each_address_is_up_or_down_by_itself():

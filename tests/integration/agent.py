@@ -125,10 +125,14 @@ class Tap(OnThread):
             for end in ends:
                 end.transport.abort()
 
+    def passing(self, kept: bytearray, data: bytes) -> None:
+        """Keep ``data``, which goes on, behind ``kept``, what went on before it on the same way."""
+        kept += data
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray) -> None:
         try:
             while data := await reader.read(65536):
-                kept += data
+                self.passing(kept, data)
                 writer.write(data)
             writer.write_eof()
         except OSError:

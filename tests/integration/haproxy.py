@@ -58,7 +58,7 @@ spoe-agent guarded
     option var-prefix guarded
     option set-on-error error
     {options}
-    timeout hello 1s
+    timeout hello {hello}
     timeout idle {idle}
     timeout processing {processing}
     use-backend agents
@@ -73,14 +73,17 @@ spoe-message check
 class Options:
     """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section.
 
-    ``program``: another than ``binary()``; ``tune``: a line of its global section; ``web``: bound, to listen on; ``finishes``:
-    the process id of the HAProxy that listens there and that it takes over from.
+    ``check``: health checks that speak SPOP; ``plain_check``: that connect and no more. ``program``: another than ``binary()``;
+    ``tune``: a line of its global section; ``web``: bound, to listen on; ``finishes``: the process id of the HAProxy that
+    listens there and that it takes over from.
     """
 
     processing: str = "1s"
+    hello: str = "1s"
     idle: str = "10s"
     spoe: tuple[str, ...] = ()
     check: bool = False
+    plain_check: bool = False
     program: str | None = None
     tune: str = ""
     web: socket.socket | None = None
@@ -171,9 +174,10 @@ class Haproxy:
                 tune=options.tune,
                 mode=backend_mode(self.version),
                 check="option spop-check" if options.check else "",
-                server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check else "",
+                server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check or options.plain_check else "",
             )
-            spoe = self.spoe.format(options="\n    ".join(options.spoe), idle=options.idle, processing=options.processing)
+            times = {"hello": options.hello, "idle": options.idle, "processing": options.processing}
+            spoe = self.spoe.format(options="\n    ".join(options.spoe), **times)
             (folder / "haproxy.cfg").write_text(main)
             (folder / "spoe.conf").write_text(spoe)
             command = [program, "-db", "-f", str(folder / "haproxy.cfg")]

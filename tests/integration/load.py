@@ -25,7 +25,7 @@ class Load:
 
     ``most``: how many in all; None: until the end of ``with``. ``per_second``: so many are asked in a second, whatever becomes
     of those before, as long as a client is free; None: each client asks as soon as it is answered. ``request``: path and headers
-    of each by its number, from 1.
+    of each by its number, from 1. ``asked_at``: when each was asked, in monotonic seconds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Load:
         request: Callable[[int], tuple[str, Mapping[str, str]]] = plain,
     ) -> None:
         self.seen: dict[str, Seen] = {}
-        self._asked: set[str] = set()
+        self.asked_at: dict[str, float] = {}
         self._haproxy = haproxy
         self._request = request
         self._numbers = itertools.count(1) if most is None else iter(range(1, most + 1))
@@ -51,18 +51,18 @@ class Load:
 
     def asked(self) -> int:
         """Return how many were asked so far, answered or not."""
-        return len(self._asked)
+        return len(self.asked_at)
 
     def waiting(self) -> set[str]:
         """Return the paths that were asked and not answered yet."""
-        return self._asked.copy() - self.seen.keys()
+        return self.asked_at.copy().keys() - self.seen.keys()
 
     def _ask(self) -> None:
         while not self._stop.is_set() and (number := next(self._numbers, None)) is not None:
             if self._gap_s and self._stop.wait(self._began + number * self._gap_s - time.monotonic()):
                 return
             path, headers = self._request(number)
-            self._asked.add(path)
+            self.asked_at[path] = time.monotonic()
             self.seen[path] = self._haproxy.get(path, headers)
 
     def __enter__(self) -> Self:

@@ -1,7 +1,6 @@
 """Writes the chapter of docs/hazards.md on agents that come and go: ``python -m tests.integration.continuity.page FOLDER``."""
 
 import math
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +21,13 @@ from tests.integration.continuity.scenes import (
     WITHOUT,
 )
 from tests.integration.continuity.stay import PROCESSING_S
+from tests.integration.hazards import chapters
 from tests.integration.hazards.results import line
 from tests.peers import ROOT
 
 PAGE: Final = ROOT / "docs" / "hazards.md"
 AT: Final = ("2.6", "3.2")
-HEADING: Final = "## Agents come and go\n"
-NEXT: Final = "## Hazards that are not staged\n"
-INTRO: Final = f"""{HEADING}
+INTRO: Final = f"""{chapters.COME_AND_GO}
 Written by `make continuity`. HAProxy's `timeout processing` is {PROCESSING_S} s; what waits for as long is st=1. With the guard
 the agent's profile is set, and `links.give_up` is its default. "In hands": requests whose NOTIFY had reached an agent that was
 gone before it answered, so that only `redispatch: unanswered` can save them. HAProxy opens and closes connections as it likes;
@@ -118,20 +116,8 @@ def _what(told: dict[str, Any], name: str, *, guarded: bool = True) -> Iterator[
         yield f"{told['closed']} connections ended"
 
 
-def put(page: str, written: str) -> str:
-    """Return ``page`` with that chapter in place of the one it has, if any."""
-    before, heading, behind = page.partition(NEXT)
-    return re.sub(rf"\n{HEADING}.*", "", before, flags=re.DOTALL).rstrip("\n") + f"\n\n{written.strip()}\n\n" + heading + behind
-
-
-def of(page: str) -> str:
-    """Return the chapter that ``page`` has, "" where it has none."""
-    found = re.search(rf"^{HEADING}.*?(?=^{NEXT})", page, flags=re.DOTALL | re.MULTILINE)
-    return found[0] if found else ""
-
-
 if __name__ == "__main__":
     try:
-        PAGE.write_text(put(PAGE.read_text(), chapter(Path(sys.argv[1]))))
+        PAGE.write_text(chapters.put(PAGE.read_text(), chapter(Path(sys.argv[1]))))
     except OSError as error:
         sys.exit(f"docs/hazards.md is left as it was: {error}")

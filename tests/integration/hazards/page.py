@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from tests.agents.catalogue import CATALOGUE
 from tests.integration import generations
-from tests.integration.continuity import page as continuity_page
-from tests.integration.hazards import crowd_page, results
+from tests.integration.hazards import chapters, crowd_page, results
 from tests.integration.hazards.evidence import linked
 from tests.integration.hazards.inputs import INPUTS, PATIENCE_S, Input
 from tests.integration.hazards.results import MissingError, line
@@ -21,10 +20,11 @@ PAGE: Final = ROOT / "docs" / "hazards.md"
 INTRO = """\
 # The hazards, and what the guard makes of them
 
-Written by `make hazards`; "Agents come and go" by `make continuity`. What stands under "without the guard", "with the guard" and
-"anomaly" is what a run saw; the other columns are the table's own words: what was staged, where it is known from, and notes.
-Each row was played at each HAProxy, without the guard and with it: three requests (unless the row says otherwise) that are open
-when the agent goes wrong, and then one more, `next`. Where chance has a part, it is 200 requests, and how many of them is said.
+Written by `make hazards`; "Agents come and go" by `make continuity`, "What the agent does not say" by `make silence`. What
+stands under "without the guard", "with the guard" and "anomaly" is what a run saw; the other columns are the table's own words:
+what was staged, where it is known from, and notes. Each row was played at each HAProxy, without the guard and with it: three
+requests (unless the row says otherwise) that are open when the agent goes wrong, and then one more, `next`. Where chance has a
+part, it is 200 requests, and how many of them is said.
 
 - `ok`: the client got the answer that the agent meant for it. `st=N`: HAProxy's own code for what went wrong: 1 is its processing
   timeout, 2 no resources, 256 + N the status N of SPOP (257 input/output, 259 too big, 260 invalid frame, 269 the guard's word
@@ -57,9 +57,8 @@ the guard each agent gave it, unless the row says otherwise. `no reaction` is no
 |---|---|---|---|---|---|
 """
 
-NOT_STAGED = """
-## Hazards that are not staged
-
+NOT_STAGED = f"""
+{chapters.NOT_STAGED}
 | hazard | what the peer does | why there is no scene | evidence |
 |---|---|---|---|
 """
@@ -139,6 +138,10 @@ def _names(names: list[str]) -> str:
 
 if __name__ == "__main__":
     try:
-        PAGE.write_text(continuity_page.put(page(Path(sys.argv[1])), continuity_page.of(PAGE.read_text())))
+        written, before = page(Path(sys.argv[1])), PAGE.read_text()
+        for heading in chapters.APART:
+            if chapter := chapters.of(before, heading):
+                written = chapters.put(written, chapter)
+        PAGE.write_text(written)
     except MissingError as error:
         sys.exit(f"docs/hazards.md is left as it was: {error}")

@@ -15,6 +15,8 @@ TURNS = 4  # of the loop: a connection that was accepted in the last one has the
 class OnThread:
     """``with`` it: ``start`` and ``stop`` run on an event loop of its own. ``address`` is for whoever connects to it.
 
+    ``serving``: the tasks that were kept, each with a connection.
+
     What still runs behind ``stop`` is cancelled, and closes its connections at once.
     """
 
@@ -23,7 +25,7 @@ class OnThread:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stopping = asyncio.Event()
-        self._serving: set[asyncio.Task[None]] = set()
+        self.serving: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     async def start(self) -> None:
@@ -36,8 +38,8 @@ class OnThread:
         """Keep the task that serves a connection: the loop does not, once that connection has said FIN."""
         task = asyncio.current_task()
         assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
 
     def __enter__(self) -> Self:
         self._thread.start()

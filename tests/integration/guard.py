@@ -18,7 +18,7 @@ STOP_S = 20.0  # timeouts.close and disconnect_hold are 1.5 s together by defaul
 
 
 class Guard:
-    """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` as on the command line.
+    """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` and ``admin`` as on the command line.
 
     ``agent`` is the one of the only route; or those of several, by the routes' names, the first of which is ``address``.
     ``program``: what runs in the place of ``python -m spoe_guard``. ``config``: a file with further settings.
@@ -33,6 +33,7 @@ class Guard:
         *,
         mode: str = "enforce",
         listen: str = "127.0.0.1:0",
+        admin: str = "127.0.0.1:0",
         settings: dict[str, str] | None = None,
         program: Sequence[str] | None = None,
         config: Path | None = None,
@@ -48,7 +49,7 @@ class Guard:
             settings = keys | (settings or {})
         text = environment({f"SPOE_GUARD_{name}": value for name, value in (settings or {}).items()})
         command = [*(program or (sys.executable, "-m", "spoe_guard")), "run", *flags]
-        command += ["--admin", "127.0.0.1:0", "--mode", mode, "--log-format", "json"]
+        command += ["--admin", admin, "--mode", mode, "--log-format", "json"]
         command += ["--config", str(config)] if config else []
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
             self.process = subprocess.Popen(command, stdout=log, stderr=error, env=text)

@@ -1,0 +1,157 @@
+"""What the guard says of a route, where an operator reads it: page, /readyz, /metrics, log, and alerts of a Prometheus."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.alerts.prometheus import Prometheus
+from tests.integration.guard import Guard
+from tests.integration.haproxy import wait_until
+
+ASK_S: Final = 5.0
+SCRAPED_S: Final = 10.0
+PAUSE_S: Final = 0.05
+ROUTE: Final = "default"
+ADDRESS: Final = re.compile(r"127\.0\.0\.1:\d+")
+SAMPLE: Final = re.compile(r'(\w+)((?:\[\w+="[^"]*"\])*) (==|>=) ([\d.]+)')
+LABEL: Final = re.compile(r'\[(\w+)="([^"]*)"\]')
+
+# What is told of /metrics, and which labels of it; a zero is left out, but of the first.
+TOLD: Final = {
+    "agent_up": ("agent",),
+    "agent_connect_failures_total": ("reason",),
+    "unanswered_notifies_total": ("reason",),
+    "oldest_open_notify_seconds": (),
+    "late_acks_total": (),
+    "unchecked_notifies_total": (),
+}
+
+Said = dict[str, tuple[float, str]]  # by surface: after how many seconds, and what
+
+
+@dataclass(frozen=True)
+class Says:
+    """What all five have to say.
+
+    ``level`` and ``sentence`` (a regular expression): of the route, on the page. ``ready``: the status of /readyz is 200;
+    ``readyz``: a regular expression for its text. ``metrics``: each of them a name without ``spoe_guard_``, labels as
+    ``[reason="refused"]``, ``==`` or ``>=``, and a number, the sum of what has those labels. ``log``: the fields of one line,
+    each a regular expression; empty: no line. ``alerts``: pending or firing for this route; empty: none is. ``within``: seconds.
+    """
+
+    level: str
+    ready: bool
+    within: float
+    sentence: str = ""
+    readyz: str = ""
+    metrics: tuple[str, ...] = ()
+    log: Mapping[str, str] = field(default_factory=dict)
+    alerts: frozenset[str] = frozenset()
+
+
+class Surfaces:
+    """Those of ``guard``, which has one route, once ``prometheus`` has scraped it: alerts look at what has changed since."""
+
+    def __init__(self, guard: Guard, prometheus: Prometheus) -> None:
+        self._guard, self._prometheus = guard, prometheus
+        wait_until(lambda: prometheus.ask("query", query="up == 1")["result"], "the guard was scraped", SCRAPED_S)
+        self._lines = 0  # of the log, before what is listened for
+
+    def listen(self) -> None:
+        """From now on lines of the log count."""
+        self._lines = self._guard.log().count("\n")
+
+    def hear(self, says: Says, since: float) -> Said:
+        """Wait until all five say so at the same time; return when each did so first, in seconds after ``since`` (monotonic).
+
+        Raises:
+            AssertionError: not ``says.within`` seconds after ``since``; it tells what each said last.
+        """
+        surfaces: dict[str, Callable[[Says], tuple[bool, str]]] = {
+            "page": self._page,
+            "readyz": self._readyz,
+            "metrics": self._metrics,
+            "log": self._log,
+            "alert": self._alert,
+        }
+        first: Said = {}
+        while True:
+            read = {name: surface(says) for name, surface in surfaces.items()}
+            after = time.monotonic() - since
+            first |= {name: (after, text) for name, (as_wanted, text) in read.items() if as_wanted and name not in first}
+            if all(as_wanted for as_wanted, _ in read.values()):
+                return first
+            late = {name: text for name, (as_wanted, text) in read.items() if not as_wanted}
+            assert after < says.within, f"not within {says.within:g} s: {late}; wanted: {says}"
+            time.sleep(PAUSE_S)
+
+    def _get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self._guard.admin}{path}", timeout=ASK_S) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def _page(self, says: Says) -> tuple[bool, str]:
+        [route] = json.loads(self._get("/api/status")[1])["routes"]
+        level, sentence = route["level"], anonymous(route["sentence"])
+        return level == says.level and found(says.sentence, sentence), f"{level}: {sentence}"
+
+    def _readyz(self, says: Says) -> tuple[bool, str]:
+        status, text = self._get("/readyz")
+        text = anonymous(text.strip())
+        return (status == 200) == says.ready and found(says.readyz, text), f"{status} {text}"
+
+    def _metrics(self, says: Says) -> tuple[bool, str]:
+        samples = [(name.removeprefix("spoe_guard_"), labels, value) for name, labels, value in self._guard.metrics()]
+        as_wanted = True
+        for wanted in says.metrics:
+            matched = SAMPLE.fullmatch(wanted)
+            assert matched, wanted
+            name, labelled, operator, number = matched.groups()
+            labels = dict(LABEL.findall(labelled))
+            have = [value for has, of, value in samples if has == name and labels.items() <= of.items()]
+            as_wanted &= bool(have) and (sum(have) == float(number) if operator == "==" else sum(have) >= float(number))
+        told = [
+            " ".join(
+                [name, *(labels[key] for key in TOLD[name] if key in labels), f"{value:.2g}" if value < 1 else f"{value:.0f}"]
+            )
+            for name, labels, value in samples
+            if name in TOLD and (value or name == "agent_up")
+        ]
+        return as_wanted, anonymous(", ".join(sorted(told, key=lambda text: list(TOLD).index(text.split()[0]))))
+
+    def _log(self, says: Says) -> tuple[bool, str]:
+        if not says.log:
+            return True, ""
+        text = self._guard.log().rpartition("\n")[0]
+        lines = [json.loads(line) for line in text.splitlines()[self._lines :]]
+        for line in lines:
+            if all(name in line and found(wanted, str(line[name])) for name, wanted in says.log.items()):
+                return True, anonymous(" ".join(str(line[name]) for name in says.log))
+        return False, f"{len(lines)} lines, the last {lines[-1:]}"
+
+    def _alert(self, says: Says) -> tuple[bool, str]:
+        told = {
+            alert["labels"]["alertname"]: alert["state"]
+            for alert in self._prometheus.ask("alerts")["alerts"]
+            if alert["labels"].get("route") == ROUTE and alert["state"] in ("pending", "firing")
+        }
+        as_wanted = says.alerts <= told.keys() if says.alerts else not told
+        return as_wanted, ", ".join(f"{name} {told[name]}" for name in sorted(told.keys() & (says.alerts or told.keys())))
+
+
+def found(wanted: str, text: str) -> bool:
+    """Whether that regular expression is found in it."""
+    return re.search(wanted, text) is not None
+
+
+def anonymous(text: str) -> str:
+    """Return it without the ports that the kernel chose."""
+    return ADDRESS.sub("AGENT", text)

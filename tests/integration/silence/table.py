@@ -1,0 +1,212 @@
+"""The rows, in the order of the chapter, and what the guard has to say of each."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.integration.haproxy import Options
+from tests.integration.silence import scenes
+from tests.integration.silence.row import WITHOUT, Row, Way
+from tests.integration.silence.scenes import GIVE_UP_S
+from tests.integration.silence.surfaces import Says
+
+SOON_S: Final = 3.0  # so soon the guard says what is wrong, and that it is over
+APPLET: Final = ("2.2", "2.6", "3.0")
+CROWDSEC: Final = Options(hello="200ms", processing="500ms")  # what CrowdSec ships
+SHORT_S: Final = 0.5  # its processing
+PATIENT: Final = Options(hello="10s", processing="9s")
+GONE: Final = Options(processing="2s", check=True)
+GONE_PLAIN: Final = Options(processing="2s", plain_check=True)
+ONE_AT_A_TIME: Final = Options(spoe=("no option pipelining", "no option async"))
+GIVE_UP: Final = {"LINKS__GIVE_UP": f"{GIVE_UP_S:g}s"}
+NOTHING_OLD: Final = {"NOTIFYs read too late": 0.0}
+
+BARE: Final = Way(WITHOUT)
+DEFAULTS: Final = "defaults"  # `unanswered: tell`, and nothing known of HAProxy's timeouts
+TOLD: Final = "told"  # `haproxy:` says what spoe.conf does, so `unanswered: {set: error}` follows
+
+
+def told(options: Options, **further: str) -> Mapping[str, str]:
+    """Return the settings that say what spoe.conf says, and further ones."""
+    return {
+        "HAPROXY__TIMEOUT_PROCESSING": options.processing,
+        "HAPROXY__TIMEOUT_HELLO": options.hello,
+        "HAPROXY__SET_ON_ERROR": "error",
+        **further,
+    }
+
+
+def ways(options: Options, *, waits: float = 0.0) -> tuple[Way, ...]:
+    """Return the three ways of most rows."""
+    return BARE, Way(DEFAULTS, {}, waits=waits), Way(TOLD, told(options), waits=waits)
+
+
+def down(sentence: str, *metrics: str, reason: str, within: float = SOON_S) -> Says:
+    """Return what is said of an agent that cannot be reached. ``reason``: a regular expression for the log's."""
+    return Says(
+        "down",
+        ready=False,
+        within=within,
+        sentence=sentence,
+        readyz=sentence,
+        metrics=("agent_up == 0", *metrics),
+        log={"event": "^agent_unreachable$", "reason": reason},
+        alerts=frozenset({"SpoeGuardAgentDown"}),
+    )
+
+
+_ROWS: Final = (
+    Row(
+        "S1",
+        "an agent that hangs",
+        "It accepts, and says nothing. 20 requests a second, and CrowdSec's timeouts: `hello` 200 ms, `processing` 500 ms.",
+        scenes.hung,
+        CROWDSEC,
+        ways(CROWDSEC),
+        hello_s=3600.0,
+    ),
+    Row(
+        "S2",
+        "an agent that is slow",
+        "Each answer takes 700 ms, and HAProxy waits 500 ms: 12 requests a second.",
+        scenes.slow,
+        CROWDSEC,
+        ways(CROWDSEC),
+        answer_s=0.7,
+    ),
+    Row(
+        "S3",
+        "an agent that stands still",
+        """SIGSTOP for 4 s under 100 requests a second, with CrowdSec's timeouts; those count that were made meanwhile. It says
+how old NOTIFYs were when they were written to the agent's socket, and when the agent read them. What stands in the socket of an
+agent that has stopped is no longer the guard's to take back.""",
+        scenes.stopped,
+        CROWDSEC,
+        ways(CROWDSEC),
+        answer_s=0.02,
+        most={"NOTIFYs written too late": 0},
+    ),
+    Row(
+        "F1 plain check",
+        "an agent that is gone, and a check that connects",
+        "It was killed, and `links.give_up` (here 1 s) has passed. HAProxy has a plain `check`, and `timeout processing` 2 s.",
+        scenes.dead,
+        GONE_PLAIN,
+        (
+            BARE,
+            Way(DEFAULTS, GIVE_UP),
+            Way(TOLD, told(GONE_PLAIN, **GIVE_UP)),
+            Way(f"{TOLD}, health: listen", told(GONE_PLAIN, **GIVE_UP, HEALTH="listen"), most={"UP": 0}),
+        ),
+    ),
+    Row(
+        "F1 spop-check",
+        "an agent that is gone, and a check that speaks SPOP",
+        "The same with `option spop-check`.",
+        scenes.dead,
+        GONE,
+        (BARE, Way(DEFAULTS, GIVE_UP), Way(TOLD, told(GONE, **GIVE_UP))),
+        most={"UP": 0},
+    ),
+    Row(
+        "F2",
+        "an agent that takes 3 s for HELLO",
+        "HAProxy is willing to wait 10 s (`timeout hello 10s`, `processing 9s`).",
+        scenes.slow_hello,
+        PATIENT,
+        ways(PATIENT),
+        hello_s=3.0,
+        on=APPLET,
+        quickly_on=("2.6",),
+        answered=True,
+    ),
+    Row(
+        "F3",
+        "an agent that is killed with NOTIFYs in hand",
+        "SIGKILL four times, back 0.3 s later, under 100 requests a second whose answers take 100 ms.",
+        scenes.killed,
+        Options(),
+        (
+            BARE,
+            Way("tell", {}),
+            Way("{set: error}", told(Options())),
+            Way("empty-ack", {"UNANSWERED": "empty-ack"}, opens=True),
+        ),
+        answer_s=0.1,
+    ),
+    *(
+        Row(
+            f"F4 {how}",
+            f"a NOTIFY that is lost with its link ({how})",
+            f"{does}, with one NOTIFY open.",
+            play,
+            Options(),
+            (BARE, Way("tell", {}), Way("{set: error}", told(Options()))),
+        )
+        for how, does, play in (
+            ("close", "The agent closes", scenes.closes),
+            ("reset", "The agent resets the connection", scenes.resets),
+            ("DISCONNECT", "The agent says DISCONNECT and leaves the connection open", scenes.says_goodbye),
+        )
+    ),
+    Row(
+        "F5",
+        "an agent that comes back after 4 s",
+        """Killed, and started again 4 s later, under 50 requests a second; those count that were made meanwhile. It says how
+old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits for it.""",
+        scenes.back,
+        CROWDSEC,
+        (
+            BARE,
+            Way(DEFAULTS, {}, waits=SHORT_S),
+            Way(TOLD, told(CROWDSEC), waits=SHORT_S, most=NOTHING_OLD),
+            Way(
+                f"{TOLD}, redispatch: unanswered",
+                told(CROWDSEC, REDISPATCH="unanswered"),
+                waits=SHORT_S,
+                most=NOTHING_OLD,
+            ),
+            Way(f"{TOLD}, give_up: 0", told(CROWDSEC, LINKS__GIVE_UP="0"), most=NOTHING_OLD),
+        ),
+    ),
+    Row(
+        "W1",
+        "a link that goes mute",
+        "One connection is read and never answered again; others would be. Sixteen requests, one after the other.",
+        scenes.mute_link,
+        CROWDSEC,
+        ways(CROWDSEC),
+    ),
+    Row(
+        "W2",
+        "two agents, the first of them gone",
+        "`agent: [dead, live]`",
+        scenes.first_dead,
+        CROWDSEC,
+        ways(CROWDSEC)[1:],
+        answered=True,
+    ),
+    Row(
+        "W3",
+        "an agent that refuses, and many clients",
+        "Nobody listens at its address, HAProxy has `no option pipelining`, and 40 clients ask, 100 times a second.",
+        scenes.refuses,
+        ONE_AT_A_TIME,
+        (
+            BARE,
+            Way(DEFAULTS, {}, waits=1.0),
+            Way(TOLD, told(ONE_AT_A_TIME), waits=1.0),
+            Way(f"{TOLD}, give_up: 0", told(ONE_AT_A_TIME, LINKS__GIVE_UP="0")),
+        ),
+        absent=True,
+        most={"dials a second by the guard": 10.0},
+    ),
+    Row(
+        "W8",
+        "an agent that is never asked",
+        "HAProxy says HELLO in health checks, and the message's event never happens: what should be checked goes on unchecked.",
+        scenes.never_asked,
+        Options(check=True),
+        (BARE, Way(DEFAULTS, {})),
+    ),
+)
+TABLE: Final[dict[str, Row]] = {row.id: row for row in _ROWS}

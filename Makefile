@@ -14,7 +14,7 @@ TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
 APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py integration/waf/test_alone.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
-.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity fuzz soak bench bench-scale briefly check static
+.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity silence fuzz soak bench bench-scale briefly check static
 .PHONY: coverage measure reloads demo docs site fmt image clean quick
 
 help: ## this list
@@ -82,6 +82,11 @@ continuity: venv peers haproxies agents ## agents, guards and HAProxys that come
 	@rm -rf .cache/continuity # one after the other: what clients wait is measured. PART=4: a quarter as long
 	SPOE_GUARD_CONTINUITY=.cache/continuity SPOE_GUARD_CONTINUITY_PART=$(PART) $(BIN)/python -m pytest -q -m "" tests/integration/continuity $(ARGS) || failed=$$?; \
 	$(BIN)/python -m tests.integration.continuity.page .cache/continuity && exit $${failed:-0}
+
+silence: venv peers haproxies ## agents that hang, are slow, gone or lose one answer; writes that chapter of docs/hazards.md
+	@rm -rf .cache/silence # one after the other: what clients wait is measured
+	SPOE_GUARD_SILENCE=.cache/silence $(BIN)/python -m pytest -q tests/integration/silence $(ARGS) || failed=$$?; \
+	$(BIN)/python -m tests.integration.silence.page .cache/silence && exit $${failed:-0}
 
 measure: venv peers haproxies agents rivals ## the tests in which a clock decides, one after the other, on a machine that does nothing else
 	$(BIN)/python -m pytest -m measure $(ARGS)

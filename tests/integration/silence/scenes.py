@@ -16,6 +16,7 @@ RESTART_S: Final = 0.3
 GIVE_UP_S: Final = 1.0  # `links.give_up` of F1
 FALL_S: Final = 3.0  # for a health check to see it
 PATIENCE_S: Final = 15.0
+LONG: Final = 400 * "x"  # in a path: it does not fit into 256 bytes
 
 
 def hung(cast: Cast) -> None:
@@ -185,6 +186,17 @@ def never_asked(cast: Cast) -> None:
     for _ in range(20):
         cast.ask_one("/ready")
     cast.hear("never asked", began)
+
+
+def too_large(cast: Cast) -> None:
+    """W8: HAProxy says HELLO, and finds that its NOTIFY does not fit."""
+    cast.begin()
+    began = time.monotonic()
+    with cast.load(CLIENTS, 20, root="/" + LONG) as load:
+        cast.hear("too large", began)
+        _wait_for(load, 100 if cast.whole else 40)
+    cast.count(load)
+    cast.result.figures["connections to the agent"] = cast.agent.connections()
 
 
 def _answers(cast: Cast) -> None:

@@ -17,6 +17,7 @@ PATIENT: Final = Options(hello="10s", processing="9s")
 GONE: Final = Options(processing="2s", check=True)
 GONE_PLAIN: Final = Options(processing="2s", plain_check=True)
 ONE_AT_A_TIME: Final = Options(spoe=("no option pipelining", "no option async"))
+TINY: Final = Options(spoe=("max-frame-size 256",))
 GIVE_UP: Final = {"LINKS__GIVE_UP": f"{GIVE_UP_S:g}s"}
 NOTHING_OLD: Final = {"NOTIFYs read too late": 0.0}
 
@@ -201,7 +202,15 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
         most={"dials a second by the guard": 10.0},
     ),
     Row(
-        "W8",
+        "W8 too large",
+        "a NOTIFY that does not fit",
+        "HAProxy says HELLO, and finds that the message does not fit into `max-frame-size` (here 256). 20 requests a second.",
+        scenes.too_large,
+        TINY,
+        ways(TINY),
+    ),
+    Row(
+        "W8 no event",
         "an agent that is never asked",
         "HAProxy says HELLO in health checks, and the message's event never happens: what should be checked goes on unchecked.",
         scenes.never_asked,

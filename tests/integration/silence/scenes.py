@@ -68,11 +68,14 @@ def dead(cast: Cast) -> None:
     _answers(cast)
     gone = time.monotonic()
     cast.agent.kill()
-    cast.hear("gone", gone)
     _wait_till(gone + GIVE_UP_S)
     if cast.goes_down:
         wait_until(lambda: haproxy.health() == "DOWN", "DOWN without the agent", FALL_S)
-    cast.ask(50 if cast.whole else 8, per_second=20)
+    began = time.monotonic()
+    with cast.load(1, 20) as load:
+        cast.hear("gone", began)
+        _wait_for(load, 50 if cast.whole else 8)
+    cast.count(load)
     cast.result.figures["UP"] = float(haproxy.health() == "UP")
 
 

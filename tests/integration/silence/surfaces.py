@@ -38,10 +38,10 @@ Said = dict[str, tuple[float, str]]  # by surface: after how many seconds, and w
 class Says:
     """What all five have to say.
 
-    ``level`` and ``sentence`` (a regular expression): of the route, on the page. ``ready``: the status of /readyz is 200;
-    ``readyz``: a regular expression for its text. ``metrics``: each of them a name without ``spoe_guard_``, labels as
-    ``[reason="refused"]``, ``==`` or ``>=``, and a number, the sum of what has those labels. ``log``: the fields of one line,
-    each a regular expression; empty: no line. ``alerts``: pending or firing for this route; empty: none is. ``within``: seconds.
+    ``level`` and ``sentence``: of the route, on the page. ``ready``: the status of /readyz is 200; ``readyz``: its text; these are
+    regular expressions. ``metrics``: each of them a name without ``spoe_guard_``, labels as ``[reason="refused"]``,
+    ``==`` or ``>=``, and a number, the sum of what has those labels. ``log``: the fields of one line, each a regular expression;
+    empty: no line. ``alerts``: pending or firing for this route; empty: none is; ``no_alerts``: neither. ``within``: seconds.
     """
 
     level: str
@@ -52,6 +52,7 @@ class Says:
     metrics: tuple[str, ...] = ()
     log: Mapping[str, str] = field(default_factory=dict)
     alerts: frozenset[str] = frozenset()
+    no_alerts: frozenset[str] = frozenset()
 
 
 class Surfaces:
@@ -101,7 +102,7 @@ class Surfaces:
     def _page(self, says: Says) -> tuple[bool, str]:
         [route] = json.loads(self._get("/api/status")[1])["routes"]
         level, sentence = route["level"], anonymous(route["sentence"])
-        return level == says.level and found(says.sentence, sentence), f"{level}: {sentence}"
+        return found(f"^({says.level})$", level) and found(says.sentence, sentence), f"{level}: {sentence}"
 
     def _readyz(self, says: Says) -> tuple[bool, str]:
         status, text = self._get("/readyz")
@@ -141,10 +142,11 @@ class Surfaces:
         told = {
             alert["labels"]["alertname"]: alert["state"]
             for alert in self._prometheus.ask("alerts")["alerts"]
-            if alert["labels"].get("route") == ROUTE and alert["state"] in ("pending", "firing")
+            if alert["labels"].get("route") == ROUTE and alert["labels"].get("instance") == self._guard.admin
         }
-        as_wanted = says.alerts <= told.keys() if says.alerts else not told
-        return as_wanted, ", ".join(f"{name} {told[name]}" for name in sorted(told.keys() & (says.alerts or told.keys())))
+        none = says.no_alerts if says.no_alerts or says.alerts else told.keys()
+        as_wanted = says.alerts <= told.keys() and not none & told.keys()
+        return as_wanted, ", ".join(f"{name} {state}" for name, state in sorted(told.items()))
 
 
 def found(wanted: str, text: str) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -102,13 +102,13 @@ class Cast:
     def load(self, clients: int = 8, per_second: float | None = None, root: str = "/load") -> Iterator[Load]:
         """Ask until the end of ``with``; nothing is counted."""
         assert self.haproxy is not None
-        with Load(self.haproxy, clients, None, per_second, root=root) as load:
+        with Load(self.haproxy, clients, None, per_second, _below(root)) as load:
             yield load
 
     def ask(self, count: int, clients: int = 1, per_second: float | None = None, root: str = "/load") -> Load:
         """Make so many requests, which count."""
         assert self.haproxy is not None
-        with Load(self.haproxy, clients, count, per_second, root=root) as load:
+        with Load(self.haproxy, clients, count, per_second, _below(root)) as load:
             wait_until(lambda: len(load.seen) >= count, f"{count} requests", RUN_S)
         self.count(load)
         return load
@@ -116,7 +116,7 @@ class Cast:
     def count(self, load: Load, since: float = 0.0, until: float = float("inf")) -> None:
         """Count the requests of that load, which is over, that were made in that time."""
         for path, seen in load.seen.items():
-            if since <= load.asked[path] < until:
+            if since <= load.asked_at[path] < until:
                 self.result.seconds.append(seen.seconds)
                 self.result.got[outcome(seen, path)] += 1
 
@@ -167,6 +167,11 @@ class Cast:
         assert self.haproxy.alive()
         self.result.logged.update(f"st={code}" for code in LOGGED.findall(self.haproxy.log()))
         return self.result
+
+
+def _below(root: str) -> Callable[[int], tuple[str, Mapping[str, str]]]:
+    """Return what asks for paths that begin so."""
+    return lambda number: (f"{root}/{number}", {})
 
 
 def outcome(seen: Seen, path: str) -> str:

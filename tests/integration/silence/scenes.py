@@ -213,7 +213,7 @@ def _wait_for(load: Load, count: int) -> None:
 
 def _wait_answered(load: Load) -> None:
     """Wait until a request that is made now is answered."""
-    before = set(load.asked.copy())
+    before = set(load.asked_at.copy())
 
     def answered() -> bool:
         return any(outcome(seen, path) == ANSWERED for path, seen in load.seen.copy().items() if path not in before)
@@ -228,6 +228,6 @@ def _wait_till(when: float) -> None:
 
 def _ages(cast: Cast, load: Load, notifies: list[tuple[str, float]], what: str) -> None:
     """How old NOTIFYs were: the oldest in seconds, and how many were older than HAProxy waits."""
-    ages = [at - load.asked[path] for path, at in notifies if path in load.asked]
+    ages = [at - load.asked_at[path] for path, at in notifies if path in load.asked_at]
     cast.result.figures[f"oldest NOTIFY {what}, s"] = max(ages, default=0.0)
     cast.result.figures[f"NOTIFYs {what} too late"] = sum(age > cast.processing_s for age in ages)

@@ -38,8 +38,8 @@ Said = dict[str, tuple[float, str]]  # by surface: after how many seconds, and w
 class Says:
     """What all five have to say.
 
-    ``level`` and ``sentence``: of the route, on the page. ``ready``: the status of /readyz is 200; ``readyz``: its text; these are
-    regular expressions. ``metrics``: each of them a name without ``spoe_guard_``, labels as ``[reason="refused"]``,
+    ``level`` and ``sentence``: of the route, on the page. ``ready``: the status of /readyz is 200; ``readyz``: its text. Texts
+    are regular expressions. ``metrics``: each of them a name without ``spoe_guard_``, labels as ``[reason="refused"]``,
     ``==`` or ``>=``, and a number, the sum of what has those labels. ``log``: the fields of one line, each a regular expression;
     empty: no line. ``alerts``: pending or firing for this route; empty: none is; ``no_alerts``: neither. ``within``: seconds.
     """

@@ -23,6 +23,7 @@ ANSWERED: Final = "answered"
 UNCHECKED: Final = "unchecked"
 CLOSED: Final = "failed closed"
 RUN_S: Final = 60.0
+SLACK_S: Final = 3.0  # for what the guard says in a short run, which is not alone on its machine
 STOP_S: Final = 5.0
 LOG_BYTES: Final = 4000  # enough to see what went wrong
 _RETURN: Final = "    http-request return status 200 "
@@ -89,7 +90,7 @@ class Cast:
             settings = {f"ROUTES__0__{key}": value for key, value in self.way.settings.items()}
             admin, prometheus = self._scraper.take()
             self.guard = self.stage.guard(address, settings=settings, admin=admin)
-            self.surfaces = Surfaces(self.guard, prometheus)
+            self.surfaces = Surfaces(self.guard, prometheus, slack_s=0.0 if self.whole else SLACK_S)
             address = self.guard.address
         self.haproxy = self.stage.enter(ClosedHaproxy(self.stage.folder(), address, self.options))
         return self.haproxy
@@ -134,9 +135,9 @@ class Cast:
 
     def hear(self, moment: str, since: float) -> None:
         """With the guard: wait until its five surfaces say what they have to say then; the scene goes on when they do not."""
-        if self.surfaces is not None and (says := {**self.row.says, **self.way.says}.get(moment)):
+        if self.surfaces is not None and (one_of := {**self.row.says, **self.way.says}.get(moment)):
             try:
-                self.result.said[moment] = self.surfaces.hear(says, since)
+                self.result.said[moment] = self.surfaces.hear(one_of, since)
             except AssertionError as error:
                 self.result.unsaid[moment] = str(error)
 

@@ -1,7 +1,7 @@
 """A row of the chapter: what the agent does, the ways it is played, and what is seen."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,14 +18,14 @@ class Way:
     """One way of playing a row.
 
     ``settings``: of the guard's route, in words of the environment; None: without the guard. ``says``: what the guard says
-    otherwise than the row has it; None: nothing is said. ``opens``: requests may go on unchecked that do not without the guard,
+    otherwise than the row has it, empty: nothing. ``opens``: requests may go on unchecked that do not without the guard,
     which is what this way is there to show. ``waits``: so many seconds a request may wait for an agent that went away less than
     ``links.give_up`` ago. ``most``: as the row's.
     """
 
     name: str
     settings: Mapping[str, str] | None = None
-    says: Mapping[str, Says | None] = field(default_factory=dict)
+    says: Mapping[str, Sequence[Says]] = field(default_factory=dict)
     opens: bool = False
     waits: float = 0.0
     most: Mapping[str, float] = field(default_factory=dict)
@@ -36,8 +36,8 @@ class Row:
     """One failure.
 
     ``title`` and ``does``: what the agent does, for the page. ``play``: stages it, given a Cast. ``options``: HAProxy's.
-    ``says``: by moment, what the guard says. ``hello_s`` and ``answer_s``: how long the agent takes; ``absent``: it is not there
-    at first. ``answered``: with the guard each request is. ``most``: of a figure, with the guard. ``on``: the HAProxys;
+    ``says``: by moment, what the guard may say. ``hello_s`` and ``answer_s``: how long the agent takes; ``absent``: it is not
+    there at first. ``answered``: with the guard each request is. ``most``: of a figure, with the guard. ``on``: the HAProxys;
     ``quickly_on``: those of a short run.
     """
 
@@ -47,7 +47,7 @@ class Row:
     play: Callable[..., None]
     options: Options
     ways: tuple[Way, ...]
-    says: Mapping[str, Says] = field(default_factory=dict)
+    says: Mapping[str, Sequence[Says]] = field(default_factory=dict)
     hello_s: float = 0.0
     answer_s: float = 0.0
     absent: bool = False

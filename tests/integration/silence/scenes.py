@@ -14,6 +14,7 @@ CROWD: Final = 40
 AWAY_S: Final = 4.0
 RESTART_S: Final = 0.3
 GIVE_UP_S: Final = 1.0  # `links.give_up` of F1
+EARLIER_S: Final = 0.1
 FALL_S: Final = 3.0  # for a health check to see it
 PATIENCE_S: Final = 15.0
 LONG: Final = 400 * "x"  # in a path: it does not fit into 256 bytes
@@ -177,8 +178,19 @@ def refuses(cast: Cast) -> None:
     # HAProxy's own dials: those that failed are of the server as long as it is UP.
     cast.result.figures["dials a second by HAProxy"] = float(haproxy.stat()["econ" if cast.guard is None else "stot"]) / took
     if cast.guard is not None:
-        cast.result.figures["dials a second by the guard"] = cast.metric("agent_dials_total") / took
+        dials = cast.metric("agent_dials_total")
+        cast.result.figures["dials a second by the guard"] = dials / took
+        cast.result.figures["dials beyond those of one session"] = max(0.0, dials - _one_session(took))
         cast.result.figures["the guard's share of a core"] = cast.guard.cpu_s() / took
+
+
+def _one_session(seconds: float) -> int:
+    """How often one session dials in that time: it waits a sixteenth of the time spent trying, less a quarter at the most."""
+    at, dials = 0.0, 1
+    while at < seconds:
+        at += 0.75 * min(max(at / 16, 0.005), 0.25)
+        dials += 1
+    return dials
 
 
 def never_asked(cast: Cast) -> None:
@@ -227,7 +239,10 @@ def _wait_till(when: float) -> None:
 
 
 def _ages(cast: Cast, load: Load, notifies: list[tuple[str, float]], what: str) -> None:
-    """How old NOTIFYs were: the oldest in seconds, and how many were older than HAProxy waits."""
+    """How old NOTIFYs were: the oldest in seconds, and how many were older than HAProxy waits.
+
+    Their age is counted from the client's request, which is a little earlier than HAProxy's own NOTIFY.
+    """
     ages = [at - load.asked_at[path] for path, at in notifies if path in load.asked_at]
     cast.result.figures[f"oldest NOTIFY {what}, s"] = max(ages, default=0.0)
-    cast.result.figures[f"NOTIFYs {what} too late"] = sum(age > cast.processing_s for age in ages)
+    cast.result.figures[f"NOTIFYs {what} too late"] = sum(age > cast.processing_s + EARLIER_S for age in ages)

@@ -1,6 +1,8 @@
 """The rows, in the order of the chapter, and what the guard has to say of each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from tests.integration.haproxy import Options
@@ -36,24 +38,94 @@ def told(options: Options, **further: str) -> Mapping[str, str]:
     }
 
 
-def ways(options: Options, *, waits: float = 0.0) -> tuple[Way, ...]:
-    """Return the three ways of most rows."""
-    return BARE, Way(DEFAULTS, {}, waits=waits), Way(TOLD, told(options), waits=waits)
+def ways(options: Options, says: Mapping[str, Sequence[Says]] = MappingProxyType({})) -> tuple[Way, ...]:
+    """Return the three ways of most rows. ``says``: what is said with the defaults, where that is something else."""
+    return BARE, Way(DEFAULTS, {}, says=says), Way(TOLD, told(options))
 
 
-def down(sentence: str, *metrics: str, reason: str, within: float = SOON_S) -> Says:
-    """Return what is said of an agent that cannot be reached. ``reason``: a regular expression for the log's."""
+AGENT_DOWN: Final = frozenset({"SpoeGuardAgentDown"})
+UNANSWERED: Final = frozenset({"SpoeGuardUnanswered"})
+SOME_UNANSWERED: Final = frozenset({"SpoeGuardUnansweredRising"})
+
+
+def down(reason: str) -> Says:
+    """Return what is said of an agent that cannot be reached. ``reason``: a regular expression for why."""
     return Says(
         "down",
         ready=False,
-        within=within,
-        sentence=sentence,
-        readyz=sentence,
-        metrics=("agent_up == 0", *metrics),
-        log={"event": "^agent_unreachable$", "reason": reason},
-        alerts=frozenset({"SpoeGuardAgentDown"}),
+        within=SOON_S,
+        sentence=f"unreachable: ({reason}): ",
+        readyz=f"unreachable: ({reason}): ",
+        metrics=("agent_up == 0", "agent_connect_failures_total >= 1"),
+        log={"event": "^agent_unreachable$", "reason": f"^({reason})$"},
+        alerts=AGENT_DOWN,
     )
 
+
+def unanswered(reason: str, *metrics: str, alerts: frozenset[str] = UNANSWERED) -> Says:
+    """Return what is said of an agent that is there and does not answer all of its NOTIFYs. ``reason``: as in the metric."""
+    return Says(
+        "attention",
+        ready=True,
+        within=SOON_S,
+        sentence="NOTIFYs? unanswered",
+        readyz="ready",
+        metrics=("agent_up == 1", f'unanswered_notifies_total[reason="{reason}"] >= 1', *metrics),
+        log={"event": "^anomaly$", "anomaly": "^notify_unanswered$"},
+        alerts=alerts,
+        no_alerts=AGENT_DOWN,
+    )
+
+
+def waiting(alerts: frozenset[str] = UNANSWERED) -> Says:
+    """Return what is said of NOTIFYs that wait, where nobody has said for how long HAProxy does."""
+    return Says(
+        "attention",
+        ready=True,
+        within=SOON_S,
+        sentence="a NOTIFY has waited for [1-9]",
+        readyz="ready",
+        metrics=("agent_up == 1", "oldest_open_notify_seconds >= 1"),
+        alerts=alerts,
+        no_alerts=AGENT_DOWN,
+    )
+
+
+HUNG: Final = down("haproxy_gave_up|hello_timeout")
+REFUSED: Final = down("refused")
+LATE: Final = unanswered("deadline", "late_acks_total >= 1")
+LOST: Final = unanswered("agent_gone", alerts=frozenset())
+KILLED: Final = unanswered("agent_gone", alerts=SOME_UNANSWERED)
+UNCHECKED: Final = unanswered("agent_gone", "unchecked_notifies_total >= 1", alerts=SOME_UNANSWERED)
+MUTE: Final = replace(
+    unanswered("deadline", alerts=frozenset()), log={"event": "^agent_link_lost$", "reason": "^deadline$"}, within=2 * SOON_S
+)
+BACK: Final = Says(
+    "ok|attention",  # what went wrong in the last ten minutes needs a look
+    ready=True,
+    within=SOON_S,
+    readyz="ready",
+    metrics=("agent_up == 1",),
+    log={"event": "^agent_link_up$"},
+    no_alerts=AGENT_DOWN,
+)
+SERVED: Final = Says("ok", ready=True, within=2 * SOON_S, sentence="Served", readyz="ready", metrics=("agent_up == 1",))
+GOES_ON: Final = replace(BACK, log={})
+SLOW: Final = SERVED  # it is served late, and nobody has said that this is too late
+ONE_DEAD: Final = Says(
+    "attention",
+    ready=True,
+    within=SOON_S,
+    sentence="not by every agent: .*refused",
+    readyz="ready",
+    metrics=("agent_up == 1", 'agent_connect_failures_total[reason="refused"] >= 1'),  # of two
+    log={"event": "^agent_unreachable$", "reason": "^refused$"},
+    alerts=AGENT_DOWN,
+)
+TOO_LARGE: Final = Says("attention", ready=True, within=SOON_S, sentence="sent no NOTIFY.*st=3", metrics=("agent_up == 1",))
+ONLY_CHECKS: Final = Says(
+    "idle", ready=True, within=SOON_S, sentence="Only health checks.*filter spoe", metrics=("agent_up == 1",)
+)
 
 _ROWS: Final = (
     Row(
@@ -64,6 +136,7 @@ _ROWS: Final = (
         CROWDSEC,
         ways(CROWDSEC),
         hello_s=3600.0,
+        says={"hung": [HUNG]},
     ),
     Row(
         "S2",
@@ -71,8 +144,9 @@ _ROWS: Final = (
         "Each answer takes 700 ms, and HAProxy waits 500 ms: 12 requests a second.",
         scenes.slow,
         CROWDSEC,
-        ways(CROWDSEC),
+        ways(CROWDSEC, {"slow": [SLOW]}),
         answer_s=0.7,
+        says={"slow": [LATE]},
     ),
     Row(
         "S3",
@@ -82,9 +156,10 @@ how old NOTIFYs were when they were written to the agent's socket, and when the 
 agent that has stopped is no longer the guard's to take back.""",
         scenes.stopped,
         CROWDSEC,
-        ways(CROWDSEC),
+        ways(CROWDSEC, {"stopped": [waiting(), HUNG], "goes on": [GOES_ON]}),
         answer_s=0.02,
         most={"NOTIFYs written too late": 0},
+        says={"stopped": [HUNG], "goes on": [BACK]},
     ),
     Row(
         "F1 plain check",
@@ -98,6 +173,7 @@ agent that has stopped is no longer the guard's to take back.""",
             Way(TOLD, told(GONE_PLAIN, **GIVE_UP)),
             Way(f"{TOLD}, health: listen", told(GONE_PLAIN, **GIVE_UP, HEALTH="listen"), most={"UP": 0}),
         ),
+        says={"gone": [REFUSED]},
     ),
     Row(
         "F1 spop-check",
@@ -107,6 +183,7 @@ agent that has stopped is no longer the guard's to take back.""",
         GONE,
         (BARE, Way(DEFAULTS, GIVE_UP), Way(TOLD, told(GONE, **GIVE_UP))),
         most={"UP": 0},
+        says={"gone": [REFUSED]},
     ),
     Row(
         "F2",
@@ -119,6 +196,7 @@ agent that has stopped is no longer the guard's to take back.""",
         on=APPLET,
         quickly_on=("2.6",),
         answered=True,
+        says={"answered": [SERVED]},
     ),
     Row(
         "F3",
@@ -128,11 +206,12 @@ agent that has stopped is no longer the guard's to take back.""",
         Options(),
         (
             BARE,
-            Way("tell", {}),
-            Way("{set: error}", told(Options())),
-            Way("empty-ack", {"UNANSWERED": "empty-ack"}, opens=True),
+            Way("tell", {}, waits=1.0),
+            Way("{set: error}", told(Options()), waits=1.0),
+            Way("empty-ack", {"UNANSWERED": "empty-ack"}, waits=1.0, says={"killed": [UNCHECKED]}, opens=True),
         ),
         answer_s=0.1,
+        says={"killed": [KILLED]},
     ),
     *(
         Row(
@@ -142,6 +221,7 @@ agent that has stopped is no longer the guard's to take back.""",
             play,
             Options(),
             (BARE, Way("tell", {}), Way("{set: error}", told(Options()))),
+            says={"lost": [LOST]},
         )
         for how, does, play in (
             ("close", "The agent closes", scenes.closes),
@@ -166,8 +246,9 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
                 waits=SHORT_S,
                 most=NOTHING_OLD,
             ),
-            Way(f"{TOLD}, give_up: 0", told(CROWDSEC, LINKS__GIVE_UP="0"), most=NOTHING_OLD),
+            Way(f"{TOLD}, give_up: 0", told(CROWDSEC, LINKS__GIVE_UP="0"), says={"back": [GOES_ON]}, most=NOTHING_OLD),
         ),
+        says={"gone": [REFUSED], "back": [BACK]},
     ),
     Row(
         "W1",
@@ -175,7 +256,8 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
         "One connection is read and never answered again; others would be. Sixteen requests, one after the other.",
         scenes.mute_link,
         CROWDSEC,
-        ways(CROWDSEC),
+        ways(CROWDSEC, {"mute": [waiting(frozenset())]}),
+        says={"mute": [MUTE]},
     ),
     Row(
         "W2",
@@ -185,6 +267,7 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
         CROWDSEC,
         ways(CROWDSEC)[1:],
         answered=True,
+        says={"first is dead": [ONE_DEAD]},
     ),
     Row(
         "W3",
@@ -199,7 +282,8 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
             Way(f"{TOLD}, give_up: 0", told(ONE_AT_A_TIME, LINKS__GIVE_UP="0")),
         ),
         absent=True,
-        most={"dials a second by the guard": 10.0},
+        most={"dials beyond those of one session": 0.0},
+        says={"refuses": [REFUSED]},
     ),
     Row(
         "W8 too large",
@@ -208,6 +292,9 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
         scenes.too_large,
         TINY,
         ways(TINY),
+        on=APPLET,
+        quickly_on=("2.6",),
+        says={"too large": [TOO_LARGE]},
     ),
     Row(
         "W8 no event",
@@ -216,6 +303,7 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
         scenes.never_asked,
         Options(check=True),
         (BARE, Way(DEFAULTS, {})),
+        says={"never asked": [ONLY_CHECKS]},
     ),
 )
 TABLE: Final[dict[str, Row]] = {row.id: row for row in _ROWS}

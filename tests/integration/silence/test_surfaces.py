@@ -43,14 +43,14 @@ def surfaces(stage):
 
 
 def test_all_five_surfaces_of_a_dead_agent_are_read(surfaces):
-    said = surfaces.hear(DEAD, time.monotonic())
+    said = surfaces.hear([DEAD], time.monotonic())
     assert {name: text for name, (_, text) in said.items()} == {
         "page": "down: The agent is unreachable: refused: AGENT: Connection refused",
         "readyz": "503 default: the agent is unreachable: refused: AGENT: Connection refused",
-        "metrics": "agent_up 0, agent_connect_failures_total refused 1",
+        "metrics": "agent_up AGENT 0, agent_connect_failures_total refused 1",
         "log": "agent_unreachable refused",
         "alert": "SpoeGuardAgentDown pending",
     }
     for name, other in OTHERWISE.items():
-        with pytest.raises(AssertionError, match=f"not within 0 s: .'{name}'"):
-            surfaces.hear(replace(DEAD, within=0, **other), time.monotonic())
+        with pytest.raises(AssertionError, match=f"not within 0 s: .{{'{name}'"):
+            surfaces.hear([replace(DEAD, within=0, **other)], time.monotonic())

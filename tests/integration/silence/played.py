@@ -95,7 +95,6 @@ def worse(row: Row, results: dict[str, Result]) -> Iterator[str]:
 def unsaid(row: Row, results: dict[str, Result]) -> Iterator[str]:
     """Say where the five surfaces did not say what they had to, or not in time, or not at the same time."""
     for way in row.ways:
-        for moment in {**row.says, **way.says}:
-            result = results[way.name]
-            if moment in result.unsaid:
-                yield f"{way.name}, {moment}: {result.unsaid[moment]}"
+        for moment, one_of in {**row.says, **way.says}.items():
+            if way.settings is not None and one_of and moment not in results[way.name].said:
+                yield f"{way.name}, {moment}: {results[way.name].unsaid.get(moment, 'nobody listened')}"

@@ -125,10 +125,10 @@ class QuietAgent:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         command = [sys.executable, "-m", "tests.integration.silence.quiet", "--port", str(self.port), *self._how]
+        said = len(self._lines)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self._reader = threading.Thread(target=self._read, args=[self._process])
         self._reader.start()
-        said = len(self._lines)
         wait_until(lambda: any(line.startswith("listening") for line in self._lines[said:]), "the agent listens", START_S)
 
     def _read(self, process: subprocess.Popen[str]) -> None:

@@ -162,8 +162,10 @@ def first_dead(cast: Cast) -> None:
     gone = cast.stage.enter(QuietAgent(up=False))
     cast.begin(gone.address, cast.agent.address)
     began = time.monotonic()
-    cast.ask(100 if cast.whole else 20, per_second=20)
-    cast.hear("first is dead", began)
+    with cast.load(1, 20) as load:
+        cast.hear("first is dead", began)
+        _wait_for(load, 100 if cast.whole else 20)
+    cast.count(load)
 
 
 def refuses(cast: Cast) -> None:

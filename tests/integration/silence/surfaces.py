@@ -63,7 +63,8 @@ class Surfaces:
 
     def __init__(self, guard: Guard, prometheus: Prometheus, *, slack_s: float = 0.0) -> None:
         self._guard, self._prometheus, self._slack_s = guard, prometheus, slack_s
-        wait_until(lambda: prometheus.ask("query", query="up == 1")["result"], "the guard was scraped", SCRAPED_S)
+        scraped = f'up{{instance="{guard.admin}"}} == 1'
+        wait_until(lambda: prometheus.ask("query", query=scraped)["result"], "the guard was scraped", SCRAPED_S)
         self._surfaces: dict[str, Callable[[Says], tuple[bool, str]]] = {
             "page": self._page,
             "readyz": self._readyz,

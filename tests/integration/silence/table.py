@@ -83,7 +83,7 @@ def waiting(alerts: frozenset[str] = UNANSWERED) -> Says:
         "attention",
         ready=True,
         within=SOON_S,
-        sentence="a NOTIFY has waited for [1-9]",
+        sentence="A NOTIFY has waited for [1-9]",
         readyz="ready",
         metrics=("agent_up == 1", "oldest_open_notify_seconds >= 1"),
         alerts=alerts,

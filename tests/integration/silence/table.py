@@ -104,6 +104,7 @@ BACK: Final = Says(
     "ok|attention",  # what went wrong in the last ten minutes needs a look
     ready=True,
     within=SOON_S,
+    sentence="^(?!.*(unreachable|has waited))",
     readyz="ready",
     metrics=("agent_up == 1",),
     log={"event": "^agent_link_up$"},

@@ -38,8 +38,9 @@ class Scraper:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.bind((streams.LOCALHOST, 0))
             self._held.append(held)
-        self._free = [f"{streams.LOCALHOST}:{held.getsockname()[1]}" for held in self._held]
-        self._prometheus = Prometheus(self._folder(), self._free)
+        addresses = [f"{streams.LOCALHOST}:{held.getsockname()[1]}" for held in self._held]
+        self._prometheus = Prometheus(self._folder(), addresses)
+        self._free = addresses
 
     def close(self) -> None:
         """End the Prometheus, and give up the addresses."""

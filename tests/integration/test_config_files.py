@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spoe_guard.settings import Loaded, load, warnings
 from tests.integration import generations
 from tests.peers import ROOT, need
 from tests.running import spoe_guard
@@ -52,6 +53,56 @@ def test_the_guard_comes_first_and_the_agent_behind_it_is_the_backup(folder):
     command = COMPOSE["guard"]["command"]
     listen, agent = (command[command.index(flag) + 1] for flag in ("--listen", "--agent"))
     assert servers == [("guard", listen, ""), ("agent", agent, " backup")]
+
+
+def told(spoe_conf: str, *, hello: bool) -> dict[str, str]:
+    """What a spoe.conf says of its agent, by the guard's keys; ``hello``: its `timeout hello` means something."""
+    lines = {"timeout_processing": "timeout processing", "set_on_error": "option set-on-error"}
+    lines |= {"timeout_hello": "timeout hello"} if hello else {}
+    return {key: re.findall(rf"^ *{line} (\S+)$", spoe_conf, re.MULTILINE)[0] for key, line in lines.items()}
+
+
+def effective(loaded: Loaded) -> dict[str, str]:
+    """The settings of the one route that are not defaults, as `check` prints them; without where it listens and dials."""
+    rows = {key.removeprefix("routes[0]."): value for key, value, origin in loaded.rows() if origin != "default"}
+    return {key: value for key, value in rows.items() if key not in ("listen", "agent")}
+
+
+@pytest.mark.parametrize("folder", ["up-to-3.0", "from-3.1"])
+def test_the_guard_is_told_what_spoe_conf_says_of_the_agent(folder):
+    beside = CONFIG / "haproxy" / folder
+    loaded = load(beside / "guard.yaml")
+    said = told((beside / "spoe.conf").read_text(), hello=folder == "up-to-3.0")
+    found = effective(loaded)
+    assert {key.removeprefix("haproxy."): value for key, value in found.items() if key.startswith("haproxy.")} == said
+    assert found["unanswered"] == "{set: error}"
+    assert warnings(loaded.settings) == []
+    backend = (beside / "haproxy.cfg").read_text().partition("backend spoe-agents")[2]
+    [route] = loaded.settings.routes
+    assert re.findall(r"^ *server (\w+) (\S+)", backend, re.MULTILINE) == [
+        ("guard", str(route.listen)),
+        ("agent", str(route.agent[0])),
+    ]
+
+
+def test_compose_tells_the_guard_the_same():
+    folder = CONFIG / COMPOSE["haproxy"]["volumes"][0].partition(":")[0]
+    assert effective(load(environ=COMPOSE["guard"]["environment"])) == effective(load(folder / "guard.yaml"))
+
+
+def test_the_readme_tells_the_guard_the_same(tmp_path):
+    """But for `timeout hello`, which may be missing."""
+    readme = (ROOT / "README.md").read_text()
+    file = tmp_path / "guard.yaml"
+    file.write_text(readme.partition("```yaml\n")[2].partition("```")[0])
+    assert effective(load(file)) == effective(load(CONFIG / "haproxy/from-3.1/guard.yaml"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/haproxy.md"])
+def test_a_server_that_is_checked_is_asked_for_its_agent(page):
+    backends = re.findall(r"```\nbackend spoe-agents\n(.+?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert backends
+    assert all("    option spop-check" in backend and " check " in backend for backend in backends)
 
 
 @pytest.mark.parametrize("service", [name for name, service in COMPOSE.items() if "volumes" in service])

@@ -185,7 +185,7 @@ async def test_what_the_guard_lacks_itself_passes_over_nobody(clock, places, dia
     assert await dialling_.reach(addresses) == ["a"]
 
 
-async def test_what_is_known_of_an_address_ends_when_a_reload_takes_it_away(clock, places, dialling_):
+async def test_what_is_known_of_an_address_ends_with_it(clock, places, dialling_):
     places.up("b")
     await dialling_.reach(places("a", "b"))
     await dialling_.reach(places("b"))

@@ -269,7 +269,7 @@ def test_a_failed_dial_is_counted_once_for_each_address(observer):
     assert {address: agent.failures.total() for address, agent in stats.agents.items()} == {AGENT: 1, OTHER: 1}
 
 
-def test_the_third_hello_in_a_row_that_haproxy_gave_up_on_is_down(observer):
+def test_the_third_hello_that_haproxy_gave_up_on_is_down(observer):
     stats = observer.routes["default"]
     observer.seen("default", 1, [gave_up(), gave_up()])
     assert stats.agent_up is None

@@ -110,6 +110,22 @@ def test_what_the_agent_agreed_to_before_is_promised_at_once() -> None:
     assert talk.written["to_haproxy"].startswith(small)
 
 
+def test_the_oldest_notify_is_known_where_there_is_no_link_at_all() -> None:
+    route_state = RouteState()
+    fresh(route_state).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO     -> ok
+    """)
+    talk = fresh(route_state, **SET).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   fail            -> unreachable refused, to_haproxy AGENT_HELLO, abort agent
+        haproxy NOTIFY 1.1      -> held
+        guard   waits 0.001     -> nothing
+    """)
+    assert talk.session.oldest_since == talk.now - 0.001
+
+
 def test_without_pipelining_before_haproxy_is_promised_none() -> None:
     route_state, now = away()
     talk = fresh(route_state, now, **SET).play("""

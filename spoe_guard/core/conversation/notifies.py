@@ -95,7 +95,7 @@ class Notifies:
         """When HAProxy sent the oldest NOTIFY that is open or parked; infinity if there is none."""
         if self.idle:
             return math.inf
-        return min(self.parking.since(), *(link.ledger.since() for link in self._links.values()))
+        return min([self.parking.since(), *(link.ledger.since() for link in self._links.values())])
 
     @property
     def idle(self) -> bool:

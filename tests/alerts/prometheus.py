@@ -76,9 +76,9 @@ class Prometheus:
         return message["data"]
 
     def firing(self) -> set[tuple[str, str]]:
-        """Return the alerts that fire, each with its route, or its instance where it has none."""
+        """Return the alerts that fire, each with its route, or its instance where it has none; "" where it has neither."""
         return {
-            (labels["alertname"], labels.get("route", labels["instance"]))
+            (labels["alertname"], labels.get("route", labels.get("instance", "")))
             for alert in self.ask("alerts")["alerts"]
             if alert["state"] == "firing"
             for labels in [alert["labels"]]

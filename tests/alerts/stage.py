@@ -1,5 +1,6 @@
 """Guards with every fault that an alert covers, one route for each, with traffic and a Prometheus that scrapes them."""
 
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from tests.integration.haproxy import free
 from tests.peers import need
 
 NEVER_S = 3600.0
+DESCRIPTORS = 64  # of the guard that is short of them
 NO_ACTION = bytes((9, 0))  # an action of a type that does not exist
 
 # A bug that ends every session, whatever it is asked.
@@ -39,12 +41,16 @@ class AlwaysWrong(ScriptedAgent):
 
 @dataclass(frozen=True)
 class Watched:
-    """One route: what its agent does (None: there is none), what is sent to it, and the alerts that must fire for it."""
+    """One route: what its agent does (None: there is none), what is sent to it, and the alerts that must fire for it.
+
+    ``second``: what the agent at a second address does (None: there is no such address).
+    """
 
     script: Script | None
     flow: Flow
     alerts: frozenset[str] = frozenset()
     settings: dict[str, str] = field(default_factory=dict)
+    second: Script | None = None
 
 
 def _alerts(*names: str) -> frozenset[str]:
@@ -58,23 +64,47 @@ def _wrong(name: str) -> Script:
 ENFORCE = {
     "healthy": Watched(Script(), traffic.steadily),
     "dead": Watched(None, traffic.slowly, _alerts("AgentDown"), {"LINKS__GIVE_UP": "0"}),
+    "halved": Watched(None, traffic.slowly, _alerts("AgentOfSeveralDown"), second=Script()),
+    "mute": Watched(Script(hello=b""), traffic.slowly, _alerts("AgentDown"), {"TIMEOUTS__HELLO": "1s"}),
     "deadly": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxySpared")),
     "unreadable": Watched(
         Script(answer=lambda _: NO_ACTION), traffic.steadily, _alerts("AnswersLost", "Unanswered", "UnansweredRising")
     ),
-    "hung": Watched(Script(delay_s=NEVER_S), traffic.steadily, _alerts("Unanswered", "UnansweredRising")),
+    "hung": Watched(Script(delay_s=NEVER_S), traffic.steadily, _alerts("Unanswered", "UnansweredRising", "OldestNotify")),
+    "told": Watched(
+        Script(delay_s=NEVER_S),
+        traffic.steadily,
+        _alerts("Unanswered", "UnansweredRising"),
+        {"HAPROXY__TIMEOUT_PROCESSING": "100ms", "HAPROXY__SET_ON_ERROR": "error"},
+    ),
+    "unchecked": Watched(
+        Script(delay_s=NEVER_S), traffic.slowly, _alerts("Unchecked"), {"UNANSWERED": "empty-ack", "ANSWER_DEADLINE": "100ms"}
+    ),
+    "belated": Watched(
+        Script(delay_s=0.1),
+        traffic.steadily,
+        _alerts("LateAcks"),
+        {"HAPROXY__TIMEOUT_PROCESSING": "50ms", "ANSWER_DEADLINE": "10s"},
+    ),
+    "slow": Watched(Script(delay_s=0.6), traffic.steadily, _alerts("Slow")),
     "leaving": Watched(_wrong("disconnect_left_open"), traffic.quickly, _alerts("HoldingTooLong")),
-    "busy": Watched(Script(delay_s=NEVER_S), traffic.now_and_then, _alerts("NotifiesWaiting"), {"LINKS__IN_FLIGHT": "1"}),
+    "busy": Watched(
+        Script(delay_s=NEVER_S), traffic.now_and_then, _alerts("NotifiesWaiting", "OldestNotify"), {"LINKS__IN_FLIGHT": "1"}
+    ),
     "crowded": Watched(Script(), traffic.side_by_side, _alerts("LimitReached"), {"LIMITS__CONNECTIONS": "1"}),
 }
 OBSERVE = {
     "bare": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxyInDanger")),
     "late": Watched(_wrong("disconnect_then_acks"), traffic.quickly, _alerts("AnswersLost")),
 }
+SHORT = {"short": Watched(Script(), traffic.all_at_once, _alerts("OwnLimit"))}
 BROKEN = {"broken": Watched(Script(), traffic.slowly, _alerts("InternalError"))}
 
 EXPECTED = {
-    (alert, route) for routes in (ENFORCE, OBSERVE, BROKEN) for route, watched in routes.items() for alert in watched.alerts
+    (alert, route)
+    for routes in (ENFORCE, SHORT, OBSERVE, BROKEN)
+    for route, watched in routes.items()
+    for alert in watched.alerts
 }
 
 
@@ -96,6 +126,11 @@ def _agent(stack: ExitStack, script: Script | None) -> str:
     return stack.enter_context(thread).address
 
 
+def _agents(stack: ExitStack, watched: Watched) -> str:
+    first = _agent(stack, watched.script)
+    return f"{first},{_agent(stack, watched.second)}" if watched.second else first
+
+
 def scene(folder: Path) -> Iterator[Scene]:
     """Start everything, and stop it behind the ``yield``."""
     need("prometheus")  # before anything is started
@@ -104,9 +139,9 @@ def scene(folder: Path) -> Iterator[Scene]:
         guards = []
         file = folder / "guard.yaml"
         file.touch()
-        for name, routes in (("enforce", ENFORCE), ("observe", OBSERVE), ("broken", BROKEN)):
+        for name, routes in (("enforce", ENFORCE), ("short", SHORT), ("observe", OBSERVE), ("broken", BROKEN)):
             (folder / name).mkdir()
-            agents = {route: _agent(stack, watched.script) for route, watched in routes.items()}
+            agents = {route: _agents(stack, watched) for route, watched in routes.items()}
             settings = {
                 f"ROUTES__{at}__{key}": value for at, of in enumerate(routes.values()) for key, value in of.settings.items()
             }
@@ -116,6 +151,8 @@ def scene(folder: Path) -> Iterator[Scene]:
             program = [sys.executable, "-c", PLANTED] if routes is BROKEN else None
             guard = Guard(folder / name, agents, mode=mode, settings=settings, program=program, config=file)
             guards.append(guard)
+            if routes is SHORT:
+                resource.prlimit(guard.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
             if routes is BROKEN:  # its books are not in order
                 stack.callback(guard.kill)
             else:

@@ -10,7 +10,7 @@ import pytest
 from tests.alerts.dashboard import VARIABLES, filled_in, queries
 from tests.alerts.prometheus import SCRAPE_S
 from tests.alerts.rules import ALERTS, RULES, alerts, hurried
-from tests.alerts.stage import BROKEN, ENFORCE, EXPECTED, OBSERVE, scene
+from tests.alerts.stage import BROKEN, ENFORCE, EXPECTED, OBSERVE, SHORT, scene
 from tests.integration.haproxy import wait_until
 
 FIRE_S = 35.0
@@ -70,9 +70,9 @@ def test_the_dashboard_offers_the_guards_and_their_routes_to_choose_from(live):
         matching = {"match[]": filled_in(asked[1], {}, SCRAPE_S, RANGE_S)}
         return set(live.prometheus.ask(f"label/{asked[2]}/values", **matching))
 
-    wait_until(lambda: values("route") == {*ENFORCE, *OBSERVE, *BROKEN}, "every route can be chosen", FIRE_S)
+    wait_until(lambda: values("route") == {*ENFORCE, *SHORT, *OBSERVE, *BROKEN}, "every route can be chosen", FIRE_S)
     assert values("job") == {"spoe-guard"}
-    assert len(values("instance")) == 3
+    assert len(values("instance")) == 4
 
 
 def report(live, name, guard):

@@ -12,6 +12,8 @@ Flow = Callable[[int], Coroutine[Any, Any, None]]  # given the route's port
 
 SLOWLY_S = 0.5  # 10 NOTIFYs in 5 s: too few for the alerts that judge a share of them
 QUICKLY_S = 0.05
+MANY = 80
+FOREVER_S = 3600.0
 QUIET_S = 0.6  # longer than disconnect_hold
 
 
@@ -39,12 +41,14 @@ async def quickly(port: int) -> None:
 
 
 async def steadily(port: int, gap_s: float = QUICKLY_S) -> None:
-    """One connection with many NOTIFYs, whatever becomes of those before."""
-    async with await Engine.tcp(port) as engine:
-        await engine.hello()
-        while True:
-            await engine.notify(b"/")
-            await asyncio.sleep(gap_s)
+    """Many NOTIFYs, whatever becomes of those before, on one connection for as long as the guard keeps it."""
+    while True:
+        with contextlib.suppress(ConnectionError):
+            async with await Engine.tcp(port) as engine:
+                await engine.hello()
+                while True:
+                    await engine.notify(b"/")
+                    await asyncio.sleep(gap_s)
 
 
 async def now_and_then(port: int) -> None:
@@ -57,6 +61,19 @@ async def side_by_side(port: int) -> None:
     async with await Engine.tcp(port) as engine:
         await engine.hello()
         await slowly(port)
+
+
+async def _stay(port: int) -> None:
+    async with await Engine.tcp(port, deadline_s=FOREVER_S) as engine:
+        await engine.hello()
+        await asyncio.Event().wait()
+
+
+async def all_at_once(port: int) -> None:
+    """More connections than a guard with few descriptors can have, which stay."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(MANY):
+            group.create_task(_stay(port))
 
 
 class Traffic(OnThread):

@@ -77,6 +77,7 @@ class Deadlines:
             conv.ending.link_not_reached(link, DialFailure.TIMEOUT, f"no connection within {config.connect_s:g} s", now)
         elif now >= link.hello_by:
             conv.ending.link_not_reached(link, DialFailure.HELLO_TIMEOUT, conv.links.hello_missed(), now)
+            conv.route.agent.hello_missed()
         elif now >= link.leave_by:
             conv.links.lose(link, now, link.leaving_as)
         elif now >= link.close_by:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("all_speeds")
 SET: dict[str, Any] = {"unanswered": Unanswered.SET, "error_name": b"error"}
 TELL: dict[str, Any] = {"unanswered": Unanswered.TELL}
 ANSWERED = "answer notify_unanswered, unanswered agent_away 1, to_haproxy ACK {}"
-ENDED = "answer agent_unreachable, {} notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13"
+ENDED = "answer agent_unreachable, unreachable timeout, {} notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13"
 
 
 def fresh(route_state: RouteState | None = None, now: float = 1000.0, **config: Any) -> Talk:
@@ -251,6 +251,17 @@ def test_while_it_is_away_a_notify_fails_within_20_ms(config: dict[str, Any], ou
         haproxy NOTIFY 1.1      -> held, dial 1
         guard   waits 0.0199    -> nothing
         guard   waits 0.0002    -> {outcome}{"" if "ACK" in outcome else ", abort agent1"}
+    """)
+
+
+def test_a_mute_agent_is_counted_also_where_the_connection_ends_before_its_hello() -> None:
+    route_state, now = away()
+    fresh(route_state, now, **TELL).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        guard   waits 0.02      -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY 1.1      -> held
+        guard   waits 0.02      -> answer agent_unreachable, unreachable hello_timeout, answer notify_unanswered, unanswered agent_away 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
     """)
 
 

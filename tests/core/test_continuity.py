@@ -109,5 +109,5 @@ def test_notifies_that_wait_for_an_absent_agent_end_with_the_session() -> None:
         agent   rst             -> answer disconnect_missing, lost reset 1/1, close agent
         guard   waits 0.005     -> dial 1
         guard   waits 4.994     -> nothing
-        guard   waits 0.001     -> answer agent_unreachable, pass notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13, abort agent1
+        guard   waits 0.001     -> answer agent_unreachable, unreachable timeout, pass notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13, abort agent1
     """)

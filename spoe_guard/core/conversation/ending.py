@@ -195,6 +195,7 @@ class Ending:
         if action is not Action.ANSWER:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, tell=Tell.CLOSE)
         elif state is SessionState.RUNNING:
+            self._links.give_up_dials(now)
             self._notifies.give_up_parked(now, UnansweredReason.AGENT_AWAY)
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=disconnects.STATUS_RESOURCES)
         elif self._progress.is_check or config.observe:

@@ -255,8 +255,6 @@ class Links:
     def _failed(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         self._last_failure = detail
         self._report.add(AgentUnreachable(reason, detail, link.number))
-        if reason is DialFailure.HELLO_TIMEOUT:
-            self._route.agent.hello_missed()
         since = math.inf if self.running else min(self.away_since, now)
         self._route.agent.failed(now, self._route.spread, since)
 
@@ -266,6 +264,13 @@ class Links:
             if link.state in _MAKING:
                 detail = f"HAProxy waited {now - self._offered_at:.3g} s for AGENT-HELLO{self._likely_cause()}"
                 self._failed(link, DialFailure.HAPROXY_GAVE_UP, detail, now)
+
+    def give_up_dials(self, now: float) -> None:
+        """The session ends, for no agent was there in time: dials that are under way have failed."""
+        for link in self.by_number.values():
+            if link.state in _MAKING:
+                reason = DialFailure.HELLO_TIMEOUT if link.has_hello else DialFailure.TIMEOUT
+                self._failed(link, reason, f"no AGENT-HELLO in time for a NOTIFY that waited{self._likely_cause()}", now)
 
     def hello_missed(self) -> str:
         """Return how long AGENT-HELLO was waited for, and what may be the cause."""

@@ -44,6 +44,8 @@ def ways(options: Options, says: Mapping[str, Sequence[Says]] = MappingProxyType
 
 
 AGENT_DOWN: Final = frozenset({"SpoeGuardAgentDown"})
+ONE_DOWN: Final = frozenset({"SpoeGuardAgentOfSeveralDown"})
+OLDEST: Final = frozenset({"SpoeGuardOldestNotify"})
 UNANSWERED: Final = frozenset({"SpoeGuardUnanswered"})
 SOME_UNANSWERED: Final = frozenset({"SpoeGuardUnansweredRising"})
 
@@ -77,7 +79,7 @@ def unanswered(reason: str, *metrics: str, alerts: frozenset[str] = UNANSWERED) 
     )
 
 
-def waiting(alerts: frozenset[str] = UNANSWERED) -> Says:
+def waiting() -> Says:
     """Return what is said of NOTIFYs that wait, where nobody has said for how long HAProxy does."""
     return Says(
         "attention",
@@ -86,17 +88,17 @@ def waiting(alerts: frozenset[str] = UNANSWERED) -> Says:
         sentence="A NOTIFY has waited for [1-9]",
         readyz="ready",
         metrics=("agent_up == 1", "oldest_open_notify_seconds >= 1"),
-        alerts=alerts,
+        alerts=OLDEST,
         no_alerts=AGENT_DOWN,
     )
 
 
 HUNG: Final = down("haproxy_gave_up|hello_timeout")
 REFUSED: Final = down("refused")
-LATE: Final = unanswered("deadline", "late_acks_total >= 1")
+LATE: Final = unanswered("deadline", "late_acks_total >= 1", alerts=UNANSWERED | {"SpoeGuardLateAcks"})
 LOST: Final = unanswered("agent_gone", alerts=frozenset())
 KILLED: Final = unanswered("agent_gone", alerts=SOME_UNANSWERED)
-UNCHECKED: Final = unanswered("agent_gone", "unchecked_notifies_total >= 1", alerts=SOME_UNANSWERED)
+UNCHECKED: Final = unanswered("agent_gone", "unchecked_notifies_total >= 1", alerts=SOME_UNANSWERED | {"SpoeGuardUnchecked"})
 MUTE: Final = replace(
     unanswered("deadline", alerts=frozenset()), log={"event": "^agent_link_lost$", "reason": "^deadline$"}, within=2 * SOON_S
 )
@@ -108,11 +110,12 @@ BACK: Final = Says(
     readyz="ready",
     metrics=("agent_up == 1",),
     log={"event": "^agent_link_up$"},
-    no_alerts=AGENT_DOWN,
+    no_alerts=AGENT_DOWN | OLDEST,
 )
 SERVED: Final = Says("ok", ready=True, within=2 * SOON_S, sentence="Served", readyz="ready", metrics=("agent_up == 1",))
 GOES_ON: Final = replace(BACK, log={})
-SLOW: Final = SERVED  # it is served late, and nobody has said that this is too late
+# It is served late; whether that is too late, only HAProxy knows.
+SLOW: Final = replace(SERVED, level="ok|attention", sentence="", alerts=frozenset({"SpoeGuardSlow"}))
 ONE_DEAD: Final = Says(
     "attention",
     ready=True,
@@ -121,7 +124,8 @@ ONE_DEAD: Final = Says(
     readyz="ready",
     metrics=("agent_up == 1", 'agent_connect_failures_total[reason="refused"] >= 1'),  # of two
     log={"event": "^agent_unreachable$", "reason": "^refused$"},
-    alerts=AGENT_DOWN,
+    alerts=ONE_DOWN,
+    no_alerts=AGENT_DOWN,
 )
 TOO_LARGE: Final = Says("attention", ready=True, within=SOON_S, sentence="sent no NOTIFY.*st=3", metrics=("agent_up == 1",))
 ONLY_CHECKS: Final = Says(
@@ -257,7 +261,7 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
         "One connection is read and never answered again; others would be. Sixteen requests, one after the other.",
         scenes.mute_link,
         CROWDSEC,
-        ways(CROWDSEC, {"mute": [waiting(frozenset())]}),
+        ways(CROWDSEC, {"mute": [waiting()]}),
         says={"mute": [MUTE]},
     ),
     Row(

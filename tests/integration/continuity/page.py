@@ -49,7 +49,7 @@ stands to it as the profile's 25 s stand to the library's own 30 s.""",
 says goodbye over its own work, whose answer it never writes. On a link with one NOTIFY at a time (the profile's
 `links.in_flight: 1`) nothing else comes that would keep it awake: more is lost than without the guard, where HAProxy and
 agent also agree on `async`.
-`unanswered: empty-ack` keeps it from being waited for. Such an agent needs a longer idle timeout.""",
+`unanswered: empty-ack`, which fails open, keeps it from being waited for. Such an agent needs a longer idle timeout.""",
     "SIGTERM": f"### Told to stop\n\nSIGTERM {{size}} times under load from {CLIENTS} clients, and back {AWAY_S:g} s later.",
     "guard started again": """### The guard, started again
 

@@ -24,6 +24,7 @@ class AgentsView:
     got_disconnect: bool = False
     agreed: tuple[int, bool] | None = None
     told_size: int | None = None  # what HAProxy was told when this link was not up yet
+    told_now: bool = False  # in this very instant: this agent may have been offered more before
 
     def get(self, write: bytes) -> None:
         if first_offer(self.haproxy_said) is None:
@@ -63,7 +64,7 @@ class AgentsView:
         before = first_offer(self.haproxy_said)
         self.offered = offer = offer_of(got)
         assert before is not None, "see get"
-        if offer != self._normalised(before):
+        if offer != self._normalised(before) and not (self.told_now and offer == self._normalised(before, told=False)):
             self.broken.append(f"A4: offers {offer}, HAProxy {before}, which makes {self._normalised(before)}")
         sent, shown = spop.pairs(spop.read_frame(spop.cut(self.haproxy_said)[0][0]).payload), spop.pairs(got.payload)
         if self.terms.engine_id and b"engine-id" not in sent:
@@ -74,14 +75,14 @@ class AgentsView:
             if name not in (b"max-frame-size", b"capabilities") and shown.get(name) not in (wanted, retyped):
                 self.broken.append(f"A4: {name!r} is {shown.get(name)}, from HAProxy {wanted}")
 
-    def _normalised(self, before: Offer) -> Offer:
-        """What the settings make of what HAProxy offers."""
+    def _normalised(self, before: Offer, *, told: bool = True) -> Offer:
+        """What the settings make of what HAProxy offers; ``told``: and what it was told in answer."""
         terms = self.terms
         applet = "async" in before.capabilities or before.healthcheck
         room = before.size if applet else max(before.size - 12, 256)  # 3.1 and later never read on behind a full buffer
         size = min(room, terms.max_frame_size or room, terms.held_bytes - 4)
         capabilities = (before.capabilities & terms.capabilities) | terms.always_offer
-        return Offer(self.told_size or size, capabilities, before.healthcheck)
+        return Offer((told and self.told_size) or size, capabilities, before.healthcheck)
 
     def _negotiated(self) -> tuple[int, bool]:
         """The size the agent asked for, if that is a sane one, and whether it takes fragments. 256 where it asks for less."""
@@ -113,11 +114,12 @@ def broken_to_agent(transcript: Transcript, terms: Terms) -> list[str]:
 def _broken_on(transcript: Transcript, terms: Terms, link: int) -> list[str]:
     view = AgentsView(terms)
     closed = left = False
+    told_at = -1.0
     for step in transcript:
         if step.did is Did.HAPROXY_SAID:
             view.haproxy_said += step.data
         elif step.did is Did.HAPROXY_GOT and not view.frames and view.told_size is None:
-            view.told_size = _told(step.data)
+            view.told_size, told_at = _told(step.data), step.at
         elif step.did is Did.OVER and view.frames and not closed and not left:
             view.broken.append("A3: never closed")
         elif step.link != link:
@@ -133,6 +135,7 @@ def _broken_on(transcript: Transcript, terms: Terms, link: int) -> list[str]:
         elif step.did is Did.AGENT_GOT:
             if closed:
                 view.broken.append("A3: bytes behind the close")
+            view.told_now = step.at == told_at
             view.get(step.data)
     return view.broken
 

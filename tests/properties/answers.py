@@ -1,15 +1,18 @@
 """Answers come before DISCONNECT: promise H5."""
 
 import contextlib
+import math
 from dataclasses import dataclass, field
 
 from tests.properties import spop
-from tests.properties.haproxys_view import notify_ids
+from tests.properties.haproxys_view import notify_ids, ordinary_notify
 from tests.properties.hellos import agent_terms, first_offer
 from tests.properties.spop import UnreadableError
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
 SUPERSEDED_S = 0.01
+BLOCKED_S = 30.0  # for so long one NOTIFY may block a link where there is no deadline
+MUTE = 3  # NOTIFYs in a row past their deadline, and nothing from that agent since
 BURST_BYTES, PAUSE_S = 8192, 0.001  # HAProxy is written no faster than this
 AUTHORED_BYTES = 1024  # what of the guard's own may wait among the agent's
 
@@ -25,7 +28,7 @@ class Due:
 
 @dataclass
 class Stream:
-    """What the agent says on one link. ``intact``: it can be cut into frames so far."""
+    """What the agent says on one link. ``intact``: it can be cut into frames so far; ``missed``: deadlines since ``heard_at``."""
 
     size: int = 256
     hello: bool = False
@@ -33,6 +36,8 @@ class Stream:
     intact: bool = True
     disconnect_at: float | None = None
     tail_at: float | None = None
+    heard_at: float = 0.0
+    missed: int = 0
 
 
 @dataclass
@@ -51,20 +56,27 @@ class Answers:
     terms: Terms
     size: int = 256  # what HAProxy was told
     lasts: bool = False  # the session outlives its agent links
+    told: bool = False  # HAProxy has AGENT-HELLO
     one_at_a_time: bool = False  # HAProxy was told neither of pipelining nor of async
     streams: dict[int, Stream] = field(default_factory=lambda: {0: Stream()})
     sent: dict[tuple[int, int], float] = field(default_factory=dict)  # by HAProxy, first since it was last answered
+    repeated: dict[tuple[int, int], float] = field(default_factory=dict)  # when it last did so while an agent had it
+    dropped_at: float = math.inf  # when HAProxy first sent one that no agent may get
     asked: dict[tuple[int, int], Asked] = field(default_factory=dict)
     due: list[Due] = field(default_factory=list)
 
     def negotiated(self, size: int, *, one_at_a_time: bool) -> None:
         """HAProxy got AGENT-HELLO."""
-        self.size, self.one_at_a_time = size, one_at_a_time
+        self.told, self.size, self.one_at_a_time = True, size, one_at_a_time
         for stream in self.streams.values():
             stream.size = size
 
-    def haproxy_said(self, ids: tuple[int, int], at: float) -> None:
+    def haproxy_said(self, raw: bytes, ids: tuple[int, int], at: float) -> None:
         self.sent.setdefault(ids, at)
+        if ids in self.asked:
+            self.repeated[ids] = at
+        if not ordinary_notify(raw) or len(raw) - 4 > self.size:
+            self.dropped_at = min(self.dropped_at, at)
         if self.lasts and self.one_at_a_time and ids not in self.asked:  # it may have to wait until it gets to an agent
             self._superseded(at)
 
@@ -72,6 +84,8 @@ class Answers:
         """HAProxy has given up what it asked before."""
         mark = at - SUPERSEDED_S + EPSILON_S
         self.asked = {ids: one for ids, one in self.asked.items() if one.since > mark}
+        # One that was repeated just before goes to the agent that had it, and is given up with the first.
+        self.sent = {ids: since for ids, since in self.sent.items() if since > mark or self.repeated.get(ids) == at}
 
     def agent_got(self, data: bytes, at: float, link: int) -> None:
         for raw in spop.cut(data)[0]:  # whole frames each time, or A2 is broken
@@ -105,6 +119,7 @@ class Answers:
 
     def agent_said(self, data: bytes, at: float, link: int) -> None:
         stream = self.stream(link)
+        stream.heard_at, stream.missed = at, 0
         if self._stuck(stream, at):
             stream.intact = False  # what comes is not followed any more, though it may go on where that frame stopped
         stream.got += data
@@ -142,7 +157,7 @@ class Answers:
             return
         if got.type == spop.AGENT_HELLO and not stream.hello:
             stream.hello = True
-            if stream is self.streams[0]:
+            if not self.told:  # HAProxy gets this one
                 return
             try:
                 stream.size = min(agent_terms(got, self.size, {"pipelining", "async", "fragmentation"})[0], self.size)
@@ -186,12 +201,12 @@ class Answers:
         self.sent.pop(ids, None)
 
     def expire(self, at: float) -> None:
-        limit = self.terms.answer_deadline_s
-        if limit is None:
-            return
+        limit = self.terms.answer_deadline_s or (BLOCKED_S if self.lasts else math.inf)
         late = {ids: one for ids, one in self.asked.items() if at >= one.since + limit - EPSILON_S}
         for ids, one in late.items():
             self.asked.pop(ids, None)
+            stream = self.stream(one.link)
+            stream.missed += one.since > stream.heard_at
             if self.lasts and self.terms.in_flight:  # it blocks its link, which is ended for that
                 self.lost(one.link)
 
@@ -201,13 +216,19 @@ class Answers:
         drained = drained_at is not None and at >= drained_at + terms.hold_s - EPSILON_S
         idle = at >= quiet_since + terms.idle_s - EPSILON_S
         owed = (self.stream(one.link) for one in self.asked.values() if one.owed)
-        return drained or idle or all(self._need_not_wait(stream, at) for stream in owed)
+        return drained or idle or self._tells(at) or all(self._need_not_wait(stream, at) for stream in owed)
+
+    def _tells(self, at: float) -> bool:
+        """Whether HAProxy may be told of a NOTIFY without an answer by the end, though others are open: they had their time."""
+        unanswered = min((since for ids, since in self.sent.items() if ids not in self.asked), default=math.inf)
+        since = min(unanswered, self.dropped_at)
+        return self.terms.unanswered == "tell" and at >= since + self.terms.hold_s - EPSILON_S
 
     def _need_not_wait(self, stream: Stream, at: float) -> bool:
         """Whether the agent need not be waited for on that link."""
         terms = self.terms
         held = stream.disconnect_at is not None and (self.lasts or at >= stream.disconnect_at + terms.hold_s - EPSILON_S)
-        return held or self._stuck(stream, at) or not stream.intact
+        return held or self._stuck(stream, at) or not stream.intact or stream.missed >= MUTE
 
     def _stuck(self, stream: Stream, at: float) -> bool:
         """Whether the agent has not gone on with a frame for so long that it is given up."""
@@ -250,8 +271,9 @@ def broken_answers(transcript: Transcript, terms: Terms) -> list[str]:
             # Behind the HELLO of a health check nothing is answered.
             free = free or ends or _may_break(frames, rest, most) or (offer is not None and offer.healthcheck)
             answers.lasts = terms.give_up_s > 0 and not (offer is not None and offer.healthcheck)
-            for ids in (ids for raw in frames for ids in notify_ids(raw)):
-                answers.haproxy_said(ids, step.at)
+            for raw in frames:
+                for ids in notify_ids(raw):
+                    answers.haproxy_said(raw, ids, step.at)
             if rest and len(rest) > len(step.data):
                 free = free or step.at >= haproxy_tail_at + terms.frame_s - EPSILON_S
         elif step.did is Did.AGENT_GOT:

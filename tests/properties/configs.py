@@ -37,12 +37,12 @@ answering_policy = _choices(ANSWERING)
 
 
 def configs(
-    policy: st.SearchStrategy[Policy], *, observe: bool = False, exact_keys: bool = False, lasts: bool = True
+    policy: st.SearchStrategy[Policy], *, observe: bool = False, exact_keys: bool = False, lasts: bool = True, tells: bool = True
 ) -> st.SearchStrategy[SessionConfig]:
     """Settings as ``check`` would let them pass: room for a frame in ``held_bytes``.
 
     ``exact_keys``: whether they may be asked for; what the checkers take for no HELLO at all may then be mended.
-    ``lasts``: whether sessions may outlive their agent links.
+    ``lasts``: whether sessions may outlive their agent links. ``tells``: whether they may end for a NOTIFY without an answer.
     """
     sizes = st.sampled_from([(None, 1048576), (None, 1048576), (None, 16384), (1024, 1028), (256, 260)])
     return st.builds(
@@ -57,9 +57,11 @@ def configs(
         engine_id=st.sampled_from([None, None, "guard"]),
         exact_keys=st.booleans() if exact_keys else st.just(False),
         disconnect_hold_s=st.sampled_from([0.5, 0.5, 0.0, 3.0]),
-        unanswered=st.sampled_from(Unanswered),
+        unanswered=st.sampled_from([choice for choice in Unanswered if tells or choice is not Unanswered.TELL]),
         error_name=st.just(b"error"),
         answer_deadline_s=st.sampled_from([None, None, 0.3]),
+        park_s=st.sampled_from([None, None, 0.2]),
+        agent_hello_s=st.sampled_from([None, None, 0.1]),
         open_notifies=st.sampled_from([65536, 65536, 2, 1]),
         give_up_s=st.sampled_from([0.0, 0.0, 5.0, 0.4]) if lasts else st.just(0.0),
         max_links=st.sampled_from([1, 1, 2, 20]),

@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.observed import ObservedSession
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
+from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import DialFailure, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, Output
 from spoe_guard.core.terms.states import SessionState
@@ -50,11 +51,14 @@ def terms_of(config: SessionConfig) -> Terms:
         idle_s=config.idle_s,
         close_s=config.close_s,
         answer_deadline_s=config.answer_deadline_s,
+        park_s=config.park_s,
+        agent_hello_s=config.agent_hello_s,
         open_notifies=config.open_notifies,
         held_bytes=config.held_bytes,
         capabilities=config.capabilities,
         always_offer=config.always_offer,
-        answers_for_agents=config.unanswered in (Unanswered.EMPTY_ACK, Unanswered.SET),
+        unanswered=config.unanswered.value,
+        error_name=config.error_name,
         max_frame_size=config.max_frame_size,
         engine_id=config.engine_id,
         exact_keys=config.exact_keys,
@@ -90,11 +94,12 @@ class Play:
     fast: bool = True
     sizes: list[int] = field(default_factory=list)
     now: float = 1000.0
+    route_state: RouteState | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally()
         kind = ObservedSession if self.config.observe else Session
-        self.session = kind(self.config, self.tally, self.now, fast=self.fast)
+        self.session = kind(self.config, self.tally, self.now, self.route_state, fast=self.fast)
         self.wires = {HAPROXY: Wire(up=True), AGENT: Wire()}
         self.events: list[Event] = []
         self.transcript: Transcript = []

@@ -10,6 +10,7 @@ from tests.properties.hellos import Offer, agent_terms, first_offer
 from tests.properties.spop import Frame, UnreadableError
 from tests.properties.transcript import Did, Terms, Transcript
 
+CODES = (1, 257, 259, 260, 269)  # of ``option set-on-error``: HAProxy's timeout, and 256 plus the status of a DISCONNECT
 VARNAME = 64  # HAProxy's buffer for scope, prefix and name with a dot between them and a zero behind; the prefix is never empty
 
 
@@ -22,6 +23,19 @@ def notify_ids(raw: bytes) -> list[tuple[int, int]]:
     return []
 
 
+def _written(ids: tuple[int, int]) -> bytes:
+    return b"".join(spop.integer(number) for number in ids)
+
+
+def ordinary_notify(raw: bytes) -> bool:
+    """Whether ``raw``, a whole frame, is a NOTIFY that any agent takes."""
+    try:
+        sent = spop.read_frame(raw)
+        return sent.type == spop.NOTIFY and sent.flags == spop.FIN and spop.messages(sent.payload) > 0
+    except UnreadableError:
+        return False
+
+
 @dataclass
 class HAProxysView:
     """What HAProxy makes of the frames it gets."""
@@ -32,7 +46,7 @@ class HAProxysView:
     coming: bytes = b""  # the frame that is not whole yet
     counted: bool = False  # whether it was seen to be a NOTIFY
     waiting: Counter[tuple[int, int]] = field(default_factory=Counter)
-    agent_said: bytes = b""
+    agents_said: dict[int, bytes] = field(default_factory=dict)  # by link
     answered: Counter[tuple[int, int]] = field(default_factory=Counter)  # ACKs it got
     size: int | None = None  # negotiated
     got_disconnect: bool = False
@@ -53,9 +67,16 @@ class HAProxysView:
 
     def _written(self, ids: tuple[int, int]) -> int:
         """ACKs for ``ids`` that may have been written until now, wherever they stand; an empty NOTIFY's is the guard's own."""
-        at = re.escape(b"".join(spop.integer(number) for number in ids))
-        empty = spop.frame(spop.NOTIFY, ids)
-        return len(re.findall(b"\x67...." + at, self.agent_said, re.DOTALL)) + self.raw_.count(empty)
+        return self._by_agents(ids) + self._empty(ids)
+
+    def _by_agents(self, ids: tuple[int, int]) -> int:
+        at = re.escape(_written(ids))
+        return sum(len(re.findall(b"\x67...." + at, said, re.DOTALL)) for said in self.agents_said.values())
+
+    def _empty(self, ids: tuple[int, int]) -> int:
+        """NOTIFYs of those ids without a message, whatever their flags."""
+        at = _written(ids)
+        return len(re.findall(re.escape((5 + len(at)).to_bytes(4, "big")) + b"\x03...." + re.escape(at), self.raw_, re.DOTALL))
 
     def get(self, write: bytes) -> None:
         frames, rest = spop.cut(write)
@@ -105,9 +126,22 @@ class HAProxysView:
         except UnreadableError as why:
             self.broken.append(f"H6: ACK {got.ids}: {why}")
             return
-        for scope, name in listed:
-            if len(f"{scope}.p.") + len(name) >= VARNAME:
-                self.broken.append(f"H6: ACK {got.ids}: a name of {len(name)} bytes in scope {scope}")
+        self._of_the_guard(got, listed)
+        for action in listed:
+            if len(f"{action.scope}.p.") + len(action.name) >= VARNAME:
+                self.broken.append(f"H6: ACK {got.ids}: a name of {len(action.name)} bytes in scope {action.scope}")
+
+    def _of_the_guard(self, got: Frame, listed: list[spop.Action]) -> None:
+        """Whether an ACK that no agent wrote, or that sets the variable for errors, is what ``unanswered`` says and no more."""
+        terms = self.terms
+        for_errors = [action for action in listed if action.name == terms.error_name]
+        if self._by_agents(got.ids) and not for_errors:
+            return
+        errors = [[spop.Action("txn", terms.error_name, (spop.INT32, code))] for code in CODES]
+        sets = [action for action in listed if action.value is not None]
+        empty = self._empty(got.ids) > 0 or terms.unanswered == "empty-ack"
+        if not (listed in errors if terms.unanswered == "set" and (sets or not empty) else empty and not sets):
+            self.broken.append(f"H3: ACK {got.ids}, which no agent wrote: {listed}")
 
     def _disconnect(self, got: Frame) -> None:
         self.got_disconnect = True
@@ -132,7 +166,7 @@ def broken_to_haproxy(transcript: Transcript, terms: Terms) -> list[str]:
         if step.did is Did.HAPROXY_SAID:
             view.say(step.data)
         elif step.did is Did.AGENT_SAID:
-            view.agent_said += step.data
+            view.agents_said[step.link] = view.agents_said.get(step.link, b"") + step.data
         elif step.did is Did.HAPROXY_GOT:
             if closed:
                 view.broken.append("H4: bytes behind the close")

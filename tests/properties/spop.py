@@ -1,9 +1,11 @@
 """Reads and writes SPOP from SPOE.txt section 3 alone. Shares no code with the package, which it judges."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FIN, ABRT = 1, 2
 UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY, AGENT_HELLO, AGENT_DISCONNECT, ACK = 0, 1, 2, 3, 101, 102, 103
+INT32 = 2  # of typed data
 FROM_AGENT = (AGENT_HELLO, AGENT_DISCONNECT, ACK)
 FROM_HAPROXY = (UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY)
 
@@ -123,16 +125,23 @@ def pairs(payload: bytes) -> dict[bytes, tuple[int, object]]:
 SCOPES = ("proc", "sess", "txn", "req", "res")
 
 
-def actions(payload: bytes) -> list[tuple[str, bytes]]:
-    """Scope and name of each action of a list; SPOE.txt 3.4."""
+class Action(NamedTuple):
+    """One of an ACK: ``value`` with its type, None where the variable is unset."""
+
+    scope: str
+    name: bytes
+    value: tuple[int, object] | None
+
+
+def actions(payload: bytes) -> list[Action]:
+    """Each action of a list; SPOE.txt 3.4."""
     cursor, found = Cursor(payload), []
     while cursor.rest:
         kind, arguments, scope = cursor.take(3)
         if (kind, arguments) not in ((1, 3), (2, 2)) or scope > 4:
             raise UnreadableError(f"action {kind} with {arguments} arguments in scope {scope}")
-        found.append((SCOPES[scope], cursor.text()))
-        if kind == 1:
-            cursor.value(plain=True)
+        name = cursor.text()
+        found.append(Action(SCOPES[scope], name, cursor.value(plain=True) if kind == 1 else None))
     return found
 
 

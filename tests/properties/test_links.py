@@ -5,21 +5,27 @@ A state machine plays both sides and the time; ``links_model`` says after every 
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.session import Session
+from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
-from spoe_guard.core.terms.events import NotifiesUnanswered
+from spoe_guard.core.terms.events import DialFailure, NotifiesUnanswered
 from spoe_guard.core.terms.output import Output
+from spoe_guard.core.terms.tally import Tally
 from tests.properties import spop
 from tests.properties.checker import broken_promises
 from tests.properties.conversations import HAPROXY, agent
 from tests.properties.driver import Dial, Play, terms_of
 from tests.properties.effort import marks, stateful
 from tests.properties.links_model import Link, Model, Notify, Rules, Seen
+from tests.properties.route_model import AgentSeen
+from tests.properties.transcript import Did, Step
 
 pytestmark = marks
 
@@ -35,6 +41,8 @@ configs = st.builds(
     retire_s=st.sampled_from([None, None, 1.0]),
     redispatch=st.sampled_from([Redispatch.UNSENT, Redispatch.UNANSWERED, Redispatch.UNANSWERED, Redispatch.OFF]),
     answer_deadline_s=st.sampled_from([None, None, 0.3, 7.0]),
+    park_s=st.sampled_from([None, None, 0.2, 6.0]),
+    agent_hello_s=st.sampled_from([None, None, 0.1, 6.0]),
     unanswered=st.sampled_from(Unanswered),
     error_name=st.just(b"error"),
     open_notifies=st.sampled_from([65536, 65536, 3, 1]),
@@ -43,7 +51,10 @@ configs = st.builds(
 )
 
 
-def rules_of(config: SessionConfig) -> Rules:
+OFFERED = 16368  # the max-frame-size that agents are offered for HAProxy's 16380
+
+
+def rules_of(config: SessionConfig, *, pipelining: bool) -> Rules:
     return Rules(
         give_up_s=config.give_up_s,
         max_links=config.max_links,
@@ -51,7 +62,17 @@ def rules_of(config: SessionConfig) -> Rules:
         again=config.redispatch is Redispatch.UNANSWERED,
         off=config.redispatch is Redispatch.OFF,
         answer_deadline_s=config.answer_deadline_s or math.inf,
+        park_s=config.park_s or math.inf,
+        agent_hello_s=config.agent_hello_s or math.inf,
+        hello_s=config.agent_hello_s or config.hello_s,  # this HAProxy may be one that keeps a mute connection for good
+        connect_s=config.connect_s,
+        frame_s=config.frame_s,
+        hold_s=config.disconnect_hold_s,
+        retire_s=config.retire_s or math.inf,
         unanswered=config.unanswered.value,
+        error_name=config.error_name,
+        offered_size=min(OFFERED, config.held_bytes - 4),
+        offers_pipelining=pipelining,
         open_notifies=config.open_notifies,
         held_bytes=config.held_bytes,
         idle_s=config.idle_s,
@@ -64,21 +85,26 @@ def ids_of(raw: bytes) -> tuple[int, int]:
 
 
 class Watched(Play):
-    """A play whose every step the model sees."""
+    """A play whose every step the model sees. ``sound``: whether nothing was found so far."""
 
-    def __init__(self, config: SessionConfig, model: Model, *, fast: bool) -> None:
+    sound = True
+
+    def __init__(self, config: SessionConfig, model: Model, route_state: RouteState, *, now: float, fast: bool) -> None:
         self.model = model
-        super().__init__(config, dial=Dial.NEVER, fast=fast)
+        super().__init__(config, dial=Dial.NEVER, fast=fast, now=now, route_state=route_state)
 
     def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
+        self.sound = False
         super().take(out, came)
         assert isinstance(self.session, Session)
         stands = self.session.snapshot()
         orders = (out, *out.more)
         unanswered: Counter[str] = Counter()
+        unchecked = 0
         for event in out.events:
             if isinstance(event, NotifiesUnanswered):
                 unanswered[event.reason.value] += event.count
+                unchecked += event.unchecked
         seen = Seen(
             now=self.now,
             to_haproxy=out.to_haproxy,
@@ -87,6 +113,7 @@ class Watched(Play):
             closed=[order.link_id for order in orders if self.wires[agent(order.link_id)].closed.value != "keep"],
             haproxy_closed=self.wires[HAPROXY].closed.value != "keep",
             unanswered=unanswered,
+            unchecked=unchecked,
             waits=[ids_of(ids) for ids in stands.parked],
             open={number: [ids_of(ids) for ids in link.open] for number, link in stands.links.items()},
             deadline=self.session.deadline,
@@ -94,19 +121,88 @@ class Watched(Play):
         self.model.check(seen)
         assert self.tally.parked_notifies == len(seen.waits)
         assert self.tally.open_notifies == sum(map(len, seen.open.values()))
+        self.sound = True
+
+    def until(self, until: float) -> None:
+        super().until(until)
+        self.sound = False
+        self.model.check_time(self.now)
+        self.sound = True
+
+
+class Another:
+    """Another session of the route, which meets the agent in its own way and is over in an instant.
+
+    ``how``: the agent is not reached, HAProxy does not wait for its AGENT-HELLO (``impatient``), or it says one: as it should
+    (``good``), with a small size, without pipelining (``serial``), or closes behind it (``closes``).
+    """
+
+    def __init__(self, config: SessionConfig, hello: bytes, *, pipelining: bool) -> None:
+        self._config = config
+        self._hello = hello
+        self._pipelining = pipelining
+
+    def meets(self, how: str, route_state: RouteState, seen: AgentSeen, now: float) -> None:
+        session = Session(self._config, Tally(), now, RouteState(2, agent=route_state.agent))
+        session.start(now)
+        out = session.receive(Side.HAPROXY, self._hello, now)
+        dialled = any(order.dial for order in (out, *out.more))
+        assert dialled == (now >= seen.retry_at), f"another session {'dials' if dialled else 'does not dial'} at {now}: {seen}"
+        if dialled:
+            seen.dialled(now)
+            self._reaches(how, session, seen, now)
+        session.closed(Side.HAPROXY, now, reset=True)
+
+    def _reaches(self, how: str, session: Session, seen: AgentSeen, now: float) -> None:
+        if how in ("refused", "impatient"):
+            seen.not_reached(now, now, another_runs=False)
+        if how == "refused":
+            session.agent_failed(DialFailure.REFUSED, "refused", now)
+            return
+        session.agent_connected(now)
+        if how == "impatient":
+            return
+        size = min(256 if how == "small" else 16000, self._config.held_bytes - 4)
+        pipelining = self._pipelining and how != "serial"
+        session.receive(Side.AGENT, spop.agent_hello(size, b"pipelining" if pipelining else b""), now)
+        seen.said_hello(size, pipelining=pipelining)
+        if how == "closes":
+            session.closed(Side.AGENT, now, reset=False)
+            seen.ended_last_link(now)
+
+
+MEETINGS = st.sampled_from(["refused", "refused", "refused", "impatient", "good", "small", "serial", "closes"])
 
 
 class Links(RuleBasedStateMachine):
     """HAProxy, its agents, and the time. Choices are numbers, taken modulo what there is."""
 
-    @initialize(config=configs, pipelining=st.sampled_from([True, True, True, False]), fast=st.booleans(), up=st.booleans())
-    def haproxy_connects(self, config: SessionConfig, pipelining: bool, fast: bool, up: bool) -> None:
-        self.model = Model(rules_of(config), offered_pipelining=pipelining)
-        self.playing = Watched(config, self.model, fast=fast)
+    @initialize(
+        config=configs,
+        pipelining=st.sampled_from([True, True, True, False]),
+        fast=st.booleans(),
+        up=st.booleans(),
+        earlier=st.lists(MEETINGS, max_size=2),
+        ago=st.sampled_from([0.0, 0.004, 0.1, 20.0]),
+    )
+    def haproxy_connects(
+        self, config: SessionConfig, pipelining: bool, fast: bool, up: bool, earlier: Sequence[str] = (), ago: float = 0.0
+    ) -> None:
+        hello = spop.haproxy_hello(capabilities=b"pipelining" if pipelining else b"")
+        self.seen = AgentSeen()
+        self.route_state = RouteState()
+        self.another = Another(config, hello, pipelining=pipelining)
+        now = 1000.0
+        for how in earlier:
+            self.another.meets(how, self.route_state, self.seen, now)
+            now += ago
+        self.model = Model(rules_of(config, pipelining=pipelining), self.seen)
+        self.playing = Watched(config, self.model, self.route_state, now=now, fast=fast)
         self.tails: dict[int, tuple[bytes, bytes]] = {}  # an ACK that is begun on a link, and what is left of it
         self.sent = 0
-        self.playing.say(HAPROXY, spop.haproxy_hello(capabilities=b"pipelining" if pipelining else b""))
-        if up:
+        self.model.offered(now)
+        self.playing.say(HAPROXY, hello)
+        if up and self.playing.dialling:
             self.greeted(0, 16000, parallel=True)
 
     # --- HAProxy -----------------------------------------------------------------------------------------------------
@@ -141,7 +237,7 @@ class Links(RuleBasedStateMachine):
         elif how < 3:
             self.playing.leave(HAPROXY, reset=how == 1)
         elif how < 5:
-            self.model.draining = True
+            self.model.drained()
             self.playing.drain()
 
     # --- the agent ---------------------------------------------------------------------------------------------------
@@ -151,20 +247,27 @@ class Links(RuleBasedStateMachine):
         found = [link for number, link in self.model.links.items() if self.playing.wires[agent(number)].speaks]
         return [link for link in found if hello is None or link.hello is hello]
 
-    def agents(self, number: int, data: bytes, whole: list[bytes], *, spoiled: bool = False) -> None:
+    def agents(self, number: int, data: bytes, whole: list[bytes], *, rest: str = "") -> None:
+        """``rest``: what ``data`` ends in, where that is no whole frame."""
         if self.playing.wires[agent(number)].speaks:
             self.model.agent_said(number, whole, self.playing.now)
-            if spoiled:
-                self.model.spoiled(number)
+            if rest == "half":
+                self.model.half(number, self.playing.now)
+            elif rest:
+                self.model.spoiled(number, self.playing.now)
             self.playing.say(agent(number), data)
 
-    def greeted(self, number: int, size: int, *, parallel: bool) -> None:
+    def connects(self, number: int) -> None:
+        self.model.connected(number, self.playing.now)
         self.playing.connected(number)
+
+    def greeted(self, number: int, size: int, *, parallel: bool) -> None:
+        self.connects(number)
         self.hello(number, size, parallel=parallel)
 
     def hello(self, number: int, size: int, *, parallel: bool) -> None:
         size = min(size, self.model.told_size or 16000, self.playing.config.held_bytes - 4)
-        got = spop.agent_hello(size, b"pipelining" if parallel and self.model.offered_pipelining else b"")
+        got = spop.agent_hello(size, b"pipelining" if parallel and self.model.rules.offers_pipelining else b"")
         self.agents(number, got, [got])
 
     @precondition(lambda self: self.speaking() and self.playing.dialling)
@@ -172,10 +275,10 @@ class Links(RuleBasedStateMachine):
     def an_agent_is_reached_or_not(self, which: int, how: str) -> None:
         number = self.playing.dialling[which % len(self.playing.dialling)]
         if how == "fails":
-            self.model.gone(number)
+            self.model.gone(number, self.playing.now)
             self.playing.failed(number)
         elif how == "silent":
-            self.playing.connected(number)
+            self.connects(number)
         else:
             self.greeted(number, 256 if how == "small" else 16000, parallel=how != "serial")
 
@@ -204,10 +307,10 @@ class Links(RuleBasedStateMachine):
         its_disconnect = spop.disconnect(spop.AGENT_DISCONNECT)
         got = [its_disconnect, *acks] if disconnect_first else acks
         got += {"again": acks[:1], "disconnect": [its_disconnect]}.get(then, [])
-        rest = {"garbage": GARBAGE, "half": acks[0][:12]}.get(then, b"")
-        if rest and rest != GARBAGE:
+        ends_in = {"garbage": GARBAGE, "half": acks[0][:12]}.get(then, b"")
+        if then == "half":
             self.tails[link.number] = acks[0], acks[0][12:]
-        self.agents(link.number, b"".join(got) + rest, got, spoiled=rest == GARBAGE)
+        self.agents(link.number, b"".join(got) + ends_in, got, rest=then if ends_in else "")
 
     @staticmethod
     def ack(ids: tuple[int, int]) -> bytes:
@@ -228,7 +331,7 @@ class Links(RuleBasedStateMachine):
     def the_rest_of_an_answer_comes(self) -> None:
         number, (ack, rest) = self.tails.popitem()
         if self.model.links[number].lost:  # it came too late
-            self.model.spoiled(number)
+            self.model.spoiled(number, self.playing.now)
         self.agents(number, rest, [ack])
 
     @precondition(lambda self: self.links())
@@ -237,14 +340,21 @@ class Links(RuleBasedStateMachine):
         link = self.links()[which % len(self.links())]
         if how in ("fin", "rst"):
             self.tails.pop(link.number, None)
-            self.model.gone(link.number)
+            self.model.gone(link.number, self.playing.now)
             self.playing.leave(agent(link.number), reset=how == "rst")
         elif link.hello and link.number not in self.tails:
             if how == "disconnect":
                 got = spop.disconnect(spop.AGENT_DISCONNECT)
                 self.agents(link.number, got, [got])
             else:
-                self.agents(link.number, GARBAGE, [], spoiled=True)
+                self.agents(link.number, GARBAGE, [], rest="garbage")
+
+    @precondition(lambda self: self.speaking() and not self.model.ended)
+    @rule(how=MEETINGS)
+    def another_session_of_the_route_meets_the_agent(self, how: str) -> None:
+        self.another.meets(how, self.route_state, self.seen, self.playing.now)
+        if self.seen.failing_at == math.inf:
+            self.playing.transcript.append(Step(self.playing.now, Did.AGENT_ELSEWHERE))
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -260,12 +370,12 @@ class Links(RuleBasedStateMachine):
             until = playing.now + float(to)
         if playing.now <= until < math.inf and until - playing.now < 60:
             playing.until(until)
-            self.model.check_time(playing.now)
 
     def teardown(self) -> None:
-        if hasattr(self, "playing"):
+        if hasattr(self, "playing") and self.playing.sound:
             self.playing.finish()
-            assert broken_promises(self.playing.transcript, terms_of(self.playing.config)) == []
+            broken = broken_promises(self.playing.transcript, terms_of(self.playing.config))
+            assert not broken, "\n".join(broken)
 
 
 Links.TestCase.settings = stateful

@@ -17,6 +17,7 @@ class Did(enum.Enum):
     AGENT_CLOSED = "agent was closed"
     AGENT_DIALLED = "agent is dialled"  # a link of its own each time
     AGENT_FAILED = "agent could not be dialled"
+    AGENT_ELSEWHERE = "agent is there"  # it said AGENT-HELLO to another session of the route
     DRAIN = "drain"
     OVER = "over"  # the transcript ends here
 
@@ -43,14 +44,21 @@ class Terms:
     idle_s: float = 600.0
     close_s: float = 1.0
     answer_deadline_s: float | None = None
+    park_s: float | None = None
+    agent_hello_s: float | None = None
     open_notifies: int = 65536
     held_bytes: int = 1048576
     capabilities: frozenset[str] = frozenset(("pipelining",))
     always_offer: frozenset[str] = frozenset()
-    answers_for_agents: bool = False
+    unanswered: str = "leave"  # as in the settings
+    error_name: bytes = b""  # the variable of ``unanswered: set``
     max_frame_size: int | None = None
     engine_id: str | None = None
     exact_keys: bool = False
     give_up_s: float = 0.0
     in_flight: int = 0  # NOTIFYs on one link, 0: any number
     redispatches: bool = False  # what a lost link had and did not answer, once
+
+    @property
+    def answers_for_agents(self) -> bool:
+        return self.unanswered in ("set", "empty-ack")

@@ -93,6 +93,7 @@ class Case:
             max_frame_size=profile.max_frame_size if size is None else size,
             held_bytes=held,
             capabilities=profile.capabilities if capabilities is None else capabilities,
+            error_name=b"error",
             **{name: self.knob(name) for name in PLAIN},
         )
 

@@ -26,13 +26,15 @@ class AgentConnection:
     """Dials the agent of ``relay`` as soon as it is created. ``leg`` carries bytes once ``made`` of the relay was called.
 
     ``number``: of the session's link that it serves. ``address``: the agent's; until it is connected, the first of the route.
+    ``answered``: AGENT-HELLO came.
     """
 
-    __slots__ = ("_relay", "_task", "address", "leg")
+    __slots__ = ("_relay", "_task", "address", "answered", "leg")
 
     def __init__(self, relay: "AgentConnectionOwner", number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.leg = Leg(relay, Side.AGENT, number)
         self.address: Address = relay.route.agent[0]
+        self.answered = False
         self._relay = relay
         self._task: asyncio.Task[None] | None = loop.create_task(self._reach())
 

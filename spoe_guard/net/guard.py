@@ -29,7 +29,7 @@ from spoe_guard.net.observer import Observer
 from spoe_guard.net.own_sockets import OwnSockets, Places
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
-from spoe_guard.net.watch import AgentWatch
+from spoe_guard.net.watch import AgentProbe, AgentWatch
 from spoe_guard.net.witness import Witness
 
 Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number of a session
@@ -81,6 +81,7 @@ class Guard:
         self._unlinked: set[int] = set()  # sessions that need a descriptor for their first agent link
         self._opening = 0  # connections that will begin in the loop's next turn
         self._watching: list[asyncio.Task[None]] = []
+        self._asking: dict[str, asyncio.Task[None]] = {}  # by route
         self._takers: list[Taker] = []
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
         self._leaving: list[asyncio.Task[None]] = []
@@ -131,6 +132,20 @@ class Guard:
         watch = AgentWatch(listener, self._agents[name], self._shared[name][-1], self._observer)
         self._watching.append(asyncio.get_running_loop().create_task(watch.keep(partial(self.route, name))))
 
+    def unanswered(self, route: str) -> None:
+        """Ask the agent of ``route`` while it counts as away: a session did not wait long enough to learn whether it is back."""
+        now, config, state = monotonic(), self._routes[route].config, self._shared[route][-1]
+        asked = route in self._asking or not self._routes[route].listen_while_away
+        if asked or config.observe or not self._listeners or not state.is_away(now, config.give_up_s):
+            return
+        self._asking[route] = asyncio.get_running_loop().create_task(self._ask(route))
+
+    async def _ask(self, route: str) -> None:
+        try:
+            await AgentProbe(self._agents[route], self._shared[route][-1], self._observer).ask_again(self._routes[route])
+        finally:
+            del self._asking[route]
+
     async def _bind(self, route: Route) -> list[Bound]:
         if lent := self._lent.get(route.name):
             return borrow(route, lent)
@@ -161,7 +176,7 @@ class Guard:
         sessions' routes allow (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
-        for task in self._watching:
+        for task in (*self._watching, *self._asking.values()):
             task.cancel()
         self._watching.clear()
         for listener in self._listeners:

@@ -36,6 +36,9 @@ class RelayOwner(Protocol):
     def linked(self, relay: "Relay") -> None:
         """``relay`` got an agent link."""
 
+    def unanswered(self, route: str) -> None:
+        """A session of ``route`` ended a link, or the dial of one, before the agent answered HELLO."""
+
     def gone(self, relay: "Relay") -> None:
         """The last connection of ``relay`` is gone; called once."""
 
@@ -279,6 +282,8 @@ class Relay:
         self._legs.discard(leg)
         if leg is not self.haproxy:
             self._observer.link_closed(self.route.name, self._address(leg.link_id))
+            if self._is_known(leg):
+                self._unanswered(self._links[leg.link_id])
         told = not leg.closing and self._is_known(leg)
         leg.closing = True
         self.emptied(leg)
@@ -350,8 +355,14 @@ class Relay:
 
     def _give_up(self, number: int) -> None:
         """Cancel a dial; the session is not notified."""
+        self._unanswered(self._links[number])
         self._links.pop(number).give_up()
         self.haproxy.resume_reading(DIALLING)
+
+    def _unanswered(self, link: AgentConnection) -> None:
+        """``link`` ends; its agent may not have had the time to answer HELLO."""
+        if not link.answered and self._owner is not None:
+            self._owner.unanswered(self.route.name)
 
     def _tell_no_more(self) -> None:
         if self._witness is not None:
@@ -431,9 +442,11 @@ class Relay:
         for event in events:
             if not isinstance(event, AgentReady | AgentUnreachable) or event.link_id not in self._links:
                 continue  # a failed dial has no link any more; it was reported for each address
-            address = self._links[event.link_id].address
+            link = self._links[event.link_id]
+            address = link.address
             event.agent = str(address)
             if isinstance(event, AgentReady):
+                link.answered = True
                 self.agents.answered(address)
             else:
                 self.agents.failed(address)

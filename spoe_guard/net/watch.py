@@ -1,7 +1,10 @@
-"""``health: listen``: a route stops to listen while its agent is away, so that a plain TCP check of HAProxy fails.
+"""The guard asks an agent itself whether it is there, by a health check as HAProxy's `option spop-check` sends it.
 
-The guard then asks the agent itself, by a health check as HAProxy's `option spop-check` sends it. Nobody else would: with nothing
-listening no HAProxy comes, and before that a plain check brings no HELLO.
+With ``health: listen`` a route stops to listen while its agent is away, so that a plain TCP check of HAProxy fails. Nobody else
+would ask then: with nothing listening no HAProxy comes, and before that a plain check brings no HELLO.
+
+And where a session ended before its agent link could answer. While the agent is away HAProxy is told so within milliseconds, and
+an agent that needs more than that for a connection and HELLO would never be found back.
 """
 
 import asyncio
@@ -26,34 +29,27 @@ from spoe_guard.wire import walk
 
 EVERY_S: Final = 1.0
 HELLO_S: Final = 2.0  # for AGENT-HELLO, where nothing is set
+LONGEST_HELLO_S: Final = 30.0  # for one that missed it before
 NO_SESSION: Final = 0  # what is reported belongs to none
 
 
-class AgentWatch:
-    """Asks the agent of one route every ``EVERY_S``, and has ``listener`` listen only while it is there."""
+class AgentProbe:
+    """Asks the agent of one route. What comes of it is reported, and the sessions of the route know it."""
 
-    def __init__(self, listener: Listener, agents: Agents, state: AgentState, observer: Observer) -> None:
-        self._listener = listener
+    def __init__(self, agents: Agents, state: AgentState, observer: Observer) -> None:
         self._agents = agents
         self._state = state
         self._observer = observer
         self._there: bool | None = None
 
-    async def keep(self, route_now: Callable[[], Route]) -> None:
-        """Watch the agent of the route that ``route_now`` returns, until cancelled."""
-        while True:
-            route = route_now()
-            await self.ask(route)
-            away = self._state.is_away(monotonic(), route.config.give_up_s)
-            if away and self._listener.listening:
-                self._listener.pause()
-            elif not away and not self._listener.listening:
-                with contextlib.suppress(OSError):  # somebody has taken the address meanwhile: try again
-                    self._listener.resume()
-            await asyncio.sleep(EVERY_S * (1 - random.random() / 4))  # noqa: S311  no secret
+    async def ask_again(self, route: Route) -> None:
+        """Do as ``ask``, and give an agent twice as long for HELLO after each that it missed."""
+        longest_s = min(HELLO_S * 2**self._state.hellos_missed, LONGEST_HELLO_S)
+        if not await self.ask(route, route.config.agent_hello_s or longest_s):
+            self._state.hello_missed()
 
-    async def ask(self, route: Route) -> None:
-        """Send the agent a health check, and note whether it answers."""
+    async def ask(self, route: Route, within_s: float) -> bool:
+        """Send the agent a health check, and note whether it answers ``within_s``; return False if it connects and does not."""
         began = monotonic()
         try:
             sock, address = await self._agents.reach(route.agent, route.config.connect_s)
@@ -61,8 +57,7 @@ class AgentWatch:
             self._state.failed(monotonic(), 0.0, began)
             if self._there is not False:  # each dial is counted by address; here the change is told
                 self._tell(route, AgentUnreachable(error.reason, error.detail), there=False)
-            return
-        within_s = route.config.agent_hello_s or HELLO_S
+            return True
         try:
             async with asyncio.timeout(within_s):
                 size = await _hello(sock, route.config)
@@ -71,16 +66,39 @@ class AgentWatch:
             self._agents.failed(address)
             detail = f"no AGENT-HELLO within {within_s:g} s in answer to the guard's own health check"
             self._tell(route, AgentUnreachable(DialFailure.HELLO_TIMEOUT, detail, agent=str(address)), there=False)
+            return False
         else:
             self._state.answered(None)
             self._agents.answered(address)
             self._tell(route, AgentReady(size, "", healthcheck=True, agent=str(address)), there=True)
+            return True
         finally:
             sock.close()
 
     def _tell(self, route: Route, event: AgentReady | AgentUnreachable, *, there: bool) -> None:
         self._there = there
         self._observer.seen(route.name, NO_SESSION, [event])
+
+
+class AgentWatch(AgentProbe):
+    """Asks every ``EVERY_S``, and has ``listener`` listen only while the agent is there."""
+
+    def __init__(self, listener: Listener, agents: Agents, state: AgentState, observer: Observer) -> None:
+        super().__init__(agents, state, observer)
+        self._listener = listener
+
+    async def keep(self, route_now: Callable[[], Route]) -> None:
+        """Watch the agent of the route that ``route_now`` returns, until cancelled."""
+        while True:
+            route = route_now()
+            await self.ask(route, route.config.agent_hello_s or HELLO_S)
+            away = self._state.is_away(monotonic(), route.config.give_up_s)
+            if away and self._listener.listening:
+                self._listener.pause()
+            elif not away and not self._listener.listening:
+                with contextlib.suppress(OSError):  # somebody has taken the address meanwhile: try again
+                    self._listener.resume()
+            await asyncio.sleep(EVERY_S * (1 - random.random() / 4))  # noqa: S311  no secret
 
 
 async def _hello(sock: socket.socket, config: SessionConfig) -> int:

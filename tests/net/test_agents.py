@@ -1,5 +1,6 @@
 """Which of several addresses of an agent is dialled first, and who is told what came of it."""
 
+import errno
 import socket
 
 import pytest
@@ -172,16 +173,14 @@ async def test_a_connection_alone_is_no_answer(clock, places, dialling_):
 async def test_what_the_guard_lacks_itself_passes_over_nobody(clock, places, dialling_, monkeypatch):
     places.up("a", "b")
     addresses = places("a", "b")
-    reach = dialling._reach
+    outcome = dialling._outcome
 
-    async def lacks(address, within_s):
-        if address == addresses[0]:
-            raise DialError(DialFailure.OWN_LIMIT, "Too many open files")
-        return await reach(address, within_s)
+    async def lacks(sock, where):
+        return errno.ENOBUFS if where == addresses[0].path else await outcome(sock, where)
 
-    monkeypatch.setattr(dialling, "_reach", lacks)
+    monkeypatch.setattr(dialling, "_outcome", lacks)
     assert await dialling_.reach(addresses) == ["-a", "b"]
-    monkeypatch.setattr(dialling, "_reach", reach)
+    monkeypatch.setattr(dialling, "_outcome", outcome)
     assert await dialling_.reach(addresses) == ["a"]
 
 

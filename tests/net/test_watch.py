@@ -1,6 +1,7 @@
-"""``health: listen``: a plain connect is refused while the agent is away, and sessions that are open go on."""
+"""``health: listen``: a plain connect is refused while the agent is away; and an agent that sessions do not wait for is asked."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 from pathlib import Path
@@ -272,3 +273,121 @@ async def test_by_default_it_listens_and_asks_nobody(tmp_path):
         haproxy.close()
         await stage.over()
         assert stage.recorder.dials == []
+
+
+# --- an agent that does not answer before the session ends ----------------------------------------------------------------
+
+TELL = SessionConfig(give_up_s=GIVE_UP_S, unanswered=Unanswered.TELL)
+SLOW_S = 0.1  # to answer HELLO: longer than a NOTIFY waits while the agent is away
+
+
+class Slow(ScriptedAgent):
+    """It answers HELLO after a while, ``hello_s`` seconds; None: never."""
+
+    def __init__(self, hello_s=SLOW_S):
+        super().__init__()
+        self.asked = 0  # connections that brought HELLO
+        self.most = 0  # of them at a time
+        self._now = 0
+        self._hello_s = hello_s
+
+    async def _accepted(self, reader, writer):
+        self._now += 1
+        self.asked += 1
+        self.most = max(self.most, self._now)
+        try:
+            if self._hello_s is None:
+                await reader.read()
+                writer.close()
+            else:
+                await asyncio.sleep(self._hello_s)  # it is slow
+                await super()._accepted(reader, writer)
+        finally:
+            self._now -= 1
+
+
+async def asks(stage):
+    """Connect as HAProxy does, ask once, and return the types of the frames that came."""
+    haproxy = await stage.haproxy()
+    found = []
+    await haproxy.send(frames.haproxy_hello())
+    with contextlib.suppress(OSError):
+        while got := await frame_of(haproxy):
+            found.append(got.type)
+            if got.type == frame.AGENT_HELLO:
+                await haproxy.send(frames.notify(1, 1, b"/path"))
+            if got.type in (frame.ACK, frame.AGENT_DISCONNECT):
+                break
+    haproxy.close()
+    return found
+
+
+class Away(Guarded):
+    """A guard that has found no agent at its address, and what comes there."""
+
+    def __init__(self, folder, agent, config=TELL):
+        self.path = str(folder / "late")
+        self.late = agent
+        super().__init__(agent=Address(path=self.path), config=config)
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        assert await asks(self) == [frame.AGENT_HELLO, frame.AGENT_DISCONNECT]
+        await self.late.listen_unix(self.path)
+        return self
+
+    async def __aexit__(self, kind, *rest):
+        await self.late.stop()
+        await super().__aexit__(kind, *rest)
+
+
+async def test_an_agent_slower_than_sessions_wait_is_found_back(tmp_path):
+    """Each session ends in milliseconds, before HELLO comes; without a probe none would ever have an agent again."""
+    async with Away(tmp_path, Slow()) as stage:
+        tries = 0
+        while await asks(stage) != [frame.AGENT_HELLO, frame.ACK]:
+            tries += 1
+            assert tries < 1000
+        assert stage.events(AgentReady)[0].agent == f"unix:{stage.path}"
+        assert stage.late.asked > 1
+
+
+async def test_a_mute_agent_is_told_of_though_every_session_ends_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "HELLO_S", 0.05)
+    async with Away(tmp_path, Slow(None)) as stage:
+        while len(stage.events(AgentUnreachable)) < 4:
+            assert await asks(stage) == [frame.AGENT_HELLO, frame.AGENT_DISCONNECT]
+        mute = [event for event in stage.events(AgentUnreachable) if event.reason is DialFailure.HELLO_TIMEOUT]
+        assert {event.agent for event in mute} == {f"unix:{stage.path}"}
+        waits = [event.detail.split()[3] for event in mute]
+        assert waits[:3] == ["0.05", "0.1", "0.2"]  # twice as long each time
+
+
+async def test_the_guard_asks_one_question_at_a_time(tmp_path):
+    async with Away(tmp_path, Slow(None)) as stage:
+        while not stage.guard._asking:
+            await asks(stage)
+        [asking] = stage.guard._asking.values()
+        closed = stage.recorder.count("link closed")
+        while stage.recorder.count("link closed") < closed + 3:
+            await asks(stage)
+            assert asking.done() or list(stage.guard._asking.values()) == [asking]
+
+
+async def test_a_guard_that_stops_asks_no_more(tmp_path):
+    async with Away(tmp_path, Slow(None)) as stage:
+        while not stage.guard._asking:
+            await asks(stage)
+        await stage.guard.drain(None)
+        assert stage.guard._asking == {}
+
+
+async def test_in_observe_mode_the_guard_asks_nobody(tmp_path):
+    config = SessionConfig(observe=True)
+    async with Guarded(config=config) as stage:
+        haproxy, agent = await stage.both()
+        stage.guard._shared["default"][-1].failed(0.0, 0.0, 0.0)
+        haproxy.close()
+        agent.close()
+        await stage.over()
+        assert stage.guard._asking == {}

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("all_speeds")
 SET: dict[str, Any] = {"unanswered": Unanswered.SET, "error_name": b"error"}
 TELL: dict[str, Any] = {"unanswered": Unanswered.TELL}
 ANSWERED = "answer notify_unanswered, unanswered agent_away 1, to_haproxy ACK {}"
-ENDED = "answer agent_unreachable, unreachable timeout, {} notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13"
+ENDED = (
+    "answer agent_unreachable, unreachable timeout, {} notify_unanswered, unanswered agent_away 1, to_haproxy AGENT_DISCONNECT 13"
+)
 
 
 def fresh(route_state: RouteState | None = None, now: float = 1000.0, **config: Any) -> Talk:
@@ -353,4 +355,19 @@ def test_where_a_session_ends_with_its_link_it_ends_with_the_first_notify() -> N
         agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
         haproxy NOTIFY 1.1      -> answer agent_unreachable, answer notify_unanswered, unanswered agent_away 1, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 13
         haproxy fin             -> close haproxy, end agent unreachable
+    """)
+
+
+def test_where_a_session_ends_with_its_link_one_session_dials_at_a_time() -> None:
+    route_state, _ = away()
+    before = route_state.agent.retry_at
+    fresh(route_state, before - 0.001, give_up_s=0.0, **SET).play("""
+        haproxy HAPROXY_HELLO   -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY 1.1      -> answer agent_unreachable, answer notify_unanswered, unanswered agent_away 1, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 13
+        haproxy fin             -> close haproxy, end agent unreachable
+    """)
+    fresh(route_state, before, give_up_s=0.0).play("""
+        haproxy HAPROXY_HELLO   -> held, dial
+        agent   up              -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO     -> ok
     """)

@@ -123,7 +123,7 @@ class Links:
         self._progress.offered(offer, SessionState.DIALLING)
         self.hello = raw
         self._offered_at = now
-        if now < self._route.agent.retry_at and self._progress.outlives_links:
+        if now < self._route.agent.retry_at and not offer.healthcheck and not self._config.observe:
             self.by_number[0].end()
         else:
             self._dial(self.by_number[0], now)
@@ -398,12 +398,15 @@ class Links:
         return min(away_at, self.away_since + self._config.give_up_s)
 
     def stands_in_at(self) -> float:
-        """Return when the guard answers HAPROXY-HELLO itself; infinity if HAProxy waits for no answer, or no link is replaced.
+        """Return when the guard answers HAPROXY-HELLO itself; infinity if HAProxy waits for no answer, or for that of a link.
 
-        Once a dial has failed, that is at once if it is known what the agent accepts.
+        Once a dial has failed, that is at once if it is known what the agent accepts. A session that ends with its link has one
+        dial, or none at all.
         """
-        if self._progress.state not in MEETING or not self._progress.outlives_links:
+        if self._progress.state not in MEETING:
             return math.inf
+        if not self._progress.outlives_links:
+            return math.inf if self.making else -math.inf
         agent, config = self._route.agent, self._config
         if not self.making and agent.agreed is not None:
             return -math.inf

@@ -26,8 +26,9 @@ is set) is refused.
   spoe.conf does (`timeout_processing`, `timeout_hello`, `set_on_error: error`), from which follows `unanswered: {{set: error}}`.
   The guard says the code then, and HAProxy's own log has st=0.
 - Without this the run fails: with the guard no request takes 20 ms longer, on the median and at most, and none goes on unchecked
-  that was refused. Two exceptions: it may wait for an agent that went away less than `links.give_up` ago, for as long as HAProxy
-  waits, and not at all with `give_up: 0`; and `unanswered: empty-ack` lets it go on, which F3 is there to show.
+  that was refused. Three exceptions: it may wait for an agent that went away less than `links.give_up` ago, for as long as
+  HAProxy waits, and not at all with `give_up: 0`; it may wait `disconnect_hold` for an ACK behind the agent's DISCONNECT (F4);
+  and `unanswered: empty-ack` lets it go on, which F3 is there to show.
 - What the guard said, and after how many seconds on the HAProxys of that line: page (level and sentence of the route in
   `/api/status`), `/readyz`, `/metrics`, log, and the alerts that are pending or fire in a Prometheus that scrapes and judges
   every 0.5 s, with each minute of the rules shortened to a second. A scrape interval of 15 s makes alerts that much later.

@@ -20,7 +20,7 @@ class Way:
     ``settings``: of the guard's route, in words of the environment; None: without the guard. ``says``: what the guard says
     otherwise than the row has it, empty: nothing. ``opens``: requests may go on unchecked that do not without the guard,
     which is what this way is there to show. ``waits``: so many seconds a request may wait for an agent that went away less than
-    ``links.give_up`` ago. ``most``: as the row's.
+    ``links.give_up`` ago, or for the ACK behind its DISCONNECT. ``most``: as the row's.
     """
 
     name: str

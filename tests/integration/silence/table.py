@@ -15,6 +15,7 @@ SOON_S: Final = 3.0  # so soon the guard says what is wrong, and that it is over
 APPLET: Final = ("2.2", "2.6", "3.0")
 CROWDSEC: Final = Options(hello="200ms", processing="500ms")  # what CrowdSec ships
 SHORT_S: Final = 0.5  # its processing
+HOLD_S: Final = 0.5  # `disconnect_hold`
 PATIENT: Final = Options(hello="10s", processing="9s")
 GONE: Final = Options(processing="2s", check=True)
 GONE_PLAIN: Final = Options(processing="2s", plain_check=True)
@@ -222,16 +223,22 @@ agent that has stopped is no longer the guard's to take back.""",
         Row(
             f"F4 {how}",
             f"a NOTIFY that is lost with its link ({how})",
-            f"{does}, with one NOTIFY open.",
+            does,
             play,
             Options(),
-            (BARE, Way("tell", {}), Way("{set: error}", told(Options()))),
+            (BARE, Way("tell", {}, waits=waits), Way("{set: error}", told(Options()), waits=waits)),
             says={"lost": [LOST]},
         )
-        for how, does, play in (
-            ("close", "The agent closes", scenes.closes),
-            ("reset", "The agent resets the connection", scenes.resets),
-            ("DISCONNECT", "The agent says DISCONNECT and leaves the connection open", scenes.says_goodbye),
+        for how, does, play, waits in (
+            ("close", "The agent closes, with one NOTIFY open.", scenes.closes, 0.0),
+            ("reset", "The agent resets the connection, with one NOTIFY open.", scenes.resets, 0.0),
+            (
+                "DISCONNECT",
+                """The agent says DISCONNECT with one NOTIFY open, and leaves the connection open. The guard waits
+`disconnect_hold` for the ACK that other agents send behind it, which HAProxy would lose.""",
+                scenes.says_goodbye,
+                HOLD_S,
+            ),
         )
     ),
     Row(

@@ -12,6 +12,7 @@ PER_SECOND: Final = 100
 CLIENTS: Final = 80  # at 100 requests a second they may wait 0.8 s each
 CROWD: Final = 40
 AWAY_S: Final = 4.0
+BURST: Final = 300  # HAProxy 3.1 and later has at most 20 NOTIFYs open on a connection
 RESTART_S: Final = 0.3
 GIVE_UP_S: Final = 1.0  # `links.give_up` of F1
 EARLIER_S: Final = 0.1
@@ -43,10 +44,22 @@ def slow(cast: Cast) -> None:
 
 def stopped(cast: Cast) -> None:
     """S3: it stands still with NOTIFYs in hand, and goes on."""
+    _stands_still(cast, 0)
+
+
+def stopped_on_many(cast: Cast) -> None:
+    """S3: the same, and HAProxy has many connections, which it uses one after the other."""
+    _stands_still(cast, BURST)
+
+
+def _stands_still(cast: Cast, burst: int) -> None:
     tap = cast.tap()
-    cast.begin(tap.address)
+    haproxy = cast.begin(tap.address)
+    if burst:
+        haproxy.get_all([f"/burst/{number}" for number in range(burst)])
     with cast.load(CLIENTS, PER_SECOND) as load:
         _wait_for(load, PER_SECOND)
+        cast.hear("serves", time.monotonic())
         still = time.monotonic()
         cast.agent.stand_still()
         try:

@@ -8,7 +8,7 @@ from typing import Final
 from tests.integration.haproxy import Options
 from tests.integration.silence import scenes
 from tests.integration.silence.row import WITHOUT, Row, Way
-from tests.integration.silence.scenes import GIVE_UP_S
+from tests.integration.silence.scenes import BURST, GIVE_UP_S
 from tests.integration.silence.surfaces import Says
 
 SOON_S: Final = 3.0  # so soon the guard says what is wrong, and that it is over
@@ -114,6 +114,7 @@ BACK: Final = Says(
     no_alerts=AGENT_DOWN | OLDEST,
 )
 SERVED: Final = Says("ok", ready=True, within=2 * SOON_S, sentence="Served", readyz="ready", metrics=("agent_up == 1",))
+SERVES: Final = replace(BACK, log={})
 GOES_ON: Final = replace(BACK, log={})
 # It is served late; whether that is too late, only HAProxy knows.
 SLOW: Final = replace(SERVED, level="ok|attention", sentence="", alerts=frozenset({"SpoeGuardSlow"}))
@@ -166,6 +167,18 @@ agent that has stopped is no longer the guard's to take back.""",
         answer_s=0.02,
         most={"NOTIFYs written too late": 0},
         says={"stopped": [HUNG], "goes on": [BACK]},
+    ),
+    Row(
+        "S3 many connections",
+        "an agent that stands still, and many connections",
+        f"""The same after a burst of {BURST} requests, whose connections HAProxy keeps: each of them had a link when the agent
+stopped. An answer takes 300 ms.""",
+        scenes.stopped_on_many,
+        CROWDSEC,
+        (BARE, Way(TOLD, told(CROWDSEC))),
+        answer_s=0.3,
+        says={"serves": [SERVES], "stopped": [HUNG], "goes on": [BACK]},
+        most={"NOTIFYs written too late": 0},
     ),
     Row(
         "F1 plain check",

@@ -21,6 +21,7 @@ BLOCKED_S = 30.0  # how long one NOTIFY may block a link where there is no answe
 LOSS_S = 30.0  # what was open for longer, where there is no answer_deadline, goes to no other agent
 IDLE_S = 10.0  # for so long a link may be idle beside another, where there is no retire_s
 MUTE = 3  # NOTIFYs in a row past their deadline
+LONGEST_HELLO_S = 30.0
 LINGERING = 16
 
 # What ``option set-on-error`` gets, by the reason.
@@ -32,7 +33,7 @@ class Rules:
     """The settings that say what is due; ``again``: what a lost link had goes to another; ``off``: nothing does.
 
     ``unanswered`` as in the settings, with the variable ``error_name``. ``offered_size``: the max-frame-size that agents are
-    offered. ``hello_s``: how long a connected agent may take to send AGENT-HELLO.
+    offered. ``hello_s``: how long a connected agent may take to send AGENT-HELLO while HAProxy waits for it.
     """
 
     give_up_s: float
@@ -90,7 +91,7 @@ class Link:
 
     number: int
     dialled_at: float
-    connected_at: float = math.inf
+    hello_by: float = math.inf  # once it is connected
     hello: bool = False
     size: int = 0
     bound: float = math.inf
@@ -105,6 +106,10 @@ class Link:
     over: bool = False
     hands: dict[Ids, float] = field(default_factory=dict)
     given_bytes: int = 0
+
+    def up_by(self, rules: Rules) -> float:
+        """Until when it is waited for."""
+        return self.hello_by if self.hello_by < math.inf else self.dialled_at + rules.connect_s
 
     @property
     def live(self) -> bool:
@@ -191,7 +196,10 @@ class Model:
         self.tell_by = math.inf
 
     def connected(self, number: int, now: float) -> None:
-        self.links[number].connected_at = now
+        rules, wait_s = self.rules, self.rules.hello_s
+        if self.told_size:  # HAProxy does not notice: who is slow has twice as long each time
+            wait_s = min(rules.agent_hello_s, rules.hello_s * 2**self.agent.missed, LONGEST_HELLO_S)
+        self.links[number].hello_by = now + wait_s
 
     def agent_said(self, number: int, whole: list[bytes], now: float) -> None:
         self.heard_at = now
@@ -371,6 +379,8 @@ class Model:
             assert ends or self.ended, f"link {link.number} is ended: {link}"
             if link.making and ends:
                 self._not_reached(link, seen.now)
+                if link.hello_by < math.inf:
+                    self.agent.missed_hello()
             if ends:
                 self._lose(link, seen.now)
             link.lost = True  # at the latest with the session
@@ -389,8 +399,7 @@ class Model:
             answers = [one for one in has if not any(self._holds(reason, one, seen) for reason in others)]
             return not answers or not link.hello or at >= link.leaving_at + rules.hold_s
         if not link.hello:
-            waited = at >= link.connected_at + rules.hello_s
-            return waited or (link.connected_at == math.inf and at >= link.dialled_at + rules.connect_s)
+            return at >= link.up_by(rules)
         alone = sum(other.running for other in self.links.values()) < 2
         retired = not has and at >= link.heard_at + min(rules.retire_s, math.inf if alone else IDLE_S)
         mute = link.missed + sum(self._misses(one, link, at) for one in has) >= MUTE
@@ -628,8 +637,5 @@ class Model:
             if waited_for and link.bound < math.inf:
                 assert at < notify.since + BLOCKED_S, f"{notify} blocks link {notify.at}"
         for link in self.links.values():
-            by = min(
-                link.dialled_at + rules.connect_s if link.connected_at == math.inf else math.inf,
-                link.connected_at + rules.hello_s,
-            )
+            by = link.up_by(rules)
             assert not link.making or at < by, f"link {link.number} was to be up by {by}, and nobody minds"

@@ -6,6 +6,7 @@ Kept by whoever plays its agents, for ``links_model``. Shares no code with ``spo
 import math
 from dataclasses import dataclass
 
+MOST_MISSED = 4
 SHORTEST_S, LONGEST_S, SHARE = 0.005, 0.25, 16  # a pause between two dials is this share of the time since the first failed
 
 
@@ -23,6 +24,7 @@ class AgentSeen:
     failing_at: float = math.inf
     retry_at: float = -math.inf
     was_there: bool = False  # at any time
+    missed: int = 0  # HELLOs in a row without an answer in time
 
     def away_at(self, give_up_s: float) -> float:
         """Return from when on it is away; infinity where no dial has failed since the first sign.
@@ -34,6 +36,7 @@ class AgentSeen:
     def said_hello(self, size: int, *, pipelining: bool) -> None:
         self.agreed = size, pipelining
         self.was_there = True
+        self.missed = 0
         self.gone_at = self.failing_at = math.inf
         self.retry_at = -math.inf
 
@@ -53,6 +56,9 @@ class AgentSeen:
         if not another_runs:
             self.gone_at = min(self.gone_at, begun)
         self._pause(now)
+
+    def missed_hello(self) -> None:
+        self.missed = min(self.missed + 1, MOST_MISSED)
 
     def _pause(self, now: float) -> None:
         self.retry_at = now + min(max((now - self.failing_at) / SHARE, SHORTEST_S), LONGEST_S)

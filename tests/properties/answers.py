@@ -79,13 +79,14 @@ class Answers:
             self.dropped_at = min(self.dropped_at, at)
         if self.lasts and self.one_at_a_time and ids not in self.asked:  # it may have to wait until it gets to an agent
             self._superseded(at)
+            # One that was repeated just before goes to the agent that had it, and is given up with the first.
+            mark = at - SUPERSEDED_S + EPSILON_S
+            self.sent = {ids: since for ids, since in self.sent.items() if since > mark or self.repeated.get(ids) == at}
 
     def _superseded(self, at: float) -> None:
         """HAProxy has given up what it asked before."""
         mark = at - SUPERSEDED_S + EPSILON_S
         self.asked = {ids: one for ids, one in self.asked.items() if one.since > mark}
-        # One that was repeated just before goes to the agent that had it, and is given up with the first.
-        self.sent = {ids: since for ids, since in self.sent.items() if since > mark or self.repeated.get(ids) == at}
 
     def agent_got(self, data: bytes, at: float, link: int) -> None:
         for raw in spop.cut(data)[0]:  # whole frames each time, or A2 is broken

@@ -39,7 +39,8 @@ class Settling:
     """What HAProxy waits for, and what is known of the agents it could come from.
 
     ``up``: links whose agents said something and are not over; ``changed_at``: when these became some, or none.
-    ``failing_at``: the first time, since an agent last said something, that one could not be reached while none was up.
+    ``failing_at``: the first time, since an agent last said something, that one could not be reached while none was up;
+    ``was_there``: whether one ever did.
     """
 
     terms: Terms
@@ -49,6 +50,7 @@ class Settling:
     told: int = 0  # the max-frame-size in AGENT-HELLO, 0 before it
     one_at_a_time: bool = False
     waiting: dict[Ids, Waiting] = field(default_factory=dict)
+    spared: dict[Ids, str] = field(default_factory=dict)  # until when those waited that are given up without a sign
     settled: list[tuple[float, float]] = field(
         default_factory=list
     )  # since when, and until when, those waited that are not there
@@ -57,6 +59,7 @@ class Settling:
     over: set[int] = field(default_factory=set)
     changed_at: float = 0.0
     failing_at: float = math.inf
+    was_there: bool = False
     drained_at: float = -math.inf
     agents_bytes: int = 0
 
@@ -76,9 +79,10 @@ class Settling:
             if ids in self.waiting:
                 self.waiting[ids].doubtful = True
                 return
-            if self.one_at_a_time:  # it no longer waits for what it asked before
-                self.waiting = {ids: one for ids, one in self.waiting.items() if at < one.since + SUPERSEDED_S - EPSILON_S}
+            for one in self.waiting.values() if self.one_at_a_time else ():  # it no longer waits for what it asked before
+                one.doubtful = one.doubtful or at >= one.since + SUPERSEDED_S - EPSILON_S
             self.waiting[ids] = Waiting(at, len(raw))
+            self.spared.pop(ids, None)
             full = len(self.waiting) > self.terms.open_notifies or self._bytes > self.terms.held_bytes
             dropped = full or len(raw) - 4 > self.told or not ordinary_notify(raw)
             self.waiting[ids].doubtful = dropped and not self.terms.answers_for_agents
@@ -100,7 +104,7 @@ class Settling:
     def agent_said(self, link: int, data: bytes, at: float) -> None:
         self.agents_bytes += len(data)
         self.spoke.add(link)
-        self.failing_at = math.inf
+        self.agent_is_there()
         if not self.told:
             self.hello_by = max(self.hello_by, at + REFUSAL_HOLD_S)  # it may be no HELLO that HAProxy can be given
         if link in self.over:
@@ -109,11 +113,16 @@ class Settling:
             self.changed_at = at
         self.up.add(link)
 
+    def agent_is_there(self) -> None:
+        self.was_there, self.failing_at = True, math.inf
+
     def agent_got(self, link: int, data: bytes, at: float) -> None:
         for raw in spop.cut(data)[0]:
             frame = spop.read_frame(raw)
             if frame.type == spop.NOTIFY and frame.ids in self.waiting:
                 self._given(frame.ids, link, at)
+            elif frame.type == spop.NOTIFY and frame.ids in self.spared:
+                self.broken.append(f"settling: NOTIFY {frame.ids} goes to link {link}, and it was {self.spared[frame.ids]}")
             elif frame.type == spop.HAPROXY_DISCONNECT:
                 self.agent_is_gone(link, at)
 
@@ -131,13 +140,15 @@ class Settling:
         self.over.add(link)
         if link not in self.spoke and not self.up:
             self.failing_at = min(self.failing_at, at)
+            if self.lasts and not self.was_there:
+                self.hello_by = min(self.hello_by, at + AWAY_S)
         if link in self.up:
             self.up.discard(link)
             self.changed_at = at if not self.up else self.changed_at
         for one in self.waiting.values():
             if one.at == link:
                 one.at, one.lost_at = None, at
-        if not self.told:
+        if not self.told and (link in self.spoke or not self.lasts):
             self.hello_by = max(self.hello_by, at + REFUSAL_HOLD_S)
 
     # --- time --------------------------------------------------------------------------------------------------------
@@ -168,6 +179,8 @@ class Settling:
         others = any(other.since <= at < self._overdue_at(other) or other.doubtful for other in self.waiting.values())
         others = others or any(since <= at <= until + EPSILON_S for since, until in self.settled)
         del self.waiting[ids]
+        if not one.doubtful:
+            self.spared[ids] = f"to wait until {at:.4f}" if one.at is None else f"open until {at:.4f}"
         if self.terms.unanswered == "tell" and not others and not one.doubtful and self.drained_at == -math.inf:
             self.broken.append(f"settling: HAProxy is not told of NOTIFY {ids}, which was due at {at:.4f}")
 
@@ -195,7 +208,8 @@ class Settling:
         since = max(one.since, one.lost_at, self.changed_at)
         if self.up or self.failing_at == math.inf:
             return since + self.terms.give_up_s
-        return min(since + self.terms.give_up_s, max(since, self.failing_at + self.terms.give_up_s) + AWAY_S)
+        away_at = self.failing_at + (self.terms.give_up_s if self.was_there else 0.0)
+        return min(since + self.terms.give_up_s, max(since, away_at) + AWAY_S)
 
 
 def broken_settling(transcript: Transcript, terms: Terms) -> list[str]:
@@ -241,7 +255,7 @@ def _of_agents(settling: Settling, step: Step) -> None:
     elif step.did in (Did.AGENT_LEFT, Did.AGENT_CLOSED, Did.AGENT_FAILED):
         settling.agent_is_gone(step.link, step.at)
     elif step.did is Did.AGENT_ELSEWHERE:
-        settling.failing_at = math.inf
+        settling.agent_is_there()
     elif step.did is Did.DRAIN:
         settling.drained_at = max(settling.drained_at, step.at)
 

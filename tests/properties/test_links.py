@@ -200,6 +200,8 @@ class Links(RuleBasedStateMachine):
         self.playing = Watched(config, self.model, self.route_state, now=now, fast=fast)
         self.tails: dict[int, tuple[bytes, bytes]] = {}  # an ACK that is begun on a link, and what is left of it
         self.sent = 0
+        if self.seen.was_there:
+            self.playing.transcript.append(Step(now, Did.AGENT_ELSEWHERE))
         self.model.offered(now)
         self.playing.say(HAPROXY, hello)
         if up and self.playing.dialling:

@@ -37,10 +37,12 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "retire_s": (None, 0.3),
     "redispatch": (Redispatch.UNSENT, Redispatch.UNANSWERED, Redispatch.OFF),
     "pieces": ((), (1,) * 20 + (65536,), (3, 11, 40, 65536), (7, 65536)),  # as TCP cuts each write; few, for the sake of speed
+    "park_s": (None, 0.2),
+    "agent_hello_s": (None, 0.1),
 }
 PLAIN = (
     "disconnect_hold_s", "unanswered", "answer_deadline_s", "open_notifies",
-    "give_up_s", "max_links", "in_flight", "retire_s", "redispatch",
+    "give_up_s", "max_links", "in_flight", "retire_s", "redispatch", "park_s", "agent_hello_s",
 )  # fmt: skip
 CHOSEN = 2  # policies chosen, two bytes each: which anomaly (0: none), and what is done about it
 HEADER = len(KNOBS) + 2 * CHOSEN
@@ -90,10 +92,10 @@ class Case:
             profile,
             observe=self.knob("observe"),
             policy=Policy(self.choices),
+            error_name=b"error",
             max_frame_size=profile.max_frame_size if size is None else size,
             held_bytes=held,
             capabilities=profile.capabilities if capabilities is None else capabilities,
-            error_name=b"error",
             **{name: self.knob(name) for name in PLAIN},
         )
 

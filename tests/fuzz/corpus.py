@@ -32,6 +32,7 @@ def _all() -> Iterator[tuple[str, Case]]:
     for name, moves in (*_captures(), *_rows(), *_inputs(), *_misbehaviours(), *_good()):
         yield name, Case(moves=moves)
     yield from _links()
+    yield from _absent()
     # the same good conversation with every knob at every choice
     [(_, good), *_] = _good()
     for knob, choices in KNOBS.items():
@@ -154,8 +155,41 @@ def _links() -> Iterator[tuple[str, Case]]:
         several += [Reach(link), Say(agent(link), hello), Say(agent(link), b"".join(acks))]
     limited = lasting.turned("max_links", 20).turned("in_flight", 1)
     yield "several links", replace(limited, moves=[*several, Say(AGENT, acks[0]), asked, Leave(agent(2)), Wait(700.0)])
-    away: list[Move] = [Leave(AGENT), *(Reach(link, up=False) for link in range(3)), asked, Wait(5.0)]
-    yield "the agent stays away", replace(lasting.turned("dial", Dial.NEVER), moves=[*_opening()[:1], Reach(0), *away])
+    away: list[Move] = [Leave(AGENT), asked]
+    for link in (1, 2, 3):
+        away += [Wait(0.6), Reach(link, up=False)]
+    yield "the agent goes and stays away", replace(lasting.turned("dial", Dial.NEVER), moves=[*_reached(), *away, Wait(5.0)])
+
+
+def _reached() -> list[Move]:
+    hello, answer = _opening()
+    return [hello, Reach(0), answer]
+
+
+def _absent() -> Iterator[tuple[str, Case]]:
+    """What HAProxy gets for NOTIFYs without an answer, each way there is, and in place of an agent that is not there."""
+    notifies = [each.raw for each in _notifies(9)]
+    acks = [frames.ack(each, echo(each)) for each in _notifies(9)]
+    [offer, answer] = _opening()
+    three, more = Say(HAPROXY, b"".join(notifies[:3])), Say(HAPROXY, b"".join(notifies[3:6]))
+    for way in KNOBS["unanswered"]:
+        lasting = Case().turned("unanswered", way).turned("give_up_s", 0.4)
+        in_time, by_hand = lasting.turned("answer_deadline_s", 0.3), lasting.turned("dial", Dial.NEVER)
+        lost: list[Move] = [offer, answer, three, Say(AGENT, acks[0]), Leave(AGENT, reset=True), Wait(0.1), more]
+        yield f"lost, {way.value}", replace(lasting, moves=lost)
+        yield f"lost with the session, {way.value}", replace(lasting.turned("give_up_s", 0.0), moves=lost)
+        late: list[Move] = [offer, answer, Say(HAPROXY, notifies[0]), Wait(0.1), Say(HAPROXY, notifies[1]), Wait(0.3)]
+        yield f"overdue, {way.value}", replace(in_time, moves=[*late, Say(AGENT, b"".join(acks[:2])), Wait(0.1)])
+        mute: list[Move] = [offer, answer, Wait(0.1), three, Wait(0.1), more, Wait(0.3), more, Say(agent(1), b"".join(acks))]
+        yield f"mute, {way.value}", replace(in_time, moves=mute)
+        away: list[Move] = [offer, Reach(0, up=False), Wait(0.5), three, Wait(0.1)]
+        back: list[Move] = [Reach(1), Say(agent(1), answer.data), more, Say(agent(1), b"".join(acks[3:6])), Wait(0.1)]
+        yield f"away and back, {way.value}", replace(by_hand, moves=[*away, *back])
+        parked: list[Move] = [*_reached(), Leave(AGENT), three, Wait(0.3), Reach(1), Say(agent(1), answer.data), more]
+        yield f"parked for too long, {way.value}", replace(by_hand.turned("park_s", 0.2), moves=[*parked, Wait(0.3)])
+        silent: list[Move] = [offer, Reach(0), Wait(0.1), Wait(0.1), three, Reach(1), Say(agent(1), answer.data)]
+        silent += [Say(agent(1), b"".join(acks[:3])), Wait(0.3)]
+        yield f"late AGENT-HELLO, {way.value}", replace(by_hand.turned("agent_hello_s", 0.1), moves=silent)
 
 
 def _good() -> Iterator[tuple[str, list[Move]]]:

@@ -9,12 +9,15 @@ from spoe_guard.core.conversation import outlet
 from spoe_guard.core.conversation.ledger import Fate
 from spoe_guard.core.incoming import walker
 from spoe_guard.core.incoming.agent import from_agent, torn
+from spoe_guard.core.terms.config import Unanswered
+from spoe_guard.core.terms.events import AgentUnreachable, AuthoredReason, FrameAuthored, LinkLost, LinkUp, NotifiesUnanswered
 from tests.builds import puts_in_place
 from tests.captures.test_captures import AGENTS
 from tests.fuzz import __main__ as command
 from tests.fuzz.case import Case, decode, encode
 from tests.fuzz.corpus import seeds
 from tests.fuzz.finding import fault, shown, shrunk
+from tests.fuzz.judge import judge
 from tests.fuzz.mutator import Mutator
 from tests.integration.hazards.table import TABLE
 from tests.properties import spop
@@ -35,6 +38,30 @@ def test_every_seed_keeps_every_promise(corpus):
 def test_the_seeds_are_the_hazard_table_and_the_captures(corpus):
     assert {name.rpartition(" ")[0] for name in corpus} >= TABLE.keys()
     assert {name.split()[0] for name in corpus} >= set(AGENTS)
+
+
+NAMED = {
+    "lost": {NotifiesUnanswered: "agent_gone", LinkLost: "reset"},
+    "overdue": {NotifiesUnanswered: "deadline"},
+    "mute": {NotifiesUnanswered: "deadline", LinkLost: "deadline"},
+    "away and back": {NotifiesUnanswered: "agent_away", AgentUnreachable: "refused"},
+    "parked for too long": {NotifiesUnanswered: "deadline", LinkLost: "closed"},
+    "late AGENT-HELLO": {AgentUnreachable: "hello_timeout"},
+}
+
+
+@pytest.mark.parametrize("way", Unanswered)
+def test_the_seeds_of_absent_agents_are_what_they_are_called(corpus, way):
+    for name, wanted in NAMED.items():
+        events = judge(corpus[f"{name}, {way.value}"]).events
+        for kind, reason in wanted.items():
+            assert reason in [event.reason.value for event in events if isinstance(event, kind)], f"{name}, {way.value}"
+        told = {event.type for event in events if isinstance(event, FrameAuthored) and event.reason is AuthoredReason.ANSWERED}
+        assert (spop.AGENT_HELLO in told) == (name in ("away and back", "late AGENT-HELLO"))
+        answered = way in (Unanswered.SET, Unanswered.EMPTY_ACK) and name != "late AGENT-HELLO"
+        assert (spop.ACK in told) == answered, f"{name}, {way.value}"
+        ups = sum(isinstance(event, LinkUp) for event in events)
+        assert ups == (name == "late AGENT-HELLO" or answered) or name not in ("away and back", "late AGENT-HELLO")
 
 
 def test_a_case_survives_being_bytes(corpus):

@@ -175,7 +175,7 @@ def test_while_one_session_finds_out_the_others_do_not_dial() -> None:
     """)
 
 
-def test_an_agent_that_is_slow_to_answer_hello_has_twice_as_long_each_time() -> None:
+def test_an_agent_slow_to_answer_hello_has_twice_as_long_each_time() -> None:
     fresh(RouteState(), **SET, connect_s=60.0).play(f"""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
@@ -200,7 +200,7 @@ def test_a_health_check_is_not_answered_in_place_of_the_agent() -> None:
     """)
 
 
-def test_a_haproxy_that_gives_up_while_the_next_dial_is_awaited_blames_nobody_twice() -> None:
+def test_a_haproxy_that_gives_up_between_two_dials_blames_nobody_twice() -> None:
     fresh().play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, abort agent
@@ -256,7 +256,7 @@ def test_while_it_is_away_a_notify_fails_within_20_ms(config: dict[str, Any], ou
     """)
 
 
-def test_a_mute_agent_is_counted_also_where_the_connection_ends_before_its_hello() -> None:
+def test_a_mute_agent_counts_where_the_connection_ends_before_its_hello() -> None:
     route_state, now = away()
     fresh(route_state, now, **TELL).play("""
         haproxy HAPROXY_HELLO   -> held, dial
@@ -349,7 +349,7 @@ def test_no_notify_is_parked_for_longer_than_haproxy_waits() -> None:
     """)
 
 
-def test_where_a_session_ends_with_its_link_it_ends_with_the_first_notify() -> None:
+def test_with_give_up_0_a_session_ends_with_the_first_notify() -> None:
     fresh(give_up_s=0.0, **SET).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
@@ -358,7 +358,7 @@ def test_where_a_session_ends_with_its_link_it_ends_with_the_first_notify() -> N
     """)
 
 
-def test_where_a_session_ends_with_its_link_one_session_dials_at_a_time() -> None:
+def test_with_give_up_0_one_session_dials_at_a_time() -> None:
     route_state, _ = away()
     before = route_state.agent.retry_at
     fresh(route_state, before - 0.001, give_up_s=0.0, **SET).play("""

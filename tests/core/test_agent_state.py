@@ -29,7 +29,7 @@ def test_it_is_away_when_nothing_but_failures_was_seen_for_give_up() -> None:
     assert agent.away_at(5.0) == math.inf
 
 
-def test_a_lost_link_is_the_first_sign_and_a_failed_dial_the_proof() -> None:
+def test_a_lost_link_is_a_sign_and_a_failed_dial_the_proof() -> None:
     agent = there()
     agent.link_lost(50.0)
     agent.link_lost(60.0)

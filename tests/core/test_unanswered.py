@@ -36,7 +36,7 @@ def variables(talk: Talk) -> dict[int, list[tuple[int, bytes, object]]]:
 # --- tell -------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_notify_ends_the_connection_at_once_where_nothing_else_is_open() -> None:
+def test_a_lost_notify_ends_the_connection_at_once_if_nothing_is_open() -> None:
     running(**TELL).play(f"""
         haproxy NOTIFY 1.1      -> ok
         agent   rst             -> {GONE}, to_haproxy AGENT_DISCONNECT 13, close agent
@@ -207,7 +207,7 @@ def missed(count: int) -> str:
     return ", ".join(["answer notify_unanswered, unanswered deadline 1"] * count)
 
 
-def test_a_link_that_lets_three_in_a_row_pass_their_deadline_is_replaced() -> None:
+def test_a_link_that_lets_three_deadlines_pass_in_a_row_is_replaced() -> None:
     assert MUTE_AFTER == 3
     talk = running(**SET, answer_deadline_s=0.5).play("guard waits 0.1 -> nothing\nhaproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok")
     talk.play(f"""

@@ -23,7 +23,7 @@ ANOMALIES = {  # each once, in this order
     "interleaved_frames": "repair",
     "runt_frame": "drop",
     "disconnect_missing": "answer",
-    "notify_unanswered": "pass",
+    "notify_unanswered": "answer",
 }
 
 

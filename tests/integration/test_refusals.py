@@ -47,7 +47,7 @@ def test_with_the_guard_it_connects_at_longer_and_longer_intervals(stage: Stage,
 
 
 @APPLETS
-def test_where_the_agent_says_nothing_the_guard_does_and_haproxy_is_told_at_once(stage: Stage, name: str) -> None:
+def test_where_the_agent_says_nothing_the_guard_tells_haproxy_at_once(stage: Stage, name: str) -> None:
     seen, connections = refused(stage, name, CLOSES, guarded=True)
     assert (seen.error, seen.verdict) == ("269", "")
     assert seen.seconds < PROCESSING_S / 2

@@ -371,3 +371,17 @@ def test_with_give_up_0_one_session_dials_at_a_time() -> None:
         agent   up              -> to_agent HAPROXY_HELLO
         agent   AGENT_HELLO     -> ok
     """)
+
+
+def test_an_agent_that_dies_of_each_notify_is_dialled_for_the_next() -> None:
+    talk = running(give_up_s=5.0, **SET).play("haproxy NOTIFY 1.1 -> ok")
+    for number in range(1, 6):
+        had = f"agent{number - 1}" if number > 1 else "agent"
+        talk.play(f"""
+            guard   waits 2.0              -> nothing
+            {had}   fin                    -> answer disconnect_missing, answer notify_unanswered, unanswered agent_gone 1, lost closed 1/0, to_{had} HAPROXY_DISCONNECT 0, to_haproxy ACK {number}.1, close {had}
+            haproxy NOTIFY {number + 1}.1  -> held
+            guard   waits 0.0051           -> dial {number}
+            agent{number} up               -> to_agent{number} HAPROXY_HELLO
+            agent{number} AGENT_HELLO      -> replacement up, redispatched unsent 1, to_agent{number} NOTIFY {number + 1}.1
+        """)

@@ -28,7 +28,7 @@ class Backoff:
         self.retry_at = -math.inf
 
     def failed(self, now: float) -> None:
-        """A link died on the first NOTIFY it got."""
+        """A link died on the NOTIFYs that it got first, and they go to the next."""
         self.since = min(self.since, now)
         self.pause(now)
 

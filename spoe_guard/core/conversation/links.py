@@ -230,7 +230,7 @@ class Links:
             self._route.agent.link_lost(now)
         if worked and loss is not LinkLoss.DEADLINE:
             self._backoff.worked()
-        elif had:
+        elif kept:  # the next agent gets the same NOTIFYs
             self._backoff.failed(now)
         else:
             self._backoff.pause(now)

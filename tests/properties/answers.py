@@ -61,7 +61,7 @@ class Answers:
     streams: dict[int, Stream] = field(default_factory=lambda: {0: Stream()})
     sent: dict[tuple[int, int], float] = field(default_factory=dict)  # by HAProxy, first since it was last answered
     repeated: dict[tuple[int, int], float] = field(default_factory=dict)  # when it last did so while an agent had it
-    dropped_at: float = math.inf  # when HAProxy first sent one that no agent may get
+    dropped_at: float = math.inf  # when HAProxy first sent one that no agent may get, or may have got
     asked: dict[tuple[int, int], Asked] = field(default_factory=dict)
     due: list[Due] = field(default_factory=list)
 
@@ -78,6 +78,9 @@ class Answers:
         if not ordinary_notify(raw) or len(raw) - 4 > self.size:
             self.dropped_at = min(self.dropped_at, at)
         if self.lasts and self.one_at_a_time and ids not in self.asked:  # it may have to wait until it gets to an agent
+            # What no agent has may have been given up before, and HAProxy is still to be told of it.
+            earlier = (since for other, since in self.sent.items() if other not in self.asked and since < at)
+            self.dropped_at = min(self.dropped_at, min(earlier, default=math.inf))
             self._superseded(at)
             # One that was repeated just before goes to the agent that had it, and is given up with the first.
             mark = at - SUPERSEDED_S + EPSILON_S

@@ -254,3 +254,15 @@ def test_a_session_that_ends_with_its_link_ends_when_that_is_mute() -> None:
         haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> ok
         guard   waits 0.5       -> {missed(3)}, to_agent HAPROXY_DISCONNECT 2, to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy ACK 5.1, to_haproxy AGENT_DISCONNECT 2
     """)
+
+
+def test_a_link_that_went_mute_is_dialled_again_though_nobody_asks() -> None:
+    talk = running(**SET, answer_deadline_s=0.5).play(
+        "guard waits 0.1 -> nothing\nhaproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> ok"
+    )
+    talk.play(f"""
+        guard   waits 0.5       -> {missed(3)}, lost deadline 0/0, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy ACK 5.1
+        guard   waits 0.0051    -> dial 1
+        agent1  fail            -> unreachable refused, abort agent1
+        guard   waits 10        -> close agent
+    """)

@@ -85,6 +85,7 @@ class Links:
         self._next = 1  # the number of the next link
         self._last_failure = ""
         self._offered_at = 0.0  # when HAPROXY-HELLO came
+        self._asks = False  # whether the agent is dialled only to learn if it is there: it left NOTIFYs without an answer
 
     @property
     def wanting(self) -> bool:
@@ -228,6 +229,7 @@ class Links:
         self._end(link, now)
         if loss in _BY_AGENT and not self.running:
             self._route.agent.link_lost(now)
+        self._asks = loss is LinkLoss.DEADLINE and self._progress.outlives_links and not self.running
         if worked and loss is not LinkLoss.DEADLINE:
             self._backoff.worked()
         elif kept:  # the next agent gets the same NOTIFYs
@@ -367,12 +369,13 @@ class Links:
         return self.no_agent()
 
     def _dial(self, link: AgentLink, now: float) -> None:
+        self._asks = False
         link.dial(now + self._config.connect_s)
         self._route.agent.dialled(now, self._route.spread)
 
     def may_open_at(self) -> float:
         """Return when the next link may be opened: infinity if none is wanted or no more are allowed."""
-        if not self.wanting:
+        if not self.wanting and not (self._asks and self._progress.outlives_links):
             return math.inf
         making = self.making
         alive = sum(1 for link in self.by_number.values() if not link.done)

@@ -116,10 +116,6 @@ def fails_beside_others(self: Any, link: Any, reason: Any, detail: str, now: flo
     self._route.agent.failed(now, self._route.spread, min(self.away_since, now))
 
 
-def misses_add_up(self: Any, since: float) -> None:
-    self._missed += self.ledger.heard < since
-
-
 def tells_nobody(self: Any, now: float) -> None:
     self._notifies.take_untold()
 
@@ -180,7 +176,6 @@ MACHINES = {
     "what waited for AGENT-HELLO waits on": sets_for_known,
     "a dial that failed beside a link counts": sets_for_several,
     "a mute agent keeps its link": sets_in_time,
-    "an agent that is not mute loses its link": sets_in_time,
     "NOTIFYs end with others that are told of": tells,
     "HAProxy is told when it suits": tells,
     "the neighbours pay for a deadline": tells_in_time,
@@ -224,7 +219,6 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "dials of a route do not wait for each other": (AgentState, "_pause", lambda self, now, spread: None, "the pause|dials at"),
     "park_s is not minded": (LinksPart, "_longest_wait_s", property(parks_on), "wait for ever"),
     "a mute agent keeps its link": (AgentLink, "mute", property(lambda self: False), "is mute"),
-    "an agent that is not mute loses its link": (AgentLink, "missed", misses_add_up, "is ended"),
     "HAProxy is not told": (Ending, "tell", tells_nobody, "is not told|is never told"),
     "the neighbours pay for a deadline": (
         Ending, "tell", tells_of_each_deadline, "HAProxy is closed|given up for {.*'agent_gone'",

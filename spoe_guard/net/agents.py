@@ -7,13 +7,13 @@ from time import monotonic
 from typing import Final, Protocol
 
 from spoe_guard.address import Address
+from spoe_guard.core.conversation.backoff import pause_s
 from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.net.dial import DialError, Dialled, Refuses, dial
 
 # An address that failed is passed over for a sixteenth of the time it has failed for, if there is another one.
 SHORTEST_S: Final = 0.25
 LONGEST_S: Final = 5.0
-_SHARE: Final = 16
 
 
 class DialObserver(Protocol):
@@ -53,8 +53,8 @@ class Agents:
         """An agent that was connected did not answer HELLO: try another one first, if there is one."""
         now = monotonic()
         known = self._failing.setdefault(address, _Failing(now, now))
-        pause_s = min(max((now - known.since) / _SHARE, SHORTEST_S), LONGEST_S)
-        known.retry_at = now + pause_s * (1 - random.random() / 4)  # noqa: S311  no secret
+        spread = random.random()  # noqa: S311  no secret
+        known.retry_at = now + pause_s(now - known.since, spread, SHORTEST_S, LONGEST_S)
 
     def answered(self, address: Address) -> None:
         """AGENT-HELLO came from that address."""

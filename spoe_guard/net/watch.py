@@ -29,7 +29,6 @@ from spoe_guard.wire import walk
 
 EVERY_S: Final = 1.0
 HELLO_S: Final = 2.0  # for AGENT-HELLO, where nothing is set
-LONGEST_HELLO_S: Final = 30.0  # for one that missed it before
 NO_SESSION: Final = 0  # what is reported belongs to none
 
 
@@ -44,8 +43,7 @@ class AgentProbe:
 
     async def ask_again(self, route: Route) -> None:
         """Do as ``ask``, and give an agent twice as long for HELLO after each that it missed."""
-        longest_s = min(HELLO_S * 2**self._state.hellos_missed, LONGEST_HELLO_S)
-        if not await self.ask(route, route.config.agent_hello_s or longest_s):
+        if not await self.ask(route, route.config.agent_hello_s or self._state.hello_wait_s(HELLO_S)):
             self._state.hello_missed()
 
     async def ask(self, route: Route, within_s: float) -> bool:

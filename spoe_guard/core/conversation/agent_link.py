@@ -26,30 +26,9 @@ class AgentLink:
     """
 
     __slots__ = (
-        "_close",
-        "_dial",
-        "_heard",
-        "_missed",
-        "_report",
-        "close_by",
-        "connect_by",
-        "done",
-        "fragments",
-        "got_disconnect",
-        "got_hello",
-        "has_hello",
-        "has_orders",
-        "hello_by",
-        "leave_by",
-        "leaving_as",
-        "leaving_since",
-        "ledger",
-        "limited",
-        "most",
-        "number",
-        "outlet",
-        "owing",
-        "state",
+        "_close", "_dial", "_heard", "_missed", "_report", "close_by", "connect_by", "done", "fragments", "got_disconnect",
+        "got_hello", "has_hello", "has_orders", "hello_by", "leave_by", "leaving_as", "leaving_since", "ledger", "limited",
+        "most", "number", "outlet", "owing", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, history: History, books: ByteCounts, report: Report) -> None:

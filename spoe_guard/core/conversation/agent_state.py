@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from spoe_guard.core.conversation.backoff import pause_s
 
 MOST_MISSED: Final = 4
+LONGEST_HELLO_S: Final = 30.0  # for AGENT-HELLO, where HAProxy does not wait for it or ends the wait itself
 
 
 class Agreed(NamedTuple):
@@ -70,6 +71,10 @@ class AgentState:
     def hello_missed(self) -> None:
         """AGENT-HELLO did not come in time."""
         self.hellos_missed = min(self.hellos_missed + 1, MOST_MISSED)
+
+    def hello_wait_s(self, first_s: float) -> float:
+        """Return how long to wait for AGENT-HELLO: ``first_s``, twice as long after each that was missed."""
+        return float(min(first_s * 2**self.hellos_missed, LONGEST_HELLO_S))
 
     def dialled(self, now: float, spread: float) -> None:
         """A session dials. While dials fail, the others wait for the result; ``spread`` as for ``pause_s``."""

@@ -8,9 +8,9 @@ LONGEST_S: Final = 0.25
 _SHARE: Final = 16
 
 
-def pause_s(trying_s: float, spread: float) -> float:
+def pause_s(trying_s: float, spread: float, shortest_s: float = SHORTEST_S, longest_s: float = LONGEST_S) -> float:
     """Return the pause before the next dial after ``trying_s`` of failures; ``spread``, 0 to 1, takes up to a quarter off."""
-    return min(max(trying_s / _SHARE, SHORTEST_S), LONGEST_S) * (1 - spread / 4)
+    return min(max(trying_s / _SHARE, shortest_s), longest_s) * (1 - spread / 4)
 
 
 class Backoff:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.agent_state import LONGEST_HELLO_S
 from spoe_guard.core.conversation.backoff import Backoff
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, History
 from spoe_guard.core.conversation.notifies import Notifies
@@ -36,7 +37,6 @@ from spoe_guard.wire import frame as frames
 
 LINGERING: Final = 16  # most links, beyond ``max_links``, that take no more NOTIFYs and are not closed yet
 EXTRA_IDLE_S: Final = 10.0  # how long an additional link may be idle if ``retire_s`` is not set
-LONGEST_HELLO_S: Final = 30.0  # for AGENT-HELLO, if HAProxy does not wait for it, or ends the wait itself
 MUTE_ABOVE: Final = 65535  # bytes of max-frame-size
 AWAY_WAIT_S: Final = 0.02  # while the agent is away: how long HAProxy waits for a dial that may find it back
 
@@ -185,7 +185,7 @@ class Links:
             return self._config.agent_hello_s
         offer = self._progress.offer
         if self._progress.state not in MEETING:
-            return float(min(self._config.hello_s * 2**self._route.agent.hellos_missed, LONGEST_HELLO_S))
+            return self._route.agent.hello_wait_s(self._config.hello_s)
         ends_it_itself = offer is not None and (offer.healthcheck or offer.family is Family.APPLET)
         return LONGEST_HELLO_S if ends_it_itself else self._config.hello_s
 

@@ -5,6 +5,7 @@ import contextlib
 from types import TracebackType
 from typing import Final, Self
 
+from spoe_guard.address import Address
 from spoe_guard.lab import frames, streams
 from spoe_guard.wire import frame
 
@@ -15,7 +16,7 @@ class Engine:
     """One SPOP connection as HAProxy opens it: ``async with await Engine.tcp(port) as engine``.
 
     ``family`` decides the HAPROXY-HELLO and how NOTIFYs are numbered. Every wait ends with TimeoutError after
-    ``deadline_s`` seconds.
+    ``deadline_s`` seconds; None: no wait does.
     """
 
     def __init__(
@@ -23,7 +24,7 @@ class Engine:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         family: frames.Family = frames.Family.APPLET,
-        deadline_s: float = DEADLINE_S,
+        deadline_s: float | None = DEADLINE_S,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -50,6 +51,22 @@ class Engine:
         """
         async with asyncio.timeout(deadline_s):
             return cls(*await asyncio.open_unix_connection(path), family, deadline_s)
+
+    @classmethod
+    async def to(
+        cls, address: Address, family: frames.Family = frames.Family.APPLET, deadline_s: float | None = DEADLINE_S
+    ) -> Self:
+        """Connect to ``address``.
+
+        Raises:
+            OSError: nothing listens there, or its name does not resolve.
+        """
+        if address.path is not None:
+            opened = asyncio.open_unix_connection(address.path)
+        else:
+            opened = asyncio.open_connection(address.host, address.port)
+        async with asyncio.timeout(deadline_s):
+            return cls(*await opened, family, deadline_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,11 +104,15 @@ class Engine:
 
     async def notify(self, path: bytes) -> frame.Frame:
         """Send a NOTIFY with the argument ``path`` and the ids that ``family`` would use, and return it."""
+        sent = self.numbered(frames.check(path))
+        await self.send(sent.raw)
+        return sent
+
+    def numbered(self, payload: bytes) -> frame.Frame:
+        """Return the next NOTIFY, with these messages and the ids that ``family`` would use; it is for the caller to send."""
         self._notifies += 1
         stream_id = self._notifies if self._family is frames.Family.APPLET else 2 * self._notifies - 1
-        raw = frames.notify(stream_id, 1, path)
-        await self.send(raw)
-        sent = frame.parse(raw)
+        sent = frame.parse(frame.encode(frame.NOTIFY, stream_id, 1, payload))
         assert sent is not None  # noqa: S101  # encoded just above
         return sent
 

@@ -72,8 +72,12 @@ def agent_hello(
 
 def notify(stream_id: int, frame_id: int, path: bytes) -> bytes:
     """Return a NOTIFY with one message ``check`` and one argument ``path``."""
-    message = messages.Message(b"check", [kv.Pair(b"path", typed_data.STR, path)])
-    return frame.encode(frame.NOTIFY, stream_id, frame_id, messages.encode([message]))
+    return frame.encode(frame.NOTIFY, stream_id, frame_id, check(path))
+
+
+def check(path: bytes) -> bytes:
+    """Return the payload of a NOTIFY: one message ``check`` with one argument ``path``."""
+    return messages.encode([messages.Message(b"check", [kv.Pair(b"path", typed_data.STR, path)])])
 
 
 def ack(to: frame.Frame, payload: bytes) -> bytes:

@@ -8,18 +8,22 @@ from typing import Final
 from spoe_guard.wire import frame, walk
 
 LOCALHOST: Final = "127.0.0.1"
+MOST_FRAME_BYTES: Final = 1024 * 1024  # of a frame that is read: what the guard keeps of a connection by default
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # SO_LINGER on with timeout 0: close() sends RST
 
 
 async def read_frame(reader: asyncio.StreamReader) -> frame.Frame | None:
-    """Return the next frame; None at the end of the stream (also inside a frame), and for an invalid frame.
+    """Return the next frame; None at the end of the stream (also inside a frame), and for an invalid or enormous frame.
 
     Raises:
         ConnectionError: the connection was reset.
     """
     try:
         prefix = await reader.readexactly(frame.LENGTH_BYTES)
-        body = await reader.readexactly(walk.length_at(prefix, 0))
+        length = walk.length_at(prefix, 0)
+        if length > MOST_FRAME_BYTES:
+            return None
+        body = await reader.readexactly(length)
     except asyncio.IncompleteReadError:
         return None
     return frame.parse(prefix + body) if len(body) >= frame.MIN_LENGTH else None

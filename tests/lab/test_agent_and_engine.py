@@ -222,3 +222,84 @@ async def test_as_a_program_it_says_where_it_listens_and_what_it_answered():
         program.terminate()
     assert await program.stdout.read() == b"answered /1\nanswered /2\n"
     assert await program.wait() == 0
+
+
+@on_a_loop
+async def test_a_notify_in_fragments_is_answered_once_it_is_whole():
+    async with Serving() as (agent, port), await Engine.tcp(port) as engine:
+        await engine.hello()
+        whole = frame.parse(frames.notify(1, 1, b"/in-fragments"))
+        parts = [whole.payload[:4], whole.payload[4:9], whole.payload[9:]]
+        await engine.send(frame.encode(frame.NOTIFY, 3, 1, parts[0], flags=0))
+        await engine.send(frame.encode(frame.UNSET, 3, 1, flags=frame.FLAG_FIN | frame.FLAG_ABRT))
+        await engine.send(frame.encode(frame.NOTIFY, 1, 1, parts[0], flags=0))
+        await engine.send(frame.encode(frame.UNSET, 1, 1, parts[1], flags=0) + frame.encode(frame.UNSET, 1, 1, parts[2]))
+        ack = await engine.read()
+        assert (ack.ids, ack.payload) == (whole.ids, frames.text_verdict(b"verdict", b"/in-fragments"))
+        assert [each.raw for each in agent.answered] == [whole.raw]
+
+
+@pytest.mark.parametrize(("more", "is_read"), [(0, True), (1, False)])
+@on_a_loop
+async def test_a_frame_is_read_up_to_a_megabyte_and_no_further(more, is_read):
+    reader = asyncio.StreamReader()
+    empty = len(frame.encode(frame.NOTIFY, 1, 1)) - frame.LENGTH_BYTES
+    raw = frame.encode(frame.NOTIFY, 1, 1, bytes(streams.MOST_FRAME_BYTES - empty + more))
+    reader.feed_data(raw)
+    got = await streams.read_frame(reader)
+    assert (got is not None and got.raw == raw) == is_read
+
+
+@pytest.mark.parametrize(("more", "answered"), [(0, [1, 3]), (1, [3])])
+def test_fragments_are_put_together_up_to_a_bound(monkeypatch, more, answered):
+    monkeypatch.setattr(streams, "MOST_FRAME_BYTES", 200)
+
+    @on_a_loop
+    async def play():
+        async with Serving() as (_, port), await Engine.tcp(port) as engine:
+            await engine.hello()
+            await engine.send(frame.encode(frame.NOTIFY, 1, 1, bytes(100), flags=0))
+            await engine.send(frame.encode(frame.UNSET, 1, 1, bytes(100 + more)))
+            await engine.send(frames.notify(3, 1, b"/3"))
+            assert [(await engine.read()).stream_id for _ in answered] == answered
+
+    play()
+
+
+def test_beyond_a_bound_an_answer_that_is_not_due_comes_at_once(monkeypatch):
+    monkeypatch.setattr("spoe_guard.lab.agent.LATE_AT_ONCE", 1)
+
+    @on_a_loop
+    async def play():
+        async with Serving(Script(delay_s=0.2)) as (_, port), await Engine.tcp(port) as engine:
+            await engine.hello()
+            await engine.notify(b"/1")
+            await engine.notify(b"/2")
+            assert [(await engine.read()).stream_id for _ in range(2)] == [2, 1]
+
+    play()
+
+
+@pytest.mark.parametrize("most", [1, 2])
+@on_a_loop
+async def test_a_connection_more_than_the_agent_has_is_closed_at_once(most):
+    agent = ScriptedAgent(connections=most)
+    port = await agent.listen_tcp()
+    engines = [await Engine.tcp(port) for _ in range(most + 1)]
+    found = [await engine.hello() for engine in engines]
+    assert [hello is not None for hello in found] == [True] * most + [False]
+    assert (agent.accepted, agent.refused, agent.connected) == (most, 1, most)
+    for engine in engines:
+        await engine.close()
+    await agent.stop()
+
+
+@on_a_loop
+async def test_an_agent_that_keeps_nothing_still_counts():
+    agent = ScriptedAgent(keep=False)
+    async with await Engine.tcp(await agent.listen_tcp()) as engine:
+        await engine.hello()
+        await engine.notify(b"/1")
+        assert (await engine.read()).type == frame.ACK
+    await agent.stop()
+    assert (agent.received, agent.answered, agent.notifies, agent.accepted) == ([], [], 1, 1)

@@ -4,7 +4,7 @@ from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, STRAY_OFFSET, End
 from spoe_guard.wire import actions, frame, typed_data, walk
 from tests.integration.haproxy import Options
 from tests.integration.hazards.framing import raw
-from tests.integration.hazards.peer import Peer
+from tests.integration.hazards.peer import Peer, good_hello
 from tests.integration.hazards.row import PATIENCE, Row, variables
 
 SYNC = Options(processing=PATIENCE, spoe=("no option pipelining", "no option async"))
@@ -19,6 +19,13 @@ def misplaced(stream_id=0, frame_id=0, factor=1, frame_factor=1):
         return [frame.encode(frame.ACK, *ids, payload=actions.unset_var(walk.SCOPE_TXN, b"none")) + raw(acks)]
 
     return play
+
+
+def impossible(offer):
+    """AGENT-HELLO, and behind it ACKs that nobody asked for, with a stream-id that HAProxy cannot have."""
+    return [
+        good_hello(offer) + 2 * frame.encode(frame.ACK, frame.MAX_STREAM_ID + 1, 1, actions.unset_var(walk.SCOPE_TXN, b"none"))
+    ]
 
 
 def twice_different(acks):
@@ -90,6 +97,28 @@ ROWS = (
         without={"2.2 2.6 3.0": "st=256; next ok", "3.2": "st=1; next ok"},
         guarded="ok; next ok",
         anomalies="unmatched_ack",
+    ),
+    Row(
+        "C2 a stream-id that HAProxy cannot have",
+        "sends ACKs that nobody asked for, with a stream-id that HAProxy cannot have",
+        "C2",
+        Peer(hello=impossible),
+        warm_up=0,
+        without={"2.2 2.6 3.0": "ok; next ok", "3.2": "HAProxy dies"},
+        guarded="ok; next ok",
+        may_count="impossible_stream_id unmatched_ack",
+        differs="the watchdog ends HAProxy within 2 s",
+    ),
+    Row(
+        "C2 the same, `unmatched_ack: pass`",
+        "the same; the guard has `policy: {unmatched_ack: pass}`, which does not hold for such an id",
+        "C2",
+        Peer(hello=impossible),
+        warm_up=0,
+        settings=(("ROUTES__0__POLICY__UNMATCHED_ACK", "pass"),),
+        without={"2.2 2.6 3.0": "ok; next ok", "3.2": "HAProxy dies"},
+        guarded="ok; next ok",
+        may_count="impossible_stream_id unmatched_ack",
     ),
     Row(
         "C3 everything twice",

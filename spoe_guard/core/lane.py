@@ -81,7 +81,7 @@ class Lane:
     ``ledger``: of the link that got the last NOTIFY; ``ledgers``: of all links, on which ``most`` NOTIFYs may be open in all.
     ``deadline``: the session's, at its last step; what passes here can only need one ``soonest_s`` from now, not earlier.
     ``active``: when bytes last arrived, monotonic seconds. ``passed``: bytes that went to agents since the session's last step.
-    ``pace``: how fast HAProxy may be written to, None if it does not matter.
+    ``pace``: how much HAProxy may be given ahead of its reading, None if that does not matter.
     """
 
     def __init__(self, tally: Tally, ledger: Ledger, now: float) -> None:
@@ -126,7 +126,7 @@ class Lane:
         stop = walk_acks(ledger, self.tally, data, 0, end, now)
         if stop > 0:
             if pace is not None:
-                pace.passes(stop, now)
+                pace.wrote(stop)
             self.active = now
             ledger.heard = now
             ledger.passed += stop

@@ -43,7 +43,14 @@ class ObservedSession:
     ) -> None:
         self._config = config
         route_state = route_state or RouteState()
-        alone = RouteState(route_state.number, engines=route_state.engines)  # it delays nobody, so its refusals do not count
+        # It delays nobody, so its refusals do not count.
+        alone = RouteState(
+            route_state.number,
+            engines=route_state.engines,
+            total=route_state.total,
+            met=route_state.met,
+            count_only=route_state.count_only,
+        )
         # The agent's connection belongs to HAProxy's here: it is neither replaced nor joined by others.
         config = replace(config, give_up_s=0.0, max_links=1, in_flight=0, retire_s=None, unanswered=Unanswered.LEAVE)
         self._shadow = Session(config, tally, now, alone, fast=fast)
@@ -63,6 +70,11 @@ class ObservedSession:
     def held(self) -> int:
         """Bytes received and not forwarded yet."""
         return len(self._early)
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes kept of the peers, most of them by the shadow."""
+        return self._shadow.in_memory + len(self._early)
 
     @property
     def lane(self) -> Lane:
@@ -110,6 +122,17 @@ class ObservedSession:
             out.to_agent = data
         else:
             self._early += data
+        return out
+
+    def turn_away(self, first: bytes, detail: str, now: float) -> Output:
+        """``first`` came where the route expects a PROXY header: forward it unchanged."""
+        self._in_hand = (Side.HAPROXY, first)
+        out = self._watch(self._shadow.turn_away(first, detail, now), now)
+        self._in_hand = (Side.HAPROXY, b"")
+        if self._connected:
+            out.to_agent = first
+        else:
+            self._early += first
         return out
 
     def take_foreign(self, raw: bytes, now: float) -> Output:

@@ -46,6 +46,8 @@ class Session:
         self._times = Deadlines(conv, self._from_haproxy, self._agents, self.lane)
         self.lane.soonest_s = self._times.soonest_s
         self._held = 0
+        self._in_memory = 0
+        self._judged = 0  # anomalies until the end of the last step
         self._dirty = False  # bytes are buffered or NOTIFYs wait, so the next step is not an ordinary one
         self.deadline = conv.progress.hello_by
 
@@ -55,13 +57,18 @@ class Session:
         return self._held
 
     @property
+    def in_memory(self) -> int:
+        """Bytes kept of the peers, as of the last step that was not ordinary: those that are ``held``, and copies of NOTIFYs."""
+        return self._in_memory
+
+    @property
     def open_notifies(self) -> int:
         """NOTIFYs that an agent has received and not yet answered."""
         return self._conv.notifies.open
 
     @property
     def oldest_since(self) -> float:
-        """When HAProxy sent the oldest NOTIFY that is open or parked; infinity if there is none."""
+        """When HAProxy sent the oldest NOTIFY that is arriving, open or parked; infinity if there is none."""
         return self._conv.notifies.oldest_since
 
     @property
@@ -85,23 +92,35 @@ class Session:
         self._hand_back()
         self.lane.active = now
         conv = self._conv
+        conv.report.begin_read()
         if side is Side.AGENT:
             agent = self._agents.get(link_id)
             if agent is None:  # it got HAPROXY-DISCONNECT and was removed
                 conv.tally.bytes_to_haproxy += len(data)
                 conv.to_haproxy.outlet.drop(len(data))
+                conv.report.end_read()
                 return self._step(now)
             agent.link.ledger.heard = now
             conv.ending.heard(now, from_haproxy=False)
             left = agent.receive(data, now)
             self._dirty = self._dirty or agent.held > 0
         else:
+            if conv.to_haproxy.pace is not None:
+                conv.to_haproxy.pace.hurry(now)
             left = self._from_haproxy.receive(data, now)
             conv.ending.heard(now, from_haproxy=True)
-            self._dirty = self._dirty or self._from_haproxy.inlet.held > 0
+            self._dirty = self._dirty or self._from_haproxy.held > 0 or conv.notifies.arriving is not None
+        conv.report.end_read()
         out = self._step(now)
         out.left = left
         return out
+
+    def turn_away(self, first: bytes, detail: str, now: float) -> Output:
+        """Use instead of ``receive``: ``first`` came where the route expects a PROXY header; ``detail`` says what is wrong."""
+        self._hand_back()
+        self.lane.active = now
+        self._from_haproxy.turn_away(first, detail, now)
+        return self._step(now)
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """``raw``, an ACK for a NOTIFY of this session, came on the link of another one: its ``Output.foreign``."""
@@ -151,7 +170,13 @@ class Session:
         """
         conv, inlet, progress = self._conv, self._from_haproxy.inlet, self._conv.progress
         skipping = inlet.inside_frame and not inlet.held
-        busy = not conv.notifies.idle or conv.to_haproxy.queued or skipping or self._from_haproxy.stopped()
+        busy = (
+            not conv.notifies.idle
+            or conv.notifies.arriving is not None
+            or conv.to_haproxy.queued
+            or skipping
+            or self._from_haproxy.stopped()
+        )
         if progress.state is not SessionState.RUNNING or progress.offer is None or not progress.outlives_links or busy:
             return None
         notifies = conv.notifies
@@ -177,7 +202,9 @@ class Session:
             raise NotTakenError("these settings reject its HELLO, or set links.give_up to 0")
         conv.links.resumed(offer, handed.size, one_at_a_time=handed.one_at_a_time)
         self._dirty = True
-        self._from_haproxy.meet(handed.family)
+        self._from_haproxy.meet(offer, handed.family, resumed=True)
+        if handed.one_at_a_time:
+            conv.to_haproxy.asks_one_at_a_time()
         return self._step(now)
 
     def drain(self, now: float) -> Output:
@@ -197,12 +224,25 @@ class Session:
         conv, ending = self._conv, self._conv.ending
         if now >= ending.close_by:
             ending.close_now()
+        elif now >= conv.to_haproxy.fin_by:
+            conv.to_haproxy.send_fin(now)
         elif now >= ending.wait_by:
             ending.wait_over(now)
         elif now >= conv.progress.hello_by:
             ending.finish(now, EndedBy.HAPROXY, EndReason.HELLO_TIMEOUT, tell=Tell.CLOSE)
         elif conv.progress.state not in ENDING:
             self._times.overdue(now)
+        return self._step(now)
+
+    def give_way(self, now: float) -> Output:
+        """End, and keep nothing: all sessions together hold back too much. What either side still sends is dropped."""
+        self._hand_back()
+        self._conv.ending.finish(now, EndedBy.GUARD, EndReason.LIMIT, status=STATUS_RESOURCES)
+        self._conv.to_haproxy.drop_queue()
+        for walker in (self._from_haproxy, *self._agents.values()):
+            walker.break_off()
+            walker.discard_kept()
+        self._dirty = True
         return self._step(now)
 
     def release(self) -> tuple[bytes, bytes]:
@@ -213,15 +253,15 @@ class Session:
         """
         self._hand_back()
         conv = self._conv
-        conv.tally.held_bytes -= self._held
-        self._held = 0
+        self._keeps(0, 0)
         self.deadline = math.inf
         parked = conv.notifies.release()
         to_haproxy = conv.to_haproxy.release() + conv.ending.release()
         link = next((link for link in conv.links.by_number.values() if not link.done), conv.notifies.link)
         agent = self._agents.get(link.number)
         to_haproxy += agent.fragments.release() + agent.inlet.release() if agent else b""
-        return link.outlet.take() + conv.links.hello + parked + self._from_haproxy.inlet.release(), to_haproxy
+        kept = self._from_haproxy.fragments.release() + self._from_haproxy.inlet.release()
+        return link.outlet.take() + conv.links.hello + parked + kept, to_haproxy
 
     def snapshot(self) -> Snapshot:
         """Return the state of the session, for tests; not called while frames are served."""
@@ -275,7 +315,14 @@ class Session:
         progress, notifies = conv.progress, conv.notifies
         if progress.state is not SessionState.RUNNING or conv.ending.waits is not None or self._dirty or conv.to_haproxy.queued:
             return
-        if not haproxy.fast or haproxy.stopped() or haproxy.inlet.inside_frame or progress.offer is None or progress.is_check:
+        if (
+            notifies.unfinished
+            or not haproxy.fast
+            or haproxy.stopped()
+            or haproxy.inlet.inside_frame
+            or progress.offer is None
+            or progress.is_check
+        ):
             return
         lane.deadline = self.deadline
         lane.pace = conv.to_haproxy.pace
@@ -295,6 +342,8 @@ class Session:
     def _step(self, now: float) -> Output:
         conv, progress, to_haproxy = self._conv, self._conv.progress, self._conv.to_haproxy
         dirty = self._dirty or len(conv.report.events) > 0 or len(conv.notifies.parking) > 0
+        dirty = dirty or conv.report.judged > self._judged
+        self._judged = conv.report.judged
         dirty = dirty or now >= self.deadline or progress.state is not SessionState.RUNNING
         if dirty:
             self._see_to_links(now)
@@ -346,9 +395,10 @@ class Session:
             self._agents.pop(number).discard_kept()
 
     def _conclude(self) -> None:
-        """Drop incomplete frames of agents; once everything is closed, drop every buffered byte."""
+        """Drop incomplete frames; once everything is closed, drop every buffered byte."""
         for agent in self._agents.values():
             agent.discard_begun()
+        self._from_haproxy.fragments.discard()
         self._conv.ending.conclude()
         if self._conv.progress.state is SessionState.CLOSED:
             for agent in self._agents.values():
@@ -358,12 +408,19 @@ class Session:
     def _settle_up(self, out: Output) -> None:
         """Update the counters and the deadline after a step that was not ordinary, and report its events."""
         conv = self._conv
-        held = self._from_haproxy.inlet.held + len(conv.links.hello) + conv.notifies.parking.held + conv.to_haproxy.queued
+        held = self._from_haproxy.held + len(conv.links.hello) + conv.notifies.parking.held + conv.to_haproxy.queued
         held += sum(agent.held for agent in self._agents.values()) + conv.ending.held
-        conv.tally.held_bytes += held - self._held
-        self._held = held
+        self._keeps(held, held + conv.notifies.copies)
         self._dirty = held > 0 or conv.notifies.parking.bytes > 0
         if conv.report.events:
             out.events = conv.report.take()
             out.foreign = conv.notifies.take_foreign()
         self.deadline = self._times.next()
+
+    def _keeps(self, held: int, in_memory: int) -> None:
+        """Count what the session holds back now, and what it keeps."""
+        conv = self._conv
+        conv.tally.held_bytes += held - self._held
+        self._held = held
+        before, self._in_memory = self._in_memory, in_memory
+        conv.route.total.add(in_memory - before)

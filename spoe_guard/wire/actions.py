@@ -25,11 +25,30 @@ class Action:
         self.raw = raw
 
 
+def stop(buf: bytes, pos: int, end: int) -> int:
+    """Return the position of the first action that cannot be read; ``end`` if all can, or if there is none."""
+    while pos < end:
+        after = walk.action_end(buf, pos, end)
+        if after < 0:
+            break
+        pos = after
+    return pos
+
+
+def begin_well(buf: bytes, pos: int, end: int, most: int) -> bool:
+    """Whether the first ``most`` actions of a list can be read, or all where there are no more."""
+    for _ in range(most):
+        if pos >= end:
+            break
+        pos = walk.action_end(buf, pos, end)
+        if pos < 0:
+            return False
+    return True
+
+
 def reads(buf: bytes, pos: int, end: int) -> bool:
     """Whether a list of actions, which may be empty, can be read to its last byte."""
-    while 0 <= pos < end:
-        pos = walk.action_end(buf, pos, end)
-    return pos >= 0
+    return stop(buf, pos, end) == end
 
 
 def parse(buf: bytes, pos: int, end: int) -> tuple[list[Action], int]:

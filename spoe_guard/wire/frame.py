@@ -46,6 +46,7 @@ LENGTH_BYTES: Final = 4
 IDS_AT: Final = 9  # offset of the stream-id in a whole frame: 4 length + 1 type + 4 flags
 MIN_LENGTH: Final = 7  # type, flags and two one-byte ids; shorter makes HAProxy spin (#2490)
 MIN_MAX_FRAME_SIZE: Final = 256  # SPOE.txt 3.2.4
+MAX_STREAM_ID: Final = (1 << 31) - 1  # of HAProxy 3.1 and later, which counts NOTIFYs from 1 in a signed number of 32 bits
 DEFAULT_MAX_FRAME_SIZE: Final = 16380  # HAProxy's tune.bufsize (16384) minus the length prefix
 
 

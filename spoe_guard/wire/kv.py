@@ -21,13 +21,14 @@ class Pair:
         return f"<Pair {self.name!r} {self.type} {self.value!r}>"
 
 
-def parse(buf: bytes, pos: int, end: int) -> tuple[list[Pair], int]:
-    """Return the pairs up to ``end`` and the position of the first that cannot be read.
+def parse(buf: bytes, pos: int, end: int, most: int | None = None) -> tuple[list[Pair], int]:
+    """Return the pairs up to ``end`` and the position of the first that cannot be read, or that is not read.
 
-    The position equals ``end`` if the list is well-formed; the pairs before it are returned in any case.
+    The position equals ``end`` if the list is well-formed; the pairs before it are returned in any case. ``most``: so many pairs
+    are read, None for all.
     """
     pairs: list[Pair] = []
-    while pos < end:
+    while pos < end and len(pairs) != most:
         after = walk.pair_end(buf, pos, end)
         if after < 0:
             break

@@ -1,6 +1,6 @@
 cimport cython
 
-cdef Py_ssize_t _MAX_VARINT, _OK, _INCOMPLETE, _BAD, _MALFORMED, _EMPTY, _BAD_BOOL, _SPECIAL
+cdef Py_ssize_t _MAX_VARINT, _OK, _INCOMPLETE, _BAD, _MALFORMED, _EMPTY, _BAD_VALUE, _SPECIAL
 cdef int _SET_VAR, _UNSET_VAR, _SCOPE_PROC, _SCOPE_SESS, _SCOPE_RES, _LONGEST_SESS, _LONGEST
 
 @cython.locals(first=Py_ssize_t, second=Py_ssize_t, third=Py_ssize_t)
@@ -29,4 +29,4 @@ cpdef Py_ssize_t action_end(bytes buf, Py_ssize_t pos, Py_ssize_t end) except -1
 cpdef Py_ssize_t check_actions(bytes buf, Py_ssize_t pos, Py_ssize_t end) except -100
 cdef int _longest_plain_name(int scope) except -100
 @cython.locals(last=int)
-cpdef Py_ssize_t bad_bool_at(bytes buf, Py_ssize_t pos, Py_ssize_t after) except -100
+cpdef Py_ssize_t bad_value_at(bytes buf, Py_ssize_t pos, Py_ssize_t after) except -100

@@ -16,7 +16,7 @@ INCOMPLETE: Final = -1  # the bytes end inside an integer
 BAD: Final = -2  # an integer longer than 10 bytes, or beyond 64 bits; a string longer than the remaining bytes
 MALFORMED: Final = -3  # an undefined type, or a value beyond the end
 EMPTY: Final = -4  # no action at all
-BAD_BOOL: Final = -5  # a boolean whose type byte HAProxy reads as something else
+BAD_VALUE: Final = -5  # a NULL, or a boolean whose type byte HAProxy reads as something else
 SPECIAL: Final = -6  # a readable action on a variable it should not touch: a process-wide one, or one with a long name
 
 MAX_VARINT: Final = 10  # bytes; a 64-bit value never needs more, and a longer one would wrap in C
@@ -51,7 +51,7 @@ _INCOMPLETE = INCOMPLETE
 _BAD = BAD
 _MALFORMED = MALFORMED
 _EMPTY = EMPTY
-_BAD_BOOL = BAD_BOOL
+_BAD_VALUE = BAD_VALUE
 _SPECIAL = SPECIAL
 
 
@@ -227,7 +227,7 @@ def check_messages(buf: bytes, pos: int, end: int) -> int:
 
 
 def action_end(buf: bytes, pos: int, end: int) -> int:
-    """Return the position behind the action at ``pos`` (a bad boolean is not a fault here)."""
+    """Return the position behind the action at ``pos`` (a bad value is not a fault here)."""
     if end - pos < 4 or buf[pos + 2] > _SCOPE_RES:
         return _MALFORMED
     kind = buf[pos]
@@ -251,8 +251,8 @@ def check_actions(buf: bytes, pos: int, end: int) -> int:
             return after
         if buf[pos + 3] > _longest_plain_name(buf[pos + 2]):  # the length, or the first byte of a length beyond 239
             return _SPECIAL
-        if buf[pos] == _SET_VAR and bad_bool_at(buf, pos, after) >= 0:
-            return _BAD_BOOL
+        if buf[pos] == _SET_VAR and bad_value_at(buf, pos, after) >= 0:
+            return _BAD_VALUE
         pos = after
     return _OK
 
@@ -264,13 +264,13 @@ def _longest_plain_name(scope: int) -> int:
     return _LONGEST_SESS if scope == _SCOPE_SESS else _LONGEST
 
 
-def bad_bool_at(buf: bytes, pos: int, after: int) -> int:
-    """Return the position of a badly written boolean in the SET-VAR at ``pos``, or -1.
+def bad_value_at(buf: bytes, pos: int, after: int) -> int:
+    """Return the position of a NULL, or of a badly written boolean, in the SET-VAR at ``pos``, or -1.
 
     A value of one byte can only be NULL or BOOL; anything but a plain NULL, false or true is a boolean that some agent wrote
     with its flag in the wrong place (negasus before 1.0.6 wrote 0x10 for false).
     """
     last = buf[after - 1]
-    if last <= 1 or last == 0x11:  # NULL, BOOL, TRUE_BYTE
+    if last == 1 or last == 0x11:  # noqa: PLR1714  BOOL, TRUE_BYTE: numbers of C
         return -1
     return after - 1 if string_end(buf, pos + 3, after) == after - 1 else -1

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from spoe_guard.core.conversation.glitches import PER_NOTIFY
+from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.events import AnomalySeen
 from tests.properties import spop
 from tests.properties.checker import broken_promises
 from tests.properties.conversations import AGENT, HAPROXY
@@ -83,6 +86,20 @@ def judge(record, played):
     assert len({tuple(one) for one in ids}) == len(ids), "an ACK came twice"
     assert all(one in record["notify_ids"] for one in ids)
     return ids
+
+
+def glitches(played):
+    """The anomalies of either side, without what is said of an agent that is gone."""
+    seen = [event for event in played.events if isinstance(event, AnomalySeen)]
+    return [event for event in seen if event.anomaly is not Anomaly.NOTIFY_UNANSWERED]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_no_recorded_agent_comes_near_a_flood_of_anomalies(agent):
+    for record in records(agent):
+        made = len(glitches(replay(record, as_recorded)))
+        assert made < PER_NOTIFY * max(1, len(record["notify_ids"])), record["id"]
+        assert made <= SessionConfig().glitches // 100, record["id"]
 
 
 @pytest.mark.parametrize("segmentation", SEGMENTATIONS.values(), ids=SEGMENTATIONS)

@@ -60,6 +60,11 @@ def agent_hello(*, without: str = "", more: bytes = b"", flags: int = FLAG_FIN, 
     return frame.encode(FrameType.AGENT_HELLO, *ids(at), pairs(**kept) + more, flags)
 
 
+def shown_hello(capabilities: bytes = b"pipelining", **changes: bytes | int) -> bytes:
+    """AGENT-HELLO as HAProxy gets it: the guard takes fragments, whatever the agent can do."""
+    return agent_hello(capabilities=b",".join(filter(None, (capabilities, b"fragmentation"))), **changes)
+
+
 def disconnect(type_: int, status: int | None = 0, message: bytes = b"normal", at: str = "0.0", flags: int = FLAG_FIN) -> bytes:
     keys: dict[str, bytes | int] = {} if status is None else {"status_code": status}
     return frame.encode(type_, *ids(at), pairs(**keys, message=message), flags)

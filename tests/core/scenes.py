@@ -17,13 +17,14 @@ PASS, DROP, REORDER, REPAIR, ANSWER, CLOSE = Action
 OPEN = HANDSHAKE + "\nhaproxy NOTIFY 1.1 -> ok\n"
 UP = "haproxy HAPROXY_HELLO -> held, dial\nagent up -> to_agent HAPROXY_HELLO\n"
 CHECK = UP.replace("_HELLO ->", "_HELLO check ->", 1) + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\n"
+RUNTS = " + ".join(["<odd>"] * 4) + " -> " + ", ".join(["drop runt_frame"] * 4) + "\n"
 LEAVING = OPEN + "agent AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack\n"
 
 ASYNC = frozenset(("pipelining", "async"))
 SHARED = """
     haproxy HAPROXY_HELLO applet -> held, dial
     agent   up                   -> to_agent HAPROXY_HELLO
-    agent   AGENT_HELLO async    -> ok
+    agent   AGENT_HELLO async    -> to_haproxy AGENT_HELLO
 """
 
 TOLD = "to_agent HAPROXY_DISCONNECT {0}, to_haproxy AGENT_DISCONNECT {0}"
@@ -87,14 +88,17 @@ FROM_AGENT = [
         REPAIR: PASSED, DROP: LOST, CLOSE: GONE}, ack(flags=0)),
     agent(A.RESERVED_FLAGS, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(flags=FIN | frames.ABRT)),
     agent(A.FRAGMENTED_ACK, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(flags=0) + unset(payload=UNSET_VAR)),
-    agent(A.UNKNOWN_FRAME_TYPE, OPEN, "<odd>", {DROP: "", PASS: "ok", CLOSE: GONE}, frame.encode(104)),
+    agent(A.UNKNOWN_FRAME_TYPE, OPEN, "<odd>", {DROP: "", PASS: "ok", CLOSE: GONE}, frame.encode(104, 1, 1)),
     agent(A.WRONG_SIDE_FRAME, OPEN, "NOTIFY 1.1", {DROP: "", CLOSE: GONE}),
+    agent(A.IMPOSSIBLE_STREAM_ID, OPEN, "ACK 2147483648.1", {DROP: "", CLOSE: GONE}),
+    agent(A.GLITCH_FLOOD, f"{OPEN}agent {RUNTS}", "<odd>", {CLOSE: GONE, PASS: ""}, raw(b""), glitches=4),
     # --- handshake
     agent(A.FRAME_BEFORE_HELLO, UP, "ACK 1.1 + AGENT_HELLO", {DROP: "to_haproxy AGENT_HELLO", CLOSE: ""}),
     agent(A.HELLO_MALFORMED, UP, "<odd>", {REPAIR: "to_haproxy AGENT_HELLO", CLOSE: ""}, agent_hello(without="capabilities")),
     agent(A.HELLO_VERSION, UP, "<odd>", {REPAIR: "to_haproxy AGENT_HELLO", CLOSE: ""}, agent_hello(version=b"2.1")),
     agent(A.HELLO_SIZE, UP, "<odd>", {REPAIR: "to_haproxy AGENT_HELLO", CLOSE: ""}, agent_hello(max_frame_size=16381)),
-    agent(A.HELLO_CAPABILITY, UP, "<odd>", {REPAIR: "to_haproxy AGENT_HELLO", PASS: "ok"}, agent_hello(capabilities=b"async")),
+    agent(A.HELLO_CAPABILITY, UP, "<odd>", dict.fromkeys((REPAIR, PASS), "to_haproxy AGENT_HELLO"),
+          agent_hello(capabilities=b"async")),
     agent(A.HELLO_REPEATED, OPEN, "AGENT_HELLO", {DROP: "", CLOSE: GONE}),
     agent(A.HELLO_TRAILING, CHECK, "AGENT_DISCONNECT 0", {DROP: "", PASS: "ok"}),
     agent(A.HELLO_REFUSED, UP, "AGENT_DISCONNECT 5", {ANSWER: "", PASS: BYE}),
@@ -106,8 +110,9 @@ FROM_AGENT = [
     agent(A.LATE_ACK, OPEN + "guard waits 5 -> pass notify_unanswered, unanswered deadline 1\n", "ACK 1.1", {
         DROP: "", PASS: "ok"}, answer_deadline_s=5.0),
     agent(A.FOREIGN_ACK, SHARED, "ACK 9.1", {REORDER: "for 2", DROP: ""}, capabilities=ASYNC, route_state=elsewhere("9.1")),
-    agent(A.EMPTY_ACK, OPEN, "<odd>", {PASS: "ok", REPAIR: PASSED}, ack(payload=b"")),
+    agent(A.EMPTY_ACK, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok"}, ack(payload=b"")),
     agent(A.ACK_STRAY_NULL, OPEN, "<odd>", {REPAIR: PASSED, DROP: LOST}, ack(payload=UNSET_VAR + b"\0" + SET_VAR)),
+    agent(A.ACK_NULL_VALUE, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\0")),
     agent(A.ACK_BAD_BOOL, OPEN, "<odd>", {REPAIR: PASSED, PASS: "ok", DROP: LOST}, ack(payload=SET_VAR[:-1] + b"\x10")),
     agent(A.ACK_MALFORMED, OPEN, "<odd>", {DROP: LOST, PASS: "ok", REPAIR: PASSED}, ack(payload=SET_VAR + b"\7")),
     agent(A.ACK_LONG_NAME, OPEN, "<odd>", {DROP: PASSED, PASS: "ok"}, ack(payload=SET_VAR + frames.LONG_NAME)),
@@ -132,8 +137,9 @@ FROM_AGENT = [
 ]  # fmt: skip
 
 FROM_HAPROXY = [
-    haproxy(A.NOT_SPOP, "", "<odd>", {CLOSE: "close haproxy, end guard anomaly"}, b"GET / HTTP/1.1\r\n\r\n"),
-    haproxy(A.FRAME_BEFORE_HELLO, "", "NOTIFY 1.1", {CLOSE: "close haproxy, end guard anomaly"}),
+    haproxy(A.NOT_SPOP, "", "<odd>", {CLOSE: ""}, b"GET / HTTP/1.1\r\n\r\n"),
+    haproxy(A.GLITCH_FLOOD, f"{OPEN}haproxy {RUNTS}", "<odd>", {CLOSE: GONE, PASS: ""}, raw(b""), glitches=4),
+    haproxy(A.FRAME_BEFORE_HELLO, "", "NOTIFY 1.1", {CLOSE: ""}),
     haproxy(A.HELLO_MALFORMED, "", "<odd>", {CLOSE: "to_haproxy AGENT_DISCONNECT 4"}, frames.haproxy_hello(max_frame_size=b"1")),
     haproxy(A.HELLO_VERSION, "", "<odd>", {CLOSE: "to_haproxy AGENT_DISCONNECT 8"},
             frames.haproxy_hello(supported_versions=b"1.0")),
@@ -144,18 +150,20 @@ FROM_HAPROXY = [
     haproxy(A.TRUNCATED_FRAME, HANDSHAKE + "haproxy NOTIFY 1.1[:9] -> held\n", "fin", dict.fromkeys((DROP, CLOSE),
         "to_agent HAPROXY_DISCONNECT 0, close haproxy")),
     haproxy(A.BAD_VARINT, HANDSHAKE, "<odd>", {DROP: UNSENT, CLOSE: ENDED}, notify(payload=ENDLESS)),
-    haproxy(A.UNKNOWN_FRAME_TYPE, OPEN, "<odd>", {DROP: "", CLOSE: GONE}, frame.encode(104)),
+    haproxy(A.UNKNOWN_FRAME_TYPE, OPEN, "<odd>", {DROP: "", CLOSE: GONE}, frame.encode(104, 1, 1)),
     haproxy(A.WRONG_SIDE_FRAME, OPEN, "ACK 1.1", {DROP: "", CLOSE: GONE}),
     haproxy(A.RESERVED_FLAGS, HANDSHAKE, "<odd>", {REPAIR: "to_agent NOTIFY 1.1", PASS: "ok", DROP: UNSENT},
             notify(flags=FIN | frames.ABRT)),
-    haproxy(A.NOTIFY_OVERSIZE, UP + "agent <small> -> ok\n", "<odd>", {DROP: UNSENT, CLOSE: ENDED}, frames.sized(3, 1001)),
+    haproxy(A.NOTIFY_OVERSIZE, UP + "agent <small> -> to_haproxy AGENT_HELLO\n", "<odd>", {DROP: UNSENT, CLOSE: ENDED},
+            frames.sized(3, 1001)),
     haproxy(A.NOTIFY_EMPTY, HANDSHAKE, "<odd>", {ANSWER: PASSED, PASS: "ok"}, notify(payload=b"")),
     haproxy(A.NOTIFY_MALFORMED, HANDSHAKE, "<odd>", {DROP: UNSENT, PASS: "ok", CLOSE: ENDED}, notify(payload=MESSAGE[:-1])),
     haproxy(A.NOTIFY_DUPLICATE, OPEN, "NOTIFY 1.1", {PASS: "ok", DROP: ""}),
-    haproxy(A.FRAGMENT_REFUSED, HANDSHAKE, "<odd>", {DROP: UNSENT, CLOSE: ENDED}, notify(flags=0)),
+    haproxy(A.FRAGMENT_REFUSED, HANDSHAKE, "UNSET 1.1", {DROP: "", CLOSE: ENDED}),
     haproxy(A.FRAME_AFTER_DISCONNECT, HANDSHAKE, "HAPROXY_DISCONNECT 0 + NOTIFY 1.1", {DROP: f"{NEW_BYE}, close haproxy"}),
     haproxy(A.DISCONNECT_MALFORMED, HANDSHAKE, "<odd>", {REPAIR: f"{NEW_BYE}, close haproxy"},
             frames.haproxy_disconnect(0, at="1.1")),
+    haproxy(A.HAPROXY_REFUSED, OPEN, "HAPROXY_DISCONNECT 10", {PASS: "unanswered haproxy_gone 1, ok"}),
 ]  # fmt: skip
 
 SCENES = FROM_AGENT + FROM_HAPROXY

@@ -16,6 +16,7 @@ number of another session. ``held``: nothing but bytes kept; ``nothing``: nothin
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 from spoe_guard.core import observed as observing
@@ -46,7 +47,7 @@ from tests.core import frames
 HANDSHAKE = """
     haproxy HAPROXY_HELLO -> held, dial
     agent   up            -> to_agent HAPROXY_HELLO
-    agent   AGENT_HELLO   -> ok
+    agent   AGENT_HELLO   -> to_haproxy AGENT_HELLO
 """
 FAST = True  # the fast path, or every frame the readable way; see conftest.both_speeds
 UP = HANDSHAKE.partition("agent   AGENT_HELLO")[0]  # the agent has HAPROXY-HELLO and owes its own
@@ -67,6 +68,10 @@ class Talk:
         self.config = SessionConfig(policy=Policy(policy), **config)
         self.tally = Tally()
         self.now = now
+        self._unread_since, self._read = now, 0
+        route_state = route_state or RouteState()
+        if route_state.read is None:
+            route_state = replace(route_state, read=self._haproxy_read)
         kind = observing.ObservedSession if self.config.observe else Session
         self.session = kind(self.config, self.tally, now, route_state, fast=FAST)
         self.events: list[Event] = []
@@ -111,6 +116,10 @@ class Talk:
         self._check_books()
         return ", ".join(words) or "nothing"
 
+    def _haproxy_read(self) -> int:
+        """HAProxy reads what it is written, as soon as any time has passed."""
+        return self._read if self.now == self._unread_since else len(self.written["to_haproxy"])
+
     # --- one line ------------------------------------------------------------------------------------------------------
 
     def _line(self, who: str, what: str) -> str:
@@ -130,7 +139,8 @@ class Talk:
 
     def _guard(self, verb: str, seconds: str = "0") -> str:
         if verb != "waits":
-            out = {"starts": self.session.start, "drains": self.session.drain}[verb](self.now)
+            steps = {"starts": self.session.start, "drains": self.session.drain}
+            out = self.session.give_way(self.now) if verb == "yields" else steps[verb](self.now)
             return ", ".join(self._obey(out, b"", "")) or "nothing"
         until = self.now + float(seconds)
         words = []
@@ -192,8 +202,12 @@ class Talk:
         words += self._write("to_haproxy", out.to_haproxy, sent, passes)
         words += [f"dial {order.link_id or ''}".strip() for order in orders if order.dial]
         closes = [("to_haproxy", out.close_haproxy), *((_name(order.link_id), order.close_agent) for order in orders)]
+        self._ends_with_disconnect(out)
         for way, how in closes:
             if how is not Close.KEEP:
+                if how is Close.HALF and not self.config.observe:
+                    self._shut.add(way)  # it comes behind AGENT-DISCONNECT and says nothing new
+                    continue
                 words.append(f"{'close' if how is Close.FLUSH else how.value} {way.removeprefix('to_')}")
                 self._shut.add(way)
         if last:
@@ -205,12 +219,22 @@ class Talk:
         self.foreign += out.foreign
         return words + [f"for {number}" for number, _ in out.foreign]
 
+    def _ends_with_disconnect(self, out: Output) -> None:
+        """The guard half-closes nothing but HAProxy's connection, behind AGENT-DISCONNECT."""
+        if not isinstance(self.session, Session):
+            return
+        if out.close_haproxy is Close.HALF:
+            assert list(frames.cut(self.written["to_haproxy"]))[-1].type == frame.AGENT_DISCONNECT
+        assert Close.HALF not in [order.close_agent for order in (out, *out.more)]
+
     def _write(self, way: str, data: bytes, sent: bytes, passes: str) -> list[str]:
         if not data:
             return []
         if not self.config.observe:
             assert way not in self._shut, f"written on a connection that was closed: {data.hex()}"
         assert way == "to_haproxy" or way in self._up, "written to an agent that is not there"
+        if way == "to_haproxy":
+            self._unread_since, self._read = self.now, self._haproxy_read()
         self.written[way.rstrip("0123456789")] += data
         self.got[way] = self.got.get(way, b"") + data
         if data == sent and way == passes:

@@ -1,11 +1,13 @@
 import pytest
 
-from spoe_guard.core.payloads.ack_repair import diagnose
+from spoe_guard.core.payloads.ack_repair import MOST_ACTIONS, diagnose
 from spoe_guard.core.terms.anomalies import Anomaly
 from tests.core.frames import ENDLESS, LONG_NAME, NOP, PROC, SET_VAR, UNSET_VAR
 
 FALSE = SET_VAR[:-1] + b"\x01"
 NULL = SET_VAR[:-1] + b"\x00"
+UNSET_SAME = b"\2\2" + SET_VAR[2:-1]  # the same scope and name
+ZERO = b"\1\3\2\1n\x02\0"
 ODD = SET_VAR[:-1] + b"\x10"
 LONG_ODD = b"\1\3\2\x3a" + b"n" * 58 + b"\x10"
 LONG_PROC = b"\2\2\0\x39" + b"n" * 57
@@ -15,6 +17,7 @@ NUMBER = b"\1\3\2\1n\x04\x10"  # a value whose last byte looks like a bad boolea
 TEXT = b"\1\3\2\1s\x08\x01\x20"
 EMPTY = Anomaly.EMPTY_ACK
 STRAY = Anomaly.ACK_STRAY_NULL
+NULLED = Anomaly.ACK_NULL_VALUE
 BOOL = Anomaly.ACK_BAD_BOOL
 MALFORMED = Anomaly.ACK_MALFORMED
 LONG = Anomaly.ACK_LONG_NAME
@@ -24,7 +27,10 @@ VARINT = Anomaly.BAD_VARINT
 CASES = [
     # name                          payload                           anomalies           repaired
     ("as it should be",              SET_VAR + UNSET_VAR + FALSE,      [],                 SET_VAR + UNSET_VAR + FALSE),
-    ("an explicit NULL",             NULL,                             [],                 NULL),
+    ("a NULL for a value",           NULL + SET_VAR,                   [NULLED],           UNSET_SAME + SET_VAR),
+    ("the number 0",                 ZERO,                             [],                 ZERO),
+    ("both kinds of bad value",      ODD + NULL + NULL,                [BOOL, NULLED],     FALSE + UNSET_SAME + UNSET_SAME),
+    ("a NULL and a zero byte",       NULL + b"\0" + SET_VAR,           [NULLED, MALFORMED], UNSET_SAME),
     ("a number that ends in 0x10",   NUMBER,                           [],                 NUMBER),
     ("a text that ends in a blank",  TEXT,                             [],                 TEXT),
     ("nothing",                      b"",                              [EMPTY],            NOP),
@@ -68,3 +74,28 @@ def test_what_was_repaired_needs_no_more_repair(payload: bytes) -> None:
     once = diagnose(payload).repaired(set(Anomaly))
     again = diagnose(once)
     assert (again.anomalies, again.repaired(set(Anomaly))) == ([], once)
+
+
+MOST = ODD + (MOST_ACTIONS - 1) * SET_VAR
+
+
+@pytest.mark.parametrize("bad", [ODD, LONG_NAME, PROC, UNSET_VAR + b"\0"])
+def test_an_ack_with_as_many_actions_as_are_read_is_mended(bad: bytes) -> None:
+    found = diagnose((MOST_ACTIONS - 1) * SET_VAR + bad)
+    assert (found.longer, len(found.anomalies)) == (False, 1)
+    mended = found.repaired(set(Anomaly))
+    assert mended.startswith((MOST_ACTIONS - 1) * SET_VAR)
+    assert diagnose(mended).anomalies == []
+
+
+def test_an_ack_with_one_action_more_than_are_read_is_malformed() -> None:
+    at_most, one_more = diagnose(MOST), diagnose(MOST + SET_VAR)
+    assert (at_most.anomalies, at_most.repaired({BOOL, MALFORMED})) == ([BOOL], FALSE + MOST[len(ODD) :])
+    assert one_more.anomalies == [BOOL, MALFORMED]
+    assert [one_more.detail(anomaly) for anomaly in one_more.anomalies] == ["", f"it has more than {MOST_ACTIONS} actions"]
+    assert one_more.repaired({BOOL, MALFORMED}) == at_most.repaired({BOOL})
+    assert one_more.repaired({BOOL}) == at_most.repaired({BOOL}) + SET_VAR  # who lets it pass gets all of it
+
+
+def test_nothing_is_told_of_a_short_ack_that_is_malformed() -> None:
+    assert diagnose(b"\x07").detail(MALFORMED) == ""

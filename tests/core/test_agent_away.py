@@ -88,17 +88,17 @@ def test_haproxy_gets_its_hello_in_time_whatever_the_agent_does() -> None:
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
         guard   waits 0.1949    -> nothing
-        guard   waits 0.0002    -> unreachable hello_timeout, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_HELLO
+        guard   waits 0.0002    -> unreachable hello_timeout, answer agent_unreachable, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_HELLO
     """)
 
 
 def test_what_the_agent_agreed_to_before_is_promised_at_once() -> None:
     route_state = RouteState()
-    small = frames.agent_hello(max_frame_size=1024)
+    small, shown = frames.agent_hello(max_frame_size=1024), frames.shown_hello(max_frame_size=1024)
     fresh(route_state).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
-        agent   <small>         -> ok
+        agent   <small>         -> to_haproxy AGENT_HELLO
     """, small=small)  # fmt: skip
     talk = fresh(route_state, **SET).play("""
         haproxy HAPROXY_HELLO   -> held, dial
@@ -109,7 +109,7 @@ def test_what_the_agent_agreed_to_before_is_promised_at_once() -> None:
         agent1  <small>         -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
         agent1  ACK 1.1         -> ok
     """, small=small)  # fmt: skip
-    assert talk.written["to_haproxy"].startswith(small)
+    assert talk.written["to_haproxy"].startswith(shown)
 
 
 def test_the_oldest_notify_is_known_where_there_is_no_link_at_all() -> None:
@@ -117,7 +117,7 @@ def test_the_oldest_notify_is_known_where_there_is_no_link_at_all() -> None:
     fresh(route_state).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
-        agent   AGENT_HELLO     -> ok
+        agent   AGENT_HELLO     -> to_haproxy AGENT_HELLO
     """)
     talk = fresh(route_state, **SET).play("""
         haproxy HAPROXY_HELLO   -> held, dial
@@ -134,7 +134,7 @@ def test_without_pipelining_before_haproxy_is_promised_none() -> None:
         haproxy HAPROXY_HELLO   -> held, dial
         agent   fail            -> unreachable refused, answer agent_unreachable, to_haproxy AGENT_HELLO, abort agent
     """)
-    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"", max_frame_size=frames.SHOWN)
+    assert talk.written["to_haproxy"] == frames.shown_hello(b"")
 
 
 def test_while_it_is_away_hello_waits_20_ms_for_a_dial() -> None:
@@ -155,7 +155,7 @@ def test_an_agent_that_is_back_answers_hello_itself() -> None:
     fresh(route_state, now).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
-        agent   AGENT_HELLO     -> ok
+        agent   AGENT_HELLO     -> to_haproxy AGENT_HELLO
         haproxy NOTIFY 1.1      -> ok
         agent   ACK 1.1         -> ok
     """)
@@ -369,7 +369,7 @@ def test_with_give_up_0_one_session_dials_at_a_time() -> None:
     fresh(route_state, before, give_up_s=0.0).play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
-        agent   AGENT_HELLO     -> ok
+        agent   AGENT_HELLO     -> to_haproxy AGENT_HELLO
     """)
 
 

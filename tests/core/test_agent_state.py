@@ -2,7 +2,7 @@
 
 import math
 
-from spoe_guard.core.conversation.agent_state import MOST_MISSED, AgentState, Agreed
+from spoe_guard.core.conversation.agent_state import MOST_MISSED, SILENT_AFTER, AgentState, Agreed
 from spoe_guard.core.conversation.backoff import LONGEST_S, SHORTEST_S
 
 AGREED = Agreed(16380, ("pipelining",))
@@ -70,6 +70,20 @@ def test_what_it_agreed_to_is_kept_until_the_route_has_another_agent() -> None:
     assert (agent.agreed, agent.retry_at, agent.away_at(0.0)) == (None, -math.inf, math.inf)
     agent.failed(100.0, 0.0, 100.0)
     assert agent.is_away(100.0, 5.0)
+
+
+def test_silence_on_its_links_puts_it_in_doubt_until_it_answers() -> None:
+    agent = there()
+    agent.left_unanswered(SILENT_AFTER - 1)
+    assert not agent.in_doubt
+    agent.left_unanswered(1)
+    assert (agent.in_doubt, agent.failing) == (True, False)
+    agent.left_unanswered(1)
+    assert agent.unanswered == SILENT_AFTER
+    agent.answered(None)  # a health check
+    assert (agent.in_doubt, agent.unanswered) == (False, 0)
+    agent.failed(100.0, 0.0, 100.0)
+    assert agent.in_doubt
 
 
 def test_hellos_missed_in_a_row_are_counted_up_to_a_bound() -> None:

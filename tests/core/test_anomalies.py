@@ -31,6 +31,8 @@ def outcome(scene: Scene, action: Action) -> str:
     report = f"{action.value} {scene.anomaly.value}"
     if scene.anomaly is Anomaly.AGENT_UNREACHABLE:
         report = f"unreachable refused, {report}"
+    if scene.anomaly is Anomaly.GLITCH_FLOOD:
+        report = f"drop runt_frame, {report}"  # the last straw
     held = "held, " if scene.anomaly is Anomaly.DISCONNECT_BEFORE_ACK and action is Action.REORDER else ""
     return f"{held}{report}" + (f", {scene.comes[action]}" if scene.comes[action] else "")
 
@@ -72,6 +74,7 @@ reserved_flags: repair, pass, drop
 fragmented_ack: repair, drop
 unknown_frame_type: drop, pass, close
 wrong_side_frame: drop, close
+impossible_stream_id: drop, close
 frame_before_hello: drop, close
 hello_malformed: repair, close
 hello_version: repair, close
@@ -85,8 +88,10 @@ unmatched_ack: drop, pass, close
 duplicate_ack: drop
 late_ack: drop, pass
 foreign_ack: reorder, drop
-empty_ack: pass, repair
+empty_ack: repair, pass
+glitch_flood: close, pass
 ack_stray_null: repair, drop
+ack_null_value: repair, pass, drop
 ack_bad_bool: repair, pass, drop
 ack_malformed: drop, pass, repair
 ack_long_name: drop, pass
@@ -111,6 +116,7 @@ reserved_flags: repair, pass, drop
 unknown_frame_type: drop, close
 wrong_side_frame: drop, close
 not_spop: close
+glitch_flood: close, pass
 frame_before_hello: close
 hello_malformed: close
 hello_version: close
@@ -122,6 +128,7 @@ notify_duplicate: pass, drop
 fragment_refused: drop, close
 frame_after_disconnect: drop
 disconnect_malformed: repair
+haproxy_refused: pass
 """
 
 

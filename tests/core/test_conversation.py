@@ -6,6 +6,7 @@ from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.conversation.notifies import no_effect_ack
 from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.conversation.to_haproxy import FIN_S
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AnomalySeen, AuthoredReason, EndedBy, EndReason, FrameAuthored
@@ -70,6 +71,7 @@ def test_the_end_comes_once() -> None:
     conv.ending.finish(6.0, EndedBy.AGENT, EndReason.RESET, tell=Tell.CLOSE)
     assert conv.ending.close_by == 6.0
     assert conv.to_haproxy.take_close() is Close.KEEP
+    assert conv.to_haproxy.fin_by == 5.0 + FIN_S
 
 
 def test_what_an_anomaly_says_of_a_frame() -> None:
@@ -146,3 +148,17 @@ def test_a_disconnect_is_the_last_frame_also_within_one_step() -> None:
     conv.ending.finish(5.0, EndedBy.GUARD, EndReason.DRAIN)
     conv.to_haproxy.outlet.forward(ack("3.1"))
     assert conv.to_haproxy.write(5.0) == ack() + agent_disconnect(0)
+
+
+@pytest.mark.parametrize(
+    ("detail", "quoted", "quotes", "explained"),
+    [
+        ("status 8", "no such version", True, "status 8: no such version"),
+        ("status 8", "no such version", False, "status 8"),
+        ("status 8", "", True, "status 8"),
+        ("", "", True, ""),
+    ],
+)
+def test_a_peers_words_are_told_only_where_they_may_be(detail: str, quoted: str, quotes: bool, explained: str) -> None:
+    seen = AnomalySeen(Anomaly.HELLO_REFUSED, Side.AGENT, Action.ANSWER, "hello", detail=detail, quoted=quoted)
+    assert seen.explanation(quotes=quotes) == explained

@@ -1,7 +1,7 @@
 import pytest
 
 from spoe_guard.core.payloads import disconnect as disconnects
-from spoe_guard.core.payloads.disconnect import Disconnect
+from spoe_guard.core.payloads.disconnect import MOST_KEYS, Disconnect
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
@@ -99,3 +99,24 @@ def test_an_authored_message_is_never_longer_than_haproxy_takes(message: str) ->
     sent = frame.parse(disconnects.encode(FrameType.AGENT_DISCONNECT, 1, message))
     assert sent is not None
     assert Disconnect(sent).fit
+
+
+def many(count: int) -> bytes:
+    """A payload of so many keys: the two of SPOE.txt, and others behind them."""
+    return status(4) + pairs(note=b"n") * (count - 2)
+
+
+def test_a_disconnect_with_as_many_keys_as_are_read_is_passable() -> None:
+    sent = bye(many(MOST_KEYS))
+    assert (sent.readable, sent.longer, sent.passable, sent.status) == (True, False, True, 4)
+
+
+@pytest.mark.parametrize("behind", [b"", b"\xff", pairs(status_code=5)])
+def test_a_disconnect_with_one_key_more_is_written_anew(behind: bytes) -> None:
+    sent = bye(many(MOST_KEYS) + pairs(note=b"n") + behind)
+    assert (sent.readable, sent.longer, sent.passable, sent.status, sent.message) == (True, True, False, 4, "m")
+    assert sent.oddity == f"it has more than {MOST_KEYS} keys"
+
+
+def test_keys_without_a_name_are_no_list_however_many() -> None:
+    assert not bye(bytes(2 * MOST_KEYS + 2)).readable

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError, decode
 from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Side
@@ -77,7 +78,7 @@ def test_what_haproxy_cannot_take_yet_has_to_go_first() -> None:
     burst = b"".join(frames.sized(FrameType.NOTIFY, 100, f"{n}.1") for n in range(1, 200, 2))
     before.play("haproxy <burst> -> ok", burst=burst)
     answers = b"".join(frames.sized(FrameType.ACK, 100, f"{n}.1") for n in range(1, 200, 2))
-    hear(before.session, Side.AGENT, answers, before.now)
+    before._obey(hear(before.session, Side.AGENT, answers, before.now), b"", "")
     assert before.session.to_hand_over() is None
     before.now = before.session.deadline
     before.session.tick(before.now)
@@ -137,6 +138,29 @@ def test_the_next_notify_has_an_agent_dialled_and_is_answered() -> None:
         agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
         agent1  ACK 1.1         -> ok
     """)
+
+
+ANSWERED = """
+    haproxy NOTIFY 1.1      -> held, dial 1
+    agent1  up              -> to_agent1 HAPROXY_HELLO
+    agent1  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 1.1
+"""
+
+
+def test_what_the_guard_before_wrote_is_read_first() -> None:
+    reads = {"read": -1}
+    successor = taken(route_state=RouteState(read=lambda: reads["read"]))
+    successor._up.discard("to_agent")
+    successor.play(ANSWERED + "agent1 ACK 1.1 -> held\nguard waits 0.02 -> nothing")
+    reads["read"] = 0
+    successor.play("guard waits 0.01 -> to_haproxy ACK 1.1")
+
+
+@pytest.mark.parametrize("one_at_a_time", [True, False])
+def test_after_a_handover_an_haproxy_that_may_pipeline_is_paced(one_at_a_time: bool) -> None:
+    successor = taken(replace(HANDED, one_at_a_time=one_at_a_time), route_state=RouteState(read=lambda: None))
+    successor._up.discard("to_agent")
+    successor.play(ANSWERED + f"agent1 ACK 1.1 -> {'ok' if one_at_a_time else 'held'}")
 
 
 def test_after_a_handover_haproxy_still_gets_one_notify_at_a_time() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.payloads.family import Family
-from spoe_guard.core.payloads.hello import AgentHello, Fault, Offer, check, read_offer, split
+from spoe_guard.core.payloads.hello import AgentHello, Fault, Offer, check, read_offer, split, stand_in
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.wire import frame, kv, typed_data
@@ -175,6 +175,7 @@ def test_an_engine_id_is_added_where_haproxy_names_none() -> None:
 
 
 PIPELINING = frozenset(("pipelining",))
+FRAGMENTS = frozenset(("fragmentation",))
 
 
 @pytest.mark.parametrize(
@@ -347,14 +348,14 @@ def test_an_agent_may_name_haproxys_size_instead_of_the_guards_lower_one(
     hello = AgentHello(parsed(agent_hello(max_frame_size=size)), offered)
     assert [fault.anomaly for fault in hello.problems] == problems
     assert hello.max_frame_size == hello.shown_size == (clamp or SHOWN)
-    assert hello.adapts == lowered
+    assert AgentHello(parsed(agent_hello(max_frame_size=size, capabilities=b"fragmentation")), offered).adapts == lowered
     assert spoken(hello.encode(keep_capabilities=False))["max-frame-size"] == (clamp or SHOWN)
 
 
 def test_capabilities_that_were_not_offered_may_be_kept() -> None:
     hello = AgentHello(parsed(agent_hello(capabilities=b"pipelining,async")), offer(haproxy_hello()))
-    assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b"pipelining,async"
-    assert spoken(hello.encode(keep_capabilities=False))["capabilities"] == b"pipelining"
+    assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b"pipelining,async,fragmentation"
+    assert spoken(hello.encode(keep_capabilities=False))["capabilities"] == b"pipelining,fragmentation"
     assert hello.capabilities == ["pipelining"]
 
 
@@ -362,11 +363,50 @@ def test_a_capability_that_the_guard_offered_itself_is_kept_from_haproxy() -> No
     offered = offer(haproxy_hello(capabilities=b""), always_offer=PIPELINING)
     hello = AgentHello(parsed(agent_hello(capabilities=b"pipelining")), offered)
     assert (hello.problems, hello.capabilities, hello.adapts) == ([], [], True)
-    assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b""
-    assert not AgentHello(parsed(agent_hello(capabilities=b"")), offered).adapts
+    assert spoken(hello.encode(keep_capabilities=True))["capabilities"] == b"fragmentation"
+    assert not AgentHello(parsed(agent_hello(capabilities=b"fragmentation")), offered).adapts
     more = AgentHello(parsed(agent_hello(capabilities=b"async,pipelining")), offered)
     assert [fault.anomaly for fault in more.problems] == [CAPABILITY]
-    assert spoken(more.encode(keep_capabilities=True))["capabilities"] == b"async"
+    assert spoken(more.encode(keep_capabilities=True))["capabilities"] == b"async,fragmentation"
+
+
+@pytest.mark.parametrize(
+    ("offered", "allowed", "added"),
+    [(b"pipelining,async", PIPELINING, frozenset()), (b"pipelining,async", PIPELINING, FRAGMENTS), (b"", FRAGMENTS, FRAGMENTS)],
+    ids=["unasked", "where the route offers it", "where nothing else is offered"],
+)
+def test_an_agent_that_takes_fragments_may_always_say_so(offered: bytes, allowed: frozenset[str], added: frozenset[str]) -> None:
+    got = offer(haproxy_hello(capabilities=offered), capabilities=allowed, always_offer=added)
+    assert ("fragmentation" in got.capabilities) is bool(added)
+    hello = AgentHello(parsed(agent_hello(capabilities=b"fragmentation")), got)
+    assert (hello.problems, hello.capabilities, hello.adapts) == ([], ["fragmentation"], False)
+    assert spoken(hello.encode(keep_capabilities=False))["capabilities"] == b"fragmentation"
+
+
+@pytest.mark.parametrize("capabilities", [b"", b"pipelining", b"fragmentation"])
+def test_haproxy_is_told_to_send_fragments_but_not_in_a_health_check(capabilities: bytes) -> None:
+    answer = parsed(agent_hello(capabilities=capabilities))
+    for healthcheck in (False, True):
+        hello = AgentHello(answer, offer(haproxy_hello(healthcheck=healthcheck)))
+        told = spoken(hello.encode(keep_capabilities=False))["capabilities"]
+        assert (b"fragmentation" in told) is (not healthcheck or b"fragmentation" in capabilities)
+        assert told.count(b"fragmentation") <= 1
+
+
+def test_an_agent_hello_of_the_guards_own_announces_fragments() -> None:
+    own = stand_in(offer(haproxy_hello(capabilities=b"pipelining,async")), SHOWN, ["pipelining", "fragmentation"])
+    assert spoken(own)["capabilities"] == b"pipelining,fragmentation"
+
+
+@pytest.mark.parametrize("name", [b"x-vendor", b"ver", b"", b"max-frame"])
+@pytest.mark.parametrize("healthcheck", [False, True])
+def test_haproxy_gets_no_key_that_it_does_not_know(name: bytes, healthcheck: bool) -> None:
+    offered = offer(haproxy_hello(healthcheck=healthcheck), max_frame_size=256)
+    plain = AgentHello(parsed(agent_hello(max_frame_size=256, capabilities=b"fragmentation")), offered)
+    more = bytes((len(name),)) + name + b"\x08\x01x"
+    hello = AgentHello(parsed(agent_hello(max_frame_size=256, capabilities=b"fragmentation", more=more)), offered)
+    assert (plain.adapts, hello.adapts, hello.problems) == (False, True, [])
+    assert hello.encode(keep_capabilities=False) == agent_hello(max_frame_size=256, capabilities=b"fragmentation")
 
 
 def test_a_peers_words_are_shortened_in_what_is_said_of_them() -> None:
@@ -379,3 +419,20 @@ def test_a_health_check_of_the_guards_own_is_what_haproxy_would_send() -> None:
     assert own.healthcheck
     assert (own.max_frame_size, own.capabilities, own.engine) == (4096, ["pipelining"], b"guard")
     assert offer(own.raw).healthcheck
+
+
+QUOTED = [
+    # what the agent wrote                                    the guard's own words                             the agent's
+    (agent_hello(version=b"2.1"),                             "its version is 2.1, not 2.0",                    ""),
+    (agent_hello(version=b"2.secret"),                        "its version is not 2.0",                         "2.secret"),
+    (agent_hello(versionx=b"1"),                              "HAProxy takes a key of it for another one",      "versionx"),
+    (agent_hello(capabilities=b"pipelining,async"),           "announces async, which was not offered",         ""),
+    (agent_hello(capabilities=b"secret,pipelining,other"),    "announces a capability, which was not offered",  "secret,other"),
+    (agent_hello(capabilities=b"secret,async"),               "announces async, which was not offered",         "secret"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "detail", "quoted"), QUOTED)
+def test_what_an_agent_chose_is_quoted_apart(raw: bytes, detail: str, quoted: str) -> None:
+    [fault] = AgentHello(parsed(raw), offer(haproxy_hello())).problems
+    assert (fault.detail, fault.quoted) == (detail, quoted)

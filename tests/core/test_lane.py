@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from spoe_guard.core.conversation.pacing import BURST_BYTES, WINDOW_S
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.anomalies import Side
-from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.config import Redispatch, Unanswered
 from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire.frame import FrameType
 from tests.carrier import Watched, passed
@@ -114,7 +114,7 @@ GIVEN_UP = "pass notify_unanswered, unanswered"
 
 NOT_BY_THE_LANE = {
     # --- the session does not stand where anything is ordinary
-    "a NOTIFY before HELLO": Row(fresh, "", "haproxy NOTIFY 1.1 -> close frame_before_hello, close haproxy, end guard anomaly"),
+    "a NOTIFY before HELLO": Row(fresh, "", "haproxy NOTIFY 1.1 -> close frame_before_hello"),
     "an ACK before HELLO": Row(fresh, HANDSHAKE.rsplit("\n", 2)[0], "agent ACK 1.1 -> drop frame_before_hello"),
     "a NOTIFY in a health check": Row(check, "", "haproxy NOTIFY 1.1 -> ok"),
     "an ACK in a health check": Row(check, "haproxy NOTIFY 1.1 -> ok\n", "agent ACK 1.1 -> ok"),
@@ -329,6 +329,18 @@ def test_behind_a_link_that_was_lost_it_goes_to_the_next_one() -> None:
     assert talk.got["to_agent1"].endswith(notify("5.1"))
 
 
+def test_no_notify_goes_to_a_link_lost_while_others_waited() -> None:
+    talk = ready(**LASTS, in_flight=1, answer_deadline_s=0.1, idle_s=0.15, unanswered=Unanswered.EMPTY_ACK).play("""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> held, to_agent NOTIFY 1.1
+        guard   waits 0.099     -> nothing
+        agent   rst             -> answer disconnect_missing, answer notify_unanswered, unanswered agent_gone 1, lost reset 1/0, to_haproxy ACK 1.1, close agent
+        guard   waits 0.001     -> answer notify_unanswered, unanswered deadline 1, to_haproxy ACK 3.1
+        haproxy NOTIFY 5.1      -> held
+    """)
+    assert not talk.session.snapshot().links
+    assert talk.session.snapshot().parked == [b"\5\1"]
+
+
 def test_the_lane_continues_with_the_link_last_used_by_a_step() -> None:
     talk = two(2).play(f"haproxy NOTIFY {LARGE} -> to_agent1 NOTIFY {LARGE}\nagent ACK 1.1 + ACK 3.1 -> ok\nagent1 ACK 5.1 -> ok")
     stepped(talk)
@@ -398,31 +410,42 @@ def big(at: str, size: int) -> bytes:
     return frames.sized(FrameType.ACK, size - 4, at)
 
 
+STOPPED = RouteState(read=lambda: 0)  # HAProxy does not read
+LEFT = (frames.SIZE + 4) // 2 - 1 - len(frames.shown_hello())  # bytes behind AGENT-HELLO that it may get
+
+
 def test_what_went_by_the_lane_counts_towards_what_haproxy_can_take() -> None:
-    one, two_, three = big("1.1", 4000), big("3.1", BURST_BYTES - 4000), big("5.1", 30)
-    talk = mux()
-    talk.now += 1
+    one, two_, three = big("1.1", 4000), big("3.1", LEFT - 4000), big("5.1", 30)
+    talk = mux(route_state=STOPPED)
     stepped(talk)
     talk.play("agent <one> -> ok\nagent <two> -> ok", one=one, two=two_)
     assert stepped(talk) == []
     talk.play("agent <three> -> held", three=three)
     assert stepped(talk) == [three]
-    talk.play("guard waits 0.001 -> to_haproxy ACK 5.1")
+    talk.play("guard waits 0.1 -> nothing")
 
 
 def test_what_went_by_a_step_counts_towards_what_the_lane_may_pass() -> None:
-    odd, more = frames.raw(b"") + big("1.1", 4000), big("3.1", BURST_BYTES - 3999)
-    talk = mux()
-    talk.now += 1
+    odd, more = frames.raw(b"") + big("1.1", 4000), big("3.1", LEFT - 3999)
+    talk = mux(route_state=STOPPED)
     talk.play("agent <odd> -> drop runt_frame, to_haproxy ACK 1.1", odd=odd)
     stepped(talk)
     talk.play("agent <more> -> held", more=more)
     assert stepped(talk) == [more]
-    talk.now += WINDOW_S
-    talk.play("guard waits 0 -> to_haproxy ACK 3.1")
-    talk.now += 2 * WINDOW_S
-    talk.play("agent ACK 5.1 -> ok")
+
+
+def test_what_haproxy_has_read_makes_room_on_the_lane() -> None:
+    reads = {"read": 0}
+    talk = mux(route_state=RouteState(read=lambda: reads["read"]))
+    talk.play("agent <one> -> ok", one=big("1.1", 8000))
+    stepped(talk)
+    reads["read"] = len(talk.written["to_haproxy"])
+    talk.play("agent <two> -> ok", two=big("3.1", 8000))
     assert stepped(talk) == []
+    reads["read"] = len(talk.written["to_haproxy"]) - 1
+    talk.play("agent <three> -> held", three=big("5.1", 8000))
+    reads["read"] += 1
+    talk.play("guard waits 0.001 -> to_haproxy ACK 5.1")
 
 
 # --- what the session knows of it afterwards ----------------------------------------------------------------------------------

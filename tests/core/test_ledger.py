@@ -216,3 +216,37 @@ def test_what_is_open_is_counted_once_for_session_and_route() -> None:
     first.clear()
     second.clear()
     assert (history.open, tally.open_notifies) == (0, 0)
+
+
+def test_the_oldest_that_came_late_is_found_behind_settled_ones() -> None:
+    ledger = Ledger()
+    ledger.add(ids(1), 1000.0)
+    ledger.add(ids(2), 100.0)
+    for number in range(3, 200):
+        ledger.add(ids(number), float(number))
+        assert ledger.since() == min(100.0, number)
+        ledger.pop(ids(number))
+        assert (ledger.oldest(), ledger.since()) == (ids(2), 100.0)
+    ledger.pop(ids(2))
+    assert (ledger.oldest(), ledger.since()) == (ids(1), 1000.0)
+
+
+@pytest.mark.parametrize(("most", "large"), [(1, 0), (3, 0), (9, 0), (1, 1), (3, 1), (9, 1)])
+def test_the_last_that_came_are_told_past_those_that_were_settled(most: int, large: int) -> None:
+    ledger = Ledger()
+    for number in range(1, 9):
+        ledger.add(ids(number), 1.0)
+    for number in (1, 5, 8):
+        ledger.pop(ids(number))
+    if large:
+        ledger.add(HUGE, 1.0)
+    assert ledger.last(most) == [*map(ids, (2, 3, 4, 6, 7)), *[HUGE] * large][-most:]
+
+
+def test_the_last_that_came_may_be_the_only_one() -> None:
+    ledger = Ledger()
+    assert ledger.last(2) == []
+    ledger.add(ids(1), 1.0)
+    assert ledger.last(2) == ledger.last(1) == [ids(1)]
+    ledger.add(HUGE, 1.0)
+    assert ledger.last(1) == [HUGE]

@@ -88,7 +88,7 @@ def test_the_first_dial_is_tried_again_while_haproxy_has_no_hello() -> None:
         agent1  fail            -> unreachable refused, abort agent1
         guard   waits 0.005     -> dial 2
         agent2  up              -> to_agent2 HAPROXY_HELLO
-        agent2  AGENT_HELLO     -> ok
+        agent2  AGENT_HELLO     -> to_haproxy AGENT_HELLO
         haproxy NOTIFY 1.1      -> to_agent2 NOTIFY 1.1
         agent2  ACK 1.1         -> ok
     """)
@@ -101,7 +101,7 @@ def test_an_agent_that_closes_before_its_hello_is_tried_again() -> None:
         agent   rst             -> answer disconnect_missing, unreachable other, close agent
         guard   waits 0.005     -> dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO
-        agent1  AGENT_HELLO     -> ok
+        agent1  AGENT_HELLO     -> to_haproxy AGENT_HELLO
         haproxy HAPROXY_DISCONNECT 0 -> to_agent1 HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 0, close haproxy
         agent1  fin             -> close agent1, end haproxy disconnect
     """)
@@ -111,11 +111,11 @@ def test_an_agent_that_says_no_hello_is_tried_again() -> None:
     fresh().play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
-        guard   waits 2         -> unreachable hello_timeout, to_agent HAPROXY_DISCONNECT 0
+        guard   waits 2         -> unreachable hello_timeout, answer agent_unreachable, to_agent HAPROXY_DISCONNECT 0
         guard   waits 0.13      -> dial 1
         agent   <junk>          -> close garbled_stream, close agent
         agent1  up              -> to_agent1 HAPROXY_HELLO
-        agent1  AGENT_HELLO     -> ok
+        agent1  AGENT_HELLO     -> to_haproxy AGENT_HELLO
     """, junk=b"\xff\xff\xff\xff\x67\0\0\0\1aaaa")  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_a_dial_that_takes_too_long_is_tried_again() -> None:
         agent   up              -> nothing
         guard   waits 0.25      -> dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO
-        agent1  AGENT_HELLO     -> ok
+        agent1  AGENT_HELLO     -> to_haproxy AGENT_HELLO
     """)
 
 

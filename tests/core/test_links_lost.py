@@ -224,7 +224,7 @@ def test_frames_in_pieces_go_with_the_link() -> None:
     pieces = first[:25] + second[:25] + first[25:40]
     again().play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
-        agent   <pieces>        -> held, pass ack_proc_scope, drop ack_malformed, pass notify_unanswered, unanswered ack_dropped 1, repair garbled_stream
+        agent   <pieces>        -> held, repair ack_null_value, pass ack_proc_scope, drop ack_malformed, pass notify_unanswered, unanswered ack_dropped 1, repair garbled_stream
         agent   rst             -> lost anomaly 1/1, close agent
         guard   waits 0.01      -> dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO

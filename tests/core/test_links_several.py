@@ -87,12 +87,12 @@ def test_haproxy_is_told_pipelining_over_agents_that_have_none() -> None:
         agent1  ACK 3.1         -> ok
         agent   ACK 1.1         -> ok
     """, serial=serial)  # fmt: skip
-    assert session.got["to_haproxy"].startswith(frames.agent_hello())
+    assert session.got["to_haproxy"].startswith(frames.shown_hello())
 
 
 def test_haproxy_is_told_no_pipelining_that_it_did_not_ask_for() -> None:
     session = running(**SYNC, give_up_s=5.0, max_links=2, in_flight=1)
-    assert session.got["to_haproxy"] == SYNC["answer"]
+    assert session.got["to_haproxy"] == frames.shown_hello(b"")
 
 
 @pytest.mark.parametrize("config", [{"give_up_s": 0.0}, {"observe": True}])
@@ -366,42 +366,6 @@ def test_a_notify_open_on_another_link_goes_to_no_third() -> None:
         agent2  up              -> to_agent2 HAPROXY_HELLO
         agent2  AGENT_HELLO     -> parallel up, redispatched unsent 1, to_agent2 NOTIFY 5.1
     """)
-
-
-def test_fragments_are_never_torn_over_two_links() -> None:
-    fragments = {
-        "hello": frames.haproxy_hello(capabilities=b"pipelining,fragmentation"),
-        "answer": frames.agent_hello(capabilities=b"pipelining,fragmentation"),
-        "capabilities": frozenset(("pipelining", "fragmentation")),
-    }
-    running(**fragments, give_up_s=5.0, max_links=2, in_flight=1).play("""
-        haproxy <a>             -> ok
-        haproxy NOTIFY 3.1      -> held, dial 1
-        agent1  up              -> to_agent1 HAPROXY_HELLO
-        agent1  <hello>         -> parallel up, redispatched unsent 1, to_agent1 NOTIFY 3.1
-        haproxy UNSET 1.1       -> ok
-        agent1  ACK 3.1         -> ok
-        haproxy <b>             -> to_agent1 NOTIFY 5.1
-        agent1  rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, close agent1
-        haproxy UNSET 5.1       -> nothing
-        haproxy <c>             -> pass notify_unanswered, unanswered agent_gone 1
-        agent   ACK 1.1         -> ok
-        haproxy <d> + UNSET 9.1 -> ok
-        agent   rst             -> answer disconnect_missing, pass notify_unanswered, unanswered agent_gone 1, lost reset 1/0, close agent
-        haproxy <e> + UNSET 11.1 -> pass notify_unanswered, unanswered agent_gone 1
-    """, hello=fragments["answer"], **{name: frames.notify(at, flags=0) for name, at in zip("abcde", ("1.1", "5.1", "7.1", "9.1", "11.1"), strict=True)})  # fmt: skip
-
-
-def test_fragments_do_not_follow_an_agent_that_disconnected() -> None:
-    hello = frames.agent_hello(capabilities=b"pipelining,fragmentation")
-    asked = frames.haproxy_hello(capabilities=b"pipelining,fragmentation")
-    session = running(hello=asked, answer=hello, capabilities=frozenset(("pipelining", "fragmentation")), give_up_s=5.0)
-    session.play("""
-        haproxy <part>          -> ok
-        agent   AGENT_DISCONNECT 0 -> reorder disconnect_before_ack
-        haproxy UNSET 1.1       -> nothing
-        guard   waits 0.5       -> pass notify_unanswered, unanswered agent_gone 1, lost disconnect 1/0, to_agent HAPROXY_DISCONNECT 0
-    """, part=frames.notify("1.1", flags=0))  # fmt: skip
 
 
 def test_an_ack_that_is_dropped_costs_no_notify_of_another_agent() -> None:

@@ -1,12 +1,15 @@
-"""The pace of writes to HAProxy: 8 KiB of whole frames within a millisecond, a longer frame alone (hazard A1)."""
+"""HAProxy is given less than half of its buffer ahead of its reading, or one longer frame alone (hazard A1)."""
+
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoe_guard.core.conversation.pacing import BURST_BYTES, WINDOW_S, Pace
+from spoe_guard.core.conversation.pacing import EACH_S, FIRST_S, LONGEST_S, Crowd, Pace
 from spoe_guard.wire import frame
 from tests.core import frames
+from tests.core.mux import Mux
 
 MS = 0.001
 
@@ -15,94 +18,280 @@ def sized(wire_bytes: int) -> bytes:
     return frame.encode(frame.ACK, 1, 1, b"x" * (wire_bytes - 11))
 
 
+class Written:
+    """A pace, and the HAProxy that is written to as it says. ``asked``: how often it was asked about."""
+
+    def __init__(self, size: int = 16384, *, known: bool = True, resumed: bool = False, crowd: Crowd | None = None) -> None:
+        self.mux = Mux(size)
+        self.before = 0  # bytes of another guard that are unread
+        self.known = known
+        self.asked = 0
+        self.sent = b""  # all there was to write
+        self.pace = Pace(size, self._read, crowd, resumed=resumed)
+
+    def _read(self) -> int | None:
+        self.asked += 1
+        return self.mux.read - self.before if self.known else None
+
+    def write(self, *sizes: int, now: float = 5.0) -> list[int]:
+        """Return the sizes of the frames that go now."""
+        data = b"".join(map(sized, sizes))
+        self.sent += data
+        went = self.pace.through(data, now)
+        self.mux.got += went
+        return [len(one.raw) for one in frames.cut(went)]
+
+    def passes(self, size: int, now: float = 5.0) -> bool:
+        """Write as the lane does."""
+        if self.pace.queue or not self.pace.has_room(size, now):
+            return False
+        self.pace.wrote(size)
+        self.mux.got += sized(size)
+        self.sent += sized(size)
+        return True
+
+
 def test_the_figures_are_the_catalogues() -> None:
-    assert (BURST_BYTES, WINDOW_S) == (8192, MS)
+    assert (FIRST_S, LONGEST_S, EACH_S) == (MS, 8 * MS, 0.2 * MS)
 
 
-@pytest.mark.parametrize(("last", "passes"), [(92, True), (93, False)])
-def test_8192_bytes_pass_at_once_and_one_more_does_not(last: int, passes: bool) -> None:
-    pace = Pace()
-    for _ in range(9):
-        assert pace.passes(900, 5.0)
-    assert pace.passes(last, 5.0) is passes
+@pytest.mark.parametrize(
+    ("size", "last", "passes"), [(16384, 91, True), (16384, 92, False), (16383, 91, True), (16382, 91, False)]
+)
+def test_less_than_half_of_the_buffer_passes_unread(size: int, last: int, passes: bool) -> None:
+    written = Written(size)
+    assert all(written.passes(900) for _ in range(9))
+    assert written.passes(last) is passes
 
 
-def test_what_does_not_fit_is_queued_whole_and_goes_a_millisecond_later() -> None:
-    pace = Pace()
-    sent = [sized(4000), sized(4000), sized(4000), sized(192)]
-    assert not pace.passes(12192, 5.0)
-    assert pace.through(b"".join(sent), 5.0) == sent[0] + sent[1]
-    assert pace.queue == sent[2] + sent[3]
-    assert pace.due == 5.0 + MS
-    assert pace.through(b"", pace.due - 1e-9) == b""
-    assert pace.through(b"", pace.due) == sent[2] + sent[3]
-    assert not pace.queue
+@pytest.mark.parametrize("size", [4096, 16384, 65536])
+def test_nothing_is_asked_until_what_may_be_unread_is_used_up(size: int) -> None:
+    written = Written(size)
+    for _ in range((size // 2 - 1) // 128):
+        assert written.passes(128)
+    assert not written.asked
+    assert not written.passes(128)
+    assert written.asked == 1
 
 
-def test_nothing_overtakes_the_queue() -> None:
-    pace = Pace()
-    pace.through(sized(8192) + sized(8192), 5.0)
-    assert not pace.passes(10, 5.0)
-    assert pace.through(sized(30), 5.0) == b""
-    assert pace.through(b"", pace.due) == sized(8192)
-    assert pace.through(b"", pace.due) == sized(30)
+def test_as_much_as_was_read_may_be_written() -> None:
+    written = Written()
+    assert written.write(*[900] * 10) == [900] * 9
+    written.mux.reads(4 * 900)
+    assert written.write(now=5.0 + MS) == [900]
+    assert [written.passes(900), written.passes(900), written.passes(900)] == [True, True, False]
+    written.mux.reads()
+    assert written.passes(8191)
+    assert not written.passes(11)
+
+
+def test_a_frame_of_which_a_part_was_read_counts_as_a_whole() -> None:
+    written = Written()
+    assert written.write(4000, 4000, 3000, 3000) == [4000, 4000]
+    written.mux.reads(3999)
+    assert written.write(now=5.0 + MS) == []
+    written.mux.reads(1)
+    assert written.write(now=5.0 + 3 * MS) == [3000]
+    assert written.mux.load == 7000
+
+
+def test_what_does_not_fit_is_queued_whole_and_in_order() -> None:
+    written = Written()
+    assert written.write(4000, 4000, 4000, 191) == [4000, 4000]
+    assert len(written.pace.queue) == 4191
+    assert written.write(30) == []
+    assert written.pace.due == 5.0 + MS
+    written.mux.reads()
+    assert written.write(now=5.0 + MS - 1e-9) == []
+    assert written.write(now=5.0 + MS) == [4000, 191, 30]
+    assert written.pace.due > 1e9
 
 
 @pytest.mark.parametrize("size", [8192, 8193, 16372])
-def test_a_longer_frame_goes_with_nothing_a_millisecond_before_and_behind_it(size: int) -> None:
-    pace = Pace()
-    assert pace.passes(11, 5.0)
-    assert pace.through(sized(size), 5.0) == b""
-    assert pace.through(sized(11), 5.0 + MS - 1e-9) == b""
-    assert pace.through(b"", 5.0 + MS) == sized(size)  # and 11 bytes are too many behind it
-    assert pace.queue == sized(11)
-    assert pace.through(b"", pace.due - 1e-9) == b""
-    assert pace.due == pytest.approx(5.0 + 2 * MS)
-    assert pace.through(b"", pace.due) == sized(11)
-    assert Pace().through(sized(size), 5.0) == sized(size)
+def test_a_longer_frame_goes_alone_when_all_was_read(size: int) -> None:
+    written = Written()
+    assert written.passes(11)
+    assert written.write(size) == []
+    written.mux.reads(10)
+    assert written.write(11, now=5.0 + MS) == []
+    written.mux.reads()
+    assert written.write(now=5.0 + 3 * MS) == [size]
+    written.mux.reads(size - 1)
+    assert written.write(now=5.0 + 4 * MS) == []
+    written.mux.reads()
+    assert written.write(now=5.0 + 6 * MS) == [11]
+    assert Written().write(size) == [size]
 
 
-def test_what_went_in_the_millisecond_before_still_counts() -> None:
-    pace = Pace()
-    assert pace.passes(100, 5.0)
-    assert pace.passes(8000, 5.0009)
-    assert not pace.passes(193, 5.0011)  # a new slot has begun, and the 8000 bytes are 0.2 ms old
-    assert pace.passes(92, 5.0011)
-    assert pace.passes(8092, 5.0021)  # they are older than a millisecond
+def test_one_byte_less_than_half_is_no_longer_frame() -> None:
+    written = Written()
+    assert written.write(8191) == [8191]
+    written.mux.reads()
+    assert written.write(8180, 11) == [8180, 11]
 
 
-def test_a_trickle_never_waits() -> None:
-    pace = Pace()
-    for turn in range(5000):  # 20 MB/s would be too much; this is 2 MB/s
-        assert pace.passes(200, 5.0 + turn * MS / 10)
+def test_a_connection_that_is_full_is_asked_about_less_and_less_often() -> None:
+    written, now, waits = Written(), 5.0, []
+    written.write(8000, 8000, now=now)
+    for _ in range(6):
+        waits.append(round((written.pace.due - now) / MS, 6))
+        now = written.pace.due
+        written.write(now=now)
+    assert waits == [1, 2, 4, 8, 8, 8]
+    assert written.asked == 7
+    written.mux.reads()
+    now = written.pace.due
+    assert written.write(8000, now=now) == [8000]
+    assert written.pace.due == now + MS
+
+
+def test_a_burst_at_a_full_connection_asks_once_a_millisecond() -> None:
+    written = Written()
+    written.write(8000, 8000)
+    for turn in range(9):
+        written.write(100, now=5.0 + turn * MS / 10)
+    assert written.asked == 1
+
+
+@pytest.mark.parametrize(("full", "wait"), [(5, 1 * MS), (6, 1.2 * MS), (1000, 200 * MS)])
+def test_many_connections_that_are_full_share_the_questions(full: int, wait: float) -> None:
+    crowd = Crowd()
+    others = [Written(crowd=crowd) for _ in range(full)]
+    for one in others:
+        one.write(8000, 8000)
+    assert crowd.full == full
+    assert others[-1].pace.due == pytest.approx(5.0 + wait)
+    for one in others[1:]:
+        one.mux.reads()
+        assert one.write(now=one.pace.due) == [8000]
+    assert crowd.full == 1
+    assert others[0].pace.release() == sized(8000)
+    assert crowd.full == 0
+
+
+def test_an_haproxy_that_says_something_is_asked_about_at_once() -> None:
+    written, now = Written(), 5.0
+    written.write(8000, 8000, now=now)
+    for _ in range(3):
+        now = written.pace.due
+        written.write(now=now)
+    written.pace.hurry(now + MS)
+    assert written.pace.due == now + MS
+    asked = written.asked
+    assert written.write(now=now + MS) == []
+    assert written.asked == asked + 1
+    assert written.pace.due == pytest.approx(now + 2 * MS)
+    written.mux.reads()
+    written.pace.hurry(now + 1.5 * MS)
+    assert written.write(now=now + 1.5 * MS) == [8000]
+    written.pace.hurry(now + 2 * MS)
+    assert written.pace.due > 1e9
 
 
 def test_what_is_released_is_queued_no_more() -> None:
-    pace = Pace()
-    pace.through(sized(8192) + sized(100), 5.0)
-    assert pace.release() == sized(100)
-    assert pace.release() == b""
+    written = Written()
+    written.write(8191, 100)
+    assert written.pace.release() == sized(100)
+    assert written.pace.release() == b""
+    assert written.pace.due > 1e9
 
 
-moments = st.sampled_from([0.0, 0.0, 0.0001, 0.0004, 0.0005, 0.0009, 0.001, 0.0011, 0.002])
-sizes = st.sampled_from([30, 200, 900, 4000, 8191, 8192, 8193, 16000])
+def test_what_cannot_be_known_counts_as_read_a_millisecond_later() -> None:
+    written = Written(known=False)
+    assert written.write(8000, 8000, 9000, 11) == [8000]
+    assert written.write(now=5.0 + MS - 1e-9) == []
+    written.pace.hurry(5.0 + MS / 2)
+    assert written.write(now=5.0 + MS / 2) == []
+    for size in (8000, 9000, 11):
+        assert written.write(now=written.pace.due) == [size]
 
 
-@given(st.lists(st.tuples(moments, st.lists(sizes, max_size=4)), max_size=30))
-def test_no_millisecond_carries_more_and_all_of_it_goes_in_order(moves: list[tuple[float, list[int]]]) -> None:
-    pace, now, went, sent = Pace(), 5.0, [], b""
-    for after, some in moves:
-        now += after
-        data = b"".join(map(sized, some))
-        sent += data
-        went.append((now, data if pace.passes(len(data), now) else pace.through(data, now)))
-    while pace.queue:
-        assert pace.due > now
-        now = pace.due
-        went.append((now, pace.through(b"", now)))
-        assert went[-1][1], "it was due, and nothing went"
-    assert b"".join(data for _, data in went) == sent
-    written = [(at, len(one.raw)) for at, data in went for one in frames.cut(data)]
-    for at, _ in written:
-        within = [size for when, size in written if at - MS + 1e-6 < when <= at]
-        assert sum(within) <= 8192 or len(within) == 1
+def test_what_is_not_known_is_not_guessed_from_an_earlier_queue() -> None:
+    written = Written(known=False)
+    written.write(8000, 8000)
+    assert written.write(now=5.0 + MS) == [8000]
+    assert written.write(1000, now=6.0) == []
+    assert written.write(now=written.pace.due) == [1000]
+
+
+def test_who_reads_at_once_is_not_asked() -> None:
+    pace = Pace(16384)
+    for _ in range(100):
+        assert pace.has_room(8191, 5.0)
+        pace.wrote(8191)
+    assert pace.through(sized(8000) + sized(192), 5.0) == sized(8000)
+    assert pace.through(b"", 5.0 + MS) == sized(192)
+
+
+@pytest.mark.parametrize(("unread", "waits"), [(0, False), (1, True)])
+def test_nothing_is_written_on_top_of_what_the_guard_before_wrote(unread: int, waits: bool) -> None:
+    written = Written(resumed=True)
+    written.before = unread
+    assert written.write(100) == ([] if waits else [100])
+    assert written.asked == 1
+    written.before = 0
+    assert written.write(100, now=5.0 + MS) == ([100, 100] if waits else [100])
+
+
+def test_starts_of_frames_are_remembered_within_a_bound() -> None:
+    written = Written()
+    for turn in range(2000):
+        written.passes(11 + turn % 90)
+        if turn % 7 == 0:
+            written.mux.reads(200)
+        if not written.pace.has_room(100, 5.0):
+            written.mux.reads()
+    written.write(*[100] * 200)
+    assert not written.mux.dead
+
+
+# --- any interleaving --------------------------------------------------------------------------------------------------------
+
+
+sizes = st.sampled_from([11, 30, 200, 900, 2000, 4095, 4096, 8000, 8190, 8191, 8192, 8193, 15000, 16372])
+several = st.lists(sizes, min_size=1, max_size=25)
+some_bytes = st.sampled_from([None, None, 1, 4, 100, 899, 2000, 4096, 8191])
+moves = st.one_of(
+    st.tuples(st.just("write"), several),
+    st.tuples(st.just("pass"), sizes),
+    st.tuples(st.just("read"), some_bytes),
+    st.tuples(st.just("read"), some_bytes),
+    st.tuples(st.just("hurry"), st.just(0)),
+    st.tuples(st.just("wait"), st.sampled_from([0.0, 0.3 * MS, MS, 5 * MS, 50 * MS])),
+)
+
+
+@given(st.lists(moves, max_size=60), st.sampled_from([1024, 4096, 16384, 65536]))
+def test_no_read_of_haproxys_ever_fills_its_buffer(moves: list[tuple[str, Any]], size: int) -> None:
+    written, now, longest = Written(size), 5.0, size - 12
+
+    def scaled(one: int) -> int:
+        return min(max(one * size // 16384, 11), longest)
+
+    def between() -> None:
+        written.passes(size // 2 - 1, now)
+
+    for what, how in moves:
+        if what == "write":
+            written.write(*map(scaled, how), now=now)
+        elif what == "pass":
+            written.passes(scaled(how), now)
+        elif what == "read":
+            written.mux.reads(how, between=between)
+        else:
+            if what == "hurry":
+                written.pace.hurry(now)
+            else:
+                now += how
+            if now >= written.pace.due:
+                written.write(now=now)
+        assert not written.mux.dead
+        assert written.mux.load < size / 2 or written.mux.frames_under_way == 1
+    while written.pace.queue:
+        assert written.pace.due > now, "it is due, and nothing happens"
+        now = written.pace.due
+        written.mux.reads()
+        assert written.write(now=now), "all was read, and nothing goes"
+    written.mux.reads()
+    assert written.mux.got == written.sent
+    assert written.mux.done == len(written.sent)

@@ -2,10 +2,12 @@
 
 import pytest
 
+from spoe_guard.core.incoming.agent.effort import WORK_AT_ONCE, Effort
 from spoe_guard.core.incoming.agent.pieces import MOST_WAITING, Pieces
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.frames import ENDLESS, SET_VAR, UNSET_VAR, ack, agent_disconnect
+from tests.pieces import feed_all
 
 MOST = 300
 TEXT = bytes((1, 3, 2)) + b"\x06reason\x08\x04late"
@@ -109,7 +111,7 @@ def put_together(*parts: bytes) -> tuple[list[bytes], int, bool, Pieces]:
     lost = taken = 0
     sane = True
     for part in parts:
-        more, sane = pieces.feed(part)
+        more, sane = feed_all(pieces, part)
         found += more
         lost += pieces.take_lost()
         taken += len(part)
@@ -239,5 +241,46 @@ def test_beside_a_longer_header_with_its_ids_a_frame_completes_once() -> None:
     longer = (200).to_bytes(4, "big")
     shuffled = length + length + head_a + head_b + payload + length + head_c + payload + longer + head_c + payload
     pieces = Pieces(MOST)
-    found, _ = pieces.feed(shuffled + b"\0")
+    found, _ = feed_all(pieces, shuffled + b"\0")
     assert found.count(ack("5.1")) <= 1
+
+
+@pytest.mark.parametrize(("more", "sane"), [(0, True), (1, False)])
+def test_pieces_that_ask_for_more_than_they_are_worth_make_no_sense(more: int, sane: bool) -> None:
+    data = stream("A T t tp A a F")
+    plenty, enough = Effort(), Effort()
+    assert feed_all(Pieces(MOST, plenty), data)[1]
+    enough.spend(plenty._left + more)
+    pieces = Pieces(MOST, enough)
+    assert feed_all(pieces, data) == ([FRAMES["t"]], sane)
+    assert (pieces.release() == b"") is sane
+
+
+def test_a_long_payload_in_small_reads_costs_no_more_than_its_bytes() -> None:
+    effort = Effort()
+    pieces = Pieces(4000, effort)
+    long = ack("1.1", payload=300 * UNSET_VAR)
+    data = stream("D d") + long + stream("dp")
+    found: list[bytes] = []
+    for at in range(0, len(data), 16):
+        more, sane = feed_all(pieces, data[at : at + 16])
+        assert sane
+        found += more
+    assert found == [long, FRAMES["d"]]
+    assert effort._left >= WORK_AT_ONCE
+
+
+def test_bytes_that_came_before_are_not_behind_the_last_piece() -> None:
+    """Two headers wait for either of two long payloads; in front of bytes that seem to go on, both turn out to be short."""
+    data = bytes.fromhex(
+        "00000018 00000008 0000000f 00000015 6700000001 0101 6700000001 f1f1fefe7e f1f1fefe7e 6700000001 ff2f01"
+        "6700000001 f1f1fefe7e f1f1fefe7e 02020201 61 010302016108056162636465 0103020161110202020961616161 61"
+    )
+    pieces = Pieces(MOST)
+    taken = 0
+    for end in (1, 24, 38, 48, 61, 89, len(data)):
+        found, sane = pieces.feed(data[taken:end])
+        while sane and found and not pieces.settled:
+            found, sane = pieces.feed(b"")
+        assert not pieces.settled or pieces.held <= end - taken
+        taken = end

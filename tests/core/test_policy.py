@@ -7,6 +7,7 @@ from spoe_guard.core.terms.policy import Policy
 @pytest.mark.parametrize("anomaly", Anomaly)
 def test_without_choices_the_catalogue_decides(anomaly: Anomaly) -> None:
     assert Policy().action(Side.AGENT, anomaly) is CATALOGUE[anomaly].default
+    assert Policy().action(Side.AGENT, anomaly, applet=True) is CATALOGUE[anomaly].applet_default
     assert Policy().action(Side.HAPROXY, anomaly) is CATALOGUE[anomaly].haproxy_default
 
 
@@ -21,7 +22,7 @@ def test_an_action_is_taken_or_refused_as_the_catalogue_says(anomaly: Anomaly, a
             Policy({anomaly: action})
         return
     policy = Policy({anomaly: action})
-    assert policy.action(Side.AGENT, anomaly) is action
+    assert policy.action(Side.AGENT, anomaly) is policy.action(Side.AGENT, anomaly, applet=True) is action
     assert policy.action(Side.HAPROXY, anomaly) is (action if action in row.haproxy_allowed else row.haproxy_default)
 
 

@@ -50,7 +50,7 @@ def test_h2_the_first_frame_is_a_valid_agent_hello_or_disconnect() -> None:
         """,
         odd=frames.agent_hello(version=b"2", max_frame_size=99999, capabilities=b"pipelining,async", at="1.1"),
     )
-    assert talk.written["to_haproxy"] == frames.agent_hello()
+    assert talk.written["to_haproxy"] == frames.shown_hello()
 
 
 def test_h3_an_ack_passes_once_and_only_for_an_open_notify() -> None:
@@ -122,7 +122,7 @@ def test_a1_no_byte_reaches_the_agent_before_a_valid_hello() -> None:
         talk = Talk()
         out = talk.session.receive(Side.HAPROXY, noise, talk.now)
         assert not out.dial
-        assert talk.session.state in (SessionState.CLOSING, SessionState.CLOSED)
+        assert talk.session.state in (SessionState.REFUSING, SessionState.CLOSING)
         assert out.to_agent == b""
 
 

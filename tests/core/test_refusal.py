@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.conversation.refusal import LONGEST_S, MOST_HELD, SHORTEST_S, Refusals
+from spoe_guard.core.conversation.refusal import LONGEST_S, MOST_HEARD, MOST_HELD, SHORTEST_S, Refusals, Stranger
 
 
 def one_round(refusals: Refusals, now: float) -> float:
@@ -51,3 +51,32 @@ def test_one_refusal_beyond_the_most_held_waits_the_shortest_time() -> None:
     refusals.ended()
     assert refusals.hold(1.0, patient=True) == 1.5
     assert refusals.waiting == MOST_HELD
+
+
+def test_refusals_begin_anew_once_none_came_for_quiet_s() -> None:
+    refusals = Refusals(quiet_s=5.0)
+    assert [one_round(refusals, now) for now in (0.0, 5.249, 11.0)] == [0.25, 0.5, 0.25]
+
+
+def test_so_many_refusals_take_no_place_from_others() -> None:
+    refusals = Refusals(most=2)
+    assert refusals.uncounted == 0
+    for expected in (1, 2, 2):
+        refusals.hold(0.0, patient=None)
+        assert refusals.uncounted == expected
+
+
+@pytest.mark.parametrize("patient", [True, False, None])
+def test_beyond_the_most_held_nobody_waits_longer_than_the_shortest_time(patient: bool | None) -> None:
+    refusals = Refusals(most=2)
+    for now in (0.0, 1.0):
+        refusals.hold(now, patient=True)
+    assert refusals.hold(2.0, patient=patient) == 2.25
+
+
+def test_what_a_stranger_said_is_kept_within_a_bound() -> None:
+    stranger = Stranger(Refusals(), 10.0)
+    stranger.heard(b"x" * MOST_HEARD, 10.0)
+    assert (len(stranger.first), stranger.until) == (MOST_HEARD, 10.25)
+    stranger.heard(b"x", 10.1)
+    assert stranger.until == 10.1

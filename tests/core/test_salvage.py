@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.core.incoming.agent.effort import Effort
 from spoe_guard.core.incoming.agent.salvage import Salvage
 from tests.core import frames
 from tests.core.frames import SET_VAR, UNSET_VAR, ack, agent_disconnect, raw
@@ -24,6 +25,7 @@ CASES = [
     ("inside a DISCONNECT",                agent_disconnect()[:20] + ONE + agent_disconnect()[20:], [ONE]),
     ("its head first, then the whole",     ONE[:12] + ONE,                                    [ONE]),
     ("one inside the other",               ONE[:13] + TWO + ONE[13:],                         [TWO]),
+    ("behind another's head, cut short",   ack("7.1")[:10] + ack(payload=b""),                [ack(payload=b"")]),
     ("of a NOTIFY that is not open",       ack("7.1"),                                        []),
     ("ids in full width",                  ack(f"{1 + 2**32}.1"),                             []),
     ("without FIN",                        ack(flags=0),                                      []),
@@ -83,3 +85,21 @@ def test_release_hands_back_what_is_kept_and_keeps_nothing() -> None:
     assert salvage.release() == ONE[:15]
     assert salvage.held == 0
     assert salvage.release() == b""
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_nothing_more_is_looked_for_than_the_bytes_are_worth(more: int) -> None:
+    def search_for_one(effort: Effort) -> Salvage:
+        ledger = Ledger()
+        ledger.add(next(frames.cut(ONE)).ids, 0.0)
+        salvage = Salvage(ledger, MOST, effort)
+        [(found, _)], junk = salvage.feed(NOISE + ONE + NOISE)
+        assert (found.raw, junk + salvage.held) == (ONE, 2 * len(NOISE))
+        return salvage
+
+    plenty, enough = Effort(), Effort()
+    assert not search_for_one(plenty).spent
+    enough.spend(plenty._left + more)
+    salvage = search_for_one(enough)
+    assert salvage.spent is bool(more)
+    assert bool(salvage.held) is not bool(more)

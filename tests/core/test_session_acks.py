@@ -3,11 +3,12 @@
 import pytest
 
 from spoe_guard.core.conversation.ledger import REMEMBERED
+from spoe_guard.core.payloads.ack_repair import MOST_ACTIONS
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import Unanswered
 from tests.core import frames
 from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack
-from tests.core.script import play, running
+from tests.core.script import Talk, play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
@@ -87,6 +88,8 @@ def test_an_ack_in_any_segmentation_comes_out_whole() -> None:
 STRAY = UNSET_VAR + b"\0" + SET_VAR
 FALSE = SET_VAR[:-1] + b"\x01"
 FIXED = ack(payload=UNSET_VAR + SET_VAR)
+NULL = SET_VAR[:-1] + b"\x00"
+UNSET_SAME = ack(payload=b"\2\2" + SET_VAR[2:-1])  # the same scope and name
 ODD_FALSE = SET_VAR[:-1] + b"\x10"
 
 MENDED = [
@@ -95,6 +98,7 @@ MENDED = [
     ("aborted and without FIN",    ack(flags=ABRT),             "repair missing_fin, repair reserved_flags", ack()),
     ("a flag from the future",     ack(flags=0x80000001),       "repair reserved_flags",                     ack()),
     ("zero byte behind unset-var", ack(payload=STRAY),          "repair ack_stray_null",                     FIXED),
+    ("NULL for a value",           ack(payload=NULL),           "repair ack_null_value",                     UNSET_SAME),
     ("false written as 0x10",      ack(payload=ODD_FALSE),      "repair ack_bad_bool",                       ack(payload=FALSE)),
 ]  # fmt: skip
 
@@ -124,6 +128,59 @@ def test_a_bad_boolean_that_passes_survives_a_repair_beside_it() -> None:
         odd=ack(payload=STRAY + ODD_FALSE),
     )
     assert talk.written["to_haproxy"].endswith(ack(payload=UNSET_VAR + SET_VAR + ODD_FALSE))
+
+
+def test_a_null_that_passes_survives_a_repair_beside_it() -> None:
+    talk = running({Anomaly.ACK_NULL_VALUE: Action.PASS})
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <odd>      -> repair ack_bad_bool, pass ack_null_value, to_haproxy ACK 1.1
+        """,
+        odd=ack(payload=ODD_FALSE + NULL),
+    )
+    assert talk.written["to_haproxy"].endswith(ack(payload=FALSE + NULL))
+
+
+# What shows that HAProxy is 3.0 or older: its HELLO offers async, or its NOTIFYs are numbered across all connections.
+KNOWN_AS = [
+    ("unknown",              "haproxy HAPROXY_HELLO        -> held, dial", "1.1", "repair empty_ack, to_haproxy ACK 1.1"),
+    ("applet by its HELLO",  "haproxy HAPROXY_HELLO applet -> held, dial", "1.1", "pass empty_ack, ok"),
+    ("applet by its NOTIFY", "haproxy HAPROXY_HELLO        -> held, dial", "2.1", "pass empty_ack, ok"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hello", "at", "comes"), [c[1:] for c in KNOWN_AS], ids=[c[0] for c in KNOWN_AS])
+def test_an_empty_ack_passes_only_where_no_haproxy_stalls(hello: str, at: str, comes: str) -> None:
+    """HAProxy 3.1.0 to 3.1.6 stall over one, and nothing tells them from later ones."""
+    Talk().play(
+        f"""
+        {hello}
+        agent   up          -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY {at} -> ok
+        agent   <empty>     -> {comes}
+        """,
+        empty=ack(at, payload=b""),
+    )
+
+
+CHOSEN = [(Action.PASS, "ok"), (Action.REPAIR, "to_haproxy ACK 1.1")]
+
+
+@pytest.mark.parametrize("hello", ["", " applet"])
+@pytest.mark.parametrize(("action", "comes"), CHOSEN)
+def test_a_choice_for_empty_acks_holds_for_every_haproxy(hello: str, action: Action, comes: str) -> None:
+    Talk({Anomaly.EMPTY_ACK: action}).play(
+        f"""
+        haproxy HAPROXY_HELLO{hello} -> held, dial
+        agent   up          -> to_agent HAPROXY_HELLO
+        agent   AGENT_HELLO -> to_haproxy AGENT_HELLO
+        haproxy NOTIFY 1.1  -> ok
+        agent   <empty>     -> {action.value} empty_ack, {comes}
+        """,
+        empty=ack(payload=b""),
+    )
 
 
 def test_what_cannot_be_read_stays_where_a_policy_lets_it_pass() -> None:
@@ -237,3 +294,38 @@ def test_cutting_an_ack_short_to_nothing_leaves_one_that_every_haproxy_takes() -
         some=ack("3.1", payload=SET_VAR + b"\x07" + SET_VAR),
     )
     assert talk.written["to_haproxy"][handshake:] == ack(payload=NOP) + ack("3.1")
+
+
+MANY = b"\2\2\2\1a" * (MOST_ACTIONS - 1)
+
+
+def test_an_ack_in_order_passes_however_many_actions_it_has() -> None:
+    """Behind AGENT-DISCONNECT too, where no ACK passes on the hot lane."""
+    many = ack("1.1", payload=MANY + SET_VAR + UNSET_VAR)
+    running().play("haproxy NOTIFY 1.1 -> ok\nagent <many> -> ok", many=many)
+    running().play(
+        """
+        haproxy NOTIFY 1.1         -> ok
+        agent   AGENT_DISCONNECT 0 -> held, reorder disconnect_before_ack
+        agent   <many>             -> reorder ack_after_disconnect, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, \
+                to_haproxy AGENT_DISCONNECT 0
+        """,
+        many=many,
+    )
+
+
+ODD = SET_VAR[:-1] + b"\x21"
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (ODD + MANY, "repair ack_bad_bool, to_haproxy ACK 1.1"),
+        (ODD + MANY + SET_VAR, "repair ack_bad_bool, drop ack_malformed, pass notify_unanswered, unanswered ack_dropped 1"),
+        (MANY + ODD, "repair ack_bad_bool, to_haproxy ACK 1.1"),
+        (MANY + SET_VAR + ODD, "drop ack_malformed, pass notify_unanswered, unanswered ack_dropped 1"),
+    ],
+    ids=["at its beginning", "one action more", "at its end", "one action more at its end"],
+)
+def test_an_ack_of_too_many_actions_and_one_fault_is_dropped(payload: bytes, told: str) -> None:
+    running().play(f"haproxy NOTIFY 1.1 -> ok\nagent <odd> -> {told}", odd=ack("1.1", payload=payload))

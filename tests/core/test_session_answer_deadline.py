@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.config import Unanswered
 from tests.core.script import Talk, play, running
 
@@ -98,3 +99,37 @@ def test_an_observed_session_knows_it_too() -> None:
     assert talk.session.oldest_since == float("inf")
     talk.play("haproxy NOTIFY 1.1 -> ok\nguard waits 2 -> nothing")
     assert talk.session.oldest_since == talk.now - 2
+
+
+@pytest.mark.parametrize(("answers", "counted"), [("", 1), ("agent ACK 3.1 -> ok", 0)])
+def test_a_notify_missed_in_silence_counts_for_the_agent(answers: str, counted: int) -> None:
+    route_state = RouteState()
+    play(
+        f"""
+        guard   waits 1      -> nothing
+        haproxy NOTIFY 1.1   -> ok
+        guard   waits 2      -> nothing
+        haproxy NOTIFY 3.1   -> ok
+        {answers}
+        guard   waits 3      -> pass notify_unanswered, unanswered deadline 1
+        """,
+        answer_deadline_s=5.0,
+        route_state=route_state,
+    )
+    assert route_state.agent.unanswered == counted
+
+
+def test_a_notify_that_blocked_its_link_in_silence_counts_too() -> None:
+    route_state = RouteState()
+    play(
+        """
+        guard   waits 1      -> nothing
+        haproxy NOTIFY 1.1   -> ok
+        guard   waits 5      -> pass notify_unanswered, unanswered deadline 1, lost deadline 0/0, to_agent HAPROXY_DISCONNECT 0
+        """,
+        answer_deadline_s=5.0,
+        route_state=route_state,
+        in_flight=1,
+        give_up_s=5.0,
+    )
+    assert route_state.agent.unanswered == 1

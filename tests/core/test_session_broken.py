@@ -5,6 +5,7 @@ import pytest
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from tests.core.frames import ack, raw
 from tests.core.script import running
+from tests.cost.shapes import nearly
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
 
@@ -128,3 +129,16 @@ def test_one_malformed_ack_is_no_shuffle_and_holds_nothing_up() -> None:
         """,
         odd=ack("1.1", payload=b"\0"),
     )
+
+
+def test_acks_that_begin_within_one_another_end_the_link_at_once() -> None:
+    talk = running().play(
+        f"""
+        haproxy NOTIFY 1.1 -> ok
+        agent   <many>     -> repair garbled_stream, close garbled_stream, pass notify_unanswered, unanswered agent_gone 1, \
+                {BOTH_TOLD.format(4)}
+        agent   ACK 1.1    -> nothing
+        """,
+        many=nearly(16300),
+    )
+    assert talk.session.held == 0

@@ -94,7 +94,7 @@ def test_a_close_behind_the_hello_to_a_check_is_no_anomaly() -> None:
     assert not talk.anomalies
 
 
-@pytest.mark.parametrize("behind", [frames.ack(), frames.agent_hello(), frame.encode(104), frames.agent_disconnect()])
+@pytest.mark.parametrize("behind", [frames.ack(), frames.agent_hello(), frame.encode(104, 1, 1), frames.agent_disconnect()])
 def test_anything_behind_the_hello_of_a_check_is_kept_from_haproxy(behind: bytes) -> None:
     Talk().play(CHECK + "agent AGENT_HELLO check -> to_haproxy AGENT_HELLO\nagent <behind> -> drop hello_trailing", behind=behind)
     passing = Talk({Anomaly.HELLO_TRAILING: Action.PASS})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from spoe_guard.core.payloads.disconnect import MOST_KEYS
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import Unanswered
 from spoe_guard.core.terms.events import AuthoredReason, Direction, DisconnectHeld, DisconnectSeen, FrameAuthored
@@ -121,15 +122,13 @@ def test_a_notify_behind_the_agents_disconnect_is_not_for_that_agent() -> None:
 
 
 def test_a_fragment_behind_the_agents_disconnect_is_no_fault_of_haproxys() -> None:
-    hello = frames.haproxy_hello(capabilities=b"fragmentation")
-    answer = frames.agent_hello(capabilities=b"fragmentation")
-    talk = running(hello=hello, answer=answer, capabilities=frozenset(("fragmentation",)))
+    talk = running(answer=frames.agent_hello(capabilities=b"fragmentation"))
     talk.play(
         """
         haproxy NOTIFY 1.1          -> ok
         agent   AGENT_DISCONNECT 0  -> held, reorder disconnect_before_ack
-        haproxy <first>             -> pass notify_unanswered, unanswered agent_gone 1
-        haproxy UNSET 3.1           -> nothing
+        haproxy <first>             -> nothing
+        haproxy UNSET 3.1           -> pass notify_unanswered, unanswered agent_gone 1
         """,
         first=frames.notify("3.1", flags=0),
     )
@@ -167,6 +166,8 @@ def test_passing_a_disconnect_on_in_front_of_open_acks_loses_them() -> None:
 
 NEGATIVE = kv.encode([kv.Pair(b"status-code", typed_data.INT64, -1), kv.Pair(b"message", typed_data.STR, b"m")])
 
+MANY_KEYS = pairs(status_code=1, message=b"m") + pairs(n=1) * (MOST_KEYS - 2)
+
 ALL_OF_IT = ", ".join(
     f"repair {name}"
     for name in ("disconnect_malformed", "disconnect_bad_ids", "missing_fin", "reserved_flags", "disconnect_status")
@@ -183,6 +184,8 @@ MENDED = [
     ("message of 201 bytes", agent_disconnect(1, b"x" * 201),                    "repair disconnect_malformed",  1),
     ("a doubtful key",       frame.encode(102, payload=pairs(status_code=1, message=b"m", message_id=1)),
                                                                                  "repair disconnect_malformed",  1),
+    ("as many keys as read", frame.encode(102, payload=MANY_KEYS),               "",                             1),
+    ("one key more",         frame.encode(102, payload=MANY_KEYS + pairs(n=1)),  "repair disconnect_malformed",  1),
     ("a stream-id",          agent_disconnect(1, at="7.0"),                      "repair disconnect_bad_ids",    1),
     ("a frame-id",           agent_disconnect(1, at="0.1"),                      "repair disconnect_bad_ids",    1),
     ("without FIN",          agent_disconnect(1, flags=0),                       "repair missing_fin",           1),

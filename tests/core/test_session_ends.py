@@ -142,7 +142,7 @@ def test_a_guard_that_stops_lets_a_handshake_come_to_its_end() -> None:
         guard   drains        -> nothing
         agent   up            -> to_agent HAPROXY_HELLO
         guard   waits 0.2     -> nothing
-        agent   AGENT_HELLO   -> ok
+        agent   AGENT_HELLO   -> to_haproxy AGENT_HELLO
         haproxy NOTIFY 1.1    -> ok
         agent   ACK 1.1       -> to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy AGENT_DISCONNECT 0
         """

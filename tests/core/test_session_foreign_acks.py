@@ -88,7 +88,7 @@ def test_one_longer_than_the_session_negotiated_does_not_pass() -> None:
         """
         haproxy HAPROXY_HELLO applet -> held, dial
         agent   up                   -> to_agent HAPROXY_HELLO
-        agent   <hello>              -> ok
+        agent   <hello>              -> to_haproxy AGENT_HELLO
         haproxy NOTIFY 1.1           -> ok
         haproxy NOTIFY 3.1           -> ok
         """,
@@ -194,7 +194,7 @@ def test_without_async_an_ack_on_another_link_is_a_stray_one(capabilities: froze
             """
             haproxy <offer>  -> held, dial
             agent   up       -> to_agent HAPROXY_HELLO
-            agent   <answer> -> ok
+            agent   <answer> -> to_haproxy AGENT_HELLO
             """,
             offer=haproxy_hello(capabilities=offer),
             answer=agent_hello(capabilities=answer),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from spoe_guard.core.incoming.fragmented import MOST_FRAGMENTS
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from tests.core import frames
 from tests.core.frames import ABRT, FIN, SET_VAR, UNSET_VAR, ack, unset
@@ -123,10 +124,20 @@ def test_together_they_have_the_negotiated_size_and_not_a_byte_more() -> None:
 
 def test_no_more_is_held_than_held_bytes_however_small_the_fragments() -> None:
     nothing = unset(flags=0)
-    room = (16384 - len(CUT)) // len(nothing)
+    most = unset(payload=bytes(8000), flags=0)
+    most += unset(payload=bytes(16384 - len(CUT) - len(most) - len(unset())), flags=0)
     talk = asked(held_bytes=16384, max_frame_size=16380)
-    talk.play("agent <cut> + <many> -> held", cut=CUT, many=nothing * room)
-    assert talk.session.held == len(CUT) + room * len(nothing)
+    talk.play("agent <cut> + <most> -> held", cut=CUT, most=most)
+    assert talk.session.held == 16384
+    talk.play(f"agent <one> -> {LOST}", one=nothing)
+    assert talk.session.held == 0
+
+
+def test_an_ack_has_as_many_fragments_as_may_be_and_no_more() -> None:
+    nothing, last = unset(flags=0), unset(payload=SET_VAR[5:])
+    many = nothing * (MOST_FRAGMENTS - 2)
+    asked().play("agent <cut> + <many> + <last> -> repair fragmented_ack, to_haproxy ACK 1.1", cut=CUT, many=many, last=last)
+    talk = asked().play("agent <cut> + <many> + <one> -> held", cut=CUT, many=many, one=nothing)
     talk.play(f"agent <one> -> {LOST}", one=nothing)
     assert talk.session.held == 0
 

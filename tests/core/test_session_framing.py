@@ -36,7 +36,7 @@ def test_a_frame_of_seven_bytes_is_none() -> None:
         """
         haproxy <notify> -> answer notify_empty, to_haproxy ACK 1.1
         haproxy NOTIFY 1.1 -> ok
-        agent   <ack>    -> pass empty_ack, ok
+        agent   <ack>    -> repair empty_ack, to_haproxy ACK 1.1
         """,
         notify=frames.notify(payload=b""),
         ack=ack(payload=b""),
@@ -85,7 +85,7 @@ def test_an_unknown_type_may_pass_only_between_hello_and_disconnect() -> None:
         agent   up                -> to_agent HAPROXY_HELLO
         haproxy <new>             -> drop unknown_frame_type
         agent   <new>             -> drop unknown_frame_type
-        agent   AGENT_HELLO       -> ok
+        agent   AGENT_HELLO       -> to_haproxy AGENT_HELLO
         agent   <new>             -> pass unknown_frame_type, ok
         haproxy <new>             -> drop unknown_frame_type
         haproxy NOTIFY 1.1        -> ok
@@ -96,7 +96,7 @@ def test_an_unknown_type_may_pass_only_between_hello_and_disconnect() -> None:
         agent   <new>             -> drop frame_after_disconnect
         haproxy <new>             -> drop unknown_frame_type
         """,
-        new=frame.encode(104),
+        new=frame.encode(104, 1, 1),
     )
 
 

@@ -16,7 +16,7 @@ def both_told(status: int) -> str:
 
 
 def test_a_healthy_pair_is_passed_through_byte_for_byte() -> None:
-    talk = running().play(
+    talk = running(answer=frames.shown_hello()).play(
         """
         haproxy NOTIFY 7.1                -> ok
         haproxy NOTIFY 9.1 + NOTIFY 11.1  -> ok
@@ -132,7 +132,7 @@ def test_hello_timeouts_of_both_sides_are_counted_apart() -> None:
         guard   waits 1.9     -> nothing
         agent   up            -> to_agent HAPROXY_HELLO
         guard   waits 1.9     -> nothing
-        agent   AGENT_HELLO   -> ok
+        agent   AGENT_HELLO   -> to_haproxy AGENT_HELLO
         """
     )
 
@@ -157,7 +157,7 @@ def test_a_second_hello_is_dropped_from_either_side() -> None:
         haproxy HAPROXY_HELLO -> drop hello_repeated
         agent   up            -> to_agent HAPROXY_HELLO
         haproxy HAPROXY_HELLO -> drop hello_repeated
-        agent   AGENT_HELLO   -> ok
+        agent   AGENT_HELLO   -> to_haproxy AGENT_HELLO
         haproxy HAPROXY_HELLO -> drop hello_repeated
         agent   AGENT_HELLO   -> drop hello_repeated
         haproxy NOTIFY 1.1    -> ok
@@ -235,5 +235,5 @@ def test_haproxy_is_not_told_of_pipelining_that_only_the_agent_was_offered() -> 
         offer=frames.haproxy_hello(capabilities=b""),
     )
     assert talk.written["to_agent"] == frames.haproxy_hello(capabilities=b"pipelining", max_frame_size=frames.SHOWN)
-    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"")
+    assert talk.written["to_haproxy"] == frames.shown_hello(b"")
     assert not talk.anomalies

@@ -2,7 +2,9 @@
 
 import pytest
 
+from spoe_guard.core.payloads.disconnect import MOST_KEYS
 from spoe_guard.core.terms.anomalies import Action, Anomaly
+from spoe_guard.core.terms.events import DisconnectSeen
 from spoe_guard.wire import frame
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames
@@ -28,7 +30,6 @@ NOTIFIES = [
     ("a length that does not end",  notify(payload=ENDLESS),                          f"drop bad_varint, {UNPASSED}"),
     ("aborted",                     notify(flags=FIN | ABRT),                         MENDED),
     ("a flag from the future",      notify(flags=FIN | 0x100),                        MENDED),
-    ("a fragment",                  notify(flags=0),                                  f"drop fragment_refused, {UNPASSED}"),
     ("the rest of one",             unset(),                                          "drop fragment_refused"),
     ("ids that do not end",         raw(b"\3\0\0\0\1" + ENDLESS),                     "drop bad_varint"),
 ]  # fmt: skip
@@ -86,7 +87,8 @@ def test_a_duplicate_that_cannot_pass_leaves_the_open_notify_alone() -> None:
         haproxy <malformed>  -> drop notify_malformed
         haproxy <empty>      -> answer notify_empty
         haproxy <over>       -> drop oversize_frame
-        haproxy <fragment>   -> drop fragment_refused
+        haproxy <fragment>   -> held
+        haproxy UNSET 1.1    -> drop notify_duplicate
         agent   ACK 1.1      -> ok
         """,
         malformed=notify(payload=MESSAGE[:-1]),
@@ -110,54 +112,6 @@ def test_the_oldest_notify_gives_way_when_too_many_are_open() -> None:
     assert talk.session.open_notifies == 2
 
 
-# --- fragments ----------------------------------------
-
-FRAGMENTS = {
-    "hello": frames.haproxy_hello(capabilities=b"fragmentation,pipelining"),
-    "answer": frames.agent_hello(capabilities=b"fragmentation"),
-    "capabilities": frozenset(("fragmentation", "pipelining")),
-}
-
-
-def test_fragments_pass_where_both_sides_have_agreed_on_them() -> None:
-    running(**FRAGMENTS).play(
-        """
-        haproxy <first>     -> ok
-        haproxy <next>      -> ok
-        haproxy UNSET 1.1   -> ok
-        haproxy <first>     -> ok
-        agent   ACK 1.1     -> ok
-        """,
-        first=notify(flags=0, payload=MESSAGE[:5]),
-        next=unset(flags=0, payload=MESSAGE[5:]),
-    )
-
-
-def test_a_fragment_that_aborts_gives_its_notify_up() -> None:
-    running(**FRAGMENTS).play(
-        """
-        haproxy <first>  -> ok
-        haproxy <abort>  -> unanswered haproxy_gone 1, ok
-        haproxy <abort>  -> ok
-        agent   ACK 1.1  -> drop late_ack
-        """,
-        first=notify(flags=0),
-        abort=unset(flags=FIN | ABRT),
-    )
-
-
-def test_a_fragment_too_long_for_the_agent_is_dropped() -> None:
-    answer = frames.agent_hello(capabilities=b"fragmentation", max_frame_size=1000)
-    running(**{**FRAGMENTS, "answer": answer}).play(
-        f"""
-        haproxy <fits> -> ok
-        haproxy <more> -> drop notify_oversize, {UNPASSED}
-        """,
-        fits=frame.encode(3, 1, 1, b"x" * 993, flags=0),
-        more=frame.encode(3, 3, 1, b"x" * 994, flags=0),
-    )
-
-
 # --- HAProxy's DISCONNECT ----------------------------------------
 
 
@@ -173,6 +127,7 @@ def test_haproxys_disconnect_is_answered_at_once_and_passed_on() -> None:
         """
     )
     assert [seen.anomaly for seen in talk.anomalies] == [Anomaly.LATE_ACK]
+    assert [seen.open_notifies for seen in talk.events if isinstance(seen, DisconnectSeen)] == [1, 0]
 
 
 def test_frames_behind_haproxys_disconnect_are_dropped() -> None:
@@ -217,6 +172,7 @@ def test_a_disconnect_for_an_agent_that_is_gone_is_only_answered() -> None:
         (frames.haproxy_disconnect(2, b"x" * 201), 2),
         (frame.encode(FrameType.HAPROXY_DISCONNECT), 99),
         (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=frames.pairs(status_code=2, message=b"m", healthcheck=b"x")), 2),
+        (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=frames.pairs(status_code=2) * (MOST_KEYS + 1)), 2),
         (frame.encode(FrameType.HAPROXY_DISCONNECT, payload=b"\x0bstatus"), 99),
     ],
 )

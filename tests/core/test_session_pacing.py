@@ -1,11 +1,16 @@
-"""A burst of ACKs reaches HAProxy at the pace of its SPOP mux: 8 KiB a millisecond (hazard A1)."""
+"""A burst of ACKs reaches HAProxy as it reads: less than half of its buffer ahead of that (hazard A1)."""
 
 import math
+from typing import Any
 
 import pytest
 
+from spoe_guard.core.conversation.agent_state import Agreed
+from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.events import OneAtATime
 from spoe_guard.core.terms.states import SessionState
+from spoe_guard.wire import kv
 from spoe_guard.wire.frame import FrameType
 from tests.builds import puts_in_place
 from tests.core import frames, script
@@ -186,7 +191,7 @@ def test_more_than_may_be_held_ends_the_session_behind_what_came(spare: int) -> 
         talk.play("guard waits 0.001 -> nothing\nagent ACK 7.1 -> ok")
 
 
-ENDED = "held, pass notify_unanswered, unanswered agent_gone 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1"
+ENDED = "held, pass notify_unanswered, unanswered limit 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1"
 
 
 def test_a_shell_that_goes_on_without_the_session_gets_what_is_queued() -> None:
@@ -194,6 +199,161 @@ def test_a_shell_that_goes_on_without_the_session_gets_what_is_queued() -> None:
     talk.session.receive(Side.AGENT, b"\0\0", talk.now)
     assert talk.session.release() == (b"", ack(1, 8000) + ack(2, 8000) + b"\0\0")
     assert talk.tally.held_bytes == 0
+
+
+class Stopped:
+    """An HAProxy that reads when a test says so. ``read``: bytes, all of what it is written until then; None: nobody knows."""
+
+    def __init__(self, read: int | None = 0) -> None:
+        self.read = read
+        self.route_state = RouteState(read=lambda: self.read)
+
+    def reads(self, talk: Talk) -> None:
+        self.read = len(talk.written["to_haproxy"])
+
+
+@pytest.mark.parametrize(("offered", "most"), [(16380, 8191), (4092, 2047), (65532, 32767)])
+def test_half_of_what_haproxys_hello_offers_is_the_bound(offered: int, most: int) -> None:
+    stopped = Stopped()
+    hello, answer = frames.haproxy_hello(max_frame_size=offered), frames.agent_hello(max_frame_size=offered - 12)
+    talk = asked(9, running(hello=hello, answer=answer, route_state=stopped.route_state))
+    stopped.reads(talk)
+    talk.play("agent <first> + <second> -> ok", first=ack(0, most - 1000), second=ack(1, 1000))
+    talk.play("agent <third> -> held", third=ack(2, 30))
+    stopped.reads(talk)
+    talk.play("guard waits 0.001 -> to_haproxy ACK 5.1\nagent <fourth> -> held", fourth=ack(3, most - 29))
+    stopped.reads(talk)
+    talk.play("guard waits 0.1 -> to_haproxy ACK 7.1")
+
+
+def test_a_stopped_haproxy_is_written_nothing_more_and_then_all_of_it() -> None:
+    stopped = Stopped()
+    talk = asked(20, running(route_state=stopped.route_state))
+    stopped.reads(talk)
+    talk.play(
+        "agent <some> -> ok\nagent <more> -> held\nguard waits 0.05 -> nothing",
+        some=b"".join(ack(number, 900) for number in range(9)),
+        more=b"".join(ack(number, 900) for number in range(9, 20)),
+    )
+    assert talk.session.held == 11 * 900
+    stopped.reads(talk)
+    talk.play("guard waits 0.008 -> " + ", ".join(f"to_haproxy ACK {2 * number + 1}.1" for number in range(9, 18)))
+    stopped.reads(talk)
+    talk.play("guard waits 0.001 -> to_haproxy ACK 37.1, to_haproxy ACK 39.1")
+    assert talk.session.deadline > talk.now + 1
+
+
+def test_a_notify_shows_that_haproxy_runs_and_brings_what_waits() -> None:
+    stopped = Stopped()
+    talk = asked(3, running(route_state=stopped.route_state))
+    stopped.reads(talk)
+    talk.play("agent <one> -> ok\nagent <two> -> held\nguard waits 0.02 -> nothing", one=ack(0, 8000), two=ack(1, 8000))
+    talk.play("haproxy NOTIFY 7.1 -> ok")
+    stopped.reads(talk)
+    talk.play("haproxy NOTIFY 9.1 -> ok, to_haproxy ACK 3.1")
+
+
+def test_a_full_connection_counts_until_the_session_is_over() -> None:
+    stopped = Stopped()
+    crowd = stopped.route_state.crowd
+    talk = asked(3, running(route_state=stopped.route_state))
+    talk.play("agent <one> + <two> -> held, to_haproxy ACK 1.1", one=ack(0, 8000), two=ack(1, 8000))
+    assert crowd.full == 1
+    talk.play("haproxy rst -> unanswered haproxy_gone 1, to_agent HAPROXY_DISCONNECT 0, close haproxy")
+    assert crowd.full == 0
+
+
+# --- where nothing is known ---------------------------------------------------------------------------------------------------
+
+
+BLIND = """
+    guard   starts             -> nothing
+    haproxy HAPROXY_HELLO      -> held, dial
+    agent   up                 -> to_agent HAPROXY_HELLO
+    agent   AGENT_HELLO        -> to_haproxy AGENT_HELLO
+"""
+
+
+def blind(**config: Any) -> Talk:
+    return Talk(route_state=Stopped(None).route_state, **config)
+
+
+def told(talk: Talk) -> list[bytes]:
+    """The capabilities that HAProxy was told."""
+    [hello] = [sent for sent in frames.cut(talk.written["to_haproxy"]) if sent.type == FrameType.AGENT_HELLO]
+    return [pair.value for pair in kv.parse(hello.raw, hello.payload_at, len(hello.raw))[0] if pair.name == b"capabilities"]
+
+
+def test_an_haproxy_of_which_nothing_is_known_may_not_pipeline() -> None:
+    talk = blind().play(BLIND)
+    assert told(talk) == [b"fragmentation"]
+    assert OneAtATime() in talk.events
+    assert b"pipelining" in talk.written["to_agent"]
+    talk.play(
+        """
+        haproxy NOTIFY 1.1 -> ok
+        agent   <long>     -> ok
+        haproxy NOTIFY 3.1 -> ok
+        agent   <more>     -> ok
+        """,
+        long=ack(0, frames.SHOWN + 4),
+        more=ack(1, frames.SHOWN + 4),
+    )
+    assert not talk.anomalies
+
+
+def test_an_applet_of_which_nothing_is_known_may_pipeline() -> None:
+    hello = frames.haproxy_hello(capabilities=b"pipelining,async")
+    talk = blind().play(BLIND.replace("HAPROXY_HELLO      -> held", "<hello> -> held"), hello=hello)
+    assert told(talk) == [b"pipelining,fragmentation"]
+
+
+def test_an_haproxy_that_does_not_offer_to_pipeline_is_told_nothing_else() -> None:
+    hello = frames.haproxy_hello(capabilities=b"")
+    talk = blind(always_offer=frozenset(("pipelining",))).play(
+        BLIND.replace("HAPROXY_HELLO      -> held", "<hello> -> held"), hello=hello
+    )
+    assert told(talk) == [b"fragmentation"]
+    assert OneAtATime() not in talk.events
+
+
+def test_where_the_guard_keeps_notifies_apart_it_is_not_to_pipeline_either() -> None:
+    talk = blind(give_up_s=5.0, in_flight=1, max_links=2).play(BLIND)
+    assert told(talk) == [b"fragmentation"]
+
+
+@pytest.mark.parametrize("in_flight", [0, 1])
+def test_the_guards_own_hello_does_not_let_it_pipeline(in_flight: int) -> None:
+    agreed = Agreed(frames.SHOWN, ("pipelining",))
+    talk = blind(give_up_s=5.0, in_flight=in_flight)
+    talk.session._conv.route.agent.answered(agreed)
+    talk.play(
+        """
+        guard   starts        -> nothing
+        haproxy HAPROXY_HELLO -> held, dial
+        guard   waits 5       -> unreachable timeout, to_haproxy AGENT_HELLO, abort agent
+        """
+    )
+    assert talk.session._conv.notifies.one_at_a_time
+    assert told(talk) == [b"fragmentation"]
+
+
+def test_a_session_that_pipelines_already_is_written_half_a_buffer_a_millisecond() -> None:
+    known = Stopped()
+    talk = asked(3, running(give_up_s=5.0, route_state=known.route_state))
+    known.read = None
+    talk.play(
+        """
+        agent <one> -> ok
+        agent <two> + <three>   -> held
+        guard waits 0.0009      -> nothing
+        guard waits 0.0001      -> to_haproxy ACK 3.1
+        guard waits 0.001       -> to_haproxy ACK 5.1
+        """,
+        one=ack(0, 8000),
+        two=ack(1, 8000),
+        three=ack(2, 8000),
+    )
 
 
 def test_an_observing_guard_holds_nothing_back() -> None:
@@ -224,7 +384,7 @@ def test_only_notifies_that_may_show_the_family_are_read_one_by_one(
     talk = running(hello=frames.haproxy_hello(capabilities=capabilities), answer=frames.agent_hello())
     walker = talk.session._from_haproxy
     read, one = [], walker._notify
-    monkeypatch.setattr(walker, "_notify", lambda sent, now: (read.append(sent.stream_id), one(sent, now)))
+    monkeypatch.setattr(walker, "_notify", lambda sent, *at: (read.append(sent.stream_id), one(sent, *at)))
     talk.play("haproxy <sent> -> ok", sent=b"".join(frames.notify(at) for at in ids))
     assert len(read) == (slow if script.FAST else len(ids))
     assert talk.session.open_notifies == len(ids)

@@ -29,7 +29,7 @@ def test_a_refusal_is_held_250_ms_and_keeps_status_and_text() -> None:
     )
     assert b"no such version" in talk.written["to_haproxy"]
     assert next(event for event in talk.events if isinstance(event, DisconnectSeen)).message == "no such version"
-    assert talk.anomalies[0].detail == "status 8: no such version"
+    assert (talk.anomalies[0].detail, talk.anomalies[0].quoted) == ("status 8", "no such version")
 
 
 def test_a_refusal_with_status_0_is_passed_on_with_status_13() -> None:
@@ -161,4 +161,4 @@ def test_capabilities_kept_by_policy_outlive_another_repair() -> None:
         UP + "agent <hello> -> repair hello_size, pass hello_capability, to_haproxy AGENT_HELLO",
         hello=frames.agent_hello(max_frame_size=99999, capabilities=b"pipelining,async"),
     )
-    assert talk.written["to_haproxy"] == frames.agent_hello(capabilities=b"pipelining,async")
+    assert talk.written["to_haproxy"] == frames.shown_hello(b"pipelining,async")

@@ -143,7 +143,7 @@ def test_a_state_is_assigned_where_it_begins_and_where_it_is_entered() -> None:
 
 
 # Plain values: what the hot lane and the route's counters are made of, what a step returns, what was read from a frame.
-VALUES = {"tally", "_tally", "lane", "ledger", "out", "order", "offer", "disconnect", "notify"}
+VALUES = {"tally", "_tally", "lane", "ledger", "out", "order", "offer", "disconnect", "notify", "arriving"}
 
 
 def test_nobody_assigns_what_another_part_owns() -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from spoe_guard.core.incoming.agent.effort import WORK_A_BYTE, WORK_AT_ONCE
+from spoe_guard.core.incoming.agent.torn import PIECES_AT_ONCE
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame
-from tests.core.frames import SET_VAR, ack, agent_disconnect
+from tests.core.frames import SET_VAR, ack, agent_disconnect, sized
 from tests.core.observed import RUNNING, everything_passed, observe
 from tests.core.script import Talk, running
 from tests.core.test_session_broken import BOTH_TOLD, GARBAGE, GONE_BYE
@@ -78,6 +80,17 @@ def test_acks_with_swappable_payloads_are_lost_and_the_stream_continues() -> Non
     )
 
 
+def test_a_disconnect_whole_within_the_length_of_an_ack_waits_for_it() -> None:
+    long = ack("1.1", payload=40 * SET_VAR)
+    comes = "held, repair interleaved_frames, reorder disconnect_before_ack, reorder ack_after_disconnect, to_haproxy ACK 1.1"
+    running().play(f"{OPEN}agent <long>[:11] + <d> + <long>[11:] -> {comes}", long=long, **NAMED)
+
+
+def test_behind_an_ack_found_in_garbage_that_closes_no_other_is_taken() -> None:
+    closing = f"repair garbled_stream, close interleaved_frames, {GONE} 3, {BOTH_TOLD.format(4)}"
+    torn(f"agent <garbage> + ACK 1.1 + ACK 3.1 -> {closing}", {Anomaly.INTERLEAVED_FRAMES: Action.CLOSE})
+
+
 def test_closing_over_pieces_delivers_none_of_them() -> None:
     torn(
         f"""
@@ -115,10 +128,43 @@ def test_garbage_among_pieces_in_a_later_read_is_the_same() -> None:
 def test_garbage_behind_a_disconnect_among_pieces_is_not_heard_any_more() -> None:
     running().play(
         f"""
-        agent <d>[:11] + ACK 7.1 + <d>[11:] + <b>[:11] + <garbage> -> repair interleaved_frames, drop unmatched_ack, \
-                close garbled_stream, {BOTH_TOLD.format(0)}
+        agent <d>[:11] + ACK 7.1 + <b>[:11] + <d>[11:] + <garbage> -> repair interleaved_frames, drop unmatched_ack, \
+                {BOTH_TOLD.format(0)}
         agent <b> -> nothing
         """,
+        **NAMED,
+    )
+
+
+def test_what_follows_the_last_piece_is_cut_into_frames_again() -> None:
+    """It need not look like pieces, wherever a read ends."""
+    odd = frame.with_flags(ack("5.1", payload=20 * SET_VAR), frame.FLAG_FIN | 2)
+    for lines in (
+        """
+        agent <a>[:11] + <b> + <a>[11:] + <odd> -> repair interleaved_frames, repair reserved_flags, \
+                to_haproxy ACK 3.1, to_haproxy ACK 1.1, to_haproxy ACK 5.1
+        """,
+        """
+        agent <a>[:11] + <b> -> held, repair interleaved_frames, to_haproxy ACK 3.1
+        agent <a>[11:]       -> to_haproxy ACK 1.1
+        agent <odd>          -> repair reserved_flags, to_haproxy ACK 5.1
+        """,
+    ):
+        talk = running().play(OPEN + lines, odd=odd, **NAMED)
+        left = talk.session._agents[0].torn._effort._left
+        assert left < WORK_AT_ONCE + WORK_A_BYTE * len(NAMED["a"] + NAMED["b"])  # ODD pays for nothing here
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_the_last_piece_may_end_where_a_portion_ends(more: int) -> None:
+    running().play(
+        OPEN
+        + """
+        agent <a>[:11] + <long> + <a>[11:] + <odd> -> repair interleaved_frames, repair reserved_flags, \
+                to_haproxy ACK 3.1, to_haproxy ACK 1.1, to_haproxy ACK 5.1
+        """,
+        long=sized(frame.ACK, PIECES_AT_ONCE + more - frame.LENGTH_BYTES, "3.1"),  # as many as follow the bytes of A's length
+        odd=frame.with_flags(ack("5.1"), frame.FLAG_FIN | 2),
         **NAMED,
     )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.incoming.walker import FRAMES_A_TURN
+from spoe_guard.core.incoming.walker import BYTES_A_TURN, FRAMES_A_TURN
 from spoe_guard.core.observed import ObservedSession
 from spoe_guard.core.terms.anomalies import Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig
@@ -30,6 +30,19 @@ def test_a_turn_handles_a_bounded_number_of_odd_frames(side: Side, observe: bool
     assert (out.left, len(out.events)) == (len(RUNT), FRAMES_A_TURN)
     if observe:
         assert (out.to_agent if side is Side.HAPROXY else out.to_haproxy) == RUNT * FRAMES_A_TURN
+    out = session.receive(side, RUNT, now)
+    assert (out.left, len(out.events)) == (0, 1)
+
+
+@pytest.mark.parametrize("observe", [False, True])
+@pytest.mark.parametrize("side", list(Side))
+def test_a_turn_handles_bytes_of_odd_frames_up_to_a_bound(side: Side, observe: bool) -> None:
+    session, now = (observed(RUNNING) if observe else talk()).session, 1.0
+    within = frames.raw(b"\x2a" + bytes(BYTES_A_TURN - 6))  # of a type nobody knows; one byte short of the bound
+    out = session.receive(side, within + RUNT, now)
+    assert (out.left, len(out.events)) == (0, 2)
+    out = session.receive(side, frames.raw(b"\x2a" + bytes(BYTES_A_TURN - 5)) + RUNT, now)
+    assert (out.left, len(out.events)) == (len(RUNT), 1)
     out = session.receive(side, RUNT, now)
     assert (out.left, len(out.events)) == (0, 1)
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from tests.properties import spop
 from tests.properties.haproxys_view import notify_ids, ordinary_notify
-from tests.properties.hellos import agent_terms, first_offer
+from tests.properties.hellos import agent_terms, burst_bytes, first_offer
 from tests.properties.spop import UnreadableError
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
 SUPERSEDED_S = 0.01
 BLOCKED_S = 30.0  # for so long one NOTIFY may block a link where there is no deadline
 MUTE = 3  # NOTIFYs in a row past their deadline, and nothing from that agent since
-BURST_BYTES, PAUSE_S = 8192, 0.001  # HAProxy is written no faster than this
+PAUSE_S = 0.001  # in which HAProxy, which reads at once, is written half of its buffer
 AUTHORED_BYTES = 1024  # what of the guard's own may wait among the agent's
 
 
@@ -60,8 +60,9 @@ class Answers:
     one_at_a_time: bool = False  # HAProxy was told neither of pipelining nor of async
     streams: dict[int, Stream] = field(default_factory=lambda: {0: Stream()})
     sent: dict[tuple[int, int], float] = field(default_factory=dict)  # by HAProxy, first since it was last answered
+    begun: dict[tuple[int, int], float] = field(default_factory=dict)  # those of them in fragments, which began then
     repeated: dict[tuple[int, int], float] = field(default_factory=dict)  # when it last did so while an agent had it
-    dropped_at: float = math.inf  # when HAProxy first sent one that no agent may get, or may have got
+    dropped_at: float = math.inf  # when one was first sent that no agent may get, or may have got, or an ACK that may be lost
     asked: dict[tuple[int, int], Asked] = field(default_factory=dict)
     due: list[Due] = field(default_factory=list)
 
@@ -73,6 +74,10 @@ class Answers:
 
     def haproxy_said(self, raw: bytes, ids: tuple[int, int], at: float) -> None:
         self.sent.setdefault(ids, at)
+        if not raw[8] & spop.FIN:
+            self.begun[ids] = at
+        else:
+            self.begun.pop(ids, None)
         if ids in self.asked:
             self.repeated[ids] = at
         if not ordinary_notify(raw) or len(raw) - 4 > self.size:
@@ -101,7 +106,7 @@ class Answers:
                     self._superseded(at)
                 if len(self.asked) >= self.terms.open_notifies:
                     self._one_gives_way()
-                since = min(at, self.sent.get(told.ids, at)) if self.lasts else at
+                since = min(at, self.sent.get(told.ids, at)) if self.lasts else self.begun.get(told.ids, at)
                 self.asked[told.ids] = Asked(since, link)
             elif told.type in (spop.NOTIFY, spop.UNSET) and told.flags != spop.FIN:
                 self.stream(link).intact = False  # fragments: when one counts as asked is not followed here
@@ -180,11 +185,13 @@ class Answers:
             except UnreadableError:
                 sound = False
             one = self.asked.pop(got.ids)
+            if not sound:  # it may be lost, of which HAProxy is told, also if it asks once more with these ids
+                self.dropped_at = min(self.dropped_at, at)
             # Else it is mended or given up, as the policy has it, or what its own link brought was, which is not followed.
             if sound and one.owed and self.stream(one.link).intact:
                 waiting = self.waiting() + len(raw)
                 # Of two bursts in a row the first was too full for the second's first frame: together they are more than one.
-                pauses = 2 + 2 * waiting // BURST_BYTES
+                pauses = 2 + 2 * waiting // burst_bytes(self.size)
                 self.due.append(Due(got.ids, len(raw), at + pauses * PAUSE_S))
 
     def waiting(self) -> int:

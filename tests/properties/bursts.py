@@ -1,12 +1,11 @@
-"""The size of bursts to HAProxy: what the SPOP mux of 3.1 and later can take (hazard A1)."""
+"""How much HAProxy has to read at a time: less than half of what the SPOP mux of 3.1 and later can take (hazard A1)."""
 
 from tests.properties import spop
 from tests.properties.haproxys_view import notify_ids
 from tests.properties.hellos import first_offer
-from tests.properties.transcript import EPSILON_S, Did, Transcript
+from tests.properties.transcript import Did, Transcript
 
-MOST_BYTES = 8192
-WITHIN_S = 0.001
+LENGTH_BYTES = 4  # HAProxy offers so much less than its buffer has
 FIRST_NOTIFIES = 8  # an applet is known from one of these, or not at all
 
 
@@ -21,18 +20,24 @@ def shown_to_be_applet(sent: bytes) -> bool:
 
 
 def broken_bursts(transcript: Transcript) -> list[str]:
-    """Runs of more than 8 KiB within a millisecond towards what may be a mux, unless one whole frame alone."""
+    """Half of the buffer of what may be a mux, or more, written to it before it can read, unless it is one whole frame.
+
+    The HAProxy of ``driver`` reads everything as soon as time passes, and nothing before.
+    """
     sent = b""
-    lately: list[tuple[float, int]] = []  # when each frame was written, and its size
+    unread: list[int] = []  # the sizes of frames
+    since = -1.0
     for step in transcript:
         if step.did is Did.HAPROXY_SAID:
             sent += step.data
             if shown_to_be_applet(sent):
                 return []
         elif step.did is Did.HAPROXY_GOT:
-            lately = [(at, size) for at, size in lately if step.at - at < WITHIN_S - EPSILON_S]
-            lately += [(step.at, len(raw)) for raw in spop.cut(step.data)[0]]
-            total = sum(size for _, size in lately)
-            if total > MOST_BYTES and len(lately) > 1:
-                return [f"bursts: {total} bytes in {len(lately)} frames within a millisecond at {step.at:.4f}"]
+            offer = first_offer(sent)
+            if step.at > since:
+                unread = []
+            since = step.at
+            unread += [len(raw) for raw in spop.cut(step.data)[0]]
+            if offer is not None and 2 * sum(unread) >= offer.size + LENGTH_BYTES and len(unread) > 1:
+                return [f"bursts: {sum(unread)} bytes in {len(unread)} frames are unread at {step.at:.4f}"]
     return []

@@ -12,6 +12,7 @@ from tests.properties.haproxys_view import broken_to_haproxy, ordinary_notify
 from tests.properties.hellos import first_offer
 from tests.properties.links_view import broken_links
 from tests.properties.settling import REFUSAL_HOLD_S, broken_settling
+from tests.properties.stream_ids import broken_stream_ids
 from tests.properties.transcript import EPSILON_S, Did, Terms, Transcript
 
 
@@ -71,5 +72,10 @@ def broken_ends(transcript: Transcript, terms: Terms) -> list[str]:
 def broken_promises(transcript: Transcript, terms: Terms, *, answers: bool = True) -> list[str]:
     """Every promise that was broken, each with a reason. ``answers`` False leaves out H5, where a policy gives it away."""
     broken = broken_to_haproxy(transcript, terms) + broken_ends(transcript, terms) + broken_to_agent(transcript, terms)
-    broken += broken_bursts(transcript) + broken_links(transcript, terms) + broken_settling(transcript, terms)
+    broken += (
+        broken_stream_ids(transcript)
+        + broken_bursts(transcript)
+        + broken_links(transcript, terms)
+        + broken_settling(transcript, terms)
+    )
     return broken + (broken_answers(transcript, terms) if answers and not broken else [])

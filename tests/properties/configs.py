@@ -8,7 +8,13 @@ from spoe_guard.core.terms.policy import Policy
 
 # To let one of these pass is to ask for what the promises exclude; so the promises are not tested under it.
 _PASSABLE = frozenset(
-    (Anomaly.EMPTY_ACK, Anomaly.NOTIFY_EMPTY, Anomaly.NOTIFY_DUPLICATE, Anomaly.NOTIFY_UNANSWERED, Anomaly.ACK_PROC_SCOPE)
+    (
+        Anomaly.NOTIFY_EMPTY,
+        Anomaly.NOTIFY_DUPLICATE,
+        Anomaly.NOTIFY_UNANSWERED,
+        Anomaly.ACK_PROC_SCOPE,
+        Anomaly.GLITCH_FLOOD,
+    )
 )
 # H5 is given away by these choices, and by any that ends the session early.
 _COSTS_ANSWERS = {Anomaly.ACK_AFTER_DISCONNECT: Action.DROP}
@@ -37,12 +43,19 @@ answering_policy = _choices(ANSWERING)
 
 
 def configs(
-    policy: st.SearchStrategy[Policy], *, observe: bool = False, exact_keys: bool = False, lasts: bool = True, tells: bool = True
+    policy: st.SearchStrategy[Policy],
+    *,
+    observe: bool = False,
+    exact_keys: bool = False,
+    lasts: bool = True,
+    tells: bool = True,
+    floods: bool = True,
 ) -> st.SearchStrategy[SessionConfig]:
     """Settings as ``check`` would let them pass: room for a frame in ``held_bytes``.
 
     ``exact_keys``: whether they may be asked for; what the checkers take for no HELLO at all may then be mended.
-    ``lasts``: whether sessions may outlive their agent links. ``tells``: whether they may end for a NOTIFY without an answer.
+    ``lasts``: whether sessions may outlive their agent links. ``tells``: whether they may end for a NOTIFY without an answer,
+    ``floods``: for a few anomalies.
     """
     sizes = st.sampled_from([(None, 1048576), (None, 1048576), (None, 16384), (1024, 1028), (256, 260)])
     return st.builds(
@@ -53,7 +66,7 @@ def configs(
         capabilities=st.sampled_from(
             [frozenset(("pipelining",)), frozenset(("pipelining", "fragmentation", "async")), frozenset()]
         ),
-        always_offer=st.sampled_from([frozenset(), frozenset(), frozenset(("pipelining",))]),
+        always_offer=st.sampled_from([frozenset(), frozenset(), frozenset(("pipelining",)), frozenset(("fragmentation",))]),
         engine_id=st.sampled_from([None, None, "guard"]),
         exact_keys=st.booleans() if exact_keys else st.just(False),
         disconnect_hold_s=st.sampled_from([0.5, 0.5, 0.0, 3.0]),
@@ -63,6 +76,7 @@ def configs(
         park_s=st.sampled_from([None, None, 0.2]),
         agent_hello_s=st.sampled_from([None, None, 0.1]),
         open_notifies=st.sampled_from([65536, 65536, 2, 1]),
+        glitches=st.sampled_from([1000, 1000, 1, 4]) if floods else st.just(1000),
         give_up_s=st.sampled_from([0.0, 0.0, 5.0, 0.4]) if lasts else st.just(0.0),
         max_links=st.sampled_from([1, 1, 2, 20]),
         in_flight=st.sampled_from([0, 0, 1, 2]),

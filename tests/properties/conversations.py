@@ -19,6 +19,7 @@ from tests.properties.frames import (
     haproxy_hellos,
     mangled,
     split_acks,
+    split_notifies,
     weighted,
 )
 
@@ -153,16 +154,45 @@ def changes_of_links(draw: st.DrawFn) -> list[Move]:
     return moves if draw(st.booleans()) else [*moves, asked]
 
 
+def _agents_own(offered: bytes, *, fragments: bool) -> bytes:
+    """What an agent announces that was offered so much: it takes fragments or not, whatever HAProxy does."""
+    named = [b"pipelining"] if b"pipelining" in offered else []
+    return b",".join(named + ([b"fragmentation"] if fragments else []))
+
+
 good_opening = st.builds(
-    lambda size, wanted, capabilities, engine: [
+    lambda size, wanted, capabilities, engine, fragments: [
         Say(HAPROXY, spop.haproxy_hello(size, capabilities, engine=engine)),
-        Say(AGENT, spop.agent_hello(min(size, wanted), b"pipelining" if b"pipelining" in capabilities else b"")),
+        Say(AGENT, spop.agent_hello(min(size, wanted), _agents_own(capabilities, fragments=fragments))),
     ],
     st.sampled_from([16380, 1024]),
     st.sampled_from([16000, 16000, 256]),
-    st.sampled_from([b"pipelining", b"pipelining,async", b"pipelining,async,fragmentation"]),
+    st.sampled_from([b"pipelining", b"pipelining,async", b""]),  # HAProxy never offers fragmentation
     st.sampled_from([b"", b"e-1"]),
+    st.booleans(),
 )
+
+
+@st.composite
+def long_exchanges(draw: st.DrawFn, *, due: bool = True) -> list[Move]:
+    """NOTIFYs in fragments among whole ones, and what the agent says meanwhile and behind them.
+
+    ``due``: whether time may pass until the session's deadline.
+    """
+    ids = draw(st.lists(KNOWN, min_size=1, max_size=3, unique=True))
+    asked = [
+        draw(weighted((2, split_notifies(st.just(one))), (1, st.just(spop.frame(spop.NOTIFY, one, spop.ONE_MESSAGE)))))
+        for one in ids
+    ]
+    sent = b"".join(asked)
+    mark = draw(st.integers(0, len(sent)))
+    between = draw(weighted((2, st.just([])), (1, waits), (1, leaves), (1, answers), (1, st.just([Due()]) if due else waits)))
+    acks = b"".join(spop.frame(spop.ACK, one, spop.ALLOWED) for one in draw(st.permutations(ids))[: draw(st.integers(0, 3))])
+    says = [Say(side, data) for side, data in ((HAPROXY, sent[:mark]), (HAPROXY, sent[mark:]), (AGENT, acks))]
+    moves = [*says[:1], *between, *says[1:]]
+    return [move for move in moves if not isinstance(move, Say) or move.data]
+
+
 good_hello = st.just(spop.haproxy_hello())
 any_opening = st.builds(
     lambda sent, answered: [Say(HAPROXY, sent), Say(AGENT, answered)],
@@ -181,12 +211,14 @@ _FAIR = (3, exchanges(sound=True))
 _TORN = (4, exchanges())
 _BURST = (2, bursts())
 _LINKS = (3, changes_of_links())
+_LONG = (3, long_exchanges())
 against_agents = _conversation(_FAIR, _TORN, _BURST, _LINKS, (3, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
-against_haproxy = _conversation(_FAIR, _LINKS, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
+against_haproxy = _conversation(_FAIR, _LINKS, _LONG, (6, questions), (1, waits), (1, dribbles()), (1, leaves), (1, drains))
 against_both = _conversation(
-    _FAIR, _TORN, _BURST, _LINKS, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains)
+    _FAIR, _TORN, _BURST, _LINKS, _LONG, (3, questions), (2, answers), (1, waits), (1, dribbles()), (1, leaves), (1, drains)
 )
-standing_still = _conversation(_FAIR, _TORN, _BURST, (3, questions), (2, answers), (1, leaves))
+# A deadline is a lower bound, and how near it is depends on the reads: until then is not as long for two of them.
+standing_still = _conversation(_FAIR, _TORN, _BURST, (3, long_exchanges(due=False)), (3, questions), (2, answers), (1, leaves))
 
 
 @st.composite
@@ -196,7 +228,12 @@ def healthy(draw: st.DrawFn) -> list[Move]:
     ids = draw(st.permutations([(2 * n + 1, 1) for n in range(count)]))
     moves: list[Move] = [
         Say(HAPROXY, spop.haproxy_hello()),
-        Say(AGENT, spop.agent_hello(draw(st.sampled_from([16368, 1024, 256])))),
+        Say(
+            AGENT,
+            spop.agent_hello(
+                draw(st.sampled_from([16368, 1024, 256])), _agents_own(b"pipelining", fragments=draw(st.booleans()))
+            ),
+        ),
     ]
     unasked, open_ = list(ids), []
     while unasked or open_:
@@ -213,6 +250,14 @@ def healthy(draw: st.DrawFn) -> list[Move]:
     if draw(st.booleans()):
         moves.append(Say(AGENT, spop.disconnect(spop.AGENT_DISCONNECT)))
     return moves
+
+
+def as_told(said: bytes) -> bytes:
+    """What HAProxy gets of ``said`` by a healthy agent: AGENT-HELLO announces that the guard takes fragments."""
+    [hello, *_], _ = spop.cut(said)
+    size = spop.pairs(spop.read_frame(hello).payload)[b"max-frame-size"][1]
+    assert isinstance(size, int)
+    return spop.agent_hello(size, b"pipelining,fragmentation") + said[len(hello) :]
 
 
 segmentations = st.one_of(st.just([]), st.just([1]), st.lists(st.integers(1, 40), min_size=1, max_size=6))

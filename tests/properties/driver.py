@@ -3,7 +3,7 @@
 import enum
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.observed import ObservedSession
@@ -98,9 +98,11 @@ class Play:
 
     def __post_init__(self) -> None:
         self.tally = Tally()
-        kind = ObservedSession if self.config.observe else Session
-        self.session = kind(self.config, self.tally, self.now, self.route_state, fast=self.fast)
         self.wires = {HAPROXY: Wire(up=True), AGENT: Wire()}
+        self._written_at, self._read = self.now, 0
+        kind = ObservedSession if self.config.observe else Session
+        state = replace(self.route_state or RouteState(), read=self._haproxy_read)
+        self.session = kind(self.config, self.tally, self.now, state, fast=self.fast)
         self.events: list[Event] = []
         self.transcript: Transcript = []
         self.take(self.session.start(self.now))
@@ -134,6 +136,10 @@ class Play:
             elif isinstance(move, Reach) and move.link in self.dialling:
                 (self.connected if move.up else self.failed)(move.link)
         return self
+
+    def _haproxy_read(self) -> int:
+        """HAProxy reads what it is written, but not before time passes."""
+        return self._read if self.now == self._written_at else len(self.wires[HAPROXY].got)
 
     def say(self, side: str, data: bytes) -> None:
         wire = self.wires.get(side)
@@ -245,6 +251,8 @@ class Play:
             wire = self.wires.get(side, Wire())
             assert wire.up, f"bytes for the {side}, which is not connected: {data!r}"
             assert wire.closed is Close.KEEP, f"bytes for the {side} behind its close: {data!r}"
+            if side == HAPROXY:
+                self._written_at, self._read = self.now, self._haproxy_read()
             wire.got += data
             self._note(GOT, side, data)
 
@@ -252,12 +260,14 @@ class Play:
         if close is Close.KEEP:
             return
         wire = self.wires[side]
-        assert self.config.observe or close is not Close.HALF, "the guard itself never half-closes"
+        assert self.config.observe or close is not Close.HALF or side == HAPROXY, "the guard half-closes HAProxy's side alone"
         assert wire.closed in (Close.KEEP, Close.HALF), f"the {side} is closed twice"
         assert wire.up or (side != HAPROXY and close is Close.ABORT), f"{close} for the {side}, which is not up"
         if close is not Close.HALF:
             wire.dialling = False
         wire.closed = close
+        if close is Close.HALF and not self.config.observe:
+            self.transcript.append(Step(self.now, Did.HAPROXY_GOT_FIN))
         if wire.up and close is not Close.HALF:
             self._note(CLOSED, side)
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import settings
 
-# About 5 ms an example: 600 of them in the fast profile, 30000 in the deep one.
-thoroughly = settings(max_examples=6 * settings.default.max_examples)
+# About 5 ms an example: 400 of them in the fast profile, 20000 in the deep one.
+thoroughly = settings(max_examples=4 * settings.default.max_examples)
 
 # About 10 ms an example of up to 40 steps.
-stateful = settings(max_examples=8 * settings.default.max_examples, stateful_step_count=40)
+stateful = settings(max_examples=6 * settings.default.max_examples, stateful_step_count=40)
 
 marks = [
     pytest.mark.timeout(0),  # the number of examples is the bound: how long they take depends on what else runs

@@ -8,7 +8,10 @@ from tests.properties import spop
 
 T = TypeVar("T")
 
-IDS = st.sampled_from([(1, 1), (3, 1), (5, 1), (1, 2), (1007, 240), (2**32 + 1, 1), (2**64 - 1, 2**64 - 1), (0, 0)])
+IDS = st.sampled_from([
+    (1, 1), (3, 1), (5, 1), (1, 2), (1007, 240), (2**32 + 1, 1), (2**64 - 1, 2**64 - 1), (0, 0),
+    (0, 1), (2**31 - 1, 1), (2**31, 1), (2**32 + 2**31, 1),
+])  # fmt: skip
 KNOWN = st.sampled_from([(1, 1), (3, 1), (5, 1), (1007, 240)])
 
 
@@ -18,6 +21,7 @@ def weighted(*choices: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]
 
 
 STRAY_NULL = bytes.fromhex("0202 02 0161 00") + spop.ALLOWED
+NULL_VALUE = bytes.fromhex("0103 02 0161 00") + spop.ALLOWED
 BAD_BOOL = bytes.fromhex("0103 02 0161 10") + spop.ALLOWED
 UNENDING = bytes.fromhex("0103 02 0161 03 f080")
 WRAPPING = bytes.fromhex("0103 02 ff f0fefefefefefefe0e 61")
@@ -27,13 +31,11 @@ LONGEST_NAME = bytes.fromhex("0103 02") + spop.text(b"n" * 57) + b"\x11"
 LONG_TEXT = bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900)
 
 GOOD_ACTIONS = st.sampled_from([spop.ALLOWED, spop.ALLOWED, spop.ALLOWED * 3, LONG_TEXT, LONGEST_NAME])
-ACTIONS = st.one_of(
-    GOOD_ACTIONS,
-    st.sampled_from(
-        [b"", STRAY_NULL, BAD_BOOL, LONG_NAME, PROC, UNENDING, WRAPPING, b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1]]
-    ),
-    st.binary(max_size=20),
-)
+ODD_ACTIONS = st.sampled_from([
+    b"", STRAY_NULL, NULL_VALUE, BAD_BOOL, LONG_NAME, PROC, UNENDING, WRAPPING,
+    b"\x00", b"\x07" + spop.ALLOWED, spop.ALLOWED[:-1],
+])  # fmt: skip
+ACTIONS = st.one_of(GOOD_ACTIONS, ODD_ACTIONS, st.binary(max_size=20))
 MESSAGES = st.sampled_from([
     spop.ONE_MESSAGE, spop.ONE_MESSAGE, spop.ONE_MESSAGE * 2, b"", b"\x01m\x05", b"\x01m\x01\x01k\x0f", b"\x01m\x01\x01k\x03\xf0",
     bytes.fromhex("016d 01 0161 08") + spop.text(b"y" * 300),
@@ -41,7 +43,7 @@ MESSAGES = st.sampled_from([
 FLAGS = st.sampled_from([*[1] * 8, 0, 2, 3, 0x80000001, 0xFFFFFFFF])
 STATUS = st.sampled_from([0, 0, 4, 13, 99, 100, 2**32])
 TEXTS = st.sampled_from([b"bye", b"", b"z" * 200, b"z" * 201, b"z" * 300, b"\xff\xfe"])
-CAPABILITIES = st.sampled_from([b"pipelining", b"pipelining,async", b"", b"fragmentation, pipelining", b"\xff"])
+CAPABILITIES = st.sampled_from([b"pipelining", b"pipelining,async", b"", b"fragmentation, pipelining", b"fragmentation", b"\xff"])
 SIZES = st.sampled_from([16380, 16380, 1024, 256, 255, 1, 0, 16381, 65536, 2**32])
 
 good_notifies = st.builds(lambda ids: spop.frame(spop.NOTIFY, ids, spop.ONE_MESSAGE), KNOWN)
@@ -62,6 +64,29 @@ def split_acks(draw: st.DrawFn, ids: st.SearchStrategy[tuple[int, int]] = KNOWN)
         sent.append(spop.frame(spop.UNSET, one, parts[-1], draw(st.sampled_from([spop.FIN, spop.FIN, spop.FIN, spop.ABRT]))))
     if not draw(st.integers(0, 3)):
         sent.insert(draw(st.integers(1, len(sent))), draw(good_acks))
+    return b"".join(sent)
+
+
+LONG_MESSAGES = st.sampled_from([
+    spop.ONE_MESSAGE * 3,
+    *(bytes.fromhex("016d 01 0161 08") + spop.text(b"y" * size) for size in (240, 300, 900, 1100, 16300, 16400)),
+])  # fmt: skip
+
+
+@st.composite
+def split_notifies(draw: st.DrawFn, ids: st.SearchStrategy[tuple[int, int]] = KNOWN) -> bytes:
+    """A NOTIFY in fragments, as HAProxy up to 3.0 sends it: to the end, or given up; now and then broken off, or disturbed."""
+    one, payload = draw(ids), draw(weighted((4, LONG_MESSAGES), (1, MESSAGES)))
+    marks = sorted(draw(st.lists(st.integers(0, len(payload)), min_size=1, max_size=3)))
+    parts = [payload[start:end] for start, end in zip([0, *marks], [*marks, len(payload)], strict=True)]
+    sent = [spop.frame(spop.NOTIFY, one, parts[0], 0), *(spop.frame(spop.UNSET, one, part, 0) for part in parts[1:-1])]
+    end = draw(st.sampled_from(["last", "last", "last", "last", "given up", "nothing"]))
+    if end == "last":
+        sent.append(spop.frame(spop.UNSET, one, parts[-1]))
+    elif end == "given up":
+        sent.append(spop.frame(spop.UNSET, one, b"", spop.FIN | spop.ABRT))
+    if not draw(st.integers(0, 5)):
+        sent.insert(draw(st.integers(1, len(sent))), draw(weighted((1, good_notifies), (1, fragments))))
     return b"".join(sent)
 
 
@@ -140,7 +165,12 @@ haproxy_hellos = st.one_of(
 )
 agent_frames = weighted((4, acks), (2, split_acks()), (3, disconnects(spop.AGENT_DISCONNECT)), (1, agent_hellos), (4, odd_frames))
 haproxy_frames = weighted(
-    (6, notifies), (2, fragments), (2, disconnects(spop.HAPROXY_DISCONNECT)), (1, haproxy_hellos), (4, odd_frames)
+    (6, notifies),
+    (2, fragments),
+    (3, split_notifies()),
+    (2, disconnects(spop.HAPROXY_DISCONNECT)),
+    (1, haproxy_hellos),
+    (4, odd_frames),
 )
 agent_bytes = weighted((2, good_acks), (3, agent_frames), (2, mangled(agent_frames, good_acks)))
 haproxy_bytes = weighted((2, good_notifies), (3, haproxy_frames), (2, mangled(haproxy_frames, good_notifies)))

@@ -49,6 +49,11 @@ def _offer(raw: bytes) -> Offer | None:
         return None
 
 
+HELLO_KEYS = {b"version", b"max-frame-size", b"capabilities"}  # all that HAProxy knows of an AGENT-HELLO
+# Concerns the one who announces it alone: an agent may say so unasked, and HAProxy up to 3.0 takes it (SPOE.txt 3.2.1).
+FRAGMENTATION = "fragmentation"
+
+
 def agent_terms(sent: Frame, offered: int, capabilities: set[str]) -> tuple[int, set[str]]:
     """Size and capabilities of an AGENT-HELLO that HAProxy takes. Raises UnreadableError when it is none (SPOE.txt 3.2.5)."""
     if sent.flags != spop.FIN or sent.ids != (0, 0):
@@ -65,6 +70,11 @@ def agent_terms(sent: Frame, offered: int, capabilities: set[str]) -> tuple[int,
     if kind not in (2, 3, 4, 5) or not isinstance(size, int) or not 256 <= size <= offered:
         raise UnreadableError(f"max-frame-size {size!r} for {offered} offered")
     kind, named = keys.get(b"capabilities", (0, None))
-    if kind != 8 or not names(named) <= capabilities:
+    if kind != 8 or not names(named) - {FRAGMENTATION} <= capabilities:
         raise UnreadableError(f"capabilities {named!r} for {capabilities} offered")
     return size, names(named)
+
+
+def burst_bytes(size: int) -> int:
+    """Half of the buffer of a HAProxy that offered at least ``size`` bytes: no more of it may be unread."""
+    return (size + 4) // 2

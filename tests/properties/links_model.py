@@ -14,7 +14,9 @@ from tests.properties.transcript import EPSILON_S
 
 Ids = tuple[int, int]
 SUPERSEDED_S = 0.01
-DOUBT_S = 0.02  # for so long what a lost link had goes to a link only that was dialled since
+# For so long what a lost link had goes to a link only that was dialled since: behind the last link that was lost, and in all.
+DOUBT_S = 0.02
+LONGEST_DOUBT_S = 0.25
 AWAY_S = 0.02  # for so long a dial may keep HAProxy waiting while the agent is away
 RETRY_S = 0.25  # the longest pause between two dials
 BLOCKED_S = 30.0  # how long one NOTIFY may block a link where there is no answer_deadline
@@ -165,6 +167,7 @@ class Model:
     abandons: bool = False  # the end may leave NOTIFYs behind
     tell_by: float = math.inf  # by then HAProxy learns of a NOTIFY without an answer by the end of its connection
     away_since: float = math.inf  # since when a link is wanted and none runs
+    lost_at: float = -math.inf  # when a link was lost last
     heard_at: float = 0.0
     hello_came: bool = False  # in this step, for HAProxy
     dial_failed: bool = False  # in this step
@@ -278,6 +281,7 @@ class Model:
             return
         by_agent = link.disconnected if link.leaving else by_agent
         link.lost = True
+        self.lost_at = now
         self.lost_now.add(link.number)
         if by_agent and link.hello and not self.ended and not any(other.running for other in self.links.values()):
             self.agent.ended_last_link(now)
@@ -330,7 +334,8 @@ class Model:
         assert seen.now >= self._stands_in_at() - EPSILON_S, "an AGENT-HELLO that no agent said, and one may come"
         assert size == min(rules.offered_size, agreed[0] if agreed else rules.offered_size), f"AGENT-HELLO promises {size} bytes"
         pipelines = rules.offers_pipelining and (rules.in_flight > 0 or (agreed is not None and agreed[1]))
-        assert named == (b"pipelining" if pipelines else b""), f"AGENT-HELLO promises {named!r}"
+        wanted = b"pipelining,fragmentation" if pipelines else b"fragmentation"  # the guard takes fragments, whoever comes
+        assert named == wanted, f"AGENT-HELLO promises {named!r}"
         self.one_at_a_time = not pipelines
 
     def _stands_in_at(self) -> float:
@@ -601,9 +606,10 @@ class Model:
         doubt = max(self.notifies[ids].lost_at for ids in seen.waits)
         ready = [link for link in self.links.values() if link.ready]
         since = max(self.notifies[ids].next_link for ids in seen.waits)
-        sure = [link.number for link in ready if link.number >= since or seen.now >= doubt + DOUBT_S]
+        doubt_ends = min(max(doubt, self.lost_at) + DOUBT_S, doubt + LONGEST_DOUBT_S)
+        sure = [link.number for link in ready if link.number >= since or seen.now >= doubt_ends]
         assert not sure, f"{seen.waits} wait, and links {sure} are ready"
-        assert not ready or seen.deadline <= doubt + DOUBT_S + EPSILON_S, f"{seen.waits} wait, and nobody looks for a link"
+        assert not ready or seen.deadline <= doubt_ends + EPSILON_S, f"{seen.waits} wait, and nobody looks for a link"
         oldest = min(self.notifies[ids].since for ids in seen.waits)
         by = oldest + self._patience()
         if self.away_since < math.inf:

@@ -8,22 +8,23 @@ from dataclasses import dataclass, field
 
 from tests.properties import spop
 from tests.properties.haproxys_view import notify_ids, ordinary_notify
-from tests.properties.hellos import Offer, agent_terms, first_offer
+from tests.properties.hellos import Offer, agent_terms, burst_bytes, first_offer
 from tests.properties.transcript import EPSILON_S, Did, Step, Terms, Transcript
 
 Ids = tuple[int, int]
+_FLAGS = (0, spop.FIN, spop.ABRT, spop.FIN | spop.ABRT)
 SUPERSEDED_S = 0.01
 AWAY_S = 0.02  # for so long a dial may keep HAProxy waiting while the agent is away
 REFUSAL_HOLD_S = 0.25  # slow refusal (hazard B6), the first of its steps
 APPLET_HELLO_S = 30.0  # HAProxy up to 3.0 ends the wait for AGENT-HELLO itself
-BURST_BYTES, PAUSE_S = 8192, 0.001  # HAProxy is written no faster than this
+PAUSE_S = 0.001  # in which HAProxy, which reads at once, is written half of its buffer
 
 
 @dataclass
 class Waiting:
     """A NOTIFY of HAProxy's. ``at``: the link that has it; ``lost_at``: when the last of ``given`` was over.
 
-    ``doubtful``: it may be settled already, without a sign of that on the wire.
+    ``doubtful``: it may be settled already, without a sign of that on the wire. ``fragments``: the first of them came.
     """
 
     since: float
@@ -32,6 +33,7 @@ class Waiting:
     given: int = 0
     lost_at: float = -math.inf
     doubtful: bool = False
+    fragments: bool = False
 
 
 @dataclass
@@ -76,16 +78,20 @@ class Settling:
 
     def asks(self, raw: bytes, at: float) -> None:
         for ids in notify_ids(raw):
-            if ids in self.waiting:
+            if ids in self.waiting and not self.waiting[ids].fragments:
                 self.waiting[ids].doubtful = True
                 return
             for one in self.waiting.values() if self.one_at_a_time else ():  # it no longer waits for what it asked before
                 one.doubtful = one.doubtful or at >= one.since + SUPERSEDED_S - EPSILON_S
+            again = ids in self.waiting
             self.waiting[ids] = Waiting(at, len(raw))
             self.spared.pop(ids, None)
             full = len(self.waiting) > self.terms.open_notifies or self._bytes > self.terms.held_bytes
             dropped = full or len(raw) - 4 > self.told or not ordinary_notify(raw)
-            self.waiting[ids].doubtful = dropped and not self.terms.answers_for_agents
+            # When one in fragments is settled is judged in haproxys_view alone: not before the last of them.
+            fragment = not raw[8] & spop.FIN
+            self.waiting[ids].fragments = fragment
+            self.waiting[ids].doubtful = fragment or again or (dropped and not self.terms.answers_for_agents)
 
     @property
     def _bytes(self) -> int:
@@ -159,7 +165,7 @@ class Settling:
 
     def expire(self, at: float) -> None:
         """Note what was due before ``at`` and is not there."""
-        slack = PAUSE_S * (2 + 2 * self.agents_bytes // BURST_BYTES) + EPSILON_S
+        slack = PAUSE_S * (2 + 2 * self.agents_bytes // burst_bytes(max(self.told, 256))) + EPSILON_S
         if not self.told and at > self.hello_by + EPSILON_S:
             self.broken.append(f"settling: no AGENT-HELLO by {self.hello_by:.3f}")
         for ids, one in list(self.waiting.items()):
@@ -261,7 +267,8 @@ def _of_agents(settling: Settling, step: Step) -> None:
 
 
 def _ordinary(frames: list[bytes], rest: bytes, most: int) -> bool:
-    """Whether HAProxy said nothing but whole frames that it may say; NOTIFYs in fragments are not followed."""
+    """Whether HAProxy said nothing but whole frames that it may say, and fragments of NOTIFYs."""
     lengths = [len(raw) - 4 for raw in frames] + ([int.from_bytes(rest[:4], "big")] if len(rest) >= 4 else [])
-    whole = all(raw[4:9] == bytes((spop.NOTIFY, 0, 0, 0, spop.FIN)) for raw in frames)
-    return whole and all(7 <= length <= most for length in lengths)
+    if not all(7 <= length <= most for length in lengths):
+        return False
+    return all(raw[4] in (spop.NOTIFY, spop.UNSET) and raw[5:8] == bytes(3) and raw[8] in _FLAGS for raw in frames)

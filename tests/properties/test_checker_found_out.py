@@ -12,13 +12,20 @@ from spoe_guard.core.conversation import notifies as notifies_part
 from spoe_guard.core.conversation.ending import Awaited, Ending
 from spoe_guard.core.conversation.links import Links
 from spoe_guard.core.conversation.notifies import Notifies
+from spoe_guard.core.conversation.to_haproxy import ToHAProxy
+from spoe_guard.core.incoming.agent.agent_stream import AgentStream
+from spoe_guard.core.incoming.walker import Walker
+from spoe_guard.core.payloads import hello as hello_part
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import UnansweredReason
+from spoe_guard.core.terms.policy import Policy
 from tests.builds import puts_in_place
 from tests.properties import spop
 from tests.properties.checker import broken_promises
 from tests.properties.conversations import AGENT, HAPROXY, Leave, Move, Reach, Say, Wait, agent
 from tests.properties.driver import Dial, Play, terms_of
+from tests.properties.frames import NULL_VALUE
 
 HELLO, ANSWER = Say(HAPROXY, spop.haproxy_hello()), spop.agent_hello()
 OPENING: list[Move] = [HELLO, Reach(0), Say(AGENT, ANSWER)]
@@ -36,7 +43,28 @@ LATE: list[Move] = [*OPENING, notify(1), Wait(0.3), Wait(0.1)]
 LOST: list[Move] = [*OPENING, notify(1), Leave(AGENT), Wait(0.1)]
 PARKED: list[Move] = [*OPENING, Leave(AGENT), notify(1), Wait(0.25), Reach(1), Say(agent(1), ANSWER), Wait(0.1)]
 
-tell, answer, pump = Ending.tell, Notifies._answer, Links.pump
+PASSES = replace(LEAVE, policy=Policy({Anomaly.UNMATCHED_ACK: Action.PASS}))
+
+TOO_LONG: list[Move] = [
+    Say(HAPROXY, spop.frame(spop.NOTIFY, (1, 1), bytes(900), 0) + spop.frame(spop.UNSET, (1, 1), bytes(900), 0)),
+    Wait(0.1),
+    Say(HAPROXY, spop.frame(spop.UNSET, (1, 1))),
+]
+SMALL: list[Move] = [HELLO, Reach(0), Say(AGENT, spop.agent_hello(1024))]
+
+tell, answer, pump, encode = Ending.tell, Notifies._answer, Links.pump, hello_part.kv.encode
+
+
+def stray(stream: int) -> Say:
+    return Say(AGENT, spop.frame(spop.ACK, (stream, 1), spop.ALLOWED))
+
+
+def passes_on(self: Walker, anomaly: Anomaly, frame: Any, now: float, whole: bytes | None = None) -> None:
+    self.pass_on(frame, frame.raw)
+
+
+def passes_all(self: Policy, side: Side, anomaly: Anomaly, *, applet: bool = False) -> Action:
+    return Action.PASS
 
 
 def tells_nobody(self: Any, now: float) -> None:
@@ -57,6 +85,10 @@ def answers_twice_over(self: Any, ids: bytes, reason: Any) -> bytes:
 def parks_without_end(self: Any, now: float) -> Any:
     found = pump(self, now)
     return found if self._progress.outlives_links else None
+
+
+def with_another_key(pairs: Any) -> bytes:
+    return encode(pairs) + (b"\x03ver\x08\x012" if pairs[0].name == b"version" else b"")
 
 
 def but(reason: UnansweredReason) -> Any:
@@ -101,9 +133,31 @@ BREAKAGES: dict[str, tuple[Any, str, Any, SessionConfig, list[Move], str]] = {
     "an answer with a code HAProxy has not": (
         notifies_part, "ERROR_CODES", dict.fromkeys(notifies_part.ERROR_CODES, 7), SET, LATE, "H3: ACK .* which no agent wrote",
     ),
+    "an answer before the last fragment": (
+        Notifies, "lose_arriving", Notifies.end_arriving, SET, [*SMALL, *TOO_LONG], "before the last fragment",
+    ),
+    "HAProxy may send no fragments": (hello_part, "_always_shown", lambda *_: [], SET, OPENING, "HAProxy may send no fragments"),
+    "a key that HAProxy does not know": (
+        hello_part.kv, "encode", with_another_key, SET, OPENING, "keys that HAProxy does not know",
+    ),
+    "no FIN behind AGENT-DISCONNECT": (
+        ToHAProxy, "told_end", lambda self, now: None, replace(TELL, answer_deadline_s=None), LOST, "H7: no FIN behind",
+    ),
     "parked where no agent will come": (
         Links, "pump", parks_without_end, replace(LEAVE, give_up_s=0.0, answer_deadline_s=None),
         [HELLO, Reach(0, up=False), notify(1), Wait(1.5)], "H7: not closed",
+    ),
+    "a stream-id that HAProxy cannot have": (
+        AgentStream, "unasked", passes_on, PASSES, [*OPENING, stray(1 << 31)], "stream-id 2147483648, which HAProxy",
+    ),
+    "stream-id 0": (
+        AgentStream, "can_take", Walker.can_take, PASSES, [*OPENING, stray(0)], "with stream-id 0, which HAProxy did not ask for",
+    ),
+    "an ACK without an action": (
+        Policy, "action", passes_all, LEAVE, [*OPENING, notify(1), Say(AGENT, spop.frame(spop.ACK, (1, 1)))], "without an action",
+    ),
+    "NULL for a value": (
+        Policy, "action", passes_all, LEAVE, [*OPENING, notify(1), Say(AGENT, spop.frame(spop.ACK, (1, 1), NULL_VALUE))], "NULL",
     ),
 }  # fmt: skip
 

@@ -3,14 +3,16 @@
 import math
 from dataclasses import replace
 
-from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.core.terms.output import Close
+from spoe_guard.core.terms.policy import Policy
 from spoe_guard.core.terms.states import SessionState
 from tests.properties import spop
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say, agent
 from tests.properties.driver import Dial, Play
+from tests.properties.test_equivalence import counted_but_bytes, told, written
 
 OPENING = [Say(HAPROXY, spop.haproxy_hello()), Say(AGENT, spop.agent_hello())]
 NOTIFY = spop.frame(spop.NOTIFY, (1, 1), spop.ONE_MESSAGE)
@@ -183,3 +185,79 @@ def test_an_oversized_observed_frame_is_the_same_to_both_paths():
     fast, readable = (Play(config, fast=fast).play(moves).finish() for fast in (True, False))
     assert fast.events == readable.events
     assert anomalies(fast)[0] is Anomaly.GARBLED_STREAM
+
+
+def alike(moves, config=CONFIG):
+    """What ``moves`` lead to, which is the same when each write comes a byte at a time."""
+    whole, cut = (Play(config, dial=Dial.NEXT, sizes=sizes).play(moves) for sizes in ([], [1]))
+    assert written(whole) == written(cut)
+    assert told(whole) == told(cut)
+    assert counted_but_bytes(whole.tally) == counted_but_bytes(cut.tally)
+    return whole
+
+
+ITS_DISCONNECT = spop.disconnect(spop.AGENT_DISCONNECT)
+THREE_ASKED = [*OPENING, Say(HAPROXY, notify(1) + notify(3) + notify(5))]
+
+
+def longer_ack(stream):
+    """An ACK whose payload is no other's, nor begins with one."""
+    return spop.frame(spop.ACK, (stream, 1), bytes.fromhex("0103 02 0161 08") + spop.text(b"of no list"))
+
+
+def test_behind_crossed_acks_the_same_read_is_cut_into_frames_again():
+    """What is no piece of any frame once cost that ACK, and the link; in a read of its own it was repaired."""
+    crossed = ack(1)[:11] + longer_ack(3) + ack(1)[11:]
+    without_fin = spop.frame(spop.ACK, (5, 1), spop.ALLOWED, flags=0)
+    played = alike([*THREE_ASKED, Say(AGENT, crossed + without_fin + ack(9))])
+    assert anomalies(played) == [Anomaly.INTERLEAVED_FRAMES, Anomaly.MISSING_FIN, Anomaly.UNMATCHED_ACK]
+    assert [spop.read_frame(raw).ids[0] for raw in acks(played)] == [3, 1, 5]
+    [offset] = [event.offset for event in played.events if getattr(event, "anomaly", None) is Anomaly.UNMATCHED_ACK]
+    assert offset == len(OPENING[1].data + crossed + without_fin)
+
+
+def test_pieces_behind_the_end_of_their_link_are_not_heard():
+    crossed = ITS_DISCONNECT[:11] + ack(7)[:11] + longer_ack(9)[:11]
+    crossed += ITS_DISCONNECT[11:] + ack(7)[11:] + longer_ack(9)[11:]
+    played = alike([*OPENING, Say(AGENT, crossed)])
+    assert anomalies(played) == [Anomaly.INTERLEAVED_FRAMES]
+
+
+def test_a_link_that_leaves_ends_with_the_last_answer_in_pieces():
+    crossed = ITS_DISCONNECT[:11] + ack(1)[:11] + longer_ack(9)[:11]
+    crossed += ITS_DISCONNECT[11:] + ack(1)[11:] + longer_ack(9)[11:]
+    config = replace(CONFIG, policy=Policy({Anomaly.UNMATCHED_ACK: Action.PASS}))
+    played = alike([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, crossed)], config)
+    assert acks(played) == [ACK]
+
+
+def test_an_ack_behind_anothers_head_is_found_when_it_is_complete():
+    """Read up to the first of its ids, that head was once given room for the longest ids there are, and the ACK waited, too."""
+    empty = spop.frame(spop.ACK, (1, 1))
+    played = alike([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, b"\xff\xff\xff\xff" + ack(7)[:10] + empty)])
+    assert len(acks(played)) == 1
+
+
+def test_behind_its_last_fragment_a_leaving_session_ends_within_the_read():
+    """The NOTIFYs behind it once were answered if they came in the same read, and left to DISCONNECT if they came in the next."""
+    config = replace(CONFIG, unanswered=Unanswered.SET)
+    first, last = spop.frame(spop.NOTIFY, (1, 1), flags=0), spop.frame(spop.UNSET, (1, 1), spop.ONE_MESSAGE)
+    takes_fragments = Say(AGENT, spop.agent_hello(16380, b"pipelining,fragmentation"))
+    sent = [Say(HAPROXY, first), Say(AGENT, ITS_DISCONNECT), Say(HAPROXY, last + notify(3))]
+    played = alike([OPENING[0], takes_fragments, *sent], config)
+    assert [spop.read_frame(raw).ids[0] for raw in acks(played)] == [1]
+
+
+def test_a_fragment_that_waits_when_all_ends_is_told_where_it_began():
+    """Its place once was the end of the last read."""
+    config = replace(CONFIG, policy=Policy({Anomaly.GARBLED_STREAM: Action.CLOSE}))
+    begun = spop.frame(spop.ACK, (1, 1), spop.ALLOWED, flags=0)
+    played = alike([*OPENING, Say(HAPROXY, NOTIFY), Say(AGENT, begun + b"\xff" * 30)], config)
+    [offset] = [event.offset for event in played.events if getattr(event, "anomaly", None) is Anomaly.MISSING_FIN]
+    assert offset == len(OPENING[1].data)
+
+
+def test_the_first_ack_found_that_closes_is_the_last_told():
+    config = replace(CONFIG, policy=Policy({Anomaly.INTERLEAVED_FRAMES: Action.CLOSE}))
+    played = alike([*THREE_ASKED, Say(AGENT, b"\xff\xff\xff\xff" + ack(1) + ack(3))], config)
+    assert anomalies(played).count(Anomaly.INTERLEAVED_FRAMES) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from spoe_guard.core.conversation import links as links_part
 from spoe_guard.core.conversation import notifies as notifies_part
@@ -85,7 +85,7 @@ def one_link_more(self: Any) -> float:
 
 
 def backwards(self: Any) -> Any:
-    return reversed([*self._again.values(), *self._first.values()])
+    return [*self][-1]
 
 
 def promises_all(self: Any, now: float) -> Any:
@@ -118,11 +118,6 @@ def fails_beside_others(self: Any, link: Any, reason: Any, detail: str, now: flo
 
 def tells_nobody(self: Any, now: float) -> None:
     self._notifies.take_untold()
-
-
-def tells_of_each_deadline(self: Any, now: float) -> None:
-    self._notifies.untold.add(UnansweredReason.LIMIT)
-    tell(self, now)
 
 
 def tells_at_once(self: Any, now: float) -> None:
@@ -167,9 +162,20 @@ sets_for_several = under(replace(SETS, give_up_s=5.0, max_links=3, in_flight=1))
 sets_in_time = under(replace(SETS, give_up_s=5.0, answer_deadline_s=0.3))
 TELLS = SessionConfig(give_up_s=5.0, unanswered=Unanswered.TELL, max_links=3, in_flight=1)
 tells = under(TELLS)
-tells_in_time = under(replace(TELLS, in_flight=0, answer_deadline_s=0.3))
+
+
+class AnswersOnceGone(patient):
+    @precondition(lambda self: self.links(hello=True) and self.model.notifies)
+    @rule(which=st.integers(0, 5), pick=st.integers(0, 7))
+    def an_agent_leaves_and_answers_later(self, which: int, pick: int) -> None:
+        self.an_agent_goes(which, "disconnect")
+        self.time_passes("due")
+        if any(link.number not in self.tails for link in self.links(hello=True)):
+            self.an_agent_answers_what_another_has_or_what_is_done_or_waits(which, pick)
+
 
 MACHINES = {
+    "a lost link is not heard": AnswersOnceGone,
     "a NOTIFY goes to a third agent": patient,
     "a smaller size is not minded": patient,
     "AGENT-HELLO promises what the agent does not accept": sets_for_known,
@@ -178,7 +184,6 @@ MACHINES = {
     "a mute agent keeps its link": sets_in_time,
     "NOTIFYs end with others that are told of": tells,
     "HAProxy is told when it suits": tells,
-    "the neighbours pay for a deadline": tells_in_time,
     "an answer has another code": sets,
     "an answer sets it twice": sets,
     "a lost NOTIFY gets no answer": sets,
@@ -188,7 +193,7 @@ MACHINES = {
 BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "a NOTIFY goes to a third agent": (Notifies, "send", sent_again_and_again, "goes to link|too many values|waits"),
     "what a lost link had goes to the next one unasked": (LinksPart, "up", up_with(keep), "waits again"),
-    "what waits is forgotten": (Notifies, "send_parked", lambda self, now: None, "wait, and links"),
+    "what waits is forgotten": (Notifies, "send_parked", lambda self, now: None, "wait, and links|ticks"),
     "in_flight is not counted": (AgentLink, "ready", property(lambda self: self.state is LinkState.RUNNING), "more than"),
     "links are opened without number": (
         LinksPart, "may_open_at", one_link_more, "at a time",
@@ -201,7 +206,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
         from_agent, "behind_disconnect", lambda walker, sent, now: walker.pass_on(sent, None), "H5",
     ),
     "a smaller size is not minded": (LinksPart, "up", up_with(swell), "too long|A2"),
-    "what waits goes out of order": (Parking, "__iter__", backwards, "goes before"),
+    "what waits goes out of order": (Parking, "first", backwards, "goes before"),
     "a lost link's NOTIFYs stay on it": (
         Notifies, "take_back", lambda self, *_: (0, 0), r"HAProxy is closed|kept|Counter\(.*for",
     ),
@@ -220,9 +225,6 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "park_s is not minded": (LinksPart, "_longest_wait_s", property(parks_on), "wait for ever"),
     "a mute agent keeps its link": (AgentLink, "mute", property(lambda self: False), "is mute"),
     "HAProxy is not told": (Ending, "tell", tells_nobody, "is not told|is never told"),
-    "the neighbours pay for a deadline": (
-        Ending, "tell", tells_of_each_deadline, "HAProxy is closed|given up for {.*'agent_gone'",
-    ),
     "NOTIFYs end with others that are told of": (Ending, "tell", tells_at_once, "given up for {.*'agent_gone'"),
     "HAProxy is told when it suits": (Ending, "tell", tells_when_it_suits, "never told"),
     "an answer has another code": (

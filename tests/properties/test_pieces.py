@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spoe_guard.core.incoming.agent.pieces import Pieces
+from tests.pieces import feed_all
 from tests.properties import spop
 
 MOST = 400
@@ -92,7 +93,7 @@ def put_together(stream, rng):
     found, at, lost = [], 0, 0
     while at < len(stream):
         end = min(len(stream), at + rng.choice([1, 3, 24, 200]))
-        more, sane = pieces.feed(stream[at:end])
+        more, sane = feed_all(pieces, stream[at:end])
         found += more
         lost += pieces.take_lost()
         at = end

@@ -10,6 +10,7 @@ class Did(enum.Enum):
     HAPROXY_SAID = "haproxy said"
     HAPROXY_GOT = "haproxy got"  # one write
     HAPROXY_LEFT = "haproxy left"  # FIN or RST of its own
+    HAPROXY_GOT_FIN = "haproxy got fin"  # the guard still reads what it says
     HAPROXY_CLOSED = "haproxy was closed"  # by the guard
     AGENT_SAID = "agent said"
     AGENT_GOT = "agent got"

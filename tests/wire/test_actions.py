@@ -17,7 +17,6 @@ GOOD = [
     ("set-var true", ALLOWED),
     ("set-var integer", SET_NUMBER),
     ("set-var text", SET_TEXT),
-    ("set-var null", SET_NULL),
     ("unset-var", UNSET),
     ("unset-var of no name", SHORTEST),
     ("no effect", actions.NO_EFFECT),
@@ -42,6 +41,7 @@ def test_actions_are_written_as_the_spec_says():
 
 def test_a_list_of_actions_is_read():
     listed = ALLOWED + UNSET + SET_NUMBER + SET_NULL
+    assert_walks(walk.action_end, SET_NULL)
     read, stop = actions.parse(b"\xff" + listed, 1, len(listed) + 1)
     assert stop == len(listed) + 1
     assert told(read) == [
@@ -50,7 +50,8 @@ def test_a_list_of_actions_is_read():
         (walk.SET_VAR, walk.SCOPE_SESS, b"n", -5, SET_NUMBER),
         (walk.SET_VAR, walk.SCOPE_TXN, b"", None, SET_NULL),
     ]
-    assert walk.check_actions(listed, 0, len(listed)) == walk.OK
+    assert walk.check_actions(listed, 0, len(listed)) == walk.BAD_VALUE
+    assert walk.check_actions(listed, 0, len(listed) - len(SET_NULL)) == walk.OK
 
 
 @pytest.mark.parametrize("cut", range(len(ALLOWED + UNSET)))
@@ -76,10 +77,11 @@ FAULTS = [
     ("no value", "01 03 02 0161", walk.MALFORMED),
     ("value of no type", "01 03 02 0161 0a", walk.MALFORMED),
     ("a zero byte behind an unset-var", "02 02 02 0161 00", walk.MALFORMED),
-    ("0x10 for false", "01 03 02 0161 10", walk.BAD_BOOL),
-    ("0x21 for true", "01 03 02 0161 21", walk.BAD_BOOL),
-    ("a bad boolean before a good action", "01 03 02 0161 10 02 02 02 0161", walk.BAD_BOOL),
-    ("a bad boolean behind a good action", "02 02 02 0161 01 03 02 0161 31", walk.BAD_BOOL),
+    ("null for a value", "01 03 02 0161 00", walk.BAD_VALUE),
+    ("0x10 for false", "01 03 02 0161 10", walk.BAD_VALUE),
+    ("0x21 for true", "01 03 02 0161 21", walk.BAD_VALUE),
+    ("a bad boolean before a good action", "01 03 02 0161 10 02 02 02 0161", walk.BAD_VALUE),
+    ("a bad boolean behind a good action", "02 02 02 0161 01 03 02 0161 31", walk.BAD_VALUE),
     ("a process-wide variable without a name", "02 02 00 00", walk.SPECIAL),
     ("a process-wide variable behind a good action", "02 02 02 0161" + SET_PROC.hex(), walk.SPECIAL),
     ("a name too long", "02 02 02 3a" + "61" * 58, walk.SPECIAL),
@@ -93,10 +95,13 @@ def test_a_fault_says_which(hexed, fault):
     assert walk.check_actions(listed, 0, len(listed)) == fault
 
 
-BOOLS = [
+VALUES = [
     ("true", "11", False),
     ("false", "01", False),
-    ("null", "00", False),
+    ("null", "00", True),
+    ("the number 0", "02 00", False),
+    ("an address that ends in 0", "06 7f000000", False),
+    ("no text", "08 00", False),
     ("flag without type", "10", True),
     ("flag in the wrong bit", "21", True),
     ("integer that ends like one", "02 21", False),
@@ -104,10 +109,10 @@ BOOLS = [
 ]
 
 
-@pytest.mark.parametrize(("hexed", "bad"), [row[1:] for row in BOOLS], ids=[row[0] for row in BOOLS])
-def test_a_boolean_haproxy_would_misread_is_found(hexed, bad):
+@pytest.mark.parametrize(("hexed", "bad"), [row[1:] for row in VALUES], ids=[row[0] for row in VALUES])
+def test_a_value_haproxy_would_misread_is_found(hexed, bad):
     raw = bytes.fromhex("01 03 02 03616263") + bytes.fromhex(hexed)
-    assert walk.bad_bool_at(raw, 0, len(raw)) == (len(raw) - 1 if bad else -1)
+    assert walk.bad_value_at(raw, 0, len(raw)) == (len(raw) - 1 if bad else -1)
 
 
 @given(st.binary(max_size=60), st.integers(0, 5), st.integers(0, 60))
@@ -152,3 +157,10 @@ READ = [("empty", b"", True), ("a special action", actions.unset_var(2, b"n" * 9
 def test_a_list_is_readable_whatever_its_actions_say(listed, readable):
     assert actions.reads(b"\xff" + listed, 1, len(listed) + 1) is readable
     assert actions.reads(listed + ALLOWED, 0, len(listed + ALLOWED)) is readable
+
+
+@pytest.mark.parametrize(("most", "well"), [(1, True), (2, True), (3, False), (9, False)])
+def test_a_list_begins_well_up_to_its_first_fault(most, well):
+    listed = ALLOWED + UNSET
+    assert actions.begin_well(b"\xff" + listed + b"\7" + ALLOWED, 1, len(listed) + 2 + len(ALLOWED), most) is well
+    assert actions.begin_well(listed, 0, len(listed), most)

@@ -80,3 +80,9 @@ def test_no_bytes_make_the_reader_raise_and_what_it_reads_writes_back(junk, pos,
     assert pos <= stop <= max(pos, end)
     assert kv.encode(pairs) == junk[pos:stop]
     assert stop >= end or walk.pair_end(junk, stop, end) < 0
+
+
+@pytest.mark.parametrize(("most", "read", "at"), [(0, 0, 0), (2, 2, 32), (3, 3, len(AGENT_HELLO)), (4, 3, len(AGENT_HELLO))])
+def test_no_more_pairs_are_read_than_asked_for(most, read, at):
+    pairs, stop = kv.parse(AGENT_HELLO, 0, len(AGENT_HELLO), most)
+    assert (told(pairs), stop) == (HELLO_PAIRS[:read], at)

@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from spoe_guard.core.conversation.by_age import ByAge
 from spoe_guard.core.conversation.ledger import History, Ledger
 from spoe_guard.core.conversation.outlet import ByteCounts, Outlet
 from spoe_guard.core.conversation.report import Report
@@ -39,7 +40,7 @@ class AgentLink:
         self.ledger.size = frames.DEFAULT_MAX_FRAME_SIZE
         self.most = 1
         self.limited = False
-        self.owing: dict[bytes, float] = {}
+        self.owing = ByAge()
         self.fragments = False
         self.done = True
         self.has_hello = False
@@ -59,12 +60,13 @@ class AgentLink:
         self._heard = 0.0  # when the agent had last sent something, at the latest of them
 
     def _enter(self, state: LinkState) -> None:
-        """Move the link to ``state``; nothing else assigns it.
+        """Move the link to ``state``; nothing else assigns it. What the hot lane may do on it is decided anew.
 
         Raises:
             IllegalMoveError: LINK_MOVES does not allow the move.
         """
         self.state = move(self.state, state, LINK_MOVES)
+        self.ledger.takes = self.ledger.answers = False
 
     # --- what becomes of it, in this order -----------------------------------------------------------------------------
 
@@ -150,16 +152,23 @@ class AgentLink:
             return False
         return not self.limited or len(self.ledger) + len(self.owing) < self.most
 
+    @property
+    def awaited(self) -> bool:
+        """Whether its agent may still answer."""
+        return self.state is LinkState.RUNNING or self.state is LinkState.LEAVING
+
     def owe(self, ids: bytes, since: float) -> None:
         """Note that the agent still works on the NOTIFY ``ids``, which is already settled."""
-        self.owing[ids] = since
+        self.owing.add(ids, since)
 
-    def missed(self, since: float) -> None:
-        """A NOTIFY that came at ``since`` has passed its deadline."""
+    def missed(self, since: float) -> bool:
+        """A NOTIFY that came at ``since`` has passed its deadline; return whether the agent has sent nothing since then."""
         heard = self.ledger.heard
         in_a_row = self._missed if heard == self._heard else 0
-        self._missed = in_a_row + 1 if heard < since else 0
+        silent = heard < since
+        self._missed = in_a_row + 1 if silent else 0
         self._heard = heard
+        return silent
 
     @property
     def mute(self) -> bool:
@@ -168,7 +177,7 @@ class AgentLink:
 
     def paid(self, ids: bytes) -> None:
         """The agent no longer works on the NOTIFY ``ids``, if it ever did: its ACK came."""
-        self.owing.pop(ids, None)
+        self.owing.discard(ids)
 
     # --- what is written to it ------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ class Conversation:
         self.tally = tally
         self.route = route
         self.progress = progress = Progress(config, now)
-        self.report = report = Report(config, progress, history)
-        self.to_haproxy = to_haproxy = ToHAProxy(report, paced=not config.observe)
+        self.report = report = Report(config, progress, history, route.count_only)
+        self.to_haproxy = to_haproxy = ToHAProxy(report, route.read, route.crowd, route.lingering, paced=not config.observe)
         by_number = {0: AgentLink(0, history, books, report)}
         self.notifies = notifies = Notifies(config, tally, route, report, to_haproxy, history, by_number, books)
         self.links = links = Links(config, route, progress, report, history, by_number, books, notifies)

@@ -12,7 +12,7 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.links import Links, NoAgent
 from spoe_guard.core.conversation.notifies import Notifies
 from spoe_guard.core.conversation.progress import Progress
-from spoe_guard.core.conversation.refusal import SHORTEST_S
+from spoe_guard.core.conversation.refusal import SHORTEST_S, Stranger
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.conversation.to_haproxy import ToHAProxy
@@ -52,7 +52,7 @@ class Awaited(enum.Enum):
     """What a session waits for before it ends."""
 
     ANSWERS = "answers"  # to open NOTIFYs; the agent's DISCONNECT, or the guard's in its place, is held back meanwhile
-    REFUSAL = "refusal"  # the delay before HAProxy learns that there is no agent
+    REFUSAL = "refusal"  # the delay before HAProxy learns that it is refused, or gets the answer to its DISCONNECT
     DRAIN = "drain"  # answers, because the guard is stopping
     OTHERS = "others"  # answers to the other NOTIFYs, because HAProxy is to learn that one got none
 
@@ -69,6 +69,7 @@ class _End(NamedTuple):
     reason: EndReason
     status: int  # of the DISCONNECT to HAProxy
     message: str = ""
+    tell: Tell = Tell.DISCONNECT
 
 
 # How a session ends that ends with its link. If the agent closed without DISCONNECT, a NOTIFY may be in transit to it, so the
@@ -82,7 +83,7 @@ _WITH_LINK: Final[Mapping[LinkLoss, _End]] = {
     LinkLoss.DEADLINE: _End(EndedBy.GUARD, EndReason.UNANSWERED, disconnects.STATUS_TIMEOUT),
 }
 
-# How a session may go on without an agent: each NOTIFY is answered at once.
+# How a session may go on without an agent.
 _GOES_ON: Final = frozenset((Unanswered.SET, Unanswered.EMPTY_ACK))
 
 
@@ -118,6 +119,7 @@ class Ending:
         self._to_haproxy = to_haproxy
         self._notifies = notifies
         self._links = links
+        self._stranger: Stranger | None = None  # whoever connected and is refused without a word
         self._as = _WITH_LINK[LinkLoss.DISCONNECT]  # how a session ends that waits for answers or refuses
         self._ended = (EndedBy.GUARD, EndReason.CLOSED)
 
@@ -170,6 +172,10 @@ class Ending:
     def link_not_reached(self, link: AgentLink, reason: DialFailure, detail: str, now: float) -> None:
         """Dialling ``link``, or its HELLO, failed."""
         found = self._links.not_reached(link, reason, detail, now)
+        if reason is DialFailure.HELLO_TIMEOUT and (found is None or self._goes_on):
+            # HAProxy gets AGENT-HELLO from the guard if it waits for one, and NOTIFYs wait for the next dial or are answered; so
+            # nobody else counts it. HAProxy 3.1 and later alone keeps a connection to a mute agent for good and does not show it.
+            self._report.judge(Side.AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=detail, action=Action.ANSWER)
         if found is not None:
             self.no_agent(found, now)
 
@@ -188,7 +194,7 @@ class Ending:
         3.1 and later fail the request only when the refusal comes; behind AGENT-HELLO each NOTIFY can be answered at once.
         """
         state, config = self._progress.state, self._config
-        if state is SessionState.RUNNING and self._progress.outlives_links and config.unanswered in _GOES_ON:
+        if self._goes_on:
             self._notifies.give_up_parked(now, UnansweredReason.AGENT_AWAY)
             return
         action = self._report.judge(Side.AGENT, Anomaly.AGENT_UNREACHABLE, b"", 0, detail=found.detail)
@@ -196,7 +202,7 @@ class Ending:
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, tell=Tell.CLOSE)
         elif state is SessionState.RUNNING:
             self._links.give_up_dials(now)
-            self._notifies.give_up_parked(now, UnansweredReason.AGENT_AWAY)
+            self._notifies.abandon_parked(now, UnansweredReason.AGENT_AWAY)
             self.finish(now, EndedBy.AGENT, EndReason.UNREACHABLE, status=disconnects.STATUS_RESOURCES)
         elif self._progress.is_check or config.observe:
             self.refuse(now, EndedBy.AGENT, EndReason.UNREACHABLE, disconnects.STATUS_RESOURCES, "the agent is unreachable")
@@ -222,11 +228,36 @@ class Ending:
         self.waits = Wait(Awaited.REFUSAL, self._route.refusals.hold(now, patient=patient))
         self._as = _End(by, reason, status or disconnects.STATUS_RESOURCES, message)
 
+    def answer_later(self, now: float, status: int) -> None:
+        """HAProxy sent DISCONNECT and would connect again for the same reason: delay the answer, for which it waits."""
+        self._links.end_all(now, status, "")
+        self.refuse(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status)
+        self._as = self._as._replace(tell=Tell.ANSWER)
+
+    def turn_away(self, first: bytes, now: float) -> None:
+        """Whoever connected does not speak SPOP but ``first``: delay the end, which comes without a word.
+
+        It may be HAProxy, with `send-proxy` or `ssl` on its server line, which connects again as soon as it is refused.
+        """
+        self._progress.enter(SessionState.REFUSING)
+        self._stranger = Stranger(self._route.strangers, now)
+        self._as = _End(EndedBy.GUARD, EndReason.ANOMALY, disconnects.STATUS_NORMAL, tell=Tell.CLOSE)
+        self.heard_stranger(first, now)
+
+    def heard_stranger(self, data: bytes, now: float) -> None:
+        """Whoever is turned away said ``data``; nothing of it goes anywhere."""
+        stranger = self._stranger
+        if stranger is not None and self._progress.state is SessionState.REFUSING:
+            stranger.heard(data, now)
+            self.waits = Wait(Awaited.REFUSAL, stranger.until)
+
     def drain(self, now: float, active: float) -> None:
         """The guard is stopping. ``active``: when bytes last arrived."""
         state = self._progress.state
         if state is SessionState.HAPROXY_HELLO:
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN, tell=Tell.CLOSE)
+        elif self._stranger is not None and state is SessionState.REFUSING:
+            self.wait_over(now)
         elif state is SessionState.REFUSING:
             self.waits = Wait(Awaited.REFUSAL, min(self.wait_by, now + SHORTEST_S))
         elif (state is SessionState.RUNNING or state in MEETING) and not self.draining:
@@ -259,7 +290,8 @@ class Ending:
             status = disconnects.STATUS_NORMAL if self._progress.state is SessionState.RUNNING else disconnects.STATUS_RESOURCES
             self.finish(now, EndedBy.GUARD, EndReason.DRAIN, status=status)
         else:
-            self.finish(now, self._as.by, self._as.reason, status=self._as.status, message=self._as.message)
+            end = self._as
+            self.finish(now, end.by, end.reason, status=end.status, message=end.message, tell=end.tell)
 
     def end_if_answered(self, now: float) -> None:
         """End a session that waits only for open NOTIFYs, once none is open."""
@@ -292,10 +324,13 @@ class Ending:
         if by is EndedBy.HAPROXY and self._progress.state in MEETING:
             self._links.haproxy_gave_up(now)
         gone = UnansweredReason.HAPROXY_GONE if by is EndedBy.HAPROXY else UnansweredReason.AGENT_GONE
+        gone = UnansweredReason.LIMIT if reason is EndReason.LIMIT else gone
         self._notifies.abandon(now, gone)
         self._leave_route()
         if tell in (Tell.DISCONNECT, Tell.ANSWER) and not self._to_haproxy.done:
             self._disconnect(status, message, now, AuthoredReason.ANSWERED if tell is Tell.ANSWER else AuthoredReason.DISCONNECT)
+            if tell is Tell.DISCONNECT:
+                self._to_haproxy.told_end(now)
         else:
             self._drop(self.pending)
         self.pending = None
@@ -306,7 +341,7 @@ class Ending:
         self._progress.enter(SessionState.CLOSING)
         self.waits = None
         self.close_by = now + self._config.close_s
-        self._ended = (by, reason)
+        self._ended = (by, reason) if self._stranger is None else (self._as.by, self._as.reason)  # whoever hung up
 
     def refused_by_agent(self, disconnect: Disconnect, now: float) -> None:
         """Pass on an AGENT-DISCONNECT that came in place of AGENT-HELLO, and end."""
@@ -340,11 +375,20 @@ class Ending:
 
     # --- inside ---------------------------------------------------------------------------------------------------------------
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the session goes on though there is no agent: each NOTIFY is answered at once."""
+        running = self._progress.state is SessionState.RUNNING and self._progress.outlives_links
+        return running and self._config.unanswered in _GOES_ON
+
     def _leave_route(self) -> None:
         """Withdraw from what the sessions of the route share."""
         self._notifies.leave_engine()
         if self._progress.state is SessionState.REFUSING:
-            self._route.refusals.ended()
+            if self._stranger is not None:
+                self._stranger.over()
+            else:
+                self._route.refusals.ended()
 
     def _drop(self, disconnect: Disconnect | None) -> None:
         if disconnect is not None:

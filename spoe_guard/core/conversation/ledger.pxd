@@ -23,7 +23,7 @@ cdef class _Ring:
 
 @cython.final
 cdef class History:
-    cdef public Py_ssize_t open
+    cdef public Py_ssize_t open, count
     cdef Tally _tally
     cdef _Ring _ring
     cdef object _lost
@@ -55,6 +55,9 @@ cdef class _Table:
     @cython.locals(place=Py_ssize_t)
     cdef int remove(self, Py_ssize_t slot, Py_ssize_t left) except -1
     cdef long long oldest(self) except? 0
+    cdef double oldest_since(self) except? -100
+    @cython.locals(keys=list, at=Py_ssize_t, key=cython.longlong)
+    cdef list last(self, Py_ssize_t most)
     cdef list in_order(self)
     cdef Py_ssize_t _home(self, long long key) noexcept
     @cython.locals(most=Py_ssize_t, hole=Py_ssize_t, place=Py_ssize_t, home=Py_ssize_t)
@@ -81,6 +84,7 @@ cdef class Ledger:
     cdef _Table _table
     cdef bint _unordered
     cdef double _newest
+    cdef object _late, _large_by_age
     cdef dict _large
 
     cpdef bint open(self, long long key, double since, bytes copy) except -1

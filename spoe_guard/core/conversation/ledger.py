@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Final
 
+from spoe_guard.core.conversation.by_age import ByAge
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import varint, walk
 
@@ -85,11 +86,12 @@ class History:
     """How many NOTIFYs of a session are open, and the fate of the last ``REMEMBERED``, on all links together.
 
     ``open``: NOTIFYs that agents have received and not yet answered. Only ``opened`` and ``closed`` change it, together with the
-    route's ``tally.open_notifies``; only ledgers call them.
+    route's ``tally.open_notifies``; only ledgers call them. ``count``: of all that were ever opened.
     """
 
     def __init__(self, tally: Tally | None = None) -> None:
         self.open = 0
+        self.count = 0
         self._tally = tally or Tally()
         self._lost = 0
         self._lost_at = -math.inf
@@ -99,6 +101,7 @@ class History:
     def opened(self) -> None:
         """Count one NOTIFY as opened."""
         self.open += 1
+        self.count += 1
         self._tally.open_notifies += 1
 
     def closed(self, count: int) -> None:
@@ -127,8 +130,12 @@ class History:
         """Remember that ``ids`` was settled without the agent's ACK. ``answered``: HAProxy got another ACK, or wants none."""
         self.remember(ids, Fate.GIVEN_UP)
         if not answered:
-            self._lost = self.lost(now) + 1
-            self._lost_at = now
+            self.lose(1, now)
+
+    def lose(self, count: int, now: float) -> None:
+        """So many NOTIFYs got no ACK at all."""
+        self._lost = self.lost(now) + count
+        self._lost_at = now
 
     def lost(self, now: float) -> int:
         """Return how many NOTIFYs got no ACK at all and may still be awaited by HAProxy."""
@@ -177,9 +184,11 @@ class Ledger:
         self._one_since = 0.0
         self._one_copy: bytes | None = None
         self._table: Any = None  # holds all of them once two are open
-        self._unordered = False  # some are older than those before them
+        self._unordered = False  # some are older than one before them
         self._newest = NOT_OPEN
+        self._late: Any = None  # ids of those, also of some that are settled; None: there never were any
         self._large: dict[bytes, tuple[float, bytes | None]] = {}
+        self._large_by_age: Any = None  # the same ids; None: there never were any
 
     # --- by key: what the hot lane calls -------------------------------------------------------------------------------
 
@@ -200,8 +209,9 @@ class Ledger:
                 return False
             self._table.append(key, since, None if copy is None else self._take_copy(copy))
         if since < self._newest and self.count > 0:
-            self._unordered = True
-        self._newest = since
+            self._came_late(key, since)
+        else:
+            self._newest = since
         self.count += 1
         self.history.opened()
         return True
@@ -273,6 +283,8 @@ class Ledger:
             self.open(key, since, copy)
         else:
             self._large[ids] = (since, None if copy is None else self._take_copy(copy))
+            self._large_by_age = self._large_by_age or ByAge()
+            self._large_by_age.add(ids, since)
             self.large = len(self._large)
             self.history.opened()
 
@@ -284,6 +296,7 @@ class Ledger:
             self.settle(key)
         else:
             self.kept -= len(self._large.pop(ids)[1] or b"")
+            self._large_by_age.discard(ids)
             self.large = len(self._large)
             self.history.closed(1)
         return since
@@ -305,24 +318,63 @@ class Ledger:
         self._one_copy = None
         self._table = None
         self._large.clear()
+        self._large_by_age = None
+
+    def last(self, most: int) -> list[bytes]:
+        """Return the ids of those that came last, the newest last, 1 to ``most``; ids without a key come last."""
+        large = list(self._large)[-most:]
+        return [*map(_ids_of, self._last_keys(most - len(large))), *large]
 
     def oldest(self) -> bytes:
         """Return the ids of the NOTIFY that has been open longest; there must be one."""
-        if self._unordered and self.count:
-            oldest = min(self._in_order(), key=self.since_of)
-        else:
-            oldest = self._one if self._one or not self.count else self._table.oldest()
-        if self._large:
-            first = min(self._large, key=lambda ids: self._large[ids][0])
-            if not oldest or self._large[first][0] < self.since_of(oldest):
-                return first
-        return _ids_of(oldest)
+        since = self._first_since()
+        oldest = b"" if since == math.inf else _ids_of(self._one or self._table.oldest())
+        for others in (self._late_ones(), self._large_by_age):
+            if others is not None and others.since() < since:
+                oldest, since = others.oldest(), others.since()
+        return oldest
 
     def since(self) -> float:
         """Return when the oldest NOTIFY was opened, infinity if none is open."""
-        return self[self.oldest()] if len(self) else math.inf
+        since = self._first_since()
+        late = self._late_ones()
+        if late is not None:
+            since = min(since, late.since())
+        return min(since, self._large_by_age.since()) if self.large else since
 
     # --- inside --------------------------------------------------------------------------------------------------------
+
+    def _first_since(self) -> float:
+        """Return the time of the first of those in order: only one that came late, or has large ids, can be older."""
+        if self.count == 0:
+            return math.inf
+        since: float = self._one_since if self._one else self._table.oldest_since()
+        return since
+
+    def _came_late(self, key: int, since: float) -> None:
+        """Note that ``key`` is older than one that came before it."""
+        if not self._unordered:
+            self._late = ByAge()
+        self._unordered = True
+        if len(self._late) > 2 * self.count:  # most of them are settled
+            for ids in [ids for ids in self._late if self.since_of(key_of(ids)) != self._late[ids]]:
+                self._late.discard(ids)
+        self._late.add(_ids_of(key), since)
+
+    def _late_ones(self) -> ByAge | None:
+        """Return those that came late, the oldest of which is open; None if there are none."""
+        if not self._unordered:
+            return None
+        late: ByAge = self._late
+        while len(late) and self.since_of(key_of(late.oldest())) != late.since():
+            late.discard(late.oldest())
+        return late
+
+    def _last_keys(self, most: int) -> list[int]:
+        if self._one or not self.count:
+            return [self._one] if self._one and most > 0 else []
+        keys: list[int] = self._table.last(most)
+        return keys
 
     def _in_order(self) -> list[int]:
         if self._one or not self.count:
@@ -416,6 +468,22 @@ class _Table:
     def oldest(self) -> int:
         """Return the oldest key; there must be one."""
         return self._keys[self._head & (self.room - 1)]
+
+    def oldest_since(self) -> float:
+        """Return the time of the oldest key; there must be one."""
+        return self._times[self._head & (self.room - 1)]
+
+    def last(self, most: int) -> list[int]:
+        """Return the newest keys, at most ``most``, oldest first."""
+        keys: list[int] = []
+        at = self._tail
+        while at > self._head and len(keys) < most:
+            at -= 1
+            key = self._keys[at & (self.room - 1)]
+            if key != 0:
+                keys.append(key)
+        keys.reverse()
+        return keys
 
     def in_order(self) -> list[int]:
         """Return every key, oldest first."""

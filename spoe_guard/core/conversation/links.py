@@ -11,7 +11,7 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.agent_state import LONGEST_HELLO_S
 from spoe_guard.core.conversation.backoff import Backoff
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, History
-from spoe_guard.core.conversation.notifies import Notifies
+from spoe_guard.core.conversation.notifies import SETTLED_AT_ONCE, Notifies
 from spoe_guard.core.conversation.outlet import ByteCounts
 from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
@@ -26,7 +26,6 @@ from spoe_guard.core.terms.events import (
     DialFailure,
     DisconnectHeld,
     LinkLoss,
-    LinkLost,
     LinkReason,
     LinkUp,
     UnansweredReason,
@@ -139,9 +138,9 @@ class Links:
     def stand_in(self, now: float) -> tuple[bytes, int, bool]:
         """HAProxy gets AGENT-HELLO from the guard: return the frame, its size in bytes, and whether NOTIFYs come one at a time.
 
-        It has what the agent agreed to before; if that is not known, what any agent accepts. ``async`` and ``fragmentation`` are
-        left out: with them the next agent could not do less. Links that are not up yet go on, unless the session ends with its
-        link: then they are too late.
+        It has what the agent agreed to before; if that is not known, what any agent accepts. ``async`` is left out: with it the
+        next agent could not do less. Links that are not up yet go on, unless the session ends with its link: then they are too
+        late.
         """
         offer, agreed, config = self._progress.offer, self._route.agent.agreed, self._config
         assert offer is not None  # noqa: S101  for mypy: HAProxy waits for the answer to it
@@ -152,9 +151,8 @@ class Links:
         if not self._progress.outlives_links:
             self.end_all(now, disconnects.STATUS_NORMAL, "")
         pipelines = config.in_flight > 0 or (agreed is not None and PIPELINING in agreed.capabilities)
-        capabilities = (
-            [PIPELINING] if pipelines and PIPELINING in (offer.asked if config.in_flight else offer.capabilities) else []
-        )
+        pipelines = pipelines and PIPELINING in offer.asked and (config.in_flight > 0 or PIPELINING in offer.capabilities)
+        capabilities = [PIPELINING] if pipelines else []
         size = min(agreed.max_frame_size if agreed is not None else offer.max_frame_size, offer.max_frame_size)
         return stand_in(offer, size, capabilities), size, not capabilities
 
@@ -223,12 +221,13 @@ class Links:
     def lose(self, link: AgentLink, now: float, loss: LinkLoss) -> None:
         """End ``link``; the NOTIFYs its agent did not answer go to another agent, or count as unanswered."""
         longest_s = self._config.answer_deadline_s or LOSS_MATTERS_S
-        had, kept = self._notifies.take_back(link, now, longest_s, self._next)
-        self._report.add(LinkLost(loss, had, kept))
+        had, kept = self._notifies.take_back(link, loss, now, longest_s, self._next)
         worked = link.ledger.answered_once or (link.got_disconnect and not had) or loss is LinkLoss.RETIRED
         self._end(link, now)
-        if loss in _BY_AGENT and not self.running:
-            self._route.agent.link_lost(now)
+        if loss in _BY_AGENT:
+            self._route.agent.link_ended(now)
+            if not self.running:
+                self._route.agent.link_lost(now)
         self._asks = loss is LinkLoss.DEADLINE and self._progress.outlives_links and not self.running
         if worked and loss is not LinkLoss.DEADLINE:
             self._backoff.worked()
@@ -237,12 +236,12 @@ class Links:
         else:
             self._backoff.pause(now)
         if self._config.redispatch is Redispatch.OFF and not self.running:
-            for notify in list(self._notifies.parking):
-                self._notifies.give_up(notify.ids, now, UnansweredReason.AGENT_GONE)
+            self._notifies.give_up_parked(now, UnansweredReason.AGENT_GONE)
 
     def unblock(self, link: AgentLink, now: float) -> None:
         """End a link that one NOTIFY has blocked for too long: its late answer could collide with the next one's."""
-        if link.ledger.since() <= min(link.owing.values(), default=math.inf):
+        if link.ledger.since() <= link.owing.since():
+            self._route.agent.left_unanswered(link.missed(link.ledger.since()))
             self._notifies.give_up(link.ledger.oldest(), now, UnansweredReason.DEADLINE)
         self.lose(link, now, LinkLoss.DEADLINE)
 
@@ -264,7 +263,9 @@ class Links:
         """HAProxy is gone before AGENT-HELLO came, though it was on its way."""
         for link in self.by_number.values():
             if link.state in _MAKING:
-                detail = f"HAProxy waited {now - self._offered_at:.3g} s for AGENT-HELLO{self._likely_cause()}"
+                waited_s = now - self._offered_at
+                detail = f"HAProxy waited {waited_s:.3g} s for AGENT-HELLO{self._likely_cause()}"
+                self._route.agent.haproxy_gave_up(waited_s)
                 self._failed(link, DialFailure.HAPROXY_GAVE_UP, detail, now)
 
     def give_up_dials(self, now: float) -> None:
@@ -420,11 +421,10 @@ class Links:
 
     def expire_notifies(self, now: float) -> None:
         """Count NOTIFYs as unanswered that have been open, or have waited, for too long."""
+        most = SETTLED_AT_ONCE  # for the others the deadline stands
         for link in self.by_number.values():
-            self._notifies.give_up_overdue(link, now, self._config.answer_deadline_s or math.inf)
-        parking = self._notifies.parking
-        while now >= parking.since() + self._longest_wait_s:
-            self._notifies.give_up(parking.oldest().ids, now, UnansweredReason.DEADLINE)
+            most = self._notifies.give_up_overdue(link, now, self._config.answer_deadline_s or math.inf, most)
+        self._notifies.give_up_waiting(now, self._longest_wait_s, UnansweredReason.DEADLINE, most)
 
     def mute(self) -> AgentLink | None:
         """Return a link whose agent let several NOTIFYs in a row pass their deadline, and has sent nothing since they came."""
@@ -440,7 +440,7 @@ class Links:
         """Return when one NOTIFY will have blocked a link with a limit for too long."""
         if not link.limited or not self._progress.outlives_links:
             return math.inf
-        oldest = min((link.ledger.since(), *link.owing.values()), default=math.inf)
+        oldest = min(link.ledger.since(), link.owing.since())
         return oldest + (self._config.answer_deadline_s or LOSS_MATTERS_S)
 
     def orders(self, out: LinkOutput, first: AgentLink) -> list[LinkOutput]:

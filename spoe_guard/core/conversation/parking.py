@@ -1,8 +1,15 @@
 """NOTIFYs that wait for an agent link, in the order in which HAProxy sent them."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from spoe_guard.core.conversation.by_age import ByAge
+
+EACH_BYTES: Final = 160  # what Python takes for each beside its bytes: of a short NOTIFY, most
 
 
 @dataclass(slots=True)
@@ -33,65 +40,83 @@ class Parking:
     ``held`` counts the bytes among them that came from HAProxy.
     """
 
-    __slots__ = ("_again", "_first", "_most", "_most_bytes", "_unordered", "bytes", "held")
+    __slots__ = ("_again", "_first", "_most", "_most_bytes", "_waiting", "bytes", "held")
 
     def __init__(self, most: int, most_bytes: int) -> None:
-        self._again: dict[bytes, Parked] = {}
-        self._first: dict[bytes, Parked] = {}
-        self._unordered = False  # ``_again`` has NOTIFYs of several lost links and is not sorted
+        self._waiting: dict[bytes, Parked] = {}
+        self._again = ByAge()  # those that a lost link had
+        self._first: OrderedDict[bytes, None] = OrderedDict()  # the others, as they came: a dict finds its first slowly
         self._most = most
         self._most_bytes = most_bytes
         self.bytes = 0
         self.held = 0
 
+    @property
+    def in_memory(self) -> int:
+        """Bytes of memory they take."""
+        return self.bytes + EACH_BYTES * len(self)
+
     def __len__(self) -> int:
-        return len(self._again) + len(self._first)
+        return len(self._waiting)
 
     def __contains__(self, ids: bytes) -> bool:
-        return ids in self._again or ids in self._first
+        return ids in self._waiting
 
     def __iter__(self) -> Iterator[Parked]:
-        yield from self._in_order().values()
-        yield from self._first.values()
+        for ids in (*self._again.in_order(), *self._first):
+            yield self._waiting[ids]
 
     def add(self, waits: Parked) -> bool:
         """Park ``waits``; False if there is no room. Its ids must not be parked already."""
         if len(self) >= self._most or self.bytes + len(waits.raw) > self._most_bytes:
             return False
-        (self._again if waits.again else self._first)[waits.ids] = waits
-        self._unordered = self._unordered or waits.again
+        self._waiting[waits.ids] = waits
+        if waits.again:
+            self._again.add(waits.ids, waits.since)
+        else:
+            self._first[waits.ids] = None
         self._count(waits, 1)
         return True
 
     def take(self, ids: bytes) -> Parked:
         """Remove and return the NOTIFY ``ids``; it must be there."""
-        waits = self._again.pop(ids, None) or self._first.pop(ids)
+        waits = self._waiting.pop(ids)
+        if waits.again:
+            self._again.discard(ids)
+        else:
+            del self._first[ids]
         self._count(waits, -1)
         return waits
 
     def find(self, ids: bytes) -> Parked | None:
         """Return the NOTIFY ``ids`` if it is parked."""
-        return self._again.get(ids) or self._first.get(ids)
+        return self._waiting.get(ids)
 
     def first(self) -> Parked:
         """Return the NOTIFY to send next; there must be one."""
-        return next(iter(self))
+        return self._waiting[self._again.oldest() if len(self._again) else next(iter(self._first))]
 
     def oldest(self) -> Parked:
         """Return the NOTIFY that HAProxy sent first; there must be one."""
-        heads = [next(iter(some.values())) for some in (self._in_order(), self._first) if some]
-        return min(heads, key=lambda waits: waits.since)
+        if not self._first:
+            return self.first()
+        first = self._waiting[next(iter(self._first))]
+        return self.first() if self._again.since() <= first.since else first
 
     def since(self) -> float:
         """Return when HAProxy sent the oldest one, infinity if none waits."""
         return self.oldest().since if len(self) else math.inf
 
-    def _in_order(self) -> dict[bytes, Parked]:
-        """Return the NOTIFYs that lost links had, the oldest first."""
-        if self._unordered:
-            self._again = dict(sorted(self._again.items(), key=lambda item: item[1].since))
-            self._unordered = False
-        return self._again
+    def drop_all(self, most: int) -> tuple[int, int, list[bytes]]:
+        """Remove all: return how many there were, their ``held`` bytes, and the ids of the last of them, at most ``most``."""
+        last = list(islice(reversed(self._first), most))
+        last.reverse()
+        was = len(self), self.held, last
+        self._waiting.clear()
+        self._again.clear()
+        self._first.clear()
+        self.bytes = self.held = 0
+        return was
 
     def _count(self, waits: Parked, sign: int) -> None:
         self.bytes += sign * len(waits.raw)

@@ -2,6 +2,9 @@
 
 HAProxy stops at the first action it cannot read and reports nothing (``spoe_decode_actions``), so a deny behind a stray byte is
 silently lost.
+
+Of a list that is not in order ``MOST_ACTIONS`` actions are read. An agent writes a handful; a frame of 1 MiB holds 260,000, and
+to read them all would take longer than others should wait. A list with more, and anything wrong in it, is malformed.
 """
 
 from collections.abc import Set as AbstractSet
@@ -10,96 +13,130 @@ from typing import Final
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.wire import actions, typed_data, walk
 
+MOST_ACTIONS: Final = 1024
+
 _FALSE: Final = bytes((typed_data.BOOL,))
+_UNSET: Final = bytes((walk.UNSET_VAR, 2))  # type and number of arguments; scope and name follow
+_LONG_NAME: Final = Anomaly.ACK_LONG_NAME
+_PROC: Final = Anomaly.ACK_PROC_SCOPE
 _CUT: Final = frozenset((Anomaly.BAD_VARINT, Anomaly.ACK_MALFORMED))  # nothing after this can be read
 # Actions that are legal but harmful: the action DROP for one of these leaves out that action and passes the others.
-UNWELCOME: Final = frozenset((Anomaly.ACK_LONG_NAME, Anomaly.ACK_PROC_SCOPE))
-
-
-# A readable action: as received, as repaired, and why it may be unwelcome. In a hostile ACK one byte in four may begin one, so
-# this is a bare tuple.
-_Known = tuple[bytes, bytes, tuple[Anomaly, ...]]
+UNWELCOME: Final = frozenset((_LONG_NAME, _PROC))
 
 
 class Diagnosis:
-    """What is wrong with a list of actions: ``anomalies``, each once, in order."""
+    """What is wrong with a list of actions: ``anomalies``, each once, in order. ``longer``: it has more than are read.
 
-    __slots__ = ("_known", "_rest", "anomalies")
+    It keeps nothing of the single actions: a hostile ACK has one in four bytes. Where something is repaired they are read again.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_payload", "anomalies", "longer")
+
+    def __init__(self, payload: bytes) -> None:
         self.anomalies: list[Anomaly] = []
-        self._known: list[_Known] = []
-        self._rest = b""  # the part that cannot be read
+        self.longer = False
+        self._payload = payload
 
     def note(self, anomaly: Anomaly) -> None:
         """Note such a fault, once."""
         if anomaly not in self.anomalies:
             self.anomalies.append(anomaly)
 
-    def take(self, action: bytes, mended: bytes, unwelcome: tuple[Anomaly, ...]) -> None:
-        """Note an action, its repaired form, and why it should be left out."""
-        for anomaly in unwelcome:
-            self.note(anomaly)
-        self._known.append((action, mended, unwelcome))
+    def goes_on(self) -> None:
+        """Note that there are more actions than are read."""
+        self.longer = True
+        self.note(Anomaly.ACK_MALFORMED)
 
-    def give_up(self, anomaly: Anomaly, rest: bytes) -> None:
-        """Note that ``rest`` cannot be read."""
-        self.note(anomaly)
-        self._rest = rest
+    def detail(self, anomaly: Anomaly) -> str:
+        """Return what is to be told about such a fault beside its name."""
+        return f"it has more than {MOST_ACTIONS} actions" if self.longer and anomaly is Anomaly.ACK_MALFORMED else ""
 
     def repaired(self, repair: AbstractSet[Anomaly]) -> bytes:
         """Return the payload with the faults in ``repair`` corrected, and without stray bytes.
 
-        An action that is ``UNWELCOME`` for one of them is left out. If an action cannot be read, the list is cut before it; if
-        nothing is left, the payload is ``NO_EFFECT``.
+        An action that is ``UNWELCOME`` for one of them is left out. If an action cannot be read, or is one too many, the list is
+        cut before it; if nothing is left, the payload is ``NO_EFFECT``.
         """
-        put_right = Anomaly.ACK_BAD_BOOL in repair
-        left = [mended if put_right else action for action, mended, unwelcome in self._known if repair.isdisjoint(unwelcome)]
-        if not _CUT & repair:
-            left.append(self._rest)
-        return b"".join(left) or actions.NO_EFFECT
+        payload, left = self._payload, bytearray()
+        copied = pos = count = 0  # what comes before ``copied`` is in ``left``, as far as it stays
+        end = len(payload)
+        while pos < end:
+            after = walk.action_end(payload, pos, end) if count < MOST_ACTIONS else walk.MALFORMED
+            count += 1
+            if after < 0:
+                end = pos if _CUT & repair else end
+                break
+            bad = _bad_value_at(payload, pos, after)
+            if (_has_long_name(payload, pos) and _LONG_NAME in repair) or (_is_process_wide(payload, pos) and _PROC in repair):
+                left += payload[copied:pos]
+                copied = after
+            elif bad >= 0 and payload[bad] == typed_data.NULL and Anomaly.ACK_NULL_VALUE in repair:
+                left += payload[copied:pos] + _UNSET + payload[pos + 2 : bad]
+                copied = after
+            elif bad >= 0 and payload[bad] != typed_data.NULL and Anomaly.ACK_BAD_BOOL in repair:
+                left += payload[copied:bad] + _FALSE
+                copied = after
+            if _stray_null_at(payload, pos, after):
+                left += payload[copied:after]
+                after += 1
+                copied = after
+            pos = after
+        left += payload[copied:end]
+        return bytes(left) or actions.NO_EFFECT
 
 
 def diagnose(payload: bytes) -> Diagnosis:
     """Return what is wrong with ``payload``."""
-    found = Diagnosis()
-    pos, end = 0, len(payload)
+    found = Diagnosis(payload)
+    pos = count = 0
+    end = len(payload)
     if not payload:
         found.note(Anomaly.EMPTY_ACK)
     while pos < end:
-        after = walk.action_end(payload, pos, end)
-        if after < 0:
-            bad_varint = after in (walk.BAD, walk.INCOMPLETE)
-            found.give_up(Anomaly.BAD_VARINT if bad_varint else Anomaly.ACK_MALFORMED, payload[pos:])
+        if count == MOST_ACTIONS:
+            found.goes_on()
             break
-        action = payload[pos:after]
-        found.take(action, _mended(action, found), _unwelcome(action))
-        if payload[pos] == walk.UNSET_VAR and after < end and payload[after] == typed_data.NULL:
-            # No action has type 0: negasus/haproxy-spoe-go writes a NULL value after every UNSET-VAR.
+        after = walk.action_end(payload, pos, end)
+        count += 1
+        if after < 0:
+            found.note(Anomaly.BAD_VARINT if after in (walk.BAD, walk.INCOMPLETE) else Anomaly.ACK_MALFORMED)
+            break
+        bad = _bad_value_at(payload, pos, after)
+        if bad >= 0:
+            found.note(Anomaly.ACK_NULL_VALUE if payload[bad] == typed_data.NULL else Anomaly.ACK_BAD_BOOL)
+        if _has_long_name(payload, pos):
+            found.note(_LONG_NAME)
+        if _is_process_wide(payload, pos):
+            found.note(_PROC)
+        if _stray_null_at(payload, pos, after):
             found.note(Anomaly.ACK_STRAY_NULL)
             after += 1
         pos = after
     return found
 
 
-def _mended(action: bytes, found: Diagnosis) -> bytes:
-    """Return ``action`` with a bad boolean, if it has one, rewritten to the value HAProxy reads: false."""
-    if action[0] != walk.SET_VAR:
-        return action
-    at = walk.bad_bool_at(action, 0, len(action))
-    if at < 0:
-        return action
-    found.note(Anomaly.ACK_BAD_BOOL)
-    return action[:at] + _FALSE
+def _bad_value_at(payload: bytes, pos: int, after: int) -> int:
+    """Return where the bad value of the action at ``pos`` is, -1 if it has none.
 
-
-def _unwelcome(action: bytes) -> tuple[Anomaly, ...]:
-    """Return why ``action`` should be left out.
-
-    For HAProxy a name ends at its first NUL; whether the part before it would fit is not checked.
+    A bad boolean becomes the value HAProxy reads: false. SET-VAR with NULL becomes UNSET-VAR, which is what HAProxy makes of it
+    since 2469eba20; before, ``spoe_set_var`` stored a variable without a value.
     """
-    scope = action[2]
-    found: tuple[Anomaly, ...] = ()
-    if action[3] > walk.LONGEST_NAMES[scope]:  # the length, or the first byte of a length beyond 239, which is too long as well
-        found = (Anomaly.ACK_LONG_NAME,)
-    return (*found, Anomaly.ACK_PROC_SCOPE) if scope == walk.SCOPE_PROC else found
+    return walk.bad_value_at(payload, pos, after) if payload[pos] == walk.SET_VAR else -1
+
+
+def _has_long_name(payload: bytes, pos: int) -> bool:
+    """Whether the name of the action at ``pos`` is longer than HAProxy takes.
+
+    The byte is the length, or the first byte of a length beyond 239, which is too long as well. For HAProxy a name ends at its
+    first NUL; whether the part before it would fit is not checked.
+    """
+    return payload[pos + 3] > walk.LONGEST_NAMES[payload[pos + 2]]
+
+
+def _is_process_wide(payload: bytes, pos: int) -> bool:
+    return payload[pos + 2] == walk.SCOPE_PROC
+
+
+def _stray_null_at(payload: bytes, pos: int, after: int) -> bool:
+    """Whether a NULL value follows an UNSET-VAR, as negasus/haproxy-spoe-go writes it: no action has type 0."""
+    return payload[pos] == walk.UNSET_VAR and after < len(payload) and payload[after] == typed_data.NULL

@@ -13,12 +13,15 @@ STATUS_TIMEOUT: Final = 2
 STATUS_TOO_BIG: Final = 3
 STATUS_INVALID: Final = 4
 STATUS_BAD_VERSION: Final = 8
+STATUS_NO_FRAGMENTS: Final = 10
 STATUS_RESOURCES: Final = 13  # the status for HAProxy when the agent is gone: st=269
 STATUS_UNKNOWN: Final = 99
 MAX_STATUS: Final = 99  # HAProxy uses it as an index into a table of 100 texts (bbef74fb2)
 
 # HAProxy <= 3.0 rejects the frame if the text is longer than 255 bytes; 200 leaves room.
 MAX_MESSAGE: Final = 200
+# So many keys are read. HAProxy and the agents write two, and whoever writes more than these is not read to the end.
+MOST_KEYS: Final = 64
 
 MEANINGS: Final[dict[int, str]] = {
     STATUS_NORMAL: "normal",
@@ -33,19 +36,22 @@ MEANINGS: Final[dict[int, str]] = {
 class Disconnect:
     """A DISCONNECT as it was sent. ``status`` is None if it could not be read.
 
-    ``readable``: the payload is a well-formed list (otherwise it may be several interleaved frames; the head of an ACK can look
-    like a list of keys without a name). ``fit``: the payload can be passed unchanged. ``plain``: it has only the two keys of
-    SPOE.txt; other keys end processes built on negasus/haproxy-spoe-go, and on dropmorepackets/haproxy-go 0.0.5.
+    ``readable``: the payload, as far as it is read, is a well-formed list (otherwise it may be several interleaved frames; the
+    head of an ACK can look like a list of keys without a name). ``longer``: it has more than ``MOST_KEYS`` keys. ``fit``: the
+    payload can be passed unchanged. ``plain``: it has only the two keys of SPOE.txt; other keys end processes built on
+    negasus/haproxy-spoe-go, and on dropmorepackets/haproxy-go 0.0.5.
     """
 
-    __slots__ = ("fit", "frame", "message", "plain", "readable", "status")
+    __slots__ = ("fit", "frame", "longer", "message", "plain", "readable", "status")
 
     def __init__(self, frame: frames.Frame) -> None:
         self.frame = frame
         self.status: int | None = None
         self.message = ""
-        pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
-        self.readable = stop == len(frame.raw) and all(pair.name for pair in pairs)
+        end = len(frame.raw)
+        pairs, stop = kv.parse(frame.raw, frame.payload_at, end, MOST_KEYS)
+        self.longer = len(pairs) == MOST_KEYS and stop < end
+        self.readable = (stop == end or self.longer) and all(pair.name for pair in pairs)
         text: bytes | None = None
         for pair in pairs:
             if pair.name == b"status-code" and isinstance(pair.value, int) and pair.type in typed_data.INTEGER_TYPES:
@@ -57,12 +63,20 @@ class Disconnect:
         self.plain = {b"status-code", b"message"}.issuperset(known)
         self.fit = (
             self.readable
+            and not self.longer
             and self.status is not None
             and text is not None
             and len(text) <= MAX_MESSAGE
             and known.count(b"status-code") == known.count(b"message") == 1
             and not any(_confusable(name) for name in known)
         )
+
+    @property
+    def oddity(self) -> str:
+        """What is odd about its keys, for the log; empty if they are the two of SPOE.txt."""
+        if self.longer:
+            return f"it has more than {MOST_KEYS} keys"
+        return "" if self.plain else "it has keys that SPOE.txt 3.2.8 does not"
 
     @property
     def passable(self) -> bool:

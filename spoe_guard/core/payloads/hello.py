@@ -3,19 +3,20 @@
 Source: SPOE.txt 3.2.4, 3.2.5; HAProxy ``spoe_handle_agenthello_frame``, ``spop_conn_handle_hello``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
-from spoe_guard.core.payloads import hello_keys
+from spoe_guard.core.payloads import hello_keys, proxy_header, spop_words
 from spoe_guard.core.payloads.family import Family, offering
 from spoe_guard.core.terms.anomalies import Anomaly
-from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, SessionConfig
 from spoe_guard.wire import frame as frames
-from spoe_guard.wire import kv, typed_data
+from spoe_guard.wire import kv, typed_data, walk
 
 MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
 VERSION: Final = "2.0"
 PIPELINING: Final = "pipelining"
+FRAGMENTATION: Final = "fragmentation"  # concerns only the peer that announces it, so it needs no offer (SPOE.txt 3.2.1)
 PARALLEL: Final = frozenset(("pipelining", "async"))  # with either capability HAProxy has several NOTIFYs open on a connection
 SPARE_BYTES: Final = 16  # left free in HAProxy's buffer, whose size is its max-frame-size plus the length prefix
 
@@ -26,13 +27,14 @@ _AGENT_KEYS: Final = (_VERSION, _SIZE, _CAPABILITIES)
 
 
 class Fault:
-    """Why a HELLO cannot be used."""
+    """Why a HELLO cannot be used. ``quoted``: the peer's own words, of which ``detail`` has none."""
 
-    __slots__ = ("anomaly", "detail")
+    __slots__ = ("anomaly", "detail", "quoted")
 
-    def __init__(self, anomaly: Anomaly, detail: str) -> None:
+    def __init__(self, anomaly: Anomaly, detail: str, quoted: str = "") -> None:
         self.anomaly = anomaly
         self.detail = detail
+        self.quoted = quoted
 
 
 class Offer:
@@ -40,7 +42,7 @@ class Offer:
 
     ``haproxy_size``: what HAProxy itself announced, bytes; none of its frames is longer. ``raw``: the frame for the agent;
     ``received``: as HAProxy sent it. ``changes``: what was changed in it and why, empty if it is passed byte for byte.
-    ``added``: those of ``capabilities`` that the route adds to HAProxy's offer. ``asked``: those HAProxy named. ``mended``: keys
+    ``added``: those of ``capabilities`` that only the agent sees. ``asked``: those that HAProxy may get. ``mended``: keys
     that had a wrong type. ``engine``: the engine-id the agent gets, empty if there is none. ``family``: the HAProxy version
     family, as far as HELLO shows it.
     """
@@ -63,6 +65,17 @@ class Offer:
         self.added: list[str] = []
         self.mended: list[str] = []
 
+    def do_not_pipeline(self) -> bool:
+        """HAProxy is to send one NOTIFY at a time; False if it would in any case.
+
+        The agent sees what it would otherwise: it may refuse HELLO without.
+        """
+        if PIPELINING not in self.asked:
+            return False
+        self.asked = tuple(name for name in self.asked if name != PIPELINING)
+        self.added += [name for name in self.capabilities if name == PIPELINING]
+        return True
+
     def replayed(self, max_frame_size: int) -> bytes:
         """Return the frame for a link after the first: the same offer, with the size that was negotiated."""
         self.max_frame_size = max_frame_size
@@ -75,12 +88,29 @@ class Offer:
 
 
 def guess(head: bytes) -> str:
-    """Describe what the first bytes, which are not a HAPROXY-HELLO, look like."""
+    """Describe what the first bytes, which are not a HAPROXY-HELLO, look like, and what to do about it."""
+    version = proxy_header.version(head)
+    if version:
+        word = "send-proxy" if version == 1 else "send-proxy-v2"
+        words = f"take `{word}` off HAProxy's server line, or set proxy_protocol: accept"
+        return f"looks like the PROXY protocol, version {version}: {words}"
     if head[:1] == b"\x16" or head[:2] == b"\x80\x80":
-        return "looks like TLS"
+        return "looks like TLS: take `ssl` off HAProxy's server line"
     if head[:1].isalpha() and head.isascii():
         return "looks like HTTP or text"
     return "no HAPROXY-HELLO"
+
+
+def family_of(first: bytes) -> Family | None:
+    """Return what the HAPROXY-HELLO that ``first`` begins with, behind a PROXY header or not, shows; None without a whole one."""
+    header = proxy_header.read(first)
+    raw = first[header.size :] if isinstance(header, proxy_header.Header) else first
+    end = frames.LENGTH_BYTES + walk.length_at(raw, 0) if len(raw) >= frames.LENGTH_BYTES else len(raw) + 1
+    hello = frames.parse(raw[:end]) if frames.LENGTH_BYTES + frames.MIN_LENGTH <= end <= len(raw) else None
+    if hello is None or hello.type != frames.HAPROXY_HELLO:
+        return None
+    pairs, _ = kv.parse(hello.raw, hello.payload_at, len(hello.raw))
+    return offering(next((split(_text(pair)) for pair in pairs if pair.name == _CAPABILITIES), []))
 
 
 def split(capabilities: str) -> list[str]:
@@ -175,7 +205,16 @@ def check(config: SessionConfig) -> Offer:
 def stand_in(offer: Offer, max_frame_size: int, capabilities: Iterable[str]) -> bytes:
     """Return an AGENT-HELLO of the guard's own, in answer to ``offer``, with a size and capabilities within it."""
     shown = [name for name in capabilities if name in offer.asked]
-    return _agent_hello(min(max_frame_size, offer.max_frame_size), shown)
+    return _agent_hello(min(max_frame_size, offer.max_frame_size), shown + _always_shown(shown, offer))
+
+
+def _always_shown(capabilities: Collection[str], offer: Offer) -> list[str]:
+    """Return what HAProxy is told beside ``capabilities``, whatever the agent can do: the guard takes fragments itself.
+
+    HAProxy up to 3.0 that may not send a NOTIFY in fragments, and has one too long for a frame, sends DISCONNECT (status 10) and
+    connects again, thousands of times a second. It sends none in a health check.
+    """
+    return [] if offer.healthcheck or FRAGMENTATION in capabilities else [FRAGMENTATION]
 
 
 def _agent_hello(max_frame_size: int, capabilities: Iterable[str]) -> bytes:
@@ -192,9 +231,9 @@ class AgentHello:
     """An AGENT-HELLO, its faults, and its repaired form.
 
     ``problems`` in order; ``hopeless`` says why no repair is certain, or is empty. ``announced`` are the capabilities the agent
-    named, ``capabilities`` those among them that HAProxy offered. ``pipelining``: HAProxy may pipeline, whatever the agent
-    supports; the guard then sends the agent one NOTIFY at a time. ``adapts``: HAProxy's copy has to differ even without a
-    problem. ``shown_size``: the size in HAProxy's copy.
+    named, ``capabilities`` those among them that hold: HAProxy offered them, or they need no offer. ``pipelining``: HAProxy may
+    pipeline, whatever the agent supports; the guard then sends the agent one NOTIFY at a time. ``adapts``: HAProxy's copy has to
+    differ even without a problem. ``shown_size``: the size in HAProxy's copy.
     """
 
     __slots__ = (
@@ -215,7 +254,7 @@ class AgentHello:
             self._malformed("a key is given twice")
         for name in keys:
             if name not in _AGENT_KEYS and name.startswith(_AGENT_KEYS):
-                self._malformed(f"HAProxy takes the key {name[:32].decode('ascii', 'replace')} for another one")
+                self._malformed("HAProxy takes a key of it for another one", name[:32].decode("ascii", "replace"))
         self._check_version(keys.get(_VERSION))
         self._lowered = False
         self.max_frame_size = self._check_size(keys.get(_SIZE), offer)
@@ -223,17 +262,24 @@ class AgentHello:
         # accepts them DOWN. Nothing is sent after the negotiation of a check, so it gets the size that every HAProxy accepts.
         self.shown_size = frames.MIN_MAX_FRAME_SIZE if offer.healthcheck else self.max_frame_size
         told = self._check_capabilities(keys.get(_CAPABILITIES))
-        self.announced = [name for name in told if name not in offer.added]
-        self.capabilities = [name for name in self.announced if name in offer.capabilities]
+        added = {name for name in offer.added if name != FRAGMENTATION}
+        holds = {*offer.capabilities, FRAGMENTATION}
+        self.announced = [name for name in told if name not in added]
+        self.capabilities = [name for name in self.announced if name in holds]
         self._shown = [PIPELINING] if pipelining and PIPELINING in offer.asked and PIPELINING not in self.capabilities else []
-        self.adapts = len(told) != len(self.announced) or self._lowered or self.shown_size != self.max_frame_size
+        self._shown += _always_shown(self.capabilities, offer)
+        # No other key is of use to HAProxy, and 2.0 before 2.0.19 takes the beginning of a key it knows for that key.
+        self.adapts = any(name not in _AGENT_KEYS for name in keys)
+        self.adapts = self.adapts or len(told) != len(self.announced) or self._lowered or self.shown_size != self.max_frame_size
         self.adapts = self.adapts or bool(self._shown)
         if len(self.capabilities) != len(self.announced):
-            extra = ",".join(name for name in self.announced if name not in offer.capabilities)[:64]
-            self.problems.append(Fault(Anomaly.HELLO_CAPABILITY, f"announces {extra}, which was not offered"))
+            extra = [name for name in self.announced if name not in holds]
+            known = ",".join(sorted(KNOWN_CAPABILITIES.intersection(extra))) or "a capability"
+            unknown = ",".join(name for name in extra if name not in KNOWN_CAPABILITIES)[:64]
+            self.problems.append(Fault(Anomaly.HELLO_CAPABILITY, f"announces {known}, which was not offered", unknown))
 
-    def _malformed(self, detail: str) -> None:
-        self.problems.append(Fault(Anomaly.HELLO_MALFORMED, detail))
+    def _malformed(self, detail: str, quoted: str = "") -> None:
+        self.problems.append(Fault(Anomaly.HELLO_MALFORMED, detail, quoted))
 
     def _check_version(self, pair: kv.Pair | None) -> None:
         if pair is None or pair.type != typed_data.STR:
@@ -241,9 +287,12 @@ class AgentHello:
             return
         version = _text(pair).strip()
         if version != VERSION:
-            self.problems.append(Fault(Anomaly.HELLO_VERSION, f"its version is {version[:16]!r}, not {VERSION}"))
+            fault = Fault(Anomaly.HELLO_VERSION, f"its version is not {VERSION}", version[:16])
+            if spop_words.is_spops(_VERSION, pair.value):
+                fault = Fault(Anomaly.HELLO_VERSION, f"its version is {version}, not {VERSION}")
+            self.problems.append(fault)
             if version.split(".", maxsplit=1)[0] != "2":
-                self.hopeless = self.hopeless or f"the agent speaks version {version[:16]!r}"
+                self.hopeless = self.hopeless or "the agent speaks another version"
 
     def _check_size(self, pair: kv.Pair | None, offer: Offer) -> int:
         offered = offer.max_frame_size

@@ -5,6 +5,7 @@ settings: an interface. One row per anomaly, in one table.
 """
 
 import enum
+from collections.abc import Callable
 from typing import Final
 
 
@@ -52,7 +53,9 @@ class Anomaly(enum.Enum):
     FRAGMENTED_ACK = "fragmented_ack"
     UNKNOWN_FRAME_TYPE = "unknown_frame_type"
     WRONG_SIDE_FRAME = "wrong_side_frame"
+    IMPOSSIBLE_STREAM_ID = "impossible_stream_id"
     NOT_SPOP = "not_spop"
+    GLITCH_FLOOD = "glitch_flood"
     # handshake
     FRAME_BEFORE_HELLO = "frame_before_hello"
     HELLO_MALFORMED = "hello_malformed"
@@ -70,6 +73,7 @@ class Anomaly(enum.Enum):
     FOREIGN_ACK = "foreign_ack"
     EMPTY_ACK = "empty_ack"
     ACK_STRAY_NULL = "ack_stray_null"
+    ACK_NULL_VALUE = "ack_null_value"
     ACK_BAD_BOOL = "ack_bad_bool"
     ACK_MALFORMED = "ack_malformed"
     ACK_LONG_NAME = "ack_long_name"
@@ -90,6 +94,10 @@ class Anomaly(enum.Enum):
     DISCONNECT_STATUS = "disconnect_status"
     DISCONNECT_REPEATED = "disconnect_repeated"
     DISCONNECT_MISSING = "disconnect_missing"
+    HAPROXY_REFUSED = "haproxy_refused"
+
+
+CountOnly = Callable[[Side, Anomaly, Action], bool]  # whether one is counted, and nobody wants to be told more of it
 
 
 class Row:
@@ -97,10 +105,11 @@ class Row:
 
     ``default``: the action where the settings say nothing. ``allowed``: every action that may be chosen, the
     default among them. ``haproxy_default``, ``haproxy_allowed``: the same for what HAProxy sent, given as
-    ``haproxy``, the default first, where it differs.
+    ``haproxy``, the default first, where it differs. ``applet_default``: the default for what goes to a HAProxy known to
+    be 3.0 or older, given as ``applet``, where it differs.
     """
 
-    __slots__ = ("allowed", "default", "evidence", "haproxy_allowed", "haproxy_default", "sentence")
+    __slots__ = ("allowed", "applet_default", "default", "evidence", "haproxy_allowed", "haproxy_default", "sentence")
 
     def __init__(
         self,
@@ -110,6 +119,7 @@ class Row:
         *,
         evidence: str,
         haproxy: tuple[Action, ...] = (),
+        applet: Action | None = None,
     ) -> None:
         self.sentence = sentence
         self.default = default
@@ -117,6 +127,7 @@ class Row:
         self.evidence = evidence
         self.haproxy_default = haproxy[0] if haproxy else default
         self.haproxy_allowed = frozenset(haproxy) or self.allowed
+        self.applet_default = applet or default
 
 
 _PASS, _DROP, _REORDER, _REPAIR, _ANSWER, _CLOSE = Action
@@ -155,9 +166,15 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
     Anomaly.WRONG_SIDE_FRAME: Row(
         "a frame of a type only the other side may send",
         _DROP, (_CLOSE,), evidence="SPOE.txt 3.2.2"),
+    Anomaly.IMPOSSIBLE_STREAM_ID: Row(
+        "a frame that no NOTIFY asked for, with a stream-id that HAProxy cannot have; it may end HAProxy 3.1.8 to 3.5-dev5",
+        _DROP, (_CLOSE,), evidence="mux_spop.c: spop_process_demux"),
     Anomaly.NOT_SPOP: Row(
-        "the first bytes are not SPOP (HTTP, TLS or noise); the agent is not dialled",
+        "the first bytes are not SPOP (HTTP, TLS, a PROXY header or noise); the agent is not dialled",
         _CLOSE, evidence="coraza-spoa #219, negasus/haproxy-spoe-go PR 9"),
+    Anomaly.GLITCH_FLOOD: Row(
+        "more anomalies of one side than `limits.glitches`, and more than four for each NOTIFY; one peer would cost all others time",
+        _CLOSE, (_PASS,), evidence="4.5 MB of runts behind a HELLO stopped every other route of a guard without this bound for 12 s"),
     Anomaly.FRAME_BEFORE_HELLO: Row(
         "a frame before the HELLO that must come first",
         _DROP, (_CLOSE,), haproxy=(_CLOSE,), evidence="SPOE.txt 3.2.3"),
@@ -199,10 +216,13 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         _REORDER, (_DROP,), evidence="capability async"),
     Anomaly.EMPTY_ACK: Row(
         "an ACK without an action; the NOTIFY stalls on HAProxy 3.1.0 to 3.1.6",
-        _PASS, (_REPAIR,), evidence="haproxy 851e52b55, coraza-spoa #162"),
+        _REPAIR, (_PASS,), evidence="haproxy 851e52b55, coraza-spoa #162", applet=_PASS),
     Anomaly.ACK_STRAY_NULL: Row(
         "a zero byte behind an UNSET-VAR; every HAProxy silently skips the actions behind it",
         _REPAIR, (_DROP,), evidence="negasus/haproxy-spoe-go, all versions"),
+    Anomaly.ACK_NULL_VALUE: Row(
+        "a SET-VAR with NULL for a value; HAProxy before 2.0.19 and 2.2.5 gives the variable what was left of another",
+        _REPAIR, (_PASS, _DROP), evidence="haproxy #855, fixed by 2469eba20"),
     Anomaly.ACK_BAD_BOOL: Row(
         "a boolean that HAProxy reads as something else",
         _REPAIR, (_PASS, _DROP), evidence="negasus/haproxy-spoe-go before 1.0.6, PR 22"),
@@ -231,8 +251,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "a NOTIFY the agent did not and will not answer; `unanswered:` says what HAProxy gets for it",
         _PASS, evidence="haproxy #2478"),
     Anomaly.FRAGMENT_REFUSED: Row(
-        "a fragment towards an agent that did not announce fragmentation",
-        _DROP, (_CLOSE,), evidence="SPOE.txt 3.2.1"),
+        "a fragment that continues no NOTIFY, or the first one of another while the last is still to come",
+        _DROP, (_CLOSE,), evidence="SPOE.txt 3.2, 3.5: status 11"),
     Anomaly.DISCONNECT_BEFORE_ACK: Row(
         "AGENT-DISCONNECT while NOTIFYs are open; it is held so that their ACKs can pass first",
         _REORDER, (_PASS,), evidence="negasus/haproxy-spoe-go 1.0.7 sends DISCONNECT, then ACK"),
@@ -257,4 +277,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
     Anomaly.DISCONNECT_MISSING: Row(
         "the agent closed, or died, without a DISCONNECT; the guard says it",
         _ANSWER, (_PASS,), evidence="SPOE.txt 3.2.9"),
+    Anomaly.HAPROXY_REFUSED: Row(
+        "HAProxy's DISCONNECT names fragments (status 10: it may not send any, and `no option send-frag-payload` in spoe-agent helps, "
+        "or an ACK had no FIN), or a frame that was too long for it (3)",
+        _PASS, evidence="flt_spoe.c: status 3 and 10; up to 3.0 it connects again at once"),
 }  # fmt: skip

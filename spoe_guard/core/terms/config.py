@@ -7,9 +7,10 @@ from typing import Final
 from spoe_guard.core.terms.policy import Policy
 
 KNOWN_CAPABILITIES: Final = frozenset(("fragmentation", "pipelining", "async"))  # SPOE.txt 3.2.4
-# Capabilities the agent may be offered although HAProxy lacks them: one NOTIFY at a time is valid pipelining, too. With one of
-# the others the agent would send ACKs in fragments, or on another connection.
-OFFERABLE: Final = frozenset(("pipelining",))
+# Capabilities the agent may be offered although HAProxy does not: one NOTIFY at a time is valid pipelining, too, and HAProxy up
+# to 3.0 sends fragments to whoever announces that it takes them; an agent's own are put together. With async it would send ACKs
+# on another connection.
+OFFERABLE: Final = frozenset(("pipelining", "fragmentation"))
 
 
 @enum.unique
@@ -45,7 +46,7 @@ class SessionConfig:
     be away before NOTIFYs no longer wait for it; 0: a session ends with its agent link. ``max_links``: most agent links at a
     time. ``in_flight``: most NOTIFYs open on one link, 0: any number. ``retire_s``: the guard closes a
     link that was idle for so long; None never. ``open_notifies``: most NOTIFYs open at a time. ``held_bytes``: most bytes a
-    session may buffer.
+    session may buffer. ``glitches``: most anomalies of a side within ``glitches_s``, unless they are few for each NOTIFY.
     """
 
     observe: bool = False
@@ -73,3 +74,5 @@ class SessionConfig:
     redispatch: Redispatch = Redispatch.UNSENT
     open_notifies: int = 65536
     held_bytes: int = 1048576
+    glitches: int = 1000
+    glitches_s: float = 60.0

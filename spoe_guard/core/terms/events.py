@@ -40,11 +40,20 @@ class EndReason(enum.Enum):
     UNREACHABLE = "unreachable"  # the agent could not be dialled
     REFUSED = "refused"  # the agent refused the HELLO
     ANOMALY = "anomaly"  # an anomaly whose action ends the session
+    GLITCHES = "glitches"  # a side made more anomalies than ``limits.glitches``
     LIMIT = "limit"  # a bound was reached
     DRAIN = "drain"  # the guard is stopping
     HANDED_OVER = "handed_over"  # the next guard continues it on the same connection
     UNANSWERED = "unanswered"  # a NOTIFY got no answer, and HAProxy learns of it by the end of the connection
     INTERNAL_ERROR = "internal_error"
+
+
+@enum.unique
+class GaveWay(enum.Enum):
+    """Why a session gave way to others; label values of ``spoe_guard_sessions_gave_way_total``."""
+
+    TOTAL_BYTES = "total_bytes"  # it kept most when all together kept more than ``limits.total_bytes``
+    NO_HELLO = "no_hello"  # it had sent no HAPROXY-HELLO, and its place, or its descriptor, was needed
 
 
 @enum.unique
@@ -56,7 +65,7 @@ class UnansweredReason(enum.Enum):
     AGENT_AWAY = "agent_away"  # no agent was there to take it
     ACK_DROPPED = "ack_dropped"  # its ACK could not be passed
     NOTIFY_DROPPED = "notify_dropped"  # the NOTIFY could not be passed
-    LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest is given up
+    LIMIT = "limit"  # more than ``open_notifies`` at a time: the oldest is given up; or the session ended at a bound on bytes
     SUPERSEDED = "superseded"  # HAProxy, which sends one at a time, sent the next without waiting for it
     HAPROXY_GONE = "haproxy_gone"  # HAProxy ended the connection first
 
@@ -120,8 +129,9 @@ class AnomalySeen:
 
     ``applied`` is False in observe mode. ``state`` is the session's state by name. ``type``, ``stream_id``, ``frame_id`` are
     None if the bytes have none; ``length`` is the announced length (bytes behind the prefix) or the number of bytes concerned;
-    ``offset`` counts the bytes that side had sent before these. ``detail`` is a readable sentence; ``sample`` the first
-    ``SAMPLE_BYTES`` bytes concerned.
+    ``offset`` counts the bytes that side had sent before these. ``detail`` is a readable sentence in the guard's own words, with
+    no more of a peer's than numbers of a frame's header and words of SPOP; ``quoted`` the words of the peer that belong to it;
+    ``sample`` the first ``SAMPLE_BYTES`` bytes concerned.
     """
 
     anomaly: Anomaly
@@ -135,8 +145,13 @@ class AnomalySeen:
     offset: int = 0
     open_notifies: int = 0
     detail: str = ""
+    quoted: str = ""
     sample: bytes = b""
     applied: bool = True
+
+    def explanation(self, *, quotes: bool) -> str:
+        """Return ``detail``, and behind it the peer's own words if ``quotes``."""
+        return f"{self.detail}: {self.quoted}" if quotes and self.quoted else self.detail
 
 
 @dataclass(slots=True)
@@ -150,11 +165,16 @@ class FrameAuthored:
 
 @dataclass(slots=True)
 class DisconnectSeen:
-    """A side sent DISCONNECT. ``status_code`` is as received, None if it could not be read."""
+    """A side sent DISCONNECT. ``status_code`` is as received, None if it could not be read.
+
+    ``open_notifies``: if HAProxy sent it, how many of its NOTIFYs had no answer yet. With status 0 (normal) that is HAProxy's own
+    doing: it gave them up before (its timeout processing), or lost them (hazard F6).
+    """
 
     side: Side
     status_code: int | None
     message: str
+    open_notifies: int = 0
 
 
 @dataclass(slots=True)
@@ -199,6 +219,11 @@ class AgentUnreachable:
 
 
 @dataclass(slots=True)
+class OneAtATime:
+    """HAProxy is told to send one NOTIFY at a time: how much it has read cannot be known (hazard A1)."""
+
+
+@dataclass(slots=True)
 class LinkUp:
     """An agent link is ready for NOTIFYs. ``away_s``: how long the session had none, 0 for one that joins others."""
 
@@ -239,6 +264,7 @@ Event = (
     | DisconnectHeld
     | AgentReady
     | AgentUnreachable
+    | OneAtATime
     | LinkUp
     | LinkLost
     | NotifiesRedispatched

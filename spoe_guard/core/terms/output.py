@@ -11,7 +11,7 @@ class Close(enum.Enum):
     """What to do with a connection."""
 
     KEEP = "keep"
-    HALF = "half"  # send FIN, continue reading (observe mode only: the guard itself never half-closes)
+    HALF = "half"  # send FIN, continue reading
     FLUSH = "flush"  # write what is queued, then close
     ABORT = "abort"  # reset at once; also cancels a dial
 

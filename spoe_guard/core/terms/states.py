@@ -15,7 +15,7 @@ class SessionState(enum.Enum):
     HAPROXY_HELLO = "haproxy_hello"  # nothing valid has come from HAProxy yet
     DIALLING = "dialling"  # HAPROXY-HELLO is kept until the first agent link is up
     AGENT_HELLO = "agent_hello"  # the agent has HAPROXY-HELLO and has not answered yet
-    REFUSING = "refusing"  # there is no agent to talk to; HAProxy will be notified in a moment
+    REFUSING = "refusing"  # no agent, no SPOP, or HAProxy would come again at once: it is answered in a moment
     RUNNING = "running"  # HAProxy has AGENT-HELLO: the agent's, or, while there is none, the guard's
     LEAVING = "leaving"  # the agent's DISCONNECT is held back, or its stream is broken: open NOTIFYs may still be answered
     CLOSING = "closing"  # DISCONNECT was sent; waiting for the sides to close
@@ -49,13 +49,15 @@ _T = FrameType
 # The states that may follow each state of a session: only ``Progress.enter`` assigns one. CLOSED may follow at any time: the
 # shell may give a session up.
 SESSION_MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = {
-    _S.HAPROXY_HELLO: frozenset((_S.DIALLING, _S.RUNNING, _S.CLOSING, _S.CLOSED)),  # RUNNING: taken over from the previous guard
+    _S.HAPROXY_HELLO: frozenset(
+        (_S.DIALLING, _S.REFUSING, _S.RUNNING, _S.CLOSING, _S.CLOSED)
+    ),  # REFUSING: it does not speak SPOP; RUNNING: taken over from the previous guard
     _S.DIALLING: frozenset(
         (_S.AGENT_HELLO, _S.REFUSING, _S.RUNNING, _S.CLOSING, _S.CLOSED)
     ),  # RUNNING: no agent is needed for it
     _S.AGENT_HELLO: frozenset((_S.RUNNING, _S.REFUSING, _S.CLOSING, _S.CLOSED)),
     _S.REFUSING: frozenset((_S.CLOSING, _S.CLOSED)),
-    _S.RUNNING: frozenset((_S.LEAVING, _S.CLOSING, _S.CLOSED)),
+    _S.RUNNING: frozenset((_S.LEAVING, _S.REFUSING, _S.CLOSING, _S.CLOSED)),
     _S.LEAVING: frozenset((_S.CLOSING, _S.CLOSED)),
     _S.CLOSING: frozenset((_S.CLOSED,)),
     _S.CLOSED: frozenset(),

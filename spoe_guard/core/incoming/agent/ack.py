@@ -28,9 +28,7 @@ def judge_ack(walker: AgentStream, frame: frames.Frame, now: float, whole: bytes
     fate = conv.notifies.fate(frame.ids)
     if fate is not Fate.OPEN:
         walker.link.paid(frame.ids)
-        action = walker.judge(UNWANTED[fate], frame)
-        walker.close_on(action, now)
-        walker.pass_on(frame, (whole or frame.raw) if action is Action.PASS else None)
+        walker.unasked(UNWANTED[fate], frame, now, whole)
     elif walker.link.state is LinkState.LEAVING and walker.judge(Anomaly.ACK_AFTER_DISCONNECT, frame) is Action.DROP:
         lose_ack(walker, frame, now)
     else:
@@ -68,7 +66,7 @@ def _mend_payload(walker: AgentStream, frame: frames.Frame, raw: bytes, now: flo
     found = diagnose(raw[frame.payload_at :])
     repair: set[Anomaly] = set()
     for anomaly in found.anomalies:
-        action = walker.judge(anomaly, frame)
+        action = walker.judge(anomaly, frame, found.detail(anomaly))
         walker.close_on(action, now)
         if action is Action.REPAIR or (action is Action.DROP and anomaly in UNWELCOME):
             repair.add(anomaly)

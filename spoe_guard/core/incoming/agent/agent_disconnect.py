@@ -23,7 +23,7 @@ def judge_disconnect(walker: AgentStream, frame: frames.Frame, now: float) -> bo
         _waits_for_what_is_inside(walker, frame, disconnect, now)
         return False
     if not disconnect.fit:
-        walker.judge(Anomaly.DISCONNECT_MALFORMED, frame)
+        walker.judge(Anomaly.DISCONNECT_MALFORMED, frame, disconnect.oddity if disconnect.longer else "")
     if frame.stream_id or frame.frame_id:
         walker.judge(Anomaly.DISCONNECT_BAD_IDS, frame)
         disconnect.fit = False

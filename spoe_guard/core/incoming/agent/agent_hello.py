@@ -21,7 +21,7 @@ def judge_hello(walker: AgentStream, frame: frames.Frame, offer: Offer, now: flo
     keep_capabilities = False
     rewrite = False
     for problem in hello.problems:
-        action = walker.judge(problem.anomaly, frame, problem.detail, Action.CLOSE if hello.hopeless else None)
+        action = walker.judge(problem.anomaly, frame, problem.detail, Action.CLOSE if hello.hopeless else None, problem.quoted)
         walker.close_on(action, now)
         if action is Action.CLOSE:
             walker.pass_on(frame, None)
@@ -51,13 +51,13 @@ def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     """Handle AGENT-DISCONNECT in place of AGENT-HELLO."""
     conv = walker.conv
     disconnect = note_disconnect(walker, frame)
-    detail = f"status {disconnect.status}: {disconnect.message}"
+    detail = f"status {disconnect.status}"
     if conv.progress.state is SessionState.RUNNING:
-        walker.judge(Anomaly.HELLO_REFUSED, frame, detail, Action.DROP)
+        walker.judge(Anomaly.HELLO_REFUSED, frame, detail, Action.DROP, disconnect.message)
         walker.pass_on(frame, None)
         conv.ending.link_not_reached(walker.link, DialFailure.OTHER, f"it refused HELLO: {detail}", now)
         return
-    if walker.judge(Anomaly.HELLO_REFUSED, frame, detail) is Action.PASS:
+    if walker.judge(Anomaly.HELLO_REFUSED, frame, detail, quoted=disconnect.message) is Action.PASS:
         disconnect.fit = disconnect.passable
         conv.ending.refused_by_agent(disconnect, now)
         return
@@ -67,12 +67,11 @@ def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     conv.ending.refuse(now, EndedBy.AGENT, EndReason.REFUSED, status, disconnect.message)
 
 
-def judge_trailing(walker: AgentStream, frame: frames.Frame) -> None:
+def judge_trailing(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     """Handle a frame after the AGENT-HELLO of a health check; HAProxy 3.1 and later mark the agent DOWN for it."""
     if frame.type == frames.AGENT_DISCONNECT:
         note_disconnect(walker, frame)
-    passes = walker.judge(Anomaly.HELLO_TRAILING, frame) is Action.PASS
-    walker.pass_on(frame, frame.raw if passes else None)
+    walker.unasked(Anomaly.HELLO_TRAILING, frame, now)
 
 
 def note_disconnect(walker: AgentStream, frame: frames.Frame) -> disconnects.Disconnect:

@@ -15,6 +15,7 @@ from typing import Final
 
 from spoe_guard.core.incoming.agent.ack import judge_ack, lose_ack
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
+from spoe_guard.core.incoming.fragmented import MOST_FRAGMENTS, Fragmented
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
@@ -24,22 +25,24 @@ CONTINUED_S: Final = 0.01
 
 
 class Fragments:
-    """Reassembles at most one ACK. ``held``: bytes kept; ``by``: when the wait ends, infinity while nothing waits."""
+    """Reassembles at most one ACK. ``by``: when the wait ends, infinity while nothing waits."""
 
-    __slots__ = ("_began", "_fast", "_first", "_last", "_payload", "_raw", "_says_fin", "_walker", "_whole", "by", "held")
+    __slots__ = ("_at", "_fast", "_last", "_parts", "_says_fin", "_walker", "_whole", "by")
 
     def __init__(self, walker: AgentStream) -> None:
         self._walker = walker
         self._fast = walker.fast
-        self._first: frames.Frame | None = None
-        self._payload = b""
-        self._raw = b""  # all fragments as received
-        self._began = 0.0
+        self._parts: Fragmented | None = None  # of the waiting ACK
+        self._at = 0  # where it began, in bytes from the start of the stream
         self._whole = False  # what has come may be the whole ACK
         self._last = b""  # ids of the last ACK that was assumed to be whole
         self._says_fin: bool | None = None  # whether this agent marks the end of its frames; None: not known yet
         self.by = math.inf
-        self.held = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes kept."""
+        return self._parts.held if self._parts is not None else 0
 
     def begin(self, frame: frames.Frame, now: float) -> bool:
         """Keep ``frame``, an ACK, if it is or may be the first fragment of one; False if it is not."""
@@ -50,23 +53,23 @@ class Fragments:
         readable = actions.reads(frame.raw, frame.payload_at, len(frame.raw))
         if readable and not certain and self._says_fin is False:
             return False
-        self._first, self._payload, self._raw = frame, frame.payload, frame.raw
-        self._began = now
+        self._parts = Fragmented(frame, now)
+        self._at = self._walker.inlet.offset
         self._whole = readable and not certain
         self.by = now + (CONTINUED_S if self._whole else self._walker.conv.config.frame_s)
-        self.held = len(frame.raw)
         self._walker.go(fast=False)  # every frame has to come through here
         return True
 
     def take(self, frame: frames.Frame, now: float) -> bool:
         """Take ``frame`` if it continues the waiting ACK. Any other frame ends the wait if it shows that nothing follows."""
-        first = self._first
-        if first is None:
+        parts = self._parts
+        if parts is None:
             if frame.type == frames.UNSET and frame.ids == self._last:
                 self._says_fin = True  # the ACK was a first fragment after all, but it is too late
             return False
+        first = parts.first
         if frame.type == frames.UNSET and frame.ids == first.ids:
-            self._more(first, frame, now)
+            self._more(parts, frame, now)
             return True
         if self._whole:
             self._settle(first, now)
@@ -78,48 +81,48 @@ class Fragments:
 
     def over(self, now: float, why: str) -> None:
         """End the wait: take the ACK as whole if it may be, otherwise drop it."""
-        if self._first is None:
+        if self._parts is None:
             return
         if self._whole:
             self._says_fin = False
-            self._settle(self._first, now)
+            self._settle(self._parts.first, now)
         else:
-            self._lose(self._first, now, why)
+            self._lose(self._parts.first, now, why)
 
     def release(self) -> bytes:
         """Return the fragments as received, and keep nothing."""
-        raw = self._raw
-        self._first, self._raw, self._payload = None, b"", b""
+        raw = self._parts.raw if self._parts is not None else b""
+        self._parts = None
         self.by = math.inf
-        self.held = 0
         self._walker.go(fast=self._fast)
         return raw
 
     def discard(self) -> None:
         """Drop the waiting fragments; the session is ending."""
-        if self._first is not None:
+        if self._parts is not None:
             anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK
-            self._walker.judge(anomaly, self._first, "the session ended before more of it came", Action.DROP)
+            walker, first, detail = self._walker, self._parts.first, "the session ended before more of it came"
+            judge = walker.conv.report.judge  # the walker would say where its stream is by now, which the read decides
+            judge(walker.side, anomaly, first.raw, self._at, parsed=first, detail=detail, action=Action.DROP)
         self._walker.outlet.drop(len(self.release()))
 
-    def _more(self, first: frames.Frame, frame: frames.Frame, now: float) -> None:
-        walker = self._walker
+    def _more(self, parts: Fragmented, frame: frames.Frame, now: float) -> None:
+        walker, first = self._walker, parts.first
         self._says_fin = True
         self._whole = False
-        self.by = self._began + walker.conv.config.frame_s
-        self._raw += frame.raw
-        self._payload += frame.payload
-        self.held = len(self._raw)
-        length = first.payload_at - frames.LENGTH_BYTES + len(self._payload)
+        self.by = parts.began + walker.conv.config.frame_s
+        parts.add(frame)
         if frame.flags & frames.FLAG_ABRT:
             self._lose(first, now, "the agent aborted it")
-        elif length > walker.limit() or self.held > walker.conv.config.held_bytes:
-            self._lose(first, now, f"its fragments have {self.held} bytes; together they may have {walker.limit()}")
+        elif parts.length > walker.limit() or parts.held > walker.conv.config.held_bytes:
+            self._lose(first, now, f"its fragments have {parts.held} bytes; together they may have {walker.limit()}")
+        elif parts.count > MOST_FRAGMENTS:
+            self._lose(first, now, f"it has more than {MOST_FRAGMENTS} fragments")
         elif frame.fin:
-            self._complete(first, now)
+            self._complete(parts, now)
 
-    def _complete(self, first: frames.Frame, now: float) -> None:
-        raw = frames.with_flags(frames.with_payload(first, self._payload), frames.FLAG_FIN)
+    def _complete(self, parts: Fragmented, now: float) -> None:
+        raw, first = parts.joined().raw, parts.first
         self._walker.outlet.drop(len(self.release()) - len(first.raw))
         if self._walker.judge(Anomaly.FRAGMENTED_ACK, first, f"put together, {len(raw)} bytes") is Action.REPAIR:
             judge_ack(self._walker, first, now, raw)

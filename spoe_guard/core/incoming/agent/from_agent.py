@@ -20,7 +20,7 @@ from spoe_guard.core.terms.events import (
     LinkLoss,
     UnansweredReason,
 )
-from spoe_guard.core.terms.states import BEFORE_DIAL, LinkState, SessionState, fault_of_agent
+from spoe_guard.core.terms.states import BEFORE_DIAL, ENDING, LinkState, SessionState, fault_of_agent
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
@@ -49,6 +49,10 @@ class FromAgent(AgentStream):
         """Whether the stream is broken, HAProxy is being refused, or the link is over."""
         return self.broken or self.torn.open or self.conv.progress.state is SessionState.REFUSING or self.link.done
 
+    def unwanted(self) -> bool:
+        """Whether the session, or this link, is ending."""
+        return self.link.state is LinkState.CLOSING or self.conv.progress.state in ENDING
+
     def receive(self, data: bytes, now: float) -> int:
         """Take bytes as received; return how many are left."""
         self.conv.tally.bytes_to_haproxy += len(data)
@@ -70,11 +74,11 @@ class FromAgent(AgentStream):
         if state is LinkState.CLOSING:
             behind_disconnect(self, frame, now)
         elif check and state is LinkState.RUNNING:
-            judge_trailing(self, frame)
+            judge_trailing(self, frame, now)
         elif frame.type == frames.ACK and self.fragments.begin(frame, now):
             return
         elif anomaly is not None:
-            self.misplaced(anomaly, frame, now)
+            self.unasked(anomaly, frame, now)
         elif frame.type == frames.ACK:
             if not send_to_its_session(self, frame):
                 judge_ack(self, frame, now)
@@ -88,13 +92,12 @@ class FromAgent(AgentStream):
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Check first whether an apparent frame is pieces of several; then end a leaving link after its last open answer."""
         used = self._torn_one(buf, pos, end, now) or super().one(buf, pos, end, now)
-        if self.link.state is LinkState.LEAVING and not self.link.ledger:
-            self.conv.ending.link_answered(self.link, now)  # the rest of the same write comes after the end
+        self.leave_if_answered(now)
         return used
 
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Return the bytes used by pieces that look like one frame, 0 if there is no whole frame or it is a real one."""
-        if self.link.state not in (LinkState.RUNNING, LinkState.LEAVING) or end - pos <= frames.LENGTH_BYTES:
+        if not self.link.awaited or end - pos <= frames.LENGTH_BYTES:
             return 0
         length = walk.length_at(buf, pos)
         after = pos + frames.LENGTH_BYTES + length
@@ -181,8 +184,7 @@ class FromAgent(AgentStream):
         """Search the rest of a broken stream for ACKs, then end."""
         conv = self.conv
         self.break_off()
-        hopeful = self.link.state in (LinkState.RUNNING, LinkState.LEAVING)
-        action = self.judge_bytes(Anomaly.GARBLED_STREAM, rest, detail, None if hopeful else Action.CLOSE)
+        action = self.judge_bytes(Anomaly.GARBLED_STREAM, rest, detail, None if self.link.awaited else Action.CLOSE)
         self.close_on(action, now)
         if action is Action.CLOSE:
             self.discard(len(rest))
@@ -201,15 +203,17 @@ class FromAgent(AgentStream):
         self.torn.search(frame.payload, now)
         self.inlet.rewind(len(frame.raw))  # the caller counts the whole frame
 
-    def behind(self, rest: bytes, now: float) -> None:
+    def behind(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Handle bytes of a torn stream; after the end of a link, discard them."""
-        if not self.torn.open or self.link.state not in (LinkState.RUNNING, LinkState.LEAVING):
+        if not self.torn.open or not self.link.awaited:
             self.torn.discard()
-            self.discard(len(rest))
-            return
-        strange = self.torn.take(rest, now)
-        if strange is not None:
-            self._break(strange, "no piece of any frame", now)
+            self.discard(end - pos)
+            return end - pos
+        used, strange = self.torn.take(buf, pos, end, now)
+        if strange is None:
+            return used
+        self._break(strange + buf[pos + used : end], "no piece of any frame", now)
+        return end - pos
 
     def truncated(self, detail: str) -> None:
         """Discard frames that will not be completed."""

@@ -7,15 +7,20 @@ type, an ACK's payload with an action, a DISCONNECT's with the length of a key.
 
 A payload has no ids. If two payloads could be swapped, nothing is guessed: the frames are lost. The exception are frames that
 came in one piece: they are kept if all the payloads they could be swapped with turn out to be the same.
+
+What a payload may be is found in one walk over it for each kind, and the next read goes on where the walk stopped. All work is
+spent from an ``Effort``: bytes that ask for more make no sense.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from typing import Final, NamedTuple
 
+from spoe_guard.core.incoming.agent.effort import Effort
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
 
 # Frames that may be incomplete at a time: one per writing thread of the agent.
-MOST_WAITING: Final = 256
+MOST_WAITING: Final = 64
 
 _MORE: Final = -1  # the current piece is incomplete, or the next bytes decide what it is
 _NONE: Final = -2  # not a piece of any frame
@@ -33,15 +38,60 @@ class _Head(NamedTuple):
     length: int
 
 
-class Pieces:
-    """Takes pieces, returns frames, and keeps what is incomplete: lengths, headers, and at most one partial piece."""
+class _Walk:
+    """How far the payload at the start of the current piece reads, if it is of that ``kind``.
 
-    def __init__(self, max_length: int) -> None:
+    ``sizes``: those it may have, in order; ``fits``: those of them at which an item ends.
+    """
+
+    __slots__ = ("at", "fits", "kind", "sizes")
+
+    def __init__(self, kind: int, sizes: list[int]) -> None:
+        self.kind = kind
+        self.sizes = sizes
+        self.at = 0
+        self.fits: list[int] = []
+
+    def go_on(self, buf: bytes, pos: int) -> int:
+        """Read on; ``pos`` is where the payload begins in ``buf``. Return the work."""
+        end = min(len(buf), pos + self.sizes[-1])
+        at = pos + self.at
+        which = bisect_left(self.sizes, self.at + 1)
+        work = 1
+        while at < end:
+            if self.kind != frames.ACK and buf[at] == 0:  # a key must have a name: this 0 begins a length
+                break
+            after = walk.action_end(buf, at, end) if self.kind == frames.ACK else walk.pair_end(buf, at, end)
+            if after < 0:
+                break
+            at = after
+            work += 1
+            while self.sizes[which] < at - pos:
+                which += 1
+            if self.sizes[which] == at - pos:
+                self.fits.append(at - pos)
+        self.at = at - pos
+        return work
+
+
+class Pieces:
+    """Takes pieces, returns frames, and keeps what is incomplete: lengths, headers, and at most one partial piece.
+
+    ``settled``: every frame is complete, and the next byte, which ``release`` may have, begins a new one.
+    """
+
+    def __init__(self, max_length: int, effort: Effort | None = None) -> None:
         self._max_length = max_length
+        self._effort = effort or Effort()
         self.begun = 0  # frames whose length was taken
-        self._lengths: list[int] = []  # lengths not yet assigned to a header
+        self.settled = True
+        self._lengths: list[int] = []  # lengths not yet assigned to a header, in order of size
         self._heads: list[_Head] = []
-        self._rest = b""
+        self._untold: list[int] = []  # sizes of the headers without a length, in order
+        self._buf = b""
+        self._at = 0  # where the current piece begins
+        self._fresh = 0  # bytes at the end of ``_buf`` that came last
+        self._walks: list[_Walk] = []  # over the current piece, if it is a payload
         self._behind_length = False  # whether a length lies directly before the current piece
         self._beside = b""  # the header directly before the current piece, if a length precedes it
         self._astray = False  # different headers could own a payload: which one is unknown until everything is settled
@@ -55,20 +105,27 @@ class Pieces:
     def held(self) -> int:
         """Bytes taken that are neither in a returned frame nor lost."""
         heads = sum(len(head.raw) + (frames.LENGTH_BYTES if head.length else 0) for head in self._heads)
-        return len(self._rest) + frames.LENGTH_BYTES * len(self._lengths) + heads + sum(map(len, self._payloads))
-
-    @property
-    def settled(self) -> bool:
-        """Whether every frame is complete: the next byte begins a new one."""
-        return not (self._lengths or self._heads or self._rest)
+        rest = len(self._buf) - self._at
+        return rest + frames.LENGTH_BYTES * len(self._lengths) + heads + sum(map(len, self._payloads))
 
     def feed(self, data: bytes) -> tuple[list[bytes], bool]:
-        """Return the frames that ``data`` completes, and whether all the pieces made sense so far."""
-        self._rest += data
+        """Take ``data``, and go on to the next complete frames, or until ``settled``, or to the end.
+
+        Return the frames, and whether all the pieces made sense so far. While frames come and it is not ``settled``, there may
+        be more: feed it nothing, and it goes on.
+        """
+        if data:
+            self._effort.earn(len(data))
+            self._buf = self._buf[self._at :] + data
+            self._at = 0
+            self._fresh = len(data)
+            self._effort.copied(len(self._buf))
         used = _MORE
-        while self._rest:
+        while self._at < len(self._buf):
             used = self._piece()
-            if used < 0:
+            behind = len(self._buf) - self._at <= self._fresh  # what came before was waited for, so it is not behind the last
+            self.settled = used > 0 and behind and not (self._lengths or self._heads)
+            if used < 0 or self._found or self.settled:
                 break
         found, self._found = self._found, []
         return found, used != _NONE
@@ -80,16 +137,20 @@ class Pieces:
 
     def release(self) -> bytes:
         """Return the bytes not understood, and count the rest as lost. ``feed`` must not be called afterwards."""
-        rest, self._rest = self._rest, b""
+        rest, self._buf = self._buf[self._at :], b""
+        self._at = 0
         self._lost += self.held
-        self._lengths, self._heads, self._payloads = [], [], []
+        self._lengths, self._heads, self._untold, self._payloads = [], [], [], []
         return rest
 
     # --- one piece -------------------------------------------------------------------------------------------------
 
     def _piece(self) -> int:
-        """Take the piece at the start of ``_rest``; return its size, or why it cannot be taken."""
-        first = self._rest[0]
+        """Take the current piece; return its size, or why it cannot be taken."""
+        self._effort.spend(1 + len(self._heads))  # each is looked at
+        if self._effort.spent:
+            return _NONE
+        first = self._buf[self._at]
         if first == 0:
             used = self._length()
         elif first in _HEADS:
@@ -97,35 +158,38 @@ class Pieces:
         else:
             used = self._body()
         if used > 0:
-            self._beside = self._rest[:used] if self._behind_length and first in _HEADS else b""
+            self._beside = self._buf[self._at : self._at + used] if self._behind_length and first in _HEADS else b""
             self._behind_length = first == 0
-            self._rest = self._rest[used:]
+            self._at += used
+            self._walks = []
             self._tell_lengths()
             self._astray = self._astray and bool(self._lengths or self._heads)
         return used
 
     def _length(self) -> int:
-        if len(self._rest) < frames.LENGTH_BYTES:
+        if len(self._buf) - self._at < frames.LENGTH_BYTES:
             return _MORE
-        length = walk.length_at(self._rest, 0)
-        waiting = len(self._lengths) + sum(1 for head in self._heads if head.length)
+        length = walk.length_at(self._buf, self._at)
+        waiting = len(self._lengths) + len(self._heads) - len(self._untold)
         if not frames.MIN_LENGTH <= length <= self._max_length or waiting >= MOST_WAITING:
             return _NONE
-        self._lengths.append(length)
+        insort(self._lengths, length)
         self.begun += 1
         return frames.LENGTH_BYTES
 
     def _head(self) -> int:
-        rest = self._rest
-        if sum(1 for head in self._heads if not head.length) >= len(self._lengths) or rest[1:5] != _FLAGS[: len(rest) - 1]:
+        buf, at = self._buf, self._at
+        flags = buf[at + 1 : at + 5]
+        if len(self._untold) >= len(self._lengths) or flags != _FLAGS[: len(flags)]:
             return _NONE
-        ids_end = walk.ids_end(rest, 5, len(rest))
+        ids_end = walk.ids_end(buf, at + 5, len(buf))
         if ids_end == walk.INCOMPLETE:
             return _MORE
-        if ids_end < 0 or ids_end > max(self._lengths):
+        if ids_end < 0 or ids_end - at > self._lengths[-1]:
             return _NONE
-        self._heads.append(_Head(rest[:ids_end], 0))
-        return ids_end
+        self._heads.append(_Head(buf[at:ids_end], 0))
+        insort(self._untold, ids_end - at)
+        return ids_end - at
 
     def _body(self) -> int:
         """Take a payload, and assign it to its header if only one is possible."""
@@ -134,46 +198,53 @@ class Pieces:
             return _MORE
         if len(fits) != 1:
             return _NONE
-        kind, size = fits.pop()
-        owners = [head for head in self._heads if head.raw[0] == kind and len(head.raw) + size in self._may_have(head)]
+        kind, size = fits[0]
+        lengths = set(self._lengths)
+        owners = [head for head in self._heads if head.raw[0] == kind and _may_be(head, len(head.raw) + size, lengths)]
         certain = len(set(owners)) == 1  # a header written twice counts once
         alike = len({(head.raw[0], len(head.raw), head.length) for head in [*owners, *self._shared]}) == 1
         if not certain and not (alike and owners[0].length) and not self._astray:
             self._go_astray()
             return self._body()
+        payload = self._buf[self._at : self._at + size]
         if certain or self._astray:
-            self._complete(owners[0], self._rest[:size])
+            self._complete(owners[0], payload)
         else:
-            self._share(owners, self._rest[:size])
+            self._share(owners, payload)
         return size
 
     # --- whose payload it is -----------------------------------------------------------------------------------------
 
-    def _may_have(self, head: _Head) -> list[int]:
-        """Return the possible lengths of the frame of ``head``."""
-        return [head.length] if head.length else [length for length in self._lengths if length >= len(head.raw)]
-
     def _tell_lengths(self) -> None:
-        """Find headers with only one possible length, and complete those that have no payload."""
-        told = True
-        while told:
-            told = False
-            for head in [head for head in self._heads if not head.length]:
-                lengths = set(self._may_have(head))
-                if len(lengths) == 1:
-                    at = self._heads.index(head)
-                    self._heads[at] = _Head(head.raw, lengths.pop())
-                    self._lengths.remove(self._heads[at].length)
-                    told = True
-        for head in [head for head in self._heads if head.length == len(head.raw)]:
-            self._complete(head, b"")
+        """Find headers with only one possible length, and complete those that have no payload.
+
+        A header may have any length that is not less than its own: only the largest can be the only one.
+        """
+        complete = False
+        while self._untold and self._lengths:
+            longest = self._lengths[-1]
+            others = bisect_left(self._lengths, longest)
+            least = self._lengths[others - 1] if others > 0 else 0
+            if bisect_right(self._untold, least) == bisect_right(self._untold, longest):
+                break
+            at = next(at for at, head in enumerate(self._heads) if not head.length and least < len(head.raw) <= longest)
+            head = _Head(self._heads[at].raw, longest)
+            self._effort.spend(len(self._heads))
+            self._heads[at] = head
+            self._lengths.pop()
+            del self._untold[bisect_left(self._untold, len(head.raw))]
+            complete = complete or longest == len(head.raw)
+        if complete:
+            for head in [head for head in self._heads if head.length == len(head.raw)]:
+                self._complete(head, b"")
 
     def _complete(self, head: _Head, payload: bytes) -> None:
         """Complete one frame; while the owners are ambiguous, count it as lost instead, since it may be another one."""
         length = len(head.raw) + len(payload)
         self._heads.remove(head)
         if not head.length:
-            self._lengths.remove(length)
+            del self._lengths[bisect_left(self._lengths, length)]
+            del self._untold[bisect_left(self._untold, len(head.raw))]
         if self._astray:
             self._lost += frames.LENGTH_BYTES + length
         else:
@@ -193,7 +264,8 @@ class Pieces:
 
     def _lose_shared(self) -> None:
         """Lose the frames of the noted payloads: it will never be known which headers are theirs."""
-        for head in [head for head in self._heads if head in self._shared][: len(self._payloads)]:
+        shared = set(self._shared)
+        for head in [head for head in self._heads if head in shared][: len(self._payloads)]:
             self._heads.remove(head)
             self._lost += frames.LENGTH_BYTES + head.length
         self._shared, self._payloads, self._whole = [], [], []
@@ -202,45 +274,50 @@ class Pieces:
         """Forget which header owns what; only the number of waiting bytes is still known."""
         self._lose_shared()
         self._astray = True
-        self._lengths += [head.length for head in self._heads if head.length]
+        self._lengths = sorted([*self._lengths, *(head.length for head in self._heads if head.length)])
         self._heads = [_Head(head.raw, 0) for head in self._heads]
+        self._untold = sorted(len(head.raw) for head in self._heads)
+        self._walks = []
 
     # --- where a payload ends ----------------------------------------------------------------------------------------
 
-    def _fits(self) -> set[tuple[int, int]] | None:
+    def _fits(self) -> list[tuple[int, int]] | None:
         """Return the possible kinds and sizes of the payload, given the waiting headers; None: more bytes are needed."""
-        rest = self._rest
-        may_be = {(head.raw[0], length - len(head.raw)) for head in self._heads for length in self._may_have(head)}
-        longest = max((size for _, size in may_be), default=0)
-        fits = set()
-        for kind, size in may_be:
-            stop = _readable(kind, rest, min(size, len(rest)))
-            if size > len(rest):
-                if stop == len(rest) or _may_go_on(kind, rest, stop):
-                    return None
-            elif 0 < size == stop and (size == longest or self._may_follow(size)):
-                fits.add((kind, size))
+        self._walks = self._walks or self._begin()
+        buf, at = self._buf, self._at
+        here = len(buf) - at
+        longest = max((found.sizes[-1] for found in self._walks), default=0)
+        fits: list[tuple[int, int]] = []
+        for found in self._walks:
+            self._effort.spend(found.go_on(buf, at))
+            if found.sizes[-1] > here and (found.at == here or _may_go_on(found.kind, buf, at + found.at)):
+                return None
+            fits += [(found.kind, size) for size in found.fits if size == longest or self._may_follow(at + size)]
         return fits
+
+    def _begin(self) -> list[_Walk]:
+        """Return a walk over the current piece for each kind of payload it may be."""
+        lengths = sorted(set(self._lengths))
+        sizes: dict[int, set[int]] = {}
+        for kind, size, length in {(head.raw[0], len(head.raw), head.length) for head in self._heads}:
+            known = sizes.setdefault(kind, set())
+            known.update([length - size] if length else [each - size for each in lengths if each > size])
+            self._effort.spend(1 if length else len(lengths))
+        return [_Walk(kind, sorted(known)) for kind, known in sizes.items() if known]
 
     def _may_follow(self, end: int) -> bool:
         """Whether the bytes after a payload begin another piece; otherwise the payload is the start of a longer, bad one."""
-        rest = self._rest
-        if end == len(rest) or rest[end] == 0 or rest[end] in _HEADS:
+        buf = self._buf
+        if end == len(buf) or buf[end] == 0 or buf[end] in _HEADS:
             return True
-        return len(self._heads) - len(self._payloads) > 1 and any(_may_go_on(head.raw[0], rest, end) for head in self._heads)
+        kinds = {head.raw[0] for head in self._heads}
+        self._effort.spend(len(self._heads))
+        return len(self._heads) - len(self._payloads) > 1 and any(_may_go_on(kind, buf, end) for kind in kinds)
 
 
-def _readable(kind: int, buf: bytes, end: int) -> int:
-    """Return how far the payload at the start of ``buf`` parses."""
-    pos = 0
-    while pos < end:
-        if kind != frames.ACK and buf[pos] == 0:  # a key must have a name: this 0 begins a length
-            break
-        after = walk.action_end(buf, pos, end) if kind == frames.ACK else walk.pair_end(buf, pos, end)
-        if after < 0:
-            break
-        pos = after
-    return pos
+def _may_be(head: _Head, length: int, lengths: set[int]) -> bool:
+    """Whether the frame of ``head`` may have that length."""
+    return head.length == length if head.length else length in lengths
 
 
 def _may_go_on(kind: int, buf: bytes, pos: int) -> bool:

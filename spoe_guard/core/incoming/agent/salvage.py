@@ -3,40 +3,61 @@
 Two goroutines of criteo/haproxy-spoe-go write through one unlocked buffer, so an ACK may lie inside the bytes of a DISCONNECT,
 or after a broken one. Only certain finds are taken: a length prefix, an ACK header with only FIN set, the ids of an open NOTIFY,
 and a payload that parses to exactly the announced end.
+
+Whoever writes such bytes can put the beginnings of many ACKs into one another, and each is read to its end: all work is spent
+from an ``Effort``, and the search ends when that is not enough.
 """
 
 from typing import Final
 
 from spoe_guard.core.conversation.ledger import Ledger
+from spoe_guard.core.incoming.agent.effort import Effort
 from spoe_guard.wire import actions, walk
 from spoe_guard.wire import frame as frames
 
 _ACK_MARK: Final = frames.ACK_HEAD
+_SHORTEST: Final = 4  # bytes of an action
+_LONGEST_IDS: Final = 2 * walk.MAX_VARINT
 
 
 class Salvage:
-    """Searches a broken stream for ACKs; keeps at most one frame's worth of bytes, ``max_length`` + 4."""
+    """Searches a broken stream for ACKs; keeps at most one frame's worth of bytes, ``max_length`` + 4.
 
-    __slots__ = ("_before", "_ledger", "_max_length", "_region")
+    ``spent``: there is more to look at than is worth it, and nothing more is looked for.
+    """
 
-    def __init__(self, ledger: Ledger, max_length: int) -> None:
+    __slots__ = ("_before", "_effort", "_held", "_ledger", "_max_length", "_need", "_parts", "spent")
+
+    def __init__(self, ledger: Ledger, max_length: int, effort: Effort | None = None) -> None:
+        self.spent = False
+        self._effort = effort or Effort()
         self._ledger = ledger
         self._max_length = max_length
-        self._region = b""
+        self._parts: list[bytes] = []  # of the region, which may contain an incomplete ACK
+        self._held = 0
+        self._need = 0  # bytes that the region must have before there can be more in it
         self._before = 0  # bytes of the stream before the region
 
     @property
     def held(self) -> int:
         """Bytes kept because they may contain an incomplete ACK."""
-        return len(self._region)
+        return self._held
 
     def feed(self, data: bytes) -> tuple[list[tuple[frames.Frame, int]], int]:
         """Return the ACKs that ``data`` completes, and how many bytes turned out to belong to no ACK.
 
         Each ACK comes with its offset from the start of the search.
         """
-        region = self._region + data
+        self._effort.earn(len(data))
+        self._parts.append(data)
+        self._held += len(data)
+        if self._held < self._need:
+            return [], 0
+        region = b"".join(self._parts)
+        self._effort.copied(2 * len(region))
+        self._need = 0
         found: list[tuple[frames.Frame, int]] = []
+        seen: set[bytes] = set()  # ids of those
         taken = 0
         start = keep_from = 0
         while True:
@@ -45,18 +66,24 @@ class Salvage:
                 keep_from = max(start, len(region) - len(_ACK_MARK) - frames.LENGTH_BYTES + 1)
                 break
             at = mark - frames.LENGTH_BYTES
-            verdict = self._whole_ack(region, at, found)
+            self._effort.spend(1)
+            verdict = self._whole_ack(region, at, found, seen)
             if verdict is None:
                 keep_from = at
                 break
             if verdict:
                 taken += verdict - at
             start = verdict or at + 1
-        self._region = region[keep_from:]
+            if self._effort.spent:
+                self.spent = True
+                keep_from = len(region)
+                break
+        self._parts = [region[keep_from:]]
+        self._held -= keep_from
         self._before += keep_from
         return found, keep_from - taken
 
-    def _whole_ack(self, region: bytes, at: int, found: list[tuple[frames.Frame, int]]) -> int | None:
+    def _whole_ack(self, region: bytes, at: int, found: list[tuple[frames.Frame, int]], seen: set[bytes]) -> int | None:
         """Take the ACK at ``at``: return its end, 0 if there is none, None if it may be incomplete."""
         length = walk.length_at(region, at)
         if not frames.MIN_LENGTH <= length <= self._max_length:
@@ -65,21 +92,25 @@ class Salvage:
         ids_at = at + frames.IDS_AT
         payload_at = walk.ids_end(region, ids_at, min(end, len(region)))
         if payload_at < 0:
-            return None if len(region) < min(end, ids_at + 20) else 0
+            return 0 if len(region) >= min(end, ids_at + _LONGEST_IDS) else None
         ids = region[ids_at:payload_at]
-        if ids not in self._ledger or any(ids == earlier.ids for earlier, _ in found):
+        if ids not in self._ledger or ids in seen:
             return 0
         if end > len(region):
+            self._need = end - at
             return None
-        if not actions.reads(region, payload_at, end):
+        stop = actions.stop(region, payload_at, end)
+        self._effort.spend((stop - payload_at) // _SHORTEST)
+        if stop != end:
             return 0
         whole = frames.parse(region[at:end])
         if whole is None:  # pragma: no cover - ids_end has read both ids
             return 0
         found.append((whole, self._before + at))
+        seen.add(ids)
         return end
 
     def release(self) -> bytes:
         """Return what is kept, and keep nothing."""
-        region, self._region = self._region, b""
+        region, self._parts, self._held = b"".join(self._parts), [], 0
         return region

@@ -1,20 +1,26 @@
 """The part of an agent's stream that cannot simply be cut into frames: it is reassembled, or searched.
 
 Pieces of frames shuffled by unlocked writers are reassembled, and then the stream continues. Anything else is searched for whole
-ACKs until the session ends.
+ACKs until the session ends, or there is more to look at than the bytes are worth.
 """
 
 import math
+from typing import Final
 
 from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.incoming.agent.ack import settle_ack
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
+from spoe_guard.core.incoming.agent.effort import Effort
 from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.core.incoming.agent.salvage import Salvage
+from spoe_guard.core.payloads.ack_repair import MOST_ACTIONS
 from spoe_guard.core.payloads.disconnect import Disconnect
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
+
+# Bytes of pieces that are taken at once: where the stream is in order again, the others were not copied in vain.
+PIECES_AT_ONCE: Final = 4096
 
 
 def looks_torn(raw: bytes) -> bool:
@@ -25,7 +31,7 @@ def looks_torn(raw: bytes) -> bool:
     if frame is None or frame.flags != frames.FLAG_FIN:
         return False
     if frame.type == frames.ACK:
-        return not actions.reads(raw, frame.payload_at, len(raw))
+        return not actions.begin_well(raw, frame.payload_at, len(raw), MOST_ACTIONS)
     return frame.type == frames.AGENT_DISCONNECT and not Disconnect(frame).readable
 
 
@@ -35,6 +41,7 @@ class TornStream:
     def __init__(self, walker: AgentStream, ledger: Ledger) -> None:
         self._walker = walker
         self._ledger = ledger
+        self._effort = Effort()
         self._pieces: Pieces | None = None
         self._salvage: Salvage | None = None
         self._searched_from = 0
@@ -58,8 +65,12 @@ class TornStream:
     def put_together(self, raw: bytes, now: float) -> bool:
         """Take ``raw``, one frame by its length prefix, as pieces of several; False if it is not."""
         walker = self._walker
-        pieces = Pieces(walker.limit())
-        found, sane = pieces.feed(raw)
+        pieces = Pieces(walker.limit(), self._effort)
+        more, sane = pieces.feed(raw)
+        found = list(more)
+        while more:
+            more, sane = pieces.feed(b"")
+            found += more
         if not sane or pieces.begun == 1:  # a single malformed frame is not a shuffle
             return False
         detail = "frames written in pieces, between one another"
@@ -71,30 +82,28 @@ class TornStream:
             return True
         self._pieces = pieces
         self._since = min(walker.inlet.since, now)
-        self._deliver(pieces, found, len(raw), now)
+        self._deliver(found, now)
+        walker.inlet.consumed(len(raw))
+        self._go_on(pieces)
         return True
 
     def search(self, rest: bytes, now: float) -> None:
         """Look for whole ACKs from here to the end of the stream."""
         walker = self._walker
-        self._salvage = Salvage(self._ledger, walker.limit())
+        self._salvage = Salvage(self._ledger, walker.limit(), self._effort)
         self._searched_from = walker.inlet.offset
-        self.take(rest, now)
+        self._look(self._salvage, rest, now)
 
-    def take(self, rest: bytes, now: float) -> bytes | None:
-        """Take more of the stream; return the bytes that belong to no piece, or None."""
+    def take(self, buf: bytes, pos: int, end: int, now: float) -> tuple[int, bytes | None]:
+        """Take more of the stream; return how many bytes were taken, and of those at their end that belong to no piece, or None.
+
+        What is left comes again: here, or cut into frames.
+        """
         if self._pieces is not None:
-            pieces = self._pieces
-            found, sane = pieces.feed(rest)
-            self._deliver(pieces, found, len(rest), now)
-            return None if sane else self._give_up(pieces)
+            return self._put_more_together(self._pieces, buf[pos : min(end, pos + PIECES_AT_ONCE)], now)
         if self._salvage is not None:  # pragma: no branch - bytes come here while it is open
-            acks, junk = self._salvage.feed(rest)
-            self._walker.outlet.drop(junk)
-            for ack, at in acks:
-                self._found(ack, self._searched_from + at, now)
-            self._walker.inlet.consumed(len(rest))
-        return None
+            self._look(self._salvage, buf[pos:end], now)
+        return end - pos, None
 
     def discard(self) -> None:
         """Drop what is buffered; the session is ending."""
@@ -103,7 +112,20 @@ class TornStream:
             self._walker.break_off()
         self._pieces = self._salvage = None
 
-    def _deliver(self, pieces: Pieces, found: list[bytes], used: int, now: float) -> None:
+    def _put_more_together(self, pieces: Pieces, data: bytes, now: float) -> tuple[int, bytes | None]:
+        walker = self._walker
+        found, sane = pieces.feed(data)
+        while found:
+            self._deliver(found, now)
+            if not walker.link.awaited or pieces.settled:
+                break
+            found, sane = pieces.feed(b"")
+        walker.inlet.consumed(len(data))
+        if not sane:
+            return len(data), self._give_up(pieces)
+        return len(data) - self._go_on(pieces), None
+
+    def _deliver(self, found: list[bytes], now: float) -> None:
         walker = self._walker
         for raw in found:
             frame = frames.parse(raw)
@@ -111,13 +133,24 @@ class TornStream:
                 continue
             walker.count(frame.type)
             walker.whole(frame, now)
+            walker.leave_if_answered(now)
             self._since = now  # each completed frame restarts the timeout: busy writers always have an incomplete one
+
+    def _go_on(self, pieces: Pieces) -> int:
+        """Wait for the other pieces. If there are none, return how many bytes were not looked at."""
+        walker = self._walker
         walker.outlet.drop(pieces.take_lost())
-        walker.inlet.consumed(used)
         if pieces.settled:
             self._pieces = None
-        else:
+            left = len(pieces.release())
+            self._effort.unused(left)
+            walker.inlet.rewind(left)
+            return left
+        if walker.link.awaited:
             walker.inlet.began(self._since)
+        else:
+            self.discard()
+        return 0
 
     def _give_up(self, pieces: Pieces) -> bytes:
         """Stop reassembling: count incomplete frames as lost, and return the rest."""
@@ -126,6 +159,26 @@ class TornStream:
         self._walker.outlet.drop(pieces.take_lost())
         self._walker.inlet.rewind(len(rest))
         return rest
+
+    def _look(self, salvage: Salvage, rest: bytes, now: float) -> None:
+        walker = self._walker
+        acks, junk = salvage.feed(rest)
+        walker.outlet.drop(junk)
+        for ack, at in acks:
+            if walker.link.awaited:
+                self._found(ack, self._searched_from + at, now)
+            else:  # one of the others ended the link
+                walker.outlet.drop(len(ack.raw))
+        walker.inlet.consumed(len(rest))
+        if salvage.spent and walker.link.awaited:
+            self._search_no_more(rest, now)
+
+    def _search_no_more(self, rest: bytes, now: float) -> None:
+        """End the link: what is still in its stream will not be found."""
+        walker = self._walker
+        self._salvage = None
+        walker.judge_bytes(Anomaly.GARBLED_STREAM, rest, "too many frames that begin within one another", Action.CLOSE)
+        walker.fail(now)
 
     def _found(self, ack: frames.Frame, offset: int, now: float) -> None:
         walker = self._walker

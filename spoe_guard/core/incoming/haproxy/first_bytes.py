@@ -1,12 +1,15 @@
 """What happens to the first bytes of a connection: a HAPROXY-HELLO, or noise that no agent sees (promise A1)."""
 
-from spoe_guard.core.conversation.ending import Tell
+from typing import Final
+
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.wire import frame as frames
+
+_GUESSED_BYTES: Final = 12  # as many as tell a PROXY header of version 2
 
 
 def is_noise(walker: Walker, buf: bytes, pos: int, end: int, now: float) -> bool:
@@ -20,10 +23,16 @@ def is_noise(walker: Walker, buf: bytes, pos: int, end: int, now: float) -> bool
     else:
         early = head[frames.LENGTH_BYTES] in (frames.NOTIFY, frames.HAPROXY_DISCONNECT)
         anomaly = Anomaly.FRAME_BEFORE_HELLO if early else Anomaly.NOT_SPOP
-    walker.judge_bytes(anomaly, buf[pos:end], hello.guess(head), Action.CLOSE)
-    walker.discard(end - pos)
-    walker.conv.ending.finish(now, EndedBy.GUARD, EndReason.ANOMALY, tell=Tell.CLOSE)
+    turn_away(walker, anomaly, buf[pos:end], now, hello.guess(buf[pos : min(end, pos + _GUESSED_BYTES)]))
     return True
+
+
+def turn_away(walker: Walker, anomaly: Anomaly, first: bytes, now: float, detail: str) -> None:
+    """Report that ``first`` is no HELLO, hear no more, and close after a while."""
+    walker.judge_bytes(anomaly, first, detail, Action.CLOSE)
+    walker.break_off()
+    walker.discard(len(first))
+    walker.conv.ending.turn_away(first, now)
 
 
 def judge_offer(walker: Walker, frame: frames.Frame, now: float) -> hello.Offer | None:

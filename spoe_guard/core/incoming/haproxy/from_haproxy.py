@@ -1,22 +1,31 @@
 """What HAProxy, or any other client, sends, on its way to the agent."""
 
+from typing import Final
+
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.ending import Tell
 from spoe_guard.core.conversation.notifies import no_effect_ack
 from spoe_guard.core.conversation.parking import Parked
-from spoe_guard.core.incoming.haproxy.first_bytes import is_noise, judge_offer
+from spoe_guard.core.incoming.haproxy.first_bytes import is_noise, judge_offer, turn_away
+from spoe_guard.core.incoming.haproxy.fragments import Fragments
 from spoe_guard.core.incoming.haproxy.notify import judge_notify
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.lane import walk_notifies
 from spoe_guard.core.payloads import disconnect as disconnects
-from spoe_guard.core.payloads import hello
+from spoe_guard.core.payloads import hello, proxy_header
 from spoe_guard.core.payloads.family import Family, Newcomer
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, UnansweredReason
+from spoe_guard.core.terms.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, OneAtATime, UnansweredReason
 from spoe_guard.core.terms.states import BEFORE_HELLO, ENDING, LinkState, SessionState, fault_of_haproxy
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk
+
+# What HAProxy up to 3.0 says before it connects again at once, with the same NOTIFY in hand.
+_CURES: Final = {
+    disconnects.STATUS_NO_FRAGMENTS: "it may send no fragments, `no option send-frag-payload` helps; or an ACK had no FIN",
+    disconnects.STATUS_TOO_BIG: "a frame was longer than the max-frame-size of AGENT-HELLO, or than its tune.bufsize",
+}
 
 
 class FromHAProxy(Walker):
@@ -28,7 +37,12 @@ class FromHAProxy(Walker):
         self._newcomer = Newcomer(Family.UNKNOWN)
         self._got_disconnect = False
         self._to = conversation.notifies.link  # the agent that has the NOTIFY which HAProxy sent again
-        self._fragments_to: AgentLink | None = conversation.notifies.link
+        self.fragments = Fragments(self)
+
+    @property
+    def held(self) -> int:
+        """Bytes buffered here."""
+        return self.inlet.held + self.fragments.held
 
     def limit(self) -> int:
         """The size HAProxy announced itself; the smaller size of the agent is for NOTIFYs alone."""
@@ -41,7 +55,7 @@ class FromHAProxy(Walker):
     def scan(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Pass ordinary NOTIFYs."""
         conv, link = self.conv, self.conv.notifies.link
-        if conv.notifies.parking.bytes:  # those go first
+        if conv.notifies.parking.bytes or conv.notifies.unfinished:  # those go first
             return pos
         most = conv.notifies.most_unjudged
         if link.state is not LinkState.RUNNING or link.limited or len(conv.links.by_number) > 1:
@@ -60,19 +74,27 @@ class FromHAProxy(Walker):
         return stop
 
     def stopped(self) -> bool:
-        """Whether the stream is broken, or HAProxy's connection is closed."""
-        return self.broken or self.conv.to_haproxy.done
+        """Whether the stream is broken, HAProxy's connection is closed, or its DISCONNECT will be answered."""
+        answered_later = self._got_disconnect and self.conv.progress.state is SessionState.REFUSING
+        return self.broken or self.conv.to_haproxy.done or answered_later
+
+    def unwanted(self) -> bool:
+        """Whether the session is ending."""
+        return self.conv.progress.state in ENDING
 
     def author(self, data: bytes, reason: AuthoredReason) -> None:
         """Write a whole frame to the agent."""
         self._to.author(data, reason)
 
-    def behind(self, rest: bytes, now: float) -> None:  # noqa: ARG002  a walker's signature
-        """Discard the bytes; report them if they follow HAPROXY-DISCONNECT."""
+    def behind(self, buf: bytes, pos: int, end: int, now: float) -> int:
+        """Discard the bytes; report them if they follow HAPROXY-DISCONNECT. Who is no HAProxy may tell more about itself."""
+        rest = buf[pos:end]
         told = any(not link.done for link in self.conv.links.by_number.values())
-        if self._got_disconnect and self.conv.progress.state is SessionState.CLOSING and told:
+        if self._got_disconnect and self.conv.progress.state in (SessionState.CLOSING, SessionState.REFUSING) and told:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, "")
         self.discard(len(rest))
+        self.conv.ending.heard_stranger(rest, now)
+        return len(rest)
 
     def receive(self, data: bytes, now: float) -> int:
         """Take bytes as received; return how many are left."""
@@ -82,14 +104,18 @@ class FromHAProxy(Walker):
         return left
 
     def one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Judge the very first bytes before anything else."""
+        """Judge the very first bytes before anything else; end a leaving session behind the frame that leaves nothing open."""
         if self.conv.progress.state is SessionState.HAPROXY_HELLO:
-            if is_noise(self, buf, pos, end, now):
+            torn = proxy_header.may_become(buf[pos:end])
+            if not torn and is_noise(self, buf, pos, end, now):
                 return end - pos
-            if end - pos <= frames.LENGTH_BYTES:
+            if torn or end - pos <= frames.LENGTH_BYTES:
                 self.inlet.keep(buf[pos:end], end - pos + 1, now)  # the next byte may tell
                 return 0
-        return super().one(buf, pos, end, now)
+        used = super().one(buf, pos, end, now)
+        if self.conv.progress.state is SessionState.LEAVING:
+            self.conv.ending.end_if_answered(now)  # the rest of the same write comes after the end, as the next one would
+        return used
 
     def whole(self, frame: frames.Frame, now: float) -> None:
         """Handle a whole frame."""
@@ -98,17 +124,22 @@ class FromHAProxy(Walker):
             self._newcomer.notified(frame.stream_id, frame.frame_id)
             self._note_family()
         if anomaly is not None:
-            self.misplaced(anomaly, frame, now)
+            self.unasked(anomaly, frame, now)
         elif frame.type == frames.HAPROXY_HELLO:
             offer = judge_offer(self, frame, now)
             if offer is not None:
-                self.meet(offer.family)
+                self.conv.route.met()
+                self.meet(offer, offer.family)
+                if self.conv.to_haproxy.blind:
+                    self.conv.to_haproxy.asks_one_at_a_time()
+                    if offer.do_not_pipeline():
+                        self.conv.report.add(OneAtATime())
         elif frame.type == frames.HAPROXY_DISCONNECT:
             self._disconnect(frame, now)
         elif self.conv.progress.state is not SessionState.RUNNING:
             self._too_late(frame, now)
         elif frame.type == frames.NOTIFY and frame.fin:
-            self._notify(frame, now)
+            self._notify(frame, now, now)
         else:
             self._fragment(frame, now)
 
@@ -138,9 +169,18 @@ class FromHAProxy(Walker):
         conv.to_haproxy.close()
         conv.ending.finish(now, EndedBy.HAPROXY, EndReason.RESET if reset else EndReason.CLOSED)
 
-    def meet(self, family: Family) -> None:
-        """Note what HELLO tells about the HAProxy version."""
+    def turn_away(self, first: bytes, detail: str, now: float) -> None:
+        """``first`` came in place of a PROXY header, or is one that cannot be used; ``detail`` says why."""
+        self.conv.tally.bytes_to_agent += len(first)
+        if self.conv.progress.state is SessionState.HAPROXY_HELLO:
+            turn_away(self, Anomaly.NOT_SPOP, first, now, detail)
+        else:  # it is over already
+            self.discard(len(first))
+
+    def meet(self, offer: hello.Offer, family: Family, *, resumed: bool = False) -> None:
+        """Note what HELLO tells about the HAProxy version, and its buffer. ``resumed``: the guard before got that HELLO."""
         self._newcomer = Newcomer(family)
+        self.conv.to_haproxy.met(offer.haproxy_size + frames.LENGTH_BYTES, resumed=resumed)
         self._note_family()
 
     def _note_family(self) -> None:
@@ -154,16 +194,19 @@ class FromHAProxy(Walker):
         conv = self.conv
         disconnect = disconnects.Disconnect(frame)
         self._got_disconnect = True
-        conv.report.add(DisconnectSeen(self.side, disconnect.status, disconnect.message))
+        conv.report.add(DisconnectSeen(self.side, disconnect.status, disconnect.message, conv.notifies.waiting))
         if conv.progress.state in ENDING:
             self.outlet.drop(len(frame.raw))
             conv.to_haproxy.close()
             return
         status = disconnects.clamp(disconnect.status)
+        refused = disconnect.status in _CURES
+        if refused:
+            self.judge(Anomaly.HAPROXY_REFUSED, frame, f"status {status}: {_CURES[status]}")
         conv.notifies.abandon(now, UnansweredReason.HAPROXY_GONE)
         # The frame itself goes to the oldest link; the others get a DISCONNECT that the guard writes.
         links = conv.links.by_number.values()
-        link = next((link for link in links if link.state in (LinkState.RUNNING, LinkState.LEAVING)), conv.notifies.link)
+        link = next((link for link in links if link.awaited), conv.notifies.link)
         outlet = link.outlet
         if not link.has_hello:
             outlet.drop(len(frame.raw))
@@ -171,88 +214,87 @@ class FromHAProxy(Walker):
             outlet.forward(frame.raw)
             outlet.seal()
         else:
-            self.judge(
-                Anomaly.DISCONNECT_MALFORMED, frame, "" if disconnect.plain else "it has keys that SPOE.txt 3.2.8 does not"
-            )
+            self.judge(Anomaly.DISCONNECT_MALFORMED, frame, disconnect.oddity)
             outlet.drop(len(frame.raw))
             link.author(disconnects.encode(frames.HAPROXY_DISCONNECT, status, disconnect.message), AuthoredReason.REPAIRED)
             outlet.seal()
-        conv.ending.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, tell=Tell.ANSWER)
+        if refused and self._storms:
+            conv.ending.answer_later(now, status)
+        else:
+            conv.ending.finish(now, EndedBy.HAPROXY, EndReason.DISCONNECT, status=status, tell=Tell.ANSWER)
 
-    def _notify(self, frame: frames.Frame, now: float) -> None:
+    @property
+    def _storms(self) -> bool:
+        """Whether HAProxy may connect again at once if its DISCONNECT is answered at once; in observe mode it is in any case."""
         conv = self.conv
-        raw = frame.raw
+        running = conv.progress.state is SessionState.RUNNING and not conv.ending.draining
+        return running and conv.to_haproxy.family is not Family.MUX and not conv.config.observe
+
+    def _notify(self, frame: frames.Frame, now: float, since: float, *, ours: bool = False) -> None:
+        """Handle a whole NOTIFY that HAProxy sent at ``since``. ``ours``: its bytes were already counted, as fragments."""
+        conv = self.conv
         verdict = judge_notify(self, frame)
         self.close_on(verdict, now)
-        if verdict is Action.PASS or verdict is Action.REPAIR:
-            self._hand_over(frame, raw if verdict is Action.PASS else frames.with_flags(raw, frames.FLAG_FIN), now)
+        if verdict is Action.PASS:
+            self._hand_over(Parked(frame.ids, frame.raw, since, ours=ours), now)
             return
-        self.outlet.drop(len(raw))
-        if verdict is Action.ANSWER and not conv.notifies.waited_for(frame.ids):
+        if not ours:
+            self.outlet.drop(len(frame.raw))
+        if verdict is Action.REPAIR:
+            self._hand_over(Parked(frame.ids, frames.with_flags(frame.raw, frames.FLAG_FIN), since, ours=True), now)
+        elif verdict is Action.ANSWER and not conv.notifies.waited_for(frame.ids):
             conv.to_haproxy.author(no_effect_ack(frame.ids), AuthoredReason.ANSWERED)
         elif verdict is Action.DROP:
             self._not_passed(frame.ids, now, UnansweredReason.NOTIFY_DROPPED)
 
+    def _fragment(self, frame: frames.Frame, now: float) -> None:
+        """Handle a NOTIFY without FIN, or an UNSET that continues one."""
+        complete = self.fragments.take(frame, now)
+        if complete is not None:
+            self._notify(complete.joined(), now, complete.began, ours=True)
+
     def _too_late(self, frame: frames.Frame, now: float) -> None:
         """Drop a NOTIFY, or part of one, that came too late; after AGENT-DISCONNECT the two frames merely crossed."""
         self.pass_on(frame, None)
-        if frame.type == frames.NOTIFY and self.conv.progress.state not in ENDING:
+        if self.conv.progress.state in ENDING:
+            return
+        if frame.type == frames.NOTIFY and frame.fin:
             self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
+        else:
+            self.fragments.too_late(frame, now)
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a dropped NOTIFY as unanswered; if one with its ids is open, that one's ACK answers both."""
         if not self.conv.notifies.waited_for(ids):
             self.conv.notifies.give_up(ids, now, reason)
 
-    def _hand_over(self, frame: frames.Frame, raw: bytes, now: float) -> None:
+    def _hand_over(self, notify: Parked, now: float) -> None:
         """Send a NOTIFY to the agent that has one with its ids, otherwise to a ready link, otherwise park it."""
-        conv = self.conv
-        holder = conv.notifies.holder(frame.ids)
+        notifies = self.conv.notifies
+        holder = notifies.holder(notify.ids)
         if holder is not None:
-            self.outlet, self._to = holder.outlet, holder
-            self.pass_on(frame, raw)
+            self._send_again(holder, notify)
             return
-        if frame.ids in conv.notifies.parking:
-            self.pass_on(frame, None)
+        if notify.ids in notifies.parking:
+            self.outlet.drop(notify.held)
             return
-        if conv.notifies.one_at_a_time:
-            conv.notifies.supersede(now)
-        link = conv.notifies.ready()
-        if raw is not frame.raw:
-            self.outlet.drop(len(frame.raw))
-        waits = Parked(frame.ids, raw, now, ours=raw is not frame.raw)
-        if link is None or conv.notifies.parking.bytes:
-            conv.notifies.park(waits, now)
+        if notifies.one_at_a_time:
+            notifies.supersede(notify.since)  # in fragments it may have begun before those that came meanwhile
+        link = notifies.ready()
+        if link is None or notifies.parking.bytes:
+            notifies.park(notify, now)
             return
-        conv.notifies.make_room(now)
-        conv.notifies.prefer(link)
-        conv.notifies.send(link, waits)
+        notifies.make_room(now)
+        notifies.prefer(link)
+        notifies.send(link, notify)
 
-    def _fragment(self, frame: frames.Frame, now: float) -> None:
-        """Handle a NOTIFY without FIN, or an UNSET that continues one: one agent gets all of it, or none does."""
-        conv = self.conv
-        first = frame.type == frames.NOTIFY
-        if first:
-            self._fragments_to = conv.notifies.ready()
-        link = self._fragments_to
-        if link is None or link.state is not LinkState.RUNNING:  # they cannot wait: only a whole NOTIFY can be parked
-            self.pass_on(frame, None)
-            if first:
-                self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
-            return
-        self.outlet = link.outlet
-        if link.fragments and len(frame.raw) - frames.LENGTH_BYTES <= link.size:
-            if first and not conv.notifies.waited_for(frame.ids):
-                conv.notifies.open_fragmented(link, frame.ids, now)
-            elif frame.flags & frames.FLAG_ABRT and conv.notifies.holder(frame.ids):
-                conv.notifies.give_up(frame.ids, now, UnansweredReason.HAPROXY_GONE)
-            self.outlet.forward(frame.raw)
-            return
-        self.outlet.drop(len(frame.raw))
-        action = self.judge(Anomaly.NOTIFY_OVERSIZE if link.fragments else Anomaly.FRAGMENT_REFUSED, frame)
-        self.close_on(action, now)
-        if first and action is Action.DROP:
-            self._not_passed(frame.ids, now, UnansweredReason.NOTIFY_DROPPED)
+    def _send_again(self, holder: AgentLink, notify: Parked) -> None:
+        """Send a NOTIFY to the agent that has one with its ids."""
+        self.outlet, self._to = holder.outlet, holder
+        if notify.ours:
+            self.author(notify.raw, AuthoredReason.REPAIRED)
+        else:
+            self.outlet.forward(notify.raw)
 
 
 def _first_ids(buf: bytes, pos: int, end: int) -> bytes:

@@ -9,10 +9,9 @@ from spoe_guard.wire import walk
 def judge_notify(walker: Walker, frame: frames.Frame) -> Action:
     """Return what to do with a self-contained NOTIFY: the first fault that keeps it from passing decides."""
     conv = walker.conv
-    link = conv.notifies.ready()
-    length, size = len(frame.raw) - frames.LENGTH_BYTES, link.size if link is not None else conv.notifies.told_size
+    length, size = len(frame.raw) - frames.LENGTH_BYTES, conv.notifies.longest
     if length > size:
-        return walker.judge(Anomaly.NOTIFY_OVERSIZE, frame, f"length {length}, the agent takes {size}")
+        return walker.judge(Anomaly.NOTIFY_OVERSIZE, frame, "length {}, the agent takes {}", numbers=(length, size))
     fault = walk.check_messages(frame.raw, frame.payload_at, len(frame.raw))
     verdict = Action.PASS
     if fault in (walk.BAD, walk.INCOMPLETE):
@@ -24,5 +23,5 @@ def judge_notify(walker: Walker, frame: frames.Frame) -> Action:
     if verdict is Action.PASS and conv.notifies.waited_for(frame.ids):
         verdict = walker.judge(Anomaly.NOTIFY_DUPLICATE, frame)
     if verdict is Action.PASS and frame.flags != frames.FLAG_FIN:
-        verdict = walker.judge(Anomaly.RESERVED_FLAGS, frame, f"flags {frame.flags:#010x}")
+        verdict = walker.judge(Anomaly.RESERVED_FLAGS, frame, "flags {:#010x}", numbers=(frame.flags,))
     return verdict

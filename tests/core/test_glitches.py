@@ -1,0 +1,143 @@
+"""How many anomalies a side may make (``limits.glitches``), and what ends a session that makes more."""
+
+import pytest
+
+from spoe_guard.core.conversation.glitches import PER_NOTIFY, Glitches
+from spoe_guard.core.conversation.ledger import History
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.states import SessionState
+from tests.core import frames
+from tests.core.observed import RUNNING, everything_passed
+from tests.core.script import HANDSHAKE, UP, Talk
+
+pytestmark = pytest.mark.usefixtures("both_speeds")
+
+MOST = 6
+PERIOD_S = 60.0
+RUNT = frames.raw(b"")
+ENDED = "to_agent HAPROXY_DISCONNECT 4, to_haproxy AGENT_DISCONNECT 4"
+
+
+def talk(script: str = HANDSHAKE, **config: object) -> Talk:
+    return Talk(glitches=MOST, glitches_s=PERIOD_S, **config).play(script)
+
+
+def runts(count: int, *and_then: str) -> tuple[str, bytes]:
+    return "<runts> -> " + ", ".join([*["drop runt_frame"] * count, *and_then]), RUNT * count
+
+
+def throws(spoken: Talk, side: Side, count: int, *and_then: str) -> None:
+    line, said = runts(count, *and_then)
+    spoken.play(f"{side.value} {line}", runts=said)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_side_may_make_so_many_anomalies_and_no_more(side: Side) -> None:
+    spoken = talk()
+    throws(spoken, side, MOST)
+    throws(spoken, side, 1, "close glitch_flood", ENDED)
+    assert spoken.anomalies[-1].side is side
+    assert spoken.anomalies[-1].detail == "7 anomalies within 60 s, beside 0 NOTIFYs"
+    spoken.play("haproxy fin -> close haproxy\nagent fin -> close agent, end guard glitches")
+
+
+def test_each_side_has_its_own_count() -> None:
+    spoken = talk()
+    throws(spoken, Side.AGENT, MOST)
+    throws(spoken, Side.HAPROXY, MOST)
+    throws(spoken, Side.HAPROXY, 1, "close glitch_flood", ENDED)
+
+
+def test_a_period_that_is_over_counts_no_more() -> None:
+    spoken = talk()
+    throws(spoken, Side.AGENT, MOST)
+    spoken.now += PERIOD_S
+    throws(spoken, Side.AGENT, MOST)
+    spoken.now += PERIOD_S - 0.001
+    throws(spoken, Side.AGENT, 1, "close glitch_flood", ENDED)
+
+
+def test_an_agent_may_make_four_anomalies_for_each_notify() -> None:
+    spoken = talk()
+    notifies = [f"{number}.1" for number in range(1, 11)]
+    for at in notifies:
+        spoken.play(f"haproxy NOTIFY {at} -> ok")
+        throws(spoken, Side.AGENT, PER_NOTIFY)
+    throws(spoken, Side.AGENT, 1, "close glitch_flood", "pass notify_unanswered", "unanswered agent_gone 10", ENDED)
+
+
+def test_an_agent_that_answers_all_late_is_no_flood() -> None:
+    """It stood still for longer than a period; each NOTIFY was given up meanwhile."""
+    spoken = talk(answer_deadline_s=1.0)
+    asked = [f"{number}.1" for number in range(1, 31)]
+    spoken.play("haproxy <all> -> ok", all=b"".join(map(frames.notify, asked)))
+    spoken.play("guard waits 1 -> " + ", ".join(["pass notify_unanswered, unanswered deadline 1"] * 30))
+    spoken.now += 2 * PERIOD_S
+    spoken.play("agent <all> -> " + ", ".join(["drop late_ack"] * 30), all=b"".join(map(frames.ack, asked)))
+    throws(spoken, Side.AGENT, (PER_NOTIFY - 1) * 30)
+    throws(spoken, Side.AGENT, 1, "close glitch_flood", ENDED)
+
+
+def test_what_a_haproxy_without_fault_may_do_is_not_counted() -> None:
+    spoken = talk()
+    for number in range(2 * MOST):
+        at = f"{number + 1}.1"
+        spoken.play(f"haproxy <empty> -> answer notify_empty, to_haproxy ACK {at}", empty=frames.notify(at, b""))
+
+
+def test_a_flood_that_may_pass_is_told_once_in_a_period() -> None:
+    spoken = Talk({Anomaly.GLITCH_FLOOD: Action.PASS}, glitches=MOST).play(HANDSHAKE)
+    throws(spoken, Side.AGENT, MOST + 1, "pass glitch_flood")
+    throws(spoken, Side.AGENT, MOST + 1)
+    spoken.now += 60.0
+    throws(spoken, Side.AGENT, MOST + 1, "pass glitch_flood")
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_behind_the_end_nothing_of_the_flood_is_judged(side: Side) -> None:
+    spoken = talk()
+    throws(spoken, side, MOST + 1, "close glitch_flood", ENDED)
+    spoken.play(f"{side.value} <runts> -> nothing", runts=RUNT * 1000)
+    assert spoken.session.state is SessionState.CLOSING
+
+
+def test_a_flood_of_an_ending_link_does_not_end_the_session() -> None:
+    spoken = talk(give_up_s=5.0)
+    spoken.play("agent AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0")
+    throws(spoken, Side.AGENT, MOST + 1)
+    spoken.play("agent <runts> -> nothing", runts=RUNT * 1000)
+    assert spoken.session.state is SessionState.RUNNING
+
+
+def test_a_flood_before_agent_hello_is_a_refusal() -> None:
+    """HAProxy up to 3.0 would connect again at once; its news waits as for any agent that refuses."""
+    spoken = talk(UP)
+    throws(spoken, Side.AGENT, MOST + 1, "close glitch_flood")
+    spoken.play("guard waits 0.249 -> nothing")
+    spoken.play(f"guard waits 0.001 -> {ENDED}")
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_an_observed_flood_passes_and_its_end_is_only_told(side: Side) -> None:
+    spoken = Talk(observe=True, glitches=MOST).play(RUNNING)
+    throws(spoken, side, MOST + 1, "close glitch_flood", "ok")
+    for _ in range(3):
+        spoken.play(f"{side.value} <runts> -> ok", runts=RUNT * (MOST + 1))
+    assert everything_passed(spoken)
+    assert not spoken.anomalies[-1].applied
+
+
+def test_the_bound_is_met_exactly_whatever_the_notifies() -> None:
+    history = History()
+    glitches = Glitches(3, 10.0, history)
+    glitches.new = 3
+    assert glitches.flood(0.0) == ""
+    history.count = 1
+    glitches.new = 1
+    assert glitches.flood(0.0) == ""  # four, for one NOTIFY
+    glitches.new = 1
+    assert glitches.flood(9.9) == "5 anomalies within 10 s, beside 1 NOTIFY"
+    glitches.new = 100
+    assert glitches.flood(9.9) == ""  # told already
+    glitches.new = 4
+    assert glitches.flood(10.0) == "4 anomalies within 10 s, beside 0 NOTIFYs"

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import resource
+import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from spoe_guard.lab.agent import ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import frame
-from tests.running import START_S, Running
+from tests.running import START_S, Running, until
 
 LIMIT = 64  # descriptors: of them 8 are reserved, and 24 for agent links too
 MANY = 80
@@ -108,3 +110,35 @@ def test_without_descriptors_left_sessions_serve_on_and_others_wait(tmp_path, op
         assert await answered(first)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_without_descriptors_the_admin_address_recovers_and_says_no_bug(tmp_path, loop):
+    with ExitStack() as at_exit:
+        guard = Running(tmp_path, "127.0.0.1:9", settings={"SPOE_GUARD_LOOP": loop})
+        at_exit.enter_context(guard.process)
+        at_exit.callback(guard.process.kill)
+        host, _, port = guard.wait_for("listening")["admin"].rpartition(":")
+        pid = guard.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = 1 + max(int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, before[1]))
+        with ExitStack() as connected:
+            for _ in range(40):
+                connected.enter_context(socket.create_connection((host, int(port))))
+            if loop == "asyncio":  # libuv closes what it cannot accept, and says nothing
+                line = guard.wait_for("own_limit")
+                assert (line["level"], line["doing"]) == ("warning", "admin")
+                assert f"no file descriptor left of {used} (RLIMIT_NOFILE)" in line["detail"]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        until(lambda: healthy(guard))
+        assert guard.log("internal_error") == []
+        assert len(guard.log("own_limit")) <= 1
+        assert guard.stop()[0] == 0
+
+
+def healthy(guard: Running) -> bool:
+    try:
+        return guard.ask("/healthz")[0] == 200
+    except OSError:  # connections of before were in front
+        return False

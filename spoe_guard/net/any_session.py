@@ -23,6 +23,14 @@ class AnySession(Protocol):
     deadline: float
 
     @property
+    def in_memory(self) -> int:
+        """Bytes kept of the peers."""
+
+    @property
+    def open_notifies(self) -> int:
+        """NOTIFYs that an agent has received and not yet answered."""
+
+    @property
     def oldest_since(self) -> float:
         """When HAProxy sent the oldest NOTIFY that is open or parked; infinity if there is none."""
 
@@ -38,6 +46,9 @@ class AnySession(Protocol):
 
     def receive(self, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:
         """``side`` sent ``data``; the bytes that the output counts as ``left`` have to be passed in again."""
+
+    def turn_away(self, first: bytes, detail: str, now: float) -> Output:
+        """HAProxy sent ``first`` where the route expects a PROXY header; ``detail`` says what is wrong with it."""
 
     def take_foreign(self, raw: bytes, now: float) -> Output:
         """An ACK for this session came on another one's link."""
@@ -68,6 +79,9 @@ class Lasting(AnySession, Protocol):
     @property
     def stood_in(self) -> bool:
         """Whether HAProxy got AGENT-HELLO from the guard."""
+
+    def give_way(self, now: float) -> Output:
+        """End, and keep nothing: all sessions together hold back too much."""
 
     def to_hand_over(self) -> Handed | None:
         """Return what the next guard needs; see ``Session``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from spoe_guard.address import Address
-from spoe_guard.net.dial import Place, resolve
+from spoe_guard.net.resolver import Place, resolve
 from spoe_guard.net.route import Route
 
 # A reloading HAProxy opens all its connections at once (haproxy #2868). The kernel caps it at net.core.somaxconn.
@@ -27,10 +27,14 @@ _REMEDIES: Final = {
 
 
 class ListenError(Exception):
-    """An address cannot be listened on. The text is one line that names the route, the address and what to do."""
+    """An address cannot be listened on. The text is one line that names the route, the address and what to do.
+
+    ``reason``: the same without the route.
+    """
 
     def __init__(self, route: Route, what: str) -> None:
-        super().__init__(f"route {route.name}: cannot listen on {route.listen}: {what}")
+        self.reason = f"cannot listen on {route.listen}: {what}"
+        super().__init__(f"route {route.name}: {self.reason}")
 
 
 class Turn(Enum):

@@ -1,7 +1,8 @@
 """Dials an agent: resolves names, tries each address in turn, and describes the failure.
 
 The last address has no timeout here: the session has one, and cancels the task to give up the dial. Each address before it gets
-an equal share of that time, so that one that swallows packets does not use it all up.
+an equal share of that time, so that one that swallows packets does not use it all up. A name that was never known has most of it
+to be looked up, so that the failure names the resolver, and not an agent that nobody asked.
 """
 
 import asyncio
@@ -11,15 +12,16 @@ import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.net import own_limits
+from spoe_guard.net.resolver import FILES, PATIENCE_S, Place, Places, resolve
+from spoe_guard.threads import NoThreadError
 
 T = TypeVar("T")
 R = TypeVar("R")
-Place = str | tuple[Any, ...]  # what connect(2) and bind(2) take: a path, or host and port plus what IPv6 adds
 Refuses = Callable[[int, Place], Awaitable[str]]  # takes address family and place, returns why not to dial it; empty: dial it
 
 _REASONS: Final = {
@@ -36,7 +38,7 @@ _REASONS: Final = {
 _NO_SOCKET: Final = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOTSOCK, errno.EPROTOTYPE, errno.ELOOP)
 )
-_RESOLVER_FILES: Final = 4  # that a look-up may have open at a time
+_RESOLVER_SHARE: Final = 0.8  # of the time for an address: what a name may take; the rest is for the connection
 _QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket with a full accept queue returns EAGAIN and cannot be waited for
 
 
@@ -48,36 +50,6 @@ class DialError(Exception):
         self.reason = reason
         self.detail = detail
         self.last = last or self  # the failure of the last address tried
-
-
-async def resolve(address: Address) -> list[tuple[int, Place]]:
-    """Return every address ``address`` resolves to, in the system's order of preference.
-
-    Raises:
-        OSError: the name does not resolve (``socket.gaierror``).
-    """
-    if address.path is not None:
-        return [(socket.AF_UNIX, address.path)]
-    numeric = _numeric(address.host, address.port)
-    if numeric is not None:
-        return [numeric]
-    try:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a name that no resolver accepts, for example one with an empty label
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
-    return [(family, where) for family, _type, _protocol, _name, where in found]
-
-
-@functools.lru_cache(maxsize=256)  # the result never changes, and each session asks
-def _numeric(host: str, port: int) -> tuple[int, Place] | None:
-    """Return the place of a numeric address, which needs no resolver and no thread; None for a name."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (socket.gaierror, UnicodeError):
-        return None
-    family, _type, _protocol, _name, where = found[0]
-    return family, where
 
 
 class Dialled(NamedTuple):
@@ -98,7 +70,7 @@ async def dial(
 ) -> Dialled:
     """Return a connection to the first of ``addresses`` that can be reached; the caller owns it.
 
-    Every name is resolved anew. ``within_s``: the caller's timeout, shared out among the addresses. ``tried`` is called for each
+    Every name is looked up anew. ``within_s``: the caller's timeout, shared out among the addresses. ``tried`` is called for each
     address that was tried, with its error or None. ``refuses``: says which places are the guard's own. Cancelling leaves nothing
     open.
 
@@ -119,19 +91,29 @@ async def dial(
 
 
 async def _reach(refuses: Refuses | None, address: Address, within_s: float) -> socket.socket:
-    try:
-        places = await resolve(address)
-    except OSError as error:
-        # Short of descriptors a resolver says that the name is unknown, or that it should be asked again.
-        if short := own_limits.shortage(error.errno) or own_limits.shortage(own_limits.lack(_RESOLVER_FILES)):
-            raise DialError(DialFailure.OWN_LIMIT, f"{address.host}: {short}") from error
-        raise DialError(DialFailure.UNRESOLVED, _words(error, address.host)) from error
-    if not places:
-        raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
+    places = await _looked_up(address, within_s * _RESOLVER_SHARE)
     try:
         return await _first_of(places, within_s, lambda place: name(place[1]), functools.partial(_connected, refuses))
     except DialError as error:  # for one address the last place counts
         raise error.last from error
+
+
+async def _looked_up(address: Address, within_s: float) -> Places:
+    try:
+        async with asyncio.timeout(None if within_s == math.inf else within_s):
+            places = await resolve(address, min(PATIENCE_S, within_s / 2))
+    except TimeoutError:
+        raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no answer from the resolver within {within_s:g} s") from None
+    except NoThreadError as error:
+        raise DialError(DialFailure.OWN_LIMIT, _words(error, address.host)) from error
+    except OSError as error:
+        # Short of descriptors a resolver says that the name is unknown, or that it should be asked again.
+        if short := own_limits.shortage(error.errno) or own_limits.shortage(own_limits.lack(FILES)):
+            raise DialError(DialFailure.OWN_LIMIT, f"{address.host}: {short}") from error
+        raise DialError(DialFailure.UNRESOLVED, _words(error, address.host)) from error
+    if not places:
+        raise DialError(DialFailure.UNRESOLVED, f"{address.host}: no address")
+    return places
 
 
 async def _connected(refuses: Refuses | None, place: tuple[int, Place], _within_s: float) -> socket.socket:

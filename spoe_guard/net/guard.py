@@ -2,33 +2,42 @@
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import math
 import random
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.core.conversation.agent_state import AgentState
 from spoe_guard.core.conversation.engines import Engines
-from spoe_guard.core.conversation.refusal import Refusals
+from spoe_guard.core.conversation.pacing import Crowd
+from spoe_guard.core.conversation.refusal import LONGEST_S, MOST_HELD, Refusals
 from spoe_guard.core.conversation.route_state import RouteState
+from spoe_guard.core.conversation.to_haproxy import Lingering
+from spoe_guard.core.conversation.total_bytes import TotalBytes
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observed import open_session
-from spoe_guard.core.terms.events import EndedBy, EndReason, SessionEnded
+from spoe_guard.core.terms.events import EndedBy, EndReason, GaveWay, SessionEnded
+from spoe_guard.net import own_limits
 from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import SessionFactory
+from spoe_guard.net.beyond import Beyond
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
-from spoe_guard.net.dial import Place, resolve
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, peer_name
 from spoe_guard.net.observer import Observer
-from spoe_guard.net.own_sockets import OwnSockets, Places
+from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.relay import Relay
+from spoe_guard.net.resolver import PATIENCE_S, Place, Places, resolve
 from spoe_guard.net.route import Route
+from spoe_guard.net.turns import Turns
+from spoe_guard.net.unread import Kernel, Unread
 from spoe_guard.net.watch import AgentProbe, AgentWatch
 from spoe_guard.net.witness import Witness
 
@@ -36,6 +45,13 @@ Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number
 
 # Aborted sessions are gone one or two turns of the loop later; this bound only prevents an endless wait.
 _ABORTED_S: Final = 1.0
+# Connections of a route that have not sent HAPROXY-HELLO: one more has the oldest of them give way.
+MOST_WITHOUT_HELLO: Final = 256
+SILENT_S: Final = 0.05  # HAProxy sends HELLO in the moment it connects; who has not by then may be told to give way
+OPEN_BYTES: Final = 32  # that an open NOTIFY takes in its ledger
+GIVE_WAY_AT_ONCE: Final = 16  # sessions that end in a turn of the loop because all of them keep too much
+_LOOKED_AT: Final = 8  # of them at most, for one that has nothing to read
+_SENT_AWAY_AT_ONCE: Final = 64  # of a route, where descriptors are short: as many as are accepted in a turn
 
 
 def longest_drain(routes: Iterable[Route]) -> float:
@@ -43,12 +59,26 @@ def longest_drain(routes: Iterable[Route]) -> float:
     return max((route.config.close_s + 3 * route.config.disconnect_hold_s for route in routes), default=0.0)
 
 
+def _has_said_more(sock: socket.socket | None) -> bool:
+    """Whether the peer of ``sock`` has sent bytes that were not read yet: the loop was busy."""
+    if sock is None:
+        return False
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
 class Guard:
     """Serves ``routes`` between ``start`` and ``drain``, and reports to ``observer``.
 
     ``witness`` returns who records the bytes of a session. ``reuse_port``: share the addresses with a guard that takes over.
+    ``handover``: the private directory where it finds that guard, and is found by the one before; None: sessions end here.
+    ``no_handover``: why that directory cannot be used, once started.
     ``given``: by route name, sockets that listen already. ``lent``: by route name, sockets shared by several processes, see
-    ``bind.borrow``. ``addresses``: by route name, the actual address (with the port the kernel chose), once started, and
+    ``bind.borrow``. ``total_bytes``: what all sessions together may keep of their peers.
+
+    ``addresses``: by route name, the actual address (with the port the kernel chose), once started, and
     ``own_sockets`` what listens there.
     """
 
@@ -60,11 +90,16 @@ class Guard:
         *,
         witness: Witnesses = lambda _route, _number: None,
         reuse_port: bool = False,
+        handover: Path | None = None,
         given: Mapping[str, socket.socket] | None = None,
         lent: Mapping[str, Sequence[socket.socket]] | None = None,
+        total_bytes: float = math.inf,
     ) -> None:
         self.witness = witness
+        self.turns = Turns()
         self._reuse_port = reuse_port
+        self._handover = handover if reuse_port else None
+        self.no_handover = ""
         self._given = given or {}
         self._lent = lent or {}
         self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps its own route
@@ -77,7 +112,20 @@ class Guard:
         self._relays: dict[int, Relay] = {}
         self._on_route: dict[str, set[Relay]] = {route.name: set() for route in routes}
         self._shared = {route.name: (Refusals(), Engines(), AgentState()) for route in routes}
+        most = own_limits.affordable(MOST_HELD)
+        self._strangers = {route.name: Refusals(most, quiet_s=LONGEST_S) for route in routes}
+        self._beyond = {
+            name: Beyond(most, partial(self._has_room, name), partial(self._admit, name), partial(self._refuse, name))
+            for name in self._routes
+        }
         self._agents = {route.name: Agents(route.name, observer, partial(self.refuses, route.name)) for route in routes}
+        self._crowd = Crowd()
+        self._lingering = {route.name: Lingering() for route in routes}
+        self._total = TotalBytes(total_bytes, self._holds_too_much)
+        self._makes_room = False  # that is to happen in the loop's next turn
+        # By route and number, the oldest first: connections without HELLO, each with the time it came, monotonic seconds.
+        self._unmet: dict[str, dict[int, float]] = {route.name: {} for route in routes}
+        self._kernel = Kernel()
         self._unlinked: set[int] = set()  # sessions that need a descriptor for their first agent link
         self._opening = 0  # connections that will begin in the loop's next turn
         self._watching: list[asyncio.Task[None]] = []
@@ -114,15 +162,23 @@ class Guard:
             raise
         for bound in taken:
             name = bound.route.name
-            failed = partial(self._observer.accept_failed, name)
+            failed = partial(self._short, name)
             self._listeners.append(Listener(bound, partial(self._accepted, name), failed, self._unlinked.__len__))
             self._watch(self._routes[name], self._listeners[-1])
             if bound.turn is Turn.LAST:  # at the same address as this process's own socket
                 continue
             self.addresses[bound.route.name] = bound.address
             # No other guard can listen on the same Unix socket, but other processes of this one can.
-            if self._reuse_port and (bound.address.path is None or bound.turn is Turn.ALL):
-                self._takers.append(Taker(str(bound.address), partial(self._take_over, bound.route.name)))
+            if self._handover and (bound.address.path is None or bound.turn is Turn.ALL):
+                self._be_found(self._handover, bound, failed)
+
+    def _be_found(self, handover: Path, bound: Bound, failed: Callable[[str], None]) -> None:
+        """Take over from guards that stop. Without that the guard serves all the same."""
+        name = bound.route.name
+        try:
+            self._takers.append(Taker(handover, str(bound.address), partial(self._take_over, name), failed))
+        except OSError as error:
+            self.no_handover = f"{handover}: {error.strerror}"
 
     def _watch(self, route: Route, listener: Listener) -> None:
         """Let ``listener`` listen only while the agent is there, if the route says so."""
@@ -132,17 +188,17 @@ class Guard:
         watch = AgentWatch(listener, self._agents[name], self._shared[name][-1], self._observer)
         self._watching.append(asyncio.get_running_loop().create_task(watch.keep(partial(self.route, name))))
 
-    def unanswered(self, route: str) -> None:
-        """Ask the agent of ``route`` while it counts as away: a session did not wait long enough to learn whether it is back."""
-        now, config, state = monotonic(), self._routes[route].config, self._shared[route][-1]
+    def ask_agent(self, route: str) -> None:
+        """Ask the agent of ``route`` from now on, until it answers, if a dial of it has failed or its links are silent."""
         asked = route in self._asking or not self._routes[route].listen_while_away
-        if asked or config.observe or not self._listeners or not state.is_away(now, config.give_up_s):
+        if asked or self._routes[route].config.observe or not self._listeners or not self._shared[route][-1].in_doubt:
             return
         self._asking[route] = asyncio.get_running_loop().create_task(self._ask(route))
 
     async def _ask(self, route: str) -> None:
+        probe = AgentProbe(self._agents[route], self._shared[route][-1], self._observer)
         try:
-            await AgentProbe(self._agents[route], self._shared[route][-1], self._observer).ask_again(self._routes[route])
+            await probe.until_it_answers(partial(self.route, route))
         finally:
             del self._asking[route]
 
@@ -161,13 +217,16 @@ class Guard:
         """Return the route that new sessions with that name get."""
         return self._routes[name]
 
-    def use(self, routes: Sequence[Route]) -> None:
+    def use(self, routes: Sequence[Route], total_bytes: float = math.inf) -> None:
         """Use these routes for new sessions; names and addresses must be the current ones. Running sessions keep their routes."""
+        self._total.limit(total_bytes)
         for route in routes:
             if route.agent != self._routes[route.name].agent:
                 _, _, agent = self._shared[route.name]
                 agent.forget()
         self._routes = {route.name: route for route in routes}
+        for beyond in self._beyond.values():
+            beyond.fill()
 
     async def drain(self, bound_s: float | None = None) -> None:
         """Stop: accept nothing more, let every session end in order, reset what is left after ``bound_s``.
@@ -182,6 +241,8 @@ class Guard:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        for beyond in self._beyond.values():
+            beyond.close()
         if self._opening:
             await asyncio.sleep(0)  # let them begin first
         if not self._draining:
@@ -196,6 +257,7 @@ class Guard:
             await asyncio.wait_for(self._empty.wait(), _ABORTED_S)
         for guard in itertools.chain.from_iterable(self._next_guards.values()):
             guard.close()
+        self._kernel.close()
 
     def take_no_more(self) -> None:
         """Accept no more sessions from other guards; several that stop together would pass theirs around."""
@@ -206,8 +268,8 @@ class Guard:
     def _end_sessions(self) -> None:
         """Hand sessions over to other guards if there are any, and end the rest."""
         self.take_no_more()
-        if self._reuse_port:
-            self._next_guards = {name: next_guards(str(address)) for name, address in self.addresses.items()}
+        if self._handover:
+            self._next_guards = {name: next_guards(self._handover, str(at)) for name, at in self.addresses.items()}
         loop = asyncio.get_running_loop()
         for relay in tuple(self._relays.values()):
             if guards := self._next_guards.get(relay.route.name):
@@ -231,7 +293,7 @@ class Guard:
             NotTakenError: why not.
         """
         route = self._routes[name]
-        if len(self._on_route[name]) >= route.connections:
+        if not (self._has_room(name) or self._send_stranger_away(name)):
             raise NotTakenError("no more connections")
         number = next(self._numbers)
         relay = self._make_relay(route, number)
@@ -245,22 +307,108 @@ class Guard:
             relay.abort(EndedBy.GUARD, EndReason.DRAIN)
 
     def _accepted(self, name: str, sock: socket.socket, peer: str) -> None:
-        route = self._routes[name]
         number = next(self._numbers)
-        self._observer.session_opened(route.name, number, peer)
-        if len(self._on_route[route.name]) >= route.connections:
-            self._turn_away(route, number, sock, EndReason.LIMIT)
+        self._observer.session_opened(name, number, peer)
+        if len(self._unmet[name]) >= MOST_WITHOUT_HELLO:
+            self._send_stranger_away(name)
+        if self._has_room(name) or self._send_stranger_away(name):
+            self._admit(name, number, sock)
+        else:
+            self._beyond[name].take(number, sock)
+
+    def _has_room(self, name: str) -> bool:
+        """Whether ``limits.connections`` allows one more. Those that are being turned away take no place, within a bound."""
+        return len(self._on_route[name]) - self._strangers[name].uncounted < self._routes[name].connections
+
+    def _send_stranger_away(self, name: str) -> bool:
+        """End the connection that has been there longest without HELLO; False if HAProxy may still be about to say it.
+
+        Whoever can reach the port can connect, and would otherwise fill ``limits.connections``.
+        """
+        now, unmet = monotonic(), self._unmet[name]
+        for number, since in itertools.islice(unmet.items(), _LOOKED_AT):
+            if now < since + SILENT_S:
+                return False  # and so are the others
+            relay = self._relays[number]
+            if not _has_said_more(relay.haproxy.sock):
+                break
+        else:
+            return False
+        del unmet[number]
+        self._on_route[name].discard(relay)  # its connection is gone in the loop's next turn
+        self._observer.gave_way(name, number, GaveWay.NO_HELLO, relay.kept)
+        relay.abort(EndedBy.GUARD, EndReason.LIMIT)
+        return True
+
+    def _short(self, name: str, why: str) -> None:
+        """Connections wait because the guard is short of something: whoever has not said HELLO gives way."""
+        self._observer.accept_failed(name, why)
+        for route in self._unmet:
+            for _ in range(_SENT_AWAY_AT_ONCE):
+                if not self._send_stranger_away(route):
+                    break
+
+    # What all sessions hold back
+
+    def queued(self, count: int) -> None:
+        """Count bytes that wait on legs that are full."""
+        self._total.add(count)
+
+    def _holds_too_much(self) -> None:
+        if not self._makes_room:
+            self._makes_room = True
+            asyncio.get_running_loop().call_soon(self._make_room)
+
+    def count_open(self) -> None:
+        """Count what open NOTIFYs take; to be called every second, because ordinary ones are not counted one by one."""
+        self._total.count_beside(OPEN_BYTES * sum(self._observer.tally(name).open_notifies for name in self._routes))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Have sessions give way, the one that keeps most first, until all of them keep no more than they may.
+
+        Those beyond ``GIVE_WAY_AT_ONCE`` have their turn when others had theirs.
+        """
+        self._makes_room = False
+        before = self._total.held + self._total.beside
+        if not self._total.beyond:
             return
+        kept_by = ((relay.kept + OPEN_BYTES * relay.session.open_notifies, number) for number, relay in self._relays.items())
+        for kept, number in heapq.nlargest(GIVE_WAY_AT_ONCE, kept_by):
+            if not kept or not self._total.beyond:
+                return
+            relay = self._relays[number]
+            self._observer.gave_way(relay.route.name, number, GaveWay.TOTAL_BYTES, kept)
+            given = OPEN_BYTES * relay.session.open_notifies
+            relay.give_way()
+            self._total.count_beside(max(self._total.beside - given, 0))
+        if self._total.held + self._total.beside < before:
+            self._holds_too_much()
+
+    def _admit(self, name: str, number: int, sock: socket.socket, first: bytes = b"") -> None:
+        """Begin the session ``number``; ``first``: what was read from its connection already."""
         try:
-            relay = self._make_relay(route, number)
+            relay = self._make_relay(self._routes[name], number)
         except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take: this session, not the guard
-            self._observer.internal_error(route.name, number, error)
-            self._turn_away(route, number, sock, EndReason.INTERNAL_ERROR)
+            self._observer.internal_error(name, number, error)
+            sock.close()
+            self._refuse(name, number, EndReason.INTERNAL_ERROR)
             return
+        relay.has_said(first)
         self._begin(relay, sock)
 
     def _make_relay(self, route: Route, number: int) -> Relay:
-        route_state = RouteState(number, *self._shared[route.name], spread=random.random())  # noqa: S311  no secret
+        strangers, spread = self._strangers[route.name], random.random()  # noqa: S311  no secret
+        route_state = RouteState(
+            number,
+            *self._shared[route.name],
+            strangers=strangers,
+            crowd=self._crowd,
+            lingering=self._lingering[route.name],
+            spread=spread,
+            total=self._total,
+            met=partial(self._unmet[route.name].pop, number, None),
+        )
         return Relay(route, route_state, self._agents[route.name], self._observer, self._make_session, self)
 
     def _begin(self, relay: Relay, sock: socket.socket) -> None:
@@ -269,14 +417,15 @@ class Guard:
         self._empty.clear()
         if relay.begins:
             self._unlinked.add(relay.number)
+            self._unmet[relay.route.name][relay.number] = monotonic()
         self._opening += 1
         # Not at once: other connections wait to be accepted, and a guard that hands a session over waits for the answer.
         asyncio.get_running_loop().call_soon(self._attach, relay, sock)
 
-    def _turn_away(self, route: Route, number: int, sock: socket.socket, reason: EndReason) -> None:
-        sock.close()
-        self._observer.seen(route.name, number, [SessionEnded(EndedBy.GUARD, reason)])
-        self._observer.session_closed(route.name, number)
+    def _refuse(self, name: str, number: int, reason: EndReason = EndReason.LIMIT) -> None:
+        """Report a session that never began; its connection is closed."""
+        self._observer.seen(name, number, [SessionEnded(EndedBy.GUARD, reason)])
+        self._observer.session_closed(name, number)
 
     def _attach(self, relay: Relay, sock: socket.socket) -> None:
         self._opening -= 1
@@ -295,10 +444,8 @@ class Guard:
             return ""
         name, listen = found
         if name != route:
-            places: dict[Address, Places] = {}
-            for address in {address for each in self._routes.values() for address in each.agent}:
-                with contextlib.suppress(OSError):
-                    places[address] = await resolve(address)
+            agents = list({address for each in self._routes.values() for address in each.agent})
+            places = dict(zip(agents, await asyncio.gather(*map(_if_known, agents)), strict=True))
             if not self.own_sockets.way(self._routes[name], route, self._routes, places):
                 return ""
         return f"route {name} listens there ({listen}), so the guard would dial itself; give the agent's own address"
@@ -309,14 +456,33 @@ class Guard:
         if relay is not None:
             relay.step(relay.session.take_foreign, raw, monotonic())
 
+    def reported(self, relay: Relay) -> None:
+        """A session that is turned away takes no place from others any longer."""
+        self._beyond[relay.route.name].fill()
+
     def linked(self, relay: Relay) -> None:
         """A session got an agent link."""
         self._unlinked.discard(relay.number)
+
+    def unread(self, sock: socket.socket) -> Unread:
+        """Return what tells how much the peer of ``sock`` has not read."""
+        return Unread(self._kernel, sock)
 
     def gone(self, relay: Relay) -> None:
         """Remove a session whose last connection is gone."""
         self._relays.pop(relay.number, None)
         self._unlinked.discard(relay.number)
+        self._unmet[relay.route.name].pop(relay.number, None)
         self._on_route[relay.route.name].discard(relay)
+        self._beyond[relay.route.name].fill()
         if not self._relays:
             self._empty.set()
+
+
+async def _if_known(address: Address) -> Places:
+    """Return what ``address`` stands for; nothing if it does not resolve, or the resolver is silent: nobody dials it then."""
+    try:
+        async with asyncio.timeout(PATIENCE_S * 2):
+            return await resolve(address)
+    except OSError:  # TimeoutError, too
+        return ()

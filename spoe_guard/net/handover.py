@@ -2,8 +2,8 @@
 
 SPOP has no frame for "send no more", so a NOTIFY that crosses AGENT-DISCONNECT is lost. A handover sends HAProxy nothing at all:
 the guard that stops no longer reads a connection, waits until its open NOTIFYs are answered, and gives the socket to a guard
-that listens at the same address (SCM_RIGHTS, one message each, on a socket in Linux' abstract namespace; as with SO_REUSEPORT
-both must run as the same user in the same network namespace).
+that listens at the same address (SCM_RIGHTS, one message each, on a socket in a directory that only their user may enter; each
+side asks the kernel who the other is. As with SO_REUSEPORT both must run as the same user in the same network namespace).
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.core.handed import Handed, NotTakenError, decode
+from spoe_guard.net import handover_dir, own_limits
 from spoe_guard.net.leg import HANDED_OVER
 from spoe_guard.net.relay import Relay
 
@@ -34,33 +35,61 @@ Take = Callable[[Handed, socket.socket], None]
 
 
 class Taker:
-    """Calls ``take(handed, sock)`` for each connection that a stopping guard had at ``listen``; NotTakenError refuses it."""
+    """Calls ``take(handed, sock)`` for each connection that a stopping guard had at ``listen``; NotTakenError refuses it.
 
-    def __init__(self, listen: str, take: Take) -> None:
+    ``directory``: where guards find each other. ``failed(why)`` is called, at most ten times a second, while a guard that stops
+    waits because this one is short of something.
+
+    Raises:
+        OSError: the directory cannot be used.
+    """
+
+    def __init__(self, directory: Path, listen: str, take: Take, failed: Callable[[str], None] = lambda _why: None) -> None:
+        self._directory = directory
+        self._name = _prefix(listen) + secrets.token_hex(8)
         self._take = take
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
         self._givers: set[socket.socket] = set()
         self._listening = _packets()
-        self._listening.bind(_name(listen) + secrets.token_hex(8))
-        self._listening.listen(MAX_GIVERS)
-        self._loop.add_reader(self._listening, self._accept)
+        try:
+            handover_dir.listen(directory, self._name, self._listening, MAX_GIVERS)
+        except OSError:
+            self._listening.close()
+            raise
+        self._listen()
 
     def close(self) -> None:
         """Accept no more handovers."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        handover_dir.remove(self._directory, self._name)
         for sock in (self._listening, *self._givers):
             self._loop.remove_reader(sock)
             sock.close()
         self._givers.clear()
 
+    def _listen(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listening, self._accept)
+
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the giver is gone, or no descriptor is left: it gets no answer
+        try:
             giver, _ = self._listening.accept()
-            if len(self._givers) >= MAX_GIVERS or not _is_ours(giver):
-                giver.close()
-                return
-            giver.setblocking(False)  # noqa: FBT003  the standard library's own signature
-            self._givers.add(giver)
-            self._loop.add_reader(giver, self._read, giver)
+        except OSError as error:  # without room the giver waits; otherwise it is gone
+            if error.errno in own_limits.NO_ROOM:
+                self._loop.remove_reader(self._listening)
+                self._pause = self._loop.call_later(own_limits.PAUSE_S, self._listen)
+                self._failed(own_limits.shortage(error.errno))
+            return
+        if len(self._givers) >= MAX_GIVERS or not _is_ours(giver):
+            giver.close()
+            return
+        giver.setblocking(False)  # noqa: FBT003  the standard library's own signature
+        self._givers.add(giver)
+        self._loop.add_reader(giver, self._read, giver)
 
     def _read(self, giver: socket.socket) -> None:
         try:
@@ -138,29 +167,27 @@ async def hand_over(relay: Relay, guards: Sequence[NextGuard]) -> bool:
     return False
 
 
-def next_guards(listen: str) -> list[NextGuard]:
+def next_guards(directory: Path, listen: str) -> list[NextGuard]:
     """Return the other guards of this user that listen at ``listen`` and accept handovers."""
-    lines = Path("/proc/self/net/unix").read_text(errors="replace").splitlines()
-    # An accepted connection there has the same name. The leading zero byte is shown as @.
-    names = {"\0" + name[1:] for line in lines if (name := line.rpartition(" ")[2]).startswith("@" + _name(listen)[1:])}
     found: list[NextGuard] = []
-    for name in sorted(names):
-        sock = _packets()
-        try:
-            sock.connect(name)
-        except OSError:  # it is stopping too, or its backlog is full
-            sock.close()
-            continue
-        if _is_ours(sock):
-            found.append(NextGuard(sock))
-        else:
-            sock.close()
+    with contextlib.suppress(OSError):  # without the directory, or a descriptor, there are none that can be found
+        for name in handover_dir.names(directory, _prefix(listen)):
+            sock = _packets()
+            try:
+                handover_dir.connect(directory, name, sock)
+            except OSError:  # it is stopping too, or its backlog is full
+                sock.close()
+                continue
+            if _is_ours(sock):
+                found.append(NextGuard(sock))
+            else:
+                sock.close()
     return found
 
 
-def _name(listen: str) -> str:
-    """Return the common prefix of their socket names; hashed, as a path may be as long as a name and hold any character."""
-    return f"\0spoe-guard/{hashlib.sha256(listen.encode(errors='surrogateescape')).hexdigest()[:32]}/"
+def _prefix(listen: str) -> str:
+    """Return what the names of their sockets begin with; hashed, as a name may not hold every character of an address."""
+    return f"{hashlib.sha256(listen.encode(errors='surrogateescape')).hexdigest()[:32]}."
 
 
 def _packets() -> socket.socket:
@@ -170,6 +197,6 @@ def _packets() -> socket.socket:
 
 
 def _is_ours(sock: socket.socket) -> bool:
-    """Whether the other end belongs to the same user."""
+    """Whether the other end belongs to the same user, and not to one whose number only stands for an unknown one."""
     _, user, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return bool(user == os.geteuid())
+    return bool(user == os.geteuid() != handover_dir.overflow_user())

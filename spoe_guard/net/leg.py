@@ -42,6 +42,12 @@ class LegOwner(Protocol):
     def made(self, leg: "Leg") -> None:
         """Its connection is established."""
 
+    def crowded(self) -> bool:
+        """Whether others wait for their turn, so that a read that is not ordinary has to wait, too."""
+
+    def wait(self, leg: "Leg") -> None:
+        """Call ``turn`` of ``leg`` when it is its turn."""
+
     def take(self, leg: "Leg", data: bytes, now: float) -> int:
         """Handle ``data``, which is not ordinary; return how many bytes at its end are left for the next turn."""
 
@@ -89,12 +95,15 @@ class Leg:
         self.full = False  # the send queue is above the high mark
         self._loop = asyncio.get_running_loop()
         self._fd = -1
+        self._written = 0
         self._takes = False  # what is written to it is sent, not dropped
         self._fin_waits = False  # a FIN follows the send queue
         self._queue = bytearray()  # while it is not empty, the loop reports when the socket can be written
-        self._unheard = b""  # the end of the last read: the session handles more of it in the loop's next turn
+        self._unheard = b""  # the end of the last read: the session handles more of it when it is this leg's turn
+        self._waits = False  # for that turn
         self._paused = 0
         self._was_reset = False
+        self._is_lost = False  # the end is to be reported behind what is unheard
         self._kept: weakref.ref[object] | None = None  # the loop's own reference to its callback, while it watches for bytes
 
     def begin(self, sock: socket.socket) -> None:
@@ -122,6 +131,11 @@ class Leg:
         self.sock = sock
         self.connected = self._takes = True
         self.relay.made(self)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that the kernel took, since the beginning."""
+        return self._written - len(self._queue)
 
     @property
     def unsent(self) -> int:
@@ -176,18 +190,16 @@ class Leg:
             self.resume_reading(SELF_IS_FULL)
             self.relay.emptied(self)
 
-    def _hear_more(self) -> None:
-        """Handle more of the last read, unless the session is closing."""
-        rest, self._unheard = self._unheard, b""
-        if not self.closing:
-            self.take(rest)
-        if not self._unheard:
-            self.resume_reading(NOT_HEARD)
+    def turn(self) -> None:
+        """It is this leg's turn to handle more of the last read."""
+        self._waits = False
+        self.hear_more()
 
     def _lost(self) -> None:
         if self._unheard:  # those bytes came before the end
-            self._loop.call_soon(self._lost)
+            self._is_lost = True
             return
+        self._is_lost = False
         self.use(None)
         self.relay.lost(self, reset=self._was_reset)
 
@@ -200,32 +212,18 @@ class Leg:
             ledger.carrier = self
 
     def take(self, data: bytes) -> None:
-        """Handle every received byte: the ordinary part goes over the lane, the rest to the session."""
-        now = calls.now()
-        done, end = 0, len(data)  # how much was handled, one way or the other
-        try:
-            lane = self.lane
-            if lane is not None and lane.plain:
-                if self.is_agents:
-                    done = self._to_haproxy(lane, data, now)
-                else:
-                    done = self._to_agent(lane, data, 0, now)
-                    while 0 < done < end:  # the next NOTIFY may go to another agent
-                        stop = self._to_agent(lane, data, done, now)
-                        if stop == done:
-                            break
-                        done = stop
-                if done == end:
-                    return
-            rest = data[done:] if done > 0 else data
-            done = end
-            left = self.relay.take(self, rest, now)
-            if left:
-                self._unheard = data[end - left :]
-                self.pause_reading(NOT_HEARD)
-                self._loop.call_soon(self._hear_more)
-        except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
-            self.relay.broke(error, self.side, data[done:])
+        """Handle every received byte: the ordinary part goes over the lane, the rest to the session, now or in later turns."""
+        self._handle(data, calls.now(), True)  # noqa: FBT003
+
+    def hear_more(self) -> None:
+        """Handle a slice of what is unheard, unless the session is closing."""
+        rest, self._unheard = self._unheard, b""
+        if rest and not self.closing:
+            self._handle(rest, calls.now(), False)  # noqa: FBT003
+        if not self._unheard:
+            self.resume_reading(NOT_HEARD)
+            if self._is_lost:
+                self._lost()
 
     def write(self, data: bytes) -> None:
         """Send ``data``; drop it if the leg is gone, closing or half-closed."""
@@ -233,6 +231,7 @@ class Leg:
             self.pause_reading(SELF_IS_FULL)
         if not self._takes:
             return
+        self._written += len(data)
         sent = 0
         if not self._queue:
             try:
@@ -293,6 +292,41 @@ class Leg:
             self._end(reset=False)
 
     # Inside
+
+    def _handle(self, data: bytes, now: float, fresh: bool) -> None:  # noqa: FBT001  C has no keywords
+        done, end = 0, len(data)  # how much was handled, one way or the other
+        try:
+            lane = self.lane
+            if lane is not None and lane.plain:
+                if self.is_agents:
+                    done = self._to_haproxy(lane, data, now)
+                else:
+                    done = self._to_agent(lane, data, 0, now)
+                    while 0 < done < end:  # the next NOTIFY may go to another agent
+                        stop = self._to_agent(lane, data, done, now)
+                        if stop == done:
+                            break
+                        done = stop
+                if done == end:
+                    return
+            rest = data[done:] if done > 0 else data
+            if fresh and self.relay.crowded():
+                self._leave_for_later(rest)
+                return
+            done = end
+            left = self.relay.take(self, rest, now)
+            if left:
+                self._leave_for_later(data[end - left :])
+        except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
+            self.relay.broke(error, self.side, data[done:])
+
+    def _leave_for_later(self, rest: bytes) -> None:
+        """Keep ``rest`` until it is this leg's turn, and read nothing meanwhile."""
+        self._unheard = rest
+        self.pause_reading(NOT_HEARD)
+        if not self._waits:
+            self._waits = True
+            self.relay.wait(self)
 
     def _to_haproxy(self, lane: Lane, data: bytes, now: float) -> int:
         """Write to HAProxy the ACKs that ``lane`` lets pass; return their end."""

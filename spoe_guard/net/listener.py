@@ -16,9 +16,9 @@ from typing import Final
 
 from spoe_guard.net import own_limits
 from spoe_guard.net.bind import BACKLOG, Bound, Turn
-from spoe_guard.net.dial import Place, name
+from spoe_guard.net.dial import name
+from spoe_guard.net.resolver import Place
 
-_EXHAUSTED_PAUSE_S: Final = 0.1  # no descriptor or memory left: accepting again at once would fail again, and spin
 _BATCH: Final = 64  # most connections accepted before the loop runs other callbacks
 # A process accepts one connection at a time, then pauses, on a socket that all processes share: all are woken, and otherwise the
 # first would accept all of them.
@@ -133,7 +133,7 @@ class Listener:
 
     def _fail(self, code: int | None) -> None:
         self._failed(own_limits.shortage(code))
-        self._wait(_EXHAUSTED_PAUSE_S)
+        self._wait(own_limits.PAUSE_S)
 
     def _wait(self, seconds: float) -> None:
         self._loop.remove_reader(self._bound.sock)

@@ -1,4 +1,4 @@
-"""Chooses the event loop: uvloop, or asyncio's own if uvloop cannot be imported or is not wanted."""
+"""The event loop: uvloop, or asyncio's own if uvloop cannot be imported or is not wanted; and what its timers need."""
 
 import asyncio
 import gc
@@ -7,6 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+# uvloop's timers count whole milliseconds and may fire early: a shorter one would fire again and again.
+SHORTEST_TIMER_S: Final = 0.001
 
 VARIABLE: Final = "SPOE_GUARD_LOOP"  # "asyncio" disables uvloop; anything else is the default
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from spoe_guard.core.terms.events import DialFailure, Event
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
+from spoe_guard.core.terms.events import DialFailure, Event, GaveWay
 from spoe_guard.core.terms.tally import Tally
 
 
@@ -16,8 +17,17 @@ class Observer(Protocol):
     def session_opened(self, route: str, session: int, peer: str) -> None:
         """HAProxy, or another client, connected. ``session`` counts up from 1 in this process; ``peer`` is in readable form."""
 
+    def peer_named(self, route: str, session: int, peer: str) -> None:
+        """The session's PROXY header says who really connected."""
+
     def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
         """A step of a session reported these events, in order."""
+
+    def wants(self, route: str, anomaly: Anomaly) -> bool:
+        """Whether an anomaly of this kind is to be reported; otherwise ``counted`` is enough."""
+
+    def counted(self, route: str, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
+        """There was an anomaly that is not reported."""
 
     def session_closed(self, route: str, session: int) -> None:
         """Both connections of the session are gone."""
@@ -33,6 +43,9 @@ class Observer(Protocol):
 
     def accept_failed(self, route: str, why: str) -> None:
         """Connections of HAProxy wait because the guard is short of something; ``why`` says of what, and what to raise."""
+
+    def gave_way(self, route: str, session: int, reason: GaveWay, kept: int) -> None:
+        """The guard ended ``session``, or stopped to judge it, in favour of others; it kept ``kept`` bytes."""
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """A bug of ours, caught once, in the leg."""

@@ -9,12 +9,14 @@ from typing import Final
 # Descriptors that agent links leave to others, so that metrics, captures and the resolver work when sessions are short of them.
 RESERVED: Final = 32
 ACCEPT_RESERVES: Final = 2  # times RESERVED that connections of HAProxy leave: links that replace lost ones come first
-_SHARE: Final = 8  # of a low limit only an eighth is reserved
+_SHARE: Final = 8  # of a low limit only an eighth is reserved, or spent on connections that are not served
 
+PAUSE_S: Final = 0.1  # with no descriptor or memory left, accepting again at once would fail again, and spin
 NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 _PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FILES: Final = Path("/proc/sys/fs/file-max")
+_OPEN_FILES: Final = Path("/proc/self/fd")
 _MEMORY: Final = Path("/sys/fs/cgroup/memory.max")  # of a container or a unit: bytes, or "max"
 
 
@@ -44,13 +46,26 @@ def reserve() -> int:
     return RESERVED if limit is None else min(RESERVED, limit // _SHARE)
 
 
+def affordable(most: int) -> int:
+    """Return ``most``, or an eighth of a low limit: how many descriptors may be spent on connections that are not served."""
+    limit = _limit()
+    return most if limit is None else min(most, limit // _SHARE)
+
+
 def leaves(descriptor: int, spare: int) -> bool:
     """Return whether ``spare`` more descriptors can be had beside ``descriptor``, which is the latest.
 
-    The kernel gives out the lowest free number, so those below it are in use.
+    The kernel gives out the lowest free number, so those below it are in use. Those above it may be, too: Linux 6.2 and later say
+    how many are open (proc(5), the size of /proc/pid/fd); before that they are not counted.
     """
     limit = _limit()
-    return limit is None or descriptor + spare < limit
+    if limit is None:
+        return True
+    try:
+        opened = _OPEN_FILES.stat().st_size
+    except OSError:
+        opened = 0
+    return max(descriptor + 1, opened) + spare <= limit
 
 
 def lack(spare: int) -> int:

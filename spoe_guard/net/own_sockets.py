@@ -3,16 +3,16 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from spoe_guard.address import Address
 from spoe_guard.net.bind import Bound
-from spoe_guard.net.dial import Place, ends
+from spoe_guard.net.dial import ends
+from spoe_guard.net.resolver import Place, Places
 from spoe_guard.net.route import Route
 
-Places = Sequence[tuple[int, Place]]  # what an address stands for, each with its address family
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 _File = tuple[int, int]  # device and inode
 

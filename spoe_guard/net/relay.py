@@ -3,41 +3,55 @@
 import asyncio
 import contextlib
 import math
+import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
-from typing import Final, ParamSpec, Protocol
+from typing import ParamSpec, Protocol
 
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError
-from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.payloads import proxy_header
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure, EndedBy, EndReason, Event, SessionEnded
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.net.agent_connection import AgentConnection
 from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import AnySession, Lasting, SessionFactory
 from spoe_guard.net.leg import DIALLING, OTHER_IS_FULL, Leg
+from spoe_guard.net.loop import SHORTEST_TIMER_S
 from spoe_guard.net.observer import Observer
 from spoe_guard.net.route import Route
 from spoe_guard.net.splice import Splice
+from spoe_guard.net.turns import Turns
+from spoe_guard.net.unread import Unread
 from spoe_guard.net.witness import Track, Witness
 
 P = ParamSpec("P")
 
-# uvloop's timers count whole milliseconds and may fire early: a shorter one would fire again and again.
-_SHORTEST_TIMER_S: Final = 0.001
-
 
 class RelayOwner(Protocol):
-    """What creates relays and is notified when they end."""
+    """What creates relays and is notified when they end. ``turns``: of all its relays."""
+
+    turns: Turns
 
     def witness(self, route: str, number: int) -> Witness | None:
         """Return the witness for the session ``number``, which begins, if it has one."""
 
+    def reported(self, relay: "Relay") -> None:
+        """A step of ``relay`` had something to report."""
+
     def linked(self, relay: "Relay") -> None:
         """``relay`` got an agent link."""
 
-    def unanswered(self, route: str) -> None:
-        """A session of ``route`` ended a link, or the dial of one, before the agent answered HELLO."""
+    def queued(self, count: int) -> None:
+        """``count`` bytes more are queued on legs that are full; fewer where it is negative."""
+
+    def ask_agent(self, route: str) -> None:
+        """A dial of the agent of ``route`` has failed, or ended before AGENT-HELLO came."""
+
+    def unread(self, sock: socket.socket) -> Unread:
+        """Return what tells how much the peer of ``sock`` has not read."""
 
     def gone(self, relay: "Relay") -> None:
         """The last connection of ``relay`` is gone; called once."""
@@ -58,15 +72,20 @@ class Relay:
         "_armed",
         "_drain_at",
         "_ended",
+        "_first",
         "_handed",
+        "_header",
         "_legs",
         "_linked",
         "_links",
         "_loop",
         "_observer",
         "_owner",
+        "_queued",
         "_tally",
         "_timer",
+        "_turns",
+        "_unread",
         "_witness",
         "agents",
         "haproxy",
@@ -99,14 +118,23 @@ class Relay:
         self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
         self._witness: Witness | None = None  # set as soon as HAProxy is connected
+        self._first = b""  # what was read from HAProxy's connection already
+        self._header: bytes | None = b"" if route.proxy_header else None  # what came of the PROXY header; None: none is due
         self._handed: tuple[Output, Handed] | None = None  # what the previous guard handed over, and the first step
         self._tally = observer.tally(route.name)
+        self._queued: dict[Leg, int] = {}  # of legs that are full: bytes, when they became so
+        self._turns = owner.turns
+        self._unread: Unread | None = None  # of HAProxy's connection, once it was asked for
+        route_state = replace(route_state, read=self._read, count_only=self._count_only)
         self.session: AnySession = make_session(route.config, self._tally, monotonic(), route_state)
 
     # What the session asks for
 
     def take(self, leg: Leg, data: bytes, now: float) -> int:
         """Pass what came on ``leg`` to the session and carry out its output; return how many bytes are left for next turn."""
+        if self._header is not None and leg is self.haproxy:
+            self._take_header(leg, self._header + data, now)
+            return 0
         out = self.session.receive(leg.side, data, now, leg.link_id)
         if self.session.deadline < self._armed:
             self._arm()
@@ -114,6 +142,20 @@ class Relay:
         if self._witness is not None and leg.track is not None:
             self._witness.read(leg.track, data[: -out.left] if out.left else data, now, out)
         return out.left
+
+    def _take_header(self, leg: Leg, first: bytes, now: float) -> None:
+        """Take the PROXY header off ``first``, all that HAProxy sent so far; the session gets what follows."""
+        found = proxy_header.read(first)
+        self._header = first if found is None else None
+        if isinstance(found, str):
+            out = self.session.turn_away(first, found, now)
+            self.act(out)
+            self._noted(leg.side, 0, first, out)
+        elif found is not None:
+            if found.source:
+                self._observer.peer_named(self.route.name, self.number, found.source)
+            if len(first) > found.size:
+                leg.take(first[found.size :])
 
     def passed(self, leg: Leg, data: bytes, now: float, link_id: int) -> None:
         """``data`` of ``leg`` passed on the lane, to or from the agent of that ``link``, without a step of the session."""
@@ -195,6 +237,10 @@ class Relay:
             self._drain_at = monotonic() + self.route.config.disconnect_hold_s
             self._arm()
 
+    def has_said(self, first: bytes) -> None:
+        """``first`` was read from HAProxy's connection before the session begins."""
+        self._first = first
+
     # From guard to guard
 
     @property
@@ -211,6 +257,7 @@ class Relay:
         if not isinstance(self.session, Lasting):
             raise NotTakenError("an observed session cannot be handed over")
         self._handed = self.session.take_over(handed, monotonic()), handed
+        self._header = None  # the previous guard took it
         self._linked = True
 
     def to_hand_over(self) -> Handed | None:
@@ -242,6 +289,14 @@ class Relay:
 
     # What the legs report
 
+    def crowded(self) -> bool:
+        """Whether other connections of the guard wait for their turn."""
+        return self._turns.busy
+
+    def wait(self, leg: Leg) -> None:
+        """Let ``leg`` handle more of its last read when it is its turn."""
+        self._turns.wait(self.route.name, leg)
+
     def made(self, leg: Leg) -> None:
         """Handle a new connection."""
         self._legs.add(leg)
@@ -253,6 +308,8 @@ class Relay:
         if leg is self.haproxy:
             if self._handed is None:
                 self.step(self.session.start, monotonic())
+                if self._first:
+                    leg.take(self._first)
                 return
             first, handed = self._handed
             self.act(first)
@@ -282,13 +339,13 @@ class Relay:
         self._legs.discard(leg)
         if leg is not self.haproxy:
             self._observer.link_closed(self.route.name, self._address(leg.link_id))
-            if self._is_known(leg):
-                self._unanswered(self._links[leg.link_id])
         told = not leg.closing and self._is_known(leg)
         leg.closing = True
         self.emptied(leg)
         if told:
             self._end_of(leg, reset=reset)
+        if leg is not self.haproxy and self._is_known(leg) and not self._links[leg.link_id].answered:
+            self._ask_agent()
         if self._witness is not None and leg.track is not None:
             self._witness.lost(leg.track)
         self._forget(leg)
@@ -299,10 +356,12 @@ class Relay:
         self._forget(link.leg)
         self.haproxy.resume_reading(DIALLING)
         self.step(self.session.agent_failed, reason, detail, monotonic(), link.leg.link_id)
+        self._ask_agent()
         self._check_gone()
 
     def filled(self, leg: Leg) -> None:
         """Stop reading what would be written to ``leg``: for an agent's leg, everything from HAProxy."""
+        self._count_queue(leg, leg.unsent)
         if leg is self.haproxy:
             for link in self._links.values():
                 link.leg.pause_reading(OTHER_IS_FULL)
@@ -311,13 +370,62 @@ class Relay:
 
     def emptied(self, leg: Leg) -> None:
         """Resume reading bytes for ``leg``, which has room again, or takes no more."""
+        if leg in self._queued:  # one that is closing may still have to send it
+            self._count_queue(leg, leg.unsent if leg.full else 0)
         if leg is self.haproxy:
             for link in self._links.values():
                 link.leg.resume_reading(OTHER_IS_FULL)
         elif not any(link.leg.full and not link.leg.closing for link in self._links.values()):
             self.haproxy.resume_reading(OTHER_IS_FULL)
 
+    # When the guard holds back too much
+
+    @property
+    def kept(self) -> int:
+        """Bytes of its peers that the session keeps, or that wait on legs that are full."""
+        return self.session.in_memory + sum(self._queued.values())
+
+    def give_way(self) -> None:
+        """Keep nothing: end the session; a session that is only observed goes on unjudged."""
+        if isinstance(self.session, Lasting):
+            self.step(self.session.give_way, monotonic())
+        elif self._may_splice():
+            try:
+                self._splice(Side.HAPROXY, b"")
+            except Exception as error:  # noqa: BLE001  our own bug, as in Leg.take
+                self.broke(error)
+        else:
+            self.abort(EndedBy.GUARD, EndReason.LIMIT)
+        for leg in tuple(self._queued):  # its peer does not read, and would not read DISCONNECT either
+            leg.abort()
+            self._end_of(leg, reset=True)
+
+    def _count_queue(self, leg: Leg, count: int) -> None:
+        before = self._queued.pop(leg, 0)
+        if count:
+            self._queued[leg] = count
+        if self._owner is not None:
+            self._owner.queued(count - before)
+
     # Inside
+
+    def _read(self) -> int | None:
+        """Return how many of the bytes written to HAProxy it has read, as far as this can be known: see RouteState."""
+        leg = self.haproxy
+        if self._unread is None and self._owner is not None and leg.sock is not None:
+            self._unread = self._owner.unread(leg.sock)
+        unread = self._unread.count() if self._unread is not None else None
+        return leg.sent - unread if unread is not None else None
+
+    def _count_only(self, side: Side, anomaly: Anomaly, action: Action) -> bool:
+        """Count an anomaly, and return True, if neither log nor recorder wants more: see RouteState."""
+        name, witness = self.route.name, self._witness
+        if self._observer.wants(name, anomaly) or (witness is not None and witness.wants(self.number, anomaly, action)):
+            return False
+        self._observer.counted(name, side, anomaly, action, applied=not self.route.config.observe)
+        if witness is not None:
+            witness.missed(self.number, anomaly, action)
+        return True
 
     def _is_known(self, leg: Leg) -> bool:
         return leg is self.haproxy or (leg.link_id in self._links and self._links[leg.link_id].leg is leg)
@@ -355,14 +463,14 @@ class Relay:
 
     def _give_up(self, number: int) -> None:
         """Cancel a dial; the session is not notified."""
-        self._unanswered(self._links[number])
         self._links.pop(number).give_up()
         self.haproxy.resume_reading(DIALLING)
+        self._ask_agent()
 
-    def _unanswered(self, link: AgentConnection) -> None:
-        """``link`` ends; its agent may not have had the time to answer HELLO."""
-        if not link.answered and self._owner is not None:
-            self._owner.unanswered(self.route.name)
+    def _ask_agent(self) -> None:
+        """A dial of the agent has failed, a link ended before AGENT-HELLO came, or a deadline passed."""
+        if self._owner is not None:
+            self._owner.ask_agent(self.route.name)
 
     def _tell_no_more(self) -> None:
         if self._witness is not None:
@@ -412,7 +520,7 @@ class Relay:
             self._timer = None
         self._armed = min((self.session.deadline, self._drain_at, *(leg.close_by for leg in self._legs)))
         if self._armed != math.inf:
-            self._timer = self._loop.call_later(max(self._armed - monotonic(), _SHORTEST_TIMER_S), self._ring)
+            self._timer = self._loop.call_later(max(self._armed - monotonic(), SHORTEST_TIMER_S), self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -422,7 +530,12 @@ class Relay:
             if leg.close_by <= now:
                 leg.abort()
         if self.session.deadline <= now:
+            for leg in tuple(self._legs):
+                if leg.unheard:  # an ACK in there is not late; but a flood may not put the deadline off
+                    leg.hear_more()
+        if self.session.deadline <= now:
             self.step(self.session.tick, now)
+            self._ask_agent()
         if self._drain_at <= now:
             self._drain_at = math.inf
             self.step(self.session.drain, now)
@@ -436,6 +549,7 @@ class Relay:
         if self._owner is not None:
             for number, raw in foreign:
                 self._owner.hand_over(number, raw)
+            self._owner.reported(self)
 
     def _name_agents(self, events: Sequence[Event]) -> None:
         """Add the agent's address to events about it, and let other sessions know whether it answers."""

@@ -24,7 +24,8 @@ class Route:
 
     ``rights``: of the Unix socket that ``listen`` names.
 
-    ``connections``: most sessions at a time, one more is accepted and closed at once.
+    ``connections``: most sessions at a time; one more waits for a place, and is closed after a while. ``proxy_header``: each
+    connection begins with a PROXY header, which names the peer.
 
     ``splice_on_error``: a bug of ours turns the session into a plain TCP proxy instead of ending it. ``listen_while_away``: if
     not, nobody can connect while the agent is away (``health: listen``).
@@ -35,6 +36,7 @@ class Route:
     agent: tuple[Address, ...]
     rights: SocketRights = SocketRights()
     connections: int = 4096
+    proxy_header: bool = False
     splice_on_error: bool = False
     listen_while_away: bool = True
     config: SessionConfig = field(default_factory=SessionConfig)

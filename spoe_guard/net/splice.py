@@ -33,6 +33,16 @@ class Splice:
         self._over = False
 
     @property
+    def in_memory(self) -> int:
+        """Bytes that wait for the agent."""
+        return len(self._waiting)
+
+    @property
+    def open_notifies(self) -> int:
+        """Return 0: a splice does not track NOTIFYs."""
+        return 0
+
+    @property
     def oldest_since(self) -> float:
         """Return infinity: a splice does not track NOTIFYs."""
         return math.inf
@@ -79,6 +89,10 @@ class Splice:
         if len(self._waiting) > self._config.held_bytes:
             self._end(out, Close.ABORT, EndedBy.GUARD, EndReason.LIMIT)
         return out
+
+    def turn_away(self, first: bytes, detail: str, now: float) -> Output:  # noqa: ARG002  a session's signature
+        """Pass ``first`` on."""
+        return self.receive(Side.HAPROXY, first, now)
 
     def take_foreign(self, raw: bytes, now: float) -> Output:  # noqa: ARG002  a session's signature
         """Ignore it: the session that waited for it is gone."""

@@ -3,8 +3,10 @@
 With ``health: listen`` a route stops to listen while its agent is away, so that a plain TCP check of HAProxy fails. Nobody else
 would ask then: with nothing listening no HAProxy comes, and before that a plain check brings no HELLO.
 
-And where a session ended before its agent link could answer. While the agent is away HAProxy is told so within milliseconds, and
-an agent that needs more than that for a connection and HELLO would never be found back.
+And wherever a dial has failed, or the links of all sessions are silent, until the agent answers. While it is away HAProxy is told
+so within milliseconds, and an agent that needs more than that for a connection and HELLO would never be found back. HAProxy may
+also send nothing more: because it has connections that work, or because ``/readyz`` says no. And where HAProxy has hundreds of
+connections, an agent that hangs leaves too few NOTIFYs of each unanswered for a link to be replaced, so that nobody would dial.
 """
 
 import asyncio
@@ -29,6 +31,7 @@ from spoe_guard.wire import walk
 
 EVERY_S: Final = 1.0
 HELLO_S: Final = 2.0  # for AGENT-HELLO, where nothing is set
+LEAST_HELLO_S: Final = 0.1  # HAProxy may have left for another reason than `timeout hello`
 NO_SESSION: Final = 0  # what is reported belongs to none
 
 
@@ -41,10 +44,21 @@ class AgentProbe:
         self._observer = observer
         self._there: bool | None = None
 
-    async def ask_again(self, route: Route) -> None:
-        """Do as ``ask``, and give an agent twice as long for HELLO after each that it missed."""
-        if not await self.ask(route, route.config.agent_hello_s or self._state.hello_wait_s(HELLO_S)):
-            self._state.hello_missed()
+    async def until_it_answers(self, route_now: Callable[[], Route]) -> None:
+        """Ask every ``EVERY_S`` until AGENT-HELLO has come, here or to a session.
+
+        An agent that is away has twice as long for HELLO after each that it missed, but no longer than HAProxy waits: one that
+        needs more serves nobody.
+        """
+        if self._state.failing:
+            await _pause()
+        while self._state.in_doubt:
+            route = route_now()
+            away = self._state.is_away(monotonic(), route.config.give_up_s)
+            longest_s = min(self._state.hello_wait_s(HELLO_S), max(self._state.haproxy_waited_s, LEAST_HELLO_S))
+            if not await self.ask(route, route.config.agent_hello_s or longest_s) and away:
+                self._state.hello_missed()
+            await _pause()
 
     async def ask(self, route: Route, within_s: float) -> bool:
         """Send the agent a health check, and note whether it answers ``within_s``; return False if it connects and does not."""
@@ -62,7 +76,7 @@ class AgentProbe:
         except (OSError, TimeoutError, EOFError):
             self._state.failed(monotonic(), 0.0, began)
             self._agents.failed(address)
-            detail = f"no AGENT-HELLO within {within_s:g} s in answer to the guard's own health check"
+            detail = f"no AGENT-HELLO within {within_s:.3g} s in answer to the guard's own health check"
             self._tell(route, AgentUnreachable(DialFailure.HELLO_TIMEOUT, detail, agent=str(address)), there=False)
             return False
         else:
@@ -96,7 +110,11 @@ class AgentWatch(AgentProbe):
             elif not away and not self._listener.listening:
                 with contextlib.suppress(OSError):  # somebody has taken the address meanwhile: try again
                     self._listener.resume()
-            await asyncio.sleep(EVERY_S * (1 - random.random() / 4))  # noqa: S311  no secret
+            await _pause()
+
+
+async def _pause() -> None:
+    await asyncio.sleep(EVERY_S * (1 - random.random() / 4))  # noqa: S311  no secret
 
 
 async def _hello(sock: socket.socket, config: SessionConfig) -> int:

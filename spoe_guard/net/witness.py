@@ -3,7 +3,7 @@
 import socket
 from typing import TYPE_CHECKING
 
-from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.output import Output
 
 if TYPE_CHECKING:
@@ -55,6 +55,14 @@ class Witness:
         self, number: int, side: Side, link_id: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
     ) -> None:
         """Another step of that session; ``reset`` None: ``side``'s connection did not end with it."""
+        raise NotImplementedError
+
+    def wants(self, number: int, anomaly: Anomaly, action: Action) -> bool:
+        """Whether an anomaly of that session has to be in an output; otherwise ``missed`` is enough."""
+        raise NotImplementedError
+
+    def missed(self, number: int, anomaly: Anomaly, action: Action) -> None:
+        """That session had an anomaly that is in no output."""
         raise NotImplementedError
 
     def met(self, track: Track, sock: socket.socket) -> None:

@@ -1,12 +1,15 @@
 """A frame as text for a person: in one line for decoded captures, or with a line per item for the live page.
 
-Text from a peer never appears raw: invisible characters are escaped, and long values are shortened.
+Text from a peer never appears raw: invisible characters are escaped, and long values are shortened. Without ``values`` none of it
+appears at all: numbers of the header, types, lengths and counts do, and the words of SPOP itself (core/payloads/spop_words.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from spoe_guard.core.payloads.spop_words import KEYS, is_spops
+from spoe_guard.counted import counted
 from spoe_guard.observe.logs import printable
 from spoe_guard.wire import actions, frame, kv, typed_data, walk
 
@@ -59,7 +62,7 @@ def describe(of: frame.Frame) -> str:
 
 
 def explain(sample: bytes, *, values: bool = True) -> list[str]:
-    """Return lines that describe the frame at the start of ``sample``; with ``values`` False only names and types.
+    """Return lines that describe the frame at the start of ``sample``; with ``values`` False only how it is built.
 
     ``sample`` may be cut, malformed or no frame at all: unreadable bytes are reported, never guessed. The lines hold no terminal
     controls; a view still has to escape them for its markup.
@@ -77,7 +80,7 @@ def explain(sample: bytes, *, values: bool = True) -> list[str]:
         return [*lines[:MAX_LINES], "..."]
     missing = frame.LENGTH_BYTES + length - len(sample)
     if missing > 0:
-        lines.append(f"  {_counted(missing, 'byte')} more than kept here")
+        lines.append(f"  {counted(missing, 'byte')} more than kept here")
     elif at < end:
         lines.append(f"  {_rest(parsed, at, end, values=values)}")
     return lines
@@ -123,10 +126,6 @@ def _hex(data: bytes) -> str:
     return f"0x{data[:MAX_VALUE].hex()}" + ("..." if len(data) > MAX_VALUE else "")
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 # --- what a payload holds --------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +158,7 @@ def _messages(raw: bytes, at: int, end: int) -> tuple[list[_Message], int]:
 def _in_short(item: _Item) -> str:
     if isinstance(item, _Message):
         text = f"{name_text(item.name)}({' '.join(_in_short(pair) for pair in item.args)})"
-        return text if len(item.args) == item.count else f"{text} with {len(item.args)} of {_counted(item.count, 'argument')}"
+        return text if len(item.args) == item.count else f"{text} with {len(item.args)} of {counted(item.count, 'argument')}"
     if isinstance(item, kv.Pair):
         return f"{name_text(item.name)}={value_text(item.type, item.value)}"
     if item.type == walk.UNSET_VAR:
@@ -169,13 +168,21 @@ def _in_short(item: _Item) -> str:
 
 def _in_lines(item: _Item, *, values: bool) -> list[str]:
     if isinstance(item, _Message):
-        args = [f"  {line}" for pair in item.args for line in _in_lines(pair, values=values)]
-        return [f"message {name_text(item.name)}, {_counted(item.count, 'argument')}", *args]
-    if isinstance(item, kv.Pair):
-        return [f"{name_text(item.name)} = {_typed(item.type, item.value, values=values)}"]
+        args = [_pair(pair, values=values, named=values) for pair in item.args]
+        name = f" {name_text(item.name)}" if values else ""
+        return [f"message{name}, {counted(item.count, 'argument')}", *(f"  {arg}" for arg in args)]
+    if isinstance(item, kv.Pair):  # of a HELLO or DISCONNECT
+        shown = values or is_spops(item.name, item.value)
+        return [_pair(item, values=shown, named=values or item.name in KEYS)]
+    variable = _variable(item) if values else f"{_SCOPES[item.scope]} of {counted(len(item.name), 'byte')}"
     if item.type == walk.UNSET_VAR:
-        return [f"unset-var {_variable(item)}"]
-    return [f"set-var {_variable(item)} = {_typed(_kind(item), item.value, values=values)}"]
+        return [f"unset-var {variable}"]
+    return [f"set-var {variable} = {_typed(_kind(item), item.value, values=values)}"]
+
+
+def _pair(pair: kv.Pair, *, values: bool, named: bool) -> str:
+    name = name_text(pair.name) if named else f"name of {counted(len(pair.name), 'byte')}"
+    return f"{name} = {_typed(pair.type, pair.value, values=values)}"
 
 
 def _typed(kind: int, value: typed_data.Value, *, values: bool) -> str:
@@ -185,7 +192,7 @@ def _typed(kind: int, value: typed_data.Value, *, values: bool) -> str:
         return name
     if values:
         return f"{name} {value_text(kind, value)}"
-    return f"{name} of {_counted(len(value), 'byte')}" if isinstance(value, bytes) else name
+    return f"{name} of {counted(len(value), 'byte')}" if isinstance(value, bytes) else name
 
 
 def _variable(action: actions.Action) -> str:
@@ -200,12 +207,12 @@ def _kind(action: actions.Action) -> int:
 def _rest(of: frame.Frame, at: int, end: int, *, values: bool) -> str:
     """Return text about the unread rest of a payload; in a fragment such a rest is no fault."""
     whole = of.fin and of.type in frame.TYPE_NAMES and of.type != frame.UNSET
-    text = _counted(end - at, "byte") + (" that cannot be read" if whole else "")
+    text = counted(end - at, "byte") + (" that cannot be read" if whole else "")
     return f"{text}: {_hex(of.raw[at:end])}" if values else text
 
 
 def _no_frame(sample: bytes, *, values: bool) -> list[str]:
     if not sample:
         return ["no bytes of its own"]
-    text = f"no frame can be read from {_counted(len(sample), 'byte')}"
+    text = f"no frame can be read from {counted(len(sample), 'byte')}"
     return [f"{text}: {quoted(sample)}"] if values else [text]

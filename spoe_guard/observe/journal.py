@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from spoe_guard.core.terms.anomalies import CATALOGUE, severity
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, severity
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
     AnomalySeen,
@@ -11,6 +11,7 @@ from spoe_guard.core.terms.events import (
     DisconnectSeen,
     EndedBy,
     EndReason,
+    GaveWay,
     LinkLoss,
     LinkLost,
     LinkReason,
@@ -24,6 +25,18 @@ from spoe_guard.observe.stats import RouteStats, type_name
 HEX_BYTES: Final = 64  # of an anomaly's sample, in its line
 
 _RARE: Final = frozenset(("own_limit",))  # logged once in SUMMARY_S for each route: it is tried again and again
+
+_ONE_AT_A_TIME: Final = (
+    "the kernel does not tell how much this HAProxy has not read: it is on another machine or in another network namespace, or "
+    "netlink is not allowed here; unless it is 3.0 or older and offers async, it is to send one NOTIFY at a time on a connection"
+)
+
+_GAVE_WAY: Final = {
+    GaveWay.TOTAL_BYTES: "all sessions together keep more than limits.total_bytes, and this one keeps most: the agent is away or "
+    "slow, or HAProxy does not read; raise the bound, and the limit of memory with it",
+    GaveWay.NO_HELLO: "it has sent no HAPROXY-HELLO, and there are too many connections: not HAProxy alone connects here; "
+    "restrict who may, or raise limits.connections, or the number of open files where own_limit is logged",
+}
 
 _Kind = tuple[str, str, str]  # route, event, anomaly ("" for other events)
 
@@ -63,6 +76,7 @@ class Journal:
         self._stats = stats
         self._clock = clock
         self._limit: RateLimit[_Kind] = RateLimit(lines, period_s, clock)
+        self._one_at_a_time: set[str] = set()  # routes of which it was said
         self._rare: RateLimit[_Kind] = RateLimit(1, SUMMARY_S, clock)
 
     def limit(self, lines: int, period_s: float) -> None:
@@ -72,6 +86,10 @@ class Journal:
     def opened(self, route: str, session: int, peer: str) -> None:
         """Log that a client connected."""
         self._say("debug", "session_opened", route, session=session, peer=peer)
+
+    def named(self, route: str, session: int, peer: str, via: str) -> None:
+        """Log who connected by way of ``via``."""
+        self._say("debug", "session_named", route, session=session, peer=peer, via=via)
 
     def closed(self, route: str, session: int, notes: SessionNotes) -> None:
         """Log how a session ended, at warning level only if the end was unusual."""
@@ -85,7 +103,11 @@ class Journal:
         }
         if notes.disconnect is not None:
             seen = notes.disconnect
-            fields |= {"disconnect_side": seen.side.value, "status_code": seen.status_code, "message": seen.message}
+            fields |= {"disconnect_side": seen.side.value, "status_code": seen.status_code}
+            if self._log.payload == "full":
+                fields["message"] = seen.message
+            if seen.open_notifies:
+                fields["open_notifies"] = seen.open_notifies
         self._say(_end_level(ended, notes), "session_closed", route, **fields)
 
     def anomaly(self, route: str, session: int, seen: AnomalySeen) -> None:
@@ -94,7 +116,9 @@ class Journal:
         key = (route, "anomaly", seen.anomaly.value)
         if not self._may_say(level, key):  # before the line is built: in a flood few are logged
             return
-        sentence = CATALOGUE[seen.anomaly].sentence
+        sentence, full = CATALOGUE[seen.anomaly].sentence, self._log.payload == "full"
+        detail = "" if self._log.payload == "off" else seen.explanation(quotes=full)
+        raw = {"hex": seen.sample[:HEX_BYTES].hex()} if full else {}
         self._put(
             level,
             key,
@@ -110,9 +134,15 @@ class Journal:
             length=seen.length,
             offset=seen.offset,
             open_notifies=seen.open_notifies,
-            sentence=f"{sentence} ({seen.detail})" if seen.detail else sentence,
-            hex=seen.sample[:HEX_BYTES].hex(),
+            sentence=f"{sentence} ({detail})" if detail else sentence,
+            **raw,
         )
+
+    def not_told(self, route: str, anomaly: Anomaly, action: Action) -> None:
+        """Count an anomaly that was not reported among the lines left out."""
+        if self._log.enabled(severity(action)):
+            self._limit.leave_out((route, "anomaly", anomaly.value))
+            self._stats[route].suppressed += 1
 
     def unreachable(self, route: str, session: int, seen: AgentUnreachable) -> None:
         """Log that the agent cannot be reached."""
@@ -135,6 +165,19 @@ class Journal:
         of = {} if session is None else {"session": session}
         self._say("warning", "own_limit", route, doing=doing, **of, detail=why)
 
+    def gave_way(self, route: str, session: int, peer: str, reason: GaveWay, kept: int) -> None:
+        """Log that a session gives way to others, because all together reached a bound."""
+        detail = _GAVE_WAY[reason]
+        self._say(
+            "warning", "session_gave_way", route, session=session, peer=peer, reason=reason.value, bytes=kept, detail=detail
+        )
+
+    def one_at_a_time(self, route: str, session: int, peer: str) -> None:
+        """Log that HAProxy at ``peer`` is not to pipeline; once for a route, as it is so for each of its connections."""
+        if route not in self._one_at_a_time:
+            self._one_at_a_time.add(route)
+            self._say("info", "one_at_a_time", route, session=session, peer=peer, detail=_ONE_AT_A_TIME)
+
     def link_lost(self, route: str, session: int, lost: LinkLost) -> None:
         """Log that a session lost one of its agent links and continues."""
         fields = {"session": session, "reason": lost.reason.value, "open_notifies": lost.open_notifies, "again": lost.again}
@@ -147,7 +190,7 @@ class Journal:
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """Log a bug of the guard, with its traceback."""
-        self._say("error", "internal_error", route, session=session, error=repr(error), exc_info=error)
+        self._say("error", "internal_error", route, session=session, error=self._log.error_text(error), exc_info=error)
 
     def sum_up(self, *, all_of_it: bool = False) -> None:
         """Log how many lines were left out, as far as that is due, or all with ``all_of_it``. To be called every few seconds."""
@@ -191,8 +234,11 @@ def _loss_level(lost: LinkLost) -> str:
 
 
 def _end_level(ended: SessionEnded, notes: SessionNotes) -> str:
+    seen = notes.disconnect
+    if seen is not None and seen.open_notifies and seen.status_code == 0:
+        return "info"  # HAProxy calls it normal, and has NOTIFYs without an answer
     if (ended.by, ended.reason) in _ORDINARY or (notes.healthcheck and ended.by is EndedBy.AGENT):
         return "debug"
     if (ended.by, ended.reason) == (EndedBy.AGENT, EndReason.DISCONNECT):
-        return "debug" if notes.disconnect is not None and notes.disconnect.status_code == 0 else "info"
+        return "debug" if seen is not None and seen.status_code == 0 else "info"
     return "warning"

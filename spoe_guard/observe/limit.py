@@ -36,6 +36,11 @@ class RateLimit(Generic[Key]):
         self._lines = lines
         self._per_s = lines / period_s
 
+    def has(self, key: Key) -> bool:
+        """Return whether there is a token."""
+        bucket = self._buckets.get(key)
+        return bucket is None or min(self._lines, bucket.tokens + (self._clock() - bucket.updated) * self._per_s) >= 1
+
     def allows(self, key: Key) -> bool:
         """Take a token and return True; without one count a left-out line."""
         now = self._clock()

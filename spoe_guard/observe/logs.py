@@ -1,13 +1,14 @@
 """Log lines: structlog's pipeline into a sink that never blocks."""
 
 import os
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 
 import structlog
 
 from spoe_guard.observe.sink import Sink
-from spoe_guard.options import LogFormat, LogLevel
+from spoe_guard.options import DEFAULT_PAYLOAD, LogFormat, LogLevel, Payload
 
 LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_TEXT: Final = 400  # characters of one value; a peer may have written it
@@ -17,16 +18,30 @@ Line = MutableMapping[str, Any]
 
 
 class Log:
-    """Writes log lines to one sink at one level. ``worker``: the number of this worker, if any, for every line."""
+    """Writes log lines to one sink at one level. ``worker``: the number of this worker, if any, for every line.
 
-    def __init__(self, sink: Sink, form: LogFormat, level: LogLevel, *, colors: bool = False, worker: int | None = None) -> None:
+    ``payload``: how much may be told of what the peers wrote. Whoever says a line asks it; errors, which may quote a peer, are
+    seen to here.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        form: LogFormat,
+        level: LogLevel,
+        payload: Payload = DEFAULT_PAYLOAD,
+        *,
+        colors: bool = False,
+        worker: int | None = None,
+    ) -> None:
         self._sink = sink
         self._colors = colors
         self._worker = {} if worker is None else {"worker": worker}
-        self.set(form, level)
+        self.set(form, level, payload)
 
-    def set(self, form: LogFormat, level: LogLevel) -> None:
-        """Set format and level."""
+    def set(self, form: LogFormat, level: LogLevel, payload: Payload) -> None:
+        """Set format and level, and how much is told of what the peers wrote."""
+        self.payload: Payload = payload
         self._level = LEVELS[level]
         render = structlog.processors.JSONRenderer() if form == "json" else _console(colors=self._colors)
         self._logger = structlog.wrap_logger(
@@ -34,7 +49,7 @@ class Log:
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.format_exc_info,
+                structlog.processors.format_exc_info if payload == "full" else _without_message,
                 _clean,
                 _lead,
                 render,
@@ -47,6 +62,10 @@ class Log:
         """Return whether lines of that level are logged."""
         return LEVELS[level] >= self._level
 
+    def error_text(self, error: BaseException) -> str:
+        """Return what an error says of itself; its type alone where its message may quote a peer."""
+        return repr(error) if self.payload == "full" else type(error).__name__
+
     def say(self, level: str, event: str, **fields: object) -> bool:
         """Write one line; return False if the sink had no room for it. A line below the level counts as written."""
         return getattr(self._logger, level)(event, **self._worker, **fields) is not False
@@ -57,6 +76,25 @@ class _SinkLogger:
 
     def __init__(self, sink: Sink) -> None:
         self.debug = self.info = self.warning = self.error = sink.write
+
+
+def _without_message(_logger: object, _method: str, line: Line) -> Line:
+    """Say where an exception came from, and not what it says: a UnicodeDecodeError has the whole payload in it."""
+    error = line.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        line["exception"] = "".join(_bare_traceback(error)).rstrip("\n")
+    return line
+
+
+def _bare_traceback(error: BaseException) -> Iterator[str]:
+    """Yield files, lines, code and types, as a traceback has them, of ``error`` and of what it came from."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        seen.append(at)
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    for each in reversed(seen):
+        yield from ("Traceback (most recent call last):\n", *traceback.format_tb(each.__traceback__), f"{type(each).__name__}\n")
 
 
 def _clean(_logger: object, _method: str, line: Line) -> Line:

@@ -1,6 +1,7 @@
 """The metrics (names: docs/architecture.md), read from the plain numbers at each scrape."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -11,6 +12,12 @@ from prometheus_client.registry import Collector
 from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.stats import HOLD_BUCKETS, AgentStats, Labels, RouteStats
+
+ROUTES_A_PART: Final = 4  # of a family: a part takes a millisecond or two
+TURN_S: Final = 0.001  # for which the loop is held, and what the part under way takes
+# All who ask meanwhile share one rendering, and the next one waits for as long as this takes 9 times: a tenth of a core at most.
+PAUSE: Final = 9
+LONGEST_PAUSE_S: Final = 1.0
 
 Samples = Iterable[tuple[Labels, float]]
 
@@ -33,6 +40,12 @@ COUNTERS: Final[tuple[_Row, ...]] = (
         "Tries to accept connections that failed; the connections wait in the kernel's queue.",
         ("reason",),
         lambda s: s.accept_failures.items(),
+    ),
+    (
+        "sessions_gave_way_total",
+        "Sessions ended in favour of others: the one that kept most at limits.total_bytes, or one without HELLO.",
+        ("reason",),
+        lambda s: s.gave_way.items(),
     ),
     ("connections_closed_total", "Sessions ended, by whom and why.", ("by", "reason"), lambda s: s.closed.items()),
     ("frames_total", "Frames received for a direction.", ("direction", "type"), lambda s: s.frames()),
@@ -135,37 +148,53 @@ class GuardCollector(Collector):
         self._reloads = reloads or Reloads()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family, including those without a sample yet."""
+        """Yield every family, including those without a sample yet; one of many routes in parts, each with the same head."""
         info = GaugeMetricFamily("spoe_guard_build_info", "What is running; always 1.", labels=list(self._build))
         info.add_metric(list(self._build.values()), 1)
         yield info
         yield from _of_reloads(self._reloads)
         for name, text, labels, read in COUNTERS:
-            yield self._filled(CounterMetricFamily(f"spoe_guard_{name}", text, labels=("route", *labels)), read)
+            yield from self._filled(CounterMetricFamily, (f"spoe_guard_{name}", text, ("route", *labels)), read)
         for name, text, labels, read in GAUGES:
-            yield self._filled(GaugeMetricFamily(f"spoe_guard_{name}", text, labels=("route", *labels)), read)
-        yield self._notify_ack()
-        yield self._disconnect_hold()
+            yield from self._filled(GaugeMetricFamily, (f"spoe_guard_{name}", text, ("route", *labels)), read)
+        yield from self._notify_ack()
+        yield from self._disconnect_hold()
 
-    def _filled(self, family: CounterMetricFamily | GaugeMetricFamily, read: Callable[[RouteStats], Samples]) -> Metric:
-        for route, stats in self._routes.items():
-            for values, number in read(stats):
-                family.add_metric((route, *values), number)
-        return family
+    def _parts(self) -> Iterator[list[tuple[str, RouteStats]]]:
+        """Yield the routes, so many at a time; an empty part if there are none."""
+        routes = list(self._routes.items())
+        for first in range(0, max(len(routes), 1), ROUTES_A_PART):
+            yield routes[first : first + ROUTES_A_PART]
 
-    def _notify_ack(self) -> Metric:
+    def _filled(
+        self,
+        make: type[CounterMetricFamily | GaugeMetricFamily],
+        head: tuple[str, str, Labels],
+        read: Callable[[RouteStats], Samples],
+    ) -> Iterator[Metric]:
+        name, text, labels = head
+        for part in self._parts():
+            family = make(name, text, labels=labels)
+            for route, stats in part:
+                for values, number in read(stats):
+                    family.add_metric((route, *values), number)
+            yield family
+
+    def _notify_ack(self) -> Iterator[Metric]:
         text = "From a NOTIFY's arrival to its ACK's, in seconds."
-        family = HistogramMetricFamily("spoe_guard_notify_ack_seconds", text, labels=("route",))
-        for route, stats in self._routes.items():
-            family.add_metric((route,), _cumulative(ACK_BUCKETS, list(stats.tally.ack_buckets)), stats.tally.ack_seconds)
-        return family
+        for part in self._parts():
+            family = HistogramMetricFamily("spoe_guard_notify_ack_seconds", text, labels=("route",))
+            for route, stats in part:
+                family.add_metric((route,), _cumulative(ACK_BUCKETS, list(stats.tally.ack_buckets)), stats.tally.ack_seconds)
+            yield family
 
-    def _disconnect_hold(self) -> Metric:
+    def _disconnect_hold(self) -> Iterator[Metric]:
         text = "How long the end of an agent link was held back for ACKs to pass first, in seconds."
-        family = HistogramMetricFamily("spoe_guard_disconnect_hold_seconds", text, labels=("route",))
-        for route, stats in self._routes.items():
-            family.add_metric((route,), _cumulative(HOLD_BUCKETS, stats.hold_buckets), stats.hold_seconds)
-        return family
+        for part in self._parts():
+            family = HistogramMetricFamily("spoe_guard_disconnect_hold_seconds", text, labels=("route",))
+            for route, stats in part:
+                family.add_metric((route,), _cumulative(HOLD_BUCKETS, stats.hold_buckets), stats.hold_seconds)
+            yield family
 
 
 def _of_reloads(reloads: Reloads) -> Iterator[Metric]:
@@ -211,12 +240,39 @@ class Exposition:
     def __init__(self, guard: Collector, process: Collector | None = None) -> None:
         process = process or ProcessCollector(registry=None)
         self._collectors: tuple[Collector, ...] = (guard, process, PlatformCollector(registry=None))
+        self._under_way: asyncio.Task[bytes] | None = None
+        self._rest_until = 0.0  # monotonic seconds
 
     async def render(self) -> bytes:
-        """Return the text format. Yields to the loop after each family: with many routes the whole takes milliseconds."""
-        parts = []
+        """Return the text format, which all share who ask until it is made. Cancelling leaves it to the others."""
+        rendering = self._under_way
+        if rendering is None or rendering.done():
+            self._under_way = rendering = asyncio.get_running_loop().create_task(self._in_its_turn())
+        await asyncio.wait((rendering,))
+        return rendering.result()
+
+    async def _in_its_turn(self) -> bytes:
+        await asyncio.sleep(self._rest_until - time.monotonic())
+        await self._refresh()
+        text, took_s = await self._text()
+        self._rest_until = time.monotonic() + min(PAUSE * took_s, LONGEST_PAUSE_S)
+        return text
+
+    async def _refresh(self) -> None:
+        """Bring the numbers up to date; here they always are."""
+
+    async def _text(self) -> tuple[bytes, float]:
+        """Return the text, and the seconds for which it held the loop. Others have theirs after each ``TURN_S``."""
+        parts: list[bytes] = []
+        before, took_s, began = "", 0.0, time.monotonic()
         for collector in self._collectors:
             for family in collector.collect():
-                parts.append(generate_latest(_OneFamily(family)))
-                await asyncio.sleep(0)
-        return b"".join(parts)
+                text = generate_latest(_OneFamily(family))
+                # HELP and TYPE stand once, before the first part of a family.
+                parts.append(text.split(b"\n", 2)[2] if family.name == before else text)
+                before = family.name
+                if (turn_s := time.monotonic() - began) > TURN_S:
+                    took_s += turn_s
+                    await asyncio.sleep(0)
+                    began = time.monotonic()
+        return b"".join(parts), took_s + time.monotonic() - began

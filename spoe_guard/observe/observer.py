@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import (
     AgentReady,
     AgentUnreachable,
@@ -16,24 +16,27 @@ from spoe_guard.core.terms.events import (
     EndReason,
     Event,
     FrameAuthored,
+    GaveWay,
     LinkLost,
     LinkUp,
     NotifiesRedispatched,
     NotifiesUnanswered,
+    OneAtATime,
     SessionEnded,
 )
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe.journal import Journal, SessionNotes
+from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.live.recent import Recent
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import Labels, RouteStats, status_label, type_name
-from spoe_guard.options import Payload
+from spoe_guard.options import DEFAULT_PAYLOAD, Payload
 
 
 class GuardObserver:
     """An ``Observer`` (net/observer.py) for the given routes.
 
-    ``lines`` per ``period_s`` bound each kind of log line; ``payload``: how much of the last anomalies' bytes is shown.
+    ``lines`` per ``period_s`` bound each kind of log line; ``payload``: how much the page shows of what the peers wrote.
     """
 
     def __init__(
@@ -43,19 +46,21 @@ class GuardObserver:
         lines: int,
         period_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
-        payload: Payload = "full",
+        payload: Payload = DEFAULT_PAYLOAD,
     ) -> None:
         self.routes: dict[str, RouteStats] = {name: RouteStats() for name in routes}
         self.journal = Journal(log, self.routes, lines, period_s, clock)
         self.recent = Recent(clock, payload)
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
-        self._last: AnomalySeen | None = None
+        self._told: RateLimit[tuple[str, Anomaly]] = RateLimit(lines, period_s, clock)  # for log and page
+        self._last: tuple[Side, Anomaly, Action, bool] | None = None
         self._last_labels: Labels = ()
 
     def set(self, rate: tuple[int, float], payload: Payload) -> None:
-        """Set the log rate (lines, seconds) and the payload setting."""
+        """Set the log rate (lines, seconds), and how much the page shows."""
         self.journal.limit(*rate)
+        self._told.set(*rate)
         self.recent.payload = payload
 
     def tally(self, route: str) -> Tally:
@@ -70,6 +75,12 @@ class GuardObserver:
         self._sessions[session] = SessionNotes(peer, self._clock())
         self.journal.opened(route, session, peer)
 
+    def peer_named(self, route: str, session: int, peer: str) -> None:
+        """Note and log who really connected, by the session's PROXY header."""
+        notes = self._sessions[session]
+        self.journal.named(route, session, peer, notes.peer)
+        notes.peer = peer
+
     def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
         """Count and log the events of a step, in order."""
         stats = self.routes[route]
@@ -77,16 +88,28 @@ class GuardObserver:
         for event in events:
             self._seen(stats, notes, event)
             if isinstance(event, AnomalySeen):
+                self._told.allows((route, event.anomaly))
                 self.recent.add(route, session, event)
                 self.journal.anomaly(route, session, event)
             elif isinstance(event, AgentUnreachable):
                 self.journal.unreachable(route, session, event)
             elif isinstance(event, AgentReady):
                 self._answered(route, stats, event)
+            elif isinstance(event, OneAtATime):
+                self.journal.one_at_a_time(route, session, notes.peer)
             elif isinstance(event, LinkLost):
                 self.journal.link_lost(route, session, event)
             elif isinstance(event, LinkUp):
                 self.journal.link_up(route, session, event)
+
+    def wants(self, route: str, anomaly: Anomaly) -> bool:
+        """Return whether log and page have room for an anomaly."""
+        return self._told.has((route, anomaly))
+
+    def counted(self, route: str, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
+        """Count an anomaly that is not reported."""
+        self._count(self.routes[route], side, anomaly, action, applied=applied)
+        self.journal.not_told(route, anomaly, action)
 
     def _answered(self, route: str, stats: RouteStats, ready: AgentReady) -> None:
         agent = stats.agent(ready.agent)
@@ -128,32 +151,31 @@ class GuardObserver:
         self.routes[route].accept_failures[DialFailure.OWN_LIMIT.value,] += 1
         self.journal.own_limit(route, "accept", why)
 
+    def gave_way(self, route: str, session: int, reason: GaveWay, kept: int) -> None:
+        """Count and log that a session gives way to others."""
+        self.routes[route].gave_way[reason.value,] += 1
+        notes = self._sessions.get(session)
+        self.journal.gave_way(route, session, notes.peer if notes is not None else "", reason, kept)
+
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """Count and log a bug of ours."""
         self.routes[route].internal_errors += 1
         self.journal.internal_error(route, session, error)
 
-    def _labels(self, seen: AnomalySeen) -> Labels:
-        """Return the labels ``seen`` is counted under. They are cached: in a flood they rarely change."""
-        last = self._last
-        if (
-            last is None
-            or seen.anomaly is not last.anomaly
-            or seen.action is not last.action
-            or seen.side is not last.side
-            or seen.applied != last.applied
-        ):
-            applied = "true" if seen.applied else "false"
-            self._last_labels = seen.side.value, seen.anomaly.value, seen.action.value, applied
-            self._last = seen
-        return self._last_labels
+    def _count(self, stats: RouteStats, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
+        """Count an anomaly. Its labels are cached: in a flood they rarely change."""
+        last = side, anomaly, action, applied
+        if last != self._last:
+            self._last = last
+            self._last_labels = side.value, anomaly.value, action.value, "true" if applied else "false"
+        stats.anomalies[self._last_labels] += 1
+        if anomaly is Anomaly.LATE_ACK and stats.tally.late_after < math.inf:
+            stats.tally.late_acks += 1
 
     def _seen(self, stats: RouteStats, notes: SessionNotes, event: Event) -> None:
         match event:
             case AnomalySeen():
-                stats.anomalies[self._labels(event)] += 1
-                if event.anomaly is Anomaly.LATE_ACK and stats.tally.late_after < math.inf:
-                    stats.tally.late_acks += 1
+                self._count(stats, event.side, event.anomaly, event.action, applied=event.applied)
             case FrameAuthored():
                 stats.authored[event.direction.value, type_name(event.type), event.reason.value] += 1
             case DisconnectSeen():

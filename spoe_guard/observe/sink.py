@@ -2,9 +2,10 @@
 
 import os
 import select
-import threading
 from queue import Empty, SimpleQueue
 from typing import Final
+
+from spoe_guard import threads
 
 MAX_WAITING_BYTES: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
@@ -16,6 +17,9 @@ class Sink:
 
     The queue is bounded in bytes, kept as two counts with one writer each, so that neither thread waits for the other.
     ``shared``: other processes write there, too; each write is then no longer than a pipe takes in one piece (PIPE_BUF).
+
+    Raises:
+        NoThreadError: the thread cannot be started.
     """
 
     def __init__(self, descriptor: int, *, max_waiting_bytes: int = MAX_WAITING_BYTES, shared: bool = False) -> None:
@@ -25,8 +29,7 @@ class Sink:
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._queued_bytes = 0  # written by the event loop only
         self._done_bytes = 0  # written by the thread only
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._run, "log")
 
     def write(self, line: str) -> bool:
         """Queue one line; return False, at once, if there is no room for it. A line end is added."""

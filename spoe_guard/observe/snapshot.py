@@ -18,6 +18,7 @@ BY_LABELS: Final = (
     "captures_dropped",
     "authored",
     "disconnects",
+    "gave_way",
     "unanswered",
     "links_opened",
     "redispatched",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from spoe_guard.core.terms.config import Redispatch
-from spoe_guard.core.terms.events import AuthoredReason, DialFailure, Direction, LinkReason, UnansweredReason
+from spoe_guard.core.terms.events import AuthoredReason, DialFailure, Direction, GaveWay, LinkReason, UnansweredReason
 from spoe_guard.core.terms.tally import Tally, by_type
 from spoe_guard.wire.frame import TYPE_NAMES
 
@@ -76,6 +76,7 @@ class RouteStats:
         "closed",
         "connections",
         "disconnects",
+        "gave_way",
         "hold_buckets",
         "hold_seconds",
         "internal_errors",
@@ -93,6 +94,7 @@ class RouteStats:
         self.tally = Tally()
         self.connections = 0
         self.accept_failures: Counter[Labels] = Counter({(DialFailure.OWN_LIMIT.value,): 0})
+        self.gave_way: Counter[Labels] = Counter({(reason.value,): 0 for reason in GaveWay})
         self.open = 0
         self.closed: Counter[Labels] = Counter()  # by, reason
         self.anomalies: Counter[Labels] = Counter()  # side, anomaly, action, applied

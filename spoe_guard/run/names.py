@@ -9,11 +9,11 @@ from typing import Final
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
-from spoe_guard.net.dial import resolve
-from spoe_guard.net.own_sockets import Places
+from spoe_guard.net.resolver import Places, resolve
 from spoe_guard.net.route import Route
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.threads import NoThreadError
 
 LOOK_UP_S: Final = 5.0  # for all names together, at the start and at a reload; later each dial resolves them again
 AGAIN_S: Final = 3.0  # between look-ups of the same name, a quarter more or less
@@ -57,13 +57,15 @@ async def look_up(routes: Iterable[Route]) -> LookedUp:
     )
 
 
-async def _resolved(address: Address, within_s: float | None) -> Places | str:
+async def _resolved(address: Address, within_s: float) -> Places | str:
     """Return what ``address`` stands for, or why it does not resolve."""
     try:
         async with asyncio.timeout(within_s):
             return await resolve(address) or f"'{address}': the name has no address"
     except TimeoutError:
         return f"'{address}': no answer from the resolver in {within_s:g} s"
+    except NoThreadError as error:
+        return f"'{address}': the name cannot be looked up: {error.strerror}"
     except OSError as error:
         return f"'{address}': the name does not resolve: {error.strerror}"
 
@@ -104,24 +106,18 @@ class Names:
         await self.keep()
 
     async def keep(self) -> None:
-        """Look the noted routes up again, until a name of each resolves. At most one look-up is under way at a time."""
+        """Look the noted routes up again, all at the same time, until a name of each resolves."""
         while self._missing:
             await asyncio.sleep(AGAIN_S * random.uniform(0.75, 1.25))  # noqa: S311  no secret
-            for name in sorted(self._missing):
-                await self._again(name)
+            await asyncio.gather(*map(self._again, sorted(self._missing)))
 
     async def _again(self, name: str) -> None:
         route = self._routes[name]
-        faults: dict[str, str] = {}
-        for address in route.agent:
-            # Without a limit: a look-up that is given up would go on in its thread, and the next ones would fill all there are.
-            found = await _resolved(address, None)
-            if not isinstance(found, str):
-                self._found(route)
-                return
-            faults[str(address)] = found
-        if self._is_missing(route):
-            self.note({name: faults})
+        looked_up = await look_up([route])
+        if looked_up.places:
+            self._found(route)
+        elif self._is_missing(route):
+            self.note(looked_up.unresolved([route]))
 
     def _found(self, route: Route) -> None:
         if not self._is_missing(route):

@@ -9,22 +9,32 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from spoe_guard.capture.record.flight_recorder import FlightRecorder
+from spoe_guard.core.conversation.refusal import MOST_HELD
 from spoe_guard.net import loop as event_loop
+from spoe_guard.net import own_limits, resolver
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.route import Route, SocketRights
+from spoe_guard.observe.limit import SUMMARY_S, RateLimit
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.observe.sink import Sink
+from spoe_guard.run.handover_place import no_handover
 from spoe_guard.run.names import Names, Unresolved
-from spoe_guard.settings import FAILS_OPEN, Settings, session_config
+from spoe_guard.settings import FAILS_OPEN, Settings, session_config, total_bytes
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
+# SIGQUIT: how nginx stops gracefully. To the others HAProxy and nginx stop, reload or reopen their logs, and fingers know them.
+STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 _SUM_UP_EVERY_S: Final = 1.0
+_SILENCE_EVERY_S: Final = 60.0  # at most one line for a name of which the resolver is silent
 # Besides those of sessions: for listeners, admin connections, the log and the event loop.
 _SPARE_FILES: Final = 128 + ACCEPT_RESERVES * RESERVED
 
@@ -32,16 +42,18 @@ _SPARE_FILES: Final = 128 + ACCEPT_RESERVES * RESERVED
 class Process:
     """A guard with its observer and flight recorder, built from ``settings``. Needs the running loop; call ``close`` at the end.
 
-    ``processes``: how many serve with the same settings. ``reuse_port``, ``given`` and ``lent`` go to ``net.guard.Guard``.
+    ``processes``: how many serve with the same settings. ``reuse_port``, ``handover``, ``given`` and ``lent`` go to
+    ``net.guard.Guard``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it serves by, and what it shares with others
         self,
         settings: Settings,
         log: Log,
         *,
         processes: int = 1,
         reuse_port: bool = False,
+        handover: Path | None = None,
         given: Mapping[str, socket.socket] | None = None,
         lent: Mapping[str, Sequence[socket.socket]] | None = None,
     ) -> None:
@@ -51,11 +63,23 @@ class Process:
         self.observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         self._log = log
         self._recorder = recorder = FlightRecorder(settings.capture, self.observer.routes, log, processes)
-        self.guard = Guard(routes, self.observer, witness=recorder.witness, reuse_port=reuse_port, given=given, lent=lent)
+        self._processes = processes
+        self.guard = Guard(
+            routes,
+            self.observer,
+            witness=recorder.witness,
+            reuse_port=reuse_port,
+            handover=handover,
+            given=given,
+            lent=lent,
+            total_bytes=total_bytes(settings, processes),
+        )
         for name, stats in self.observer.routes.items():
             stats.oldest = partial(self.guard.oldest_open_s, name)
         self._tell(settings)
         self.names = Names(routes, self.observer.routes, None if lent else log)
+        self._silences: RateLimit[str] = RateLimit(1, _SILENCE_EVERY_S, monotonic)
+        resolver.of_this_process().watch(self._resolver_silent)
         self._beside: list[asyncio.Task[None]] = []
 
     async def start(
@@ -69,21 +93,23 @@ class Process:
             ListenError: an address cannot be bound; the guard then listens on none.
         """
         await self.guard.start(approve)
+        if self.guard.no_handover:
+            no_handover(self._log, self.guard.no_handover)
         self.names.note(unresolved or {})
         loop = asyncio.get_running_loop()
         names = self.names.look_up() if unresolved is None else self.names.keep()
-        self._beside = [loop.create_task(_sum_up(self.observer)), loop.create_task(names)]
+        self._beside = [loop.create_task(_every_second(self.observer, self.guard)), loop.create_task(names)]
         event_loop.keep_what_is_there()
 
     def use(self, settings: Settings) -> None:
         """Serve new sessions with ``settings``, which must have the same route names."""
         self._recorder.set(settings.capture)
-        self._log.set(settings.log.format, settings.log.level)
+        self._log.set(settings.log.format, settings.log.level, settings.log.payload)
         self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
         self._tell(settings)
         routes = routes_of(settings)
         self.names.use(routes)
-        self.guard.use(routes)
+        self.guard.use(routes, total_bytes(settings, self._processes))
 
     def _tell(self, settings: Settings) -> None:
         """Let the observer know each route's agents, and how long its HAProxy waits for an ACK."""
@@ -91,6 +117,12 @@ class Process:
             stats = self.observer.routes[route.name]
             stats.serve(map(str, route.agent))
             stats.tally.late_after = route.haproxy.timeout_processing or math.inf
+
+    def _resolver_silent(self, host: str) -> None:
+        """Log that the last good answer for a name is used."""
+        if self._silences.allows(host):
+            sentence = "the resolver does not answer for this name; its last good answer is used"
+            self._log.say("warning", "resolver_silent", name=host, sentence=sentence)
 
     async def drain(self) -> None:
         """Wait for the last session to end, then log how many lines were left out. ``guard.abort_all`` ends the wait early."""
@@ -104,11 +136,12 @@ class Process:
         self._recorder.close()
 
 
-async def _sum_up(observer: GuardObserver) -> None:
-    """Log every second how many lines were left out, until cancelled."""
+async def _every_second(observer: GuardObserver, guard: Guard) -> None:
+    """Log how many lines were left out, and count what open NOTIFYs take, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()
+        guard.count_open()
 
 
 def routes_of(settings: Settings) -> list[Route]:
@@ -128,6 +161,7 @@ def _route(settings: Settings, index: int) -> Route:
             group=route.socket.group,
         ),
         connections=route.limits.connections,
+        proxy_header=route.proxy_protocol == "accept",
         # Observe mode promises not to change a byte, whatever goes wrong in the guard.
         splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
         listen_while_away=route.health == "check",
@@ -152,9 +186,14 @@ def log_descriptor() -> int:
 
 @contextlib.contextmanager
 def log_on(descriptor: int, settings: Settings, *, shared: bool = False, worker: int | None = None) -> Iterator[Log]:
-    """Yield the log; on exit wait at most ``FLUSH_S`` for its last lines. ``shared``: other processes write there, too."""
+    """Yield the log; on exit wait at most ``FLUSH_S`` for its last lines. ``shared``: other processes write there, too.
+
+    Raises:
+        NoThreadError: no thread can be started to write it.
+    """
     sink = Sink(descriptor, shared=shared)
-    log = Log(sink, settings.log.format, settings.log.level, colors=wants_colors(descriptor), worker=worker)
+    colors = wants_colors(descriptor)
+    log = Log(sink, settings.log.format, settings.log.level, settings.log.payload, colors=colors, worker=worker)
     try:
         yield log
     finally:
@@ -162,31 +201,55 @@ def log_on(descriptor: int, settings: Settings, *, shared: bool = False, worker:
 
 
 def report_bugs(log: Log) -> None:
-    """Log the exceptions that the running loop catches outside of any session."""
+    """Log the exceptions that the running loop catches outside of any session.
+
+    That the guard is short of something is no bug: asyncio says so a hundred times a second where it serves the admin address.
+    """
+    rare: RateLimit[str] = RateLimit(1, SUMMARY_S, monotonic)
 
     def say(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        log.say("error", "internal_error", error=context["message"], exc_info=context.get("exception"))
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in own_limits.NO_ROOM:
+            # asyncio's message names the callback with its arguments, which may be a peer's bytes.
+            message = context["message"] if error is None or log.payload == "full" else log.error_text(error)
+            log.say("error", "internal_error", error=message, exc_info=error)
+        elif rare.allows("own_limit"):
+            log.say("warning", "own_limit", doing="admin", detail=own_limits.shortage(error.errno))
 
     asyncio.get_running_loop().set_exception_handler(say)
 
 
 @contextlib.contextmanager
-def stop_signals() -> "Iterator[asyncio.Queue[signal.Signals]]":
-    """Queue SIGTERM and SIGINT as they arrive."""
+def stop_signals(log: Log) -> "Iterator[asyncio.Queue[signal.Signals]]":
+    """Queue each of ``STOPS`` as it arrives, and log each of ``IGNORED``. After the end those are ignored without a word."""
     came: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         loop.add_signal_handler(number, came.put_nowait, number)
+    for number in IGNORED:
+        loop.add_signal_handler(number, _ignore, log, number)
     try:
         yield came
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*STOPS, *IGNORED):
             loop.remove_signal_handler(number)
+        ignore_signals()
+
+
+def ignore_signals() -> None:
+    """Ignore each of ``IGNORED``, whose default is to end the process."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _ignore(log: Log, number: signal.Signals) -> None:
+    log.say("warning", "signal_ignored", signal=number.name, sentence="SIGHUP reloads, SIGTERM stops; this one does nothing")
 
 
 def allow_open_files(settings: Settings, more: int = 0) -> None:
     """Raise the soft limit of open files up to the hard one: 1024, the usual one, is 500 sessions. ``more``: extra files."""
-    wanted = sum((1 + route.links.max) * route.limits.connections for route in settings.routes) + _SPARE_FILES + more
+    served = sum((1 + route.links.max) * route.limits.connections for route in settings.routes)
+    wanted = served + 2 * MOST_HELD * len(settings.routes) + _SPARE_FILES + more  # those that wait, and those turned away
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

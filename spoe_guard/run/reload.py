@@ -12,9 +12,12 @@ from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.service_manager import ServiceManager
-from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed
+from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed, named
+from spoe_guard.threads import NO_THREAD, NoThreadError, in_thread
 
-SAID: Final = 16  # problems, or changed keys, that a log line names at most; `spoe-guard check` names them all
+READ_S: Final = 10.0  # for the settings to be read; beyond, those in effect stay
+_SLOW_FILE: Final = "is their file on a file server that does not answer?"
+SAID: Final = 16  # changed keys that a log line names at most
 
 
 class Reloader:
@@ -42,6 +45,7 @@ class Reloader:
         self._manager = manager
         self._asked = asyncio.Event()
         self._draining = False
+        self._reading: asyncio.Future[Loaded] | None = None
 
     def ask(self) -> None:
         """Reload as soon as ``keep`` gets to it. Several requests before that are one reload."""
@@ -64,11 +68,11 @@ class Reloader:
             try:
                 changed = await self._reload()
             except ConfigError as error:
-                self._fail([str(problem) for problem in error.problems])
+                self._fail([str(problem) for problem in error.problems], error.count)
             except _RefusedError as error:
-                self._fail(error.problems)
+                self._fail(error.problems, len(error.problems))
             except Exception as error:  # noqa: BLE001  our own bug: keep the settings, and keep serving
-                self._fail([repr(error)])
+                self._fail([repr(error)], 1)
                 asyncio.get_running_loop().call_exception_handler({"message": "reload", "exception": error})
             else:
                 self._reloads.succeeded()
@@ -78,7 +82,7 @@ class Reloader:
 
     async def _reload(self) -> list[str]:
         """Return which keys have changed."""
-        new = await asyncio.to_thread(self._again)  # YAML takes milliseconds to parse
+        new = await self._read()
         if found := fixed(self._running, new):
             raise ConfigError(*found)
         if why := await self._try_out(self._running.settings, new.settings):
@@ -88,10 +92,23 @@ class Reloader:
         self._running = new
         return changed
 
-    def _fail(self, problems: Sequence[str]) -> None:
+    async def _read(self) -> Loaded:
+        """Read the settings, in a thread: YAML takes milliseconds to parse, and a file server may be dead."""
+        if self._reading is not None and not self._reading.done():
+            raise _RefusedError([f"the settings are still being read for an earlier reload; {_SLOW_FILE}"])
+        try:
+            self._reading = in_thread(self._again, "settings")
+        except NoThreadError:
+            raise _RefusedError([NO_THREAD]) from None
+        await asyncio.wait((self._reading,), timeout=READ_S)
+        if not self._reading.done():
+            raise _RefusedError([f"the settings were not read within {READ_S:g} s; {_SLOW_FILE}"])
+        return self._reading.result()
+
+    def _fail(self, problems: Sequence[str], count: int) -> None:
         self._reloads.failed()
         self._manager.reloaded(problems[0])
-        self._log.say("error", "reload_failed", problems=problems[:SAID], count=len(problems))
+        self._log.say("error", "reload_failed", problems=named(problems, count), count=count)
 
 
 class _RefusedError(Exception):

@@ -10,9 +10,11 @@ from functools import partial
 
 from spoe_guard.about import about
 from spoe_guard.address import Address
+from spoe_guard.counted import counted
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
-from spoe_guard.net.own_sockets import OwnSockets, Places
+from spoe_guard.net.own_sockets import OwnSockets
+from spoe_guard.net.resolver import Places
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
@@ -20,6 +22,7 @@ from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.handover_place import handover_place
 from spoe_guard.run.names import look_up
 from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals, warn_of_open_routes
 from spoe_guard.run.reload import Reloader, hang_ups, show
@@ -36,6 +39,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded]) -> bool:
 
     Raises:
         CannotRunError: an address is taken, or a route is its own agent.
+        NoThreadError: no thread can be started.
     """
     allow_open_files(loaded.settings)
     with log_on(log_descriptor(), loaded.settings) as log:
@@ -46,18 +50,20 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
     settings = loaded.settings
     given = sockets_of_the_manager(settings)
     async with contextlib.AsyncExitStack() as at_exit:
-        process = Process(settings, log, reuse_port=settings.share_listen, given=given)
+        handover = at_exit.enter_context(handover_place(settings, os.environ, log))
+        process = Process(settings, log, reuse_port=settings.share_listen, handover=handover, given=given)
         at_exit.callback(process.close)
         guard, observer = process.guard, process.observer
         health = Health(observer.routes)
         live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
         reloads, manager = Reloads(), ServiceManager.of(os.environ)
-        admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live)
-        signals = at_exit.enter_context(stop_signals())
+        admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads)), live, admin_names(settings))
+        signals = at_exit.enter_context(stop_signals(log))
 
         def use(new: Settings) -> None:
             allow_open_files(new)
             process.use(new)
+            admin.use(admin_names(new))
             show(new, guard, live)
             warn_of_open_routes(new, log)
 
@@ -91,7 +97,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         first = await signals.get()
         health.draining = True
         reloader.drain()
-        manager.stopping(f"Draining: {guard.sessions} sessions.")
+        manager.stopping(f"Draining: {counted(guard.sessions, 'session')}.")
         if settings.share_listen:  # from here on the next guard answers at the admin address
             await admin_open.aclose()
         return await _stop(first, signals, process, log)
@@ -166,6 +172,12 @@ def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:
         return given_sockets(settings, os.environ)
     except NotWantedError as error:
         raise CannotRunError(error) from None
+
+
+def admin_names(settings: Settings) -> list[str]:
+    """Return the names by which the admin address may be asked, beside IP addresses and localhost."""
+    listen = settings.admin.listen
+    return [*settings.admin.hosts, *([listen.host] if listen is not None and listen.host else [])]
 
 
 async def open_admin(

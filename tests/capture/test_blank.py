@@ -1,4 +1,4 @@
-"""A payload without its values still parses, keeps the type and length of each value, and keeps its own length."""
+"""A payload without its names and values still parses, keeps the type and length of each, and keeps its own length."""
 
 import ipaddress
 import random
@@ -9,6 +9,7 @@ from spoe_guard.capture.files.blank import blank
 from spoe_guard.lab import frames
 from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 from tests.capture.scenes import RUNT, ack, notify
+from tests.core import frames as core_frames
 
 SECRET = b"S3CR3T"
 EVERY_KIND = [
@@ -30,14 +31,14 @@ def one(raw):
 def test_a_value_of_each_kind_keeps_its_kind_and_its_length_alone(kind, value, left):
     raw = frame.encode(frame.NOTIFY, 9, 3, messages.encode([messages.Message(b"check", [kv.Pair(b"arg", kind, value)] * 2)]))
     found = messages.parse(frame.parse(one(raw)).payload)
-    assert [(each.name, [(arg.name, arg.type) for arg in each.args]) for each in found] == [(b"check", [(b"arg", kind)] * 2)]
+    assert [(each.name, [(arg.name, arg.type) for arg in each.args]) for each in found] == [(b"xxxxx", [(b"xxx", kind)] * 2)]
     if left is not None:
         assert found[0].args[1].value == left
     assert kind == typed_data.NULL or len({arg.value for arg in found[0].args}) == 1
     raw = frame.encode(frame.ACK, 9, 3, actions.set_var(walk.SCOPE_TXN, b"name", kind, value) + actions.unset_var(1, b"other"))
     done = one(raw)
     [first, second], stop = actions.parse(done, frame.parse(done).payload_at, len(done))
-    assert (first.name, second.name, stop) == (b"name", b"other", len(done))
+    assert (first.name, second.name, stop) == (b"xxxx", b"xxxxx", len(done))
 
 
 def test_integers_say_the_same_whatever_they_were():
@@ -53,6 +54,45 @@ def test_hello_keeps_protocol_values_and_disconnect_loses_its_message():
     assert one(hello) == hello.replace(SECRET, b"x" * 6)
     its_disconnect = frames.disconnect(frame.AGENT_DISCONNECT, 7, SECRET)
     assert one(its_disconnect) == its_disconnect.replace(SECRET, b"x" * 6)
+
+
+def test_of_hello_only_the_words_of_spop_stay():
+    told = {"supported_versions": b"2.0, 1.9", "capabilities": b"async,pipelining"}
+    assert one(core_frames.haproxy_hello(**told, engine_id=b"xx")) == core_frames.haproxy_hello(**told, engine_id=b"xx")
+    for wrong in (
+        {"supported_versions": b"2.0," + SECRET},
+        {"capabilities": SECRET},
+        {SECRET.decode(): b"1"},
+        {"cookie": SECRET},
+    ):
+        raw = core_frames.haproxy_hello(**wrong)
+        assert SECRET not in one(raw)
+        assert frame.parse(one(raw)).ids == frame.parse(raw).ids
+    mistaken = kv.encode([kv.Pair(b"version" + SECRET, typed_data.STR, b"2.0")])
+    assert b"version" + b"x" * 6 in one(frame.encode(frame.AGENT_HELLO, payload=mistaken))
+
+
+HEADER = b"\0\0\0\x40\x67\0\0\0\x01"  # of an ACK of 64 bytes
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (HEADER + b"\x01\x02" + SECRET, 11),  # part of a frame, with its ids
+        (HEADER + b"\x01", 9),  # without
+        (HEADER + b"\xff" * 12 + SECRET, 9),
+        (HEADER[:9], 9),
+        (HEADER[:8], 4),
+        (HEADER[:4] + b"\x2a" + HEADER[5:] + SECRET, 4),  # of no known type
+        (HEADER[:5] + b"abc" + HEADER[8:] + SECRET, 4),  # with flags that nobody sets
+        (b"\0\0\0\x06" + SECRET, 4),  # a runt: where the header would be stands something else
+        (b"\0\0\0\x0c" + 2 * SECRET, 4),  # as long as a frame
+        (b"\0\0\0\x0c" + SECRET[:5], 4),
+        (b"\0\0", 2),
+    ],
+)
+def test_what_is_no_header_is_blanked_from_behind_the_length_on(raw, kept):
+    assert one(raw) == raw[:kept] + b"x" * (len(raw) - kept)
 
 
 @pytest.mark.parametrize("cut", range(1, 44))

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.observe.logs import Log
 from spoe_guard.settings.model import Capture
+from spoe_guard.threads import NO_THREAD
 from spoe_guard.wire import frame, walk
 from tests.peers import need_root
 from tests.running import Running
@@ -51,6 +53,18 @@ class Lines:
         return True
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o755, 0), (0o775, 1), (0o757, 1), (0o1777, 1)])
+def test_a_folder_that_others_may_write_to_is_said_at_the_start(tmp_path, mode, told):
+    lines = Lines()
+    tmp_path.chmod(mode)
+
+    async def main():
+        FlightRecorder(Capture(dir=str(tmp_path)), {}, Log(lines, "json", "info")).close()
+
+    asyncio.run(main())
+    assert [f"mode {mode:04o}" in line and '"event": "capture_dir_exposed"' in line for line in lines.lines] == [True] * told
+
+
 def test_a_folder_that_is_not_there_is_said_at_the_start(tmp_path):
     lines = Lines()
 
@@ -63,8 +77,29 @@ def test_a_folder_that_is_not_there_is_said_at_the_start(tmp_path):
     assert str(tmp_path / "none") in line
 
 
-def converse(folder, *, break_disk=None):
-    """Round trips through a guard in front of an agent that floods; return the slowest, and what the guard says of itself."""
+def test_without_a_thread_nothing_is_recorded_and_the_log_says_so(tmp_path, monkeypatch):
+    def refuses(_self):
+        raise RuntimeError("can't start new thread")
+
+    lines = Lines()
+
+    async def main():
+        flight = FlightRecorder(Capture(dir=str(tmp_path)), {}, Log(lines, "json", "info"))
+        flight.close()
+        return flight.witness("default", 1)
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    assert asyncio.run(main()) is None
+    [line] = lines.lines
+    assert '"event": "capture_failed"' in line
+    assert NO_THREAD in line
+
+
+def converse(folder, *, break_disk=None, fails=False):
+    """Round trips through a guard in front of an agent that floods; return the slowest, and what the guard says of itself.
+
+    ``fails``: a capture is waited for that fails.
+    """
 
     async def agent(reader, writer):
         while True:
@@ -85,7 +120,8 @@ def converse(folder, *, break_disk=None):
     async def main(guard_folder):
         server = await asyncio.start_server(agent, "127.0.0.1", 0)
         where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        guard = Running(guard_folder, where, settings={"SPOE_GUARD_CAPTURE__DIR": str(folder)})
+        patient = {"SPOE_GUARD_ROUTES__0__POLICY__GLITCH_FLOOD": "pass"}
+        guard = Running(guard_folder, where, settings={"SPOE_GUARD_CAPTURE__DIR": str(folder)} | patient)
         try:
             address = await asyncio.to_thread(guard.wait_for, "listening")
             port = int(address["routes"]["default"].rpartition(":")[2])
@@ -100,6 +136,8 @@ def converse(folder, *, break_disk=None):
                     got = await engine.read()
                     assert (got.type, got.ids) == (frame.ACK, sent.ids)
                     slowest = max(slowest, time.monotonic() - began)
+            if fails:
+                await asyncio.to_thread(guard.wait_for, "capture_failed")
             metrics = (await asyncio.to_thread(guard.ask, "/metrics"))[1]
             failed = len(guard.log("capture_failed"))
             assert (await asyncio.to_thread(guard.stop))[0] == 0
@@ -150,7 +188,7 @@ def test_a_full_disk_costs_no_answer_and_is_one_line(tmp_path):
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)], check=True)
     try:
-        slowest, metrics, failed = converse(folder)
+        slowest, metrics, failed = converse(folder, fails=True)
         assert slowest < ANSWER_S
         assert sample(metrics, 'spoe_guard_captures_written_total{route="default"}') == 0
         assert sample(metrics, 'spoe_guard_captures_dropped_total{reason="disk"') >= 1

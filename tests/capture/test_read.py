@@ -36,6 +36,7 @@ SAID = [
     ("frame", "haproxy", "HAPROXY-HELLO"),
     ("guard", "guard", "to agent: HAPROXY-HELLO"),
     ("frame", "agent", "AGENT-HELLO"),
+    ("guard", "guard", "to haproxy: AGENT-HELLO"),
     ("frame", "haproxy", "NOTIFY"),
     ("frame", "agent", "ACK"),
     ("bytes", "agent", ""),

@@ -6,7 +6,7 @@ from spoe_guard.capture.files import pcapng, pcapng_in
 from spoe_guard.capture.record.recorder import AT_ONCE
 from spoe_guard.capture.record.ring import FIRST_BYTES, MOST_LINKS, PARTS, least_held
 from spoe_guard.core.incoming.walker import FRAMES_A_TURN
-from spoe_guard.core.terms.anomalies import Action, Side, severity
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side, severity
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.output import Close
 from spoe_guard.lab import frames
@@ -54,7 +54,8 @@ def test_both_legs_are_in_the_file_and_come_back_as_they_were():
         (c.side, c.inward, c.data, c.end, c.notes) for c in written.chunks
     ]
     to_haproxy = b"".join(chunk.data for chunk in read.chunks if chunk.side is H and not chunk.inward)
-    assert to_haproxy == frames.agent_hello() + b"".join(ack(notify_of(number)) for number in (1, 2, 3))
+    told = frames.agent_hello(capabilities=b"pipelining,fragmentation")
+    assert to_haproxy == told + b"".join(ack(notify_of(number)) for number in (1, 2, 3))
 
 
 def test_the_end_of_the_session_completes_a_capture():
@@ -118,6 +119,38 @@ def test_captures_that_wait_for_more_reads_are_bounded_and_the_rest_counted():
         recorded.go_wrong(recorded.session())
     assert recorded.dropped() == {}
     recorded.go_wrong(recorded.session())
+    assert recorded.dropped() == {"busy": 1}
+
+
+def test_an_anomaly_that_gets_no_capture_need_not_be_told():
+    recorded = Recorded(rate=(1, 60.0), least="warning")
+    recorder, runt = recorded.recorder, (Anomaly.RUNT_FRAME, Action.DROP)
+    session = recorded.session()
+    number = session.number
+    assert recorder.wants(number, *runt)
+    assert not recorder.wants(number, Anomaly.EMPTY_ACK, Action.PASS)  # of a lower severity
+    assert not recorder.wants(number + 1, *runt)
+    recorded.go_wrong(session)
+    assert not recorder.wants(number, *runt)  # the capture that is under way includes it
+    recorder.missed(number, *runt)
+    recorder.missed(number + 1, *runt)
+    end(session, recorded.now)
+    assert recorded.dropped() == {}
+    other = recorded.session()
+    assert not recorder.wants(other.number, *runt)
+    recorder.missed(other.number, *runt)
+    recorder.missed(other.number, Anomaly.EMPTY_ACK, Action.PASS)
+    assert recorded.dropped() == {"rate": 1}
+    assert recorder.wants(other.number, Anomaly.BAD_VARINT, Action.DROP)
+
+
+def test_while_too_many_captures_wait_an_anomaly_need_not_be_told():
+    recorded = Recorded(rate=(1000, 1.0))
+    for _ in range(AT_ONCE):
+        recorded.go_wrong(recorded.session())
+    number = recorded.session().number
+    assert not recorded.recorder.wants(number, Anomaly.RUNT_FRAME, Action.DROP)
+    recorded.recorder.missed(number, Anomaly.RUNT_FRAME, Action.DROP)
     assert recorded.dropped() == {"busy": 1}
 
 

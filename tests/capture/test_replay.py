@@ -141,7 +141,7 @@ def test_who_does_not_answer_is_waited_for_so_long_and_no_longer():
         server.close()
 
     run(main)
-    assert "# going on, though 1 frames of the recording have not come" in sent
+    assert "# going on, though 1 frame of the recording has not come" in sent
 
 
 def test_speed_divides_the_pauses():

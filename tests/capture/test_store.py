@@ -76,7 +76,13 @@ def test_room_is_made_while_no_other_process_writes(tmp_path, monkeypatch):
     *first, last = takes(3)
     Kept(tmp_path, files=3).write(*first)
     waits, flock = threading.Event(), fcntl.flock
-    monkeypatch.setattr(store_module.fcntl, "flock", lambda *how: (waits.set(), flock(*how)))
+
+    def asked(*how):
+        waits.set()
+        return flock(*how)
+
+    monkeypatch.setattr(store_module.fcntl, "flock", asked)
+    monkeypatch.setattr(store_module, "_LOCK_TRIES", 10_000)
     kept = Kept(tmp_path, files=3)
     others = os.open(tmp_path, os.O_RDONLY)
     flock(others, fcntl.LOCK_EX)
@@ -86,6 +92,64 @@ def test_room_is_made_while_no_other_process_writes(tmp_path, monkeypatch):
     os.close(others)
     assert kept.store.close(DEADLINE_S)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_whoever_keeps_the_folder_locked_costs_no_capture(tmp_path, monkeypatch, tries):
+    monkeypatch.setattr(store_module, "_LOCK_TRIES", tries)
+    others = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(others, fcntl.LOCK_EX)
+    try:
+        assert Kept(tmp_path).write(*takes(2)).counts() == (2, {})
+    finally:
+        os.close(others)
+
+
+OLDEST = "spoe-guard-20000101T000000.000000Z-default-1-runt_frame-1.pcapng"
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert path.stat().st_blocks == 0
+
+
+def of_somebody_else(path):
+    need_root("give a file away")
+    path.write_bytes(bytes(1 << 20))
+    os.chown(path, 65534, 65534)
+
+
+def with_another_name(path):
+    path.with_name("spoe-guard-00000000-mine.pcapng").write_bytes(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("put", [sparse, of_somebody_else, with_another_name, lambda path: path.symlink_to("/dev/null")])
+def test_files_of_others_neither_count_nor_are_removed(tmp_path, put):
+    put(tmp_path / OLDEST)
+    [other] = tmp_path.iterdir()
+    kept = Kept(tmp_path, files=2, max_bytes=1 << 19).write(*takes(3))
+    assert kept.counts() == (3, {})
+    assert min(path.name for path in tmp_path.iterdir()) == other.name
+    assert len(list(tmp_path.iterdir())) == 1 + 2
+
+
+def test_a_capture_that_cannot_be_removed_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / OLDEST).write_text("x")
+    unlink = Path.unlink
+
+    def refuse(path, *, missing_ok=False):
+        if path.name == OLDEST:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert Kept(tmp_path, files=2).write(*takes(2)).counts() == (2, {})  # the first of them made room
+    assert len(list(tmp_path.iterdir())) == 2
+    for path in tmp_path.iterdir():
+        if path.name != OLDEST:
+            unlink(path)
+    assert Kept(tmp_path, files=1).write(*takes(1)).counts() == (0, {"disk": 1})  # one past the bound: no room can be made
 
 
 def test_a_folder_that_knows_no_lock_is_written_to(tmp_path, monkeypatch):
@@ -163,7 +227,7 @@ def test_a_bug_of_ours_costs_a_capture(tmp_path, monkeypatch):
     kept = Kept(tmp_path).write(*takes(2))
     assert kept.counts() == (0, {"error": 2})
     assert list(tmp_path.iterdir()) == []
-    assert [fields["error"] for _, _, fields in kept.sent] == ["ZeroDivisionError()"]
+    assert [fields["error"] for _, _, fields in kept.sent] == ["ZeroDivisionError"]
 
 
 def test_behind_a_hanging_disk_captures_wait_up_to_a_bound(tmp_path, monkeypatch):

@@ -21,8 +21,17 @@ class Recorder:
     def session_opened(self, route, session, peer):
         self.log.append(("opened", session, peer))
 
+    def peer_named(self, route, session, peer):
+        self.log.append(("named", session, peer))
+
     def seen(self, route, session, events):
         self.log += [("seen", session, event) for event in events]
+
+    def wants(self, route, anomaly):
+        return True
+
+    def counted(self, route, side, anomaly, action, *, applied):
+        raise AssertionError("everything is wanted")
 
     def session_closed(self, route, session):
         self.log.append(("closed", session))
@@ -38,6 +47,9 @@ class Recorder:
 
     def accept_failed(self, route, why):
         self.log.append(("accept failed", route, why))
+
+    def gave_way(self, route, session, reason, kept):
+        self.log.append(("gave way", session, reason, kept))
 
     def internal_error(self, route, session, error):
         self.errors.append(error.with_traceback(None))  # whose frames would keep the session alive
@@ -56,14 +68,17 @@ class FakeSession:
 
     deadline = float("inf")
     lane = None
+    in_memory = open_notifies = 0
 
     def __init__(self, config, tally, now, route_state):
         self.config = config
+        self.met = route_state.met
         self.calls = []
-        self.connected = False
+        self.connected = self.over = False
         self.early = b""
 
     def start(self, now):
+        self.met()  # it takes whoever connects for HAProxy
         self.calls.append("start")
         out = Output()
         out.dial = True
@@ -111,5 +126,7 @@ class FakeSession:
         out = Output()
         self.deadline = float("inf")
         out.close_haproxy = out.close_agent = how
-        out.events = [SessionEnded(by, reason)]
+        if not self.over:  # told once, as a session does
+            out.events = [SessionEnded(by, reason)]
+        self.over = True
         return out

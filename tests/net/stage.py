@@ -3,13 +3,18 @@
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import resource
 import socket
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from spoe_guard.address import Address
+from spoe_guard.net import own_limits
 from spoe_guard.net.agent_connection import AgentConnection
 from spoe_guard.net.dial import dial
 from spoe_guard.net.guard import Guard
@@ -21,6 +26,7 @@ from tests.net.peers import Peer
 
 DEADLINE_S = 20.0
 LOCALHOST = Address("127.0.0.1", 0)
+FILES_RESERVED = 4
 
 
 async def until(condition, what="the condition"):
@@ -40,17 +46,17 @@ def nobody(_route, _number):
 class Stage:
     """``async with Stage(FakeSession) as stage``: a guard with one route, an agent's listening socket, and the books."""
 
-    def __init__(
-        self, make_session=FakeSession, *, agent=None, unix_in=None, drained=True, shared=False, witness=nobody, **route
-    ):
+    def __init__(self, make_session=FakeSession, *, agent=None, unix_in=None, drained=True, shared=False, witness=nobody, **how):
         self.recorder = Recorder()
         self.sessions = []
         self._make = make_session
         self._agent_address = agent
         self._unix_in = unix_in
-        self._route = route
+        self._total_bytes = how.pop("total_bytes", math.inf)
+        self._route = how
         self._peers = []
         self._shared = shared  # another guard may listen on the same address
+        self.handover = None  # where they find each other
         self._witness = witness
         self._drained = drained  # False: the test drains the guard itself
         self._sockets = 0
@@ -66,7 +72,17 @@ class Stage:
         there = Address(path=where) if self._unix_in else Address(*where)
         listen = LOCALHOST if self._unix_in is None else Address(path=str(self._unix_in / "guard"))
         self.route = replace(Route("default", listen, (self._agent_address or there,)), **self._route)
-        self.guard = Guard([self.route], self.recorder, self._new_session, witness=self._witness, reuse_port=self._shared)
+        if self._shared:
+            self.handover = Path(tempfile.mkdtemp(prefix="spoe-guard-stage-"))
+        self.guard = Guard(
+            [self.route],
+            self.recorder,
+            self._new_session,
+            witness=self._witness,
+            reuse_port=self._shared,
+            total_bytes=self._total_bytes,
+            handover=self.handover,
+        )
         await self.guard.start()
         self.address = self.guard.addresses["default"]
         return self
@@ -119,6 +135,8 @@ class Stage:
         for peer in self._peers:
             peer.close()
         self._listening.close()
+        if self.handover is not None:
+            self.handover.rmdir()  # which nobody has left anything in
         if kind is None:
             self.sessions.clear()
             await until(lambda: open_sockets() == self._sockets, f"{self._sockets} open sockets (now {open_sockets()})")
@@ -146,15 +164,25 @@ def open_sockets():
 
 @contextlib.contextmanager
 def files_left(count=0):
-    """Let this process open so many more files."""
+    """Let this process open so many more files, whatever an earlier test left behind: none is free below one that is open.
+
+    How many of them the guard reserves depends on the limit, and so on what is open: here it reserves FILES_RESERVED.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    filling = [os.dup(0)]
+    while filling[-1] < highest:
+        filling.append(os.dup(0))
+    os.close(lowest := filling.pop())
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, hard))
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(own_limits, "RESERVED", FILES_RESERVED)
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in filling:
+            os.close(each)
 
 
 def unix_in(family, tmp_path) -> Path | None:

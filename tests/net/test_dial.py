@@ -45,7 +45,7 @@ async def test_a_name_that_cannot_be_one_does_not_resolve():
 
 
 async def test_a_name_the_resolver_does_not_know(monkeypatch):
-    async def unknown(_):
+    async def unknown(*_):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(dialling, "resolve", unknown)
@@ -205,7 +205,7 @@ async def test_every_address_of_a_name_is_tried_in_turn(monkeypatch):
         listening.bind(("127.0.0.1", 0))
         listening.listen()
 
-        async def two(_):
+        async def two(*_):
             return [(socket.AF_INET, ("127.0.0.1", free_port())), (socket.AF_INET, listening.getsockname())]
 
         monkeypatch.setattr(dialling, "resolve", two)
@@ -214,7 +214,7 @@ async def test_every_address_of_a_name_is_tried_in_turn(monkeypatch):
 
 
 async def test_the_last_address_speaks_for_all(monkeypatch, tmp_path):
-    async def two(_):
+    async def two(*_):
         return [(socket.AF_UNIX, str(tmp_path / "none")), (socket.AF_INET, ("127.0.0.1", free_port()))]
 
     monkeypatch.setattr(dialling, "resolve", two)
@@ -336,7 +336,7 @@ async def test_an_address_that_swallows_everything_uses_up_its_share_alone(agent
 async def test_an_address_that_swallows_everything_uses_up_only_its_share(agent, monkeypatch):
     async with hanging_address() as nowhere:
 
-        async def two(_):
+        async def two(*_):
             return [(socket.AF_INET, (nowhere.host, nowhere.port)), (socket.AF_INET, agent.getsockname())]
 
         monkeypatch.setattr(dialling, "resolve", two)
@@ -354,7 +354,7 @@ async def test_the_last_address_is_left_to_the_callers_own_timeout():
 async def test_a_resolver_that_hangs_does_not_keep_the_next_address_waiting(agent, monkeypatch):
     real = dialling.resolve
 
-    async def slow(address):
+    async def slow(address, *_):
         if address.host == "slow":
             await asyncio.Event().wait()
         return await real(address)
@@ -367,7 +367,7 @@ async def test_a_resolver_that_hangs_does_not_keep_the_next_address_waiting(agen
 async def test_names_are_resolved_anew_at_each_dial(agent, monkeypatch):
     asked = []
 
-    async def resolve(address):
+    async def resolve(address, *_):
         asked.append(address)
         return [(socket.AF_INET, agent.getsockname())]
 

@@ -28,7 +28,7 @@ async def test_people_are_told_who_connected(family, tmp_path):
         assert opened == ("opened", 1, f"{host}:{port}" if family == "tcp" else "unix")
 
 
-async def test_one_connection_past_the_limit_is_closed_at_once():
+async def test_at_the_limit_the_others_are_served_and_one_more_is_closed():
     async with Stage(connections=2) as stage:
         first, _ = await stage.both()
         second = await stage.haproxy()

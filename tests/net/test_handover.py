@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from spoe_guard.address import Address
 from spoe_guard.core.handed import Handed, NotTakenError
@@ -14,7 +19,7 @@ from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason
 from spoe_guard.lab import frames
-from spoe_guard.net import handover
+from spoe_guard.net import handover, handover_dir, own_limits
 from spoe_guard.net.guard import Guard
 from spoe_guard.net.handover import MAX_GIVERS, MAX_MESSAGE, NextGuard, Taker, next_guards
 from spoe_guard.net.route import Route
@@ -24,7 +29,8 @@ from tests.net.doubles import Recorder
 from tests.net.stage import LOCALHOST, until
 
 LASTING = SessionConfig(give_up_s=5.0, disconnect_hold_s=0.2, close_s=0.1)
-HERE = f"test-{os.getpid()}"
+HERE = "127.0.0.1:1"
+TURNS = 50  # of the loop
 HANDED = Handed(b"hello", 1024, one_at_a_time=False, family=Family.UNKNOWN, rest=b"")
 ASKED = frames.notify(1, 1, b"/1")
 LONGEST_PATH = 107  # unix(7): sun_path, and a zero byte
@@ -39,7 +45,11 @@ class Next:
     def __init__(self, stage, **route):
         self.recorder = Recorder()
         self.guard = Guard(
-            [replace(stage.route, **{"listen": stage.address, **route})], self.recorder, open_session, reuse_port=True
+            [replace(stage.route, **{"listen": stage.address, **route})],
+            self.recorder,
+            open_session,
+            reuse_port=True,
+            handover=stage.handover,
         )
 
     async def __aenter__(self):
@@ -212,19 +222,31 @@ async def test_a_unix_socket_as_long_as_may_be_is_listened_on(tmp_path):
 # --- the messages -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def place(tmp_path):
+    """Where they find each other."""
+    handover_dir.prepare(tmp_path / "handover")
+    return tmp_path / "handover"
+
+
+@pytest.fixture
+def taker(place):
+    return partial(_taker, place)
+
+
 @contextlib.asynccontextmanager
-async def taker(take=lambda *_: None):
-    """A taker and a guard that hands over to it, and no other guard of this machine."""
-    taker = Taker(HERE, take)
+async def _taker(place, take=lambda *_: None):
+    """A taker and a guard that hands over to it."""
+    taker = Taker(place, HERE, take)
     try:
-        [giver] = next_guards(HERE)
+        [giver] = next_guards(place, HERE)
         yield giver
         giver.close()
     finally:
         taker.close()
 
 
-async def test_a_handover_message_is_sent_up_to_the_longest_size():
+async def test_a_handover_message_is_sent_up_to_the_longest_size(taker):
     taken = []
     room = MAX_MESSAGE - len(HANDED.encode())
     near, over = replace(HANDED, rest=bytes(room // 2)), replace(HANDED, rest=bytes(room // 2 + 1))
@@ -236,7 +258,7 @@ async def test_a_handover_message_is_sent_up_to_the_longest_size():
     assert taken == [(near, None), (HANDED, None)]
 
 
-async def test_what_is_not_taken_is_closed_and_said():
+async def test_what_is_not_taken_is_closed_and_said(taker):
     def never(*_):
         raise NotTakenError("no")
 
@@ -248,7 +270,7 @@ async def test_what_is_not_taken_is_closed_and_said():
             assert ours.recv(1) == b""
 
 
-async def test_what_is_no_message_is_answered_with_no():
+async def test_what_is_no_message_is_answered_with_no(taker):
     async with taker() as giver:
         loop = asyncio.get_running_loop()
         for junk in (b"{}", b"\xff", HANDED.encode()):  # the last: without a connection
@@ -267,12 +289,12 @@ async def test_one_that_does_not_answer_in_time_is_not_asked_again(monkeypatch):
         assert not await giver.takes(HANDED, sock.fileno())
 
 
-async def test_so_many_may_hand_over_at_a_time_and_no_more():
-    held = Taker(HERE, lambda *_: None)
+async def test_so_many_may_hand_over_at_a_time_and_no_more(place):
+    held = Taker(place, HERE, lambda *_: None)
     givers = []
     try:
         for count in range(1, MAX_GIVERS + 2):
-            givers += next_guards(HERE)
+            givers += next_guards(place, HERE)
             await until(lambda count=count: len(held._givers) == min(count, MAX_GIVERS), "being heard")
         assert await asyncio.get_running_loop().sock_recv(givers[-1]._sock, 1) == b""
         givers[0].close()
@@ -283,30 +305,119 @@ async def test_so_many_may_hand_over_at_a_time_and_no_more():
             giver.close()
 
 
-async def test_of_another_user_nothing_is_taken_and_to_one_nothing_is_given(monkeypatch):
-    held = Taker(HERE, lambda *_: None)
+class As:
+    """``os`` for a guard of another user, but for files."""
+
+    geteuid = staticmethod(lambda: 12345)
+
+
+async def test_of_another_user_nothing_is_taken_and_to_one_nothing_is_given(place, monkeypatch):
+    held = Taker(place, HERE, lambda *_: None)
     try:
-        [giver] = next_guards(HERE)
+        [giver] = next_guards(place, HERE)
         await until(lambda: held._givers, "being heard")
         giver.close()
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
-        assert next_guards(HERE) == []
+        monkeypatch.setattr(handover, "os", As)
+        assert next_guards(place, HERE) == []
         monkeypatch.undo()
         await until(lambda: not held._givers, "its end")
-        [giver] = next_guards(HERE)
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        [giver] = next_guards(place, HERE)
+        monkeypatch.setattr(handover, "os", As)
         assert await asyncio.get_running_loop().sock_recv(giver._sock, 1) == b""
         giver.close()
     finally:
         held.close()
 
 
-async def test_a_path_as_long_as_may_be_can_be_handed_over():
-    listen = "/" + "x" * 106  # unix(7): 108 bytes, the zero behind it included
-    taker = Taker(listen, lambda _handed, _sock: None)
+async def test_of_a_user_that_may_be_anyone_nothing_is_taken(place, monkeypatch):
+    """In a user namespace a user without a number there reads as 65534, so that one may be any other."""
+    held = Taker(place, HERE, lambda *_: None)
     try:
-        [found] = next_guards(listen)
+        [giver] = next_guards(place, HERE)
+        await until(lambda: held._givers, "being heard")
+        giver.close()
+        await until(lambda: not held._givers, "its end")
+        [giver] = next_guards(place, HERE)
+        monkeypatch.setattr(handover_dir, "overflow_user", os.geteuid)
+        assert await asyncio.get_running_loop().sock_recv(giver._sock, 1) == b""
+        giver.close()
+        assert next_guards(place, HERE) == []
+    finally:
+        held.close()
+
+
+async def test_a_path_as_long_as_may_be_can_be_handed_over(place):
+    listen = "/" + "x" * 106  # unix(7): 108 bytes, the zero behind it included
+    taker = Taker(place, listen, lambda _handed, _sock: None)
+    try:
+        [found] = next_guards(place, listen)
         found.close()
-        assert next_guards(listen[:-1]) == []
+        assert next_guards(place, listen[:-1]) == []
     finally:
         taker.close()
+    assert list(place.iterdir()) == []
+
+
+async def test_without_a_descriptor_the_taker_pauses_says_so_and_goes_on(place, monkeypatch):
+    monkeypatch.setattr(own_limits, "PAUSE_S", 60.0)
+    said = []
+    held = Taker(place, HERE, lambda *_: None, said.append)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        [giver] = next_guards(place, HERE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (giver._sock.fileno() + 1, hard))
+        with contextlib.ExitStack() as taken:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.enter_context(socket.socket())
+            await until(lambda: said, "the lack")
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            assert len(said) == 1  # a reader that stays would spin
+            assert "RLIMIT_NOFILE" in said[0]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        held._listen()  # as behind the pause
+        await until(lambda: held._givers, "being heard")
+        giver.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        held.close()
+
+
+async def test_a_taker_that_closes_in_its_pause_listens_no_more(place, monkeypatch):
+    monkeypatch.setattr(own_limits, "PAUSE_S", 0.0)
+    held = Taker(place, HERE, lambda *_: None)
+
+    class Full:
+        fileno, close = staticmethod(held._listening.fileno), staticmethod(held._listening.close)
+
+        def accept(self):
+            raise OSError(errno.EMFILE, "full")
+
+    listening, held._listening = held._listening, Full()
+    held._loop.remove_reader(listening)
+    held._accept()
+    assert held._pause is not None
+    held.close()
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    assert held._pause is None
+
+
+async def test_a_lack_is_told_as_one_of_the_guards_own():
+    async with Guarded(shared=True, config=LASTING) as stage:
+        stage.guard._takers[0]._failed("none left")
+        assert [entry[1:] for entry in stage.recorder.log if entry[0] == "accept failed"] == [("default", "none left")]
+
+
+async def test_a_guard_without_a_place_serves_and_ends_its_sessions_itself(tmp_path):
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o755)
+    async with Guarded(config=LASTING) as stage:
+        route = replace(stage.route, listen=LOCALHOST)
+        guard = Guard([route], Recorder(), open_session, reuse_port=True, handover=open_to_all)
+        await guard.start()
+        assert guard.no_handover == f"{open_to_all}: others may use it: its mode is 0755, expected 0700"
+        assert guard.addresses["default"].port
+        await guard.drain()

@@ -1,5 +1,6 @@
 """The guard knows its own listening sockets, and dials none of them where that would lead back to the same route."""
 
+import asyncio
 import os
 import socket
 
@@ -135,7 +136,7 @@ async def test_a_route_that_would_dial_itself_has_no_agent(monkeypatch, family, 
     """Its name stood for somebody else when the guard started."""
     async with Stage(unix_in=tmp_path if family == "unix" else None, agent=Address("agent", 9)) as stage:
 
-        async def resolve(_):
+        async def resolve(*_):
             where = stage.address.path or (stage.address.host, stage.address.port)
             return [(socket.AF_UNIX if family == "unix" else socket.AF_INET, where)]
 
@@ -161,11 +162,14 @@ async def test_another_address_of_the_agent_is_dialled_instead(monkeypatch):
 
 @pytest.mark.parametrize("circle", [False, True])
 async def test_one_route_may_lead_to_another_but_not_back(monkeypatch, circle):
+    """The name of a third one hangs, which is no reason for these to wait."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         where = {}
 
-        async def resolve(address):
+        async def resolve(address, *_):
+            if address.host == "agent-of-c":
+                await asyncio.Event().wait()
             return [(socket.AF_INET, where[address.host])]
 
         monkeypatch.setattr(dialling, "resolve", resolve)
@@ -176,7 +180,7 @@ async def test_one_route_may_lead_to_another_but_not_back(monkeypatch, circle):
             sessions.append(FakeSession(*given))
             return sessions[-1]
 
-        routes = [Route(name, LOCALHOST, (Address(f"agent-of-{name}", 9),)) for name in "ab"]
+        routes = [Route(name, LOCALHOST, (Address(f"agent-of-{name}", 9),)) for name in "abc"]
         guard = Guard(routes, recorder, make)
         await guard.start()
         at_a, at_b = ((each.host, each.port) for each in (guard.addresses["a"], guard.addresses["b"]))

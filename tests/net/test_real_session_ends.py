@@ -141,3 +141,21 @@ async def test_sessions_of_a_route_share_the_hold_of_refusals():
             assert time.monotonic() - began >= hold_s
             agent.fin()
         await stage.over(2)
+
+
+async def test_a_haproxy_that_goes_on_behind_disconnect_gets_fin_and_no_reset(family, tmp_path):
+    """HAProxy 3.1.0 to 3.1.7 does not close, and fails the NOTIFYs it sent meanwhile when FIN comes. A reset might come first."""
+    async with Guarded(unix_in=unix_in(family, tmp_path)) as stage:
+        haproxy, agent = await stage.talking()
+        began = time.monotonic()
+        await agent.send(frames.disconnect(frame.AGENT_DISCONNECT))
+        assert (await frame_of(haproxy)).type == frame.AGENT_DISCONNECT
+        await haproxy.send(frames.notify(3, 1, b"/path"))
+        assert await haproxy.rest() == b""
+        assert time.monotonic() - began < 0.5  # close_s is 1 s
+        await haproxy.send(frames.notify(5, 1, b"/path"))
+        haproxy.fin()
+        agent.fin()
+        await stage.over()
+        assert not await haproxy.was_reset()
+        assert time.monotonic() - began < 0.5

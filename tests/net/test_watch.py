@@ -1,14 +1,16 @@
-"""``health: listen``: a plain connect is refused while the agent is away; and an agent that sessions do not wait for is asked."""
+"""``health: listen``: a plain connect is refused while the agent is away; and an agent that failed is asked until it answers."""
 
 import asyncio
 import contextlib
 import errno
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from spoe_guard.address import Address
+from spoe_guard.core.conversation.agent_state import SILENT_AFTER
 from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.lab import frames
@@ -16,7 +18,7 @@ from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.streams import stop_listening
 from spoe_guard.net import watch as watching
 from spoe_guard.net.listener import Listener
-from spoe_guard.net.watch import EVERY_S
+from spoe_guard.net.watch import EVERY_S, LEAST_HELLO_S
 from spoe_guard.wire import frame
 from tests.net.conversation import Guarded, frame_of
 from tests.net.peers import Peer
@@ -275,7 +277,7 @@ async def test_by_default_it_listens_and_asks_nobody(tmp_path):
         assert stage.recorder.dials == []
 
 
-# --- an agent that does not answer before the session ends ----------------------------------------------------------------
+# --- an agent that failed -------------------------------------------------------------------------------------------------
 
 TELL = SessionConfig(give_up_s=GIVE_UP_S, unanswered=Unanswered.TELL)
 SLOW_S = 0.1  # to answer HELLO: longer than a NOTIFY waits while the agent is away
@@ -284,23 +286,23 @@ SLOW_S = 0.1  # to answer HELLO: longer than a NOTIFY waits while the agent is a
 class Slow(ScriptedAgent):
     """It answers HELLO after a while, ``hello_s`` seconds; None: never."""
 
-    def __init__(self, hello_s=SLOW_S):
-        super().__init__()
+    def __init__(self, hello_s=SLOW_S, script=None):
+        super().__init__(script)
         self.asked = 0  # connections that brought HELLO
         self.most = 0  # of them at a time
         self._now = 0
-        self._hello_s = hello_s
+        self.hello_s = hello_s
 
     async def _accepted(self, reader, writer):
         self._now += 1
         self.asked += 1
         self.most = max(self.most, self._now)
         try:
-            if self._hello_s is None:
+            if self.hello_s is None:
                 await reader.read()
                 writer.close()
             else:
-                await asyncio.sleep(self._hello_s)  # it is slow
+                await asyncio.sleep(self.hello_s)  # it is slow
                 await super()._accepted(reader, writer)
         finally:
             self._now -= 1
@@ -322,8 +324,8 @@ async def asks(stage):
     return found
 
 
-class Away(Guarded):
-    """A guard that has found no agent at its address, and what comes there."""
+class Busy(Guarded):
+    """A guard before ``late``, an agent that is slow to say HELLO."""
 
     def __init__(self, folder, agent, config=TELL):
         self.path = str(folder / "late")
@@ -332,15 +334,43 @@ class Away(Guarded):
 
     async def __aenter__(self):
         await super().__aenter__()
-        assert await asks(self) == [frame.AGENT_HELLO, frame.AGENT_DISCONNECT]
+        await self.before()
         await self.late.listen_unix(self.path)
         return self
+
+    async def before(self):
+        """What happens before the agent listens."""
 
     async def __aexit__(self, kind, *rest):
         await self.late.stop()
         await super().__aexit__(kind, *rest)
 
+    async def gives_up(self):
+        """Connect as HAProxy does, and leave when the agent has got HELLO, which it does not answer yet."""
+        haproxy = await self.haproxy()
+        before = self.late.asked
+        await haproxy.send(frames.haproxy_hello())
+        await until(lambda: self.late.asked > before)
+        haproxy.close()
 
+    def failures(self):
+        return [(event.reason, event.detail) for event in self.events(AgentUnreachable)]
+
+
+class Away(Busy):
+    """A guard that has found no agent at its address before one comes."""
+
+    async def before(self):
+        assert await asks(self) == [frame.AGENT_HELLO, frame.AGENT_DISCONNECT]
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """The guard does not wait for a second before it asks."""
+    monkeypatch.setattr(watching, "EVERY_S", 0.05)
+
+
+@pytest.mark.usefixtures("soon")
 async def test_an_agent_slower_than_sessions_wait_is_found_back(tmp_path):
     """Each session ends in milliseconds, before HELLO comes; without a probe none would ever have an agent again."""
     async with Away(tmp_path, Slow()) as stage:
@@ -352,6 +382,113 @@ async def test_an_agent_slower_than_sessions_wait_is_found_back(tmp_path):
         assert stage.late.asked > 1
 
 
+@pytest.mark.usefixtures("soon")
+async def test_an_agent_that_was_refused_is_found_back_without_a_request(tmp_path):
+    """Readiness says no meanwhile, and who asks only a guard that is ready would never ask this one again."""
+    async with Away(tmp_path, Slow(0.0)) as stage:
+        await until(lambda: stage.events(AgentReady))
+        [event] = stage.events(AgentReady)
+        assert (event.agent, event.healthcheck) == (f"unix:{stage.path}", True)
+        assert (await asks(stage))[-1] == frame.ACK
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_agent_slow_for_a_moment_is_found_back_without_a_request(tmp_path):
+    """A burst of connections that HAProxy did not wait for, and then it opens no more: it has those that work."""
+    async with Busy(tmp_path, Slow(0.0), SessionConfig(give_up_s=600.0)) as stage:
+        assert (await asks(stage))[-1] == frame.ACK
+        stage.late.hello_s = None
+        await stage.gives_up()
+        await until(stage.failures)
+        stage.late.hello_s = 0.0
+        await until(lambda: len(stage.events(AgentReady)) > 1)
+        assert [event.healthcheck for event in stage.events(AgentReady)] == [False, True]
+        assert stage.failures()[0][0] is DialFailure.HAPROXY_GAVE_UP
+        await until(lambda: not stage.guard._asking)
+
+
+async def one_notify_each(stage, sessions):
+    """Connect as HAProxy does, and send one NOTIFY over each connection; return the connections."""
+    connections = [await stage.haproxy() for _ in range(sessions)]
+    for haproxy in connections:
+        await haproxy.send(frames.haproxy_hello())
+        assert (await frame_of(haproxy)).type == frame.AGENT_HELLO
+    stage.late.hello_s = stage.then_s
+    for haproxy in connections:
+        await haproxy.send(frames.notify(1, 1, b"/path"))
+        assert (await frame_of(haproxy)).type == frame.ACK
+    return connections
+
+
+class Silent(Busy):
+    """An agent that has said HELLO and answers no NOTIFY; HELLO of connections to come takes it ``then_s``, None: for ever."""
+
+    def __init__(self, folder, then_s):
+        self.then_s = then_s
+        config = SessionConfig(give_up_s=600.0, unanswered=Unanswered.SET, error_name=b"error", answer_deadline_s=0.05)
+        super().__init__(folder, Slow(0.0, Script(delay_s=600.0)), config)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_agent_silent_on_many_links_is_asked_whether_it_lives(tmp_path, monkeypatch):
+    """No link misses enough to be replaced, so nobody dials."""
+    monkeypatch.setattr(watching, "HELLO_S", 0.05)
+    async with Silent(tmp_path, None) as stage:
+        await one_notify_each(stage, SILENT_AFTER)
+        await until(stage.failures)
+        assert stage.failures()[0][0] is DialFailure.HELLO_TIMEOUT
+        assert stage.late.asked > SILENT_AFTER
+        stage.late.hello_s = 0.0
+        await until(lambda: stage.events(AgentReady)[-1].healthcheck)
+        await until(lambda: not stage.guard._asking)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_agent_that_misses_few_notifys_is_not_asked(tmp_path):
+    async with Silent(tmp_path, 0.0) as stage:
+        await one_notify_each(stage, SILENT_AFTER - 1)
+        assert not stage.guard._asking
+        assert stage.late.asked == SILENT_AFTER - 1
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_silent_agent_that_answers_hello_is_not_told_away(tmp_path):
+    async with Silent(tmp_path, 0.0) as stage:
+        await one_notify_each(stage, SILENT_AFTER)
+        await until(lambda: stage.events(AgentReady)[-1].healthcheck)
+        await until(lambda: not stage.guard._asking)
+        assert stage.failures() == []
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("waits_s", [0.0, LEAST_HELLO_S + 0.05])
+async def test_an_agent_slower_than_haproxy_waits_stays_down(tmp_path, waits_s):
+    async with Busy(tmp_path, Slow(None)) as stage:
+        haproxy = await stage.haproxy()
+        began = time.monotonic()
+        await haproxy.send(frames.haproxy_hello())
+        await until(lambda: time.monotonic() - began > waits_s)
+        haproxy.close()
+        await until(lambda: len(stage.failures()) >= 3)
+        [(_, waited), *asked] = stage.failures()
+        waited_s = float(waited.split()[2])  # "HAProxy waited 0.0123 s for AGENT-HELLO"
+        detail = f"no AGENT-HELLO within {max(waited_s, LEAST_HELLO_S):.3g} s in answer to the guard's own health check"
+        assert set(asked) == {(DialFailure.HELLO_TIMEOUT, detail)}
+        assert stage.events(AgentReady) == []
+
+
+@pytest.mark.usefixtures("soon")
+async def test_an_agent_that_answers_a_session_meanwhile_is_not_asked(tmp_path):
+    async with Busy(tmp_path, Slow(None)) as stage:
+        await stage.gives_up()
+        await until(lambda: stage.guard._asking)
+        stage.late.hello_s = 0.0
+        assert (await asks(stage))[-1] == frame.ACK
+        await until(lambda: not stage.guard._asking)
+        assert [event.healthcheck for event in stage.events(AgentReady)] == [False]
+
+
+@pytest.mark.usefixtures("soon")
 async def test_a_mute_agent_is_told_of_though_every_session_ends_before(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "HELLO_S", 0.05)
     async with Away(tmp_path, Slow(None)) as stage:
@@ -367,6 +504,7 @@ async def test_a_mute_agent_is_told_of_though_every_session_ends_before(tmp_path
         assert waits[:3] == ["0.05", "0.1", "0.2"]  # twice as long each time
 
 
+@pytest.mark.usefixtures("soon")
 async def test_the_guard_asks_one_question_at_a_time(tmp_path):
     async with Away(tmp_path, Slow(None)) as stage:
         while not stage.guard._asking:

@@ -163,7 +163,8 @@ async def test_the_successors_witness_gets_the_hello_it_did_not_read():
     async with Guarded(shared=True, config=LASTING, witness=ours) as stage:
         haproxy, agent = await stage.talking()
         observer = Observer()
-        successor = Guard([replace(stage.route, listen=stage.address)], observer, open_session, witness=theirs, reuse_port=True)
+        shared = {"reuse_port": True, "handover": stage.handover}
+        successor = Guard([replace(stage.route, listen=stage.address)], observer, open_session, witness=theirs, **shared)
         await successor.start()
         await answered(haproxy, agent, 1)
         await stage.guard.drain()

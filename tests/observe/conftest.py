@@ -46,8 +46,8 @@ class Lines:
     def logged(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines]
 
-    def log(self, form: str = "json", level: str = "debug") -> Log:
-        return Log(self, form, level)  # type: ignore[arg-type]
+    def log(self, form: str = "json", level: str = "debug", payload: str = "full") -> Log:
+        return Log(self, form, level, payload)  # type: ignore[arg-type]
 
 
 class Clock:

@@ -19,6 +19,7 @@ from spoe_guard.observe.observer import GuardObserver
 
 AGENT = "127.0.0.1:9"
 END = b"\r\n\r\n"
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: localhost" + END
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
@@ -58,7 +59,7 @@ class Served:
             await hang_up(writer)
 
     async def ask(self, line: str) -> tuple[int, dict[str, str], str]:
-        answer = await self.raw(f"{line} HTTP/1.1\r\nHost: x".encode() + END)
+        answer = await self.raw(f"{line} HTTP/1.1\r\nHost: localhost".encode() + END)
         head, _, body = answer.partition(END)
         status, *headers = head.decode().split("\r\n")
         return int(status.split()[1]), dict(header.split(": ", 1) for header in headers), body.decode()
@@ -226,7 +227,7 @@ def test_another_protocols_version_is_refused(on_admin):
 @pytest.mark.parametrize(("excess", "status"), [(0, b"200"), (1, b"431"), (100_000, b"431")])
 def test_a_request_is_bounded_in_bytes(on_admin, excess, status):
     async def talk(served: Served) -> None:
-        start = b"GET /healthz HTTP/1.1\r\nX: "
+        start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
         request = start + b"x" * (MAX_REQUEST_BYTES + excess - len(start) - len(END)) + END
         assert len(request) == MAX_REQUEST_BYTES + excess
         assert (await served.raw(request)).split()[1] == status
@@ -236,7 +237,7 @@ def test_a_request_is_bounded_in_bytes(on_admin, excess, status):
 
 def test_a_body_nobody_asked_for_does_not_cost_the_answer(on_admin):
     async def talk(served: Served) -> None:
-        answer = await served.raw(b"POST /metrics HTTP/1.1\r\nContent-Length: 30000" + END + b"x" * 30000)
+        answer = await served.raw(b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000" + END + b"x" * 30000)
         assert answer.startswith(b"HTTP/1.1 405 ")
 
     on_admin(talk)
@@ -259,7 +260,7 @@ def test_who_has_its_answer_and_stays_is_cut_in_time(on_admin, monkeypatch):
 
     async def talk(served: Served) -> None:
         reader, writer = await served.connect()
-        writer.write(b"GET /healthz HTTP/1.1" + END)
+        writer.write(HEALTHZ)
         assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200 ")
         assert len(served.admin._open) == 1
         await until(lambda: not served.admin._open)
@@ -279,20 +280,180 @@ async def _read_to_end(served: Served, request: bytes) -> bytes:
     return data
 
 
-def test_connections_are_bounded_in_number(on_admin):
+async def told(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the end, or until a reset."""
+    data = b""
+    with suppress(ConnectionResetError):
+        while chunk := await asyncio.wait_for(reader.read(1000), 5):
+            data += chunk
+    return data
+
+
+def test_connections_are_bounded_in_number_and_the_oldest_silent_one_goes(on_admin):
     async def talk(served: Served) -> None:
         idle = [await served.connect() for _ in range(MAX_CONNECTIONS - 1)]
+        await until(lambda: len(served.admin._open) == MAX_CONNECTIONS - 1)
         assert (await served.ask("GET /healthz"))[0] == 200  # the last place
+        await until(lambda: len(served.admin._open) == MAX_CONNECTIONS - 1)
         idle.append(await served.connect())
         await until(lambda: len(served.admin._open) == MAX_CONNECTIONS)
-        assert await _read_to_end(served, b"GET /healthz HTTP/1.1" + END) == b""  # one past it
-        await hang_up(idle.pop()[1])
-        await until(lambda: len(served.admin._open) < MAX_CONNECTIONS)
-        assert (await served.ask("GET /healthz"))[0] == 200
+        assert (await served.ask("GET /healthz"))[0] == 200  # one past it
+        assert await told(idle[0][0]) == b""
+        idle[1][1].write(HEALTHZ)
+        assert (await told(idle[1][0])).startswith(b"HTTP/1.1 200 ")
         for _reader, writer in idle:
             await hang_up(writer)
 
     on_admin(talk)
+
+
+def test_whatever_says_nothing_probes_are_answered(on_admin):
+    async def talk(served: Served) -> None:
+        idle = []
+        for _ in range(MAX_CONNECTIONS + 8):
+            idle.append(await served.connect())
+            for path in ("/healthz", "/metrics"):
+                assert (await served.ask(f"GET {path}"))[0] == 200
+            assert len(served.admin._open) <= MAX_CONNECTIONS
+        for _reader, writer in idle:
+            await hang_up(writer)
+
+    on_admin(talk)
+
+
+@pytest.mark.parametrize("cut", [len(HEALTHZ), -3, -1])
+def test_who_has_asked_stays_while_others_say_nothing(on_admin, cut):
+    async def talk(served: Served) -> None:
+        asked = await served.connect()
+        asked[1].write(HEALTHZ[:cut])
+        if HEALTHZ[cut:]:
+            await until(lambda: any(client._last == HEALTHZ[:cut][-3:] for client, _writer in served.admin._open.values()))
+            asked[1].write(HEALTHZ[cut:])
+        assert (await told(asked[0])).startswith(b"HTTP/1.1 200 ")
+        (task,) = served.admin._open
+        idle = [await served.connect() for _ in range(MAX_CONNECTIONS + 8)]
+        await until(lambda: len(served.admin._open) == MAX_CONNECTIONS)
+        assert task in served.admin._open
+        for each in [asked, *idle]:
+            await hang_up(each[1])
+
+    on_admin(talk)
+
+
+def test_where_all_have_asked_the_oldest_goes(on_admin):
+    async def talk(served: Served) -> None:
+        stay = []
+        for _ in range(MAX_CONNECTIONS):
+            stay.append(await served.connect())
+            stay[-1][1].write(HEALTHZ)
+            assert (await told(stay[-1][0])).startswith(b"HTTP/1.1 200 ")
+        first, *others = served.admin._open
+        assert (await served.ask("GET /healthz"))[0] == 200
+        await until(lambda: first not in served.admin._open)
+        assert set(others) <= set(served.admin._open)
+        for each in stay:
+            await hang_up(each[1])
+
+    on_admin(talk)
+
+
+def test_what_is_made_for_one_that_goes_is_made_no_further(on_admin):
+    async def talk(served: Served) -> None:
+        over = []
+
+        async def for_ever():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                over.append(None)
+
+        served.admin._paths["/"] = for_ever
+        asking = [await served.connect() for _ in range(MAX_CONNECTIONS)]
+        for _reader, writer in asking:
+            writer.write(HEALTHZ.replace(b"/healthz", b"/"))
+        await until(lambda: all(client.whole for client, _writer in served.admin._open.values()))
+        assert (await served.ask("GET /healthz"))[0] == 200
+        await until(lambda: len(over) == 1)
+        for _reader, writer in asking:
+            await hang_up(writer)
+
+    on_admin(talk)
+
+
+def test_a_request_that_waits_in_the_kernel_is_no_silence(on_admin):
+    """More connect in one turn of the loop than have a place, and the first of them has sent its request."""
+
+    async def talk(served: Served) -> None:
+        flood = [socket.create_connection(served.address) for _ in range(MAX_CONNECTIONS + 20)]
+        flood[0].sendall(HEALTHZ)
+        reader, writer = await asyncio.open_connection(sock=flood[0])
+        assert (await told(reader)).startswith(b"HTTP/1.1 200 ")
+        await hang_up(writer)
+        for sock in flood[1:]:
+            sock.close()
+
+    on_admin(talk)
+
+
+NAMES = ("Guard.example", "other-1")
+ME, STRANGER = "Host: 127.0.0.1:9464", "Host: evil.example:9464"
+HOSTS = [
+    ("/", [ME], 200),
+    ("/", ["Host: 127.0.0.1"], 200),
+    ("/", ["host:10.1.2.3:80"], 200),
+    ("/", ["Host: [::1]:9464"], 200),
+    ("/", ["Host: [fe80::1]"], 200),
+    ("/", ["Host: localhost:9464"], 200),
+    ("/", ["Host: LOCALHOST."], 200),
+    ("/", ["Host: guard.example:9464"], 200),
+    ("/", ["Host: GUARD.example."], 200),
+    ("/", ["Host: other-1"], 200),
+    ("/api/status", [ME], 200),
+    ("/", [STRANGER], 421),
+    ("/api/status", [STRANGER], 421),
+    ("/live.js", [STRANGER], 421),
+    ("/nothing", [STRANGER], 421),
+    ("/", ["Host: "], 421),
+    ("/", ["Host: :9464"], 421),
+    ("/", ["Host: xguard.example"], 421),
+    ("/", ["Host: guard.example.evil"], 421),
+    ("/", ["Host: 127.0.0.1.evil.example"], 421),
+    ("/", ["Host: localhost.evil.example"], 421),
+    ("/", ["Host: [evil.example]"], 421),
+    ("/", ["Host: 127.0.0.1@evil.example"], 421),
+    ("/metrics", [STRANGER], 200),  # whatever Prometheus calls its target
+    ("/healthz", [STRANGER], 200),
+    ("/readyz", [STRANGER], 503),
+    ("/", [ME, STRANGER], 400),
+    ("/metrics", [ME, ME], 400),
+    ("/", [], 400),
+    ("/healthz", [], 400),
+]
+
+
+@pytest.mark.parametrize(("path", "headers", "status"), HOSTS)
+def test_only_a_host_that_no_web_page_can_have_is_served(on_admin, path, headers, status):
+    async def talk(served: Served) -> None:
+        served.admin.use(NAMES)
+        answer = await served.raw("\r\n".join([f"GET {path} HTTP/1.1", *headers]).encode() + END)
+        assert int(answer.split()[1]) == status
+        if status == 421:
+            assert answer.partition(END)[2].decode() == (
+                "this Host is not served: ask by IP address, by localhost or by the name in admin.listen, "
+                "or add the name to admin.hosts\n"
+            )
+
+    on_admin(talk)
+
+
+def test_on_a_unix_socket_any_host_is_served(on_admin, tmp_path):
+    async def talk(served: Served) -> None:
+        assert (await served.raw(f"GET / HTTP/1.1\r\n{STRANGER}".encode() + END)).startswith(b"HTTP/1.1 200 ")
+
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(tmp_path / "admin.sock"))
+    sock.listen()
+    on_admin(talk, sock)
 
 
 def test_stopping_cuts_whoever_is_still_asking(run, lines):

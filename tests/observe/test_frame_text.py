@@ -74,15 +74,21 @@ def test_a_whole_frame_is_told_to_its_last_byte(raw, lines):
     assert explain(raw) == lines
 
 
-def test_without_values_names_types_and_lengths_are_left():
+def test_without_values_types_lengths_and_counts_are_left():
     assert explain(NOTIFY, values=False)[1:] == [
-        "  message check, 2 arguments",
-        "    ip = ipv4",
-        '    "" = bin of 2 bytes',
-        "  message one, 1 argument",
-        "    ok = bool",
+        "  message, 2 arguments",
+        "    name of 2 bytes = ipv4",
+        "    name of 0 bytes = bin of 2 bytes",
+        "  message, 1 argument",
+        "    name of 2 bytes = bool",
     ]
-    assert explain(ACK, values=False)[1:3] == ["  set-var txn.score = int32", "  set-var sess.who = str of 8 bytes"]
+    assert explain(ACK, values=False)[1:] == [
+        "  set-var txn of 5 bytes = int32",
+        "  set-var sess of 3 bytes = str of 8 bytes",
+        "  set-var req of 4 bytes = null",
+        "  unset-var proc of 3 bytes",
+    ]
+    assert explain(DISCONNECT, values=False)[1:] == ["  status-code = uint32 3", "  message = str of 7 bytes"]
     assert explain(b"secret", values=False) == ["no frame can be read from 6 bytes"]
     unread = frame.encode(frame.ACK, 1, 1, b"\x07secret")
     assert explain(unread, values=False)[1:] == ["  7 bytes that cannot be read"]

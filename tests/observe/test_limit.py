@@ -21,6 +21,15 @@ def test_a_rate_per_minute_refills_per_minute(clock):
     assert limit.allows("a")
 
 
+def test_to_ask_for_a_token_takes_none(clock):
+    limit: RateLimit[str] = RateLimit(1, 1.0, clock)
+    assert [limit.has("a"), limit.has("a"), limit.allows("a"), limit.has("a")] == [True, True, True, False]
+    clock.now += 0.999
+    assert not limit.has("a")
+    clock.now += 0.001
+    assert limit.has("a")
+
+
 def test_keys_have_buckets_of_their_own(clock):
     limit: RateLimit[str] = RateLimit(1, 1.0, clock)
     assert [limit.allows(key) for key in ("a", "b", "a", "b")] == [True, True, False, False]

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ from spoe_guard.core.terms.events import (
     UnansweredReason,
 )
 from spoe_guard.core.terms.tally import ACK_BUCKETS
-from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe import metrics as of_metrics
+from spoe_guard.observe.metrics import LONGEST_PAUSE_S, ROUTES_A_PART, Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame
 
@@ -41,6 +43,7 @@ RELIED_ON = {
     "spoe_guard_connections_total": ("counter", {"route"}),
     "spoe_guard_connections_active": ("gauge", {"route"}),
     "spoe_guard_connections_closed_total": ("counter", {"route", "by", "reason"}),
+    "spoe_guard_sessions_gave_way_total": ("counter", {"route", "reason"}),
     "spoe_guard_frames_total": ("counter", {"route", "direction", "type"}),
     "spoe_guard_bytes_total": ("counter", {"route", "direction"}),
     "spoe_guard_anomalies_total": ("counter", {"route", "side", "anomaly", "action", "applied"}),
@@ -238,25 +241,104 @@ def test_the_process_is_measured_as_well(observer):
     assert "process_open_fds" in text
 
 
-def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run):
-    """Ten routes that have seen every anomaly: what another task waits for is one family, not the whole."""
-    observer = observing([f"route{number}" for number in range(10)], lines.log(level="error"), 1, clock)
+def many_routes(lines, clock, count: int) -> GuardObserver:
+    """Routes that have seen every anomaly."""
+    observer = observing([f"route{number}" for number in range(count)], lines.log(level="error"), 1, clock)
     for route in observer.routes:
         one_of_everything(observer, route)
-        stats = observer.routes[route]
         for anomaly in Anomaly:
-            stats.anomalies["agent", anomaly.value, "drop", "true"] += 1
-    exposition = Exposition(GuardCollector(observer.routes, BUILD))
+            observer.routes[route].anomalies["agent", anomaly.value, "drop", "true"] += 1
+    return observer
 
-    async def main() -> tuple[int, bytes]:
+
+@pytest.fixture
+def rendered(monkeypatch) -> list[bytes]:
+    """Each piece of text that was made, as long as the loop was held for it."""
+    made: list[bytes] = []
+    real = of_metrics.generate_latest
+
+    def generate(registry):
+        made.append(real(registry))
+        return made[-1]
+
+    monkeypatch.setattr(of_metrics, "generate_latest", generate)
+    return made
+
+
+def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run, monkeypatch, rendered):
+    """What another task waits for is a few routes of one family, not the whole."""
+    monkeypatch.setattr(of_metrics, "TURN_S", -1.0)  # on a fast machine one turn has several parts
+    exposition = Exposition(GuardCollector(many_routes(lines, clock, 2 * ROUTES_A_PART + 1).routes, BUILD))
+
+    async def main() -> int:
         turns = 0
         rendering = asyncio.get_running_loop().create_task(exposition.render())
         while not rendering.done():
             turns += 1
             await asyncio.sleep(0)
-        return turns, rendering.result()
+        return turns
 
-    turns, text = run(main())
-    families = text.count(b"\n# TYPE ")
-    assert families > 30
-    assert turns > families
+    assert run(main()) >= len(rendered) > 60
+    for part in rendered:
+        routes = {line.partition(b'route="')[2].partition(b'"')[0] for line in part.splitlines() if b'route="' in line}
+        assert len(routes) <= ROUTES_A_PART
+
+
+@pytest.mark.parametrize("count", [0, 1, ROUTES_A_PART, ROUTES_A_PART + 1])
+def test_a_family_in_parts_is_the_same_text_as_in_one(lines, clock, monkeypatch, count):
+    collector = GuardCollector(many_routes(lines, clock, count).routes, BUILD)
+
+    def of_routes() -> list[str]:
+        return [line for line in asyncio.run(Exposition(collector).render()).decode().splitlines() if "spoe_guard_" in line]
+
+    in_parts = of_routes()
+    monkeypatch.setattr(of_metrics, "ROUTES_A_PART", 1000)
+    assert in_parts == of_routes()
+    assert len(in_parts) > 60
+
+
+def test_one_who_asks_as_a_rendering_ends_takes_it_from_nobody(observer, run):
+    async def main():
+        exposition = Exposition(GuardCollector(observer.routes, BUILD))
+        asking = [asyncio.ensure_future(exposition.render())]
+        await asyncio.sleep(0)
+        exposition._under_way.add_done_callback(lambda _: asking.append(asyncio.ensure_future(exposition.render())))
+        asking.append(asyncio.ensure_future(exposition.render()))
+        await asyncio.gather(*asking)
+        return await asyncio.gather(*asking)
+
+    assert len(run(main())) == 3
+
+
+def test_all_who_ask_at_once_share_one_rendering(observer, run, rendered):
+    exposition = Exposition(GuardCollector(observer.routes, BUILD))
+
+    async def main() -> list[bytes]:
+        asking = [asyncio.ensure_future(exposition.render()) for _ in range(10)]
+        await asyncio.sleep(0)
+        asking.pop(0).cancel()  # it leaves the rendering to the others
+        return await asyncio.gather(*asking)
+
+    texts = run(main())
+    assert len(set(texts)) == 1
+    assert len(rendered) == sum(text.count(b"# TYPE ") for text in set(texts))
+
+
+def test_scrapes_take_a_tenth_of_a_core_at_most(observer, run):
+    exposition = Exposition(GuardCollector(observer.routes, BUILD))
+
+    async def main() -> tuple[float, float]:
+        exposition._text = costs_a_lot  # type: ignore[method-assign]
+        await exposition.render()
+        rests_s = exposition._rest_until - time.monotonic()
+        exposition._rest_until = time.monotonic() + 0.05
+        began = time.monotonic()
+        await asyncio.gather(exposition.render(), exposition.render())
+        return rests_s, time.monotonic() - began
+
+    async def costs_a_lot() -> tuple[bytes, float]:
+        return b"", 60.0
+
+    rests_s, took_s = run(main())
+    assert LONGEST_PAUSE_S / 2 < rests_s <= LONGEST_PAUSE_S
+    assert 0.04 < took_s < 5

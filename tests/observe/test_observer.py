@@ -16,12 +16,14 @@ from spoe_guard.core.terms.events import (
     EndedBy,
     EndReason,
     FrameAuthored,
+    GaveWay,
     LinkLoss,
     LinkLost,
     LinkReason,
     LinkUp,
     NotifiesRedispatched,
     NotifiesUnanswered,
+    OneAtATime,
     SessionEnded,
     UnansweredReason,
 )
@@ -92,6 +94,19 @@ def test_a_frames_type_is_said_by_name(observer, lines, type_, name):
     assert lines.logged[-1]["type"] == name
 
 
+def test_the_peer_that_a_proxy_header_names_is_the_sessions(observer, lines):
+    observer.session_opened("default", 1, "192.0.2.9:5")
+    observer.peer_named("default", 1, "[2001:db8::1]:7")
+    observer.seen("default", 1, [SessionEnded(EndedBy.GUARD, EndReason.LIMIT)])
+    observer.session_closed("default", 1)
+    said = [(line["event"], line["peer"], line.get("via")) for line in lines.logged]
+    assert said == [
+        ("session_opened", "192.0.2.9:5", None),
+        ("session_named", "[2001:db8::1]:7", "192.0.2.9:5"),
+        ("session_closed", "[2001:db8::1]:7", None),
+    ]
+
+
 def test_what_is_passed_is_no_warning(observer, lines):
     observer.session_opened("default", 1, "")
     observer.seen("default", 1, [AnomalySeen(Anomaly.EMPTY_ACK, Side.AGENT, Action.PASS, "RUNNING"), runt()])
@@ -118,6 +133,47 @@ def test_each_route_and_anomaly_has_its_own_rate_and_summary(observer, lines, cl
          "count": 7, "seconds": SUMMARY_S}
         for anomaly in ("runt_frame", "bad_varint")
     ]  # fmt: skip
+
+
+def test_what_is_only_counted_counts_as_what_is_reported(observer, lines, clock):
+    observer.session_opened("default", 1, "")
+    told = 0
+    for _ in range(10):
+        if observer.wants("default", Anomaly.RUNT_FRAME):
+            observer.seen("default", 1, [runt()])
+            told += 1
+        else:
+            observer.counted("default", Side.AGENT, Anomaly.RUNT_FRAME, Action.DROP, applied=True)
+    assert told == 3  # the rate
+    assert events(lines) == ["session_opened", *["anomaly"] * 3]
+    assert observer.routes["default"].anomalies["agent", "runt_frame", "drop", "true"] == 10
+    assert observer.routes["default"].suppressed == 7
+    assert (observer.wants("other", Anomaly.RUNT_FRAME), observer.wants("default", Anomaly.BAD_VARINT)) == (True, True)
+    assert len(observer.recent.take()) == 3
+    clock.now += SUMMARY_S
+    lines.lines.clear()
+    observer.journal.sum_up()
+    assert [(line["event"], line["count"]) for line in lines.logged] == [("log_suppressed", 7)]
+    assert observer.wants("default", Anomaly.RUNT_FRAME)
+
+
+def test_an_observed_and_a_late_ack_are_counted_without_a_report(lines, clock):
+    observer = GuardObserver(["default"], lines.log(level="error"), 1, clock=clock)
+    stats = observer.routes["default"]
+    stats.tally.late_after = 0.5
+    observer.counted("default", Side.AGENT, Anomaly.LATE_ACK, Action.DROP, applied=False)
+    observer.counted("default", Side.AGENT, Anomaly.LATE_ACK, Action.DROP, applied=True)
+    assert (stats.tally.late_acks, stats.suppressed) == (2, 0)
+    assert dict(stats.anomalies) == {
+        ("agent", "late_ack", "drop", "false"): 1,
+        ("agent", "late_ack", "drop", "true"): 1,
+    }
+
+
+def test_a_new_rate_holds_for_what_is_only_counted(observer):
+    observer.set((1, 1.0), "full")
+    observer.seen("default", 1, [runt()])
+    assert not observer.wants("default", Anomaly.RUNT_FRAME)
 
 
 def test_lines_the_sink_refuses_are_counted_and_summed_up_later(observer, lines, clock):
@@ -201,6 +257,16 @@ def test_an_agent_that_ends_with_status_0_is_a_matter_of_course(observer, lines)
     observer.seen("default", 1, [DisconnectSeen(Side.AGENT, 0, ""), SessionEnded(EndedBy.AGENT, EndReason.DISCONNECT)])
     observer.session_closed("default", 1)
     assert lines.logged[-1]["level"] == "debug"
+
+
+@pytest.mark.parametrize(("status", "open_notifies", "level"), [(0, 2, "info"), (0, 0, "debug"), (2, 2, "debug")])
+def test_haproxys_normal_end_with_notifies_open_is_told(observer, lines, status, open_notifies, level):
+    """HAProxy 2.0 to 2.4.2 with a `maxconn` below its number of threads loses them so (st=256)."""
+    observer.session_opened("default", 1, "")
+    observer.seen("default", 1, [DisconnectSeen(Side.HAPROXY, status, "", open_notifies)])
+    observer.seen("default", 1, [SessionEnded(EndedBy.HAPROXY, EndReason.DISCONNECT)])
+    observer.session_closed("default", 1)
+    assert (lines.logged[-1]["level"], lines.logged[-1].get("open_notifies", 0)) == (level, open_notifies)
 
 
 def test_abnormal_ends_are_rate_limited(observer, lines):
@@ -343,6 +409,17 @@ def test_late_acks_and_requests_that_went_on_unchecked_are_counted(observer):
     observer.seen("default", 1, [late, runt(), NotifiesUnanswered(UnansweredReason.DEADLINE, 3, unchecked=2)])
     assert (stats.tally.late_acks, stats.unchecked, stats.unanswered["deadline",]) == (2, 2, 3)
     assert (observer.routes["other"].tally.late_acks, observer.routes["other"].unchecked) == (0, 0)
+
+
+def test_an_haproxy_that_is_not_to_pipeline_is_logged_once_a_route(observer, lines):
+    for session, route in enumerate(("default", "default", "other"), 1):
+        observer.session_opened(route, session, f"10.0.0.{session}:4000")
+        observer.seen(route, session, [OneAtATime()])
+    told = [line for line in lines.logged if line["event"] == "one_at_a_time"]
+    assert [(line["level"], line["route"], line["session"], line["peer"]) for line in told] == [
+        ("info", "default", 1, "10.0.0.1:4000"),
+        ("info", "other", 3, "10.0.0.3:4000"),
+    ]
 
 
 def test_the_guards_own_lack_is_counted_and_says_nothing_of_the_agent(observer, lines, clock):
@@ -488,3 +565,14 @@ def test_the_core_counts_ordinary_frames_in_the_tally_it_is_handed(observer):
     assert (("to_agent", "notify"), 5) in observer.routes["default"].frames()
     assert observer.tally("default") is observer.tally("default")
     assert observer.tally("default") is not observer.tally("other")
+
+
+def test_who_gives_way_to_others_is_said_and_counted(observer, lines):
+    observer.session_opened("default", 1, "10.0.0.7:5")
+    observer.gave_way("default", 1, GaveWay.NO_HELLO, 0)
+    observer.gave_way("default", 2, GaveWay.TOTAL_BYTES, 9000)  # whose end was reported already
+    assert observer.routes["default"].gave_way == {("no_hello",): 1, ("total_bytes",): 1}
+    first, second = [line for line in lines.logged if line["event"] == "session_gave_way"]
+    assert (first["level"], first["session"], first["peer"], first["reason"]) == ("warning", 1, "10.0.0.7:5", "no_hello")
+    assert (second["session"], second["reason"], second["bytes"]) == (2, "total_bytes", 9000)
+    assert "limits.total_bytes" in second["detail"]

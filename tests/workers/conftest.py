@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import Running
+from tests.running import Running, end_all
 
 
 @pytest.fixture
@@ -19,10 +19,4 @@ def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
         return running[-1]
 
     yield start
-    for guard in running:
-        guard.process.kill()
-        guard.process.wait()
-        assert guard.process.stderr
-        errors = guard.process.stderr.read()
-        guard.process.stderr.close()
-        assert errors == b""
+    end_all(running)

@@ -144,7 +144,8 @@ def test_a_second_guard_takes_over_with_workers_on_both_sides(run_guard):
 @pytest.mark.parametrize("payload", ["full", "off"])
 def test_the_live_page_covers_all_workers_and_obeys_the_payload_setting(run_guard, payload):
     async def talk(_agent: ScriptedAgent, port: int) -> None:
-        guard = run_guard(f"127.0.0.1:{port}", settings={"SPOE_GUARD_ADMIN__PAYLOAD": payload})
+        settings = {"SPOE_GUARD_ADMIN__PAYLOAD": payload, "SPOE_GUARD_LOG__ANOMALY_RATE": "100/s"}  # which the page has, too
+        guard = run_guard(f"127.0.0.1:{port}", settings=settings)
         async with engines(address_of(guard)) as opened:
             assert all(await asyncio.gather(*map(answered, opened)))
             for engine in opened:

@@ -32,10 +32,12 @@ def test_new_settings_reach_every_worker_and_one_that_starts_later(run_guard, tm
             return metrics(guard)[TURNED_AWAY] - before
 
         async with engines(address) as before:
-            file.write_text("routes: [{limits: {connections: 1}}]")
+            assert (await asyncio.to_thread(guard.ask, "/api/status", "guard.example"))[0] == 421
+            file.write_text("routes: [{limits: {connections: 1}}]\nadmin: {hosts: [guard.example]}")
             guard.process.send_signal(signal.SIGHUP)
             await until_it_is(lambda: guard.log("reloaded"))
-            assert guard.log("reloaded")[0]["changed"] == ["routes[0].limits.connections"]
+            assert guard.log("reloaded")[0]["changed"] == ["routes[0].limits.connections", "admin.hosts"]
+            assert (await asyncio.to_thread(guard.ask, "/api/status", "guard.example"))[0] == 200
             assert all([await answered(engine) for engine in before])
         await until_it_is(lambda: metrics(guard)["spoe_guard_connections_active"] == 0)
         assert await turned_away() <= ENGINES - 1
@@ -84,7 +86,7 @@ def test_the_service_manager_hears_of_all_workers_as_of_one_process(tmp_path):
             manager.hear_of("RELOADING=1")
             manager.hear_of("READY=1")
             with socket.create_connection(admin.getsockname(), timeout=5) as asked:
-                asked.sendall(b"GET /readyz HTTP/1.1\r\n\r\n")
+                asked.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert asked.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
             assert manager.stop() == 0
             manager.hear_of("STOPPING=1")

@@ -1,20 +1,25 @@
 """Reads conversations from a pcapng file: the guard's own, or one that tcpdump or Wireshark took of HAProxy and its agent."""
 
+import heapq
 import io
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
 from pcapng import FileScanner, blocks
-from pcapng.exceptions import PcapngException
 
 from spoe_guard.capture.files import tcp
-from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End, Socket
+from spoe_guard.capture.files.model import MOST_CHUNKS, Capture, CaptureError, Chunk, End, Socket
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.wire.frame import AGENT_TYPES, HAPROXY_TYPES, LENGTH_BYTES
 
 MAGIC: Final = b"\x0a\x0d\x0d\x0a"
+MOST_BLOCK_BYTES: Final = 1 << 20
+MOST_INTERFACES: Final = 10_000  # one for each connection
+_LITTLE: Final = b"\x4d\x3c\x2b\x1a"  # the byte-order magic, as a little-endian machine writes it
+_HEAD: Final = struct.Struct("4s4s4s")  # type, length, and in a section header the byte-order magic
 _HALF: Final = 1 << 31  # sequence numbers wrap at twice this
+_MOST_JOINED: Final = 1 << 20  # bytes of one write; the recorder's are no longer than a read
 
 
 def load(data: bytes) -> list[Capture]:
@@ -23,6 +28,7 @@ def load(data: bytes) -> list[Capture]:
     Raises:
         CaptureError: it cannot be read, or contains no TCP connection that looks like SPOP.
     """
+    _measure(data)
     sections: list[dict[object, _Flow]] = []
     notes: list[str] = []
     try:
@@ -32,12 +38,37 @@ def load(data: bytes) -> list[Capture]:
                 notes.append(_option(block, "opt_comment"))
             elif isinstance(block, blocks.EnhancedPacket):
                 _take(sections[-1], number, block)
-    except (PcapngException, ValueError, KeyError, IndexError, TypeError, struct.error) as error:
-        raise CaptureError(f"not a whole pcapng file: {error or type(error).__name__}") from None
+    except Exception as error:  # noqa: BLE001  the library lets through whatever struct, socket or arithmetic raise
+        raise CaptureError(f"not a whole pcapng file: {str(error) or type(error).__name__}") from None
     found = [capture for flows, note in zip(sections, notes, strict=True) for capture in _captures(flows, note)]
     if not found:
         raise CaptureError("no TCP connection in it looks like SPOP")
     return found
+
+
+def _measure(data: bytes) -> None:
+    """Refuse a file whose blocks, as Python's objects, would take too much. What is broken is left to the library.
+
+    Source: draft-ietf-opsawg-pcapng, 3.1 and 4.1.
+    """
+    at = count = interfaces = 0
+    order = "<"
+    while at + _HEAD.size <= len(data):
+        kind, _, magic = _HEAD.unpack_from(data, at)
+        if kind == MAGIC:
+            order = "<" if magic == _LITTLE else ">"
+        elif kind == (b"\1\0\0\0" if order == "<" else b"\0\0\0\1"):
+            interfaces += 1
+        [size] = struct.unpack_from(f"{order}I", data, at + 4)
+        if size < _HEAD.size:
+            return
+        count += 1
+        if size > MOST_BLOCK_BYTES:
+            raise CaptureError(f"a block of {size} bytes; the longest packet that is read has {MOST_BLOCK_BYTES}")
+        if count > MOST_CHUNKS or interfaces > MOST_INTERFACES:
+            what = f"{MOST_CHUNKS} packets" if count > MOST_CHUNKS else f"{MOST_INTERFACES} interfaces"
+            raise CaptureError(f"more than {what}; `editcap -c {MOST_CHUNKS // 2}` makes several files of it")
+        at += size + -size % 4
 
 
 def _take(flows: "dict[object, _Flow]", number: int, block: Any) -> None:  # noqa: ANN401  the library is untyped
@@ -127,45 +158,45 @@ class _Piece:
 
 
 class _Stream:
-    """One direction of a connection. Segments may be duplicated or out of order."""
+    """One direction of a connection. Segments may be duplicated or out of order.
+
+    Sequence numbers wrap; here they are counted on, so that those of waiting segments have an order.
+    """
 
     def __init__(self) -> None:
         self._next: int | None = None
         self._in_order: list[_Piece] = []
-        self._waiting: list[_Piece] = []
+        self._waiting: list[tuple[int, int, _Piece]] = []  # a heap: sequence number, order in the file, segment
 
     def take(self, piece: _Piece) -> None:
         if piece.flags & tcp.SYN:
-            self._next = (piece.seq + 1) % (2 * _HALF)
+            self._next = self._counted_on(piece.seq) + 1
         elif piece.size or piece.end or piece.note:
-            self._waiting.append(piece)
+            heapq.heappush(self._waiting, (self._counted_on(piece.seq), piece.number, piece))
             self._deliver()
 
     def in_order(self, *, join: bool) -> list[_Piece]:
         """Return all chunks; missing bytes count as ``lost``. ``join``: join a write that was too long for one packet."""
         while self._waiting:
-            first = min(self._waiting, key=lambda piece: self._ahead(piece.seq))
-            first.lost = self._ahead(first.seq)
-            self._next = first.seq
+            seq, _, first = self._waiting[0]
+            first.lost = 0 if self._next is None else max(0, seq - self._next)
+            self._next = seq
             self._deliver()
         return _joined(self._in_order) if join else self._in_order
 
-    def _ahead(self, seq: int) -> int:
-        return 0 if self._next is None else (seq - self._next) % (2 * _HALF)
+    def _counted_on(self, seq: int) -> int:
+        """Return the sequence number ``seq`` without its wraps: the one that is nearest to what comes next."""
+        if self._next is None:
+            return seq
+        ahead = (seq - self._next) % (2 * _HALF)
+        return self._next + (ahead if ahead < _HALF else ahead - 2 * _HALF)
 
     def _deliver(self) -> None:
-        found = True
-        while found:
-            found = False
-            for piece in list(self._waiting):
-                if self._next is None:
-                    self._next = piece.seq
-                ahead = self._ahead(piece.seq)
-                if 0 < ahead < _HALF:
-                    continue
-                self._waiting.remove(piece)
-                found = True
-                self._append(piece, (2 * _HALF - ahead) % (2 * _HALF))
+        while self._waiting and (self._next is None or self._waiting[0][0] <= self._next):
+            seq, _, piece = heapq.heappop(self._waiting)
+            if self._next is None:
+                self._next = seq
+            self._append(piece, self._next - seq)
 
     def _append(self, piece: _Piece, again: int) -> None:
         if again and again >= piece.size and not piece.note:
@@ -175,21 +206,28 @@ class _Stream:
         if self._in_order:  # an early segment takes the time of the one before it
             piece.at = max(piece.at, self._in_order[-1].at)
             piece.number = max(piece.number, self._in_order[-1].number)
-        self._next = ((self._next or 0) + piece.size) % (2 * _HALF)
+        self._next = (self._next or 0) + piece.size
         self._in_order.append(piece)
 
 
 def _joined(pieces: list[_Piece]) -> list[_Piece]:
+    """Join what was written at once; to add each piece to what is there would take the square of their number."""
     found: list[_Piece] = []
+    parts: list[bytes] = []  # of the last one
     for piece in pieces:
         last = found[-1] if found else None
         goes_on = last is not None and last.data and not last.flags & tcp.PSH and last.at == piece.at and not piece.lost
-        if last is None or not goes_on:
+        if last is None or not goes_on or last.size > _MOST_JOINED:
+            if last is not None:
+                last.data = b"".join(parts)
             found.append(piece)
+            parts = [piece.data]
             continue
-        last.data += piece.data
+        parts.append(piece.data)
         last.size += piece.size
         last.flags |= piece.flags & tcp.PSH
+    if found:
+        found[-1].data = b"".join(parts)
     return found
 
 

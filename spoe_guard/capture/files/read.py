@@ -1,5 +1,6 @@
 """Reads a capture from any supported form: pcapng, raw bytes, hex, or recorded streams in JSON."""
 
+import io
 import json
 import re
 import sys
@@ -8,17 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from spoe_guard.capture.files import pcapng_in
-from spoe_guard.capture.files.cut import Cutter
-from spoe_guard.capture.files.model import Capture, CaptureError, Chunk, End
+from spoe_guard.capture.files.cut import Cut, Cutter
+from spoe_guard.capture.files.model import MOST_CHUNKS, Capture, CaptureError, Chunk, End
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.wire import frame, walk
 
-MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+# What is read is kept in memory, in a form that may take several times as much.
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_LINE_BYTES: Final = 4 * 1024 * 1024  # of JSON, whose values may take twenty times as much
 STDIN: Final = "-"
+_SLICE_BYTES: Final = 64 * 1024
 
 _PCAP: Final = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
-_HEX: Final = re.compile(rb"(?:0x|\\x|[0-9a-fA-F\s:,])+")
-_NO_HEX: Final = re.compile(rb"0x|\\x|[\s:,]")
+_TEXT: Final = re.compile(rb"\S")
+_HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
+_BETWEEN_DIGITS: Final = b" \t\n\r\v\f:,"
 
 
 def read(source: str) -> list[Capture]:
@@ -48,26 +53,32 @@ def parse(data: bytes) -> list[Capture]:
     """
     if len(data) > MAX_FILE_BYTES:
         raise CaptureError(f"larger than {MAX_FILE_BYTES} bytes")
-    if not data.strip():
+    text = _TEXT.search(data)
+    if text is None:
         raise CaptureError("empty")
     if data.startswith(pcapng_in.MAGIC):
         return pcapng_in.load(data)
     if data.startswith(_PCAP):
         raise CaptureError("an old pcap file; `editcap -F pcapng` makes a pcapng file of it")
-    if data.lstrip().startswith(b"{"):
+    if text[0] == b"{":
         return list(_records(data))
-    if _HEX.fullmatch(data):
-        try:
-            data = bytes.fromhex(_NO_HEX.sub(b"", data).decode())
-        except ValueError:
-            raise CaptureError("hex with an odd number of digits") from None
+    digits = data.replace(b"\\x", b"").replace(b"0x", b"").translate(None, _BETWEEN_DIGITS)
+    if not digits.translate(None, _HEX_DIGITS):
+        if len(digits) % 2:
+            raise CaptureError("hex with an odd number of digits")
+        data = bytes.fromhex(digits.decode())
     return [_raw(data)]
 
 
 def _raw(data: bytes) -> Capture:
     """Assign each whole frame to the side that may send its type, and other bytes to the side of the frame before."""
     cutter = Cutter()
-    cuts = cutter.feed(data) + cutter.finish()
+    cuts: list[Cut] = []
+    for at in range(0, len(data), _SLICE_BYTES):
+        cuts += cutter.feed(data[at : at + _SLICE_BYTES])
+        if len(cuts) > MOST_CHUNKS:
+            raise CaptureError(f"more than {MOST_CHUNKS} frames; `split -b` makes several files of it")
+    cuts += cutter.finish()
     known = [cut.frame.type for cut in cuts if cut.frame is not None and cut.frame.type in frame.TYPE_NAMES]
     if not known:
         raise CaptureError("neither pcapng, hex nor JSON, and no SPOP frame at its beginning")
@@ -83,13 +94,21 @@ def _raw(data: bytes) -> Capture:
 
 
 def _records(data: bytes) -> Iterator[Capture]:
-    for number, line in enumerate(data.splitlines(), 1):
-        if line.strip():
-            try:
-                yield _record(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                wrong = f"{type(error).__name__}: {error}"
-                raise CaptureError(f"line {number}: expected from_haproxy and from_agent in hex ({wrong})") from None
+    chunks = 0
+    for number, line in enumerate(io.BytesIO(data), 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise CaptureError(f"line {number}: longer than {MAX_LINE_BYTES} bytes")
+        if not line.strip():
+            continue
+        try:
+            capture = _record(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            wrong = f"{type(error).__name__}: {error}"
+            raise CaptureError(f"line {number}: expected from_haproxy and from_agent in hex ({wrong})") from None
+        chunks += len(capture.chunks)
+        if chunks > MOST_CHUNKS:
+            raise CaptureError(f"line {number}: more than {MOST_CHUNKS} segments in all; `split -l` makes several files of it")
+        yield capture
 
 
 def _record(record: dict[str, object]) -> Capture:

@@ -10,6 +10,7 @@ from spoe_guard.capture.files.model import Capture, Chunk, Socket
 from spoe_guard.capture.record.entry import Entry, Extra
 from spoe_guard.core.terms.anomalies import CATALOGUE, Side
 from spoe_guard.core.terms.events import AnomalySeen
+from spoe_guard.counted import counted
 from spoe_guard.options import Payload
 
 _NOTHING: Final = Extra()
@@ -33,7 +34,7 @@ class CaptureJob:
 
     def capture(self, payload: Payload) -> Capture:
         """Return the chunks of both legs, with the payloads reduced as ``payload`` demands."""
-        chunks = [chunk for side, entry in self.entries for chunk in _chunks(side, entry, self.wall_s, details=payload == "full")]
+        chunks = [chunk for side, entry in self.entries for chunk in _chunks(side, entry, self.wall_s, payload)]
         if payload == "headers":
             _blank(chunks)
         elif payload == "off":
@@ -43,13 +44,13 @@ class CaptureJob:
         return Capture(chunks, self.sockets, note if payload == "full" else f"{note}; payload: {payload}")
 
 
-def _chunks(side: Side, entry: Entry, wall_s: float, *, details: bool) -> Iterator[Chunk]:
+def _chunks(side: Side, entry: Entry, wall_s: float, payload: Payload) -> Iterator[Chunk]:
     """Yield what was read, then what was written."""
     at = entry.now + wall_s
     extra = entry.extra or _NOTHING
-    notes = tuple(about(seen, details=details) for seen in extra.seen)
+    notes = tuple(about(seen, payload) for seen in extra.seen)
     if extra.left_out:
-        notes += (f"and {extra.left_out} anomalies more",)
+        notes += (f"and {counted(extra.left_out, 'anomaly', 'anomalies')} more",)
     if entry.data or extra.end is not None or notes:
         yield Chunk(at, side, entry.link_id, inward=True, data=entry.data, lost=entry.lost, end=extra.end, notes=notes)
     if entry.to_haproxy:
@@ -63,11 +64,12 @@ def _chunks(side: Side, entry: Entry, wall_s: float, *, details: bool) -> Iterat
         yield Chunk(at, Side.HAPROXY if is_haproxys else Side.AGENT, link_id, inward=False, end=end)
 
 
-def about(seen: AnomalySeen, *, details: bool) -> str:
-    """Return the comment for an anomaly. ``details`` may hold what a peer wrote."""
+def about(seen: AnomalySeen, payload: Payload) -> str:
+    """Return the comment for an anomaly."""
     done = seen.action.value if seen.applied else f"{seen.action.value} (observe mode: not done)"
-    detail = f" ({seen.detail})" if seen.detail and details else ""
-    return f"{seen.anomaly.value}: {seen.side.value}: {done}: {CATALOGUE[seen.anomaly].sentence}{detail}"
+    detail = "" if payload == "off" else seen.explanation(quotes=payload == "full")
+    comment = f"{seen.anomaly.value}: {seen.side.value}: {done}: {CATALOGUE[seen.anomaly].sentence}"
+    return f"{comment} ({detail})" if detail else comment
 
 
 def _blank(chunks: list[Chunk]) -> None:

@@ -12,7 +12,9 @@ from spoe_guard.capture.record.store import Folder, Store
 from spoe_guard.net.witness import Witness
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.settings import exposed
 from spoe_guard.settings.model import Capture
+from spoe_guard.threads import NoThreadError
 
 FLUSH_S: Final = 1.0  # for writing the last captures when the guard stops
 
@@ -47,10 +49,16 @@ class FlightRecorder:
         # Only a warning: the folder may come back, and the guard must start.
         if settings.dir != before.dir and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
             self._log.say("warning", "capture_failed", dir=settings.dir, error="no folder, or it cannot be written to")
+        elif settings.dir != before.dir and (why := exposed(settings.dir, os.geteuid())):
+            self._log.say("warning", "capture_dir_exposed", dir=settings.dir, detail=why)
         folder = Folder(path, settings.files, settings.files_bytes, settings.payload)
         how = (settings.session_bytes, settings.total_bytes // self._processes, settings.severity, settings.rate)
         if self._store is None or self._recorder is None:
-            self._store = Store(folder, self._stats, self._say)
+            try:
+                self._store = Store(folder, self._stats, self._say)
+            except NoThreadError as error:
+                self._log.say("warning", "capture_failed", dir=settings.dir, error=error.strerror)
+                return
             self._recorder = Recorder(self._stats, self._store.submit, self._loop.call_later, *how)
         else:
             self._store.folder = folder

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
 from spoe_guard.capture.files.model import End, Socket
 from spoe_guard.capture.record.capture_job import CaptureJob
@@ -12,7 +12,7 @@ from spoe_guard.capture.record.entry import Budget
 from spoe_guard.capture.record.journal import LONGEST_BYTES, Journal
 from spoe_guard.capture.record.recording import NEVER, Recording, is_ordinary
 from spoe_guard.capture.record.ring import MOST_LINKS, least_held
-from spoe_guard.core.terms.anomalies import SEVERITIES, Side, severity
+from spoe_guard.core.terms.anomalies import SEVERITIES, Action, Anomaly, Side, severity
 from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.core.terms.output import Output
 from spoe_guard.net.witness import Track, Witness
@@ -101,6 +101,18 @@ class Recorder(Witness):
         if recording is not None:
             recording.note(side, link_id, data, now, out, _HOW[reset])
 
+    def wants(self, number: int, anomaly: Anomaly, action: Action) -> bool:
+        """Return whether such an anomaly of that session would get a capture."""
+        recording = self._recordings.get(number)
+        return self._is_due(recording, action) and self._limit.has((recording.route, anomaly.value)) and self._waiting < AT_ONCE
+
+    def missed(self, number: int, anomaly: Anomaly, action: Action) -> None:
+        """Count a capture that there was no room for."""
+        recording = self._recordings.get(number)
+        if self._is_due(recording, action):
+            reason = "busy" if self._limit.has((recording.route, anomaly.value)) else "rate"
+            self._routes[recording.route].captures_dropped[reason,] += 1
+
     def met(self, track: Track, sock: socket.socket) -> None:
         """Note the two ends of a new connection."""
         recording = self._recordings.get(track.number)
@@ -130,10 +142,10 @@ class Recorder(Witness):
 
     # --- called by recordings ----------------------------------------------------------------------------------------
 
-    def wants(self, recording: Recording, anomaly: AnomalySeen) -> bool:
+    def admits(self, recording: Recording, anomaly: AnomalySeen) -> bool:
         """Return whether ``anomaly`` gets a capture."""
-        if recording.anomaly is not None or SEVERITIES.index(severity(anomaly.action)) < self._least:
-            return False  # a capture under way will include it
+        if not self._is_due(recording, anomaly.action):
+            return False
         dropped = self._routes[recording.route].captures_dropped
         if not self._limit.allows((recording.route, anomaly.anomaly.value)):
             dropped["rate",] += 1
@@ -143,6 +155,10 @@ class Recorder(Witness):
             return False
         self._waiting += 1
         return True
+
+    def _is_due(self, recording: Recording | None, action: Action) -> TypeGuard[Recording]:
+        """Return whether an anomaly with that action calls for a capture. One that is under way will include it."""
+        return recording is not None and recording.anomaly is None and SEVERITIES.index(severity(action)) >= self._least
 
     def write(self, recording: Recording, anomaly: AnomalySeen) -> None:
         """Submit what ``recording`` keeps as a capture."""

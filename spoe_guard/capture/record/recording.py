@@ -39,7 +39,7 @@ class Desk(Protocol):
     session_bytes: int
     later: Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
-    def wants(self, recording: "Recording", anomaly: AnomalySeen) -> bool:
+    def admits(self, recording: "Recording", anomaly: AnomalySeen) -> bool:
         """Return whether ``anomaly`` gets a capture."""
 
     def write(self, recording: "Recording", anomaly: AnomalySeen) -> None:
@@ -120,7 +120,7 @@ class Recording:
             self._aside(side)
             self._put(side, link_id, data, now, out, extra)
         for anomaly in seen:
-            if self._recorder.wants(self, anomaly):
+            if self._recorder.admits(self, anomaly):
                 self._wait(anomaly)
         if any(isinstance(event, SessionEnded) for event in out.events):
             self.end()

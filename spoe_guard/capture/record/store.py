@@ -3,7 +3,8 @@
 import contextlib
 import fcntl
 import os
-import threading
+import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,16 +13,23 @@ from pathlib import Path
 from queue import Full, Queue
 from typing import Final
 
+from spoe_guard import threads
 from spoe_guard.capture.files.pcapng import packets
 from spoe_guard.capture.record.capture_job import CaptureJob
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.stats import RouteStats
-from spoe_guard.options import Payload
+from spoe_guard.options import DEFAULT_PAYLOAD, Payload
 
 WAITING: Final = 8  # captures in the queue
 FAULT_EVERY_S: Final = 60.0  # at most one log line about a failed write per period
 _PATTERN: Final = "spoe-guard-*.pcapng*"
+_OURS: Final = re.compile(r"spoe-guard-\d{8}T\d{6}\.\d{6}Z-.+-\d+-[a-z0-9_]+-\d+\.pcapng(\.part)?", re.ASCII)  # see _name
 _PART: Final = ".part"
+_BLOCK_BYTES: Final = 512  # the unit of st_blocks, stat(2)
+# How often to ask for the lock, and how long to wait before the next time. Another process of ours has it for milliseconds; but
+# whoever may list the folder may lock it, too, and for as long as they like.
+_LOCK_TRIES: Final = 10
+_LOCK_EVERY_S: Final = 0.01
 # The thread sleeps between two packets: it holds Python's lock while it computes, and traffic would wait.
 _BREATH_S: Final = 0.0001
 
@@ -35,11 +43,15 @@ class Folder:
     path: Path
     files: int
     max_bytes: int
-    payload: Payload = "full"
+    payload: Payload = DEFAULT_PAYLOAD
 
 
 class Store:
-    """Takes captures with ``submit``, which never waits, and writes them. ``stats`` counts them, by route."""
+    """Takes captures with ``submit``, which never waits, and writes them. ``stats`` counts them, by route.
+
+    Raises:
+        NoThreadError: the thread that writes cannot be started.
+    """
 
     def __init__(self, folder: Folder, stats: Mapping[str, RouteStats], say: Say, *, waiting: int = WAITING) -> None:
         self.folder = folder  # the event loop may replace it; each capture uses one throughout
@@ -47,8 +59,7 @@ class Store:
         self._say = say
         self._faults: RateLimit[str] = RateLimit(1, FAULT_EVERY_S, time.monotonic)
         self._queue: Queue[CaptureJob | None] = Queue(waiting)
-        self._thread = threading.Thread(target=self._run, name="captures", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._run, "captures")
 
     def submit(self, take: CaptureJob) -> bool:
         """Queue a capture; return False, at once, if there is no room for it."""
@@ -75,7 +86,7 @@ class Store:
                 self._fault(take, error.strerror or type(error).__name__)
             except Exception as error:  # noqa: BLE001  our own bug: lose the capture, not the guard
                 stats.captures_dropped["error",] += 1
-                self._fault(take, repr(error))
+                self._fault(take, type(error).__name__)  # its message may quote what is captured
             else:
                 stats.captures_written += 1
                 about = {"route": take.route, "session": take.session, "anomaly": take.anomaly.anomaly.value}
@@ -102,13 +113,26 @@ class Store:
 
 
 def _rotate(folder: Folder, size: int) -> None:
-    """Remove the oldest files until there is room for one more of ``size`` bytes."""
-    there = sorted(folder.path.glob(_PATTERN))  # the names begin with the time
-    sizes = [_size(path) for path in there]
-    total = sum(sizes)
-    while there and (len(there) >= folder.files or total + size > folder.max_bytes):
-        there.pop(0).unlink(missing_ok=True)
-        total -= sizes.pop(0)
+    """Remove the oldest files until there is room for one more of ``size`` bytes.
+
+    Raises:
+        OSError: there is none, because captures cannot be removed.
+    """
+    paths = sorted(folder.path.glob(_PATTERN))  # the names begin with the time
+    there = [(path, bytes_) for path in paths if (bytes_ := _taken_by(path)) is not None]
+    count, total = len(there), sum(bytes_ for _, bytes_ in there)
+    stay: OSError | None = None
+    for path, bytes_ in there:
+        if count < folder.files and total + size <= folder.max_bytes:
+            return
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # immutable, for instance
+            stay = error
+            continue
+        count, total = count - 1, total - bytes_
+    if stay is not None and (count >= folder.files or total + size > folder.max_bytes):
+        raise stay
 
 
 @contextlib.contextmanager
@@ -120,8 +144,23 @@ def _alone(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             held.callback(os.close, descriptor := os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor)
         yield
+
+
+def _lock(descriptor: int) -> None:
+    """Lock the folder, unless somebody else has it locked for too long.
+
+    Raises:
+        OSError: it cannot be locked.
+    """
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_EVERY_S)
+        else:
+            return
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -140,11 +179,19 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-def _size(path: Path) -> int:
+def _taken_by(path: Path) -> int | None:
+    """Return how many bytes of the disk a capture of ours takes; None: it is none, and neither counts nor is removed.
+
+    In a folder that others may write to, a file may have such a name and any size. A sparse one takes no bytes.
+    """
     try:
-        return path.lstat().st_size
-    except FileNotFoundError:  # another guard, or an operator, removed it first
-        return 0
+        found = path.lstat()
+    except OSError:  # another guard, or an operator, removed it first
+        return None
+    ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and _OURS.fullmatch(path.name)
+    if not ours or (found.st_size and not found.st_blocks):
+        return None
+    return min(found.st_size, found.st_blocks * _BLOCK_BYTES)
 
 
 def _name(take: CaptureJob) -> str:

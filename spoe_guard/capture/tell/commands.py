@@ -1,8 +1,10 @@
 """``spoe-guard decode`` and ``spoe-guard replay``: their output, once the command line is parsed."""
 
 import asyncio
+import itertools
+import json
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Final, TextIO
 
 from spoe_guard.address import Address
 from spoe_guard.capture.files.model import Capture, CaptureError
@@ -13,6 +15,8 @@ from spoe_guard.capture.tell.story import tell
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import SessionConfig
 
+MOST_ROWS: Final = 500_000  # a file of runts has one for each four bytes
+
 
 def decode(source: str, config: SessionConfig, *, as_json: bool) -> Iterator[str]:
     """Yield the output lines for every conversation in ``source``.
@@ -21,7 +25,15 @@ def decode(source: str, config: SessionConfig, *, as_json: bool) -> Iterator[str
         CaptureError: it cannot be read; raised before the first line.
     """
     captures = read(source)
-    return _lines(captures, config, as_json=as_json)
+    return _bounded(_lines(captures, config, as_json=as_json), as_json=as_json)
+
+
+def _bounded(lines: Iterator[str], *, as_json: bool) -> Iterator[str]:
+    """Yield the first MOST_ROWS of ``lines``, and say so if there are more."""
+    yield from itertools.islice(lines, MOST_ROWS)
+    if next(lines, None) is not None:
+        why = f"more than {MOST_ROWS} lines; the rest is not told"
+        yield json.dumps({"kind": "note", "text": why}) if as_json else f"# {why}"
 
 
 def _lines(captures: list[Capture], config: SessionConfig, *, as_json: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ from spoe_guard.address import Address
 from spoe_guard.capture.files.cut import Cut, Cutter
 from spoe_guard.capture.files.model import CaptureError, End
 from spoe_guard.capture.tell.script import Step
+from spoe_guard.counted import counted
 from spoe_guard.lab.streams import reset
 from spoe_guard.observe.frame_text import describe, type_name
 from spoe_guard.wire import frame
@@ -43,7 +44,7 @@ class _Player:
                 await self._wait_for(step)
                 written = b"".join(part.live(self._notifies) for part in step.parts)
                 if written:
-                    self._say(f"> {len(written)} bytes")
+                    self._say(f"> {counted(len(written), 'byte')}")
                     writer.write(written)
                     await writer.drain()
                 ended = ended or self._end(writer, step.end)
@@ -73,7 +74,8 @@ class _Player:
                     self._more.clear()
                     await self._more.wait()
         if self._heard < step.after:
-            self._say(f"# going on, though {step.after - self._heard} frames of the recording have not come")
+            missing = counted(step.after - self._heard, "frame of the recording has", "frames of the recording have")
+            self._say(f"# going on, though {missing} not come")
         if self._speed and step.pause_s:
             await asyncio.sleep(step.pause_s / self._speed)
 

@@ -1,5 +1,7 @@
 """One side of a capture as a script for replay: what to write, after which frames of the other side, and when."""
 
+import itertools
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from spoe_guard.capture.files.cut import Cut, Cutter
@@ -56,10 +58,9 @@ def script(capture: Capture, side: Side, link_id: int = 0) -> list[Step]:
     parts = _parts(mine, notifies)
     steps = []
     last_at = capture.chunks[0].at
-    for chunk, written in zip(mine, parts, strict=True):
-        before = [at for at, _ in others if at < chunk.at] if capture.timed else _untimed(capture, chunk, others)
-        reference = max([last_at, *before[-1:]])
-        steps.append(Step(len(before), max(0.0, chunk.at - reference), written, chunk.end))
+    for chunk, written, after in zip(mine, parts, _heard(capture, mine, others), strict=True):
+        reference = max(last_at, others[after - 1][0]) if after else last_at
+        steps.append(Step(after, max(0.0, chunk.at - reference), written, chunk.end))
         last_at = chunk.at
     return steps
 
@@ -77,14 +78,20 @@ def _others(capture: Capture, side: Side, link_id: int) -> list[tuple[float, Cut
     return [(chunk.at, cut) for chunk in sent for cut in cutter.feed(chunk.data)]
 
 
-def _untimed(capture: Capture, until: Chunk, others: list[tuple[float, Cut]]) -> list[float]:
-    """Return the times of the other side's frames before ``until`` in a capture that has an order but no times."""
+def _heard(capture: Capture, mine: list[Chunk], others: list[tuple[float, Cut]]) -> list[int]:
+    """Return for each chunk of ``mine`` how many frames of the other side came before it, by time, or else by order."""
+    if capture.timed:
+        times = [at for at, _ in others]
+        return [bisect_left(times, chunk.at) for chunk in mine]
+    ends = [cut.offset + len(cut.raw) for _, cut in others]
+    found: list[int] = []
     size = 0
     for chunk in capture.chunks:
-        if chunk is until:
-            break
-        size += len(chunk.data) if chunk.side is not until.side and chunk.inward else 0
-    return [at for at, cut in others if cut.offset + len(cut.raw) <= size]
+        if len(found) < len(mine) and chunk is mine[len(found)]:
+            found.append(bisect_right(ends, size))
+        elif chunk.inward and chunk.side is not mine[0].side:
+            size += len(chunk.data)
+    return found
 
 
 def _parts(mine: list[Chunk], notifies: list[bytes]) -> list[list[Part]]:
@@ -93,10 +100,13 @@ def _parts(mine: list[Chunk], notifies: list[bytes]) -> list[list[Part]]:
     cuts = cutter.feed(stream) + cutter.finish()
     numbers = {ids: number for number, ids in reversed(list(enumerate(notifies)))}
     found: list[list[Part]] = []
-    start = 0
+    start = first = 0
     for chunk in mine:
         end = start + len(chunk.data)
-        found.append([_part(cut, start, end, numbers) for cut in cuts if cut.offset < end and start < cut.offset + len(cut.raw)])
+        while first < len(cuts) and cuts[first].offset + len(cuts[first].raw) <= start:
+            first += 1
+        here = itertools.takewhile(lambda cut: cut.offset < end, itertools.islice(cuts, first, None))  # noqa: B023  used at once
+        found.append([_part(cut, start, end, numbers) for cut in here])
         start = end
     return found
 

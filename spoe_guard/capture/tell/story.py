@@ -1,7 +1,7 @@
 """A capture frame by frame, with the guard's verdicts: a real ``Session`` is fed the bytes of both peers."""
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,9 +22,11 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.core.terms.output import LinkOutput, Output
 from spoe_guard.core.terms.tally import Tally
+from spoe_guard.counted import counted
 from spoe_guard.observe.frame_text import describe, type_name
 from spoe_guard.wire import frame
 
+READ_BYTES: Final = 64 * 1024
 _MOST_TICKS: Final = 1000  # between two chunks; a session needs a few
 _AFTERWARDS_S: Final = 15.0  # how long to let time pass after the last chunk
 
@@ -91,30 +93,34 @@ def _told(chunk: Chunk, at: float, cutter: Cutter, guard: "_Guard | None") -> It
         rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cutter.finish()]
         skipped = first_frame(data)
         data = data[skipped:]
-        text = f"{chunk.lost + skipped} bytes are missing here; later findings about ACKs may be wrong"
+        text = f"{counted(chunk.lost + skipped, 'byte is', 'bytes are')} missing here; later findings about ACKs may be wrong"
         rows.append((cutter.offset, Row(at, "lost", who, "", text, size=chunk.lost + skipped)))
+    while len(data) > READ_BYTES:  # as the guard reads: of a longer write, not all rows are there at once
+        read, data = data[:READ_BYTES], data[READ_BYTES:]
+        cuts = cutter.feed(read)
+        rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cuts]
+        yield from _in_order(rows, guard.hear(chunk, read, None, at, cuts) if guard is not None else [])
+        rows = []
     cuts = cutter.feed(data)
     rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cuts]
     if chunk.size > len(chunk.data):
-        rows.append(
-            (cutter.offset, Row(at, "bytes", who, "", f"{chunk.size - len(chunk.data)} bytes, left out", size=chunk.size))
-        )
+        left_out = counted(chunk.size - len(chunk.data), "byte")
+        rows.append((cutter.offset, Row(at, "bytes", who, "", f"{left_out}, left out", size=chunk.size)))
     if chunk.end is not None:
         rows += [(cut.offset, _cut_row(at, who, cut)) for cut in cutter.finish()]
         what = "closes its connection (FIN)" if chunk.end is End.FIN else "resets its connection (RST)"
         rows.append((cutter.offset, Row(at, "end", who, what, more={"end": chunk.end.value})))
-    judged = guard.hear(chunk, data, at, cuts) if guard is not None else []
-    yield from _in_order(rows, judged)
+    yield from _in_order(rows, guard.hear(chunk, data, chunk.end, at, cuts) if guard is not None else [])
 
 
 def _in_order(rows: list[tuple[int, Row]], judged: list[Row]) -> Iterator[Row]:
     """Put each anomaly after the last row that starts no later than the anomaly's bytes; those without a position come last."""
-    placed = [row for row in judged if row.kind == "anomaly"]
+    placed = deque(row for row in judged if row.kind == "anomaly")
     for index, (_, row) in enumerate(rows):
         yield row
         beyond = rows[index + 1][0] if index + 1 < len(rows) else math.inf
         while placed and _offset(placed[0]) < beyond:
-            yield placed.pop(0)
+            yield placed.popleft()
     yield from placed
     yield from (row for row in judged if row.kind != "anomaly")
 
@@ -150,8 +156,8 @@ class _Guard:
         self._over = False
         self._session.start(0.0)
 
-    def hear(self, chunk: Chunk, data: bytes, now: float, cuts: list[Cut]) -> list[Row]:
-        """Return the guard's reactions to a chunk; ``data`` holds its readable bytes."""
+    def hear(self, chunk: Chunk, data: bytes, end: End | None, now: float, cuts: list[Cut]) -> list[Row]:
+        """Return the guard's reactions to ``data``, readable bytes of a chunk, and to the ``end`` behind them."""
         self._step += 1
         for cut in cuts:
             self._came[cut.raw] = self._step
@@ -160,8 +166,8 @@ class _Guard:
             out = self._session.receive(chunk.side, data, now, chunk.link_id)
             rows += self._seen(out, now)
             data = data[-out.left :] if out.left else b""
-        if chunk.end is not None:
-            reset = chunk.end is End.RESET
+        if end is not None:
+            reset = end is End.RESET
             rows += self._seen(self._session.closed(chunk.side, now, reset=reset, link_id=chunk.link_id), now)
         return rows
 
@@ -212,17 +218,19 @@ def _event_rows(event: Event, now: float) -> Iterator[Row]:
             sentence = CATALOGUE[event.anomaly].sentence
             more: dict[str, object] = {"action": event.action.value, "state": event.state, "offset": event.offset}
             more |= {"stream_id": event.stream_id, "frame_id": event.frame_id, "open_notifies": event.open_notifies}
-            text = f"{event.action.value}: {sentence}" + (f" ({event.detail})" if event.detail else "")
+            detail = event.explanation(quotes=True)
+            text = f"{event.action.value}: {sentence}" + (f" ({detail})" if detail else "")
             ids = "" if event.stream_id is None else f"{event.stream_id}.{event.frame_id}"
             yield Row(now, "anomaly", event.side.value, event.anomaly.value, text, ids, event.length, more)
         case NotifiesUnanswered():
-            yield Row(now, "event", "guard", "unanswered", f"{event.count} NOTIFY ({event.reason.value})")
+            yield Row(now, "event", "guard", "unanswered", f"{counted(event.count, 'NOTIFY')} ({event.reason.value})")
         case AgentUnreachable():
             yield Row(now, "event", "guard", "agent unreachable", f"{event.reason.value}: {event.detail}")
         case LinkLost():
-            yield Row(now, "event", "guard", "agent link lost", f"{event.reason.value}, {event.open_notifies} NOTIFY in hand")
+            in_hand = counted(event.open_notifies, "NOTIFY")
+            yield Row(now, "event", "guard", "agent link lost", f"{event.reason.value}, {in_hand} in hand")
         case NotifiesRedispatched():
-            yield Row(now, "event", "guard", "sent again", f"{event.count} NOTIFY ({event.kind.value})")
+            yield Row(now, "event", "guard", "sent again", f"{counted(event.count, 'NOTIFY')} ({event.kind.value})")
         case SessionEnded():
             yield Row(now, "event", "guard", "session over", f"by {event.by.value}: {event.reason.value}")
         case _:

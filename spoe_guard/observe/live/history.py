@@ -14,8 +14,20 @@ STEP_S: Final = 5.0
 POINTS: Final = 120  # ten minutes
 
 # Counts per step; the page calls their sum over the window recent.
-COUNTED: Final = ("anomalies", "unanswered", "late_acks", "unchecked", "own_limits", "internal_errors")
+COUNTED: Final = (
+    "anomalies",
+    "unanswered",
+    "answered",
+    "slow_acks",
+    "late_acks",
+    "unchecked",
+    "own_limits",
+    "gave_way",
+    "internal_errors",
+)
 SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
+
+SLOW_S: Final = 0.5  # an ACK that takes longer is slow: `timeout processing` of most examples; one of ACK_BUCKETS
 
 Window = dict[str, int]
 
@@ -30,7 +42,10 @@ def totals(stats: RouteStats) -> dict[str, int]:
         "bytes_to_haproxy": stats.tally.bytes_to_haproxy,
         "anomalies": stats.anomalies.total(),
         "unanswered": stats.unanswered.total(),
+        "answered": stats.tally.ack_count,
+        "slow_acks": sum(stats.tally.ack_buckets[ACK_BUCKETS.index(SLOW_S) + 1 :]),
         "own_limits": stats.accept_failures.total() + stats.failures(DialFailure.OWN_LIMIT),
+        "gave_way": stats.gave_way.total(),
         "late_acks": stats.tally.late_acks,
         "unchecked": stats.unchecked,
         "internal_errors": stats.internal_errors,

@@ -9,7 +9,7 @@ from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.observe.frame_text import explain
 from spoe_guard.observe.logs import MAX_TEXT, printable
 from spoe_guard.observe.stats import type_name
-from spoe_guard.options import Payload
+from spoe_guard.options import DEFAULT_PAYLOAD, Payload
 
 KEPT: Final = 50
 
@@ -19,10 +19,10 @@ Note = dict[str, Any]
 class Recent:
     """Keeps references, and formats them only when somebody asks: there may be ten thousand anomalies a second.
 
-    ``payload``: how much of the peers' bytes is shown: all, frame headers and names without values, or nothing.
+    ``payload``: how much is shown of what the peers wrote.
     """
 
-    def __init__(self, clock: Callable[[], float], payload: Payload = "full") -> None:
+    def __init__(self, clock: Callable[[], float], payload: Payload = DEFAULT_PAYLOAD) -> None:
         self._clock = clock
         self.payload = payload
         self._count = 0
@@ -38,7 +38,7 @@ class Recent:
         return [self._note(*entry) for entry in reversed(self._kept)]
 
     def _note(self, number: int, at: float, route: str, session: int, seen: AnomalySeen) -> Note:
-        row = CATALOGUE[seen.anomaly]
+        row, full = CATALOGUE[seen.anomaly], self.payload == "full"
         return {
             "id": str(number),
             "at": at,
@@ -56,9 +56,9 @@ class Recent:
             "offset": seen.offset,
             "open_notifies": seen.open_notifies,
             "sentence": row.sentence,
-            "detail": printable(seen.detail[:MAX_TEXT]) if self.payload == "full" else "",
-            "frame": [] if self.payload == "off" else explain(seen.sample, values=self.payload == "full"),
-            "hex": seen.sample.hex() if self.payload == "full" else "",
+            "detail": "" if self.payload == "off" else printable(seen.explanation(quotes=full)[:MAX_TEXT]),
+            "frame": [] if self.payload == "off" else explain(seen.sample, values=full),
+            "hex": seen.sample.hex() if full else "",
         }
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from spoe_guard.observe.health import Health
-from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S, History, quantile, totals
+from spoe_guard.observe.live.history import POINTS, SERIES, SLOW_S, STEP_S, History, quantile, totals
 from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
@@ -170,12 +170,18 @@ def _what_is_wrong(stats: RouteStats, window: Mapping[str, int]) -> Iterator[str
     waits, haproxys = stats.oldest(), stats.tally.late_after
     if waits > (haproxys if haproxys < math.inf else LONG_S):
         yield f"a NOTIFY has waited for {waits:.1f} s"
-    if counted := ", ".join(f"{count} {_NAMES[name][count != 1]}" for name in COUNTED if (count := window[name])):
-        yield f"{counted} in the last {STEP_S * POINTS / 60:g} minutes"
+    if window["answered"] >= MANY_ACKS and window["slow_acks"] > MANY_SLOW * window["answered"]:
+        share = window["slow_acks"] / window["answered"]
+        yield f"{share:.0%} of the ACKs in the last {WINDOW} took longer than {SLOW_S:g} s"
+    if counted := ", ".join(f"{count} {names[count != 1]}" for name, names in _NAMES.items() if (count := window[name])):
+        yield f"{counted} in the last {WINDOW}"
     if stats.agent_detail:
         yield f"served, but not by every agent: {printable(stats.agent_detail)}"
 
 
+WINDOW: Final = f"{STEP_S * POINTS / 60:g} minutes"
+MANY_ACKS: Final = 20
+MANY_SLOW: Final = 0.05  # of the ACKs; with that number as in the alert SpoeGuardSlow
 LONG_S: Final = 1.0  # for a NOTIFY to be open, where it is not known how long HAProxy waits for its ACK
 MANY_HELLOS: Final = 3
 NEVER_A_NOTIFY: Final = (
@@ -194,6 +200,7 @@ _NAMES: Final = {
     "late_acks": ("late ACK", "late ACKs"),
     "unchecked": ("request that went on unchecked", "requests that went on unchecked"),
     "own_limits": ("time out of descriptors, memory or ports", "times out of descriptors, memory or ports"),
+    "gave_way": ("connection that gave way to others", "connections that gave way to others"),
     "internal_errors": ("internal error", "internal errors"),
 }
 

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from spoe_guard.about import about
@@ -14,11 +15,13 @@ from spoe_guard.address import Address
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.guard import longest_drain
-from spoe_guard.net.own_sockets import OwnSockets, Places
+from spoe_guard.net.own_sockets import OwnSockets
+from spoe_guard.net.resolver import Places
 from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.handover_place import handover_place
 from spoe_guard.run.names import Names, look_up
 from spoe_guard.run.process import (
     allow_open_files,
@@ -30,7 +33,7 @@ from spoe_guard.run.process import (
     warn_of_open_routes,
 )
 from spoe_guard.run.reload import Reloader, hang_ups
-from spoe_guard.run.serve import CannotRunError, open_admin, refuse_circles, sockets_of_the_manager, why_not
+from spoe_guard.run.serve import CannotRunError, admin_names, open_admin, refuse_circles, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.pool import StartError, WorkerPool
@@ -49,6 +52,7 @@ def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
 
     Raises:
         CannotRunError: an address is taken, a route is its own agent, or a worker does not start.
+        NoThreadError: no thread can be started.
     """
     settings = loaded.settings
     allow_open_files(settings, count * (1 + len(settings.routes)))  # of each worker, which inherits the limit, and of the parent
@@ -63,14 +67,15 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
     routes = routes_of(settings)
     reloads, manager = Reloads(), ServiceManager.of(os.environ)
     async with contextlib.AsyncExitStack() as at_exit:
-        signals = at_exit.enter_context(stop_signals())
+        signals = at_exit.enter_context(stop_signals(log))
         admin_given = _given_admin(settings)
         names, places = await _look_up(routes, log)
         taken = await _take(routes, count, share=settings.share_listen)
         at_exit.callback(_give_back, taken)
         own = OwnSockets(taken)
         refuse_circles(routes, places, own)
-        given = _given(settings, taken, count)
+        handover = at_exit.enter_context(handover_place(settings, os.environ, log, workers=True))
+        given = _given(settings, taken, count, handover)
 
         async def spawn(number: int) -> WorkerProcess:
             return await start(number, given, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
@@ -85,18 +90,19 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
 
         def use(new: Settings) -> None:
             nonlocal given, longest_s
-            given = _given(new, taken, count)
+            given = _given(new, taken, count, handover)
             longest_s = max(longest_s, longest_drain(routes_of(new)))  # open sessions keep the old settings
             allow_open_files(new, count * (1 + len(new.routes)))
             pool.reload(given)
             names.use(routes_of(new))
-            log.set(new.log.format, new.log.level)
+            log.set(new.log.format, new.log.level, new.log.payload)
+            admin.use(admin_names(new))
             _show(new, taken, live)
             warn_of_open_routes(new, log)
 
         reloader = Reloader(loaded, again, partial(why_not, log, lambda: own), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        admin = Admin(health, PoolExposition(pool, about(), reloads), live)
+        admin = Admin(health, PoolExposition(pool, about(), reloads), live, admin_names(settings))
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
         if not await _started(pool, signals):
             return True
@@ -213,9 +219,12 @@ def _give_back(taken: Sequence[Bound]) -> None:
         bound.close()
 
 
-def _given(settings: Settings, taken: Sequence[Bound], count: int) -> Message:
-    """Return the first message to every worker: these settings, whatever the file holds by now, with the bound addresses."""
-    told = settings.model_dump(mode="json")
+def _given(settings: Settings, taken: Sequence[Bound], count: int, handover: Path | None) -> Message:
+    """Return the first message to every worker: these settings, whatever the file holds by now, with the bound addresses.
+
+    ``handover``: where workers find each other.
+    """
+    told = settings.model_dump(mode="json") | {"handover_dir": handover and str(handover)}
     where = {bound.route.name: str(_where(bound)) for bound in taken}
     for route in told["routes"]:
         route["listen"] = where[route["name"]]

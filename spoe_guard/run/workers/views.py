@@ -38,10 +38,9 @@ class PoolExposition(Exposition):
         super().__init__(PoolCollector(pool, build, reloads), AllProcesses(pool.totals))
         self._pool = pool
 
-    async def render(self) -> bytes:
-        """Return the current numbers in the text format."""
+    async def _refresh(self) -> None:
+        """Ask every worker for its numbers."""
         await self._pool.refresh()
-        return await super().render()
 
 
 class PoolHealth(Health):

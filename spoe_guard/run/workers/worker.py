@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client import ProcessCollector
@@ -15,9 +16,10 @@ from spoe_guard.net.bind import ListenError
 from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.snapshot import take
-from spoe_guard.run.process import Process, log_descriptor, log_on, stop_signals
+from spoe_guard.run.process import Process, ignore_signals, log_descriptor, log_on, stop_signals
 from spoe_guard.run.workers.channel import Channel, Message
 from spoe_guard.settings import Settings
+from spoe_guard.threads import NoThreadError
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _CLEAN: Final = 0
@@ -32,6 +34,7 @@ def main(descriptor: int) -> int:
     # Through ctypes because Python has no prctl; SIGKILL because a worker that hangs must not outlive its parent either.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent reloads for all workers
+    ignore_signals()
     return event_loop.run(_main(socket.socket(fileno=descriptor)))
 
 
@@ -41,16 +44,23 @@ async def _main(sock: socket.socket) -> int:
     if given is None:
         return _NOT_CLEAN
     settings = Settings.model_validate(given["settings"])
-    with log_on(log_descriptor(), settings, shared=True, worker=given["worker"]) as log:
-        return await _Worker(channel, settings, log, given).run()
+    try:
+        with log_on(log_descriptor(), settings, shared=True, worker=given["worker"]) as log:
+            return await _Worker(channel, settings, log, given).run()
+    except NoThreadError as error:
+        channel.send({"failed": error.strerror})
+        await channel.flush()
+        return _NOT_CLEAN
 
 
 class _Worker:
     def __init__(self, channel: Channel, settings: Settings, log: Log, given: Message) -> None:
         self._channel = channel
+        self._log = log
         self._number = given["worker"]
         lent = {route: [socket.socket(fileno=each) for each in numbers] for route, numbers in given["sockets"].items()}
-        self._process = Process(settings, log, processes=given["workers"], reuse_port=True, lent=lent)
+        handover = Path(settings.handover_dir) if settings.handover_dir else None
+        self._process = Process(settings, log, processes=given["workers"], reuse_port=True, handover=handover, lent=lent)
         self._used = ProcessCollector(registry=None)
         self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
         self._stop = asyncio.Event()
@@ -65,7 +75,7 @@ class _Worker:
             return _NOT_CLEAN
         self._channel.send({"listening": True})
         obeying = loop.create_task(self._obey())
-        with stop_signals() as signals:
+        with stop_signals(self._log) as signals:
             # A signal to the worker itself (`kill`, or systemd's to the whole group) starts the drain, and a second one changes
             # nothing. Only the parent cuts the drain short: systemd signals both, so every stop would count as two signals.
             signalled = loop.create_task(signals.get())

@@ -8,7 +8,7 @@ import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import AuthoredReason, Direction, FrameAuthored, NotifiesUnanswered, UnansweredReason
-from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S
+from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, SLOW_S, STEP_S
 from spoe_guard.observe.live.recent import KEPT, newest
 from spoe_guard.observe.live.status import LONG_S, MANY_HELLOS, NEVER_A_NOTIFY, ONLY_CHECKS, Live, as_json
 from spoe_guard.wire import frame
@@ -154,6 +154,28 @@ def test_late_acks_and_unchecked_requests_are_said(scene):
     assert (route["total"]["late_acks"], route["total"]["unchecked"]) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("quick", "slow", "told"),
+    [
+        (0, 19, "Served"),
+        (0, 20, "100% of the ACKs in the last 10 minutes took longer than 0.5 s"),
+        (95, 5, "Served"),
+        (94, 6, "6% of the ACKs in the last 10 minutes took longer than 0.5 s"),
+    ],
+)
+def test_an_agent_whose_acks_are_slow_is_said(scene, quick, slow, told):
+    scene.session("default")
+    tally = scene.observer.routes["default"].tally
+    for seconds in (*[SLOW_S] * quick, *[SLOW_S + 0.01] * slow):
+        tally.observe_ack(seconds)
+    tally.frames_to_agent[frame.NOTIFY] += quick + slow
+    assert message(scene)[2:] == ("ok" if told == "Served" else "attention", told)
+    route = taken(scene)["routes"][0]
+    assert (route["window"]["answered"], route["window"]["slow_acks"]) == (quick + slow, slow)
+    scene.step(POINTS + 1)
+    assert message(scene)[3] == "Served"
+
+
 @pytest.mark.parametrize("own", [False, True], ids=["the agent's HELLO", "the guard's HELLO"])
 def test_haproxy_that_connects_and_never_asks_is_said(scene, own):
     answered = FrameAuthored(Direction.TO_HAPROXY, frame.AGENT_HELLO, AuthoredReason.ANSWERED)
@@ -216,7 +238,8 @@ def test_a_note_says_what_the_log_says(scene):
 @pytest.mark.parametrize(("payload", "lines_kept"), [("full", True), ("headers", True), ("off", False)])
 def test_how_much_of_what_peers_wrote_is_told_is_a_setting(lines, payload, lines_kept):
     status = json.dumps(taken(anomalies(lines.log(level="error"), payload=payload)))
-    assert ("client_ip" in status) == lines_kept
+    assert ("str of 12 bytes" in status or "str \\" in status) == lines_kept
+    assert ("client_ip" in status) == (payload == "full")
     assert ("198.51.100.7" in status) == (payload == "full")
     assert (b"198.51.100.7".hex() in status) == (payload == "full")
 

@@ -1,0 +1,97 @@
+"""The signals that fingers know from HAProxy and nginx: SIGQUIT stops gracefully, the others do nothing and say so."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spoe_guard.lab.engine import Engine
+from spoe_guard.net import loop as event_loop
+from spoe_guard.observe.logs import Log
+from spoe_guard.run.process import IGNORED, STOPS, stop_signals
+from spoe_guard.wire import frame
+from tests.integration.agent import AgentThread
+from tests.running import START_S, Running, end_all, until
+
+OTHERS = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM]
+WAYS = pytest.mark.parametrize(
+    ("loop", "options"), [("uvloop", ()), ("asyncio", ()), ("uvloop", ("--workers", "2"))], ids=["uvloop", "asyncio", "workers"]
+)
+
+
+@pytest.fixture
+def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
+    running: list[Running] = []
+
+    def start(agent: str = "127.0.0.1:9", *options: str, **named: Any) -> Running:
+        running.append(Running(tmp_path, agent, *options, **named))
+        return running[-1]
+
+    yield start
+    end_all(running)
+
+
+@WAYS
+def test_others_are_ignored_with_a_line_and_sigquit_drains(run_guard, options, loop):
+    async def talk(port: int) -> None:
+        async with await Engine.tcp(port, deadline_s=START_S) as engine:
+            await engine.hello()
+            for pid in pids:
+                for number in OTHERS:
+                    os.kill(pid, number)
+            expected = sorted(number.name for number in OTHERS) * len(pids)
+            await asyncio.to_thread(until, lambda: len(guard.log("signal_ignored")) == len(expected))
+            assert sorted(line["signal"] for line in guard.log("signal_ignored")) == sorted(expected)
+            await engine.notify(b"/x")
+            answer = await engine.read()
+            assert answer is not None
+            assert answer.type == frame.ACK
+
+    with AgentThread() as agent:
+        guard = run_guard(agent.address, *options, settings={"SPOE_GUARD_LOOP": loop})
+        listening = guard.wait_for("listening")
+        pids = [listening["pid"], *listening.get("workers", {}).values()]
+        asyncio.run(talk(int(listening["routes"]["default"].rpartition(":")[2])))
+        assert guard.stop(signal.SIGQUIT)[0] == 0
+        assert [line["signal"] for line in guard.log("draining")] == ["SIGQUIT"]
+        assert [line["clean"] for line in guard.log("stopped")] == [True]
+
+
+def test_such_a_signal_while_it_starts_does_not_end_it(run_guard):
+    guard = run_guard()
+    until(lambda: _ignores_or_handles(guard.process.pid, OTHERS[-1]))
+    for number in OTHERS:
+        guard.process.send_signal(number)
+    guard.wait_for("listening")
+    assert guard.stop()[0] == 0
+
+
+def _ignores_or_handles(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return any(int(status.partition(kind)[2].split()[0], 16) >> (number - 1) & 1 for kind in ("SigCgt:", "SigIgn:"))
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_from_the_last_log_line_to_the_end_they_are_ignored(monkeypatch, loop):
+    monkeypatch.setenv("SPOE_GUARD_LOOP", loop)
+    before = {number: signal.getsignal(number) for number in (*STOPS, *IGNORED)}
+
+    async def main() -> None:
+        with stop_signals(Log(Lines(), "json", "info")):
+            assert signal.SIG_IGN not in [signal.getsignal(number) for number in OTHERS]
+
+    try:
+        event_loop.run(main())
+        assert [signal.getsignal(number) for number in OTHERS] == [signal.SIG_IGN] * len(OTHERS)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Lines:
+    def write(self, line: str) -> bool:
+        raise AssertionError(line)

@@ -1,8 +1,10 @@
 """Values that a setting may have and that whoever acts on it names, too: here, below both, each is written once."""
 
-from typing import Literal
+from typing import Final, Literal
 
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]  # from the least on
-# How much is shown of what the peers wrote: everything, frame headers and names without values, nothing.
+# How much is shown of what the peers wrote: everything; frame headers, how a payload is built, and the words of SPOP itself;
+# nothing. docs/privacy.md.
 Payload = Literal["full", "headers", "off"]
+DEFAULT_PAYLOAD: Final[Payload] = "headers"

@@ -4,10 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from spoe_guard import __version__
+from spoe_guard.lab.frames import haproxy_hello
 from tests.builds import EXPECTED
 from tests.running import FREE, RUN_S, environment, spoe_guard
 
@@ -27,13 +29,14 @@ def told(done: subprocess.CompletedProcess[str], code: int) -> str:
 
 # What typer says differs from version to version; that it names the culprit, in one line, does not.
 WRONG_WORDS = [
-    ((), "command"),
     (("walk",), "walk"),
+    (("lab", "walk"), "walk"),
     (("run", "--listn", "a:1"), "--listn"),
     (("run", "--agent"), "--agent"),
     (("run", "a:1"), "a:1"),
     (("version", "--verbose"), "--verbose"),
 ]
+
 
 UNIT = "expected a whole number and a unit, us, ms, s, m, h or d, such as 500ms (no unit: milliseconds, as in HAProxy)"
 WRONG_SETTINGS = [
@@ -49,6 +52,8 @@ WRONG_SETTINGS = [
         "check --config nobody.yaml",
         "routes[0].socket.owner: 'nobody-here' (nobody.yaml:1): expected a user of this machine, or a number",
     ),
+    ("decode --route 1 --config one.yaml hello.hex", "--route: 1: there is 1 route, counted from 0"),
+    ("decode --route 2 --config two.yaml hello.hex", "--route: 2: there are 2 routes, counted from 0"),
     ("check --log-level loud", "log.level: 'loud' (flag --log-level): allowed: debug, info, warning, error"),
 ]
 
@@ -56,11 +61,13 @@ FILES = {
     "unknown.yaml": "routes:\n- timeout: {}\n",
     "unit.yaml": "routes: [{disconnect_hold: 5sec}]\n",
     "nobody.yaml": "routes: [{listen: 'unix:/run/x', socket: {owner: nobody-here}}]\n",
+    "one.yaml": "routes: [{name: waf}]\n",
+    "two.yaml": "routes: [{name: waf}, {name: bot, listen: '127.0.0.1:1'}]\n",
     "action.yaml": "routes: [{policy: {duplicate_ack: pass}}]\n",
 }
 
 
-@pytest.mark.parametrize(("arguments", "culprit"), WRONG_WORDS, ids=[" ".join(case[0]) or "nothing" for case in WRONG_WORDS])
+@pytest.mark.parametrize(("arguments", "culprit"), WRONG_WORDS, ids=[" ".join(case[0]) for case in WRONG_WORDS])
 def test_wrong_words_are_one_line_and_exit_code_2(arguments, culprit):
     line = told(spoe_guard(*arguments), 2)
     assert culprit in line
@@ -110,6 +117,39 @@ def test_all_that_is_wrong_with_a_configuration_is_told_line_by_line(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("arguments", [("check",), ("--help",), ("version",), ("decode", "hello.hex")], ids=" ".join)
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(tmp_path, arguments):
+    (tmp_path / "hello.hex").write_text(haproxy_hello().hex())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "spoe_guard", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path, timeout=RUN_S, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "spoe-guard: standard output cannot be written: No space left on device\n")
+
+
+# What would be paid for at every start, and at every key of a completion. typer itself reads the values of options with pydantic.
+HEAVY = {"asyncio", "jinja2", "pydantic", "rich", "spoe_guard.core", "spoe_guard.lab", "spoe_guard.settings", "structlog", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--version"], HEAVY),
+        (["--help"], HEAVY),
+        (["lab", "haproxy", "--help"], HEAVY - {"pydantic"}),
+        (["example", "config"], HEAVY - {"pydantic"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_needs_no_settings_loads_none_of_the_heavy_modules(arguments, heavy):
+    code = f"import sys; sys.argv[1:] = {arguments}; from spoe_guard.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=RUN_S, check=True
+    )
+    assert [name for name in done.stdout.splitlines()[-1].split() if name in heavy] == []
+
+
 # --- check, version, help ----------------------------------------------------------------------------------
 
 
@@ -128,13 +168,17 @@ def test_check_prints_what_is_in_effect_and_where_it_comes_from(tmp_path):
     assert done.stdout.endswith("OK. Addresses were checked for syntax only.\n")
 
 
-def test_output_nobody_reads_is_no_traceback():
+@pytest.mark.parametrize("arguments", [("check",), ("decode", "hello.hex")], ids=" ".join)
+def test_whoever_reads_only_the_beginning_of_the_output_is_told_nothing(tmp_path, arguments):
+    (tmp_path / "hello.hex").write_text(haproxy_hello().hex())
     reader, writer = os.pipe()
     os.close(reader)  # as `spoe-guard check | head -0` does
-    command = [sys.executable, "-m", "spoe_guard", "check"]
-    done = subprocess.run(command, env=environment(), stdout=writer, stderr=subprocess.PIPE, timeout=RUN_S, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "spoe_guard", *arguments],
+        env=environment(), cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=RUN_S, check=False,
+    )  # fmt: skip
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_version_names_what_runs():
@@ -147,18 +191,51 @@ def test_version_names_what_runs():
     assert "event loop asyncio" in asyncio_only.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
-def test_help_names_every_flag(command):
+SETTINGS_FLAGS = {
+    "--config", "--listen", "--agent", "--admin", "--mode", "--workers", "--log-format", "--log-level", "--help",
+}  # fmt: skip
+
+
+OF_HAPROXY = {"--haproxy", "--spoe", "--engine", "--haproxy-version"}
+
+
+@pytest.mark.parametrize(("command", "own"), [("run", set()), ("check", OF_HAPROXY | {"--diff", "--json", "--strict"})])
+def test_help_names_every_flag(command, own):
     done = spoe_guard(command, "--help")
     assert done.returncode == 0
     flags = {word for word in done.stdout.split() if word.startswith("--")}
-    assert flags == {
-        "--config", "--listen", "--agent", "--admin", "--mode", "--workers", "--log-format", "--log-level", "--help",
-    }  # fmt: skip
+    assert flags == SETTINGS_FLAGS | own
+    assert spoe_guard(command, "-h").stdout == done.stdout
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_alone_is_one_line(option):
+    done = spoe_guard(option)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"spoe-guard {__version__}\n", "")
+
+
+@pytest.mark.parametrize("group", [(), ("lab",)], ids=["spoe-guard", "lab"])
+def test_without_a_command_the_help_goes_to_standard_error(group):
+    done, asked = spoe_guard(*group), spoe_guard(*group, "--help")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert asked.returncode == 0
+    assert done.stderr == asked.stdout
+    assert asked.stdout.startswith(f"Usage: {' '.join(['spoe-guard', *group])} ")
+
+
+def test_the_exit_codes_stand_in_the_help():
+    text = " ".join(spoe_guard("--help").stdout.split())
+    assert "Exit status: 0, done" in text
+    assert "2, wrong use" in text
+
+
+def test_each_command_fits_on_its_line_of_the_help():
+    assert "..." not in spoe_guard("--help").stdout.partition("Commands:")[2]
 
 
 def test_help_names_every_command():
     done = spoe_guard("--help")
     assert done.returncode == 0
-    commands = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
-    assert commands == ["run", "check", "decode", "replay", "demo", "top", "version"]
+    listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    commands = [line.split()[0] for line in listed.splitlines()]
+    assert commands == ["run", "check", "init", "example", "decode", "replay", "demo", "top", "version", "completion", "lab"]

@@ -1,12 +1,13 @@
 """The settings: defaults < YAML file < environment < flags, checked, with the origin of each value."""
 
 from spoe_guard.settings.changes import changes, fixed
-from spoe_guard.settings.checks import FAILS_OPEN, hello_changes, warnings
+from spoe_guard.settings.checks import FAILS_OPEN, exposed, hello_changes, warnings
 from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.layers import FLAGS
 from spoe_guard.settings.load import Loaded, load
+from spoe_guard.settings.memory import memory_limit, total_bytes
 from spoe_guard.settings.model import LOG_LEVELS, Route, Settings
-from spoe_guard.settings.problems import ConfigError, Problem
+from spoe_guard.settings.problems import ConfigError, Problem, named
 from spoe_guard.settings.sessions import session_config
 
 __all__ = [
@@ -19,10 +20,14 @@ __all__ = [
     "Route",
     "Settings",
     "changes",
+    "exposed",
     "fixed",
     "hello_changes",
     "load",
+    "memory_limit",
+    "named",
     "session_config",
+    "total_bytes",
     "usable_cores",
     "warnings",
 ]

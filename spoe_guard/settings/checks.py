@@ -1,8 +1,11 @@
 """Checks across several keys, and warnings about settings that are allowed."""
 
 import grp
+import os
 import pwd
+import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from spoe_guard.address import Address
@@ -11,12 +14,14 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.settings import units
 from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.model import MAX_UINT32, Route, Settings
+from spoe_guard.settings.products import product_of
 from spoe_guard.wire.frame import DEFAULT_MAX_FRAME_SIZE, LENGTH_BYTES, MIN_MAX_FRAME_SIZE
 
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::", "*"))  # noqa: S104 compared with, not bound
 FAILS_OPEN: Final = "empty-ack fails open: requests whose NOTIFY gets no answer go on unchecked; not for a WAF"
 _LOOPBACKS: Final = frozenset(("127.0.0.1", "::1", "localhost"))
 
+_MAY_WRITE: Final = 0o022  # the bits by which others than the owner may add and remove files
 _MAY_CONNECT: Final = 0o022  # the bits by which others than the owner may connect: unix(7)
 
 Fault = tuple[str, object, str]  # dotted key, value, what is allowed
@@ -46,6 +51,11 @@ def faults(settings: Settings) -> Iterator[Fault]:
         frame = (route.hello.max_frame_size or DEFAULT_MAX_FRAME_SIZE) + LENGTH_BYTES
         if route.limits.held_bytes < frame:
             yield f"routes[{index}].limits.held_bytes", route.limits.held_bytes, f"expected room for one frame: at least {frame}"
+    total, workers = settings.limits.total_bytes, settings.workers or usable_cores()
+    least = workers * max((route.hello.max_frame_size or DEFAULT_MAX_FRAME_SIZE) + LENGTH_BYTES for route in settings.routes)
+    if total is not None and total < least:
+        each = "" if workers == 1 else f" in each of {workers} workers"
+        yield "limits.total_bytes", total, f"expected room for one frame{each}: at least {least}"
     if settings.admin.listen is not None:
         yield from _taken(listeners, "admin.listen", settings.admin.listen)
 
@@ -85,6 +95,8 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
         f"max-frame-size: {limit} in HAPROXY-HELLO where HAProxy offers more",
         f"max-frame-size: {SPARE_BYTES - LENGTH_BYTES} less than HAProxy offers in both HELLOs, unless it offers async",
     ]
+    if "pipelining" in hello.capabilities and route.listen.path is None:
+        changes.append(f"capabilities: {_one_at_a_time(route.listen)}")
     if route.links.in_flight:
         changes.append("capabilities: pipelining in AGENT-HELLO where HAProxy offers it, the guard keeps NOTIFYs apart itself")
     if hello.always_offer:
@@ -93,8 +105,20 @@ def hello_changes(settings: Settings, route: Route) -> list[str]:
         changes.append(f"engine-id: {hello.engine_id} in HAPROXY-HELLO where HAProxy names none")
     if hello.keys == "exact":
         changes.append("keys: unknown ones removed from HAPROXY-HELLO, mistyped ones retyped")
-    changes.append(f"max-frame-size: {MIN_MAX_FRAME_SIZE} in the AGENT-HELLO of a health check")
+    changes += [
+        "capabilities: fragmentation in AGENT-HELLO, the guard takes fragments of NOTIFYs itself where the agent does not",
+        "keys: unknown ones removed from AGENT-HELLO",
+        f"max-frame-size: {MIN_MAX_FRAME_SIZE} in the AGENT-HELLO of a health check",
+    ]
     return changes
+
+
+def _one_at_a_time(listen: Address) -> str:
+    """Return where HAProxy is told not to pipeline on a route that listens there; on a Unix socket it is never."""
+    where = (
+        "where sock_diag is not allowed" if listen.host in _LOOPBACKS else "on another machine or in another network namespace"
+    )
+    return f"no pipelining in AGENT-HELLO for an HAProxy {where}, unless it offers async: what it has not read cannot be known"
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -122,8 +146,40 @@ def _about_workers(settings: Settings) -> Iterator[str]:
         yield "workers: with async, an ACK on a connection of another worker is reported as unmatched_ack; it passes all the same"
 
 
+def exposed(folder: str, owner: int | None) -> str:
+    """Return who beside the user ``owner`` may remove captures from ``folder``, or put files there; empty if nobody may.
+
+    None: it is not known who will write there, so any owner will do.
+    """
+    try:
+        found = Path(folder).stat()
+    except OSError:  # it may come yet
+        return ""
+    if owner is not None and found.st_uid not in (0, owner):
+        return f"the folder belongs to uid {found.st_uid}, who may remove captures and read new ones; make uid {owner} its owner"
+    if stat.S_IMODE(found.st_mode) & _MAY_WRITE:
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        return f"the folder has mode {mode}, so that others may put files there or remove captures; use chmod 0700"
+    return ""
+
+
+def _no_folder(path: str) -> str:
+    """Return why captures cannot be written to ``path``; empty if it is a folder."""
+    try:
+        if stat.S_ISDIR(Path(path).stat().st_mode):
+            return ""
+    except FileNotFoundError:
+        return "there is no such folder, and nothing is captured until there is; create it with mode 0700, for the guard's user"
+    except OSError as error:
+        return f"it cannot be looked at: {error.strerror}; let the guard's user write there"
+    return "this is no folder, so nothing can be captured there"
+
+
 def _about_capture(settings: Settings) -> Iterator[str]:
-    """Yield a warning if the bytes before an anomaly may be dropped before they are written."""
+    """Yield a warning if captures are not safe from others, or the bytes before an anomaly may be dropped."""
+    owner = os.geteuid() or None  # root may check the settings of another user
+    if settings.capture.dir is not None and (why := _no_folder(settings.capture.dir) or exposed(settings.capture.dir, owner)):
+        yield f"capture.dir: {settings.capture.dir}: {why}"
     workers = settings.workers or usable_cores()
     share, session = settings.capture.total_bytes // workers, 4 * settings.capture.session_bytes
     if settings.capture.dir is not None and share < session:
@@ -153,6 +209,11 @@ def _about_haproxy(route: Route) -> Iterator[str]:
     if unanswered.kind == "empty-ack":
         better = f"; HAProxy has `option set-on-error`: use {{set: {told.set_on_error}}}" if told.set_on_error else ""
         yield f"unanswered: {FAILS_OPEN}{better}"
+    if route.profile and product_of(route.profile).firewall and not unanswered.name and not told.set_on_error:
+        yield (
+            "haproxy.set_on_error: not known. Without `option set-on-error` in spoe.conf, and a rule that denies where its "
+            f"variable is found, HAProxy lets requests pass that {route.profile} did not answer"
+        )
     if unanswered.name and told.set_on_error not in (None, unanswered.name):
         yield f"unanswered: sets {unanswered.name}, and haproxy.set_on_error is {told.set_on_error}: rules see one of them alone"
     if unanswered.kind in ("set", "empty-ack") and route.choices().get(Anomaly.LATE_ACK) is Action.PASS:

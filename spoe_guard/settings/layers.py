@@ -1,10 +1,11 @@
 """Merges settings from file, environment and flags, and notes the origin of each value."""
 
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -47,6 +48,24 @@ class Given:
             node = below
         node[key[-1]] = value
         self.origins[key] = origin
+
+    def routes(self) -> list[tuple[str, Tree]]:
+        """Return index and keys of each route; the checks report one that has no keys."""
+        routes = self.tree.get("routes")
+        found = routes.items() if isinstance(routes, dict) else ()
+        return [(index, route) for index, route in found if isinstance(route, dict)]
+
+    def fill(self, index: str, key: Key, value: object, origin: str) -> None:
+        """Set a key of the route with that index, unless it is set already: what a person wrote comes first, null included.
+
+        Nothing is set in a section that is none, which the checks report.
+        """
+        *above, name = key
+        section: object = dict(self.routes())[index]
+        for part in above:
+            section = section.get(part, {}) if isinstance(section, dict) else section
+        if section is None or (isinstance(section, dict) and name not in section):
+            self.put(("routes", index, *key), value, origin)
 
 
 FLAGS: Final[dict[str, Key]] = {
@@ -106,6 +125,8 @@ def add_file(given: Given, path: Path) -> None:
 
 def _read(path: Path) -> str:
     try:
+        if kind := _no_file(path.stat().st_mode):  # before it is opened: a FIFO would wait there, and a device may do anything
+            raise ConfigError(Problem("--config", str(path), "", f"cannot be read: it is {kind}, not a regular file"))
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -118,15 +139,43 @@ def _read(path: Path) -> str:
         raise ConfigError(Problem("--config", str(path), "", f"cannot be read: not UTF-8 at byte {error.start}")) from None
 
 
+def _no_file(mode: int) -> str:
+    """Return what a file is that cannot hold settings; empty for a regular file, and for a folder, which the system names."""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
 def _compose(path: Path, text: str) -> yaml.Node | None:
     try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _broken(path, mark, f"not YAML: {' '.join(filter(None, (error.context, error.problem)))}") from None
+    except _AliasError as error:
+        raise _broken(path, error.mark, f"*{error.name} is an alias; write the value out") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise _broken(path, None, f"not YAML: {' '.join(str(error).split())}") from None
     return node
+
+
+class _AliasError(Exception):
+    def __init__(self, name: str, mark: yaml.Mark) -> None:
+        super().__init__(name)
+        self.name = name
+        self.mark = mark
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes no aliases: ten lines of them, each naming the one before ten times, are ten billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401  as the library has it
+        """Return the next node."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise _AliasError(event.anchor, event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 class _Walk:

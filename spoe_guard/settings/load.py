@@ -9,10 +9,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from spoe_guard.settings import checks
-from spoe_guard.settings.derived import add_derived
+from spoe_guard.settings.derived import add_derived, add_payload
 from spoe_guard.settings.layers import Given, add_environment, add_file, add_flags
 from spoe_guard.settings.model import Settings
-from spoe_guard.settings.problems import ConfigError, Key, Problem, dotted
+from spoe_guard.settings.problems import MOST_NAMED, ConfigError, Key, Problem, dotted
+from spoe_guard.settings.products import add_products
 from spoe_guard.settings.profiles import add_profiles
 
 
@@ -30,12 +31,15 @@ class Loaded:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (key, value as in a file, origin) for every key, in order; of ``policy`` only the chosen actions."""
-        leaves = _leaves(self.settings.model_dump(mode="json"), ())
-        return [(dotted(key), _written(value), self.origin(key)) for key, value in leaves]
+        return [(dotted(key), written(value), self.origin(key)) for key, value in self.leaves()]
+
+    def leaves(self) -> list[tuple[Key, object]]:
+        """Return (key, value) for every key, in order; durations as in a file; of ``policy`` only the chosen actions."""
+        return _leaves(self.settings.model_dump(mode="json"), ())
 
 
 def load(file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Loaded:
-    """Return the settings: defaults < ``hello.profile`` and what follows from ``haproxy`` < ``file`` < ``environ`` < ``flags``.
+    """Return the settings: defaults < profiles and what follows from others < ``file`` < ``environ`` < ``flags``.
 
     ``file`` is YAML; ``flags`` as in ``layers.FLAGS``.
 
@@ -47,13 +51,17 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None, fla
         add_file(given, file)
     add_environment(given, environ or {})
     add_flags(given, flags or {})
-    add_profiles(given)
+    add_products(given)
+    add_profiles(given)  # a product names one
     add_derived(given)
+    add_payload(given)
     origins = given.origins
     try:
         settings = Settings.model_validate(given.tree)
     except ValidationError as error:
-        raise ConfigError(*(_problem(detail, origins) for detail in error.errors())) from None
+        details = error.errors(include_url=False)
+        named = [_problem(detail, origins) for detail in details[:MOST_NAMED]]  # looking for the key that was meant takes long
+        raise ConfigError(*named, unnamed=len(details) - len(named)) from None
     found = [Problem(key, value, _origin(key, origins), message) for key, value, message in checks.faults(settings)]
     if found:
         raise ConfigError(*found)
@@ -122,7 +130,10 @@ def _leaves(node: object, key: Key) -> list[tuple[Key, object]]:
     return [(key, node)]
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """Return a value as it is written in a file."""
     if isinstance(value, list):
         return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "null" if value is None else str(value)

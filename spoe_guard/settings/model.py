@@ -4,25 +4,23 @@ import re
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, create_model, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from spoe_guard import address
 from spoe_guard.core.terms import anomalies
 from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, OFFERABLE
-from spoe_guard.options import LogFormat, LogLevel, Payload
-from spoe_guard.settings import units
+from spoe_guard.options import DEFAULT_PAYLOAD, LogFormat, LogLevel, Payload
+from spoe_guard.settings import products, units
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 
 MAX_UINT32: Final = 2**32 - 1  # max-frame-size is a uint32 on the wire
 MAX_AGENTS: Final = 16  # they share timeouts.connect
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z0-9_.]{1,48}", re.ASCII)  # HAProxy has room for 63 with scope, prefix and dots
-_VARIABLE_FORM: Final = "1 to 48 letters, digits, _ or ."
 UNANSWERED: Final = ("tell", "empty-ack", "leave")  # and {set: NAME}
 _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?", re.ASCII)
 _MAX_ID: Final = 2**32 - 2  # chown(2) takes 2^32 - 1 as "leave it"
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,16}", re.ASCII)
 _ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 
 
@@ -72,12 +70,10 @@ class Unanswered(NamedTuple):
 
 def _unanswered(value: object) -> Unanswered:
     names = list(value.values()) if isinstance(value, dict) and list(value) == ["set"] else []
-    if names and isinstance(names[0], str) and _VARIABLE.fullmatch(names[0]):
-        return Unanswered("set", names[0])
+    if names:
+        return Unanswered("set", units.variable(names[0]))
     if isinstance(value, str) and value in UNANSWERED:
         return Unanswered(value)
-    if names:
-        raise ValueError(f"expected {_VARIABLE_FORM}, as in `option set-on-error`")
     raise ValueError(f"expected {{set: NAME}}, {', '.join(UNANSWERED[:-1])} or {UNANSWERED[-1]}")
 
 
@@ -98,6 +94,12 @@ def _name_or_id(value: object) -> str | int:
     raise ValueError("expected a name, or a number from 0 to 4294967294")
 
 
+def _no_product(value: object) -> object:
+    if isinstance(value, str) and value.partition("@")[0] in products.PRODUCTS:
+        raise ValueError(f"expected a library; {value} is a product: write it as the route's `profile`, not below `hello`")
+    return value
+
+
 def _matching(pattern: re.Pattern[str], form: str) -> BeforeValidator:
     def check(value: object) -> str:
         if not isinstance(value, str) or not pattern.fullmatch(value):
@@ -105,6 +107,12 @@ def _matching(pattern: re.Pattern[str], form: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def _folder(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise ValueError("expected an absolute path")
+    return value
 
 
 def _number(low: int, high: int) -> BeforeValidator:
@@ -161,7 +169,7 @@ Duration = Annotated[float, BeforeValidator(units.duration), _in_words]
 Timeout = Annotated[float, BeforeValidator(units.timeout), _in_words]
 ListenAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_address), PlainSerializer(str)]
 AgentAddresses = Annotated[tuple[InstanceOf[address.Address], ...], BeforeValidator(_agents), PlainSerializer(_as_written)]
-Switch = Annotated[bool, BeforeValidator(_switch), PlainSerializer(lambda value: str(value).lower())]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 
 
 class Section(BaseModel):
@@ -178,7 +186,8 @@ class Section(BaseModel):
 class Hello(Section):
     """The limits of the negotiation between HAProxy and this agent."""
 
-    profile: Literal[tuple(PROFILES)] = "none"  # type: ignore[valid-type]  # generated from the table, so that there is one list
+    # generated from the table, so that there is one list
+    profile: Annotated[Literal[tuple(PROFILES)], BeforeValidator(_no_product)] = "none"  # type: ignore[valid-type]
     max_frame_size: Annotated[int, _size(MIN_MAX_FRAME_SIZE, MAX_UINT32)] | None = None
     capabilities: Annotated[tuple[str, ...], _some_of(KNOWN_CAPABILITIES)] = ("pipelining",)
     always_offer: Annotated[tuple[str, ...], _some_of(OFFERABLE)] = ()
@@ -194,7 +203,7 @@ class HAProxy(Section):
 
     timeout_processing: Timeout | None = None
     timeout_hello: Timeout | None = None
-    set_on_error: Annotated[str, _matching(_VARIABLE, _VARIABLE_FORM)] | None = None
+    set_on_error: Annotated[str, BeforeValidator(units.variable)] | None = None
 
 
 class Socket(Section):
@@ -215,12 +224,26 @@ class Timeouts(Section):
     close: Timeout = 1.0
 
 
+def _glitches(value: object) -> units.Rate:
+    try:
+        return units.rate(value)
+    except ValueError:
+        raise ValueError("expected a whole number of anomalies per s, m or h, 1 or more, such as 1000/m") from None
+
+
 class Limits(Section):
-    """Bounds: connections per route, the others per connection of HAProxy."""
+    """Bounds: connections per route, the others per connection of HAProxy. ``glitches``: anomalies of one side."""
 
     connections: Annotated[int, _number(1, 1_000_000)] = 4096
     open_notifies: Annotated[int, _number(1, 16_777_216)] = 65536
     held_bytes: Annotated[int, _size(1, MAX_UINT32)] = 1048576
+    glitches: Annotated[units.Rate, BeforeValidator(_glitches), PlainSerializer(str)] = units.Rate(1000, 60.0)
+
+
+class ProcessLimits(Section):
+    """Bounds of all routes together. ``total_bytes``: several workers divide it evenly; null: see ``memory.total_bytes``."""
+
+    total_bytes: Annotated[int, _size(MIN_MAX_FRAME_SIZE, 1 << 40)] | None = None
 
 
 class Links(Section):
@@ -244,11 +267,12 @@ Policy: type[Section] = create_model("Policy", __base__=Section, **_ONE_KEY_PER_
 
 
 class Route(Section):
-    """One listening address and the agent behind it."""
+    """One listening address and the agent behind it. ``profile``: which one that is, see ``products``; null: not said."""
 
     name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
     agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
+    profile: Annotated[str, BeforeValidator(products.named)] | None = None
     haproxy: HAProxy = HAProxy()
     socket: Socket = Socket()
     hello: Hello = Hello()
@@ -256,6 +280,7 @@ class Route(Section):
     unanswered: Annotated[InstanceOf[Unanswered], BeforeValidator(_unanswered), PlainSerializer(str)] = Unanswered("tell")
     answer_deadline: Timeout | None = None
     health: Literal["check", "listen"] = "check"
+    proxy_protocol: Literal["refuse", "accept"] = "refuse"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     links: Links = Links()
@@ -268,36 +293,48 @@ class Route(Section):
         return {anomalies.Anomaly(name): anomalies.Action(action) for name, action in chosen.items()}
 
 
+def _hosts(value: object) -> tuple[str, ...]:
+    """Accept a list of host names, or one text with commas, optionally in brackets."""
+    texts = value.strip().removeprefix("[").removesuffix("]").split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected names, as in [guard.example]")
+    names = tuple(dict.fromkeys(name for text in texts if (name := text.strip().lower().removesuffix("."))))
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(f"{name!a}: expected a host name without scheme and port, as in guard.example")
+    return names
+
+
 class Admin(Section):
     """The address of the live page, metrics and health; null: none.
 
-    ``payload``: how much the page shows of the bytes of an anomaly: all, frame headers and names without values, or nothing.
+    ``hosts``: names by which it may be asked beside IP addresses, localhost and the name in ``listen``.
+    ``payload``: how much page and status document show of what the peers wrote, see ``Settings``.
     """
 
     listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
-    payload: Payload = "full"
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
+    payload: Payload = DEFAULT_PAYLOAD
 
 
 class Log(Section):
-    """The log on standard output. ``anomaly_rate`` applies per route and kind of line."""
+    """The log on standard output. ``anomaly_rate`` applies per route and kind of line. ``payload``: see ``Settings``."""
 
     format: LogFormat = "json"
     level: LogLevel = "info"
+    payload: Payload = DEFAULT_PAYLOAD
     anomaly_rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(10, 1.0)
 
 
-def _folder(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise ValueError("expected an absolute path")
-    return value
-
-
 class Capture(Section):
-    """The flight recorder. ``rate`` applies per route and anomaly, ``session_bytes`` per direction of a session."""
+    """The flight recorder. ``rate`` applies per route and anomaly, ``session_bytes`` per direction of a session.
+
+    ``payload``: how much of the sessions the files hold, see ``Settings``.
+    """
 
     dir: Annotated[str, BeforeValidator(_folder)] | None = None
     severity: Literal[anomalies.SEVERITIES] = "warning"  # type: ignore[valid-type]  # one list again
-    payload: Payload = "full"
+    payload: Payload = DEFAULT_PAYLOAD
     rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(6, 60.0)
     session_bytes: Annotated[int, _size(1024, 16 * 1024 * 1024)] = 16 * 1024
     total_bytes: Annotated[int, _size(64 * 1024, MAX_UINT32)] = 64 * 1024 * 1024
@@ -305,34 +342,26 @@ class Capture(Section):
     files_bytes: Annotated[int, _size(1024 * 1024, 1 << 40)] = 256 * 1024 * 1024
 
 
-class Settings(BaseSettings):
-    """All settings, in the units of the core: seconds and bytes. ``load`` creates them."""
+class Settings(BaseModel):
+    """All settings, in the units of the core: seconds and bytes. ``load`` creates them.
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, case_sensitive=True)
+    ``handover_dir``: where guards find each other; None: as ``run.handover_place`` finds it. ``payload``: how much is shown of
+    what the peers wrote, where a section does not say otherwise (``derived.add_payload``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["enforce", "observe"] = "enforce"
     on_internal_error: Literal["close", "splice"] = "close"
     workers: Annotated[int, _number(0, 1024)] = 1
     share_listen: Switch = False
+    handover_dir: Annotated[str, BeforeValidator(_folder)] | None = None
+    payload: Payload = DEFAULT_PAYLOAD
     routes: Annotated[list[Route], BeforeValidator(_in_order), Field(min_length=1)] = [Route()]
+    limits: ProcessLimits = ProcessLimits()
     admin: Admin = Admin()
     log: Log = Log()
     capture: Capture = Capture()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 pydantic-settings' signature
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use only the values that ``load`` passes.
-
-        The sources of pydantic-settings 2 cannot set one element of a list (ROUTES__0__LISTEN), ignore variables that are no
-        setting, and do not report where a value came from.
-        """
-        return (init_settings,)
 
 
 LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)

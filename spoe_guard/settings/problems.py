@@ -1,5 +1,6 @@
 """Faults of a configuration, each in one line for the person who wrote it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,7 @@ Key = tuple[str, ...]  # routes by their index: ("routes", "0", "listen")
 
 _SHOWN: Final = 256  # characters of a value in a message
 _KEY_SHOWN: Final = 200
+MOST_NAMED: Final = 16  # problems that are named; a file with more of them is broken in one way, or no file of ours
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,24 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. It carries at least one ``Problem``, in the order of the keys."""
+    """The configuration cannot be used. It carries at least one ``Problem``, in the order of the keys, and at most MOST_NAMED.
 
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.problems = problems
+    ``count``: how many there are; ``unnamed``: how many of them beside the ``problems`` that are given.
+    """
+
+    def __init__(self, *problems: Problem, unnamed: int = 0) -> None:
+        self.count = len(problems) + unnamed
+        self.problems = problems[:MOST_NAMED]
+        super().__init__("; ".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """Return a line for each problem, and one for those that are not named."""
+        return named(list(map(str, self.problems)), self.count)
+
+
+def named(lines: Sequence[str], count: int) -> list[str]:
+    """Return the first MOST_NAMED of ``lines``, and how many of ``count`` are not among them."""
+    return [*lines[:MOST_NAMED], *([f"and {count - MOST_NAMED} more"] if count > MOST_NAMED else [])]
 
 
 def dotted(key: Key) -> str:

@@ -1,4 +1,4 @@
-"""Agent profiles: ordinary settings that are known to suit the agents of one family.
+"""Profiles of libraries: ordinary settings that are known to suit the agents built on one.
 
 A profile sets keys that are not set elsewhere: it overrides the defaults; file, environment and flags override it.
 """
@@ -28,14 +28,9 @@ PROFILES: Final[dict[str, dict[str, dict[str, object]]]] = {
 
 def add_profiles(given: Given) -> None:
     """Add to each route the values of its ``hello.profile`` that are not set elsewhere. The checks report an unknown profile."""
-    routes = given.tree.get("routes")
-    for index, route in list(routes.items()) if isinstance(routes, dict) else ():
-        hello = route.get("hello") if isinstance(route, dict) else None
+    for index, route in given.routes():
+        hello = route.get("hello")
         profile = hello.get("profile") if isinstance(hello, dict) else None
         for section, values in (PROFILES.get(profile, {}) if isinstance(profile, str) else {}).items():
-            own = route.get(section)
-            if own is not None and not isinstance(own, dict):
-                continue
             for name, value in values.items():
-                if name not in (own or {}):
-                    given.put(("routes", index, section, name), value, f"profile {profile}")
+                given.fill(index, (section, name), value, f"profile {profile}")

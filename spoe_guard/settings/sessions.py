@@ -37,4 +37,6 @@ def session_config(settings: Settings, route: Route) -> SessionConfig:
         redispatch=Redispatch(route.redispatch),
         open_notifies=route.limits.open_notifies,
         held_bytes=route.limits.held_bytes,
+        glitches=route.limits.glitches.lines,
+        glitches_s=route.limits.glitches.period_s,
     )

@@ -1,4 +1,4 @@
-"""Parses durations, sizes and rates as in HAProxy's configuration, and formats them.
+"""Parses durations, sizes, rates and names of variables as in HAProxy's configuration, and formats them.
 
 Every parser takes any value that YAML, an environment variable or a flag may hold, and raises ValueError for one that is not
 allowed; the text is for people and does not repeat the value.
@@ -16,10 +16,23 @@ _PERIODS_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 _NUMBER = re.compile(r"([0-9]{1,18})\s*([A-Za-z]*)", re.ASCII)
 _RATE = re.compile(r"([0-9]{1,9})\s*/\s*([a-z])", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z0-9_.]{1,48}", re.ASCII)  # HAProxy has room for 63 with scope, prefix and dots
 
 DURATION_FORM: Final = "a whole number and a unit, us, ms, s, m, h or d, such as 500ms (no unit: milliseconds, as in HAProxy)"
 SIZE_FORM: Final = "a whole number of bytes, or one with k or m behind it, such as 64k"
 RATE_FORM: Final = "a whole number of lines per s, m or h, such as 10/s"
+VARIABLE_FORM: Final = "1 to 48 letters, digits, _ or ."
+
+
+def variable(value: object) -> str:
+    """Return the name of a variable, as `option set-on-error` takes it.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
+        raise ValueError(f"expected {VARIABLE_FORM}, as in `option set-on-error`")
+    return value
 
 
 def duration(value: object) -> float:

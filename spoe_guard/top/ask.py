@@ -50,6 +50,8 @@ def ask(address: Address) -> Status:
         raise NoAnswerError(f"what answers at {address} does not speak HTTP") from None
     finally:
         connection.close()
+    if answer.status == http.client.MISDIRECTED_REQUEST:
+        raise NoAnswerError(f"{address}: {body.decode('ascii', 'replace').strip()}")
     try:
         status = json.loads(body) if answer.status == http.client.OK else None
     except ValueError:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.agents.catalogue import CATALOGUE, HOME, SOURCES, WAF, Language, RealAgent
+from tests.agents.catalogue import CATALOGUE, CROWDSEC, HOME, SOURCES, WAF, Language, RealAgent
 from tests.peers import CACHE, ROOT
 
 GO: Final = (1, 24)  # the newest that a go.mod of the tests asks for
@@ -126,7 +126,7 @@ def build(agent: RealAgent) -> None:
 def main() -> int:
     """Build what is not there or is older than its source; the exit code is the number of those that cannot be had."""
     failed = 0
-    for agent in (*CATALOGUE.values(), WAF):
+    for agent in (*CATALOGUE.values(), WAF, CROWDSEC):
         began = time.monotonic()
         try:
             build(agent)

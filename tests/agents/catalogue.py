@@ -27,7 +27,10 @@ LIBRARIES: Final = {
     "haproxyspoa": ("haproxyspoa", Language.PYTHON),
     "spop": ("spop", Language.RUST),
 }
-PRODUCTS: Final = {"waf": ("github.com/corazawaf/coraza/v3", Language.GO)}
+PRODUCTS: Final = {
+    "waf": ("github.com/corazawaf/coraza/v3", Language.GO),
+    "crowdsec": ("github.com/dropmorepackets/haproxy-go", Language.GO),  # which 0.3.0 of the bouncer is built on
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class RealAgent:
 
     @property
     def command(self) -> list[str]:
-        """How it is started; what may follow is ``--listen HOST:PORT``, ``--delay-ms MIN:MAX`` and ``--idle-ms``."""
+        """How it is started; what may follow is ``--listen ADDRESS``, ``--delay-ms MIN:MAX`` and ``--idle-ms``."""
         script = [str(SOURCES / "python/agent.py")] if self.language is Language.PYTHON else []
         return [str(self.program), *script]
 
@@ -93,5 +96,7 @@ CATALOGUE: Final = {
     )
 }
 
-# One that does its own work instead of an echo, and so is in no test of each agent: Coraza with the Core Rule Set, on dropmore.
+# Those that do work of their own instead of an echo, and so are in no test of each agent. Coraza with the Core Rule Set, and what
+# decides by address as CrowdSec's bouncer does, both on dropmore.
 WAF: Final = RealAgent("waf", "3.3.3", "", sends_disconnect=False, closes=False)
+CROWDSEC: Final = RealAgent("crowdsec", "0.0.7", "", sends_disconnect=False, closes=False)

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,14 +23,22 @@ class AgentProcess:
     """``with AgentProcess(CATALOGUE["criteo-1.0.8"], folder) as agent``: it listens at ``agent.address`` and answers each NOTIFY.
 
     The answer sets ``txn.allowed`` to true and ``txn.echo`` to the argument ``path``, after ``delay_ms``: two bounds,
-    between which it is at random. ``listen``: HOST:PORT, where 0 lets the kernel choose. ``idle_ms``: None for the library's
-    own; only where ``kind.idle_timeout``. WAF takes the message of coraza-spoa instead and answers with its verdict.
+    between which it is at random. ``listen``: HOST:PORT, where 0 lets the kernel choose, or of those in Go ``unix:/path``.
+    ``idle_ms``: None for the library's own; only where ``kind.idle_timeout``. WAF takes the message of coraza-spoa instead and
+    answers with its verdict; CROWDSEC those of CrowdSec's bouncer, and ``more`` may be its ``--decisions FILE``.
 
     ``built_on``: the library and its version, as the program says them; ``parts``: the versions of others beside it, by name.
     """
 
     def __init__(
-        self, kind: RealAgent, folder: Path, *, delay_ms: tuple[int, int] = (0, 0), idle_ms: int | None = None, listen: str = FREE
+        self,
+        kind: RealAgent,
+        folder: Path,
+        *,
+        delay_ms: tuple[int, int] = (0, 0),
+        idle_ms: int | None = None,
+        listen: str = FREE,
+        more: Sequence[str] = (),
     ) -> None:
         assert idle_ms is None or kind.idle_timeout, f"{kind.name} has no idle timeout"
         if not kind.program.exists():
@@ -41,7 +49,7 @@ class AgentProcess:
         if idle_ms is not None:
             how += ["--idle-ms", str(idle_ms)]
         with self._said.open("wb") as message, self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen([*kind.command, *how], stdout=message, stderr=stderr)
+            self.process = subprocess.Popen([*kind.command, *how, *more], stdout=message, stderr=stderr)
         try:
             wait_until(self._listens, f"{kind.name} listens", START_S)
         except AssertionError:
@@ -49,7 +57,7 @@ class AgentProcess:
             raise AssertionError(self.stderr()) from None
         line = json.loads(self._said.read_text().partition("\n")[0])
         self.address: str = line["address"]
-        self.port = int(self.address.rpartition(":")[2])
+        self.port = int(self.address.rpartition(":")[2]) if ":" in self.address else 0  # 0: it is a Unix socket's path
         self.built_on: tuple[str, str] = (line["library"], line["version"])
         self.parts: dict[str, str] = line.get("parts", {})
 

@@ -11,9 +11,10 @@ from spoe_guard.core.incoming.agent.pieces import Pieces
 from spoe_guard.lab import frames
 from spoe_guard.lab.engine import Engine
 from spoe_guard.wire import actions, frame, kv, walk
-from tests.agents.catalogue import CATALOGUE, SOURCES, WAF, Language
+from tests.agents.catalogue import CATALOGUE, CROWDSEC, SOURCES, WAF, Language
 from tests.agents.real import AgentProcess
 from tests.lab.loop import on_a_loop
+from tests.pieces import feed_all
 
 WORK_S = 0.6  # how long an answer takes, where it matters which are worked on at the same time
 PATIENCE_S = 0.5  # for a frame or a close that is not to come
@@ -69,7 +70,7 @@ async def put_together(engine, count):
     pieces, found = Pieces(frame.DEFAULT_MAX_FRAME_SIZE), []
     async with asyncio.timeout(engine._deadline_s):
         while len(found) < count:
-            more, sane = pieces.feed(await engine._reader.read(4096))
+            more, sane = feed_all(pieces, await engine._reader.read(4096))
             assert sane
             found += more
     return [frame.parse(raw) for raw in found]
@@ -119,7 +120,7 @@ def test_an_agent_that_is_not_built_is_skipped_but_fails_in_ci(tmp_path, monkeyp
 
 def test_each_version_of_a_go_library_is_in_the_catalogue():
     pinned = {path.stem for path in (SOURCES / "go/versions").glob("*.mod")}
-    assert pinned == {name for name, kind in CATALOGUE.items() if kind.language is Language.GO} | {WAF.name}
+    assert pinned == {name for name, kind in CATALOGUE.items() if kind.language is Language.GO} | {WAF.name, CROWDSEC.name}
 
 
 def test_the_firewall_is_built_on_the_versions_that_are_pinned(start_agent):

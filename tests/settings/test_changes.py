@@ -27,6 +27,11 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
             "share_listen: False ({}:1): cannot change while the guard runs (it is true): needs a restart",
         ),
         (
+            "handover_dir: /run/a",
+            "handover_dir: /run/b",
+            "handover_dir: '/run/b' ({}:1): cannot change while the guard runs (it is /run/a): needs a restart",
+        ),
+        (
             "{}",
             "admin: {listen: null}",
             "admin.listen: null ({}:1): cannot change while the guard runs (it is 127.0.0.1:9464): needs a restart",

@@ -1,8 +1,16 @@
 """The warnings about settings that are allowed."""
 
+import os
+
 import pytest
 
-from spoe_guard.settings import FAILS_OPEN, hello_changes, load, usable_cores, warnings
+from spoe_guard.settings import FAILS_OPEN, exposed, hello_changes, load, usable_cores, warnings
+from tests.peers import need_root
+
+NO_PIPELINING = (
+    "capabilities: no pipelining in AGENT-HELLO for an HAProxy where sock_diag is not allowed, unless it offers async: "
+    "what it has not read cannot be known"
+)
 
 
 def test_changes_of_hello_are_said(from_yaml):
@@ -11,6 +19,9 @@ def test_changes_of_hello_are_said(from_yaml):
         "capabilities: only pipelining kept in both HELLOs",
         "max-frame-size: 1048572 in HAPROXY-HELLO where HAProxy offers more",
         "max-frame-size: 12 less than HAProxy offers in both HELLOs, unless it offers async",
+        NO_PIPELINING,
+        "capabilities: fragmentation in AGENT-HELLO, the guard takes fragments of NOTIFYs itself where the agent does not",
+        "keys: unknown ones removed from AGENT-HELLO",
         "max-frame-size: 256 in the AGENT-HELLO of a health check",
     ]
     text = "routes: [{hello: {capabilities: [], max_frame_size: 8k, always_offer: [pipelining], engine_id: e, keys: exact}}]"
@@ -22,10 +33,28 @@ def test_changes_of_hello_are_said(from_yaml):
         "capabilities: pipelining added to HAPROXY-HELLO where HAProxy does not offer it",
         "engine-id: e in HAPROXY-HELLO where HAProxy names none",
         "keys: unknown ones removed from HAPROXY-HELLO, mistyped ones retyped",
+        "capabilities: fragmentation in AGENT-HELLO, the guard takes fragments of NOTIFYs itself where the agent does not",
+        "keys: unknown ones removed from AGENT-HELLO",
         "max-frame-size: 256 in the AGENT-HELLO of a health check",
     ]
     observing = from_yaml("mode: observe").settings
     assert hello_changes(observing, observing.routes[0]) == ["none: in observe mode not a byte is changed"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "where"),
+    [
+        ("unix:/run/guard", ""),
+        ("127.0.0.1:1", "where sock_diag is not allowed"),
+        ("0.0.0.0:1", "on another machine or in another network namespace"),
+        ("10.0.0.1:1", "on another machine or in another network namespace"),
+    ],
+)
+def test_where_haproxy_may_not_pipeline_is_said(from_yaml, listen, where):
+    settings = from_yaml(f"routes: [{{listen: '{listen}'}}]").settings
+    told = [change for change in hello_changes(settings, settings.routes[0]) if change.startswith("capabilities: no pipelining")]
+    rest = "unless it offers async: what it has not read cannot be known"
+    assert told == ([f"capabilities: no pipelining in AGENT-HELLO for an HAProxy {where}, {rest}"] if where else [])
 
 
 def test_what_has_no_effect_is_said(from_yaml):
@@ -42,7 +71,7 @@ OPEN = "admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs
 @pytest.mark.parametrize(
     ("admin", "message"),
     [
-        ("listen: 0.0.0.0:9464", [OPEN]),
+        ("listen: 0.0.0.0:9464", []),
         ("listen: 10.0.0.1:9464, payload: full", [OPEN]),
         ("listen: 0.0.0.0:9464, payload: headers", []),
         ("listen: 0.0.0.0:9464, payload: off", []),
@@ -244,9 +273,47 @@ def test_a_recorder_without_room_for_one_session_is_said(from_yaml, workers, abo
     def told(session_bytes, folder="/captures"):
         capture = f"capture: {{dir: {folder}, total_bytes: {workers * 262144}, session_bytes: {session_bytes}}}"
         found = warnings(from_yaml(f"workers: {workers}\n{capture}").settings)
-        return [warning for warning in found if warning.startswith("capture")]
+        return [warning for warning in found if warning.startswith("capture.total")]
 
     assert told(65536) == []
     assert told(65537, "null") == []
     [message] = told(65537)
     assert message.startswith(f"capture.total_bytes: {about}is less than the {4 * 65537} that one session may take")
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o700, False), (0o755, False), (0o770, True), (0o702, True)])
+def test_a_folder_of_captures_that_others_may_write_to_is_warned_of(from_yaml, tmp_path, mode, told):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    folder.chmod(mode)
+    found = warnings(from_yaml(f"capture: {{dir: {folder}}}").settings)
+    why = f"the folder has mode {mode:04o}, so that others may put files there or remove captures; use chmod 0700"
+    assert found == ([f"capture.dir: {folder}: {why}"] if told else [])
+
+
+def test_a_folder_of_captures_that_is_not_there_is_warned_of(from_yaml, tmp_path):
+    def told(folder):
+        return warnings(from_yaml(f"capture: {{dir: {folder}}}").settings)
+
+    (tmp_path / "file").touch()
+    why = "there is no such folder, and nothing is captured until there is; create it with mode 0700, for the guard's user"
+    assert told(tmp_path / "none") == [f"capture.dir: {tmp_path}/none: {why}"]
+    assert told(tmp_path / "file") == [f"capture.dir: {tmp_path}/file: this is no folder, so nothing can be captured there"]
+    [inside] = told(tmp_path / "file/below")
+    assert inside.startswith(f"capture.dir: {tmp_path}/file/below: it cannot be looked at: Not a directory; ")
+    tmp_path.chmod(0o700)
+    assert told(tmp_path) == []
+
+
+def test_a_folder_of_captures_that_is_somebody_elses_is_warned_of(tmp_path):
+    need_root("give a folder away")
+    os.chown(tmp_path, 4711, -1)
+    assert exposed(str(tmp_path), 4711) == exposed(str(tmp_path), None) == exposed(str(tmp_path / "none"), 1) == ""
+    assert exposed(str(tmp_path), 4712).startswith("the folder belongs to uid 4711, who may remove captures")
+    os.chown(tmp_path, 0, -1)
+    assert exposed(str(tmp_path), 4712) == ""  # root may do it anyway
+
+
+def test_room_for_one_frame_in_each_worker_is_enough(from_yaml):
+    assert from_yaml("limits: {total_bytes: 16384}").settings.limits.total_bytes == 16384
+    assert from_yaml("{workers: 2, limits: {total_bytes: 32768}}").settings.limits.total_bytes == 32768

@@ -118,16 +118,16 @@ def test_the_sessions_get_what_follows(from_yaml):
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ("timeout_processing: soon", ["routes[0].haproxy.timeout_processing: 'soon'"]),
-        ("timeout_processing: 0", ["routes[0].haproxy.timeout_processing: 0 "]),
-        ("set_on_error: a-b", ["routes[0].haproxy.set_on_error: 'a-b'", "routes[0].unanswered: "]),
-        (f"set_on_error: {'a' * 49}", ["routes[0].haproxy.set_on_error: ", "routes[0].unanswered: "]),
-        ("timeout: 1s", ["routes[0].haproxy.timeout: '1s'"]),
+        ("timeout_processing: soon", "timeout_processing: 'soon'"),
+        ("timeout_processing: 0", "timeout_processing: 0 "),
+        ("set_on_error: a-b", "set_on_error: 'a-b'"),
+        (f"set_on_error: {'a' * 49}", "set_on_error: "),
+        ("timeout: 1s", "timeout: '1s'"),
     ],
 )
 def test_what_haproxy_cannot_have_been_told_is_refused(problems, told, message):
-    found = problems(f"routes: [{{haproxy: {{{told}}}}}]")
-    assert [line.startswith(start) for line, start in zip(found, message, strict=True)] == [True] * len(message), found
+    [found] = problems(f"routes: [{{haproxy: {{{told}}}}}]")
+    assert found.startswith(f"routes[0].haproxy.{message}")
 
 
 @pytest.mark.parametrize("section", ["haproxy: 5", f"{ALL_THREE}, links: 5"])

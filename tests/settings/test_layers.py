@@ -1,6 +1,8 @@
 """The sources of settings, their precedence, and the message for a source that cannot be read."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -117,9 +119,25 @@ def test_a_truth_word_of_old_yaml_stays_a_word(from_yaml):
     assert from_yaml("routes: [{redispatch: off, name: on}]").settings.routes[0].redispatch == "off"
 
 
-def test_anchors_save_typing(from_yaml):
-    text = "routes:\n- {name: a, listen: 127.0.0.1:1, timeouts: &t {hello: 9s}}\n- {name: b, listen: 127.0.0.1:2, timeouts: *t}"
-    assert [route.timeouts.hello for route in from_yaml(text).settings.routes] == [9.0, 9.0]
+ALIASES = "x0: &x0 [a, a]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "name"),
+    [
+        ("routes:\n- {name: a, timeouts: &t {hello: 9s}}\n- {name: b, timeouts: *t}", "3:23", "t"),
+        ("log: &log {level: error}\nadmin: {<<: *log}", "2:13", "log"),
+        ("log: &log [*log]", "1:12", "log"),
+        (ALIASES, "2:10", "x0"),  # 10^11 values, if they were written out
+    ],
+    ids=["alias", "merge key", "of itself", "of aliases"],
+)
+def test_an_alias_is_refused_in_one_line(problems, text, where, name):
+    assert problems(text) == [f"--config: 'FILE:{where}': *{name} is an alias; write the value out"]
+
+
+def test_an_anchor_without_an_alias_is_harmless(from_yaml):
+    assert from_yaml("log: &log {level: error}").settings.log.level == "error"
 
 
 def test_a_file_that_cannot_be_read_is_told_with_the_systems_word(tmp_path):
@@ -127,6 +145,19 @@ def test_a_file_that_cannot_be_read_is_told_with_the_systems_word(tmp_path):
         with pytest.raises(ConfigError) as error:
             load(path)
         assert [str(problem) for problem in error.value.problems] == [f"--config: {str(path)!r}: cannot be read: {word}"]
+
+
+def test_what_is_no_regular_file_is_told_and_never_opened(tmp_path):
+    """A pipe without a writer would hang there for ever, and a device may do anything."""
+    pipe, at = tmp_path / "pipe", tmp_path / "socket"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(at))
+        for path, kind in ((pipe, "a pipe"), (at, "a socket"), (Path(os.devnull), "a device")):
+            with pytest.raises(ConfigError) as error:
+                load(path)
+            fault = f"--config: {str(path)!r}: cannot be read: it is {kind}, not a regular file"
+            assert [str(problem) for problem in error.value.problems] == [fault]
 
 
 def test_a_file_one_may_not_read_is_told(tmp_path):
@@ -160,7 +191,7 @@ def test_a_variable_for_a_section_and_for_its_key_is_reported():
         "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it, since there is environment SPOE_GUARD_LOG__LEVEL"
     ]
     assert told_without_a_file({"SPOE_GUARD_LOG": "debug"}) == [
-        "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it: format, level, anomaly_rate"
+        "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it: format, level, payload, anomaly_rate"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+TOP = "mode, on_internal_error, workers, share_listen, handover_dir, payload, routes, limits, admin, log, capture"
 DURATION = "expected a whole number and a unit, us, ms, s, m, h or d, such as 500ms (no unit: milliseconds, as in HAProxy)"
 
 # name, file, key and value as they are told, what is said of them
@@ -17,7 +18,7 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
         "unknown key like no other",
         "xyzzy: 1",
         "xyzzy: 1 (FILE:1)",
-        "unknown key; allowed: mode, on_internal_error, workers, share_listen, routes, admin, log, capture",
+        f"unknown key; allowed: {TOP}",
     ),
     ("not a choice", "mode: enforced", "mode: 'enforced' (FILE:1)", "allowed: enforce, observe"),
     ("null where there is none", "mode: null", "mode: null (FILE:1)", "allowed: enforce, observe"),
@@ -52,10 +53,31 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
         "expected room for one frame: at least 65540",
     ),
     (
+        "no room for one frame in all",
+        "limits: {total_bytes: 16383}",
+        "limits.total_bytes: 16383 (FILE:1)",
+        "expected room for one frame: at least 16384",
+    ),
+    (
+        "no room for one frame in each worker",
+        "{workers: 2, limits: {total_bytes: 32767}}",
+        "limits.total_bytes: 32767 (FILE:1)",
+        "expected room for one frame in each of 2 workers: at least 32768",
+    ),
+    (
         "no connection",
         "routes: [{limits: {connections: 0}}]",
         "routes[0].limits.connections: 0 (FILE:1)",
         "expected a whole number from 1 to 1000000",
+    ),
+    *(
+        (
+            f"glitches: {glitches}",
+            f"routes: [{{limits: {{glitches: {glitches}}}}}]",
+            f"routes[0].limits.glitches: {told} (FILE:1)",
+            "expected a whole number of anomalies per s, m or h, 1 or more, such as 1000/m",
+        )
+        for glitches, told in (("1000", "1000"), ("0/m", "'0/m'"), ("5/d", "'5/d'"))
     ),
     (
         "rate",
@@ -112,7 +134,7 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
         "a value for a section",
         "routes: [{limits: 5}]",
         "routes[0].limits: 5 (FILE:1)",
-        "expected keys below it: connections, open_notifies, held_bytes",
+        "expected keys below it: connections, open_notifies, held_bytes, glitches",
     ),
     (
         "a mapping for routes",
@@ -207,7 +229,7 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
         "--config: 'FILE:2:1'",
         "not YAML: expected a single document in the stream but found another document",
     ),
-    ("a knot", "log: &a {level: *a}", "--config: 'FILE:1:10'", "nested too deeply"),
+    ("a knot", "log: &a {level: *a}", "--config: 'FILE:1:17'", "*a is an alias; write the value out"),
     ("not UTF-8", b"mode: \xff", "--config: 'FILE'", "cannot be read: not UTF-8 at byte 6"),
     (
         "not text",

@@ -29,10 +29,11 @@ routes:
     unanswered: tell           # tell | {set: NAME} | empty-ack | leave : what HAProxy gets for a NOTIFY without an answer
     answer_deadline: null      # duration; a NOTIFY open longer counts as unanswered (set it under HAProxy's timeout processing)
     timeouts: {connect: 1s, hello: null, frame: 2s, idle: 10m, close: 1s}
-    limits: {connections: 4096, open_notifies: 65536, held_bytes: 1048576}
+    limits: {connections: 4096, open_notifies: 65536, held_bytes: 1048576, glitches: 1000/m}
     links: {max: 1, in_flight: 0, retire: null, park: null, give_up: 5s}   # agent links per session (continuity)
     haproxy: {timeout_processing: null, timeout_hello: null, set_on_error: null}   # what spoe.conf says of this agent
     health: check              # check | listen : a plain TCP check fails while the agent is away
+    proxy_protocol: refuse     # refuse | accept
     redispatch: unsent       # off | unsent | unanswered (continuity)
     policy: {}                 # anomaly: action, where it differs from the catalogue's default
 admin: {listen: 127.0.0.1:9464}
@@ -48,10 +49,17 @@ CAPTURE = ("dir", "severity", "payload", "rate", "session_bytes", "total_bytes",
 SOCKET = ("mode", "owner", "group")
 PROFILE = ("profile", "always_offer", "keys")
 
-# Not among them: agent profiles, the settings they are made of, what the live page shows, the flight recorder, Unix sockets.
+# Not among them: agent profiles, the settings they are made of, how much is shown of payloads, the flight recorder, Unix sockets,
+# and what all routes keep together.
 BESIDE = {
     "share_listen",
+    "handover_dir",
+    "payload",
+    "admin.hosts",
     "admin.payload",
+    "log.payload",
+    "limits.total_bytes",
+    "routes[0].profile",
     *(f"capture.{name}" for name in CAPTURE),
     *(f"routes[0].hello.{name}" for name in PROFILE),
     *(f"routes[0].socket.{name}" for name in SOCKET),
@@ -81,6 +89,8 @@ def test_the_example_file_lists_the_catalogue():
     for anomaly, row in CATALOGUE.items():
         also = ", ".join(action.value for action in Action if action in row.allowed and action is not row.default) or "-"
         notes = [f"from HAProxy's side always {row.haproxy_default.value}"] if row.haproxy_default is not row.default else []
+        if row.applet_default is not row.default:
+            notes.append(f"towards HAProxy up to 3.0 by default {row.applet_default.value}")
         expected.append(f"    #   {anomaly.value:<24}{row.default.value:<9}{also}" + (f" ({'; '.join(notes)})" if notes else ""))
     table = EXAMPLE.read_text().split("These there are:\n    #\n")[1].split("    policy:")[0]
     assert table.splitlines() == expected, "the catalogue has changed: put these lines in:\n" + "\n".join(expected)
@@ -110,7 +120,7 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
             unanswered: {set: waf.error}
             answer_deadline: 15ms
             timeouts: {connect: 100us, hello: 3s, frame: 4, idle: 1h, close: 2d}
-            limits: {connections: 7, open_notifies: 8, held_bytes: 2m}
+            limits: {connections: 7, open_notifies: 8, held_bytes: 2m, glitches: 5/s}
             links: {max: 9, in_flight: 2, retire: 25s, park: 14ms, give_up: 3500ms}
             redispatch: off
             policy: {unmatched_ack: pass, runt_frame: close}
@@ -144,6 +154,8 @@ def test_every_setting_of_a_session_reaches_it(from_yaml):
         redispatch=Redispatch.OFF,
         open_notifies=8,
         held_bytes=2097152,
+        glitches=5,
+        glitches_s=1.0,
     )
     assert policy.action(Side.AGENT, Anomaly.UNMATCHED_ACK) is Action.PASS
     assert policy.action(Side.AGENT, Anomaly.RUNT_FRAME) is Action.CLOSE
@@ -251,3 +263,15 @@ def test_the_recorders_folder_is_an_absolute_path(from_yaml, problems):
     for wrong in ("captures", "''", "[a]", "5"):
         [message] = problems(f"capture: {{dir: {wrong}}}")
         assert message.endswith("expected an absolute path")
+
+
+@pytest.mark.parametrize("written", ["[Guard.Example., a_b]", "guard.example, a_b", "'[guard.example,a_b,guard.example]'"])
+def test_names_of_the_admin_address_are_a_list_or_one_text(from_yaml, written):
+    assert from_yaml(f"admin:\n  hosts: {written}").settings.admin.hosts == ("guard.example", "a_b")
+
+
+@pytest.mark.parametrize("written", ["[http://guard.example]", "[guard.example:9464]", "['*']", "[a b]", "[.example]"])
+def test_what_is_no_name_of_the_admin_address_is_refused(problems, written):
+    [problem] = problems(f"admin: {{hosts: {written}}}")
+    assert problem.startswith("admin.hosts: ")
+    assert "expected a host name without scheme and port, as in guard.example" in problem

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,25 @@ def test_a_key_that_moves_a_terminal_is_told_harmlessly(problems):
 def test_a_long_value_is_cut(problems):
     (line,) = problems(f"mode: {'x' * 1000}")
     assert len(line) < 350
+
+
+@pytest.mark.parametrize(("count", "last"), [(16, "unknown key"), (17, "and 1 more"), (2000, "and 1984 more")])
+def test_sixteen_problems_are_named_and_the_others_counted(tmp_path, count, last):
+    file = tmp_path / "many.yaml"
+    file.write_text("".join(f"routs{number}: 1\n" for number in range(count)))
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    lines = error.value.lines()
+    assert (error.value.count, len(lines)) == (count, min(count, 17))
+    assert last in lines[-1]
+    assert all("did you mean routes?" in line for line in lines[:16])
+
+
+def test_of_faults_between_keys_as_many_are_named(problems, from_yaml):
+    routes = "\n".join(["routes:", *(f"- {{name: a{number}, listen: 127.0.0.1:1, agent: 127.0.0.1:2}}" for number in range(18))])
+    with pytest.raises(ConfigError) as error:
+        from_yaml(routes)
+    assert error.value.lines()[15:] == [str(error.value.problems[15]), "and 1 more"]
 
 
 SECTIONS_AND_KEYS = [key for key, _value, _origin in load().rows()] + ["routes", "routes[0]", "log", "routes[0].timeouts"]

@@ -41,12 +41,13 @@ def test_an_address_that_is_none_is_wrong_use():
     assert line("localhost") == (2, "'localhost': expected HOST:PORT, [v6]:PORT or unix:/path")
 
 
-NO_GUARD = "has no /api/status of a spoe-guard like this one"
+NO_GUARD = "what answers at {} has no /api/status of a spoe-guard like this one"
 OTHERS = [
-    (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP"),
+    (b"SSH-2.0-OpenSSH_9.2\r\n", "what answers at {} does not speak HTTP"),
     (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", NO_GUARD),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", NO_GUARD),
     (b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"version":2}', NO_GUARD),
+    (b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 4\r\n\r\nwhy\n", "{}: why"),
 ]
 
 
@@ -62,7 +63,7 @@ def test_something_else_that_answers_is_one_line(answer, why):
             sock.recv(4096)
             sock.sendall(answer)
         _out, message = top.communicate(timeout=START_S)
-    assert (top.returncode, message) == (1, f"spoe-guard: top: what answers at {address} {why}\n")
+    assert (top.returncode, message) == (1, f"spoe-guard: top: {why.format(address)}\n")
 
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path):

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,7 +23,7 @@ const (
 )
 
 var (
-	listen = flag.String("listen", "127.0.0.1:0", "`HOST:PORT`; port 0: the kernel chooses")
+	listen = flag.String("listen", "127.0.0.1:0", "`HOST:PORT`, where port 0 lets the kernel choose, or unix:/path")
 	delay  = flag.String("delay-ms", "0:0", "how long an answer takes, at random between `MIN:MAX` milliseconds")
 )
 
@@ -35,7 +37,7 @@ func Start(library string, parts ...string) net.Listener {
 		flag.Usage()
 		os.Exit(2)
 	}
-	bound, err := net.Listen("tcp", *listen)
+	bound, err := bind(*listen)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -50,6 +52,19 @@ func Start(library string, parts ...string) net.Listener {
 		log.Fatal(err)
 	}
 	return bound
+}
+
+// bind listens at an address; a Unix socket is for its owner and the group of its folder, as CrowdSec's bouncer makes it.
+func bind(address string) (net.Listener, error) {
+	path, unix := strings.CutPrefix(address, "unix:")
+	if !unix {
+		return net.Listen("tcp", address)
+	}
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) { // of one that was killed
+		return nil, err
+	}
+	defer syscall.Umask(syscall.Umask(0o117))
+	return net.Listen("unix", path)
 }
 
 // Work takes as long as the command line says that an answer takes.

@@ -1,7 +1,7 @@
 // A web application firewall as an agent: Coraza with the Core Rule Set, asked by the message that coraza-spoa documents.
 //
-// It differs from coraza-spoa in one thing: a request that passes is told so (action "allow"). There nothing is set for it, and
-// HAProxy could not tell it from a request that nobody checked.
+// It differs from coraza-spoa in one thing: a request that passes is told so (action "allow"). There only its id is set, and HAProxy's
+// rules could not tell it from a request that nobody checked.
 package main
 
 import (
@@ -93,7 +93,7 @@ func read(message *encoding.Message) (asked request, err error) {
 	defer encoding.ReleaseKVEntry(argument)
 	for message.KV.Next(argument) {
 		switch name := string(argument.NameBytes()); name {
-		case "app": // one set of rules for all
+		case "app", "exportRuleIDs": // one set of rules for all, and its numbers are in no variable
 		case "id":
 			asked.id = string(argument.ValueBytes())
 		case "src-ip":
@@ -125,7 +125,7 @@ func read(message *encoding.Message) (asked request, err error) {
 
 // judge returns what the rules say, nil for a request that they let pass.
 func (f firewall) judge(asked request) (*types.Interruption, error) {
-	transaction := f.waf.NewTransactionWithID(asked.id)
+	transaction := f.waf.NewTransactionWithID(asked.id) // without one it makes its own
 	defer transaction.Close()
 	defer transaction.ProcessLogging()
 	transaction.ProcessConnection(asked.source, asked.sourcePort, asked.destination, asked.destinationPort)

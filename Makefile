@@ -12,10 +12,10 @@ REQUESTS ?= 200
 COVERING := tests/wire tests/core
 TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
-APART := $(addprefix tests/,alerts bench deploy integration/test_generations.py integration/waf/test_alone.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
+APART := $(addprefix tests/,alerts bench cost deploy haproxy_config placement integration/test_generations.py integration/waf/test_alone.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
-.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan test-image hazards continuity silence fuzz soak bench bench-scale briefly check static
-.PHONY: coverage measure reloads demo docs site fmt image clean quick
+.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan wheel deb test-image test-deb test-stranger hazards continuity silence fuzz fuzz-cost cost cost-measured soak bench bench-scale briefly check static
+.PHONY: coverage measure reloads stops demo docs urls site lock fmt image sbom clean quick
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -33,19 +33,19 @@ haproxies: venv ## HAProxy of four generations, as Debian packages them, in .cac
 agents: venv ## the agents people run, each behind the same command line, in .cache/agents
 	@$(BIN)/python -m tests.agents.build
 
-helm: venv ## Helm, and what the Prometheus operator adds to Kubernetes, to check the manifests with, in .cache/helm
+helm: venv ## Helm, actionlint, and what the Prometheus operator adds to Kubernetes, to check manifests and workflows with, in .cache/helm
 	@$(BIN)/python -m tests.deploy.tools
 
 builds: venv ## the package in every way it is compiled, in .cache/builds: see .ci/builds
 	@.ci/builds
 
 # $(call played,ARGUMENTS,ARGUMENTS for COVERING): what is without sockets and clocks takes all the CPU it gets, so it runs nice,
-# beside those with real peers and real time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that
+# beside those with real peers and real time, which wait for much of theirs, so one more at a time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that
 # what a file's tests share (an HAProxy) is made once.
 played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
 	( play nice $(PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
 	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
-	play $(PYTHON) -m pytest -rfE -n $(JOBS) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
+	play $(PYTHON) -m pytest -rfE -n $$(($(JOBS) + 1)) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
 	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image
@@ -72,9 +72,23 @@ asan: venv ## the hot lane under AddressSanitizer: a peer's bytes are walked ove
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes
 	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)
 
+wheel: venv ## the source distribution and the compiled wheel of this machine's Python, in dist
+	@.ci/peers cc && .ci/wheel
+
+deb: wheel ## a Debian package for bookworm and one for trixie, in dist (as root; RELEASES= one of them)
+	@.ci/peers debootstrap && .ci/deb/build $(RELEASES)
+
+test-deb: venv ## build the wheel and the Debian packages, and install them in bare roots: compilers, and so minutes
+	@.ci/peers cc debootstrap systemd-nspawn || [ "$${CI:-}" != true ]
+	$(BIN)/python -m pytest -m package tests/packages $(ARGS)
+
+test-stranger: venv haproxies agents ## the commands of docs/agents on a bare Debian, with the package and with the wheel: minutes
+	@.ci/peers cc debootstrap systemd-nspawn || [ "$${CI:-}" != true ]
+	$(BIN)/python -m pytest -m stranger tests/products/test_stranger.py $(ARGS)
+
 hazards: venv peers haproxies agents ## every hazard at every HAProxy and agent, without the guard and with it; writes docs/hazards.md
 	@rm -rf .cache/hazards # most of its time it waits for HAProxy's timeouts, so two at a time for each job
-	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $$((2 * $(JOBS))) tests/integration/hazards $(ARGS)
+	SPOE_GUARD_HAZARDS=.cache/hazards SPOE_GUARD_HAZARD_REQUESTS=$(REQUESTS) $(BIN)/python -m pytest -q -n $$((2 * $(JOBS))) tests/integration/hazards $(addprefix tests/integration/test_,oversize.py refused_connections.py busy_haproxy.py) $(ARGS)
 	@$(BIN)/python -m tests.integration.hazards.page .cache/hazards
 
 continuity: PART ?= 1
@@ -85,7 +99,7 @@ continuity: venv peers haproxies agents ## agents, guards and HAProxys that come
 
 silence: venv peers haproxies ## agents that hang, are slow, gone or lose one answer; writes that chapter of docs/hazards.md
 	@rm -rf .cache/silence # one after the other: what clients wait is measured
-	SPOE_GUARD_SILENCE=.cache/silence $(BIN)/python -m pytest -q tests/integration/silence $(ARGS) || failed=$$?; \
+	SPOE_GUARD_SILENCE=.cache/silence $(BIN)/python -m pytest -q tests/integration/silence tests/integration/waf $(ARGS) || failed=$$?; \
 	$(BIN)/python -m tests.integration.silence.page .cache/silence && exit $${failed:-0}
 
 measure: venv peers haproxies agents rivals ## the tests in which a clock decides, one after the other, on a machine that does nothing else
@@ -95,9 +109,24 @@ reloads: TIME ?= 60
 reloads: venv peers haproxies ## a guard that is sent SIGHUP every second under load, for TIME seconds
 	@SPOE_GUARD_RELOAD_SECONDS=$(TIME) $(BIN)/python -m pytest -q -m "" tests/integration/test_reload.py $(ARGS)
 
+stops: EACH ?= 20000
+stops: venv peers haproxies ## HAProxy 3.2 that stands still for moments under load, EACH requests for each of 84 cases: about an hour
+	@SPOE_GUARD_STOP_REQUESTS=$(EACH) $(BIN)/python -m pytest -q -m "" tests/integration/test_busy_haproxy.py $(ARGS)
+
 fuzz: TIME ?= 3600
 fuzz: venv ## look for a conversation that breaks a promise, for TIME seconds; python -m tests.fuzz FILE plays what it found
 	@$(BIN)/python -m tests.fuzz --seconds $(TIME) --jobs $(JOBS) $(ARGS)
+
+fuzz-cost: TIME ?= 3600
+fuzz-cost: venv ## look for a conversation that costs more than its bytes are worth, for TIME seconds
+	@$(BIN)/python -m tests.fuzz --cost --seconds $(TIME) --jobs $(JOBS) $(ARGS)
+
+cost: venv ## what each kind of frame, repair and search costs at four sizes, in work that is counted
+	@$(BIN)/python -m tests.cost $(ARGS)
+
+cost-measured: venv ## the same in time, compiled, on a machine that does nothing else; joins docs/benchmarks.*
+	@.ci/builds compiled && .ci/tree compiled
+	@cd .cache/builds/tree-compiled && PYTHONPATH=. $(PYTHON) -m tests.cost.measure $(CURDIR)/docs
 
 soak: TIME ?= 600
 soak: venv peers haproxies ## an agent that makes every mistake, at real HAProxy under load, for TIME seconds
@@ -113,12 +142,13 @@ bench: venv peers haproxies rivals builds ## what the guard costs beside other p
 bench-scale: venv rivals builds ## many sessions, many open NOTIFYs, 20 million round trips; joins docs/benchmarks.json
 	@$(BIN)/python -m tests.bench.scale $(ARGS)
 
-briefly: venv peers haproxies ## three minutes of fuzz, with one of soak beside it
+briefly: venv peers haproxies ## three minutes of fuzz, a third of them for cost, with one of soak beside it and then the cost table
 	@# one seed: a check that judges a change plays the same each time; make fuzz looks for what is new
-	@$(BIN)/python -m tests.fuzz --seconds 180 --seed 1 & fuzz=$$!; soak=0; $(BIN)/python -m tests.soak --seconds 60 || soak=$$?; \
-	wait $$fuzz && exit $$soak
+	@( $(BIN)/python -m tests.fuzz --seconds 120 --seed 1 && $(BIN)/python -m tests.fuzz --cost --seconds 60 --seed 1 ) & fuzz=$$!; \
+	failed=0; $(BIN)/python -m tests.soak --seconds 60 || failed=$$?; $(BIN)/python -m tests.cost || failed=$$?; \
+	wait $$fuzz && exit $$failed
 
-check: static test compiled checked asan test-image briefly coverage site ## everything that must hold before a change goes in
+check: static test compiled checked asan test-image test-deb test-stranger briefly coverage site ## everything that must hold before a change goes in
 
 static: venv ## style, types, and the direction of imports
 	$(BIN)/ruff check .
@@ -139,16 +169,33 @@ demo: venv ## the whole story in one terminal: a buggy agent and HAProxy, withou
 docs: venv ## write the pages of docs/ that are a view of a table in the code
 	$(BIN)/python -m tests.docs
 
+urls: venv ## put the repository's address of pyproject.toml into every file that repeats it
+	$(BIN)/python -m tests.urls
+
 site: venv ## docs/ as a site, in .cache/site; a dead link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build # quiet, it would count no warnings
+
+lock: venv ## .ci/locks anew: the versions and hashes of all packages that image and installation get (UPGRADE=1: the newest)
+	@UPGRADE=$(UPGRADE) .ci/lock
 
 fmt: venv ## bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-image: ## the container image, spoe-guard:latest (BASE=... another base image)
+image: ## the container image, spoe-guard:latest, and its SBOM (BASE=... another base image, best by digest)
 	@.ci/peers buildah
-	buildah bud --format docker $(if $(BASE),--build-arg BASE=$(BASE)) --tag spoe-guard:latest .
+	buildah bud --format docker --build-arg REVISION=$$(git describe --always --dirty --exclude '*' --abbrev=40 2> /dev/null || echo unknown) \
+	$(if $(BASE),--build-arg BASE=$(BASE)) --tag spoe-guard:latest .
+	@$(MAKE) --no-print-directory sbom
+
+sbom: BUILDAH ?= buildah
+sbom: IMAGE ?= spoe-guard:latest
+sbom: INTO ?= dist
+sbom: ## which Python packages the image holds, as CycloneDX, out of spoe-guard:latest into dist
+	@mkdir -p $(INTO)
+	@made=$$(printf 'FROM scratch\nCOPY --from=%s /opt/spoe-guard/spoe-guard.cdx.json /\n' $(IMAGE) \
+	| $(BUILDAH) bud --quiet --output type=local,dest=$(INTO) --file - .) && $(BUILDAH) rmi "$$made" > /dev/null
+	@echo "$(INTO)/spoe-guard.cdx.json"
 
 clean: ## remove everything make made, downloads too
 	rm -rf .venv .cache .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -11,6 +11,7 @@ change.
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +22,8 @@ from pathlib import Path
 from Cython.Build import cythonize
 from mypyc.build import mypycify
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
 WISHES = ("auto", "require", "checked", "asan", "off")
@@ -35,6 +38,10 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize=null,object-size", 
 REMEDY = "a C compiler and Python's headers are needed (on Debian: gcc libc6-dev python3-dev)"
 # Types stand in the .pxd: annotations are for people and for mypy.
 DIRECTIVES = {"language_level": 3, "annotation_typing": False, "auto_pickle": False, "wraparound": False}
+# What a source distribution has beside that of which a wheel is made (which setuptools finds itself).
+FOLDERS = (".ci", ".github", "config", "docs", "tests")
+FILES = ("*.md", "Dockerfile", "Makefile", "mkdocs.yml", ".dockerignore", ".git*ignore*")
+LEFT_BEHIND = ("__pycache__", ".hypothesis")
 
 
 def wish() -> str:
@@ -101,8 +108,56 @@ def extensions(scratch: Path) -> list[Extension]:
     return [*compiled, *made]  # the largest first: they are compiled side by side
 
 
+class WithConfig(build_py):
+    """Puts config/ into the package, as spoe_guard/config: `spoe-guard example` prints its files (spoe_guard/examples.py).
+
+    An editable installation has it in the tree already, and so does whoever runs the sources.
+    """
+
+    def copies(self) -> dict[str, str]:
+        """Return where each file goes."""
+        files = sorted(path for path in (HERE / "config").rglob("*") if path.is_file())
+        if not files:
+            sys.exit("spoe-guard: config/ is missing beside setup.py; take a whole checkout, or the source distribution")
+        into = Path(self.build_lib, "spoe_guard/config")
+        return {str(path.relative_to(HERE)): str(into / path.relative_to(HERE / "config")) for path in files}
+
+    def run(self) -> None:
+        """Copy the package, and config/ into it."""
+        super().run()
+        if not self.editable_mode:
+            for source, target in self.copies().items():
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:  # noqa: FBT001, FBT002 setuptools' own signature
+        """Return what it makes."""
+        made = super().get_outputs(include_bytecode)
+        return made if self.editable_mode else [*made, *self.copies().values()]
+
+    def get_source_files(self) -> list[str]:
+        """Return what belongs into the source distribution."""
+        return [*super().get_source_files(), *self.copies()]
+
+
+class WholeTree(sdist):
+    """A source distribution from which the project can be tested, documented and packaged, too."""
+
+    def make_distribution(self) -> None:
+        """Add the rest of the project to the files that setuptools found, and write the archive."""
+        for folder in FOLDERS:
+            self.filelist.graft(folder)
+        for pattern in FILES:
+            self.filelist.include(pattern)
+        self.filelist.files = [name for name in self.filelist.files if not set(LEFT_BEHIND) & set(Path(name).parts)]
+        self.filelist.sort()
+        self.filelist.remove_duplicates()
+        super().make_distribution()
+
+
 if __name__ == "__main__":
     # In a place of its own: what an earlier build left in build/ would go into the wheel with the rest.
     with tempfile.TemporaryDirectory() as scratch_:
         options_ = {"build": {"build_base": scratch_}, "build_ext": {"parallel": AT_ONCE}}
-        setup(ext_modules=extensions(Path(scratch_)), options=options_)
+        classes = {"build_py": WithConfig, "sdist": WholeTree}
+        setup(ext_modules=extensions(Path(scratch_)), options=options_, cmdclass=classes)

@@ -1,8 +1,9 @@
-"""A hook of MkDocs: a link out of docs/ works on GitHub and leads nowhere in a site, so there it becomes the path as code."""
+"""Hooks of MkDocs: the addresses of pyproject.toml; and links out of docs/, which work on GitHub and lead nowhere in a site."""
 
 import logging
 import os.path
 import re
+import tomllib
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -12,6 +13,24 @@ from mkdocs.structure.pages import Page
 LINK = re.compile(r"^```.*?^```$|`[^`]+`|(?<!!)\[(?P<text>[^\[\]]+)\]\((?P<target>\.\.?/[^()\s]*)\)", re.MULTILINE | re.DOTALL)
 
 log = logging.getLogger("mkdocs.hooks.site")  # a warning fails a strict build
+
+
+# By this Material's script knows where to ask GitHub for the number of stars: whoever reads the site would be told of to others.
+ASKS_GITHUB = ' data-md-component="source"'
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the addresses in that pyproject.toml gives: where the site is, and where its source is."""
+    project = Path(config.config_file_path).with_name("pyproject.toml")
+    urls = tomllib.loads(project.read_text())["project"]["urls"]
+    config.site_url, config.repo_url = urls["Documentation"], urls["Source"]
+    config.repo_name = "/".join(config.repo_url.split("/")[-2:])
+    return config
+
+
+def on_post_page(output: str, **_: object) -> str:
+    """Return the page with a link to the repository that is a link and nothing more."""
+    return output.replace(ASKS_GITHUB, "")
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: object) -> str:

@@ -139,18 +139,47 @@ def built(what, tree, into, wish):
     return file
 
 
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Everything git knows, and what must not go into an archive."""
+    tree = tmp_path_factory.mktemp("tree")
+    git_tree(tree)
+    for name in ("tests/__pycache__", "docs/.hypothesis", ".venv", ".cache"):
+        (tree / name).mkdir()
+        (tree / name / "left").touch()
+    return tree
+
+
+@pytest.fixture(scope="module")
+def unpacked(tree, tmp_path_factory):
+    """The source distribution, unpacked."""
+    sdist = built("sdist", tree, tmp_path_factory.mktemp("sdist"), "off")
+    into = tmp_path_factory.mktemp("unpacked")
+    subprocess.run(["tar", "--extract", "--file", sdist, "--directory", into], check=True)
+    [folder] = into.iterdir()
+    return folder
+
+
 @pytest.mark.timeout(300)
-def test_the_sdist_and_the_wheel_have_all_that_compiling_needs(tmp_path):
-    for folder in ("tree", "sdist", "unpacked", "wheel"):
-        (tmp_path / folder).mkdir()
-    git_tree(tmp_path / "tree")
+def test_the_sdist_has_every_file_of_the_project_and_no_other(unpacked):
+    has = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    known = {name for name in listed.split("\0") if (ROOT / name).is_file()}
+    assert {"CHANGELOG.md", "config/spoe-guard.yaml", "docs/index.md", "tests/test_setup.py"} <= known
+    assert known - has == set()
+    made = {"PKG-INFO", "setup.cfg"}
+    assert {name for name in has - known - made if not name.startswith("spoe_guard.egg-info/")} == set()
+
+
+@pytest.mark.timeout(300)
+def test_sdist_and_wheel_have_what_compiling_needs_and_the_examples(unpacked, tmp_path):
     types = {str(path.relative_to(ROOT)) for path in ROOT.glob("spoe_guard/**/*.pxd")}
-    sdist = built("sdist", tmp_path / "tree", tmp_path / "sdist", "off")
-    subprocess.run(["tar", "--extract", "--file", sdist, "--directory", tmp_path / "unpacked"], check=True)
-    [unpacked] = (tmp_path / "unpacked").iterdir()
-    with zipfile.ZipFile(built("wheel", unpacked, tmp_path / "wheel", "checked")) as wheel:
+    with zipfile.ZipFile(built("wheel", unpacked, tmp_path, "checked")) as wheel:
         names = set(wheel.namelist())
     assert types
     assert types <= names
+    config = {str(path.relative_to(ROOT)) for path in (ROOT / "config").rglob("*") if path.is_file()}
+    assert [name for name in names if name.endswith(".data/data/share/man/man1/spoe-guard.1")]
+    assert {f"spoe_guard/{name}" for name in config} == {name for name in names if name.startswith("spoe_guard/config/")}
     stems = {name.removesuffix(".py") for name in loaded().sources()[0]}
     assert {name.partition(".")[0] for name in names if name.endswith(".so")} == stems

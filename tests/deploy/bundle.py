@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 VALUES: dict[str, dict[str, Any]] = {
     "chart": {},
     "chart, monitored": {"podMonitor": {"enabled": True, "labels": {"team": "edge"}}, "prometheusRule": {"enabled": True}},
+    "chart, monitored by its Service": {"serviceMonitor": {"enabled": True, "labels": {"team": "edge"}}},
     "chart, without what may be left out": {"podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}},
     "chart, two routes": {
         "config": {
@@ -50,14 +52,17 @@ VALUES: dict[str, dict[str, Any]] = {
         "volumeMounts": [{"name": "captures", "mountPath": "/captures"}],
     },
 }
-WAYS = ("sidecar", "deployment", *VALUES)
+# The examples with an agent that people run, and the label of its pods.
+EXAMPLES = {"coraza": "coraza", "crowdsec": "crowdsec-bouncer"}
+WAYS = ("sidecar", "deployment", *EXAMPLES, *VALUES)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """``documents``: all objects; those of the Prometheus operator may be among them."""
+    """``documents``: all objects; those of the Prometheus operator may be among them. ``agent``: the name of the agent's pods."""
 
     documents: list[dict[str, Any]]
+    agent: str = "spoe-agent"
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         return [document for document in self.documents if document["kind"] == kind]
@@ -69,16 +74,21 @@ class Bundle:
     @property
     def template(self) -> dict[str, Any]:
         """The pod the guard is in."""
-        found: dict[str, Any] = self.one("Deployment")["spec"]["template"]
+        templates = [deployment["spec"]["template"] for deployment in self.all("Deployment")]
+        [found] = [one for one in templates if "spoe-guard" in {each["name"] for each in containers(one)}]
         return found
+
+    def of_the_guards_pod(self, kind: str) -> list[dict[str, Any]]:
+        """Return the NetworkPolicies or Services that are for the pod the guard is in."""
+        labels = self.template["metadata"]["labels"].items()
+        selectors = [one["spec"].get("podSelector", {}).get("matchLabels") or one["spec"]["selector"] for one in self.all(kind)]
+        return [one for one, selector in zip(self.all(kind), selectors, strict=True) if selector.items() <= labels]
 
     @property
     def guard(self) -> dict[str, Any]:
         """The guard's container."""
-        pod = self.template["spec"]
-        [found] = [one for one in pod.get("initContainers", []) + pod["containers"] if one["name"] == "spoe-guard"]
-        container: dict[str, Any] = found
-        return container
+        [found] = [one for one in containers(self.template) if one["name"] == "spoe-guard"]
+        return found
 
     @property
     def probes(self) -> dict[str, dict[str, Any]]:
@@ -89,6 +99,12 @@ class Bundle:
         """Those the guard's container names."""
         return {port["name"]: port["containerPort"] for port in self.guard["ports"]}
 
+    def data(self, name: str) -> dict[str, str]:
+        """Return the files of a ConfigMap."""
+        [config] = [one for one in self.all("ConfigMap") if one["metadata"]["name"] == name]
+        files: dict[str, str] = config["data"]
+        return files
+
     @property
     def settings(self) -> str:
         """What the guard finds where it is told to look."""
@@ -96,9 +112,7 @@ class Bundle:
         assert (run, flag) == ("run", "--config")
         [volume] = [mount["name"] for mount in self.guard["volumeMounts"] if mount["mountPath"] == str(Path(path).parent)]
         [source] = [one["configMap"]["name"] for one in self.template["spec"]["volumes"] if one["name"] == volume]
-        [config] = [one for one in self.all("ConfigMap") if one["metadata"]["name"] == source]
-        text: str = config["data"][Path(path).name]
-        return text
+        return self.data(source)[Path(path).name]
 
     def effective(self, folder: Path) -> Settings:
         """Return the settings in effect."""
@@ -107,34 +121,45 @@ class Bundle:
         return load(path).settings
 
 
-def helm(*arguments: str | Path) -> str:
-    """Run Helm and return what it printed.
+def containers(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return those of a pod, sidecars first."""
+    spec = template["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def need_helm() -> Path:
+    """Return Helm's path; skip the test, saying how to get it, where it is not there."""
+    return HELM if HELM.exists() else missing("no Helm", "make helm")
+
+
+def helm(*arguments: str | Path, values: str | None = None) -> str:
+    """Run Helm and return what it printed; ``values``: what it reads for a file that is named "-".
 
     Raises:
         AssertionError: it failed; the message is what it said.
     """
-    if not HELM.exists():
-        missing("no Helm", "make helm")
-    done = subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([need_helm(), *arguments], input=values, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
 
 
-def template(values: dict[str, Any], folder: Path, name: str = "edge") -> Bundle:
+def template(values: dict[str, Any], name: str = "edge") -> Bundle:
     """Return what Helm makes of the chart with these values, for a release of that name."""
-    path = folder / "values.yaml"
-    path.write_text(yaml.safe_dump(values))
-    made = helm("template", name, CHART, "--kube-version", VERSIONS[0], "--values", path)
-    return Bundle(list(documents(made)))
+    return Bundle(list(documents(_rendered(yaml.safe_dump(values), name))))
+
+
+@cache
+def _rendered(values: str, name: str) -> str:
+    return helm("template", name, CHART, "--kube-version", VERSIONS[0], "--values", "-", values=values)
 
 
 def documents(text: str) -> Iterator[dict[str, Any]]:
     return (document for document in yaml.safe_load_all(text) if document is not None)
 
 
-def bundle(way: str, folder: Path) -> Bundle:
+def bundle(way: str) -> Bundle:
     """Return the objects of one of the WAYS."""
     if way in VALUES:
-        return template(VALUES[way], folder)
+        return template(VALUES[way])
     files = (KUBERNETES / f"{way}.yaml", KUBERNETES / "podmonitor.yaml")
-    return Bundle([document for file in files for document in documents(file.read_text())])
+    return Bundle([document for file in files for document in documents(file.read_text())], EXAMPLES.get(way, Bundle.agent))

@@ -73,7 +73,7 @@ async def agent_at(path: Path, script: Script | None = None) -> AsyncIterator[No
 
 @pytest.mark.parametrize("name", ["sidecar", "deployment"])  # the chart's are those of deployment.yaml
 def test_probes_answer_without_an_agent_with_one_and_while_draining(name, tmp_path):
-    way = bundle(name, tmp_path)
+    way = bundle(name)
 
     async def main() -> None:
         async with pod(way, tmp_path) as running:
@@ -98,7 +98,7 @@ def test_readyz_would_keep_a_guard_out_of_its_service_for_good(tmp_path):
     """It says what came of the last try, and without a connection of HAProxy there is no other: why no probe asks it."""
 
     async def main() -> None:
-        async with pod(bundle("deployment", tmp_path), tmp_path) as running:
+        async with pod(bundle("deployment"), tmp_path) as running:
             await running.refuse()
             await running.until('spoe_guard_connections_active{route="default"} 0.0')
             async with agent_at(running.agent):

@@ -1,4 +1,4 @@
-"""``make helm`` (``python -m tests.deploy.tools``): fetches tools for the manifests that pip cannot install, into .cache/helm."""
+"""``make helm`` (``python -m tests.deploy.tools``): fetches what pip cannot install to check what is deployed."""
 
 import json
 import shutil
@@ -13,8 +13,9 @@ from tests.peers import CACHE
 
 HOME: Final = CACHE / "helm"
 HELM: Final = HOME / "helm"
+ACTIONLINT: Final = HOME / "actionlint"  # for .github/workflows; what pip has of that name downloads a program from elsewhere
 CRDS: Final = HOME / "crds"  # what the Prometheus operator adds to Kubernetes, as it is installed
-SOURCES: Final = Path(__file__).parent / "helm"
+SOURCES: Final = Path(__file__).parent  # with a folder for each program, in which go.sum pins it
 
 _OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 _OPERATOR_SUM: Final = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
@@ -26,18 +27,31 @@ def fresh(made: Path, *sources: Path) -> bool:
 
 
 def helm() -> None:
-    """Build Helm from what go.sum pins.
+    """Build Helm.
 
     Raises:
         OSError: it cannot be done; the message is what Go said.
     """
-    if fresh(HELM, *SOURCES.iterdir()):
+    _build(HELM, "helm.sh/helm/v3/cmd/helm")
+
+
+def actionlint() -> None:
+    """Build actionlint.
+
+    Raises:
+        OSError: it cannot be done; the message is what Go said.
+    """
+    _build(ACTIONLINT, "github.com/rhysd/actionlint/cmd/actionlint")
+
+
+def _build(program: Path, package: str) -> None:
+    sources = SOURCES / program.name
+    if fresh(program, *sources.iterdir()):
         return
     HOME.mkdir(parents=True, exist_ok=True)
     quickly = ("-gcflags=all=-N -l", "-ldflags=-s -w")  # without optimizing: two thirds of the time, and fast enough
-    go_run(HOME, "build", *quickly, "-o", HELM, "helm.sh/helm/v3/cmd/helm", cwd=SOURCES)
-    HELM.touch()
-    shutil.rmtree(HOME / "go")  # a gigabyte, of which nothing else is built
+    go_run(HOME, "build", *quickly, "-o", program, package, cwd=sources)
+    program.touch()
 
 
 def crds() -> None:
@@ -55,13 +69,12 @@ def crds() -> None:
     shutil.rmtree(CRDS, ignore_errors=True)
     shutil.copytree(Path(module["Dir"]) / "example/prometheus-operator-crd", CRDS, copy_function=shutil.copyfile)
     CRDS.touch()
-    shutil.rmtree(HOME / "go")
 
 
 def main() -> int:
     """Make what is not there; the exit code is the number of those that cannot be had."""
     failed = 0
-    makers: tuple[Callable[[], None], ...] = (crds, helm)
+    makers: tuple[Callable[[], None], ...] = (crds, helm, actionlint)
     for make in makers:
         began = time.monotonic()
         try:
@@ -70,6 +83,7 @@ def main() -> int:
         except OSError as error:
             failed += 1
             print(f"{make.__name__} cannot be had: {error}")
+    shutil.rmtree(HOME / "go", ignore_errors=True)  # a gigabyte, of which nothing else is built
     return failed
 
 

@@ -5,6 +5,11 @@
 {{- $name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* The name of the Service for Prometheus. */}}
+{{- define "spoe-guard.metrics" -}}
+{{- printf "%s-metrics" (include "spoe-guard.name" . | trunc 55 | trimSuffix "-") }}
+{{- end }}
+
 {{/* What the pods are known by. */}}
 {{- define "spoe-guard.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.settings.products import PRODUCTS
 from tests import docs
 from tests.alerts.rules import ALERTS
 
@@ -14,6 +15,17 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_catalogue_page_is_a_view_of_the_catalogue():
     assert docs.ANOMALIES.read_text() == docs.anomalies(), "run `make docs`"
+
+
+def test_the_page_on_releases_is_a_view_of_the_products():
+    assert docs.RELEASES.read_text() == docs.releases(), "run `make docs`"
+
+
+def test_the_page_on_releases_has_every_release_once():
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| [a-z-]+ ?[\d.]* \| \d+m?s \|$", docs.releases(), re.MULTILINE)
+    assert [(name, version) for name, versions in rows for version in versions.split(", ")] == [
+        (name, release.version or "-") for name, product in PRODUCTS.items() for release in product.releases
+    ]
 
 
 def test_the_page_on_repairs_names_only_anomalies_that_exist():

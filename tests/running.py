@@ -1,29 +1,36 @@
 """``spoe-guard`` as a user starts it: a process, its log, its admin address, its exit code."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from tests.peers import ROOT
+
 RUN_S = 20.0
 START_S = 30.0
 FREE = "127.0.0.1:0"
+OUR_RUN = tempfile.mkdtemp(prefix="spoe-guard-tests-")  # where guards of these tests find each other
+atexit.register(shutil.rmtree, OUR_RUN, ignore_errors=True)
 
 
 def environment(settings: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment without settings of the guard, and with those given."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPOE_GUARD_")}
-    return kept | (settings or {})
+    return kept | {"XDG_RUNTIME_DIR": OUR_RUN} | (settings or {})
 
 
 def spoe_guard(
@@ -38,6 +45,15 @@ def spoe_guard(
         timeout=RUN_S,
         check=False,
     )
+
+
+def as_command(folder: Path) -> dict[str, str]:
+    """Return an environment in which ``spoe-guard`` is a command, which runs this tree; ``folder`` keeps it."""
+    command = folder / "bin/spoe-guard"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m spoe_guard "$@"\n')
+    command.chmod(0o755)
+    return {**environment(), "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
 
 def samples(address: str, seconds: float) -> list[Sample]:
@@ -90,10 +106,12 @@ class Running:
             time.sleep(0.01)
         return found[0]
 
-    def ask(self, path: str) -> tuple[int, str]:
+    def ask(self, path: str, host: str | None = None) -> tuple[int, str]:
+        """Get a page of the admin address, as ``host`` if that is no number."""
         url = f"http://{self.wait_for('listening')['admin']}{path}"
+        asked = urllib.request.Request(url, headers={} if host is None else {"Host": host})
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(asked, timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -104,3 +122,13 @@ class Running:
         started = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(RUN_S), time.monotonic() - started
+
+
+def end_all(guards: Iterable[Running]) -> None:
+    """Kill the guards of a test; none may have written anything to standard error."""
+    for guard in guards:
+        guard.process.kill()
+        guard.process.wait()
+        assert guard.process.stderr
+        with guard.process.stderr as errors:
+            assert errors.read() == b""

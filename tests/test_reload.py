@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import threading
@@ -14,18 +15,22 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
+from spoe_guard.net import loop as event_loop
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run import reload as of_reload
 from spoe_guard.run.reload import SAID, Reloader
 from spoe_guard.run.serve import why_not
 from spoe_guard.run.service_manager import ServiceManager
 from spoe_guard.settings import Loaded, Settings, load
+from spoe_guard.threads import NO_THREAD
 from spoe_guard.wire import frame
 from tests.integration.agent import AgentThread
-from tests.running import START_S, Running, spoe_guard, until
+from tests.running import START_S, Running, end_all, spoe_guard, until
 
 ROUTE = "routes:\n  - {{listen: '127.0.0.1:0', agent: '{agent}'{more}}}\nadmin: {{listen: '127.0.0.1:0'{admin}}}\n{rest}"
 
@@ -75,12 +80,7 @@ def reloading(tmp_path) -> Iterator[Callable[..., Reloading]]:
         return running[-1]
 
     yield start
-    for guard in running:
-        guard.process.kill()
-        guard.process.wait()
-        assert guard.process.stderr
-        with guard.process.stderr as errors:
-            assert errors.read() == b""
+    end_all(running)
 
 
 async def answered(engine: Engine) -> bool:
@@ -146,12 +146,24 @@ def test_page_log_and_readiness_follow_the_settings(reloading):
     asyncio.run(talk())
     assert guard.ask("/readyz")[0] == 503
     assert guard.log("session_opened") == []
+    assert guard.ask("/", "guard.example")[0] == 421
     rest = "mode: observe\nlog: {level: debug}\n"
-    keys = ["mode", "routes[0].agent", "routes[0].limits.connections", "routes[0].links.give_up", "admin.payload", "log.level"]
+    keys = [
+        "mode",
+        "routes[0].agent",
+        "routes[0].limits.connections",
+        "routes[0].links.give_up",
+        "admin.hosts",
+        "admin.payload",
+        "log.level",
+    ]
 
     with AgentThread() as agent:  # where nobody listens, the session could end before it has heard anything
-        message = guard.hup(agent=agent.address, more=", limits: {connections: 5}", admin=", payload: off", rest=rest)
-        assert (message["changed"], message["count"]) == (keys, 6)
+        message = guard.hup(
+            agent=agent.address, more=", limits: {connections: 5}", admin=", payload: off, hosts: [guard.example]", rest=rest
+        )
+        assert (message["changed"], message["count"]) == (keys, 7)
+        assert guard.ask("/", "guard.example")[0] == 200
         assert guard.ask("/readyz") == (200, "default: ready, the agent was not dialled yet\n")
         garble(guard)
     status = json.loads(guard.ask("/api/status")[1])
@@ -202,12 +214,12 @@ def test_the_rate_of_log_lines_follows_the_settings(reloading):
 def test_the_limit_of_connections_follows_the_settings(reloading):
     guard = reloading(more=", limits: {connections: 1}")
 
-    async def served() -> float:
-        """Return how many of two connections are; one that is turned away is so at once."""
-        before = guard.metric('connections_total{route="default"}')
-        async with await Engine.tcp(guard.port()), await Engine.tcp(guard.port()):
-            await asyncio.to_thread(until, lambda: guard.metric('connections_total{route="default"}') == before + 2)
-            return guard.metric('connections_active{route="default"}')
+    async def served() -> int:
+        """Return how many of two connections are answered; the others are closed after a while."""
+        async with await Engine.tcp(guard.port()) as one, await Engine.tcp(guard.port()) as two:
+            for engine in (one, two):
+                await engine.send(frames.haproxy_hello())
+            return sum([await engine.read() is not None for engine in (one, two)])
 
     assert asyncio.run(served()) == 1
     until(lambda: guard.metric('connections_active{route="default"}') == 0)
@@ -439,4 +451,72 @@ async def test_a_line_names_so_many_problems_and_says_how_many_there_are() -> No
     reloader.ask()
     await keeping(reloader, lambda: reloads.failures == 1)
     [line] = lines.lines
-    assert (len(line["problems"]), line["count"]) == (SAID, SAID + 1)
+    assert (len(line["problems"]), line["problems"][-1], line["count"]) == (SAID + 1, "and 1 more", SAID + 1)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_read_that_hangs_keeps_neither_reloads_nor_the_end(monkeypatch, loop):
+    """A file server that is dead. The end of the loop waits for threads of asyncio's own."""
+    monkeypatch.setattr(of_reload, "READ_S", 0.05)
+    monkeypatch.setenv("SPOE_GUARD_LOOP", loop)
+    answers, reads = threading.Event(), []
+
+    def again() -> Loaded:
+        reads.append(None)
+        answers.wait(30)
+        return load()
+
+    async def main() -> list[str]:
+        reloader, lines, reloads = reload_with(again)
+        for failures in (1, 2):
+            reloader.ask()
+            await keeping(reloader, lambda failures=failures: reloads.failures == failures)
+        return [line["problems"][0].partition(";")[0] for line in lines.lines]
+
+    began = time.monotonic()
+    problems = event_loop.run(main())
+    assert time.monotonic() - began < 10
+    assert problems == ["the settings were not read within 0.05 s", "the settings are still being read for an earlier reload"]
+    assert len(reads) == 1
+    answers.set()
+
+
+@in_a_loop
+async def test_when_the_file_server_answers_again_the_next_reload_works() -> None:
+    answers = threading.Event()
+
+    def again() -> Loaded:
+        answers.wait(30)
+        return load()
+
+    reloader, _lines, reloads = reload_with(again)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of_reload, "READ_S", 0.01)
+        reloader.ask()
+        await keeping(reloader, lambda: reloads.failures == 1)
+    answers.set()
+    async with asyncio.timeout(5):
+        while not reloads.successes:
+            reloader.ask()
+            await keeping(reloader, lambda tries=reloads.failures: reloads.failures > tries or reloads.successes)
+
+
+@in_a_loop
+async def test_without_a_thread_a_reload_fails_with_one_line() -> None:
+    def refuses(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reloader, lines, reloads = reload_with(load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        reloader.ask()
+        await keeping(reloader, lambda: reloads.failures == 1)
+    assert [line["problems"] for line in lines.lines] == [[NO_THREAD]]
+
+
+def test_settings_replaced_by_a_pipe_are_refused_and_it_still_ends(reloading):
+    guard = reloading()
+    guard.file.unlink()
+    os.mkfifo(guard.file)
+    assert guard.hup()["problems"] == [f"--config: {str(guard.file)!r}: cannot be read: it is a pipe, not a regular file"]
+    assert guard.stop()[0] == 0

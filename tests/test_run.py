@@ -19,7 +19,8 @@ from spoe_guard.lab.engine import Engine
 from spoe_guard.settings import FAILS_OPEN
 from spoe_guard.wire import frame
 from tests.integration.agent import AgentThread
-from tests.running import START_S, Running, spoe_guard, until
+from tests.integration.haproxy import free
+from tests.running import START_S, Running, end_all, spoe_guard, until
 
 HANDED_OVER = 40  # connections; that one guard gets none or all of them has a chance of 1 in 2^39
 
@@ -33,13 +34,7 @@ def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
         return running[-1]
 
     yield start
-    for guard in running:
-        guard.process.kill()
-        guard.process.wait()
-        assert guard.process.stderr
-        errors = guard.process.stderr.read()
-        guard.process.stderr.close()
-        assert errors == b""
+    end_all(running)
 
 
 def with_agent(talk: Callable[[int], Awaitable[None]], script: Script | None = None) -> None:
@@ -181,8 +176,8 @@ def test_an_absent_agent_is_logged_and_makes_the_guard_unready(run_guard, tmp_pa
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
 def test_an_address_of_the_agent_that_is_gone_is_named_everywhere(run_guard, options):
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        gone = f"127.0.0.1:{bound.getsockname()[1]}"
+    taken = free()  # nobody listens on its port, and nobody gets it
+    gone = f"127.0.0.1:{taken.getsockname()[1]}"
 
     async def talk(agent_port: int) -> None:
         live = f"127.0.0.1:{agent_port}"
@@ -203,7 +198,8 @@ def test_an_address_of_the_agent_that_is_gone_is_named_everywhere(run_guard, opt
         assert (line["level"], line["agent"], line["reason"]) == ("warning", gone, "refused")
         assert (await asyncio.to_thread(guard.stop))[0] == 0
 
-    with_agent(talk)
+    with taken:
+        with_agent(talk)
 
 
 def test_the_age_of_the_oldest_notify_is_measured(run_guard):
@@ -318,6 +314,16 @@ def test_a_second_guard_takes_over_and_serves_the_firsts_queue(tmp_path, run_gua
         assert new.stop()[0] == 0
 
     with_agent(talk)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_without_a_place_to_hand_over_a_guard_serves(run_guard, workers):
+    settings = {"SPOE_GUARD_SHARE_LISTEN": "true", "XDG_RUNTIME_DIR": "", "SPOE_GUARD_WORKERS": str(workers)}
+    guard = run_guard(settings=settings)
+    guard.wait_for("listening")
+    [line] = guard.log("no_handover")
+    assert "set handover_dir" in line["detail"]
+    assert guard.stop()[0] == 0
 
 
 def test_without_share_listen_a_second_guard_finds_the_address_taken(run_guard):

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +14,18 @@ from spoe_guard.net.dial import ends
 from spoe_guard.wire import frame
 from tests.hosts import Hosts
 from tests.integration.agent import AgentThread
+from tests.integration.haproxy import free
 from tests.running import FREE, START_S, Running, spoe_guard, until
 
 WAYS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
 OWN = "the guard would dial itself; give the agent's own address"
 
 
-def free_ports(count: int = 2) -> list[int]:
-    """Return ports that nobody listens at."""
-    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
+@pytest.fixture
+def ports() -> Iterator[tuple[int, int]]:
+    """Two ports at which nobody listens."""
+    with free() as one, free() as other:
+        yield one.getsockname()[1], other.getsockname()[1]
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
@@ -41,16 +40,16 @@ def listens(port: int) -> bool:
 
 
 @WAYS
-def test_a_route_that_is_its_own_agent_by_name_is_refused(options):
-    [port] = free_ports(1)
+def test_a_route_that_is_its_own_agent_by_name_is_refused(ports, options):
+    port, _ = ports
     arguments = ("--listen", f"127.0.0.1:{port}", "--agent", f"localhost:{port}", "--admin", FREE)
     line = refusal(spoe_guard("run", *arguments, *options))
     assert line == f"routes[0].agent 'localhost:{port}' is routes[0].listen (127.0.0.1:{port}): {OWN}"
     assert not listens(port)
 
 
-def test_a_wildcard_stands_for_each_address_of_the_machine():
-    [port] = free_ports(1)
+def test_a_wildcard_stands_for_each_address_of_the_machine(ports):
+    port, _ = ports
     way = ends(socket.AF_INET, ("198.51.100.1", 9))
     for own in {"127.0.0.9", way[0][0] if way else "127.0.0.8"}:
         arguments = ("--listen", f"0.0.0.0:{port}", "--agent", f"127.0.0.1:1,{own}:{port}", "--admin", FREE)
@@ -75,15 +74,15 @@ admin: {{listen: "127.0.0.1:0"}}
 """
 
 
-def file_of_two(folder: Path, ports: list[int], agent_of_a: str, agent_of_b: str) -> Path:
+def file_of_two(folder: Path, ports: tuple[int, int], agent_of_a: str, agent_of_b: str) -> Path:
     file = folder / "guard.yaml"
     file.write_text(TWO.format(a=ports[0], b=ports[1], agent_of_a=agent_of_a, agent_of_b=agent_of_b))
     return file
 
 
 @WAYS
-def test_two_routes_that_are_each_others_agent_are_refused(tmp_path, options):
-    a, b = ports = free_ports()
+def test_two_routes_that_are_each_others_agent_are_refused(tmp_path, ports, options):
+    a, b = ports
     file = file_of_two(tmp_path, ports, f"localhost:{b}", f"127.0.0.1:{a}")
     line = refusal(spoe_guard("run", "--config", str(file), *options))
     assert line == (
@@ -120,8 +119,7 @@ def play(guard: Running, talk: Callable[[], Awaitable[None]]) -> None:
 
 
 @WAYS
-def test_one_route_may_be_the_agent_of_another(tmp_path, options):
-    ports = free_ports()
+def test_one_route_may_be_the_agent_of_another(tmp_path, ports, options):
 
     async def talk() -> None:
         async with await Engine.tcp(ports[0], deadline_s=START_S) as engine:
@@ -137,10 +135,9 @@ def test_one_route_may_be_the_agent_of_another(tmp_path, options):
 
 @WAYS
 @pytest.mark.parametrize("routes", [1, 2])
-def test_a_name_that_comes_to_mean_the_guard_is_not_dialled(tmp_path, options, routes):
+def test_a_name_that_comes_to_mean_the_guard_is_not_dialled(tmp_path, ports, options, routes):
     """One HELLO made thousands of sessions a second."""
     hosts = Hosts(tmp_path)
-    ports = free_ports()
     agents = [f"agent.test:{ports[(at + 1) % routes]}" if at < routes else "127.0.0.1:9" for at in range(2)]
     file = file_of_two(tmp_path, ports, *agents)
     settings = {"SPOE_GUARD_ROUTES__0__LINKS__GIVE_UP": "1s"}
@@ -169,8 +166,7 @@ def test_a_name_that_comes_to_mean_the_guard_is_not_dialled(tmp_path, options, r
 
 
 @WAYS
-def test_a_reload_that_would_make_a_circle_is_refused(tmp_path, options):
-    ports = free_ports()
+def test_a_reload_that_would_make_a_circle_is_refused(tmp_path, ports, options):
     file = file_of_two(tmp_path, ports, f"localhost:{ports[1]}", "127.0.0.1:9")
     guard = Running(tmp_path, None, "--config", str(file), *options)
 

@@ -91,13 +91,13 @@ def test_a_guard_says_when_it_is_ready_reloads_lives_and_stops(manager, loop):
     assert manager.process.wait(10) == 0
 
 
-# A guard whose event loop stands still from SIGUSR1 on, whatever it was about to do.
+# A guard whose event loop stands still from SIGVTALRM on, whatever it was about to do.
 HANGS = """
 import os, signal, time
 def hang(*_):
     os.write(1, b"hangs")
     time.sleep(60)
-signal.signal(signal.SIGUSR1, hang)
+signal.signal(signal.SIGVTALRM, hang)
 from spoe_guard.cli import main
 main()
 """
@@ -108,7 +108,7 @@ def test_a_guard_whose_event_loop_stands_still_gives_no_life_signs(manager):
     manager.hear_of("READY=1")
     manager.hear_of("WATCHDOG=1")
     assert not manager.quiet_for(WATCHDOG_S)
-    manager.process.send_signal(signal.SIGUSR1)
+    manager.process.send_signal(signal.SIGVTALRM)
     until(lambda: "hangs" in manager.log())
     assert manager.quiet_for(2 * WATCHDOG_S)
 
@@ -157,7 +157,7 @@ def test_a_socket_serves_the_route_of_its_name_or_address_or_admin(manager, tmp_
             manager.hear_of("READY=1")
             first = asyncio.run(_both(named.getsockname()[1], path))
             with socket.create_connection(admin.getsockname(), timeout=5) as asked:
-                asked.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+                asked.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 page = asked.makefile("rb").read()
             return first and page.endswith(b"ok\n")
 

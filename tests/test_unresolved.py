@@ -17,10 +17,15 @@ from spoe_guard.address import Address
 from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.lab.agent import ScriptedAgent
 from spoe_guard.lab.engine import Engine
+from spoe_guard.net.resolver import of_this_process
 from spoe_guard.net.route import Route
+from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.run import names
 from spoe_guard.run.names import Names, look_up
+from spoe_guard.run.process import Process
+from spoe_guard.settings import load
+from spoe_guard.threads import NO_THREAD, NoThreadError
 from spoe_guard.wire import frame
 from tests.hosts import Hosts
 from tests.running import START_S, Running, until
@@ -206,25 +211,48 @@ def noted(monkeypatch, resolve: Callable[[Address], Awaitable[list[Any]]], *rout
     return made, states
 
 
-def test_one_name_at_a_time_is_looked_up_again(monkeypatch):
-    """Otherwise a resolver that hangs would take all the threads that dials need, too."""
-    under_way, most, tries = 0, 0, Counter()
+def test_names_are_looked_up_again_until_they_resolve(monkeypatch):
+    tries: Counter[str] = Counter()
 
     async def resolve(address: Address) -> list[Any]:
-        nonlocal under_way, most
-        under_way, tries[address.host] = under_way + 1, tries[address.host] + 1
-        most = max(most, under_way)
-        await asyncio.sleep(0)
-        under_way -= 1
+        tries[address.host] += 1
         if tries[address.host] < 3:
             raise socket.gaierror(socket.EAI_AGAIN, "try again")
         return LOCAL
 
     kept, states = noted(monkeypatch, resolve, route("a", "one"), route("b", "two"))
     asyncio.run(asyncio.wait_for(kept.keep(), START_S))
-    assert (most, tries) == (1, {"one": 3, "two": 3})
+    assert tries == {"one": 3, "two": 3}
     for state in states.values():
         assert (state.agent_up, state.failures(DialFailure.UNRESOLVED)) == (None, 3)
+
+
+def test_a_name_whose_look_up_hangs_keeps_no_other_route_down(monkeypatch):
+    async def resolve(address: Address) -> list[Any]:
+        if address.host == "hangs":
+            await asyncio.Event().wait()
+        return LOCAL
+
+    async def main() -> None:
+        keeping = asyncio.ensure_future(kept.keep())
+        async with asyncio.timeout(START_S):
+            while states["b"].agent_up is False:  # noqa: ASYNC110  what is waited for has no event
+                await asyncio.sleep(0.001)
+        assert states["a"].agent_up is False
+        keeping.cancel()
+
+    monkeypatch.setattr(names, "LOOK_UP_S", 2 * START_S)
+    kept, states = noted(monkeypatch, resolve, route("a", "hangs"), route("b", "quick"))
+    asyncio.run(main())
+
+
+def test_without_threads_it_says_why_no_name_is_looked_up(monkeypatch):
+    async def resolve(_address: Address) -> list[Any]:
+        raise NoThreadError
+
+    monkeypatch.setattr(names, "resolve", resolve)
+    found = asyncio.run(look_up([route("a", "agent")]))
+    assert found.faults == {Address("agent", 9): f"'agent:9': the name cannot be looked up: {NO_THREAD}"}
 
 
 @pytest.mark.parametrize("resolves", [False, True])
@@ -251,3 +279,30 @@ def test_what_a_dial_found_out_stays_when_the_name_resolves(monkeypatch):
         states["a"].agent("agent:9").tried(time.monotonic(), up=up, detail=detail)
         asyncio.run(asyncio.wait_for(kept.keep(), START_S))
         assert (states["a"].agent_up, states["a"].agent_detail) == (up, detail)
+
+
+def test_a_silent_resolver_is_logged_once_a_minute_for_a_name(monkeypatch):
+    lines: list[dict[str, Any]] = []
+
+    class Sink:
+        def write(self, line: str) -> bool:
+            lines.append(json.loads(line))
+            return True
+
+    def silent(*_args: Any, **_named: Any) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    def known(*_args: Any, **_named: Any) -> list[Any]:
+        return [(*LOCAL[0][:1], socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    async def main() -> None:
+        process = Process(load().settings, Log(Sink(), "json", "info"))
+        for _ in range(2):
+            for answer in (known, silent):
+                with monkeypatch.context() as patch:
+                    patch.setattr(socket, "getaddrinfo", answer)
+                    assert await of_this_process().look_up("agent") == [(socket.AF_INET, ("127.0.0.1", 0))]
+        process.close()
+
+    asyncio.run(main())
+    assert [(line["event"], line["level"], line["name"]) for line in lines] == [("resolver_silent", "warning", "agent")]

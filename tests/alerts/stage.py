@@ -1,11 +1,14 @@
 """Guards with every fault that an alert covers, one route for each, with traffic and a Prometheus that scrapes them."""
 
+import re
 import resource
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import yaml
 
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
@@ -15,7 +18,8 @@ from tests.alerts.traffic import Flow, Traffic
 from tests.integration.agent import AgentThread
 from tests.integration.guard import Guard
 from tests.integration.haproxy import free
-from tests.peers import need
+from tests.lab.program import agent as lab_agent
+from tests.peers import ROOT, need
 
 NEVER_S = 3600.0
 DESCRIPTORS = 64  # of the guard that is short of them
@@ -43,7 +47,8 @@ class AlwaysWrong(ScriptedAgent):
 class Watched:
     """One route: what its agent does (None: there is none), what is sent to it, and the alerts that must fire for it.
 
-    ``second``: what the agent at a second address does (None: there is no such address).
+    ``second``: what the agent at a second address does (None: there is no such address). ``options``: of `spoe-guard lab agent`,
+    which is the agent in place of a script.
     """
 
     script: Script | None
@@ -51,6 +56,7 @@ class Watched:
     alerts: frozenset[str] = frozenset()
     settings: dict[str, str] = field(default_factory=dict)
     second: Script | None = None
+    options: tuple[str, ...] = ()
 
 
 def _alerts(*names: str) -> frozenset[str]:
@@ -93,7 +99,28 @@ ENFORCE = {
     ),
     "crowded": Watched(Script(), traffic.side_by_side, _alerts("LimitReached"), {"LIMITS__CONNECTIONS": "1"}),
 }
+
+
+def _lab(*, observe: bool) -> dict[str, Watched]:
+    """Return the rows of docs/lab.md, of `mode: observe` or the others: the agents it names fire the alerts it names."""
+    table = (ROOT / "docs/lab.md").read_text().split("\n## Your alerts\n")[1].split("\n## ")[0]
+    found = {}
+    for names, command, text in re.findall(
+        r"^\| (SpoeGuard[\w, ]+) \| `spoe-guard lab agent (.+?)` \| (.*?) ?\|$", table, re.MULTILINE
+    ):
+        settings = yaml.safe_load(text.strip("` ")) or {}
+        if (settings.pop("mode", "enforce") == "observe") is observe:
+            keys = {f"HAPROXY__{key.upper()}": value for key, value in settings.get("haproxy", {}).items()}
+            route = "lab-" + re.sub(r"[^\w.]+", "-", command).strip("-")
+            alerts = frozenset(names.split(", "))
+            found[route] = Watched(None, traffic.steadily, alerts, keys, options=tuple(command.split()))
+    assert found
+    return found
+
+
+ENFORCE |= _lab(observe=False)
 OBSERVE = {
+    **_lab(observe=True),
     "bare": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxyInDanger")),
     "late": Watched(_wrong("disconnect_then_acks"), traffic.quickly, _alerts("AnswersLost")),
 }
@@ -127,6 +154,8 @@ def _agent(stack: ExitStack, script: Script | None) -> str:
 
 
 def _agents(stack: ExitStack, watched: Watched) -> str:
+    if watched.options:
+        return stack.enter_context(lab_agent(*watched.options))[1]
     first = _agent(stack, watched.script)
     return f"{first},{_agent(stack, watched.second)}" if watched.second else first
 

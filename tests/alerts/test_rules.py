@@ -10,9 +10,10 @@ import yaml
 from spoe_guard.core.terms.anomalies import Anomaly
 from tests.alerts.rules import ALERTS, RULES, runbook_anchors
 from tests.peers import ROOT, need
+from tests.urls import PAGES
 
 PLAYED = sorted((Path(__file__).parent / "played").glob("*.yml"))
-DEADLY = {"runt_frame", "bad_varint", "disconnect_malformed", "hello_refused"}
+DEADLY = {"runt_frame", "bad_varint", "disconnect_malformed", "hello_refused", "impossible_stream_id"}
 AFTERMATH = {"disconnect_missing", "notify_unanswered"}  # what the guard counts once the agent is gone or did not answer
 
 
@@ -40,10 +41,10 @@ def test_every_alert_leads_to_its_place_in_the_runbook():
     anchors = runbook_anchors()
     for name, rule in ALERTS.items():
         page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-        assert (page, anchor) == ("docs/runbook.md", name.lower())
+        assert (page, anchor) == (f"{PAGES}/docs/runbook.md", name.lower())  # absolute: it is read in a message
         assert anchor in anchors
         if "anomaly_url" in rule["annotations"]:
-            assert rule["annotations"]["anomaly_url"] == "docs/runbook.md#{{ $labels.anomaly }}"
+            assert rule["annotations"]["anomaly_url"] == f"{PAGES}/docs/runbook.md#{{{{ $labels.anomaly }}}}"
 
 
 def test_every_alert_says_how_bad_it_is():

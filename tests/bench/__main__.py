@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = run(asked.parts or (list(PARTS) if whole else ["shapes"]), asked.candidates or CONTEST, asked.shapes or SHAPES, length)
     data["settings"]["minutes"] = (time.monotonic() - began) / 60
     old = json.loads((out / JSON).read_text()) if (out / JSON).exists() else {}
-    write(out, data | {"scale": old.get("scale", {})})
+    write(out, data | {part: old.get(part, {}) for part in ("scale", "cost")})
     for row in goals.rows(data):
         if row.missed:
             say(f"missed: {row.what}, {row.goal}: {', '.join(f'{where} {row.seen[where]}'.strip() for where in row.missed)}")

@@ -26,6 +26,12 @@ NOTIFY was due. With the profile dropmore HAProxy does not pipeline, so it has n
 wrk are on the load's CPU, and a turn takes {wrk_s:g} s.
 
 """
+COST: Final = """\
+What peers may send most dearly: nanoseconds for a byte at four sizes, and the longest step of the session. Written by
+`make cost-measured`, {build}, the session alone, without sockets. That no byte costs more where there are more is judged by
+counted work, which is the same on every machine (`make cost`).
+
+"""
 CPU_PLOT: Final = "benchmarks-cpu.svg"
 UNSEEN: Final = "not measured"
 
@@ -42,6 +48,8 @@ def page(data: Mapping[str, Any], notes: str) -> str:
     if data["shapes"]:
         parts += [f"\n## CPU per round trip\n\n![CPU per round trip, against HAProxy]({CPU_PLOT})\n\n"]
         parts += _table(*_shapes(data["shapes"]))
+    if cost := data.get("cost"):
+        parts += ["\n## What a byte costs\n\n", COST.format_map(cost), *_table(*_cost(cost["rows"]))]
     return "".join(parts) + (f"\n## Where the time goes\n\n{notes.strip()}\n" if notes.strip() else "")
 
 
@@ -83,3 +91,12 @@ def _shapes(shapes: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 row.append(str(figures.ratio(turns[name], base, "cpu_us")))
         rows.append(row)
     return ["", *(LABELS[name] for name in names)], rows
+
+
+def _cost(rows: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows: nanoseconds for a byte of each shape, by size, and the dearest step."""
+    sizes = [f"{size // 1024} KiB" if size < 1 << 20 else "1 MiB" for size, *_ in next(iter(rows.values()))]
+    body = [
+        [name, *(f"{ns:.1f} ns" for _, ns, _ in row), f"{max(step for *_, step in row):.2f} ms"] for name, row in rows.items()
+    ]
+    return ["", *sizes, "longest step"], body

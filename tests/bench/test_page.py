@@ -246,3 +246,11 @@ def test_the_figures_are_written_with_no_more_digits_than_mean_something(tmp_pat
     assert '    {"cpu_us": 0.333},\n' in written
     assert (tmp_path / "benchmarks.md").read_text().startswith("# Benchmarks")
     assert {path.name for path in tmp_path.iterdir()} == {"benchmarks.json", "benchmarks.md", "benchmarks-cpu.svg"}
+
+
+def test_what_a_byte_costs_is_a_chapter_where_it_was_measured():
+    rows = {"runts": [[1024, 700.25, 0.05], [1 << 20, 701.0, 0.2]]}
+    text = page(data(cost={"build": "compiled", "rows": rows}), "")
+    assert "| | 1 KiB | 1 MiB | longest step |" in text.replace("|  |", "| |")
+    assert "| runts | 700.2 ns | 701.0 ns | 0.20 ms |" in text
+    assert "What a byte costs" not in page(data(), "")

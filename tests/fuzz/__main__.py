@@ -1,6 +1,6 @@
 """``make fuzz``: ``python -m tests.fuzz`` looks for a play that breaks a promise; ``python -m tests.fuzz FILE`` shows one again.
 
-Each job is a process of its own with seeds of its own; they share what reaches new branches through .cache/fuzz/corpus.
+Each job is a process of its own with seeds of its own; they share what reaches new branches through .cache/fuzz/corpus/TARGET.
 """
 
 import argparse
@@ -26,6 +26,9 @@ EXECUTED = re.compile(rb"^(?:#|Done )(\d+)\s", re.MULTILINE)
 REACHED = re.compile(rb" cov: (\d+) ")
 
 
+TARGETS = {"promises": "tests.fuzz.target", "cost": "tests.fuzz.cost"}
+
+
 def sow(corpus: Path) -> int:
     """Write the seeds there; return how many."""
     corpus.mkdir(parents=True, exist_ok=True)
@@ -39,9 +42,9 @@ def sow(corpus: Path) -> int:
 class Job:
     """One libFuzzer."""
 
-    def __init__(self, number: int, seconds: int, seed: int, corpus: Path, findings: Path) -> None:
+    def __init__(self, number: int, target: str, seconds: int, seed: int, corpus: Path, findings: Path) -> None:
         self.log = HOME / f"job-{os.getpid()}-{number}.log"
-        command = [sys.executable, "-m", "tests.fuzz.target", f"-max_total_time={seconds}", f"-max_len={LONGEST}"]
+        command = [sys.executable, "-m", TARGETS[target], f"-max_total_time={seconds}", f"-max_len={LONGEST}"]
         command += [f"-timeout={PLAY_S}", f"-seed={seed + number}", "-reload=1", f"-artifact_prefix={findings}/", str(corpus)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
@@ -54,15 +57,15 @@ class Job:
         return int(plays[-1]) if plays else 0, int(branches[-1]) if branches else 0
 
 
-def fuzz(seconds: int, jobs: int, seed: int) -> int:
-    corpus, findings = HOME / "corpus", HOME / "findings"
+def fuzz(seconds: int, jobs: int, seed: int, target: str = "promises") -> int:
+    corpus, findings = (HOME / name / target for name in ("corpus", "findings"))
     findings.mkdir(parents=True, exist_ok=True)
     before = set(findings.iterdir())
     sown = sow(corpus)
     known = len(list(corpus.iterdir()))
     print(f"{sown} seeds, {known} plays in {corpus.relative_to(ROOT)}, {jobs} jobs, seed {seed}", flush=True)
     began = told = time.monotonic()
-    running = [Job(number, seconds, seed, corpus, findings) for number in range(1, jobs + 1)]
+    running = [Job(number, target, seconds, seed, corpus, findings) for number in range(1, jobs + 1)]
     try:
         while any(job.process.poll() is None for job in running) and not (set(findings.iterdir()) - before):
             time.sleep(0.5)
@@ -78,7 +81,10 @@ def fuzz(seconds: int, jobs: int, seed: int) -> int:
     print(_said(running, time.monotonic() - began))
     found = sorted(set(findings.iterdir()) - before)
     for path in found:
-        show(path)
+        if target == "cost":
+            subprocess.run([sys.executable, "-m", TARGETS[target], path], cwd=ROOT, check=False)
+        else:
+            show(path)
     for job in running:
         if job in failed and not found:
             print(job.log.read_text(errors="replace")[-3000:])
@@ -111,6 +117,7 @@ def main() -> int:
     asked.add_argument("files", nargs="*", type=Path)
     asked.add_argument("--seconds", type=int, default=3600)
     asked.add_argument("--jobs", type=int, default=1)
+    asked.add_argument("--cost", action="store_true", help="look for plays that cost too much, not for broken promises")
     asked.add_argument("--seed", type=int, default=int(time.monotonic()))
     told = asked.parse_args()
     if told.files:
@@ -118,7 +125,7 @@ def main() -> int:
     if importlib.util.find_spec("atheris") is None:
         print("skipped: atheris is not there, and has wheels for CPython 3.11 to 3.14 on x86-64 Linux only; there: make venv")
         return int(os.environ.get("CI") == "true")
-    return fuzz(told.seconds, told.jobs, told.seed)
+    return fuzz(told.seconds, told.jobs, told.seed, "cost" if told.cost else "promises")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "pieces": ((), (1,) * 20 + (65536,), (3, 11, 40, 65536), (7, 65536)),  # as TCP cuts each write; few, for the sake of speed
     "park_s": (None, 0.2),
     "agent_hello_s": (None, 0.1),
+    "always_offer": (None, frozenset(("fragmentation",))),  # None: the profile's
 }
 PLAIN = (
     "disconnect_hold_s", "unanswered", "answer_deadline_s", "open_notifies",
@@ -87,7 +88,7 @@ class Case:
     def config(self) -> SessionConfig:
         profile = _profile(self.knob("profile"))
         size, held = self.knob("sizes")
-        capabilities = self.knob("capabilities")
+        capabilities, always_offer = self.knob("capabilities"), self.knob("always_offer")
         return replace(
             profile,
             observe=self.knob("observe"),
@@ -96,6 +97,7 @@ class Case:
             max_frame_size=profile.max_frame_size if size is None else size,
             held_bytes=held,
             capabilities=profile.capabilities if capabilities is None else capabilities,
+            always_offer=profile.always_offer if always_offer is None else always_offer,
             **{name: self.knob(name) for name in PLAIN},
         )
 

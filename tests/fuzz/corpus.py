@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.config import Redispatch, Unanswered
 from spoe_guard.lab import frames
 from spoe_guard.lab.agent import echo
 from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, End
@@ -33,6 +33,7 @@ def _all() -> Iterator[tuple[str, Case]]:
         yield name, Case(moves=moves)
     yield from _links()
     yield from _absent()
+    yield from _fragments()
     # the same good conversation with every knob at every choice
     [(_, good), *_] = _good()
     for knob, choices in KNOBS.items():
@@ -190,6 +191,34 @@ def _absent() -> Iterator[tuple[str, Case]]:
         silent: list[Move] = [offer, Reach(0), Wait(0.1), Wait(0.1), three, Reach(1), Say(agent(1), answer.data)]
         silent += [Say(agent(1), b"".join(acks[:3])), Wait(0.3)]
         yield f"late AGENT-HELLO, {way.value}", replace(by_hand.turned("agent_hello_s", 0.1), moves=silent)
+
+
+def _fragments() -> Iterator[tuple[str, Case]]:
+    """NOTIFYs in fragments, as HAProxy up to 3.0 sends them, to agents that take them and to others, and how they may end."""
+    offer = Say(HAPROXY, frames.haproxy_hello(frames.Family.APPLET))
+    longest = bytes.fromhex("016d 01 0161 08") + spop.text(b"x" * 400)
+    for takes, fits in ((False, True), (False, False), (True, True)):
+        capabilities = b"pipelining,fragmentation" if takes else b"pipelining"
+        answer = Say(AGENT, frames.agent_hello(16380 if fits else 256, capabilities))
+        first = Say(HAPROXY, spop.frame(spop.NOTIFY, (1, 1), longest[:200], 0))
+        more = Say(HAPROXY, spop.frame(spop.UNSET, (1, 1), longest[200:300], 0))
+        last = Say(HAPROXY, spop.frame(spop.UNSET, (1, 1), longest[300:]))
+        aborted = Say(HAPROXY, spop.frame(spop.UNSET, (1, 1), b"", spop.FIN | spop.ABRT))
+        whole = Say(HAPROXY, spop.frame(spop.NOTIFY, (3, 1), spop.ONE_MESSAGE))
+        acked = Say(AGENT, frames.ack(_parsed(spop.frame(spop.NOTIFY, (1, 1))), spop.ALLOWED))
+        ends: dict[str, list[Move]] = {
+            "put together": [more, last, acked, whole],
+            "given up": [more, aborted, whole],
+            "never ended": [more, Wait(0.5), whole, Wait(0.5), last],
+            "lost by the agent": [more, Leave(AGENT, reset=True), last, whole],
+            "answered early": [acked, more, last, whole],
+            "followed by another": [whole, first, more, last],
+        }
+        for name, moves in ends.items():
+            case = Case(moves=[offer, answer, first, *moves]).turned("unanswered", Unanswered.SET)
+            kind = "taken" if takes else "kept" if fits else "too long"
+            yield f"fragments {kind}, {name}", case.turned("answer_deadline_s", 0.3)
+            yield f"fragments {kind}, {name}, lasting", case.turned("give_up_s", 5.0)
 
 
 def _good() -> Iterator[tuple[str, list[Move]]]:

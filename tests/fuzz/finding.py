@@ -2,7 +2,7 @@
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from tests.fuzz.case import HEADER, KNOBS, Case
@@ -28,7 +28,7 @@ def _kind(sent: str) -> str:
     return re.sub(r"[0-9a-f]*[0-9][0-9a-f]*", "#", sent.partition("\n")[0])[:40]
 
 
-def shrunk(case: Case) -> Case:
+def shrunk(case: Case, fault: Callable[[Case], str] = fault) -> Case:
     """The smallest case found that shows the same fault."""
     kind = _kind(fault(case))
     left = BUDGET

@@ -13,10 +13,10 @@ Scramble = Callable[[bytes, random.Random], bytes]  # any change of bytes
 TYPES = (0, 1, 2, 3, 101, 102, 103, 42)
 FLAGS = (1, 1, 0, 2, 3, 0x80000001)
 LENGTHS = (0, 1, 6, 7, 256, 257, 1024, 16380, 16381, 0x47455420, 0xFFFFFFFF)
-STRAY = (1, 3, 239, 240, 2047, 2**32 + 1, 2**64 - 1)
+STRAY = (0, 1, 3, 239, 240, 2047, 2**31 - 1, 2**31, 2**32 + 1, 2**64 - 1)
 PAYLOADS = (
     b"", spop.ALLOWED, spop.ALLOWED * 3, spop.ONE_MESSAGE,
-    b"\x02\x02\x02\x01a\x00", b"\x01\x03\x02\x01a\x10", b"\x01\x03\x02\xff\xf0",
+    b"\x02\x02\x02\x01a\x00", b"\x01\x03\x02\x01a\x00", b"\x01\x03\x02\x01a\x10", b"\x01\x03\x02\xff\xf0",
     bytes.fromhex("0103 02 0161 08") + spop.text(b"x" * 900), b"\x0bstatus-code\x03\x00\x07message\x08\x03bye",
 )  # fmt: skip
 
@@ -74,11 +74,13 @@ class Mutator:
             moves[at] = replace(sent, data=self._scramble(sent.data, chance))
             return
         which = chance.randrange(len(frames))
-        how = chance.randrange(9)
-        if how == 8 and sent.side != HAPROXY:  # on another link
+        how = chance.randrange(10)
+        if how == 9:
+            frames[which : which + 1] = _split(frames[which], chance)
+        elif how == 8 and sent.side != HAPROXY:  # on another link
             moves[at] = replace(sent, side=agent(chance.randrange(LINKS)))
             return
-        if how == 0:
+        elif how == 0:
             frames[which] = self._another(frames[which], moves, chance)
         elif how == 1:
             frames.insert(chance.randint(0, len(frames)), frames[which])
@@ -196,6 +198,19 @@ def _said(cases: Sequence[Case], side: str) -> list[bytes]:
 
 def _frame(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + body
+
+
+def _split(raw: bytes, chance: random.Random) -> list[bytes]:
+    """A frame in fragments, the last of them now and then with other flags."""
+    try:
+        sent = spop.read_frame(raw)
+    except spop.UnreadableError:
+        return [raw]
+    marks = sorted(chance.randint(0, len(sent.payload)) for _ in range(chance.choice((1, 1, 2))))
+    parts = [sent.payload[start:end] for start, end in zip([0, *marks], [*marks, len(sent.payload)], strict=True)]
+    flags = chance.choice((spop.FIN, spop.FIN, spop.FIN, spop.FIN | spop.ABRT, 0))
+    middle = [spop.frame(spop.UNSET, sent.ids, part, 0) for part in parts[1:-1]]
+    return [spop.frame(sent.type, sent.ids, parts[0], 0), *middle, spop.frame(spop.UNSET, sent.ids, parts[-1], flags)]
 
 
 def _nested(outer: bytes, inner: bytes, chance: random.Random) -> bytes:

@@ -108,7 +108,7 @@ BREAKAGES = {
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
     "what is held is not given back": (torn.TornStream, "discard", lambda self: None, "held"),
     "a frame out of place passes": (
-        walker.Walker, "misplaced", lambda self, anomaly, sent, now: self.pass_on(sent, sent.raw), "H",
+        walker.Walker, "unasked", lambda self, anomaly, sent, now, whole=None: self.pass_on(sent, sent.raw), "H",
     ),
 }  # fmt: skip
 

@@ -20,7 +20,8 @@ STOP_S = 20.0  # timeouts.close and disconnect_hold are 1.5 s together by defaul
 class Guard:
     """``settings`` are environment variables without their ``SPOE_GUARD_``; ``listen`` and ``admin`` as on the command line.
 
-    ``agent`` is the one of the only route; or those of several, by the routes' names, the first of which is ``address``.
+    ``agent`` is the one of the only route; or those of several, by the routes' names, the first of which is ``address``; or None
+    where ``config`` has the routes.
     ``program``: what runs in the place of ``python -m spoe_guard``. ``config``: a file with further settings.
 
     At the end it must stop on SIGTERM with exit code 0, with nothing held, nothing open and no error of its own.
@@ -29,7 +30,7 @@ class Guard:
     def __init__(
         self,
         folder: Path,
-        agent: str | Mapping[str, str],
+        agent: str | Mapping[str, str] | None,
         *,
         mode: str = "enforce",
         listen: str = "127.0.0.1:0",
@@ -43,7 +44,7 @@ class Guard:
         flags = []
         if isinstance(agent, str):
             flags = ["--listen", listen, "--agent", agent]
-        else:  # flags are for one route only
+        elif agent is not None:  # flags are for one route only
             routes = [{"NAME": name, "LISTEN": listen, "AGENT": address} for name, address in agent.items()]
             keys = {f"ROUTES__{at}__{key}": value for at, route in enumerate(routes) for key, value in route.items()}
             settings = keys | (settings or {})
@@ -128,6 +129,6 @@ class Guard:
                 self.terminate()
             assert self.wait_stopped() == 0
             assert self.errors() == ""
-            assert not self.lines("internal_error")
+            assert not self.lines("internal_error"), self.lines("internal_error")
         finally:
             self.kill()

@@ -23,11 +23,12 @@ START_S = 30.0
 HEADERS = ("verdict", "error", "allowed", "echo", "process")
 CLIENT_S = 10.0  # no test may wait longer for an HTTP response
 SPOP_MODE_FROM = (3, 1)  # from here on the agents' backend is `mode spop`
+CHECKED = "check inter 100ms fastinter 100ms rise 1 fall 1"  # on the server line
 BOGUS_APPCTX = "A bogus APPCTX"
 
 MAIN = """\
 global
-    nbthread 1
+    nbthread {threads}
     {tune}
     stats socket {folder}/stats.sock mode 600 level admin
     log stderr format raw local0
@@ -74,8 +75,8 @@ class Options:
     """What a test may want otherwise. Durations in HAProxy's words; ``spoe`` are lines of the spoe-agent section.
 
     ``check``: health checks that speak SPOP; ``plain_check``: that connect and no more. ``program``: another than ``binary()``;
-    ``tune``: a line of its global section; ``web``: bound, to listen on; ``finishes``: the process id of the HAProxy that
-    listens there and that it takes over from.
+    ``tune``: a line of its global section; ``threads``: its nbthread; ``server``: words on the agent's server line. ``web``:
+    bound, to listen on; ``finishes``: the process id of the HAProxy that listens there and that it takes over from.
     """
 
     processing: str = "1s"
@@ -86,6 +87,8 @@ class Options:
     plain_check: bool = False
     program: str | None = None
     tune: str = ""
+    threads: int = 1
+    server: str = ""
     web: socket.socket | None = None
     finishes: int | None = None
 
@@ -148,8 +151,13 @@ def cpu_s(pid: int) -> float:
 
 
 def free() -> socket.socket:
-    """Return a socket bound to a port of the kernel's choice."""
-    (bound := socket.socket()).bind(("127.0.0.1", 0))
+    """Return a socket bound to a port of the kernel's choice, at which nobody listens.
+
+    While it is open the kernel gives that port to nobody else, and who asks for it can listen there.
+    """
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
     return bound
 
 
@@ -174,7 +182,8 @@ class Haproxy:
                 tune=options.tune,
                 mode=backend_mode(self.version),
                 check="option spop-check" if options.check else "",
-                server="check inter 100ms fastinter 100ms rise 1 fall 1" if options.check or options.plain_check else "",
+                threads=options.threads,
+                server=f"{options.server} {CHECKED if options.check or options.plain_check else ''}",
             )
             times = {"hello": options.hello, "idle": options.idle, "processing": options.processing}
             spoe = self.spoe.format(options="\n    ".join(options.spoe), **times)
@@ -193,10 +202,10 @@ class Haproxy:
         assert self.process.poll() is None, self.log()
         return self.get("/ready").status == 200
 
-    def get(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Seen:
-        """Ask for ``path`` on a connection of its own."""
+    def get(self, path: str, headers: Mapping[str, str] = MappingProxyType({}), client: str = "127.0.0.1") -> Seen:
+        """Ask for ``path`` on a connection of its own, which comes from ``client``."""
         began = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CLIENT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, CLIENT_S, source_address=(client, 0))
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()

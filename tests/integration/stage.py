@@ -56,7 +56,7 @@ class Stage:
         """Start a tap on the way to ``beyond``."""
         return self._stack.enter_context(Tap(beyond))
 
-    def guard(self, agent: str, **how: Any) -> Guard:
+    def guard(self, agent: str | None, **how: Any) -> Guard:
         """Start spoe-guard in front of ``agent``; ``how``: see ``Guard``."""
         guard = Guard(self.folder(), agent, **how)
         self._stack.callback(self._note, "spoe-guard", guard.log)

@@ -87,7 +87,17 @@ def test_the_guard_is_told_what_spoe_conf_says_of_the_agent(folder):
 
 def test_compose_tells_the_guard_the_same():
     folder = CONFIG / COMPOSE["haproxy"]["volumes"][0].partition(":")[0]
-    assert effective(load(environ=COMPOSE["guard"]["environment"])) == effective(load(folder / "guard.yaml"))
+    environment = dict(COMPOSE["guard"]["environment"])
+    assert environment.pop("SPOE_GUARD_PAYLOAD") == "headers"  # all containers reach its page
+    assert effective(load(environ=environment)) == effective(load(folder / "guard.yaml"))
+
+
+def test_compose_lets_the_guard_take_no_more_than_kubernetes_does():
+    guard = COMPOSE["guard"]
+    manifest = (CONFIG / "kubernetes/deployment.yaml").read_text()
+    assert guard["mem_limit"].upper() + "I" == re.search(r"limits:\n +memory: (\S+)", manifest)[1].upper()
+    assert guard["pids_limit"] <= 128
+    assert (guard["read_only"], guard["cap_drop"]) == (True, ["ALL"])
 
 
 def test_the_readme_tells_the_guard_the_same(tmp_path):
@@ -113,6 +123,10 @@ def test_what_compose_mounts_exists(service):
 
 def test_compose_builds_the_guard_from_this_tree():
     assert (CONFIG / COMPOSE["guard"]["build"] / "Dockerfile").resolve() == ROOT / "Dockerfile"
+
+
+def test_compose_can_take_another_image_where_there_is_nothing_to_build():
+    assert COMPOSE["guard"]["image"] == "${SPOE_GUARD_IMAGE:-spoe-guard:latest}"
 
 
 def test_compose_puts_everything_into_one_network():

@@ -1,33 +1,20 @@
 """The HAProxy examples in config/ with a real HAProxy: a lost guard costs nothing else."""
 
 import http.client
-import http.server
 import socket
 import subprocess
-import threading
 from contextlib import ExitStack, closing
 
 import pytest
 
 from tests.integration.agent import AgentThread
+from tests.integration.app import App
 from tests.integration.generations import find
 from tests.integration.haproxy import wait_until
 from tests.peers import ROOT
 from tests.running import samples
 
 CONNECTIONS = [f"haproxy_server_{each}" for each in ("current_sessions", "idle_connections_current", "used_connections_current")]
-
-
-class App(http.server.BaseHTTPRequestHandler):
-    """What HAProxy protects."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_args):
-        pass
 
 
 def bound_socket(stack: ExitStack) -> socket.socket:
@@ -68,17 +55,14 @@ def connections(metrics: str) -> float:
 
 def start(stack, tmp_path, example, *, guard, agent):
     """Run the example with its fixed addresses exchanged for ours; return the port of its frontend and where its metrics are."""
-    app = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App)
-    stack.callback(app.server_close)
-    stack.callback(app.shutdown)
-    threading.Thread(target=app.serve_forever, daemon=True).start()
+    app = stack.enter_context(App())
     www, metrics = bound_socket(stack), bound_socket(stack)
     exchanged = {
         "bind :8080": f"bind fd@{www.fileno()}",
         "bind 127.0.0.1:8405": f"bind fd@{metrics.fileno()}",
         "127.0.0.1:12345": guard,
         "127.0.0.1:9000": agent,
-        "127.0.0.1:8000": f"127.0.0.1:{app.server_port}",
+        "127.0.0.1:8000": app.address,
         "txn.guarded.allowed) -m bool }": "txn.guarded.verdict) -m found }",  # what the scripted agent sets
     }
     folder, program = example

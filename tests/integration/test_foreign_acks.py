@@ -1,6 +1,7 @@
 """An agent that negotiated async and answers on another connection of the engine, at HAProxy up to 3.0, which has async (C7)."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,7 +10,7 @@ from spoe_guard.lab.agent import echo
 from spoe_guard.wire import frame
 from tests.integration import generations
 from tests.integration.agent import OnThread
-from tests.integration.haproxy import Options
+from tests.integration.haproxy import Options, wait_until
 from tests.integration.hazards.peer import good_hello
 from tests.integration.stage import Stage
 
@@ -25,6 +26,11 @@ class Shuffler(OnThread):
         super().__init__()
         self.shuffled = 0  # ACKs on another connection than their NOTIFY's
         self._held: list[tuple[frame.Frame, asyncio.StreamWriter]] = []
+
+    @property
+    def holds(self) -> int:
+        """How many NOTIFYs of a burst it has."""
+        return len(self._held)
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accepted, streams.LOCALHOST, 0)
@@ -68,7 +74,11 @@ def verdicts(stage: Stage, address: str, options: Options, agent: Shuffler) -> l
     last second it has processed the less it opens: the first burst of another HAProxy is as good as the first.
     """
     for _ in range(HAPROXIES):
-        seen = stage.haproxy(address, options).get_all(PATHS)
+        haproxy = stage.haproxy(address, options)
+        with ThreadPoolExecutor(len(PATHS)) as clients:
+            first = clients.submit(haproxy.get, PATHS[0])
+            wait_until(lambda: agent.holds > 0, "its connection is busy")  # so that the next ones find none that is idle
+            seen = [each.result() for each in (first, *(clients.submit(haproxy.get, path) for path in PATHS[1:]))]
         if agent.shuffled:
             return [each.verdict for each in seen]
         assert [each.verdict for each in seen] == PATHS

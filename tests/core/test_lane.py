@@ -580,7 +580,7 @@ def test_behind_the_end_nothing_passes_either() -> None:
 def test_an_agent_that_is_lost_has_not_answered_what_it_has_not() -> None:
     carried(redispatch=Redispatch.UNANSWERED).play("""
         agent1  rst             -> answer disconnect_missing, lost reset 2/2, dial 2, close agent1
-        guard   waits 0.02      -> redispatched unanswered 2, to_agent NOTIFY 7.1, to_agent NOTIFY 9.1
+        guard   waits 1         -> unreachable timeout, redispatched unanswered 2, to_agent NOTIFY 7.1, to_agent NOTIFY 9.1, abort agent2
         agent   ACK 7.1 + ACK 9.1 -> ok
     """)
 

@@ -368,5 +368,6 @@ def test_no_notify_overtakes_those_that_wait_for_a_link_they_trust() -> None:
         agent2  AGENT_HELLO     -> replacement up
         haproxy NOTIFY 7.1      -> held
         guard   waits 0.005     -> dial 3
-        guard   waits 0.015     -> redispatched unsent 2, redispatched unanswered 1, to_agent2 NOTIFY 3.1, to_agent2 NOTIFY 5.1, to_agent2 NOTIFY 7.1
+        guard   waits 0.994     -> nothing
+        guard   waits 0.001     -> redispatched unsent 2, redispatched unanswered 1, to_agent2 NOTIFY 3.1, to_agent2 NOTIFY 5.1, to_agent2 NOTIFY 7.1
     """, serial=frames.agent_hello(capabilities=b""))  # fmt: skip

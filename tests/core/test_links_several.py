@@ -302,14 +302,14 @@ def test_sync_mode_gives_up_a_leaving_agents_notify_beside_a_free_link() -> None
 # --- lost -----------------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_lost_link_had_goes_to_the_others_a_moment_later() -> None:
+def test_what_a_lost_link_had_goes_to_others_without_new_ones() -> None:
     talk(in_flight=2, max_links=2, redispatch=Redispatch.UNANSWERED).play("""
         haproxy NOTIFY 1.1 + NOTIFY 3.1 + NOTIFY 5.1 -> held, to_agent NOTIFY 1.1, to_agent NOTIFY 3.1, dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO
         agent1  AGENT_HELLO     -> parallel up, redispatched unsent 1, to_agent1 NOTIFY 5.1
         agent   rst             -> answer disconnect_missing, lost reset 2/2, close agent
         guard   waits 0.005     -> dial 2
-        guard   waits 0.015     -> redispatched unanswered 1, to_agent1 NOTIFY 1.1
+        guard   waits 0.995     -> redispatched unanswered 1, to_agent1 NOTIFY 1.1
         agent1  ACK 5.1         -> redispatched unanswered 1, to_agent1 NOTIFY 3.1, ok
     """)
 

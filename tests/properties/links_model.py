@@ -14,9 +14,7 @@ from tests.properties.transcript import EPSILON_S
 
 Ids = tuple[int, int]
 SUPERSEDED_S = 0.01
-# For so long what a lost link had goes to a link only that was dialled since: behind the last link that was lost, and in all.
-DOUBT_S = 0.02
-LONGEST_DOUBT_S = 0.25
+DOUBT_S = 1.0  # for so long what a lost link had goes to a link only that was dialled since
 AWAY_S = 0.02  # for so long a dial may keep HAProxy waiting while the agent is away
 RETRY_S = 0.25  # the longest pause between two dials
 BLOCKED_S = 30.0  # how long one NOTIFY may block a link where there is no answer_deadline
@@ -167,7 +165,6 @@ class Model:
     abandons: bool = False  # the end may leave NOTIFYs behind
     tell_by: float = math.inf  # by then HAProxy learns of a NOTIFY without an answer by the end of its connection
     away_since: float = math.inf  # since when a link is wanted and none runs
-    lost_at: float = -math.inf  # when a link was lost last
     heard_at: float = 0.0
     hello_came: bool = False  # in this step, for HAProxy
     dial_failed: bool = False  # in this step
@@ -281,7 +278,6 @@ class Model:
             return
         by_agent = link.disconnected if link.leaving else by_agent
         link.lost = True
-        self.lost_at = now
         self.lost_now.add(link.number)
         if by_agent and link.hello and not self.ended and not any(other.running for other in self.links.values()):
             self.agent.ended_last_link(now)
@@ -602,11 +598,11 @@ class Model:
 
     def _nobody_waits_in_vain(self, seen: Seen) -> None:
         rules = self.rules
-        # An agent that dies loses all its links, one after the other: a moment of doubt. Who waits behind such a one waits too.
+        # An agent that dies loses all its links, one after the other. Who waits behind such a one waits too.
         doubt = max(self.notifies[ids].lost_at for ids in seen.waits)
         ready = [link for link in self.links.values() if link.ready]
         since = max(self.notifies[ids].next_link for ids in seen.waits)
-        doubt_ends = min(max(doubt, self.lost_at) + DOUBT_S, doubt + LONGEST_DOUBT_S)
+        doubt_ends = doubt + DOUBT_S
         sure = [link.number for link in ready if link.number >= since or seen.now >= doubt_ends]
         assert not sure, f"{seen.waits} wait, and links {sure} are ready"
         assert not ready or seen.deadline <= doubt_ends + EPSILON_S, f"{seen.waits} wait, and nobody looks for a link"

@@ -24,7 +24,7 @@ class AgentState:
     one session dials at a time, and the others find out from it. ``hellos_missed``: HELLOs in a row without an answer in time, at
     most ``MOST_MISSED``. ``unanswered``: NOTIFYs past their deadline since AGENT-HELLO last came, each on a link whose agent had
     sent nothing since the NOTIFY came, at most ``SILENT_AFTER``. ``haproxy_waited_s``: how long HAProxy waited for AGENT-HELLO
-    when it last gave up, infinity if never. ``link_ended_at``: when it last ended a link, of any session, -infinity if never.
+    when it last gave up, infinity if never.
     """
 
     __slots__ = (
@@ -34,7 +34,6 @@ class AgentState:
         "agreed",
         "haproxy_waited_s",
         "hellos_missed",
-        "link_ended_at",
         "retry_at",
         "unanswered",
     )
@@ -45,7 +44,6 @@ class AgentState:
         self.hellos_missed = 0
         self.unanswered = 0
         self.haproxy_waited_s = math.inf
-        self.link_ended_at = -math.inf
         self._away_since = math.inf  # the first sign that the agent is away: a link was lost, or a dial failed
         self._was_there = False  # it has answered HELLO, here or to the previous guard
         self._failing_since = math.inf  # the first dial that failed, of those since AGENT-HELLO last came
@@ -88,10 +86,6 @@ class AgentState:
         self.answered(None)
         self.agreed = None
         self._was_there = False
-
-    def link_ended(self, now: float) -> None:
-        """An agent ended a link: it may have ended others, too, whose ends were not read yet."""
-        self.link_ended_at = now
 
     def link_lost(self, now: float) -> None:
         """An agent ended the last link of a session: it may be gone.

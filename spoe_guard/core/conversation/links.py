@@ -224,10 +224,8 @@ class Links:
         had, kept = self._notifies.take_back(link, loss, now, longest_s, self._next)
         worked = link.ledger.answered_once or (link.got_disconnect and not had) or loss is LinkLoss.RETIRED
         self._end(link, now)
-        if loss in _BY_AGENT:
-            self._route.agent.link_ended(now)
-            if not self.running:
-                self._route.agent.link_lost(now)
+        if loss in _BY_AGENT and not self.running:
+            self._route.agent.link_lost(now)
         self._asks = loss is LinkLoss.DEADLINE and self._progress.outlives_links and not self.running
         if worked and loss is not LinkLoss.DEADLINE:
             self._backoff.worked()

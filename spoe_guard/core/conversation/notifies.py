@@ -29,10 +29,9 @@ from spoe_guard.counted import counted
 from spoe_guard.wire import actions, typed_data, walk
 from spoe_guard.wire import frame as frames
 
-# Time to read the ends of an agent that died: behind the last end that was read, of any session, and in all. Several hundred
-# links, 20 for each connection of HAProxy, took longer than 20 ms, uncompiled and on a busy machine.
-DOUBT_S: Final = 0.02
-LONGEST_DOUBT_S: Final = 0.25
+# How long a NOTIFY of a lost link waits for a link that was dialled since. On a starved machine a process that died closed the
+# last of several hundred links 450 ms after the first.
+DOUBT_S: Final = 1.0
 
 # NOTIFYs that one step settles, or sends to another agent: a few ms, compiled. The next step, at once, goes on; where a session
 # ends there is none, so the others are not answered one by one, and HAProxy learns of them by AGENT-DISCONNECT.
@@ -337,11 +336,12 @@ class Notifies:
     def _ready_for(self, notify: Parked, now: float) -> AgentLink | None:
         """Return a link for ``notify``.
 
-        When an agent dies, all its links end, but the guard reads those ends one by one. So a NOTIFY of a lost link goes only to
-        a link that was dialled later, or to any link a moment later, and while ends come that moment begins anew. Bytes from
+        When an agent dies, all its links end, but the guard reads those ends one by one, and an agent that is short of CPU dies
+        slowly. So a NOTIFY of a lost link goes only to a link that was dialled later: its AGENT-HELLO proves that there is an
+        agent. If none comes within ``DOUBT_S``, it goes to any link: the agent may just take no more connections. Bytes from
         another old link prove nothing: its agent may have written them before it died.
         """
-        if now >= self._doubt_ends(notify):
+        if now >= notify.lost_at + DOUBT_S:
             notify.lost_at, notify.next_link = -math.inf, 0
         return next((link for link in self._links.values() if link.ready and link.number >= notify.next_link), None)
 
@@ -349,11 +349,7 @@ class Notifies:
         """Return when a NOTIFY of a lost link may go to a link older than that loss; infinity if no such NOTIFY waits."""
         if not len(self.parking) or self.parking.first().lost_at == -math.inf:
             return math.inf
-        return self._doubt_ends(self.parking.first())
-
-    def _doubt_ends(self, notify: Parked) -> float:
-        last = max(notify.lost_at, self._route.agent.link_ended_at)
-        return min(last + DOUBT_S, notify.lost_at + LONGEST_DOUBT_S)
+        return self.parking.first().lost_at + DOUBT_S
 
     def _no_longer_fits(self, notify: Parked, link: AgentLink, now: float) -> None:
         """The agent of the new link takes smaller frames than the previous one."""

@@ -11,6 +11,7 @@ from tests.agents.real import AgentProcess
 from tests.deploy.bundle import EXAMPLES, Bundle, bundle, containers
 from tests.integration import generations
 from tests.integration.conftest import stage
+from tests.integration.haproxy import free
 from tests.integration.stage import Stage
 from tests.integration.test_config_files import complaints, effective, told
 from tests.products.machine import Site
@@ -128,11 +129,12 @@ def test_crowdsec_bans_and_what_nobody_looked_up_does_not_pass(stage):
 
 @pytest.mark.parametrize(("name", "kind"), [("coraza", WAF), ("crowdsec", CROWDSEC)])
 def test_a_restart_of_the_agent_costs_no_request(name, kind, stage):
-    agent = stage.enter(AgentProcess(kind, stage.folder()))
-    site = played(stage, bundle(name), agent.address)
+    address = "{}:{}".format(*stage.enter(free()).getsockname())
+    agent = stage.enter(AgentProcess(kind, stage.folder(), listen=address))
+    site = played(stage, bundle(name), address)
     assert statuses(site, "/") == [200]
     with ThreadPoolExecutor() as pool:
         agent.kill()
         waiting = [pool.submit(statuses, site, "/") for _ in range(4)]
-        stage.enter(AgentProcess(kind, stage.folder(), listen=agent.address))
+        stage.enter(AgentProcess(kind, stage.folder(), listen=address))
         assert [each.result() for each in waiting] == [[200]] * 4

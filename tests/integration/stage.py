@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from spoe_guard.lab.agent import Script
 from tests.integration.agent import AgentThread, Tap
 from tests.integration.guard import Guard
-from tests.integration.haproxy import Haproxy, Options
+from tests.integration.haproxy import Haproxy, Options, free
 from tests.integration.load import AgentProcess
 
 P = TypeVar("P")
@@ -49,7 +49,8 @@ class Stage:
         return self._stack.enter_context(AgentThread(script, str(self.folder() / "agent.sock") if unix else None))
 
     def agent_process(self, *how: str, port: int = 0) -> AgentProcess:
-        """Start an agent that can be killed; ``how`` as on its command line."""
+        """Start an agent that can be killed; ``how`` as on its command line. Its port stays free for a successor."""
+        port = port or self.enter(free()).getsockname()[1]
         return self._stack.enter_context(AgentProcess(*how, port=port))
 
     def tap(self, beyond: str) -> Tap:

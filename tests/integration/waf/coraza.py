@@ -16,7 +16,7 @@ defaults
     log global
     timeout client 10s
     timeout server 10s
-    timeout connect 1s
+    timeout connect 10s
     timeout check 2s
     retries 0
 frontend shop

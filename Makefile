@@ -8,6 +8,10 @@ JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
 
+# Byte code is kept, whatever the environment says: the tests start Python some thousand times.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/bytecode
+
 # The tests without sockets and clocks: those that cover all of wire and core, and those that try many conversations.
 COVERING := tests/wire tests/core
 TRYING := $(addprefix tests/,properties captures fuzz)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from spoe_guard.core.payloads.disconnect import MOST_KEYS
 from spoe_guard.core.payloads.family import Family
-from spoe_guard.core.payloads.hello import AgentHello, Fault, Offer, check, read_offer, split, stand_in
+from spoe_guard.core.payloads.hello import MOST_CAPABILITIES, AgentHello, Fault, Offer, check, read_offer, split, stand_in
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.wire import frame, kv, typed_data
@@ -40,6 +41,11 @@ def haproxy(payload: bytes, at: str = "0.0", flags: int = frames.FIN) -> bytes:
 
 GOOD = parsed(haproxy_hello()).payload
 
+
+def more_keys(count: int) -> bytes:
+    return pairs(**{f"x{at}": at for at in range(count)})
+
+
 # --- HAPROXY-HELLO ----------------------------------------
 
 FAULTS = [
@@ -51,6 +57,7 @@ FAULTS = [
     ("cut short",              haproxy(GOOD[:-1]),                                MALFORMED, "does not parse to the end"),
     ("rubbish behind",         haproxy(GOOD + b"\xff"),                           MALFORMED, "does not parse to the end"),
     ("a key twice",            haproxy(GOOD + pairs(engine_id=b"e2")),            MALFORMED, "a key is given twice"),
+    ("one key too many",       haproxy(GOOD + more_keys(MOST_KEYS - 3)),          MALFORMED, "more than 64 keys"),
     ("no version",             haproxy(pairs(max_frame_size=SIZE, capabilities=b"")), MALFORMED, "versions is missing"),
     ("no size",                haproxy(pairs(supported_versions=b"2.0", capabilities=b"")), MALFORMED, "size is missing"),
     ("no capabilities",        haproxy(pairs(supported_versions=b"2.0", max_frame_size=SIZE)), MALFORMED, "is missing"),
@@ -79,6 +86,7 @@ PASSED = {
     "several versions": haproxy_hello(max_frame_size=256, supported_versions=b"1.0, 2.0"),
     "no capabilities": haproxy_hello(max_frame_size=256, capabilities=b""),
     "a key from the future": haproxy_hello(max_frame_size=256, weather=b"fine"),
+    "as many keys as are read": haproxy(parsed(haproxy_hello(max_frame_size=256)).payload + more_keys(MOST_KEYS - 4)),
     "a health check": haproxy_hello(healthcheck=True, capabilities=b""),
     "no health check": haproxy_hello(max_frame_size=256, healthcheck=False),
 }
@@ -303,6 +311,13 @@ AGENTS = [
     ("capabilities in numbers",    agent_hello(max_frame_size=256, capabilities=1), [MALFORMED],            256,   False),
     ("a key HAProxy mistakes",     agent_hello(max_frame_size=256, version_x=b"1"), [MALFORMED],            256,   False),
     ("a key twice",                agent_hello(max_frame_size=256, more=pairs(version=b"2.0")), [MALFORMED], 256,  False),
+    ("as many keys as are read",   agent_hello(max_frame_size=256, more=more_keys(MOST_KEYS - 3)), [],      256,   False),
+    ("one key more",               agent_hello(max_frame_size=256, more=more_keys(MOST_KEYS - 2)), [MALFORMED], 256, False),
+    ("and rubbish behind it",      agent_hello(max_frame_size=256, more=more_keys(MOST_KEYS - 2) + b"\xff"),
+                                   [MALFORMED], 256, False),
+    ("as many capabilities",       agent_hello(max_frame_size=256, capabilities=b"," * (MOST_CAPABILITIES - 1)), [], 256, False),
+    ("one capability more",        agent_hello(max_frame_size=256, capabilities=b"," * MOST_CAPABILITIES),
+                                   [MALFORMED], 256, False),
     ("ids",                        agent_hello(max_frame_size=256, at="1.1"),      [MALFORMED],             256,   False),
     ("not offered",                agent_hello(max_frame_size=256, capabilities=b"pipelining,async"), [CAPABILITY], 256, False),
     ("rubbish behind",             agent_hello(max_frame_size=256, more=b"\xff"),  [MALFORMED],             256,   True),
@@ -412,6 +427,23 @@ def test_haproxy_gets_no_key_that_it_does_not_know(name: bytes, healthcheck: boo
 def test_a_peers_words_are_shortened_in_what_is_said_of_them() -> None:
     loud = agent_hello(version=b"x" * 1000, capabilities=b"y" * 1000)
     assert all(len(fault.detail) < 150 for fault in AgentHello(parsed(loud), offer(haproxy_hello())).problems)
+
+
+def test_an_agent_hello_of_too_many_keys_says_so_and_never_passes_unchanged() -> None:
+    """Beyond the bound its keys are not read, so there may be one that HAProxy does not know."""
+    [long, twice] = AgentHello(parsed(agent_hello(more=MOST_KEYS * pairs(version=b"2.0"))), offer(haproxy_hello())).problems
+    assert long.detail == "it has more than 64 keys"
+    assert twice.detail == "a key is given twice"
+    hello = AgentHello(parsed(agent_hello(capabilities=b"fragmentation", more=more_keys(MOST_KEYS))), offer(haproxy_hello()))
+    assert hello.adapts
+    assert hello.encode(keep_capabilities=True) == agent_hello(capabilities=b"fragmentation")
+
+
+def test_capabilities_beyond_the_bound_are_not_read() -> None:
+    names = b",".join([b"async"] * (MOST_CAPABILITIES - 1) + [b"fragmentation", b"pipelining"])
+    hello = AgentHello(parsed(agent_hello(capabilities=names)), offer(haproxy_hello()))
+    assert hello.problems[0].detail == "it names more than 64 capabilities"
+    assert (hello.announced[-1], hello.capabilities) == ("fragmentation", ["fragmentation"])
 
 
 def test_a_health_check_of_the_guards_own_is_what_haproxy_would_send() -> None:

@@ -30,7 +30,7 @@ MOST_A_STEP_EACH = 4  # and beside it for each of them
 READ_IN_PART = frozenset(
     name
     for name in GROWING
-    if name.endswith("-DISCONNECT of many keys")
+    if name.endswith(" of many keys")
     or name.startswith(("an ACK of bad", "an ACK of NULL", "an ACK of stray", "an ACK of long", "an ACK of process"))
 )
 MOST_A_FRAME = 24_000

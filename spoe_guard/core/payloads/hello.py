@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from spoe_guard.core.payloads import hello_keys, proxy_header, spop_words
+from spoe_guard.core.payloads.disconnect import MOST_KEYS
 from spoe_guard.core.payloads.family import Family, offering
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, SessionConfig
@@ -14,6 +15,7 @@ from spoe_guard.wire import frame as frames
 from spoe_guard.wire import kv, typed_data, walk
 
 MAX_HELLO: Final = 4096  # length of the first frame, before any size is negotiated; a real HELLO has about 130 bytes
+MOST_CAPABILITIES: Final = 64  # that are read of a list; there are three
 VERSION: Final = "2.0"
 PIPELINING: Final = "pipelining"
 FRAGMENTATION: Final = "fragmentation"  # concerns only the peer that announces it, so it needs no offer (SPOE.txt 3.2.1)
@@ -24,6 +26,7 @@ _SIZE: Final = hello_keys.SIZE
 _CAPABILITIES: Final = hello_keys.CAPABILITIES
 _VERSION: Final = b"version"
 _AGENT_KEYS: Final = (_VERSION, _SIZE, _CAPABILITIES)
+_TOO_MANY_KEYS: Final = f"it has more than {MOST_KEYS} keys"
 
 
 class Fault:
@@ -82,7 +85,7 @@ class Offer:
         frame = frames.parse(self.raw)
         if frame is None:  # pragma: no cover - it has been read
             return self.raw
-        pairs, _ = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
+        pairs, _ = kv.parse(frame.raw, frame.payload_at, len(frame.raw), MOST_KEYS)
         fresh = [kv.Pair(_SIZE, typed_data.UINT32, max_frame_size) if pair.name == _SIZE else pair for pair in pairs]
         return frames.with_payload(frame, kv.encode(fresh))
 
@@ -109,13 +112,14 @@ def family_of(first: bytes) -> Family | None:
     hello = frames.parse(raw[:end]) if frames.LENGTH_BYTES + frames.MIN_LENGTH <= end <= len(raw) else None
     if hello is None or hello.type != frames.HAPROXY_HELLO:
         return None
-    pairs, _ = kv.parse(hello.raw, hello.payload_at, len(hello.raw))
+    pairs, _ = kv.parse(hello.raw, hello.payload_at, len(hello.raw), MOST_KEYS)
     return offering(next((split(_text(pair)) for pair in pairs if pair.name == _CAPABILITIES), []))
 
 
 def split(capabilities: str) -> list[str]:
-    """Return the capabilities a comma-separated list names."""
-    return [name for name in (part.strip() for part in capabilities.split(",")) if name]
+    """Return the capabilities a comma-separated list names, of a long one the first."""
+    parts = capabilities.split(",", MOST_CAPABILITIES)[:MOST_CAPABILITIES]
+    return [name for name in (part.strip() for part in parts) if name]
 
 
 def read_offer(frame: frames.Frame, config: SessionConfig) -> Offer | Fault:
@@ -126,9 +130,10 @@ def read_offer(frame: frames.Frame, config: SessionConfig) -> Offer | Fault:
     malformed = Anomaly.HELLO_MALFORMED
     if frame.flags != frames.FLAG_FIN or frame.stream_id or frame.frame_id:
         return Fault(malformed, "HAPROXY-HELLO needs FIN alone and ids 0")
-    pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
+    pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw), MOST_KEYS)
     if stop != len(frame.raw):
-        return Fault(malformed, "its list of keys does not parse to the end")
+        long = len(pairs) == MOST_KEYS
+        return Fault(malformed, _TOO_MANY_KEYS if long else "its list of keys does not parse to the end")
     count = len(pairs)
     mended: list[str] = []
     unknown: list[str] = []
@@ -243,9 +248,12 @@ class AgentHello:
     def __init__(self, frame: frames.Frame, offer: Offer, *, pipelining: bool = False) -> None:
         self.problems: list[Fault] = []
         self.hopeless = ""
-        pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw))
+        pairs, stop = kv.parse(frame.raw, frame.payload_at, len(frame.raw), MOST_KEYS)
         keys = {pair.name: pair for pair in pairs}
-        if stop != len(frame.raw):
+        longer = len(pairs) == MOST_KEYS and stop < len(frame.raw)
+        if longer:
+            self._malformed(_TOO_MANY_KEYS)
+        elif stop != len(frame.raw):
             self.hopeless = "its list of keys does not parse to the end"
             self._malformed(self.hopeless)
         if frame.stream_id or frame.frame_id:
@@ -269,7 +277,7 @@ class AgentHello:
         self._shown = [PIPELINING] if pipelining and PIPELINING in offer.asked and PIPELINING not in self.capabilities else []
         self._shown += _always_shown(self.capabilities, offer)
         # No other key is of use to HAProxy, and 2.0 before 2.0.19 takes the beginning of a key it knows for that key.
-        self.adapts = any(name not in _AGENT_KEYS for name in keys)
+        self.adapts = longer or any(name not in _AGENT_KEYS for name in keys)
         self.adapts = self.adapts or len(told) != len(self.announced) or self._lowered or self.shown_size != self.max_frame_size
         self.adapts = self.adapts or bool(self._shown)
         if len(self.capabilities) != len(self.announced):
@@ -311,7 +319,10 @@ class AgentHello:
         if pair is None or pair.type != typed_data.STR:
             self._malformed("the key capabilities is missing or of the wrong type")
             return []
-        return split(_text(pair))
+        capabilities = _text(pair)
+        if capabilities.count(",") >= MOST_CAPABILITIES:
+            self._malformed(f"it names more than {MOST_CAPABILITIES} capabilities")
+        return split(capabilities)
 
     def encode(self, *, keep_capabilities: bool) -> bytes:
         """Return the repaired frame."""

@@ -7,7 +7,15 @@ from spoe_guard.core.terms.output import Close, LinkOutput, Output
 
 
 def carry(session: Any, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:
-    """Return what one read makes the session write and do, all of it in one output."""
+    """Return what one read makes the session write and do, in as many turns as it takes, all of it in one output."""
+    out = _turn(session, side, data, now, link_id)
+    while out.left:
+        data = data[-out.left :]
+        out = joined(out, _turn(session, side, data, now, link_id))
+    return out
+
+
+def _turn(session: Any, side: Side, data: bytes, now: float, link_id: int) -> Output:
     lane = session.lane
     passed: dict[int, bytes] = {}  # to agents, by link
     to_haproxy = b""
@@ -30,8 +38,7 @@ def carry(session: Any, side: Side, data: bytes, now: float, link_id: int = 0) -
     first.link_id = out.link_id
     first.to_haproxy = to_haproxy
     first.more = [_order(number, bytes_) for number, bytes_ in passed.items()]
-    out = joined(first, out)
-    return joined(out, carry(session, side, data[-out.left :], now, link_id)) if out.left else out
+    return joined(first, out)
 
 
 def hear(session: Any, side: Side, data: bytes, now: float, link_id: int = 0) -> Output:

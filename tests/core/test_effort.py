@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.incoming.agent.effort import COPIED_AT_ONCE, WORK_A_BYTE, WORK_AT_ONCE, Effort
+from spoe_guard.core.incoming.agent.effort import COPIED_AT_ONCE, WORK_A_BYTE, WORK_A_TURN, WORK_AT_ONCE, Effort
 
 
 @pytest.mark.parametrize(("more", "spent"), [(0, False), (1, True)])
@@ -29,3 +29,27 @@ def test_many_bytes_are_copied_for_the_work_of_one_item() -> None:
     assert not effort.spent
     effort.copied(0)
     assert effort.spent
+
+
+@pytest.mark.parametrize(("less", "over"), [(1, False), (0, True)])
+def test_a_turn_is_over_when_so_much_was_done(less: int, over: bool) -> None:
+    effort = Effort()
+    effort.spend(WORK_A_TURN - less)
+    assert effort.turn_over() is over
+
+
+def test_behind_a_turn_that_took_too_long_a_whole_one_begins() -> None:
+    effort = Effort()
+    effort.copied(2 * WORK_A_TURN * COPIED_AT_ONCE)
+    assert effort.turn_over()
+    assert not effort.turn_over()
+    effort.spend(WORK_A_TURN - 1)
+    assert not effort.turn_over()
+
+
+def test_what_no_byte_pays_for_takes_of_the_turn_alone() -> None:
+    effort = Effort()
+    effort.take_of_turn(WORK_A_TURN)
+    assert effort.turn_over()
+    effort.spend(WORK_AT_ONCE)
+    assert not effort.spent

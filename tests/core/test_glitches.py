@@ -93,6 +93,40 @@ def test_a_flood_that_may_pass_is_told_once_in_a_period() -> None:
     throws(spoken, Side.AGENT, MOST + 1, "pass glitch_flood")
 
 
+# An ACK that waits for its payload, and one of no NOTIFY in it.
+TORN = frames.ack("1.1")[:11] + frames.ack("9.1", b"\1\3\2\6reason\x08\4late")
+
+
+@pytest.mark.parametrize("more", [0, 1, 30])
+def test_anomalies_among_pieces_count_one_by_one(more: int) -> None:
+    """Behind the bound nothing is judged, also of the same read."""
+    spoken = talk()
+    ended = [*["drop unmatched_ack"] * (more > 0), "close glitch_flood", ENDED] if more else []
+    told = ["repair interleaved_frames", *["drop unmatched_ack"] * (MOST - 1), *ended]
+    torn = TORN[:11] + TORN[11:] * (MOST - 1 + more)
+    spoken.play(f"agent <torn> -> {', '.join(told)}" if more else f"agent <torn> -> held, {', '.join(told)}", torn=torn)
+    if not more:
+        spoken.play(f"agent <torn> -> drop unmatched_ack, close glitch_flood, {ENDED}", torn=TORN[11:])
+
+
+def test_anomalies_behind_a_break_count_one_by_one() -> None:
+    """Each ACK that is found there is one; here of NOTIFYs that came long before."""
+    spoken = talk()
+    asked = [f"{number}.1" for number in range(1, 31, 2)]
+    spoken.play("haproxy <all> -> ok", all=b"".join(map(frames.notify, asked)))
+    spoken.play("agent <runt> -> drop runt_frame", runt=RUNT)
+    spoken.now += PERIOD_S
+    found = b"".join(map(frames.ack, asked))
+    spoken.play(
+        "agent <broken> -> repair garbled_stream, "
+        + "repair interleaved_frames, " * MOST
+        + "close glitch_flood, pass notify_unanswered, unanswered agent_gone 9, to_agent HAPROXY_DISCONNECT 4, "
+        + "".join(f"to_haproxy ACK {at}, " for at in asked[:MOST])
+        + "to_haproxy AGENT_DISCONNECT 4",
+        broken=b"\xff" * 8 + found,
+    )
+
+
 @pytest.mark.parametrize("side", list(Side))
 def test_behind_the_end_nothing_of_the_flood_is_judged(side: Side) -> None:
     spoken = talk()
@@ -107,6 +141,14 @@ def test_a_flood_of_an_ending_link_does_not_end_the_session() -> None:
     throws(spoken, Side.AGENT, MOST + 1)
     spoken.play("agent <runts> -> nothing", runts=RUNT * 1000)
     assert spoken.session.state is SessionState.RUNNING
+
+
+def test_a_flood_behind_haproxys_disconnect_is_told_up_to_the_bound() -> None:
+    spoken = talk()
+    spoken.play("haproxy HAPROXY_DISCONNECT 0 -> ok, to_haproxy AGENT_DISCONNECT 0, close haproxy")
+    for _ in range(MOST + 1):
+        spoken.play("haproxy <runt> -> drop frame_after_disconnect", runt=RUNT)
+    spoken.play("haproxy <runt> -> nothing")
 
 
 def test_a_flood_before_agent_hello_is_a_refusal() -> None:

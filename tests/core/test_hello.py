@@ -429,7 +429,7 @@ def test_a_peers_words_are_shortened_in_what_is_said_of_them() -> None:
     assert all(len(fault.detail) < 150 for fault in AgentHello(parsed(loud), offer(haproxy_hello())).problems)
 
 
-def test_an_agent_hello_of_too_many_keys_says_so_and_never_passes_unchanged() -> None:
+def test_an_agent_hello_of_too_many_keys_never_passes_unchanged() -> None:
     """Beyond the bound its keys are not read, so there may be one that HAProxy does not know."""
     [long, twice] = AgentHello(parsed(agent_hello(more=MOST_KEYS * pairs(version=b"2.0"))), offer(haproxy_hello())).problems
     assert long.detail == "it has more than 64 keys"

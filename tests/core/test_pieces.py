@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.incoming.agent.effort import WORK_AT_ONCE, Effort
+from spoe_guard.core.incoming.agent.effort import WORK_A_TURN, WORK_AT_ONCE, Effort
 from spoe_guard.core.incoming.agent.pieces import MOST_WAITING, Pieces
 from spoe_guard.wire import frame
 from tests.core import frames
@@ -143,6 +143,34 @@ def test_what_is_certain_is_found_and_the_rest_is_lost(script: str, found: str, 
     assert not pieces.held
 
 
+@pytest.mark.parametrize(("script", "found", "lost"), [c[1:] for c in FOUND], ids=[c[0] for c in FOUND])
+def test_the_same_where_each_turn_is_over_behind_one_piece(script: str, found: str, lost: str) -> None:
+    effort = Effort()
+    pieces = Pieces(MOST, effort)
+    got: list[bytes] = []
+    turns, data = 0, stream(script)
+    while data or pieces.unread:
+        effort.take_of_turn(WORK_A_TURN)
+        more, sane = pieces.feed(data)
+        data = b""
+        assert sane
+        assert pieces.paused or pieces.settled
+        got += more
+        turns += 1
+    assert turns == len(script.split())
+    assert got == [FRAMES[name] for name in found]
+    assert pieces.take_lost() == sum(len(FRAMES[name]) for name in lost)
+    assert pieces.settled
+
+
+def test_a_piece_that_waits_for_bytes_waits_for_no_turn() -> None:
+    effort = Effort()
+    pieces = Pieces(MOST, effort)
+    effort.take_of_turn(WORK_A_TURN)
+    assert pieces.feed(stream("A")[:3]) == ([], True)
+    assert (pieces.paused, pieces.unread) == (False, 3)
+
+
 @both_ways
 def test_a_stream_that_begins_twice_yields_every_whole_frame(split) -> None:
     """criteo/haproxy-spoe-go may send its buffer a second time; the second DISCONNECT never gets a payload."""
@@ -251,6 +279,7 @@ def test_pieces_that_ask_for_more_than_they_are_worth_make_no_sense(more: int, s
     plenty, enough = Effort(), Effort()
     assert feed_all(Pieces(MOST, plenty), data)[1]
     enough.spend(plenty._left + more)
+    assert enough.turn_over()
     pieces = Pieces(MOST, enough)
     assert feed_all(pieces, data) == ([FRAMES["t"]], sane)
     assert (pieces.release() == b"") is sane

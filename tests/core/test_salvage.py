@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.conversation.ledger import Ledger
-from spoe_guard.core.incoming.agent.effort import Effort
+from spoe_guard.core.incoming.agent.effort import WORK_A_TURN, Effort
 from spoe_guard.core.incoming.agent.salvage import Salvage
 from tests.core import frames
 from tests.core.frames import SET_VAR, UNSET_VAR, ack, agent_disconnect, raw
@@ -79,6 +79,52 @@ def test_the_same_byte_by_byte(stream: bytes, found: list[bytes]) -> None:
     assert junk + sum(map(len, got)) + salvage.held == len(stream)
 
 
+@pytest.mark.parametrize(("stream", "found"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_the_same_where_each_turn_is_over_at_once(stream: bytes, found: list[bytes]) -> None:
+    ledger = Ledger()
+    for at in ("1.1", "300.1"):
+        ledger.add(next(frames.cut(ack(at))).ids, 0.0)
+    effort = Effort()
+    salvage = Salvage(ledger, MOST, effort)
+    got: list[bytes] = []
+    junk, turns, data = 0, 0, stream
+    while data or salvage.paused:
+        effort.take_of_turn(WORK_A_TURN - 8)  # what one candidate takes at least
+        acks, more = salvage.feed(data)
+        data = b""
+        junk += more
+        turns += 1
+        for sent, at in acks:
+            assert stream[at : at + len(sent.raw)] == sent.raw
+            ledger.pop(sent.ids)
+            got.append(sent.raw)
+        assert junk + sum(map(len, got)) + salvage.held == len(stream)
+    assert got == found
+    assert turns >= len(found)
+
+
+def test_a_search_that_pauses_goes_on_before_it_is_fed_again() -> None:
+    ledger, effort = Ledger(), Effort()
+    ledger.add(next(frames.cut(ONE)).ids, 0.0)
+    salvage = Salvage(ledger, MOST, effort)
+    effort.take_of_turn(WORK_A_TURN)
+    assert salvage.feed(NOISE + ONE + NOISE) == ([], 0)
+    assert (salvage.paused, salvage.held) == (True, len(NOISE + ONE + NOISE))
+    [(found, at)], _ = salvage.feed(b"")
+    assert (found.raw, at, salvage.paused) == (ONE, len(NOISE), False)
+
+
+def test_release_in_a_pause_hands_back_what_was_not_searched() -> None:
+    ledger, effort = Ledger(), Effort()
+    ledger.add(next(frames.cut(ONE)).ids, 0.0)
+    salvage = Salvage(ledger, MOST, effort)
+    effort.take_of_turn(WORK_A_TURN - 8)
+    [(found, _)], junk = salvage.feed(NOISE + ONE + TWO)
+    assert (found.raw, junk, salvage.held) == (ONE, len(NOISE), len(TWO))
+    assert salvage.release() == TWO
+    assert (salvage.held, salvage.paused) == (0, False)
+
+
 def test_release_hands_back_what_is_kept_and_keeps_nothing() -> None:
     _, _, salvage = search(NOISE + ONE[:15])
     assert salvage.held == 15
@@ -100,6 +146,7 @@ def test_nothing_more_is_looked_for_than_the_bytes_are_worth(more: int) -> None:
     plenty, enough = Effort(), Effort()
     assert not search_for_one(plenty).spent
     enough.spend(plenty._left + more)
+    assert enough.turn_over()
     salvage = search_for_one(enough)
     assert salvage.spent is bool(more)
     assert bool(salvage.held) is not bool(more)

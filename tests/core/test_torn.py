@@ -3,7 +3,7 @@
 import pytest
 
 from spoe_guard.core.incoming.agent.effort import WORK_A_BYTE, WORK_AT_ONCE
-from spoe_guard.core.incoming.agent.torn import PIECES_AT_ONCE
+from spoe_guard.core.incoming.agent.torn import TAKEN_AT_ONCE
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.wire import frame
 from tests.core.frames import SET_VAR, ack, agent_disconnect, sized
@@ -163,7 +163,7 @@ def test_the_last_piece_may_end_where_a_portion_ends(more: int) -> None:
         agent <a>[:11] + <long> + <a>[11:] + <odd> -> repair interleaved_frames, repair reserved_flags, \
                 to_haproxy ACK 3.1, to_haproxy ACK 1.1, to_haproxy ACK 5.1
         """,
-        long=sized(frame.ACK, PIECES_AT_ONCE + more - frame.LENGTH_BYTES, "3.1"),  # as many as follow the bytes of A's length
+        long=sized(frame.ACK, TAKEN_AT_ONCE + more - frame.LENGTH_BYTES, "3.1"),  # as many as follow the bytes of A's length
         odd=frame.with_flags(ack("5.1"), frame.FLAG_FIN | 2),
         **NAMED,
     )

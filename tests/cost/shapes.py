@@ -207,6 +207,38 @@ def _torn(size: int) -> bytes:
     return bytes(out)
 
 
+def never_in_order(size: int) -> bytes:
+    """Frames of two threads, each in two pieces; one begins before the one before it ends."""
+    last = ack(_ids(1))
+    out = bytearray(last[:4])
+    number = 3
+    while len(out) < size:
+        more = ack(_ids(number), payload=UNSET_VAR + SET_VAR if number & 2 else SET_VAR)
+        out += more[:4] + last[4:]
+        last = more
+        number += 2
+    return bytes(out) + last[4:]
+
+
+def beside_many(size: int) -> bytes:
+    """Whole frames while as many as may wait are incomplete."""
+    waiting = [ack(_ids(2 * at + 1), payload=(75 + at) * SHORTEST) for at in range(60)]
+    out = b"".join(each[:4] for each in waiting) + b"".join(each[4:11] for each in waiting)
+    return out + _numbered(lambda number: ack(_ids(number + 200), payload=SHORTEST), size)
+
+
+def within_a_length(size: int) -> bytes:
+    """The length of one thread's frame, whole frames of another one that fill it, and then the rest of the first."""
+    inner = _numbered(lambda number: ack(_ids(number + 2), payload=SHORTEST), size)
+    rest = ack(_ids(1), payload=_filled(SHORTEST, len(inner) + 64))[4:]
+    return len(rest).to_bytes(4, "big") + inner + rest
+
+
+def in_an_ack(size: int) -> bytes:
+    """Behind a break an ACK that turns bad behind its first action, and what is in it are whole ACKs."""
+    return b"\xff" * 8 + ack(_ids(1), payload=SET_VAR + _numbered(lambda number: ack(_ids(number + 2), payload=SHORTEST), size))
+
+
 def _frames_in_a_frame(size: int) -> bytes:
     return raw(b"\0\0\0" + _filled(ack("1.1", payload=SHORTEST), size))
 
@@ -231,8 +263,12 @@ def nearly(size: int) -> bytes:
     return out + b"\7" * 8
 
 
-def _behind_a_break(size: int) -> bytes:
+def behind_a_break(size: int) -> bytes:
     return b"\xff" * 8 + _numbered(lambda number: ack(_ids(number), payload=SHORTEST), size)
+
+
+def within_disconnect(size: int) -> bytes:
+    return frame.encode(FrameType.AGENT_DISCONNECT, payload=b"\xff" + _numbered(lambda at: ack(_ids(at), payload=SHORTEST), size))
 
 
 def _broken(make: Callable[[int], bytes], reading: int = READ) -> Shape:
@@ -439,16 +475,34 @@ GROWING: dict[str, Shape] = {
     "a NOTIFY in fragments, all of them empty": _one(HAPROXY, _fragments(notify, b"")),
     "a NOTIFY in fragments of a byte": _one(HAPROXY, _fragments(notify, b"\1")),
     "pieces of two threads": _broken(_torn),
+    "pieces of two threads that are never in order": _broken(never_in_order),
+    "whole frames within the length of another": _broken(within_a_length),
     "pieces that may be of many frames": _one(AGENT, lambda size: raw(bytes(7))[:4] + lengths_and_heads(size), OPEN),
     "pieces that may be of many frames, in small reads": _one(AGENT, lengths_and_heads, OPEN, reading=16),
     "a payload within a frame": _one(AGENT, _torn_payload, OPEN),
     "a payload within a frame, in small reads": _one(AGENT, _torn_payload, OPEN, reading=64),
     "frames in a frame": _broken(_frames_in_a_frame),
-    "ACKs behind a break": _broken(_behind_a_break),
-    "ACKs behind a break, in small reads": _broken(_behind_a_break, 64),
+    "ACKs behind a break": _broken(behind_a_break),
+    "ACKs behind a break, in small reads": _broken(behind_a_break, 64),
+    "ACKs in an ACK behind a break": _broken(in_an_ack),
     "ACKs within ACKs behind a break": _broken(nearly),
     "ACKs within ACKs behind a break, in small reads": _broken(nearly, 64),
     "HAProxy does not read": _unread,
+}
+
+# What is put together and looked for, each in one read.
+TORN: dict[str, Shape] = {
+    f"in one read: {name}": _broken(make, LARGEST)
+    for name, make in {
+        "pieces of two threads": _torn,
+        "pieces of two threads that are never in order": never_in_order,
+        "whole frames within the length of another": within_a_length,
+        "whole frames beside many that wait": beside_many,
+        "ACKs behind a break": behind_a_break,
+        "ACKs in an ACK behind a break": in_an_ack,
+        "ACKs within ACKs behind a break": nearly,
+        "ACKs within AGENT-DISCONNECT": within_disconnect,
+    }.items()
 }
 
 OPENED: dict[str, Shape] = {

@@ -12,14 +12,18 @@ from tests.bench import __main__ as bench
 from tests.builds import COMPILED
 from tests.cost import measure
 from tests.cost.table import (
+    A_BYTE_OF_A_FRAME,
     GROWING,
     LITTLE,
     MOST_A_BYTE,
     MOST_A_FRAME,
+    MOST_A_TURN,
     MOST_GROWTH,
     OPENED,
     READ_IN_PART,
+    SAVED_UP,
     SHAPES,
+    TORN,
     Cost,
     faults,
     few,
@@ -57,7 +61,7 @@ def test_no_byte_costs_more_where_there_are_more(name: str, at_few_sizes: dict[s
 @counted
 def test_what_is_counted_is_the_same_each_time(at_few_sizes: dict[str, list[Cost]]) -> None:
     again = costs("deadline", "ACKs within")
-    assert len(again) == 4
+    assert len(again) == 6
     assert again == {name: at_few_sizes[name] for name in again}
 
 
@@ -86,6 +90,15 @@ def test_a_frame_that_is_read_for_too_long_is_a_fault() -> None:
     for name in READ_IN_PART:
         assert faults(name, [Cost(1024, 1024, MOST_A_FRAME)]) == []
         assert len(faults(name, [Cost(1024, 1024, MOST_A_FRAME + 1024)])) == 1
+
+
+def test_a_turn_of_a_torn_stream_that_takes_too_long_is_a_fault() -> None:
+    name, size = next(iter(TORN)), 1024
+    step = int(MOST_A_TURN + A_BYTE_OF_A_FRAME * size)
+    total = int(SAVED_UP + MOST_A_BYTE * size)
+    assert faults(name, [Cost(size, total, step)]) == []
+    assert len(faults(name, [Cost(size, total, step + 1)])) == 1
+    assert len(faults(name, [Cost(size, total + 1, step)])) == 1
 
 
 def test_what_was_measured_joins_the_figures_of_the_bench(tmp_path: Path) -> None:

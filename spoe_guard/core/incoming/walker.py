@@ -55,7 +55,12 @@ class Walker(ABC):
 
     @abstractmethod
     def behind(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Handle bytes that arrive while ``stopped``; return how many, at least 1: what follows may be frames again."""
+        """Handle bytes that arrive while ``stopped``; return how many: what follows may be frames again."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether what was taken needs another turn. Its last bytes come again for that: at least one."""
+        return False
 
     @abstractmethod
     def whole(self, frame: frames.Frame, now: float) -> None:
@@ -95,10 +100,8 @@ class Walker(ABC):
             pos = inlet.skipped(end)
             self.outlet.drop(pos)
         while pos < end:
-            if self.stopped():
-                pos += self.behind(buf, pos, end, now)
-                continue
-            stop = self.scan(buf, pos, end, now) if self.fast and wrong < BYTES_A_TURN else pos
+            stopped = self.stopped()
+            stop = self.scan(buf, pos, end, now) if self.fast and wrong < BYTES_A_TURN and not stopped else pos
             if stop > pos:
                 self.outlet.forward(buf if stop - pos == end else buf[pos:stop])
                 inlet.consumed(stop - pos)
@@ -108,19 +111,20 @@ class Walker(ABC):
                 return end - pos  # never bytes kept from before: they are part of the first frame
             frames += 1
             judged = report.judged
-            used = self.one(buf, pos, end, now)
-            if report.judged > judged:
+            used = self.behind(buf, pos, end, now) if stopped else self.one(buf, pos, end, now)
+            if stopped or report.judged > judged:
                 wrong += used
-            if self.glitches.new:
-                self._bound_glitches(now)
-            if not used:
-                return 0
+            self.bound_glitches(now)
             pos += used
+            if self.paused:
+                return end - pos
+            if not used and not stopped:
+                return 0  # it is kept until there is more of it
         return 0
 
-    def _bound_glitches(self, now: float) -> None:
+    def bound_glitches(self, now: float) -> None:
         """End the session if the policy says so and this side made too many anomalies."""
-        detail = self.glitches.flood(now)
+        detail = self.glitches.flood(now) if self.glitches.new else ""
         if not detail:
             return
         if self.unwanted():  # it only has to be read until it is closed
@@ -145,16 +149,20 @@ class Walker(ABC):
             return self.too_long(buf, pos, end, length, now)
         if length < frames.MIN_LENGTH:
             return self.skip_over(Anomaly.RUNT_FRAME, buf, pos, end, length, now)
-        frame = frames.parse(buf[pos : pos + need])
+        return self.frame(buf[pos : pos + need], now)
+
+    def frame(self, raw: bytes, now: float) -> int:
+        """Handle ``raw``, a whole frame by its length prefix; return the bytes used."""
+        frame = frames.parse(raw)
         if frame is None:
-            action = self.judge_bytes(Anomaly.BAD_VARINT, buf[pos : pos + need], "its ids do not parse")
+            action = self.judge_bytes(Anomaly.BAD_VARINT, raw, "its ids do not parse")
             self.close_on(action, now)
-            self.discard(need)
-            return need
+            self.discard(len(raw))
+            return len(raw)
         self.count(frame.type)
         self.whole(frame, now)
-        self.inlet.consumed(need)
-        return need
+        self.inlet.consumed(len(raw))
+        return len(raw)
 
     def skip_over(self, anomaly: Anomaly, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Report a frame that cannot pass but can be skipped; return how many of its bytes have arrived."""

@@ -9,7 +9,7 @@ from spoe_guard.core.incoming.agent.agent_hello import judge_hello, judge_refusa
 from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.incoming.agent.foreign_ack import send_to_its_session
 from spoe_guard.core.incoming.agent.fragments import Fragments
-from spoe_guard.core.incoming.agent.torn import TornStream, looks_torn
+from spoe_guard.core.incoming.agent.torn import TAKEN_AT_ONCE, TornStream, looks_torn
 from spoe_guard.core.lane import walk_acks
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import (
@@ -48,6 +48,11 @@ class FromAgent(AgentStream):
     def stopped(self) -> bool:
         """Whether the stream is broken, HAProxy is being refused, or the link is over."""
         return self.broken or self.torn.open or self.conv.progress.state is SessionState.REFUSING or self.link.done
+
+    @property
+    def paused(self) -> bool:
+        """Whether a torn stream takes another turn."""
+        return self.torn.paused
 
     def unwanted(self) -> bool:
         """Whether the session, or this link, is ending."""
@@ -95,8 +100,16 @@ class FromAgent(AgentStream):
         self.leave_if_answered(now)
         return used
 
+    def frame(self, raw: bytes, now: float) -> int:
+        """Do the same as any walker; the search for what AGENT-DISCONNECT holds may take another turn, for its last byte."""
+        used = super().frame(raw, now)
+        if not self.paused:
+            return used
+        self.inlet.rewind(1)
+        return used - 1
+
     def _torn_one(self, buf: bytes, pos: int, end: int, now: float) -> int:
-        """Return the bytes used by pieces that look like one frame, 0 if there is no whole frame or it is a real one."""
+        """Return the bytes used of pieces that look like one frame, 0 if there is no whole frame or it is a real one."""
         if not self.link.awaited or end - pos <= frames.LENGTH_BYTES:
             return 0
         length = walk.length_at(buf, pos)
@@ -104,14 +117,13 @@ class FromAgent(AgentStream):
         if not frames.MIN_LENGTH <= length <= self.limit() or after > end:
             return 0
         raw = buf[pos:after]
-        return len(raw) if looks_torn(raw) and self.torn.put_together(raw, now) else 0
+        return self.torn.put_together(raw, now) if looks_torn(raw) else 0
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame with a credible header; otherwise the stream is broken."""
         head = buf[pos + frames.LENGTH_BYTES : pos + frames.IDS_AT]
         if length > self.conv.config.held_bytes or head[0] not in frames.AGENT_TYPES or head[1:4] != b"\0\0\0":
-            self._break(buf[pos:end], f"length {length}", now)
-            return end - pos
+            return end - pos - self._break(b"", buf[pos:end], f"length {length}", now)
         ids_end = walk.ids_end(buf, pos + frames.IDS_AT, end)
         ids = buf[pos + frames.IDS_AT : ids_end] if ids_end > 0 else b""
         used = self.skip_over(Anomaly.OVERSIZE_FRAME, buf, pos, end, length, now)
@@ -178,20 +190,28 @@ class FromAgent(AgentStream):
         early = self.inlet.release()
         left = super().receive(early, now) if early else 0
         if left:
-            self._break(early[-left:], "too many frames before HAPROXY-HELLO", now)
+            self.torn.discard()
+            self.break_off()
+            self.judge_bytes(Anomaly.GARBLED_STREAM, early[-left:], "too many frames before HAPROXY-HELLO", Action.CLOSE)
+            self.fail(now)
+            self.discard(left)
 
-    def _break(self, rest: bytes, detail: str, now: float) -> None:
-        """Search the rest of a broken stream for ACKs, then end."""
+    def _break(self, strange: bytes, more: bytes, detail: str, now: float) -> int:
+        """Search the rest of a broken stream for ACKs, then end; return how many bytes of ``more`` come again.
+
+        ``strange``: those before ``more`` that were taken already.
+        """
         conv = self.conv
         self.break_off()
-        action = self.judge_bytes(Anomaly.GARBLED_STREAM, rest, detail, None if self.link.awaited else Action.CLOSE)
+        action = self.judge_bytes(Anomaly.GARBLED_STREAM, strange + more, detail, None if self.link.awaited else Action.CLOSE)
         self.close_on(action, now)
         if action is Action.CLOSE:
-            self.discard(len(rest))
-            return
+            self.discard(len(strange) + len(more))
+            return 0
         if self.link.state is LinkState.RUNNING:
             conv.ending.link_leaving(self.link, LinkLoss.ANOMALY, now)
-        self.torn.search(rest, now)
+        first = more[:TAKEN_AT_ONCE]
+        return len(more) - len(first) + self.torn.search(strange + first, now)
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:
         """Handle AGENT-DISCONNECT; one whose payload is not a list may contain other frames."""
@@ -200,8 +220,7 @@ class FromAgent(AgentStream):
         self.break_off()
         self.outlet.drop(frame.payload_at)
         self.inlet.consumed(frame.payload_at)
-        self.torn.search(frame.payload, now)
-        self.inlet.rewind(len(frame.raw))  # the caller counts the whole frame
+        self.inlet.rewind(len(frame.raw) - self.torn.search(frame.payload, now))  # the caller counts the whole frame
 
     def behind(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Handle bytes of a torn stream; after the end of a link, discard them."""
@@ -212,8 +231,7 @@ class FromAgent(AgentStream):
         used, strange = self.torn.take(buf, pos, end, now)
         if strange is None:
             return used
-        self._break(strange + buf[pos + used : end], "no piece of any frame", now)
-        return end - pos
+        return end - pos - self._break(strange, buf[pos + used : end], "no piece of any frame", now)
 
     def truncated(self, detail: str) -> None:
         """Discard frames that will not be completed."""

@@ -9,7 +9,7 @@ A payload has no ids. If two payloads could be swapped, nothing is guessed: the 
 came in one piece: they are kept if all the payloads they could be swapped with turn out to be the same.
 
 What a payload may be is found in one walk over it for each kind, and the next read goes on where the walk stopped. All work is
-spent from an ``Effort``: bytes that ask for more make no sense.
+spent from an ``Effort``: bytes that ask for more make no sense. After as much of it as one turn may take the search pauses.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -24,6 +24,7 @@ MOST_WAITING: Final = 64
 
 _MORE: Final = -1  # the current piece is incomplete, or the next bytes decide what it is
 _NONE: Final = -2  # not a piece of any frame
+_PIECE: Final = 32  # what it takes of a turn to look at one
 _FLAGS: Final = frames.FIN_ALONE
 _OPENINGS: Final = tuple(  # how an action may begin: type, number of arguments, scope
     bytes((*kind, scope)) for kind in ((walk.SET_VAR, 3), (walk.UNSET_VAR, 2)) for scope in range(walk.SCOPE_RES + 1)
@@ -77,7 +78,8 @@ class _Walk:
 class Pieces:
     """Takes pieces, returns frames, and keeps what is incomplete: lengths, headers, and at most one partial piece.
 
-    ``settled``: every frame is complete, and the next byte, which ``release`` may have, begins a new one.
+    ``settled``: every frame is complete, and the next byte, which ``release`` may have, begins a new one. ``paused``: a turn is
+    over, and there is more to look at; fed nothing in the next turn, it goes on.
     """
 
     def __init__(self, max_length: int, effort: Effort | None = None) -> None:
@@ -85,6 +87,7 @@ class Pieces:
         self._effort = effort or Effort()
         self.begun = 0  # frames whose length was taken
         self.settled = True
+        self.paused = False
         self._lengths: list[int] = []  # lengths not yet assigned to a header, in order of size
         self._heads: list[_Head] = []
         self._untold: list[int] = []  # sizes of the headers without a length, in order
@@ -108,8 +111,13 @@ class Pieces:
         rest = len(self._buf) - self._at
         return rest + frames.LENGTH_BYTES * len(self._lengths) + heads + sum(map(len, self._payloads))
 
+    @property
+    def unread(self) -> int:
+        """Of those the bytes at the end that no piece was made of yet."""
+        return len(self._buf) - self._at
+
     def feed(self, data: bytes) -> tuple[list[bytes], bool]:
-        """Take ``data``, and go on to the next complete frames, or until ``settled``, or to the end.
+        """Take ``data``, and go on to the next complete frames, or until ``settled`` or ``paused``, or to the end.
 
         Return the frames, and whether all the pieces made sense so far. While frames come and it is not ``settled``, there may
         be more: feed it nothing, and it goes on.
@@ -121,12 +129,15 @@ class Pieces:
             self._fresh = len(data)
             self._effort.copied(len(self._buf))
         used = _MORE
+        over = False
         while self._at < len(self._buf):
             used = self._piece()
-            behind = len(self._buf) - self._at <= self._fresh  # what came before was waited for, so it is not behind the last
+            behind = self.unread <= self._fresh  # what came before was waited for, so it is not behind the last
             self.settled = used > 0 and behind and not (self._lengths or self._heads)
-            if used < 0 or self._found or self.settled:
+            over = self._effort.turn_over()
+            if used < 0 or self._found or self.settled or over:
                 break
+        self.paused = over and used > 0 and self.unread > 0 and not self.settled
         found, self._found = self._found, []
         return found, used != _NONE
 
@@ -148,6 +159,7 @@ class Pieces:
     def _piece(self) -> int:
         """Take the current piece; return its size, or why it cannot be taken."""
         self._effort.spend(1 + len(self._heads))  # each is looked at
+        self._effort.take_of_turn(_PIECE)
         if self._effort.spent:
             return _NONE
         first = self._buf[self._at]

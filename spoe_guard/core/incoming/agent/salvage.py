@@ -5,42 +5,49 @@ or after a broken one. Only certain finds are taken: a length prefix, an ACK hea
 and a payload that parses to exactly the announced end.
 
 Whoever writes such bytes can put the beginnings of many ACKs into one another, and each is read to its end: all work is spent
-from an ``Effort``, and the search ends when that is not enough.
+from an ``Effort``, and the search ends when that is not enough. After as much of it as one turn may take it pauses.
 """
 
 from typing import Final
 
 from spoe_guard.core.conversation.ledger import Ledger
-from spoe_guard.core.incoming.agent.effort import Effort
+from spoe_guard.core.incoming.agent.effort import FRAME, Effort
 from spoe_guard.wire import actions, walk
 from spoe_guard.wire import frame as frames
 
 _ACK_MARK: Final = frames.ACK_HEAD
 _SHORTEST: Final = 4  # bytes of an action
 _LONGEST_IDS: Final = 2 * walk.MAX_VARINT
+_CANDIDATE: Final = 16  # what it takes of a turn to look at what may be an ACK
 
 
 class Salvage:
-    """Searches a broken stream for ACKs; keeps at most one frame's worth of bytes, ``max_length`` + 4.
+    """Searches a broken stream for ACKs; keeps at most one frame's worth of bytes, ``max_length`` + 4, and those it was just fed.
 
-    ``spent``: there is more to look at than is worth it, and nothing more is looked for.
+    ``spent``: there is more to look at than is worth it, and nothing more is looked for. ``paused``: a turn is over, and there is
+    more to look at; fed nothing in the next turn, it goes on.
     """
 
-    __slots__ = ("_before", "_effort", "_held", "_ledger", "_max_length", "_need", "_parts", "spent")
+    __slots__ = (
+        "_at", "_before", "_effort", "_held", "_ledger", "_max_length", "_need", "_parts", "_region", "paused", "spent",
+    )  # fmt: skip
 
     def __init__(self, ledger: Ledger, max_length: int, effort: Effort | None = None) -> None:
         self.spent = False
+        self.paused = False
         self._effort = effort or Effort()
         self._ledger = ledger
         self._max_length = max_length
-        self._parts: list[bytes] = []  # of the region, which may contain an incomplete ACK
+        self._parts: list[bytes] = []  # of the next region, which may contain an incomplete ACK
         self._held = 0
         self._need = 0  # bytes that the region must have before there can be more in it
         self._before = 0  # bytes of the stream before the region
+        self._region = b""  # what is searched, while it is paused
+        self._at = 0  # how far it is searched
 
     @property
     def held(self) -> int:
-        """Bytes kept because they may contain an incomplete ACK."""
+        """Bytes kept because they may contain an ACK."""
         return self._held
 
     def feed(self, data: bytes) -> tuple[list[tuple[frames.Frame, int]], int]:
@@ -48,40 +55,55 @@ class Salvage:
 
         Each ACK comes with its offset from the start of the search.
         """
-        self._effort.earn(len(data))
-        self._parts.append(data)
-        self._held += len(data)
-        if self._held < self._need:
-            return [], 0
-        region = b"".join(self._parts)
-        self._effort.copied(2 * len(region))
-        self._need = 0
+        if not self.paused:
+            self._effort.earn(len(data))
+            self._parts.append(data)
+            self._held += len(data)
+            if self._held < self._need:
+                return [], 0
+            self._region = b"".join(self._parts)
+            self._effort.copied(2 * len(self._region))
+            self._need = 0
+        return self._search(self._region)
+
+    def _search(self, region: bytes) -> tuple[list[tuple[frames.Frame, int]], int]:
+        """Search ``region`` from where the search was paused, as far as that is possible in this turn."""
+        self.paused = False
         found: list[tuple[frames.Frame, int]] = []
         seen: set[bytes] = set()  # ids of those
         taken = 0
-        start = keep_from = 0
+        begin = at = self._at
         while True:
-            mark = region.find(_ACK_MARK, start + frames.LENGTH_BYTES)
+            mark = region.find(_ACK_MARK, at + frames.LENGTH_BYTES)
             if mark < 0:
-                keep_from = max(start, len(region) - len(_ACK_MARK) - frames.LENGTH_BYTES + 1)
+                at = max(at, len(region) - len(_ACK_MARK) - frames.LENGTH_BYTES + 1)
                 break
-            at = mark - frames.LENGTH_BYTES
+            if self._effort.turn_over():
+                self.paused = True
+                break
+            here = mark - frames.LENGTH_BYTES
             self._effort.spend(1)
-            verdict = self._whole_ack(region, at, found, seen)
-            if verdict is None:
-                keep_from = at
+            self._effort.take_of_turn(_CANDIDATE)
+            end = self._whole_ack(region, here, found, seen)
+            if end is None:
+                at = here
                 break
-            if verdict:
-                taken += verdict - at
-            start = verdict or at + 1
+            if end:
+                taken += end - here
+                self._effort.take_of_turn(FRAME)
+            at = end or here + 1
             if self._effort.spent:
                 self.spent = True
-                keep_from = len(region)
+                at = len(region)
                 break
-        self._parts = [region[keep_from:]]
-        self._held -= keep_from
-        self._before += keep_from
-        return found, keep_from - taken
+        self._held -= at - begin
+        if self.paused:
+            self._at = at
+        else:
+            self._parts = [region[at:]]
+            self._before += at
+            self._region, self._at = b"", 0
+        return found, at - begin - taken
 
     def _whole_ack(self, region: bytes, at: int, found: list[tuple[frames.Frame, int]], seen: set[bytes]) -> int | None:
         """Take the ACK at ``at``: return its end, 0 if there is none, None if it may be incomplete."""
@@ -112,5 +134,6 @@ class Salvage:
 
     def release(self) -> bytes:
         """Return what is kept, and keep nothing."""
-        region, self._parts, self._held = b"".join(self._parts), [], 0
-        return region
+        kept = self._region[self._at :] if self.paused else b"".join(self._parts)
+        self._parts, self._held, self.paused = [], 0, False
+        return kept

@@ -89,7 +89,7 @@ class FromHAProxy(Walker):
     def behind(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Discard the bytes; report them if they follow HAPROXY-DISCONNECT. Who is no HAProxy may tell more about itself."""
         rest = buf[pos:end]
-        told = any(not link.done for link in self.conv.links.by_number.values())
+        told = not self.broken and any(not link.done for link in self.conv.links.by_number.values())
         if self._got_disconnect and self.conv.progress.state in (SessionState.CLOSING, SessionState.REFUSING) and told:
             self.judge_bytes(Anomaly.FRAME_AFTER_DISCONNECT, rest, "")
         self.discard(len(rest))

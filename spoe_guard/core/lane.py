@@ -5,9 +5,10 @@ The readable path (``Session``) is authoritative. At the end of each step it set
 only interface between both. In between, whoever carries the bytes asks ``up`` and ``down`` how far a read is ordinary, writes
 that part to the peer, and gives the rest to ``Session.receive``.
 
-Ordinary is a whole NOTIFY or ACK within the negotiated size, with only FIN set, whose ids and payload parse to the last byte; a
-NOTIFY must not be open yet and must be allowed to open, an ACK must answer an open one. Everything from the first frame that is
-not ordinary is judged from scratch by the readable path, which walks runs of ordinary frames with the same two functions.
+Ordinary is a whole NOTIFY or ACK within the negotiated size, an ACK within 64 KiB, with only FIN set, whose ids and payload parse
+to the last byte; a NOTIFY must not be open yet and must be allowed to open, an ACK must answer an open one. Everything from the
+first frame that is not ordinary is judged from scratch by the readable path, which walks runs of ordinary frames with the same
+two functions.
 
 Compiled by Cython, see the .pxd. Neither a read nor a frame creates an object.
 """
@@ -55,7 +56,7 @@ def walk_acks(ledger: Ledger, tally: Tally, buf: bytes, pos: int, end: int, now:
     """Settle every ordinary ACK from ``pos`` on; return the end of the last."""
     count = 0
     while pos < end:
-        after = walk.whole_end(buf, pos, end, _ACK, ledger.size)
+        after = walk.whole_end(buf, pos, end, _ACK, ledger.longest_ack)
         if after == 0:
             break
         packed = walk.pack_ids(buf, pos + _IDS_AT, after)

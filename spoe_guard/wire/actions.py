@@ -12,6 +12,12 @@ from spoe_guard.wire import typed_data, walk
 NO_EFFECT: Final = bytes((walk.UNSET_VAR, 2, walk.SCOPE_TXN)) + typed_data.encode_string(b"spoe_guard_nop")
 
 
+# So many actions of one list are read. An agent writes a handful; a frame of 1 MiB holds 260,000, and to read them all would take
+# longer than others should wait.
+MOST: Final = 16384
+SHORTEST: Final = 4  # bytes of an action
+
+
 class Action:
     """One action. ``value`` is None for UNSET-VAR; ``raw``: the bytes as received."""
 
@@ -26,12 +32,14 @@ class Action:
 
 
 def stop(buf: bytes, pos: int, end: int) -> int:
-    """Return the position of the first action that cannot be read; ``end`` if all can, or if there is none."""
-    while pos < end:
+    """Return the position of the first action that cannot be read, or is one too many; ``end`` if there is none."""
+    left = MOST
+    while pos < end and left:
         after = walk.action_end(buf, pos, end)
         if after < 0:
             break
         pos = after
+        left -= 1
     return pos
 
 
@@ -49,6 +57,12 @@ def begin_well(buf: bytes, pos: int, end: int, most: int) -> bool:
 def reads(buf: bytes, pos: int, end: int) -> bool:
     """Whether a list of actions, which may be empty, can be read to its last byte."""
     return stop(buf, pos, end) == end
+
+
+def in_order(buf: bytes, pos: int, end: int) -> bool:
+    """Whether HAProxy reads a list of actions, which is not empty, to its last byte and as it is meant."""
+    few = end - pos <= MOST * SHORTEST or reads(buf, pos, end)
+    return few and walk.check_actions(buf, pos, end) == walk.OK
 
 
 def parse(buf: bytes, pos: int, end: int) -> tuple[list[Action], int]:

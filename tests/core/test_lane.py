@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.core.conversation.agent_link import LONGEST_ACK
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.config import Redispatch, Unanswered
@@ -91,6 +92,12 @@ def two(in_flight: int = 1, **config: Any) -> Talk:
     """))  # fmt: skip
 
 
+def large(**config: Any) -> Talk:
+    """Frames of more than 64 KiB were agreed on; 1.1 is open."""
+    hello = frames.haproxy_hello(max_frame_size=2 * LONGEST_ACK, capabilities=APPLET)
+    return ready(hello=hello, answer=frames.agent_hello(max_frame_size=2 * LONGEST_ACK - 12), **config)
+
+
 # --- what must not go by it -----------------------------------------------------------------------------------------------
 
 
@@ -113,6 +120,8 @@ LEAVES = "agent AGENT_DISCONNECT 0 -> reorder disconnect_before_ack\n"
 GIVEN_UP = "pass notify_unanswered, unanswered"
 
 NOT_BY_THE_LANE = {
+    "an ACK of more than 64 KiB": Row(large, "haproxy NOTIFY 1.1 -> ok\n", "agent <long> -> ok",
+        {"long": frames.sized(FrameType.ACK, LONGEST_ACK + 1, "1.1")}),
     # --- the session does not stand where anything is ordinary
     "a NOTIFY before HELLO": Row(fresh, "", "haproxy NOTIFY 1.1 -> close frame_before_hello"),
     "an ACK before HELLO": Row(fresh, HANDSHAKE.rsplit("\n", 2)[0], "agent ACK 1.1 -> drop frame_before_hello"),
@@ -215,6 +224,14 @@ def test_what_is_not_ordinary_is_asked_about_in_full(row: Row) -> None:
 
 
 # --- what goes by it ------------------------------------------------------------------------------------------------------
+
+
+def test_an_ack_of_64_kib_is_not_asked_about() -> None:
+    talk = large()
+    talk.play("haproxy NOTIFY 1.1 -> ok")
+    stepped(talk)
+    talk.play("agent <long> -> ok", long=frames.sized(FrameType.ACK, LONGEST_ACK, "1.1"))
+    assert stepped(talk) == []
 
 
 def test_what_is_ordinary_is_not_asked_about() -> None:

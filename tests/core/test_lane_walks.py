@@ -20,6 +20,7 @@ class Fast:
         self.tally = Tally()
         self.ledger = Ledger(History(self.tally))
         self.ledger.size = SIZE
+        self.ledger.longest_ack = SIZE - 100
         for at in opened:
             self.ledger.add(ids(at), 1.0)
 
@@ -57,7 +58,7 @@ NOT_ORDINARY_ACKS = {
     "cut off": ack()[:-1],
     "only a header": ack()[:10],
     "a runt": raw(b"\x67\0\0\0\1\1"),
-    "one byte too long": frames.sized(103, SIZE + 1),
+    "one byte too long": frames.sized(103, SIZE - 100 + 1),
     "no action": ack(payload=b""),
     "without FIN": ack(flags=0),
     "aborted": ack(flags=3),
@@ -97,9 +98,9 @@ def test_it_stops_in_front_of_an_ack_that_is_not_ordinary(odd: bytes) -> None:
     assert Fast("1.1", "7.1").acks(odd) == 0
 
 
-def test_a_frame_of_exactly_the_negotiated_size_is_ordinary() -> None:
+def test_a_frame_of_exactly_the_greatest_size_is_ordinary() -> None:
     assert Fast().notifies(frames.sized(3, SIZE)) == SIZE + 4
-    assert Fast("1.1").acks(frames.sized(103, SIZE)) == SIZE + 4
+    assert Fast("1.1").acks(frames.sized(103, SIZE - 100)) == SIZE - 100 + 4
 
 
 def test_it_opens_no_more_than_may_be_open() -> None:

@@ -5,6 +5,7 @@ import pytest
 from spoe_guard.core.incoming.agent.effort import WORK_A_TURN, WORK_AT_ONCE, Effort
 from spoe_guard.core.incoming.agent.pieces import MOST_WAITING, Pieces
 from spoe_guard.wire import frame
+from spoe_guard.wire.actions import MOST as MOST_ITEMS
 from tests.core import frames
 from tests.core.frames import ENDLESS, SET_VAR, UNSET_VAR, ack, agent_disconnect
 from tests.pieces import feed_all
@@ -283,6 +284,18 @@ def test_pieces_that_ask_for_more_than_they_are_worth_make_no_sense(more: int, s
     pieces = Pieces(MOST, enough)
     assert feed_all(pieces, data) == ([FRAMES["t"]], sane)
     assert (pieces.release() == b"") is sane
+
+
+@pytest.mark.parametrize("at_once", [20_000, 1 << 20])
+@pytest.mark.parametrize(("more", "count"), [(0, 2), (1, 0)])
+def test_a_payload_of_too_many_items_is_none(more: int, count: int, at_once: int) -> None:
+    long = ack("1.1", payload=b"\2\2\2\0" * (MOST_ITEMS + more))
+    pieces = Pieces(len(long))
+    data = stream("D d") + long + stream("dp")
+    found = []
+    for at in range(0, len(data), at_once):
+        found += feed_all(pieces, data[at : at + at_once])[0]
+    assert len(found) == count
 
 
 def test_a_long_payload_in_small_reads_costs_no_more_than_its_bytes() -> None:

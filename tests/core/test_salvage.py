@@ -5,6 +5,7 @@ import pytest
 from spoe_guard.core.conversation.ledger import Ledger
 from spoe_guard.core.incoming.agent.effort import WORK_A_TURN, Effort
 from spoe_guard.core.incoming.agent.salvage import Salvage
+from spoe_guard.wire.actions import MOST as MOST_ACTIONS
 from tests.core import frames
 from tests.core.frames import SET_VAR, UNSET_VAR, ack, agent_disconnect, raw
 
@@ -131,6 +132,16 @@ def test_release_hands_back_what_is_kept_and_keeps_nothing() -> None:
     assert salvage.release() == ONE[:15]
     assert salvage.held == 0
     assert salvage.release() == b""
+
+
+@pytest.mark.parametrize(("more", "count"), [(0, 1), (1, 0)])
+def test_an_ack_of_too_many_actions_is_none(more: int, count: int) -> None:
+    ledger = Ledger()
+    ledger.add(next(frames.cut(ONE)).ids, 0.0)
+    effort = Effort()
+    salvage = Salvage(ledger, 10 * MOST_ACTIONS, effort)
+    found, _ = salvage.feed(ack(payload=b"\2\2\2\0" * (MOST_ACTIONS + more)) + NOISE)
+    assert len(found) == count
 
 
 @pytest.mark.parametrize("more", [0, 1])

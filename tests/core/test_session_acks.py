@@ -6,8 +6,9 @@ from spoe_guard.core.conversation.ledger import REMEMBERED
 from spoe_guard.core.payloads.ack_repair import MOST_ACTIONS
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import Unanswered
+from spoe_guard.wire import actions
 from tests.core import frames
-from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack
+from tests.core.frames import ABRT, FIN, NOP, SET_VAR, UNSET_VAR, ack, agent_hello, haproxy_hello
 from tests.core.script import Talk, play, running
 
 pytestmark = pytest.mark.usefixtures("both_speeds")
@@ -299,7 +300,7 @@ def test_cutting_an_ack_short_to_nothing_leaves_one_that_every_haproxy_takes() -
 MANY = b"\2\2\2\1a" * (MOST_ACTIONS - 1)
 
 
-def test_an_ack_in_order_passes_however_many_actions_it_has() -> None:
+def test_an_ack_in_order_passes_with_more_actions_than_an_odd_one() -> None:
     """Behind AGENT-DISCONNECT too, where no ACK passes on the hot lane."""
     many = ack("1.1", payload=MANY + SET_VAR + UNSET_VAR)
     running().play("haproxy NOTIFY 1.1 -> ok\nagent <many> -> ok", many=many)
@@ -312,6 +313,19 @@ def test_an_ack_in_order_passes_however_many_actions_it_has() -> None:
         """,
         many=many,
     )
+
+
+LARGE = 4 * actions.MOST + 100
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [(0, "ok"), (1, "drop ack_malformed, pass notify_unanswered, unanswered ack_dropped 1")]
+)
+def test_an_ack_in_order_has_so_many_actions_and_no_more(more: int, told: str) -> None:
+    """To read more of them would take longer than others should wait. It takes a frame of more than 64 KiB."""
+    hello = haproxy_hello(max_frame_size=LARGE + 12, capabilities=b"pipelining,async")
+    talk = running(hello=hello, answer=agent_hello(max_frame_size=LARGE))
+    talk.play(f"haproxy NOTIFY 1.1 -> ok\nagent <many> -> {told}", many=ack("1.1", payload=b"\2\2\2\0" * (actions.MOST + more)))
 
 
 ODD = SET_VAR[:-1] + b"\x21"

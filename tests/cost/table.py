@@ -44,6 +44,9 @@ READ_IN_PART = frozenset(
 )
 MOST_A_FRAME = 24_000
 COPIES = 6
+# And those of which so many actions are read, be they in order.
+LISTS = frozenset(("an ACK of many actions", "an ACK malformed at its end", "a payload within a frame"))
+MOST_A_LIST = 120_000
 
 SHAPES = {**FRAMES, **GROWING, **TORN, **OPENED}
 
@@ -100,6 +103,8 @@ def _most_a_step(name: str, size: int) -> float:
         return MOST_A_TURN + A_BYTE_OF_A_FRAME * size
     if name in OPENED:
         return MOST_A_STEP + MOST_A_STEP_EACH * size / 32
+    if name in LISTS:
+        return MOST_A_LIST + COPIES * size / COPIED
     return MOST_A_FRAME + COPIES * size / COPIED if name in READ_IN_PART else math.inf
 
 

@@ -150,6 +150,7 @@ def test_a_name_may_be_as_long_as_its_scopes_prefix_allows(scope, word):
     assert walk.check_actions(more, 0, len(more)) == walk.check_actions(far_more, 0, len(far_more)) == walk.SPECIAL
 
 
+SHORTEST = b"\2\2\2\0"  # an action, as short as it gets
 READ = [("empty", b"", True), ("a special action", actions.unset_var(2, b"n" * 99), True), ("cut", ALLOWED[:-1], False)]
 
 
@@ -157,6 +158,13 @@ READ = [("empty", b"", True), ("a special action", actions.unset_var(2, b"n" * 9
 def test_a_list_is_readable_whatever_its_actions_say(listed, readable):
     assert actions.reads(b"\xff" + listed, 1, len(listed) + 1) is readable
     assert actions.reads(listed + ALLOWED, 0, len(listed + ALLOWED)) is readable
+
+
+@pytest.mark.parametrize(("more", "readable"), [(0, True), (1, False)])
+def test_so_many_actions_of_a_list_are_read_and_no_more(more, readable):
+    listed = SHORTEST * (actions.MOST + more)
+    assert actions.reads(b"\xff" + listed, 1, 1 + len(listed)) is readable
+    assert actions.stop(listed, 0, len(listed)) == 4 * actions.MOST
 
 
 @pytest.mark.parametrize(("most", "well"), [(1, True), (2, True), (3, False), (9, False)])

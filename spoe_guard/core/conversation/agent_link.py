@@ -10,9 +10,11 @@ from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.terms.events import AuthoredReason, Direction, LinkLoss
 from spoe_guard.core.terms.output import Close, LinkOutput
 from spoe_guard.core.terms.states import LINK_MOVES, LinkState, move
+from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
 
 MUTE_AFTER: Final = 3  # NOTIFYs past their deadline
+LONGEST_ACK: Final = actions.MOST * actions.SHORTEST  # that is ordinary, whatever it has in it; 64 KiB
 
 
 class AgentLink:
@@ -37,7 +39,7 @@ class AgentLink:
         self.state = LinkState.IDLE
         self.outlet = Outlet(books)
         self.ledger = Ledger(history)
-        self.ledger.size = frames.DEFAULT_MAX_FRAME_SIZE
+        self._agree_on(frames.DEFAULT_MAX_FRAME_SIZE)
         self.most = 1
         self.limited = False
         self.owing = ByAge()
@@ -68,6 +70,10 @@ class AgentLink:
         self.state = move(self.state, state, LINK_MOVES)
         self.ledger.takes = self.ledger.answers = False
 
+    def _agree_on(self, size: int) -> None:
+        self.ledger.size = size
+        self.ledger.longest_ack = min(size, LONGEST_ACK)
+
     # --- what becomes of it, in this order -----------------------------------------------------------------------------
 
     def dial(self, by: float) -> None:
@@ -81,7 +87,7 @@ class AgentLink:
         """The link is connected and the agent has HAPROXY-HELLO, which offers ``size`` bytes; it must answer until ``by``."""
         self._enter(LinkState.AGENT_HELLO)
         self.has_hello = True
-        self.ledger.size = size
+        self._agree_on(size)
         self.connect_by = math.inf
         self.hello_by = by
 
@@ -94,7 +100,7 @@ class AgentLink:
     def run(self, size: int, most: int, most_kept: int, now: float, *, limited: bool) -> None:
         """Take NOTIFYs of ``size`` bytes, ``most`` at a time; keep copies of at most ``most_kept`` bytes."""
         self._enter(LinkState.RUNNING)
-        self.ledger.size = size
+        self._agree_on(size)
         self.ledger.most_kept = most_kept
         self.ledger.heard = now
         self.limited = limited

@@ -74,7 +74,7 @@ cdef class Ledger:
     cdef long long _one
     cdef double _one_since
     cdef bytes _one_copy
-    cdef public Py_ssize_t size, most
+    cdef public Py_ssize_t size, longest_ack, most
     cdef public bint takes, answers, answered_once
     cdef public double heard
     cdef public long long passed

@@ -160,9 +160,9 @@ class Ledger:
     NOTIFY copies to keep (``redispatch: unanswered``), 0 for none; a NOTIFY whose copy does not fit counts as unanswered if the
     link is lost.
 
-    For the lane: ``size``, most bytes of a frame behind its length; ``most``, NOTIFYs that may be open; ``takes``, the next
-    NOTIFY may go to this link; ``answers``, its ACKs may pass; ``passed``, bytes that passed since the session's last step;
-    ``carrier``, the object that writes to the agent (opaque here).
+    For the lane: ``size``, most bytes of a frame behind its length; ``longest_ack``, those of an ACK that may pass; ``most``,
+    NOTIFYs that may be open; ``takes``, the next NOTIFY may go to this link; ``answers``, its ACKs may pass; ``passed``, bytes
+    that passed since the session's last step; ``carrier``, the object that writes to the agent (opaque here).
     """
 
     def __init__(self, history: History | None = None) -> None:
@@ -172,6 +172,7 @@ class Ledger:
         self.most_kept = 0
         self.kept = 0  # bytes
         self.size = 0
+        self.longest_ack = 0
         self.most = 0
         self.takes = False
         self.answers = False

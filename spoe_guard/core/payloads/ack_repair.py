@@ -4,7 +4,8 @@ HAProxy stops at the first action it cannot read and reports nothing (``spoe_dec
 silently lost.
 
 Of a list that is not in order ``MOST_ACTIONS`` actions are read. An agent writes a handful; a frame of 1 MiB holds 260,000, and
-to read them all would take longer than others should wait. A list with more, and anything wrong in it, is malformed.
+to read them all would take longer than others should wait. A list with more, and anything wrong in it, is malformed; as is one of
+more than ``actions.MOST``, whatever is in it.
 """
 
 from collections.abc import Set as AbstractSet

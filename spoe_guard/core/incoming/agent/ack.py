@@ -8,8 +8,8 @@ from spoe_guard.core.payloads.ack_repair import UNWELCOME, diagnose
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import UnansweredReason
 from spoe_guard.core.terms.states import LinkState
+from spoe_guard.wire import actions
 from spoe_guard.wire import frame as frames
-from spoe_guard.wire import walk
 
 # An ACK whose NOTIFY is not open: the fate of that NOTIFY decides which anomaly it is.
 UNWANTED: Final = {
@@ -61,7 +61,7 @@ def lose_ack(walker: AgentStream, frame: frames.Frame, now: float) -> None:
 
 def _mend_payload(walker: AgentStream, frame: frames.Frame, raw: bytes, now: float) -> bytes | None:
     """Return ``raw`` with actions that HAProxy reads as the agent meant them, or None to drop it."""
-    if walk.check_actions(raw, frame.payload_at, len(raw)) == walk.OK:
+    if actions.in_order(raw, frame.payload_at, len(raw)):
         return raw
     found = diagnose(raw[frame.payload_at :])
     repair: set[Anomaly] = set()

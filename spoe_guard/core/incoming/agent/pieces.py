@@ -16,8 +16,8 @@ from bisect import bisect_left, bisect_right, insort
 from typing import Final, NamedTuple
 
 from spoe_guard.core.incoming.agent.effort import Effort
+from spoe_guard.wire import actions, walk
 from spoe_guard.wire import frame as frames
-from spoe_guard.wire import walk
 
 # Frames that may be incomplete at a time: one per writing thread of the agent.
 MOST_WAITING: Final = 64
@@ -42,15 +42,16 @@ class _Head(NamedTuple):
 class _Walk:
     """How far the payload at the start of the current piece reads, if it is of that ``kind``.
 
-    ``sizes``: those it may have, in order; ``fits``: those of them at which an item ends.
+    ``sizes``: those it may have, in order; ``fits``: those of them at which an item ends. ``left``: items that may still be read.
     """
 
-    __slots__ = ("at", "fits", "kind", "sizes")
+    __slots__ = ("at", "fits", "kind", "left", "sizes")
 
     def __init__(self, kind: int, sizes: list[int]) -> None:
         self.kind = kind
         self.sizes = sizes
         self.at = 0
+        self.left = actions.MOST
         self.fits: list[int] = []
 
     def go_on(self, buf: bytes, pos: int) -> int:
@@ -59,7 +60,7 @@ class _Walk:
         at = pos + self.at
         which = bisect_left(self.sizes, self.at + 1)
         work = 1
-        while at < end:
+        while at < end and self.left:
             if self.kind != frames.ACK and buf[at] == 0:  # a key must have a name: this 0 begins a length
                 break
             after = walk.action_end(buf, at, end) if self.kind == frames.ACK else walk.pair_end(buf, at, end)
@@ -67,6 +68,7 @@ class _Walk:
                 break
             at = after
             work += 1
+            self.left -= 1
             while self.sizes[which] < at - pos:
                 which += 1
             if self.sizes[which] == at - pos:

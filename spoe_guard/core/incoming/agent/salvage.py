@@ -16,7 +16,6 @@ from spoe_guard.wire import actions, walk
 from spoe_guard.wire import frame as frames
 
 _ACK_MARK: Final = frames.ACK_HEAD
-_SHORTEST: Final = 4  # bytes of an action
 _LONGEST_IDS: Final = 2 * walk.MAX_VARINT
 _CANDIDATE: Final = 16  # what it takes of a turn to look at what may be an ACK
 
@@ -122,7 +121,7 @@ class Salvage:
             self._need = end - at
             return None
         stop = actions.stop(region, payload_at, end)
-        self._effort.spend((stop - payload_at) // _SHORTEST)
+        self._effort.spend(min((stop - payload_at) // actions.SHORTEST, actions.MOST))
         if stop != end:
             return 0
         whole = frames.parse(region[at:end])

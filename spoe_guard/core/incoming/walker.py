@@ -88,7 +88,7 @@ class Walker(ABC):
         try:
             return self._walk(buf, now)
         except Exception:  # our own bug: keep what was not reached, for Session.release
-            inlet.keep(buf[inlet.offset - before :], 1, now)
+            inlet.keep(buf[max(0, inlet.offset - before) :], 1, now)
             raise
 
     def _walk(self, buf: bytes, now: float) -> int:

@@ -1,9 +1,10 @@
-"""How Hypothesis searches, which tests a build runs, and the summary of skipped tests at the end of a run.
+"""How Hypothesis searches, which tests a build runs, what garbage collection sees, and the summary of skipped tests at the end.
 
 ``fast`` plays the same examples each time, SPOE_GUARD_HYPOTHESIS=quick a fifth of them, SPOE_GUARD_HYPOTHESIS=deep looks for new
 ones.
 """
 
+import gc
 import os
 from collections import Counter
 
@@ -36,6 +37,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if is_hypothesis_test(getattr(item, "obj", None)):
             # The number of examples bounds it: how long they take depends on what else runs, and a failing one is shrunk.
             item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of garbage collection: a test that looks for what it left behind looks at all objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

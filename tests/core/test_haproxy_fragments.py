@@ -568,6 +568,49 @@ def test_an_agent_may_answer_before_the_last_fragment() -> None:
     )
 
 
+def test_one_that_was_answered_early_is_not_answered_again() -> None:
+    """However many fragments still come when the agent has said that it leaves."""
+    running(**TAKES, **SET).play(
+        """
+        haproxy NOTIFY 3.1 + <first> -> ok
+        agent   ACK 1.1              -> ok
+        agent   AGENT_DISCONNECT 0   -> held, reorder disconnect_before_ack
+        haproxy <more>               -> nothing
+        haproxy <more>               -> nothing
+        haproxy <last>               -> nothing
+        agent   ACK 3.1              -> reorder ack_after_disconnect, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 3.1, \
+                to_haproxy AGENT_DISCONNECT 0
+        """,
+        **PARTS,
+    )
+
+
+def test_fragments_of_an_open_notify_say_nothing_while_the_agent_leaves() -> None:
+    running(**TAKES, **SET).play(
+        """
+        haproxy NOTIFY 1.1           -> ok
+        agent   AGENT_DISCONNECT 0   -> held, reorder disconnect_before_ack
+        haproxy <first>              -> nothing
+        haproxy <last>               -> nothing
+        agent   ACK 1.1              -> reorder ack_after_disconnect, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, \
+                to_haproxy AGENT_DISCONNECT 0
+        """,
+        **PARTS,
+    )
+
+
+def test_a_drain_does_not_wait_for_the_rest_of_what_was_answered() -> None:
+    running(**TAKES).play(
+        """
+        haproxy NOTIFY 3.1 + <first> -> ok
+        agent   ACK 1.1              -> ok
+        guard   drains               -> nothing
+        agent   ACK 3.1              -> to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 0
+        """,
+        **PARTS,
+    )
+
+
 def test_a_notify_in_fragments_supersedes_the_one_before() -> None:
     running(hello=haproxy_hello(capabilities=b""), answer=agent_hello(capabilities=b"fragmentation")).play(
         f"""

@@ -248,6 +248,43 @@ def test_behind_its_last_fragment_a_leaving_session_ends_within_the_read():
     assert [spop.read_frame(raw).ids[0] for raw in acks(played)] == [1]
 
 
+TAKES_FRAGMENTS = Say(AGENT, spop.agent_hello(16380, b"pipelining,fragmentation"))
+FRAGMENTS = [
+    spop.frame(type_, (3, 1), part, flags)
+    for type_, part, flags in (
+        (spop.NOTIFY, spop.ONE_MESSAGE[:5], 0),
+        (spop.UNSET, spop.ONE_MESSAGE[5:8], 0),
+        (spop.UNSET, spop.ONE_MESSAGE[8:], spop.FIN),
+    )
+]
+
+
+def test_a_notify_answered_before_its_last_fragment_is_answered_once():
+    """Where its link was leaving, each fragment but the first behind the answer once made the guard answer it, too."""
+    config = replace(CONFIG, unanswered=Unanswered.SET)
+    asked, answered = Say(HAPROXY, NOTIFY + FRAGMENTS[0]), Say(AGENT, ack(3) + ITS_DISCONNECT)
+    rest = [Say(HAPROXY, FRAGMENTS[1]), Say(HAPROXY, FRAGMENTS[2]), Say(AGENT, ACK)]
+    played = alike([OPENING[0], TAKES_FRAGMENTS, asked, answered, *rest], config)
+    assert [spop.read_frame(raw).ids[0] for raw in acks(played)] == [3, 1]
+
+
+def test_a_leaving_link_ends_with_the_last_answer_found():
+    """If that NOTIFY was arriving, the session once ended with it where the answer came in one read with the break alone."""
+    config = replace(CONFIG, unanswered=Unanswered.SET)
+    known = [Say(HAPROXY, NOTIFY), Say(AGENT, ACK)]
+    found, rest = Say(AGENT, b"\xff" * 4 + ack(3) + b"\xff"), Say(HAPROXY, FRAGMENTS[1] + FRAGMENTS[2] + notify(5))
+    played = alike([OPENING[0], TAKES_FRAGMENTS, *known, Say(HAPROXY, FRAGMENTS[0]), found, rest], config)
+    assert [spop.read_frame(raw).ids[0] for raw in acks(played)] == [1, 3]
+
+
+def test_the_last_answer_found_ends_its_link_whatever_arrives():
+    """The session once waited for the last fragment, unless the answer came in one read with the break."""
+    found = Say(AGENT, b"\xff" * 4 + ACK)
+    played = alike([*OPENING, Say(HAPROXY, NOTIFY + FRAGMENTS[0]), found], replace(CONFIG, unanswered=Unanswered.SET))
+    assert [spop.read_frame(raw).ids[0] for raw in acks(played)] == [1, 3]
+    assert played.session.state is SessionState.CLOSING
+
+
 def test_a_fragment_that_waits_when_all_ends_is_told_where_it_began():
     """Its place once was the end of the last read."""
     config = replace(CONFIG, policy=Policy({Anomaly.GARBLED_STREAM: Action.CLOSE}))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spoe_guard.core.incoming import walker
 from spoe_guard.core.incoming.agent import effort, from_agent, torn
+from spoe_guard.core.incoming.inlet import HEADER_BYTES
 from spoe_guard.core.terms.config import SessionConfig
 from tests.builds import puts_in_place
 from tests.cost.shapes import in_an_ack, never_in_order, within_a_length, within_disconnect
@@ -32,7 +33,7 @@ def turns(work: int, taken: int, frames: int) -> Iterator[None]:
         for module, name, value in (
             (effort, "WORK_A_TURN", work),
             (torn, "TAKEN_AT_ONCE", taken),
-            (from_agent, "TAKEN_AT_ONCE", taken),
+            (from_agent, "TAKEN_AT_ONCE", max(taken, HEADER_BYTES)),  # it may have kept so many
             (walker, "BYTES_A_TURN", taken),
             (walker, "FRAMES_A_TURN", frames),
         ):

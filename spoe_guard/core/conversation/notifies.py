@@ -165,14 +165,13 @@ class Notifies:
         """When HAProxy sent the oldest NOTIFY that is arriving, open or parked; infinity if there is none."""
         if self.idle:
             return math.inf
-        arriving = self.arriving
-        first = arriving.since if arriving is not None and not arriving.settled else math.inf
+        first = self.arriving.since if self.arriving is not None and not self._is_settled(self.arriving) else math.inf
         return min([first, self.parking.since(), *(link.ledger.since() for link in self._holders())])
 
     @property
     def idle(self) -> bool:
         """Whether no NOTIFY is arriving, open or waiting."""
-        return not self._history.open and not self.parking.bytes and (self.arriving is None or self.arriving.settled)
+        return not self._history.open and not self.parking.bytes and (self.arriving is None or self._is_settled(self.arriving))
 
     @property
     def unfinished(self) -> bool:
@@ -272,7 +271,9 @@ class Notifies:
         link, arriving.link = arriving.link, None
         if link is not None and arriving.ids in link.ledger:
             self.give_up(arriving.ids, now, reason)
-        elif link is None and not self.waited_for(arriving.ids):
+        elif link is not None:
+            arriving.settled = arriving.settled or arriving.lost is None  # it was answered
+        elif not self.waited_for(arriving.ids):
             arriving.lost = arriving.lost or reason
 
     def arrived(self, arriving: Arriving, now: float) -> None:
@@ -291,6 +292,12 @@ class Notifies:
         elif arriving.link is None and not arriving.settled and not self.waited_for(arriving.ids):
             self._settle([arriving.ids], now, reason)
         arriving.settled = True
+
+    @staticmethod
+    def _is_settled(arriving: Arriving) -> bool:
+        """Whether HAProxy has learnt what becomes of it; the agent that gets the fragments may have answered before the last."""
+        link = arriving.link
+        return arriving.settled or (link is not None and arriving.lost is None and arriving.ids not in link.ledger)
 
     # --- where it waits ------------------------------------------------------------------------------------------------
 

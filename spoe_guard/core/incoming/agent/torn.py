@@ -243,6 +243,7 @@ class TornStream:
         for ack, at in acks:
             if walker.link.awaited:
                 self._take(ack, self._searched_from + at, now)
+                walker.leave_if_answered(now)
                 walker.bound_glitches(now)
             else:  # one of the others ended the link
                 walker.outlet.drop(len(ack.raw))

@@ -33,14 +33,7 @@ class Action:
 
 def stop(buf: bytes, pos: int, end: int) -> int:
     """Return the position of the first action that cannot be read, or is one too many; ``end`` if there is none."""
-    left = MOST
-    while pos < end and left:
-        after = walk.action_end(buf, pos, end)
-        if after < 0:
-            break
-        pos = after
-        left -= 1
-    return pos
+    return walk.actions_stop(buf, pos, end, MOST)
 
 
 def begin_well(buf: bytes, pos: int, end: int, most: int) -> bool:

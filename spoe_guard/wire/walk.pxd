@@ -26,6 +26,8 @@ cpdef Py_ssize_t check_messages(bytes buf, Py_ssize_t pos, Py_ssize_t end) excep
 @cython.locals(kind=int)
 cpdef Py_ssize_t action_end(bytes buf, Py_ssize_t pos, Py_ssize_t end) except -100
 @cython.locals(after=Py_ssize_t)
+cpdef Py_ssize_t actions_stop(bytes buf, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t most) except -1
+@cython.locals(after=Py_ssize_t)
 cpdef Py_ssize_t check_actions(bytes buf, Py_ssize_t pos, Py_ssize_t end) except -100
 cdef int _longest_plain_name(int scope) except -100
 @cython.locals(last=int)

@@ -238,6 +238,17 @@ def action_end(buf: bytes, pos: int, end: int) -> int:
     return _MALFORMED
 
 
+def actions_stop(buf: bytes, pos: int, end: int, most: int) -> int:
+    """Return the position of the first action that cannot be read, or behind ``most`` of them; ``end`` if there is none."""
+    while pos < end and most > 0:
+        after = action_end(buf, pos, end)
+        if after < 0:
+            break
+        pos = after
+        most -= 1
+    return pos
+
+
 def check_actions(buf: bytes, pos: int, end: int) -> int:
     """Return ``OK`` for one or more actions that HAProxy reads to the last byte as meant, otherwise the first fault.
 

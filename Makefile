@@ -44,12 +44,12 @@ builds: venv ## the package in every way it is compiled, in .cache/builds: see .
 	@.ci/builds
 
 # $(call played,ARGUMENTS,ARGUMENTS for COVERING): what is without sockets and clocks takes all the CPU it gets, so it runs nice,
-# beside those with real peers and real time, which wait for much of theirs, so one more at a time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that
-# what a file's tests share (an HAProxy) is made once.
+# beside those with real peers and real time, which wait for much of theirs, so two more at a time. With ARGS, as `-k some_test`,
+# there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
 played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
 	( play nice $(PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
 	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
-	play $(PYTHON) -m pytest -rfE -n $$(($(JOBS) + 1)) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
+	play $(PYTHON) -m pytest -rfE -n $$(($(JOBS) + 2)) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
 	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image

@@ -58,7 +58,7 @@ def pair_ns(in_flight: int) -> float:
     batches = [range(first, first + size) for first in range(0, in_flight + size, size)]
     asked, answers = [notifies(batch) for batch in batches], [acks(batch) for batch in batches]
     ledger, tally = Ledger(), Tally()
-    ledger.size = 16380
+    ledger.size = ledger.longest_ack = 16380
     for read in asked[:-1]:
         assert walk_notifies(ledger, tally, read, 0, len(read), 1 << 20, 1.0) == len(read)
     turns = [(asked[at - 1], answers[at]) for at in range(len(batches))] * max(1, PAIRS // (size * len(batches)))

@@ -14,6 +14,7 @@ from tests.properties.transcript import EPSILON_S, Did, Step, Terms, Transcript
 Ids = tuple[int, int]
 _FLAGS = (0, spop.FIN, spop.ABRT, spop.FIN | spop.ABRT)
 SUPERSEDED_S = 0.01
+LOSS_S = 30.0  # for so long the rest of a NOTIFY in fragments is waited for where there is no answer_deadline
 AWAY_S = 0.02  # for so long a dial may keep HAProxy waiting while the agent is away
 REFUSAL_HOLD_S = 0.25  # slow refusal (hazard B6), the first of its steps
 APPLET_HELLO_S = 30.0  # HAProxy up to 3.0 ends the wait for AGENT-HELLO itself
@@ -172,10 +173,16 @@ class Settling:
             by = self._settled_by(one)
             if at > by + slack and not one.doubtful:
                 self.broken.append(f"settling: nothing became of NOTIFY {ids} by {by:.4f}, it came at {one.since:.4f}")
-            if self.terms.unanswered in ("tell", "leave") and at > self._overdue_at(one) + slack:
+        if self.terms.unanswered in ("tell", "leave"):
+            overdue = [(ids, one) for ids, one in self.waiting.items() if at > self._overdue_at(one) + slack]
+            for ids, one in overdue:
                 self._spare(ids, one)
+            for ids, _ in overdue:
+                del self.waiting[ids]
 
     def _overdue_at(self, one: Waiting) -> float:
+        if one.fragments and one.at is None:  # its fragments may still come: it is not parked
+            return one.since + min(self._deadline_s, LOSS_S)
         park_s = self.terms.park_s or math.inf
         return max(one.since + min(self._deadline_s, park_s if one.at is None else math.inf), one.lost_at)
 
@@ -184,7 +191,6 @@ class Settling:
         at = self._overdue_at(one)
         others = any(other.since <= at < self._overdue_at(other) or other.doubtful for other in self.waiting.values())
         others = others or any(since <= at <= until + EPSILON_S for since, until in self.settled)
-        del self.waiting[ids]
         if not one.doubtful:
             self.spared[ids] = f"to wait until {at:.4f}" if one.at is None else f"open until {at:.4f}"
         if self.terms.unanswered == "tell" and not others and not one.doubtful and self.drained_at == -math.inf:

@@ -10,8 +10,9 @@ from spoe_guard.core.terms.output import Close
 from spoe_guard.core.terms.policy import Policy
 from spoe_guard.core.terms.states import SessionState
 from tests.properties import spop
+from tests.properties.checker import broken_promises
 from tests.properties.conversations import AGENT, HAPROXY, Drain, Leave, Say, agent
-from tests.properties.driver import Dial, Play
+from tests.properties.driver import Dial, Play, terms_of
 from tests.properties.test_equivalence import counted_but_bytes, told, written
 
 OPENING = [Say(HAPROXY, spop.haproxy_hello()), Say(AGENT, spop.agent_hello())]
@@ -298,3 +299,14 @@ def test_the_first_ack_found_that_closes_is_the_last_told():
     config = replace(CONFIG, policy=Policy({Anomaly.INTERLEAVED_FRAMES: Action.CLOSE}))
     played = alike([*THREE_ASKED, Say(AGENT, b"\xff\xff\xff\xff" + ack(1) + ack(3))], config)
     assert anomalies(played).count(Anomaly.INTERLEAVED_FRAMES) == 1
+
+
+def test_behind_an_unfinished_notify_a_deadline_is_left_to_haproxys_own():
+    """HAProxy sends nothing between fragments; the checker, which drops the unfinished one first, called the other not told."""
+    config = replace(CONFIG, unanswered=Unanswered.TELL, give_up_s=0.4, park_s=0.2)
+    unfinished, whole = (
+        spop.frame(spop.NOTIFY, (stream, 1), spop.ONE_MESSAGE, flags=flags) for stream, flags in ((5, 0), (7, spop.FIN))
+    )
+    for dial in Dial:
+        played = Play(config, dial=dial).play([*OPENING, Leave(AGENT, reset=False), Say(HAPROXY, unfinished + whole)]).finish()
+        assert broken_promises(played.transcript, terms_of(config)) == []

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from spoe_guard.core.conversation import ledger as ledgers
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S, NOT_OPEN, REMEMBERED, Fate, History, Ledger, key_of
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.wire import varint
+from tests.builds import puts_in_place
 
 HUGE = varint.encode(2**64 - 1) * 2
 
@@ -250,3 +252,21 @@ def test_the_last_that_came_may_be_the_only_one() -> None:
     assert ledger.last(2) == ledger.last(1) == [ids(1)]
     ledger.add(HUGE, 1.0)
     assert ledger.last(1) == [HUGE]
+
+
+@puts_in_place
+@pytest.mark.parametrize("step", [1, 2])
+def test_no_number_makes_the_ids_that_haproxy_counts_collide(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Multiplied alone, they lie close together with some numbers, and each NOTIFY is looked for at many places."""
+    chance = random.Random(7)
+    count = 1024
+    for _ in range(60):
+        monkeypatch.setattr(ledgers, "_SALT", chance.getrandbits(64) | 1)
+        ledger = Ledger()
+        for number in range(1, 1 + step * count, step):
+            ledger.add(ids(number), 0.0)
+        table = ledger._table
+        slots = [slot for slot, place in enumerate(table._index) if place]
+        far = [(slot - table._home(table._keys[table._index[slot] - 1])) & (len(table._index) - 1) for slot in slots]
+        assert len(far) == count
+        assert sum(far) < 2 * count

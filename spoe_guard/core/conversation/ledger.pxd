@@ -4,7 +4,7 @@ from spoe_guard.core.terms.tally cimport Tally
 from spoe_guard.wire cimport walk
 
 cdef int _KEY, _REMEMBERED, _FEWEST, _SPARE
-cdef unsigned long long _SALT, _MASK_64
+cdef unsigned long long _SALT, _SPREAD, _MASK_64
 cdef double _NOT_OPEN
 
 @cython.locals(packed=cython.longlong)
@@ -59,6 +59,7 @@ cdef class _Table:
     @cython.locals(keys=list, at=Py_ssize_t, key=cython.longlong)
     cdef list last(self, Py_ssize_t most)
     cdef list in_order(self)
+    @cython.locals(mixed=cython.ulonglong)
     cdef Py_ssize_t _home(self, long long key) noexcept
     @cython.locals(most=Py_ssize_t, hole=Py_ssize_t, place=Py_ssize_t, home=Py_ssize_t)
     cdef int _close_up(self, Py_ssize_t slot) except -1

@@ -35,9 +35,11 @@ _REMEMBERED = REMEMBERED
 _FEWEST = 16  # NOTIFYs that the smallest table has room for
 _SPARE = 1024  # an empty table with more room than this is discarded
 # The slot where the search for a key begins: the key times a number that nobody outside knows. Otherwise whoever sends NOTIFYs
-# could choose ids that all begin at the same slot.
+# could choose ids that all begin at the same slot. HAProxy counts its streams, and what is counted, times an unlucky number, lies
+# close together: so its halves are mixed, and it is multiplied once more, by 2^64 over the golden ratio.
 _MASK_64 = (1 << 64) - 1
 _SALT = (hash("NOTIFY") | 1) & _MASK_64
+_SPREAD = 0x9E3779B97F4A7C15
 
 
 @enum.unique
@@ -494,7 +496,8 @@ class _Table:
 
     def _home(self, key: int) -> int:
         """Return the slot where the search for ``key`` begins."""
-        return ((key * _SALT) & _MASK_64) >> self._shift
+        mixed = (key * _SALT) & _MASK_64
+        return (((mixed ^ (mixed >> 32)) * _SPREAD) & _MASK_64) >> self._shift
 
     def _close_up(self, slot: int) -> None:
         """Empty ``slot``, and move later entries whose search would stop at it."""

@@ -140,7 +140,11 @@ class Relay:
             self._arm()
         self._carry_out(out)
         if self._witness is not None and leg.track is not None:
-            self._witness.read(leg.track, data[: -out.left] if out.left else data, now, out)
+            taken = data[: -out.left] if out.left else data
+            if taken:
+                self._witness.read(leg.track, taken, now, out)
+            else:  # the session went on with what it has from earlier reads
+                self._noted(leg.side, leg.link_id, b"", out)
         return out.left
 
     def _take_header(self, leg: Leg, first: bytes, now: float) -> None:

@@ -9,6 +9,7 @@ from spoe_guard.capture.files.model import End, Socket
 from spoe_guard.capture.record.recorder import Recorder
 from spoe_guard.core.observed import open_session
 from spoe_guard.core.terms.anomalies import Side
+from spoe_guard.core.terms.output import Output
 from spoe_guard.lab import frames
 from spoe_guard.net.guard import Guard
 from spoe_guard.observe.stats import RouteStats
@@ -124,6 +125,34 @@ class Breaks(FakeSession):
         if data == b"#":
             raise ValueError
         return super().receive(side, data, now, link_id)
+
+
+class Pauses(FakeSession):
+    """Takes nothing of a read in its first turn: it is busy with earlier reads."""
+
+    paused = False
+
+    def receive(self, side, data, now, link_id=0):
+        self.paused = not self.paused
+        if not self.paused:
+            return super().receive(side, data, now, link_id)
+        out = Output()
+        out.left = len(data)
+        return out
+
+
+async def test_a_turn_that_takes_nothing_of_a_read_is_no_read():
+    witness = Witnesses()
+    async with Stage(Pauses, witness=witness) as stage:
+        haproxy, agent = await stage.both()
+        await haproxy.send(b"told")
+        assert await agent.read(4) == b"told"
+        [recording] = witness.recorder._recordings.values()
+        told = [entry for side, entry in recording.entries() if side is H and not entry.extra]
+        assert [entry.data for entry in told] == [b"told"]
+        haproxy.close()
+        agent.close()
+        await stage.over()
 
 
 @pytest.mark.parametrize("splice", [False, True])

@@ -20,7 +20,7 @@ from tests.peers import CACHE, ROOT
 
 HOME = CACHE / "fuzz"
 LONGEST = 20_000  # bytes of a play: more than one frame of the default size
-PLAY_S = 20  # a play that takes longer is a finding too
+STUCK_S = 600  # a play that stands so long is a finding too; by the clock, and other work may have the machine
 REPORT_S = 30.0
 EXECUTED = re.compile(rb"^(?:#|Done )(\d+)\s", re.MULTILINE)
 REACHED = re.compile(rb" cov: (\d+) ")
@@ -45,7 +45,14 @@ class Job:
     def __init__(self, number: int, target: str, seconds: int, seed: int, corpus: Path, findings: Path) -> None:
         self.log = HOME / f"job-{os.getpid()}-{number}.log"
         command = [sys.executable, "-m", TARGETS[target], f"-max_total_time={seconds}", f"-max_len={LONGEST}"]
-        command += [f"-timeout={PLAY_S}", f"-seed={seed + number}", "-reload=1", f"-artifact_prefix={findings}/", str(corpus)]
+        command += [
+            f"-timeout={STUCK_S}",
+            f"-report_slow_units={STUCK_S}",
+            f"-seed={seed + number}",
+            "-reload=1",
+            f"-artifact_prefix={findings}/",
+            str(corpus),
+        ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
 

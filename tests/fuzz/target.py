@@ -5,6 +5,7 @@
 
 import random
 import sys
+import time
 
 import atheris
 
@@ -15,8 +16,14 @@ with atheris.instrument_imports(include=["spoe_guard.core", "spoe_guard.wire"]):
     from tests.fuzz.mutator import Mutator, scramble
 
 
+PLAY_S = 20.0  # of CPU; a play that takes more is a finding too
+
+
 def one_input(data: bytes) -> None:
+    began = time.process_time()
     judge(decode(data))
+    took = time.process_time() - began
+    assert took < PLAY_S, f"{took:.1f} s of CPU"
 
 
 def _scramble(data: bytes, chance: random.Random) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from tests import forked
 from tests.peers import ROOT
 
 RUN_S = 20.0
@@ -36,15 +37,7 @@ def environment(settings: dict[str, str] | None = None) -> dict[str, str]:
 def spoe_guard(
     *arguments: str, settings: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "spoe_guard", *arguments],
-        env=environment(settings),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
+    return forked.run([sys.executable, "-m", "spoe_guard", *arguments], RUN_S, env=environment(settings), cwd=cwd)
 
 
 def as_command(folder: Path) -> dict[str, str]:
@@ -89,7 +82,7 @@ class Running:
         flags = [] if agent is None else ["--listen", FREE, "--agent", agent, "--admin", FREE]
         command = [*by, sys.executable, "-m", "spoe_guard", "run", *flags, *options]
         with self._log_path.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = forked.Popen(
                 command, stdout=log if stdout is None else stdout, stderr=subprocess.PIPE, env=environment(settings)
             )
 

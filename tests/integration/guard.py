@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests import forked
 from tests.integration.haproxy import cpu_s, wait_until
 from tests.running import environment, samples
 
@@ -53,7 +53,7 @@ class Guard:
         command += ["--admin", admin, "--mode", mode, "--log-format", "json"]
         command += ["--config", str(config)] if config else []
         with self._log_path.open("wb") as log, self._error_path.open("wb") as error:
-            self.process = subprocess.Popen(command, stdout=log, stderr=error, env=text)
+            self.process = forked.Popen(command, stdout=log, stderr=error, env=text)
         try:
             wait_until(self._listens, "spoe-guard listens", START_S)
         except AssertionError:

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 
+from tests import forked
 from tests.running import FREE, environment
 
 
@@ -11,7 +12,7 @@ from tests.running import FREE, environment
 def agent(*options, listen=FREE):
     """Start it; yield the process and where it listens."""
     command = [sys.executable, "-m", "spoe_guard", "lab", "agent", "--listen", listen, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+    with forked.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         try:
             said = process.stdout.readline()
             assert said.startswith("listening "), process.stderr.read()

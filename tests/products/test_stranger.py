@@ -25,7 +25,7 @@ from tests.products.page import Page
 
 __all__ = ["debs", "wheel", "wheels_release"]
 
-pytestmark = [pytest.mark.stranger, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stranger, pytest.mark.timeout(1800)]  # the first one builds the package
 
 RELEASE: Final = "bookworm"
 DEBIANS: Final = "2.6"  # its HAProxy

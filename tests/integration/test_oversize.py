@@ -103,6 +103,7 @@ def test_a_neighbour_of_long_requests_loses_nothing(generation: Generation, body
 
 
 @pytest.mark.measure
+@pytest.mark.timeout(240)  # it plays two minutes
 @pytest.mark.parametrize("body", [False, True], ids=["path", "body"])
 @pytest.mark.parametrize("name", FRAGMENTED)
 def test_in_a_minute_of_long_requests_each_is_told_in_20_ms(name: str, body: bool, tmp_path: Path) -> None:

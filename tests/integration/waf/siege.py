@@ -21,7 +21,7 @@ from tests.integration.waf.coraza import Coraza, Logged
 
 REQUESTS: Final = 2000
 ATTACKS: Final = REQUESTS // visitors.EVERY
-MANY: Final = ATTACKS // 4  # so many have their verdict at least, else a test would say nothing
+MANY: Final = ATTACKS // 20  # so many have their verdict at least, else a test would say nothing; a starved WAF gives few in time
 STOCK_MS: Final = 500  # `timeout processing` in the documentation of coraza-spoa
 LONG_MS: Final = 9000  # longer than the WAF needs to load its rules and to answer what has waited meanwhile
 PER_SECOND: Final = 150

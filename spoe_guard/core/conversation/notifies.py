@@ -268,12 +268,11 @@ class Notifies:
 
     def lose_arriving(self, arriving: Arriving, now: float, reason: UnansweredReason) -> None:
         """No agent gets the rest of the NOTIFY, or any of it; HAProxy learns that at its last fragment."""
+        arriving.settled = self._is_settled(arriving)  # which is asked of its link
         link, arriving.link = arriving.link, None
         if link is not None and arriving.ids in link.ledger:
             self.give_up(arriving.ids, now, reason)
-        elif link is not None:
-            arriving.settled = arriving.settled or arriving.lost is None  # it was answered
-        elif not self.waited_for(arriving.ids):
+        elif link is None and not self.waited_for(arriving.ids):
             arriving.lost = arriving.lost or reason
 
     def arrived(self, arriving: Arriving, now: float) -> None:

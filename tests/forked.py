@@ -1,6 +1,6 @@
-"""``python -m spoe_guard`` and its like as processes, forked from one that has imported them.
+"""``python -m spoe_guard`` as a process, forked from one that has imported it.
 
-An interpreter that starts and imports the guard takes some 400 ms of CPU, a fork some 20 ms, and the tests start several hundred.
+An interpreter that starts and imports the guard takes four times the CPU of a fork, and the tests start several hundred guards.
 Everything else is as if it had been started: arguments, environment, folder, standard streams, exit code, and whose child it is.
 
 As a program it is the one that forks: it takes requests on the socket whose number is its argument, until that socket closes.
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-# What these programs import when they run. Not their __main__, which runpy warns about if it is imported already.
+# What its commands import when they run. Not its __main__, which runpy warns about if it is imported already.
 _IMPORTED = (
     "spoe_guard.cli",
     "spoe_guard.run.serve",
@@ -35,10 +35,9 @@ _IMPORTED = (
     "spoe_guard.lab.agent",
     "spoe_guard.lab.ask",
     "spoe_guard.lab.faults",
-    "spoe_guard.lab.misbehaviour",
     "spoe_guard.lab.serve",
 )
-_MODULES = ("spoe_guard", "spoe_guard.lab")
+_MODULE = "spoe_guard"
 _MOST_BYTES = 1 << 17  # of a request: arguments and environment
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _START_S = 30.0
@@ -55,17 +54,16 @@ class Popen(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Sequence[str], *others: Any) -> None:  # the one place where Popen makes its process
         named = _EXECUTE_CHILD.bind(self, args, *others).arguments
-        kept = named["pass_fds"] or named["preexec_fn"] or named["start_new_session"] or named["process_group"] not in (None, -1)
+        asks_more = any(named[how] for how in ("pass_fds", "preexec_fn", "start_new_session")) or named["process_group"] != -1
         environment = dict(os.environ if named["env"] is None else named["env"])
-        python, dash_m, module = [*args[:3], "", "", ""][:3]
-        forks = sys.platform == "linux" and (python, dash_m) == (sys.executable, "-m") and module in _MODULES
-        if kept or not forks or _of_python(environment) != _of_python(dict(os.environ)):
+        forks = sys.platform == "linux" and list(args[:3]) == [sys.executable, "-m", _MODULE]
+        if asks_more or not forks or _of_python(environment) != _of_python(dict(os.environ)):
             super()._execute_child(args, *others)  # type: ignore[misc]
             return
         ends = [named[end] for end in ("p2cread", "c2pwrite", "errwrite")]
         try:
             streams = [number if end == -1 else end for number, end in enumerate(ends)]
-            request = {"module": module, "argv": args[3:], "env": environment, "cwd": str(named["cwd"] or Path.cwd())}
+            request = {"argv": args[3:], "env": environment, "cwd": str(named["cwd"] or Path.cwd())}
             self.pid = _forker().fork(request, streams)
             self._child_created = True
         finally:
@@ -101,7 +99,7 @@ class _Forker:
             # Its parent, a fork in between, ends at once, and then this process is its parent. Only now: it would get every
             # other orphan too, and those are none of its business.
             with _subreaper():
-                socket.send_fds(self._socket, [json.dumps(request).encode(errors="surrogateescape")], streams)
+                socket.send_fds(self._socket, [json.dumps(request).encode()], streams)
                 answer = self._socket.recv(64)
             assert answer, "the process that forks has ended"
             return int(answer)
@@ -126,8 +124,8 @@ def _subreaper() -> Any:
         prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
-def _fork(channel: socket.socket) -> str:
-    """Fork for each request; return, in a new process alone, the module to run."""
+def _fork(channel: socket.socket) -> None:
+    """Fork for each request; return in a new process alone, as the one that was asked for."""
     while True:
         text, streams, _, _ = socket.recv_fds(channel, _MOST_BYTES, 3)
         if not text:
@@ -137,7 +135,8 @@ def _fork(channel: socket.socket) -> str:
         if between == 0:
             if (child := os.fork()) == 0:
                 channel.detach()
-                return _become(json.loads(text), streams)
+                _become(json.loads(text), streams)
+                return
             os.write(tells, str(child).encode())
             os._exit(0)
         os.waitpid(between, 0)  # and now the child has its parent
@@ -146,7 +145,7 @@ def _fork(channel: socket.socket) -> str:
             os.close(each)
 
 
-def _become(request: dict[str, Any], streams: list[int]) -> str:
+def _become(request: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, 256)
@@ -159,7 +158,6 @@ def _become(request: dict[str, Any], streams: list[int]) -> str:
     sys.stdout = sys.__stdout__ = _opened(sys.stdout, "w", os.isatty(1))
     sys.stderr = sys.__stderr__ = _opened(sys.stderr, "w", True)
     sys.argv[1:] = request["argv"]
-    return str(request["module"])
 
 
 def _opened(stream: TextIO, mode: str, by_line: bool) -> TextIO:
@@ -170,4 +168,5 @@ if __name__ == "__main__":
     for _name in _IMPORTED:
         importlib.import_module(_name)
     # Outside of every function, as an interpreter runs a program: exit codes, tracebacks and atexit are its own.
-    runpy.run_module(_fork(socket.socket(fileno=int(sys.argv[1]))), run_name="__main__", alter_sys=True)
+    _fork(socket.socket(fileno=int(sys.argv[1])))
+    runpy.run_module(_MODULE, run_name="__main__", alter_sys=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from tests import forked
 from tests.integration.haproxy import Haproxy, Seen
 
 START_S = 30.0
@@ -83,7 +82,7 @@ class AgentProcess:
 
     def __init__(self, *how: str, port: int = 0) -> None:
         command = [sys.executable, "-m", "spoe_guard.lab", "--port", str(port), *how]
-        self.process = forked.Popen(command, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         self._lines: list[bytes] = []
         self.address = self.process.stdout.readline().decode().removeprefix("listening ").strip()

@@ -249,7 +249,7 @@ class ProcessLimits(Section):
 class Links(Section):
     """Agent links per session. ``in_flight`` 0: any number of NOTIFYs. ``give_up`` 0: sessions end with their agent link.
 
-    ``park``: how long one NOTIFY may wait for a link; None: as long as ``give_up``.
+    ``park``: how long after HAProxy sent it a NOTIFY may wait for a link; None: ``give_up`` from when it was parked.
     """
 
     max: Annotated[int, _number(1, 1_000_000)] = 1

@@ -238,6 +238,38 @@ def test_a_link_that_owes_an_unneeded_answer_is_closed_in_time() -> None:
     """)
 
 
+def slow(**config: Any) -> Talk:
+    """Return a talk with two links whose agents are slow: one dies after 6 s, its NOTIFY waits, and the other has no room."""
+    config = {"max_links": 2, "connect_s": 60.0, "redispatch": Redispatch.UNANSWERED, **config}
+    return two(**config).play("""
+        guard   waits 6         -> nothing
+        agent   fin             -> answer disconnect_missing, lost closed 1/1, to_agent HAPROXY_DISCONNECT 0, close agent
+        guard   waits 0.1       -> dial 2
+    """)
+
+
+def test_what_a_lost_link_had_for_long_still_waits_for_another() -> None:
+    slow().play("""
+        agent2  up              -> to_agent2 HAPROXY_HELLO
+        agent2  AGENT_HELLO     -> parallel up, redispatched unanswered 1, to_agent2 NOTIFY 1.1
+        agent2  ACK 1.1         -> ok
+    """)
+
+
+def test_what_a_lost_link_had_waits_for_room_from_then_on() -> None:
+    slow().play("""
+        guard   waits 4.899     -> nothing
+        guard   waits 0.001     -> pass notify_unanswered, unanswered deadline 1
+    """)
+
+
+def test_what_a_lost_link_had_waits_no_longer_than_haproxy_does() -> None:
+    slow(park_s=8.0).play("""
+        guard   waits 1.899     -> nothing
+        guard   waits 0.001     -> pass notify_unanswered, unanswered deadline 1
+    """)
+
+
 # --- HAProxy that sends one at a time -------------------------------------------------------------------------------------
 
 

@@ -500,7 +500,7 @@ class Model:
         if reason == "deadline":
             link = self.links[notify.at] if notify.at is not None else None
             if link is None:
-                return waited >= self._patience()
+                return seen.now >= self._patience_ends(notify) - EPSILON_S
             return waited >= min(rules.answer_deadline_s, BLOCKED_S if link.bound < math.inf else math.inf)
         if reason == "limit":
             held = sum(len(one.raw) for one in self.notifies.values() if one.waits)
@@ -526,11 +526,11 @@ class Model:
     def _waits_for_hello(self) -> bool:
         return self.offered_at < math.inf and not self.told_size and not self.refused
 
-    def _patience(self) -> float:
+    def _patience_ends(self, notify: Notify) -> float:
         """For one NOTIFY without a link; while none runs, the wait for one ends apart from that."""
         rules = self.rules
         room = rules.give_up_s if self.away_since == math.inf else math.inf
-        return min(room, rules.answer_deadline_s, rules.park_s)
+        return min(notify.since + min(rules.answer_deadline_s, rules.park_s), max(notify.since, notify.lost_at) + room)
 
     def _nobody_there(self, seen: Seen) -> bool:
         """Whether NOTIFYs, and HAProxy with them, need not wait for a link any longer."""
@@ -607,7 +607,7 @@ class Model:
         assert not sure, f"{seen.waits} wait, and links {sure} are ready"
         assert not ready or seen.deadline <= doubt_ends + EPSILON_S, f"{seen.waits} wait, and nobody looks for a link"
         oldest = min(self.notifies[ids].since for ids in seen.waits)
-        by = oldest + self._patience()
+        by = min(self._patience_ends(self.notifies[ids]) for ids in seen.waits)
         if self.away_since < math.inf:
             making = any(link.making for link in self.links.values())
             assert making or seen.now < self._away_at(), f"{seen.waits} wait while the agent is away, and nobody dials"
@@ -632,7 +632,7 @@ class Model:
                 continue
             link = self.links[notify.at] if notify.at is not None else None
             if link is None:
-                assert at < notify.since + self._patience(), f"{notify} is kept for ever"
+                assert at < self._patience_ends(notify), f"{notify} is kept for ever"
                 assert at < self.away_since + rules.give_up_s, f"{notify} is kept for ever, and no link runs"
                 continue
             assert at < notify.since + rules.answer_deadline_s, f"{notify} is kept for ever"

@@ -107,8 +107,7 @@ def stands_in_at_once(self: Any) -> float:
 
 
 def parks_on(self: Any) -> float:
-    room_s: float = self._config.give_up_s if self.away_since == math.inf else math.inf
-    return min(room_s, self._config.answer_deadline_s or math.inf)
+    return self._config.answer_deadline_s or math.inf
 
 
 def fails_beside_others(self: Any, link: Any, reason: Any, detail: str, now: float) -> None:
@@ -154,6 +153,8 @@ def under(config: SessionConfig, *, up: bool = True, earlier: tuple[str, ...] = 
 
 # A NOTIFY lives long, and may meet a second agent.
 patient = under(SessionConfig(give_up_s=5.0, redispatch=Redispatch.UNANSWERED, max_links=2))
+# Two links have room for a NOTIFY each, and one that is lost has had its NOTIFY for longer than another waits for room.
+crowded = under(SessionConfig(give_up_s=0.4, redispatch=Redispatch.UNANSWERED, max_links=2, in_flight=1))
 # An agent is soon away, and each NOTIFY gets an answer.
 SETS = SessionConfig(give_up_s=0.4, unanswered=Unanswered.SET, error_name=b"error")
 sets = under(SETS)
@@ -181,6 +182,7 @@ MACHINES = {
     "AGENT-HELLO promises what the agent does not accept": sets_for_known,
     "what waited for AGENT-HELLO waits on": sets_for_known,
     "a dial that failed beside a link counts": sets_for_several,
+    "what a lost link had has no time to wait for room": crowded,
     "a mute agent keeps its link": sets_in_time,
     "NOTIFYs end with others that are told of": tells,
     "HAProxy is told when it suits": tells,
@@ -223,6 +225,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any, str]] = {
     "a dial that failed beside a link counts": (LinksPart, "_failed", fails_beside_others, "agent_away|HAProxy is closed"),
     "dials of a route do not wait for each other": (AgentState, "_pause", lambda self, now, spread: None, "the pause|dials at"),
     "park_s is not minded": (LinksPart, "_longest_wait_s", property(parks_on), "wait for ever"),
+    "what a lost link had has no time to wait for room": (Parking, "parked_since", Parking.since, "given up for {'deadline'"),
     "a mute agent keeps its link": (AgentLink, "mute", property(lambda self: False), "is mute"),
     "HAProxy is not told": (Ending, "tell", tells_nobody, "is not told|is never told"),
     "NOTIFYs end with others that are told of": (Ending, "tell", tells_at_once, "given up for {.*'agent_gone'"),

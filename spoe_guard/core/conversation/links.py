@@ -388,8 +388,8 @@ class Links:
     def patience_ends(self) -> float:
         """Return when the next wait ends: for any link, or of one NOTIFY for room on one."""
         parking = self._notifies.parking
-        by = min(self.no_agent_at(), self.stands_in_at(), parking.since() + self._longest_wait_s)
-        return min(by, self._notifies.doubted_until())
+        waited_by = min(parking.since() + self._longest_wait_s, parking.parked_since() + self._room_wait_s)
+        return min(self.no_agent_at(), self.stands_in_at(), waited_by, self._notifies.doubted_until())
 
     def no_agent_at(self) -> float:
         """Return when NOTIFYs that wait will have waited in vain; infinity if none waits, or a link is running."""
@@ -422,7 +422,8 @@ class Links:
         most = SETTLED_AT_ONCE  # for the others the deadline stands
         for link in self.by_number.values():
             most = self._notifies.give_up_overdue(link, now, self._config.answer_deadline_s or math.inf, most)
-        self._notifies.give_up_waiting(now, self._longest_wait_s, UnansweredReason.DEADLINE, most)
+        most = self._notifies.give_up_waiting(now, self._longest_wait_s, UnansweredReason.DEADLINE, most)
+        self._notifies.give_up_without_room(now, self._room_wait_s, most)
 
     def mute(self) -> AgentLink | None:
         """Return a link whose agent let several NOTIFYs in a row pass their deadline, and has sent nothing since they came."""
@@ -448,7 +449,10 @@ class Links:
 
     @property
     def _longest_wait_s(self) -> float:
-        """For one NOTIFY, while an agent may be there."""
-        config = self._config
-        room_s = config.give_up_s if self.away_since == math.inf else math.inf
-        return min(room_s, config.answer_deadline_s or math.inf, config.park_s or math.inf)
+        """For one NOTIFY, from when HAProxy sent it, while an agent may be there."""
+        return min(self._config.answer_deadline_s or math.inf, self._config.park_s or math.inf)
+
+    @property
+    def _room_wait_s(self) -> float:
+        """For room on a link, while one is running: an agent that was lost had its time before that."""
+        return self._config.give_up_s if self.away_since == math.inf else math.inf

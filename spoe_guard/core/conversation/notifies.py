@@ -348,12 +348,12 @@ class Notifies:
         another old link prove nothing: its agent may have written them before it died.
         """
         if now >= notify.lost_at + DOUBT_S:
-            notify.lost_at, notify.next_link = -math.inf, 0
+            notify.next_link = 0
         return next((link for link in self._links.values() if link.ready and link.number >= notify.next_link), None)
 
     def doubted_until(self) -> float:
         """Return when a NOTIFY of a lost link may go to a link older than that loss; infinity if no such NOTIFY waits."""
-        if not len(self.parking) or self.parking.first().lost_at == -math.inf:
+        if not len(self.parking) or not self.parking.first().next_link:
             return math.inf
         return self.parking.first().lost_at + DOUBT_S
 
@@ -411,11 +411,17 @@ class Notifies:
         return most
 
     def give_up_waiting(self, now: float, longest_s: float, reason: UnansweredReason, most: int) -> int:
-        """Do the same to NOTIFYs that have waited for a link for ``longest_s``."""
+        """Do the same to NOTIFYs that wait for a link, and that HAProxy sent ``longest_s`` ago."""
         while most > 0 and now >= self.parking.since() + longest_s:
             most -= 1
             self.give_up(self.parking.oldest().ids, now, reason)
         return most
+
+    def give_up_without_room(self, now: float, longest_s: float, most: int) -> None:
+        """Do the same to NOTIFYs that have waited for a link for ``longest_s``, though the agent is there."""
+        while most > 0 and now >= self.parking.parked_since() + longest_s:
+            most -= 1
+            self.give_up(self.parking.longest_parked().ids, now, UnansweredReason.DEADLINE)
 
     def give_up_parked(self, now: float, reason: UnansweredReason) -> None:
         """Count every NOTIFY that waits for a link as unanswered; those beyond ``SETTLED_AT_ONCE`` in the next steps."""

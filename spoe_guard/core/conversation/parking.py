@@ -16,8 +16,8 @@ EACH_BYTES: Final = 160  # what Python takes for each beside its bytes: of a sho
 class Parked:
     """One waiting NOTIFY. ``since``: when HAProxy sent it, monotonic seconds. ``again``: a link had it and was lost.
 
-    ``ours``: HAProxy's own bytes were already forwarded or dropped. ``lost_at``: when that link was lost, which makes the other
-    links doubtful; -infinity once it no longer does. ``next_link``: the number of the first link dialled after that.
+    ``ours``: HAProxy's own bytes were already forwarded or dropped. ``lost_at``: when that link was lost. ``next_link``: the
+    number of the first link dialled after that, as the loss makes the others doubtful; 0 once it no longer does.
     """
 
     ids: bytes
@@ -27,6 +27,11 @@ class Parked:
     ours: bool = False
     lost_at: float = -math.inf
     next_link: int = 0
+
+    @property
+    def parked_at(self) -> float:
+        """Since when it has waited for a link."""
+        return max(self.since, self.lost_at)
 
     @property
     def held(self) -> int:
@@ -40,12 +45,13 @@ class Parking:
     ``held`` counts the bytes among them that came from HAProxy.
     """
 
-    __slots__ = ("_again", "_first", "_most", "_most_bytes", "_waiting", "bytes", "held")
+    __slots__ = ("_again", "_first", "_lost", "_most", "_most_bytes", "_waiting", "bytes", "held")
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._waiting: dict[bytes, Parked] = {}
         self._again = ByAge()  # those that a lost link had
-        self._first: OrderedDict[bytes, None] = OrderedDict()  # the others, as they came: a dict finds its first slowly
+        self._lost: OrderedDict[bytes, None] = OrderedDict()  # the same, as their links were lost: a dict finds its first slowly
+        self._first: OrderedDict[bytes, None] = OrderedDict()  # the others, as they came
         self._most = most
         self._most_bytes = most_bytes
         self.bytes = 0
@@ -73,6 +79,7 @@ class Parking:
         self._waiting[waits.ids] = waits
         if waits.again:
             self._again.add(waits.ids, waits.since)
+            self._lost[waits.ids] = None
         else:
             self._first[waits.ids] = None
         self._count(waits, 1)
@@ -83,6 +90,7 @@ class Parking:
         waits = self._waiting.pop(ids)
         if waits.again:
             self._again.discard(ids)
+            del self._lost[ids]
         else:
             del self._first[ids]
         self._count(waits, -1)
@@ -107,6 +115,15 @@ class Parking:
         """Return when HAProxy sent the oldest one, infinity if none waits."""
         return self.oldest().since if len(self) else math.inf
 
+    def longest_parked(self) -> Parked:
+        """Return the NOTIFY that has waited for a link for the longest time; there must be one."""
+        heads = [self._waiting[next(iter(ids))] for ids in (self._lost, self._first) if ids]
+        return min(heads, key=lambda notify: notify.parked_at)
+
+    def parked_since(self) -> float:
+        """Return since when that one has waited, infinity if none waits."""
+        return self.longest_parked().parked_at if len(self) else math.inf
+
     def drop_all(self, most: int) -> tuple[int, int, list[bytes]]:
         """Remove all: return how many there were, their ``held`` bytes, and the ids of the last of them, at most ``most``."""
         last = list(islice(reversed(self._first), most))
@@ -114,6 +131,7 @@ class Parking:
         was = len(self), self.held, last
         self._waiting.clear()
         self._again.clear()
+        self._lost.clear()
         self._first.clear()
         self.bytes = self.held = 0
         return was

@@ -4,6 +4,7 @@ import json
 from itertools import groupby
 
 from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Row
+from spoe_guard.core.terms.family import Family
 from spoe_guard.settings.problems import dotted
 from spoe_guard.settings.products import PRODUCTS, Product, Release, settings
 from tests import reference
@@ -35,9 +36,14 @@ Where a repair is not certain the guard closes instead, and the anomaly is count
 asked for never passes with a stream-id that HAProxy from 3.1 on cannot have: where `policy` says `pass` it is dropped, and
 counted so.
 
-| anomaly | what it is | default | may be | evidence |
-|---|---|---|---|---|
+"It costs" says what is lost where HAProxy gets it as the agent sent it, without the guard or in `mode: observe`: an answer, or
+all of HAProxy, whose process then ends, or one of whose connections stands still for good.
+
+| anomaly | what it is | it costs | default | may be | evidence |
+|---|---|---|---|---|---|
 """
+
+FAMILIES = {Family.APPLET: "HAProxy up to 3.0", Family.MUX: "HAProxy from 3.1 on"}
 
 CHART_INTRO = """\
 # The values of the Helm chart
@@ -74,7 +80,13 @@ def _row(anomaly: Anomaly, row: Row) -> str:
     if row.applet_default is not row.default:
         default += f"; to HAProxy up to 3.0: {row.applet_default.value}"
     others = ", ".join(action.value for action in Action if action in row.allowed - {row.default}) or "-"
-    return f"| `{anomaly.value}` | {row.sentence} | {default} | {others} | {row.evidence} |\n"
+    return f"| `{anomaly.value}` | {row.sentence} | {_cost(row)} | {default} | {others} | {row.evidence} |\n"
+
+
+def _cost(row: Row) -> str:
+    if row.ends:
+        return f"**{', '.join(text for family, text in FAMILIES.items() if family in row.ends)}**"
+    return "an answer" if row.costs_answer else "-"
 
 
 RELEASES_INTRO = """\

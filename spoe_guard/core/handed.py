@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.family import Family
 
 VERSION: Final = 1  # of the encoding below; a guard that does not know it refuses the session
 

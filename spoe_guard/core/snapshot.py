@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from spoe_guard.core.conversation.outlet import ByteCounts
-from spoe_guard.core.payloads.family import Family
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.states import LinkState, SessionState
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spoe_guard.core.terms.anomalies import Anomaly
+from spoe_guard.core.terms.anomalies import CATALOGUE, Anomaly
 from tests.alerts.rules import ALERTS, RULES, runbook_anchors
 from tests.peers import ROOT, need
 from tests.urls import PAGES
 
 PLAYED = sorted((Path(__file__).parent / "played").glob("*.yml"))
-DEADLY = {"runt_frame", "bad_varint", "disconnect_malformed", "hello_refused", "impossible_stream_id"}
+DEADLY = {each.value for each, row in CATALOGUE.items() if row.ends} - {
+    "disconnect_bad_ids"
+}  # of which a connection stands still
 AFTERMATH = {"disconnect_missing", "notify_unanswered"}  # what the guard counts once the agent is gone or did not answer
 
 

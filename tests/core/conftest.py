@@ -5,7 +5,8 @@ import pytest
 pytest.register_assert_rewrite("tests.core.script")
 
 from spoe_guard.core.incoming.haproxy import from_haproxy  # noqa: E402
-from spoe_guard.core.payloads.family import Family, Newcomer  # noqa: E402
+from spoe_guard.core.payloads.family import Newcomer  # noqa: E402
+from spoe_guard.core.terms.family import Family  # noqa: E402
 from tests.builds import puts_in_place  # noqa: E402
 from tests.core import script  # noqa: E402  behind the rewrite
 

@@ -8,10 +8,10 @@ import pytest
 
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.session import Session
 from spoe_guard.core.terms.config import Unanswered
 from spoe_guard.core.terms.events import AgentUnreachable
+from spoe_guard.core.terms.family import Family
 from tests.core import frames
 from tests.core.script import Talk, running
 

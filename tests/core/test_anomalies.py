@@ -3,6 +3,7 @@
 import pytest
 
 from spoe_guard.core.terms.anomalies import CATALOGUE, SEVERITIES, Action, Anomaly, Side, severity
+from spoe_guard.core.terms.family import Family
 from tests.core import frames
 from tests.core.scenes import SCENES, Scene
 from tests.core.script import Talk
@@ -56,6 +57,8 @@ def test_the_catalogue_has_a_row_with_sentence_and_evidence_for_each_anomaly() -
         assert len(row.sentence) > 10, anomaly
         assert not row.sentence.endswith("."), anomaly
         assert row.evidence, anomaly
+        assert not (row.ends and row.costs_answer), anomaly
+        assert row.ends <= {Family.APPLET, Family.MUX}, anomaly
 
 
 # --- what operators rely on ----------------------------

@@ -2,7 +2,8 @@
 
 import pytest
 
-from spoe_guard.core.payloads.family import JUDGED, Family, Newcomer, offering
+from spoe_guard.core.payloads.family import JUDGED, Newcomer, offering
+from spoe_guard.core.terms.family import Family
 
 UNKNOWN, APPLET, MUX = Family.UNKNOWN, Family.APPLET, Family.MUX
 

@@ -7,9 +7,9 @@ import pytest
 
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError, decode
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Side
 from spoe_guard.core.terms.events import EndReason, SessionEnded
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.output import Close
 from spoe_guard.wire.frame import FrameType
 from tests.carrier import hear

@@ -3,10 +3,10 @@
 import pytest
 
 from spoe_guard.core.payloads.disconnect import MOST_KEYS
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.payloads.hello import MOST_CAPABILITIES, AgentHello, Fault, Offer, check, read_offer, split, stand_in
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.family import Family
 from spoe_guard.wire import frame, kv, typed_data
 from spoe_guard.wire.frame import FrameType
 from tests.core import frames

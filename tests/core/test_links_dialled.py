@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from spoe_guard.core.conversation.route_state import RouteState
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import LinkUp
+from spoe_guard.core.terms.family import Family
 from spoe_guard.wire import frame
 from tests.core import frames
 from tests.core.script import Talk, running

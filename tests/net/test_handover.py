@@ -15,9 +15,9 @@ import pytest
 from spoe_guard.address import Address
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.observed import open_session
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason
+from spoe_guard.core.terms.family import Family
 from spoe_guard.lab import frames
 from spoe_guard.net import handover, handover_dir, own_limits
 from spoe_guard.net.guard import Guard

@@ -18,7 +18,6 @@ from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.conversation.to_haproxy import ToHAProxy
 from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads.disconnect import Disconnect
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import (
@@ -31,6 +30,7 @@ from spoe_guard.core.terms.events import (
     SessionEnded,
     UnansweredReason,
 )
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.states import ENDING, MEETING, LinkState, SessionState
 from spoe_guard.wire import frame as frames
 

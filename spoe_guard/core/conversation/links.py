@@ -17,7 +17,6 @@ from spoe_guard.core.conversation.progress import Progress
 from spoe_guard.core.conversation.report import Report
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.payloads import disconnect as disconnects
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.payloads.hello import PARALLEL, PIPELINING, Offer, stand_in
 from spoe_guard.core.terms.config import Redispatch, SessionConfig
 from spoe_guard.core.terms.events import (
@@ -30,6 +29,7 @@ from spoe_guard.core.terms.events import (
     LinkUp,
     UnansweredReason,
 )
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.output import Close, LinkOutput
 from spoe_guard.core.terms.states import MEETING, LinkState, SessionState
 from spoe_guard.wire import frame as frames

@@ -7,8 +7,8 @@ timeout, which expires either way. HAProxy 3.1 and later tries once and fails th
 import math
 from typing import Final
 
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.payloads.hello import MAX_HELLO, family_of
+from spoe_guard.core.terms.family import Family
 
 SHORTEST_S: Final = 0.25
 LONGEST_S: Final = 5.0

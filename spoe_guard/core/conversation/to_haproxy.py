@@ -7,8 +7,8 @@ from typing import Final
 from spoe_guard.core.conversation.outlet import Outlet
 from spoe_guard.core.conversation.pacing import Crowd, Pace
 from spoe_guard.core.conversation.report import Report
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.events import AuthoredReason, Direction
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.output import Close
 
 FIN_S: Final = 0.005  # behind AGENT-DISCONNECT, and once HAProxy has read it

@@ -1,24 +1,15 @@
 """Detects which family of HAProxy is at the other end of a connection, from what it sends.
 
-``applet`` is HAProxy up to 3.0 (``flt_spoe.c``), ``mux`` is 3.1 and later (``mux_spop.c``). What is safe for the mux is safe for
-both, so nothing waits for the result.
+What is safe for the mux is safe for both, so nothing waits for the result.
 """
 
-import enum
 from collections.abc import Iterable
 from typing import Final
 
+from spoe_guard.core.terms.family import Family
+
 JUDGED: Final = 8  # NOTIFYs: if they have not shown the family by then, it stays unknown
 _MUX_OPENS: Final = 3  # NOTIFYs 1.1, 3.1, 5.1: an applet uses HAProxy's own stream numbers, over all connections
-
-
-@enum.unique
-class Family(enum.Enum):
-    """The family, as far as it is known."""
-
-    UNKNOWN = "unknown"  # treated like the mux
-    APPLET = "applet"
-    MUX = "mux"
 
 
 def offering(capabilities: Iterable[str]) -> Family:

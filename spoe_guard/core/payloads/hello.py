@@ -8,9 +8,10 @@ from typing import Final
 
 from spoe_guard.core.payloads import hello_keys, proxy_header, spop_words
 from spoe_guard.core.payloads.disconnect import MOST_KEYS
-from spoe_guard.core.payloads.family import Family, offering
+from spoe_guard.core.payloads.family import offering
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, SessionConfig
+from spoe_guard.core.terms.family import Family
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import kv, typed_data, walk
 

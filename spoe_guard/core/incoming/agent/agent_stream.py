@@ -6,9 +6,9 @@ from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.payloads import disconnect as disconnects
-from spoe_guard.core.payloads.family import Family
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AuthoredReason, DialFailure, EndedBy, EndReason, LinkLoss
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.states import LinkState, SessionState
 from spoe_guard.wire import frame as frames
 

@@ -14,9 +14,10 @@ from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.lane import walk_notifies
 from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads import hello, proxy_header
-from spoe_guard.core.payloads.family import Family, Newcomer
+from spoe_guard.core.payloads.family import Newcomer
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, OneAtATime, UnansweredReason
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.states import BEFORE_HELLO, ENDING, LinkState, SessionState, fault_of_haproxy
 from spoe_guard.wire import frame as frames
 from spoe_guard.wire import walk

@@ -108,8 +108,8 @@ def extensions(scratch: Path) -> list[Extension]:
     return [*compiled, *made]  # the largest first: they are compiled side by side
 
 
-class WithConfig(build_py):
-    """Puts config/ into the package, as spoe_guard/config: `spoe-guard example` prints its files (spoe_guard/examples.py).
+class WithFiles(build_py):
+    """Puts into the package what it shows: config/ (spoe_guard/examples.py) and docs/runbook.md (observe/live/runbook.py).
 
     An editable installation has it in the tree already, and so does whoever runs the sources.
     """
@@ -119,11 +119,12 @@ class WithConfig(build_py):
         files = sorted(path for path in (HERE / "config").rglob("*") if path.is_file())
         if not files:
             sys.exit("spoe-guard: config/ is missing beside setup.py; take a whole checkout, or the source distribution")
-        into = Path(self.build_lib, "spoe_guard/config")
-        return {str(path.relative_to(HERE)): str(into / path.relative_to(HERE / "config")) for path in files}
+        package = Path(self.build_lib, "spoe_guard")
+        copies = {str(path.relative_to(HERE)): str(package / path.relative_to(HERE)) for path in files}
+        return copies | {"docs/runbook.md": str(package / "runbook.md")}
 
     def run(self) -> None:
-        """Copy the package, and config/ into it."""
+        """Copy the package, and these files into it."""
         super().run()
         if not self.editable_mode:
             for source, target in self.copies().items():
@@ -159,5 +160,5 @@ if __name__ == "__main__":
     # In a place of its own: what an earlier build left in build/ would go into the wheel with the rest.
     with tempfile.TemporaryDirectory() as scratch_:
         options_ = {"build": {"build_base": scratch_}, "build_ext": {"parallel": AT_ONCE}}
-        classes = {"build_py": WithConfig, "sdist": WholeTree}
+        classes = {"build_py": WithFiles, "sdist": WholeTree}
         setup(ext_modules=extensions(Path(scratch_)), options=options_, cmdclass=classes)

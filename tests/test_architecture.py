@@ -10,6 +10,8 @@ from prometheus_client.metrics_core import Metric
 
 from spoe_guard.about import about
 from spoe_guard.core.terms.states import LINK_MOVES, SESSION_MOVES
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.status import Live
 from spoe_guard.run.workers.totals import Totals
 from spoe_guard.run.workers.views import PoolCollector
 from tests.peers import ROOT
@@ -36,7 +38,8 @@ def diagram() -> str:
 def exposed() -> dict[str, tuple[str, list[str]]]:
     """Return the type and labels of each metric of the guard's own, also of those that there are with several workers only."""
     pool: Any = SimpleNamespace(totals=Totals(()), workers=[], restarts=0)
-    return {full_name(family): (family.type, list(family._labelnames)) for family in PoolCollector(pool, about()).collect()}
+    families = PoolCollector(pool, about(), live=Live({}, list, Health({}), about())).collect()
+    return {full_name(family): (family.type, list(family._labelnames)) for family in families}
 
 
 def full_name(family: Metric) -> str:

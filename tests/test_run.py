@@ -189,7 +189,7 @@ def test_an_address_of_the_agent_that_is_gone_is_named_everywhere(run_guard, opt
         refused = f'spoe_guard_agent_connect_failures_total{{agent="{gone}",reason="refused",route="default"}} 1.0'
         assert refused in metrics
         (route,) = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])["routes"]
-        assert (route["level"], route["agent_up"]) == ("attention", True)
+        assert (route["state"], route["agent_up"]) == ("degraded", True)
         assert route["sentence"].startswith(f"Served, but not by every agent: {gone} refused: ")
         assert [(agent["address"], agent["up"]) for agent in route["agents"]] == [(gone, False), (live, True)]
         status, why = await asyncio.to_thread(guard.ask, "/readyz")
@@ -223,7 +223,9 @@ def test_the_age_of_the_oldest_notify_is_measured(run_guard):
             await asyncio.to_thread(until, lambda: oldest() > 1.0)
             assert 1.0 < await asyncio.to_thread(oldest) <= time.monotonic() - began
             (route,) = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])["routes"]
-            assert (route["level"], route["sentence"][:25]) == ("attention", "A NOTIFY has waited for 1")
+            assert (route["state"], route["sentence"][:52]) == (
+                "degraded", "The agent does not answer: a NOTIFY has waited for 1"
+            )  # fmt: skip
         await asyncio.to_thread(until, lambda: oldest() == 0)
         assert (await asyncio.to_thread(guard.stop))[0] == 0
 

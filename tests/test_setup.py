@@ -180,6 +180,7 @@ def test_sdist_and_wheel_have_what_compiling_needs_and_the_examples(unpacked, tm
     assert types <= names
     config = {str(path.relative_to(ROOT)) for path in (ROOT / "config").rglob("*") if path.is_file()}
     assert [name for name in names if name.endswith(".data/data/share/man/man1/spoe-guard.1")]
+    assert [name for name in names if name.endswith("/runbook.md")]
     assert {f"spoe_guard/{name}" for name in config} == {name for name in names if name.startswith("spoe_guard/config/")}
     stems = {name.removesuffix(".py") for name in loaded().sources()[0]}
     assert {name.partition(".")[0] for name in names if name.endswith(".so")} == stems

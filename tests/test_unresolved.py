@@ -110,9 +110,9 @@ def test_a_name_that_does_not_resolve_takes_down_its_route_alone(tmp_path, optio
         assert why.startswith(f"lost: the agent is unreachable: unresolved: {fault}")
         assert "\nserved: ready" in why
         lost = await asyncio.to_thread(guard.told, "lost")
-        assert (lost["level"], lost["agent_up"]) == ("down", False)
+        assert (lost["state"], lost["agent_up"]) == ("down", False)
         assert f"unresolved: {fault}" in lost["sentence"]
-        assert (await asyncio.to_thread(guard.told, "served"))["level"] in ("ok", "idle")
+        assert (await asyncio.to_thread(guard.told, "served"))["state"] == "ok"
         failures = await asyncio.to_thread(guard.metric, "agent_connect_failures_total", route="lost", reason="unresolved")
         assert failures is not None
         assert failures >= 1

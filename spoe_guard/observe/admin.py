@@ -13,6 +13,7 @@ from typing import Any, Final
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.hosts import REFUSED, is_served
 from spoe_guard.observe.live.page import ASSETS, POLICY, Page
+from spoe_guard.observe.live.runbook import Runbook
 from spoe_guard.observe.live.status import Live, as_json
 from spoe_guard.observe.metrics import Exposition
 
@@ -34,6 +35,8 @@ Referrer-Policy: no-referrer\r
 Cache-Control: no-store\r
 Connection: close\r
 """
+_RUNBOOK: Final = "/runbook/"  # and the name of an entry
+
 _Answer = tuple[HTTPStatus, str, bytes]
 
 # Machines ask these by whatever name their targets have: a Service, a container. Nothing of what the peers carry is in them, only
@@ -76,6 +79,7 @@ class Admin:
         self._exposition = exposition
         self._live = live
         self._page = Page()
+        self._runbook = Runbook()
         self._paths: dict[str, Callable[[], Awaitable[_Answer]]] = {
             "/": self._live_page,
             "/api/status": self._status,
@@ -172,10 +176,13 @@ class Admin:
             return method, _plain(HTTPStatus.BAD_REQUEST, "one Host, as HTTP/1.1 asks\n")
         if hosts and path not in _FOR_MACHINES and not self._any_host and not is_served(hosts[0], self._names):
             return method, _plain(HTTPStatus.MISDIRECTED_REQUEST, REFUSED)
-        if path not in self._paths and path not in ASSETS:
-            return method, _plain(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._paths)}\n")
+        entry = self._runbook.page(path.removeprefix(_RUNBOOK)) if path.startswith(_RUNBOOK) else None
+        if path not in self._paths and path not in ASSETS and entry is None:
+            return method, _plain(HTTPStatus.NOT_FOUND, f"there is {', '.join(self._paths)}, {_RUNBOOK}NAME\n")
         if method not in ("GET", "HEAD"):
             return method, _plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n")
+        if entry is not None:
+            return method, (HTTPStatus.OK, _HTML, entry)
         return method, (HTTPStatus.OK, *ASSETS[path]) if path in ASSETS else await self._paths[path]()
 
     async def _live_page(self) -> _Answer:

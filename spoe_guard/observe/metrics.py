@@ -10,6 +10,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from spoe_guard.core.terms.tally import ACK_BUCKETS
+from spoe_guard.observe.live.states import State
+from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.stats import HOLD_BUCKETS, AgentStats, Labels, RouteStats
 
@@ -60,6 +62,18 @@ COUNTERS: Final[tuple[_Row, ...]] = (
         "Departures from the protocol, by the side that wrote them and what was done (applied=false: would have been done).",
         ("side", "anomaly", "action", "applied"),
         lambda s: s.anomalies.items(),
+    ),
+    (
+        "consequences_total",
+        "Anomalies by what came of them for HAProxy and its requests.",
+        ("consequence",),
+        lambda s: s.came_of_anomalies().items(),
+    ),
+    (
+        "haproxy_sessions_total",
+        "Sessions by the family of their HAProxy (applet: up to 3.0; mux: 3.1 and later), once it is known.",
+        ("family",),
+        lambda s: s.families.items(),
     ),
     (
         "synthesized_frames_total",
@@ -140,10 +154,20 @@ GAUGES: Final[tuple[_Row, ...]] = (
 
 
 class GuardCollector(Collector):
-    """Reads the numbers of all routes. ``build``: the labels of ``spoe_guard_build_info`` and their values."""
+    """Reads the numbers of all routes. ``build``: the labels of ``spoe_guard_build_info`` and their values.
 
-    def __init__(self, routes: Mapping[str, RouteStats], build: Mapping[str, str], reloads: Reloads | None = None) -> None:
+    ``live`` judges the routes; without it there are no states.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, RouteStats],
+        build: Mapping[str, str],
+        reloads: Reloads | None = None,
+        live: Live | None = None,
+    ) -> None:
         self._routes = routes
+        self._live = live
         self._build = build
         self._reloads = reloads or Reloads()
 
@@ -159,6 +183,33 @@ class GuardCollector(Collector):
             yield from self._filled(GaugeMetricFamily, (f"spoe_guard_{name}", text, ("route", *labels)), read)
         yield from self._notify_ack()
         yield from self._disconnect_hold()
+        if self._live is not None:
+            yield from self._states(self._live)
+            yield from self._infos(self._live)
+
+    def _states(self, live: Live) -> Iterator[Metric]:
+        """Yield the state of each route, and the share on which most of them depend."""
+        text = "Of the NOTIFYs of the last minute that were answered or failed, the share that failed."
+        failed: list[Metric] = []  # behind all states: the samples of a family stand together
+        for part in self._parts():
+            states = GaugeMetricFamily("spoe_guard_state", "1 for the state that a route has.", labels=("route", "state"))
+            failed.append(share := GaugeMetricFamily("spoe_guard_failed_ratio", text, labels=("route",)))
+            for route, _stats in part:
+                verdict = live.verdict(route)
+                share.add_metric((route,), verdict.failed_share)
+                for state in State:
+                    states.add_metric((route, state.value), float(state is verdict.state))
+            yield states
+        yield from failed
+
+    def _infos(self, live: Live) -> Iterator[Metric]:
+        for part in self._parts():
+            labels = ("route", "mode", "agent", "profile", "unanswered")
+            info = GaugeMetricFamily("spoe_guard_route_info", "What the settings say of a route; always 1.", labels=labels)
+            for route, _stats in part:
+                if place := live.places.get(route):
+                    info.add_metric((route, live.mode, place.agent, place.profile, place.unanswered), 1)
+            yield info
 
     def _parts(self) -> Iterator[list[tuple[str, RouteStats]]]:
         """Yield the routes, so many at a time; an empty part if there are none."""

@@ -17,6 +17,7 @@ from spoe_guard.core.terms.events import (
     Event,
     FrameAuthored,
     GaveWay,
+    HaproxyKnown,
     LinkLost,
     LinkUp,
     NotifiesRedispatched,
@@ -25,6 +26,7 @@ from spoe_guard.core.terms.events import (
     SessionEnded,
 )
 from spoe_guard.core.terms.tally import Tally
+from spoe_guard.observe.consequence import Consequence, consequence
 from spoe_guard.observe.journal import Journal, SessionNotes
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.live.recent import Recent
@@ -54,8 +56,9 @@ class GuardObserver:
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
         self._told: RateLimit[tuple[str, Anomaly]] = RateLimit(lines, period_s, clock)  # for log and page
-        self._last: tuple[Side, Anomaly, Action, bool] | None = None
+        self._last: tuple[RouteStats, Side, Anomaly, Action, bool] | None = None
         self._last_labels: Labels = ()
+        self._last_consequence: Labels = ()
 
     def set(self, rate: tuple[int, float], payload: Payload) -> None:
         """Set the log rate (lines, seconds), and how much the page shows."""
@@ -72,6 +75,7 @@ class GuardObserver:
         stats = self.routes[route]
         stats.connections += 1
         stats.open += 1
+        stats.peer, stats.peer_at = peer, self._clock()
         self._sessions[session] = SessionNotes(peer, self._clock())
         self.journal.opened(route, session, peer)
 
@@ -79,7 +83,7 @@ class GuardObserver:
         """Note and log who really connected, by the session's PROXY header."""
         notes = self._sessions[session]
         self.journal.named(route, session, peer, notes.peer)
-        notes.peer = peer
+        notes.peer = self.routes[route].peer = peer
 
     def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
         """Count and log the events of a step, in order."""
@@ -164,11 +168,15 @@ class GuardObserver:
 
     def _count(self, stats: RouteStats, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
         """Count an anomaly. Its labels are cached: in a flood they rarely change."""
-        last = side, anomaly, action, applied
+        last = stats, side, anomaly, action, applied
         if last != self._last:
             self._last = last
             self._last_labels = side.value, anomaly.value, action.value, "true" if applied else "false"
+            came_of_it = consequence(side, anomaly, action, applied=applied, families=stats.known_families())
+            self._last_consequence = (anomaly.value, came_of_it.value) if came_of_it is not Consequence.NONE else ()
         stats.anomalies[self._last_labels] += 1
+        if self._last_consequence:
+            stats.consequences[self._last_consequence] += 1
         if anomaly is Anomaly.LATE_ACK and stats.tally.late_after < math.inf:
             stats.tally.late_acks += 1
 
@@ -188,6 +196,9 @@ class GuardObserver:
                 stats.observe_hold(event.seconds)
             case AgentReady():
                 notes.healthcheck = event.healthcheck
+            case HaproxyKnown():
+                stats.families[event.family.value,] += 1
+                self._last = None  # what an anomaly costs depends on the family
             case LinkUp() | NotifiesRedispatched() | AgentUnreachable():
                 _seen_of_links(stats, event, self._clock())
             case SessionEnded():

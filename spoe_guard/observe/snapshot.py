@@ -16,6 +16,8 @@ BY_LABELS: Final = (
     "closed",
     "anomalies",
     "captures_dropped",
+    "consequences",
+    "families",
     "authored",
     "disconnects",
     "gave_way",
@@ -24,7 +26,7 @@ BY_LABELS: Final = (
     "redispatched",
 )
 BUCKETS: Final = ("hold_buckets",)
-OTHERS: Final = ("agents", "oldest")  # each in its own way
+OTHERS: Final = ("agents", "oldest", "peer", "peer_at")  # each in its own way
 TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds", "late_acks")
 TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
 TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
@@ -33,7 +35,7 @@ TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
 def take(stats: RouteStats) -> Taken:
     """Return ``stats`` as values that JSON can carry."""
     plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS)}
-    plain["oldest"] = stats.oldest()
+    plain |= {"oldest": stats.oldest(), "peer": stats.peer, "peer_at": stats.peer_at}
     plain["agents"] = {
         address: {
             "up": agent.up,
@@ -71,6 +73,8 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
             agent.failures[tuple(labels)] += count
         if numbers["tried_at"] and numbers["tried_at"] >= agent.tried_at:  # 0: never tried
             agent.tried(numbers["tried_at"], up=numbers["up"], detail=numbers["detail"])
+    if taken["peer_at"] > stats.peer_at:
+        stats.peer, stats.peer_at = taken["peer"], taken["peer_at"]
     if alive:
         before, now = stats.oldest(), taken["oldest"]
         stats.oldest = lambda: max(before, now)

@@ -7,7 +7,9 @@ from typing import Final
 
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import AuthoredReason, DialFailure, Direction, GaveWay, LinkReason, UnansweredReason
+from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.tally import Tally, by_type
+from spoe_guard.observe.consequence import Consequence
 from spoe_guard.wire.frame import TYPE_NAMES
 
 # Upper bounds in seconds of spoe_guard_disconnect_hold_seconds.
@@ -63,6 +65,8 @@ class AgentStats:
 class RouteStats:
     """Counters by label values, all from closed sets. ``agents``: by address, as in the settings.
 
+    ``families``: sessions by the family of their HAProxy, once it is known. ``peer``: who connected last, ``peer_at`` when,
+    monotonic seconds.
     ``oldest``: returns for how many seconds the oldest NOTIFY has been open or parked.
     """
 
@@ -75,7 +79,9 @@ class RouteStats:
         "captures_written",
         "closed",
         "connections",
+        "consequences",
         "disconnects",
+        "families",
         "gave_way",
         "hold_buckets",
         "hold_seconds",
@@ -83,6 +89,8 @@ class RouteStats:
         "links_opened",
         "oldest",
         "open",
+        "peer",
+        "peer_at",
         "redispatched",
         "suppressed",
         "tally",
@@ -98,6 +106,11 @@ class RouteStats:
         self.open = 0
         self.closed: Counter[Labels] = Counter()  # by, reason
         self.anomalies: Counter[Labels] = Counter()  # side, anomaly, action, applied
+        self.consequences: Counter[Labels] = Counter()  # anomaly, consequence
+        known = (Family.APPLET, Family.MUX)
+        self.families: Counter[Labels] = Counter({(family.value,): 0 for family in known})
+        self.peer = ""
+        self.peer_at = 0.0
         self.authored: Counter[Labels] = Counter()  # direction, type, reason
         self.disconnects: Counter[Labels] = Counter()  # side, status_code
         self.unanswered: Counter[Labels] = Counter({(reason.value,): 0 for reason in UnansweredReason})
@@ -133,6 +146,17 @@ class RouteStats:
         """What is wrong with the addresses that are down, for people."""
         down = [(address, agent.detail) for address, agent in self.agents.items() if agent.up is False]
         return down[0][1] if len(self.agents) == 1 and down else "; ".join(f"{address} {detail}" for address, detail in down)
+
+    def known_families(self) -> frozenset[Family]:
+        """Return the families of HAProxy that have connected, as far as they were recognised."""
+        return frozenset(Family(name) for (name,), count in self.families.items() if count)
+
+    def came_of_anomalies(self) -> Counter[Labels]:
+        """Return how often each consequence came of an anomaly."""
+        counts: Counter[Labels] = Counter({(each.value,): 0 for each in Consequence if each is not Consequence.NONE})
+        for (_anomaly, came_of_it), count in self.consequences.items():
+            counts[came_of_it,] += count
+        return counts
 
     def hellos(self) -> int:
         """Return how many connections of HAProxy got AGENT-HELLO, without health checks."""

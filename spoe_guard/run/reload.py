@@ -8,11 +8,11 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.net.guard import Guard
-from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.service_manager import ServiceManager
-from spoe_guard.settings import ConfigError, Loaded, Settings, changes, fixed, named
+from spoe_guard.settings import ConfigError, Loaded, Route, Settings, changes, fixed, named
 from spoe_guard.threads import NO_THREAD, NoThreadError, in_thread
 
 READ_S: Final = 10.0  # for the settings to be read; beyond, those in effect stay
@@ -118,9 +118,14 @@ class _RefusedError(Exception):
 
 
 def show(settings: Settings, guard: Guard, live: Live) -> None:
-    """Show the mode and the addresses of ``guard`` on the live page."""
+    """Show the mode and the places of ``guard`` on the live page."""
     live.mode = settings.mode
-    live.places = {route.name: (str(guard.addresses[route.name]), ", ".join(map(str, route.agent))) for route in settings.routes}
+    live.places = {route.name: place(route, str(guard.addresses[route.name])) for route in settings.routes}
+
+
+def place(route: Route, listen: str) -> Place:
+    """Return what the live page says of a route; ``listen``: where it does."""
+    return Place(listen, ", ".join(map(str, route.agent)), route.profile or "", str(route.unanswered))
 
 
 def hold_hang_ups() -> None:

@@ -11,7 +11,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
 from spoe_guard.observe.live import words
-from spoe_guard.observe.live.status import DOWN, MARKS, Status
+from spoe_guard.observe.live.states import MARKS, State
+from spoe_guard.observe.live.status import Status
 from spoe_guard.top.ask import NoAnswerError
 from spoe_guard.top.table import COLOURS, COLUMNS, SORTS, anomaly_row, anomaly_text, sorted_by, troubles
 
@@ -111,19 +112,13 @@ class Top(App[None]):
         if not self._shown:
             return
         status, guard = self._status, self._status["guard"]
-        level = status["level"]
-        headline = (
-            f"{MARKS[level]} {status['sentence']}"
-            if not self._lost
-            else f"{MARKS[DOWN]} {self._lost}; what is below is from before"
-        )
+        state = State.DOWN if self._lost else State(status["state"])
+        headline = f"{MARKS[state]} {f'{self._lost}; what is below is from before' if self._lost else status['sentence']}"
         wrong = [Text(f"  {line}", style=COLOURS[of]) for line, of in troubles(status["routes"])]
-        self.query_one("#verdict", Static).update(
-            Text("\n").join([Text(headline, style=f"bold {COLOURS[DOWN if self._lost else level]}"), *wrong])
-        )
+        self.query_one("#verdict", Static).update(Text("\n").join([Text(headline, style=f"bold {COLOURS[state]}"), *wrong]))
         observing = ["observe mode: nothing is changed"] if guard["mode"] == "observe" else []
         about = [
-            f"spoe-guard {guard['version']}",
+            f"spoe-guard {guard['version']} on {guard['host']}",
             f"as of {status['at'][11:19]} UTC",
             f"up {words.ago(guard['up_s'])}",
             *observing,
@@ -139,9 +134,9 @@ class Top(App[None]):
     def _show_routes(self) -> None:
         rows = []
         for route in sorted_by(self._status["routes"], SORTS[self._sort]):
-            level = route["level"]
+            state = State(route["state"])
             cells = [Text(shown(route), justify="right") for _label, _key, shown in COLUMNS]
-            rows.append((route["name"], [Text(MARKS[level], style=COLOURS[level]), Text(route["name"]), *cells]))
+            rows.append((route["name"], [Text(MARKS[state], style=COLOURS[state]), Text(route["name"]), *cells]))
         _fill(self.query_one("#routes", DataTable), rows)
 
     def _show_anomalies(self) -> None:

@@ -4,13 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from spoe_guard.observe.live import words
-from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, OK
+from spoe_guard.observe.live.states import MARKS, WORST_FIRST, State
 
 BARS: Final = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN: Final = 20
 TROUBLES_SHOWN: Final = 3
 
-COLOURS: Final = {OK: "green", ATTENTION: "yellow", DOWN: "red", IDLE: "bright_black"}
+COLOURS: Final = {
+    State.OK: "green",
+    State.REPAIRED: "bright_black",
+    State.DEGRADED: "yellow",
+    State.DANGER: "magenta",
+    State.DOWN: "red",
+}
 
 _Route = Mapping[str, Any]
 _Column = tuple[str, Callable[[_Route], float], Callable[[_Route], str]]  # label, sort key, text
@@ -63,16 +69,16 @@ def sorted_by(routes: list[_Route], label: str) -> list[_Route]:
     return routes
 
 
-def troubles(routes: list[_Route]) -> list[tuple[str, str]]:
-    """Return a line and its level for each route in trouble, the worst first; of many, a few and the number of the rest."""
+def troubles(routes: list[_Route]) -> list[tuple[str, State]]:
+    """Return a line and its state for each route that is not well, the worst first; of many, a few and the number of the rest."""
     wrong = [
-        (f"{route['name']}: {route['sentence']}", level)
-        for level in (DOWN, ATTENTION)
+        (f"{MARKS[state]} {route['name']}: {route['headline']}", state)
+        for state in WORST_FIRST[:-1]
         for route in routes
-        if route["level"] == level
+        if route["state"] == state.value
     ]
     more = len(wrong) - TROUBLES_SHOWN
-    return [*wrong[:TROUBLES_SHOWN], (f"and {more} more", IDLE)] if more > 0 else wrong
+    return [*wrong[:TROUBLES_SHOWN], (f"and {more} more", State.REPAIRED)] if more > 0 else wrong
 
 
 def anomaly_row(note: Mapping[str, Any]) -> tuple[str, ...]:

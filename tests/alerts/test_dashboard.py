@@ -7,7 +7,7 @@ from tests.alerts.dashboard import DASHBOARD, PANELS, VARIABLES, filled_in, quer
 
 WIDTH = 24  # of Grafana's grid
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-OF_A_ROUTE = {f"spoe_guard_{row[0]}" for row in (*COUNTERS, *GAUGES)} | {
+OF_A_ROUTE = {f"spoe_guard_{row[0]}" for row in (*COUNTERS, *GAUGES, ("state",), ("failed_ratio",), ("route_info",))} | {
     f"spoe_guard_{name}_seconds_{part}" for name in ("notify_ack", "disconnect_hold") for part in ("bucket", "count", "sum")
 }
 OF_THE_PROCESS = {"spoe_guard_build_info"}

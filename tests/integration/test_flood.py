@@ -68,7 +68,7 @@ def test_a_flood_at_one_route_costs_the_other_no_request(stage: Stage, side: str
         assert [(row["side"], row["action"], row["applied"]) for row in ended] == [(side, "close", mode == "enforce")]
         closed = guard.metric("spoe_guard_connections_closed_total", route="first", reason="glitches")
         assert (closed > 0) == (mode == "enforce")
-        assert (first["level"] != "ok", other["level"], other["sentence"]) == (True, "ok", "Served")
+        assert (first["state"] != "ok", other["state"], other["sentence"]) == (True, "ok", "Served")
 
 
 class LifeSigns:

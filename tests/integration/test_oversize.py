@@ -25,6 +25,7 @@ LONG_ONES: Final = 3
 SHARE: Final = 0.98
 TOLD_S: Final = 0.02
 CONNECTIONS_A_MINUTE: Final = 2
+IDLE: Final = "2m"  # so HAProxy does not close a connection in between for want of NOTIFYs, and open it again
 STORM: Final = 500  # connections; measured without the guard: 3,000 to 5,600 in four seconds
 ITSELF: Final = ("no option send-frag-payload",)  # HAProxy fails the request itself: st=3
 FRAGMENTED: Final = ("2.2", "2.6", "3.0")
@@ -60,7 +61,7 @@ def play(
     with Stage(folder) as stage:
         agent = stage.agent(script)
         guard = stage.guard(agent.address, settings=settings) if settings is not None else None
-        options = Options(program=generation.program, spoe=spoe)
+        options = Options(program=generation.program, spoe=spoe, idle=IDLE)
         haproxy = stage.enter(Crowdsec(stage.folder(), guard.address if guard else agent.address, options))
         with Load(haproxy, clients=1, per_second=PER_SECOND) as load, TooLong(haproxy, body=body) as long:
             time.sleep(seconds)  # this is the measurement

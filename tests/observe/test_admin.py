@@ -111,7 +111,7 @@ def test_metrics_are_served_in_the_text_format(on_admin):
 
 PATHS = [
     ("/", "text/html; charset=utf-8", "<!doctype html>"),
-    ("/api/status", "application/json", '{"version": 1, '),
+    ("/api/status", "application/json", '{"version": 2, '),
     ("/live.css", "text/css; charset=utf-8", ":root {"),
     ("/live.js", "text/javascript; charset=utf-8", '"use strict";'),
     ("/icon.svg", "image/svg+xml", "<svg "),

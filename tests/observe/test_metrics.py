@@ -30,6 +30,8 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.core.terms.tally import ACK_BUCKETS
 from spoe_guard.observe import metrics as of_metrics
+from spoe_guard.observe.health import Health
+from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.metrics import LONGEST_PAUSE_S, ROUTES_A_PART, Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame
@@ -47,6 +49,8 @@ RELIED_ON = {
     "spoe_guard_frames_total": ("counter", {"route", "direction", "type"}),
     "spoe_guard_bytes_total": ("counter", {"route", "direction"}),
     "spoe_guard_anomalies_total": ("counter", {"route", "side", "anomaly", "action", "applied"}),
+    "spoe_guard_consequences_total": ("counter", {"route", "consequence"}),
+    "spoe_guard_haproxy_sessions_total": ("counter", {"route", "family"}),
     "spoe_guard_synthesized_frames_total": ("counter", {"route", "direction", "type", "reason"}),
     "spoe_guard_disconnects_total": ("counter", {"route", "side", "status_code"}),
     "spoe_guard_notify_ack_seconds": ("histogram", {"route"}),
@@ -72,6 +76,9 @@ RELIED_ON = {
 
 # And those of the flight recorder, and of settings that are taken in again.
 RELIED_ON |= {
+    "spoe_guard_state": ("gauge", {"route", "state"}),
+    "spoe_guard_failed_ratio": ("gauge", {"route"}),
+    "spoe_guard_route_info": ("gauge", {"route", "mode", "agent", "profile", "unanswered"}),
     "spoe_guard_captures_written_total": ("counter", {"route"}),
     "spoe_guard_captures_dropped_total": ("counter", {"route", "reason"}),
     "spoe_guard_reloads_total": ("counter", {"result"}),
@@ -93,7 +100,14 @@ def observing(routes, log, lines_per_s, clock) -> GuardObserver:
 
 
 def scrape(observer: GuardObserver) -> str:
-    return asyncio.run(Exposition(GuardCollector(observer.routes, BUILD)).render()).decode()
+    live = judging(observer)
+    return asyncio.run(Exposition(GuardCollector(observer.routes, BUILD, live=live)).render()).decode()
+
+
+def judging(observer: GuardObserver) -> Live:
+    live = Live(observer.routes, observer.recent.take, Health(observer.routes), BUILD, "observe")
+    live.places = {name: Place("127.0.0.1:1", f"{AGENT}, {OTHER}", "coraza", "{set: error}") for name in observer.routes}
+    return live
 
 
 def samples(observer: GuardObserver) -> dict[tuple[str, ...], float]:
@@ -153,6 +167,22 @@ def test_the_metrics_types_and_labels_are_those_operators_rely_on(observer):
             if name in RELIED_ON:
                 labels.setdefault(name, set()).update(sample.labels.keys() - {"le"})
     assert labels == {name: wanted for name, (_kind, wanted) in RELIED_ON.items()}
+
+
+def test_a_route_has_one_state_of_five(observer):
+    told = samples(observer)
+    assert {state: told["state", state] for state in ("ok", "repaired", "degraded", "danger", "down")} == {
+        "ok": 1.0, "repaired": 0.0, "degraded": 0.0, "danger": 0.0, "down": 0.0
+    }  # fmt: skip
+    assert told["failed_ratio",] == 0.0
+    observer.seen("default", 1, [NotifiesUnanswered(UnansweredReason.DEADLINE, 3)])
+    observer.tally("default").observe_ack(0.001)
+    told = samples(observer)
+    assert (told["state", "degraded"], told["state", "ok"], told["failed_ratio",]) == (1.0, 0.0, 0.75)
+
+
+def test_what_the_settings_say_of_a_route_is_told(observer):
+    assert samples(observer)["route_info", f"{AGENT}, {OTHER}", "observe", "coraza", "{set: error}"] == 1.0
 
 
 def test_every_metric_has_its_help_before_anything_happened(observer):
@@ -286,7 +316,8 @@ def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run, monkeyp
 
 @pytest.mark.parametrize("count", [0, 1, ROUTES_A_PART, ROUTES_A_PART + 1])
 def test_a_family_in_parts_is_the_same_text_as_in_one(lines, clock, monkeypatch, count):
-    collector = GuardCollector(many_routes(lines, clock, count).routes, BUILD)
+    observer = many_routes(lines, clock, count)
+    collector = GuardCollector(observer.routes, BUILD, live=judging(observer))
 
     def of_routes() -> list[str]:
         return [line for line in asyncio.run(Exposition(collector).render()).decode().splitlines() if "spoe_guard_" in line]

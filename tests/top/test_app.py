@@ -81,7 +81,7 @@ def test_what_is_wrong_is_said_first_and_bounded(down, lines):
     async def talk(pilot) -> None:
         _verdict, *message = text(pilot, "verdict").split("\n")
         assert len(message) == lines
-        assert all(line.startswith(f"  route-{at}: The agent is unreachable") for at, line in enumerate(message[:3]))
+        assert all(line.startswith(f"  ■ route-{at}: The agent is unreachable") for at, line in enumerate(message[:3]))
         assert message[3:] == ([f"  and {down - 3} more"] if down > 3 else [])
 
     on_top(guard, talk)

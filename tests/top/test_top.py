@@ -46,7 +46,7 @@ OTHERS = [
     (b"SSH-2.0-OpenSSH_9.2\r\n", "what answers at {} does not speak HTTP"),
     (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", NO_GUARD),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", NO_GUARD),
-    (b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"version":2}', NO_GUARD),
+    (b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"version":1}', NO_GUARD),
     (b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 4\r\n\r\nwhy\n", "{}: why"),
 ]
 

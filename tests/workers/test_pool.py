@@ -191,14 +191,14 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
         assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
         assert [note["id"] for note in other["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
         assert status["guard"]["workers"] == {"count": 2, "well": 2, "restarts": 0}
-        assert (status["guard"]["mode"], status["level"], status["sentence"]) == ("observe", "ok", "All is well.")
+        assert (status["guard"]["mode"], status["state"], status["sentence"]) == ("observe", "ok", "All is well.")
         assert status["routes"][0]["total"]["sessions"] == status["routes"][0]["now"]["sessions"] == 20
         played.workers[1].process.kill()
         await until(lambda: len(played.pool.workers) == 1)
         status = await live.status()
         assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
         assert status["guard"]["workers"] == {"count": 2, "well": 1, "restarts": 0}
-        assert (status["level"], status["sentence"]) == ("attention", "1 of 2 workers answer.")
+        assert (status["state"], status["sentence"]) == ("degraded", "1 of 2 workers answer.")
         assert (status["routes"][0]["total"]["sessions"], status["routes"][0]["now"]["sessions"]) == (20, 10)
 
     play(Played(2, fakes.SERVES), scene)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch
+from spoe_guard.core.terms.family import Family
 
 
 @enum.unique
@@ -224,6 +225,13 @@ class OneAtATime:
 
 
 @dataclass(slots=True)
+class HaproxyKnown:
+    """The family of this session's HAProxy is known, once it is."""
+
+    family: Family
+
+
+@dataclass(slots=True)
 class LinkUp:
     """An agent link is ready for NOTIFYs. ``away_s``: how long the session had none, 0 for one that joins others."""
 
@@ -265,6 +273,7 @@ Event = (
     | AgentReady
     | AgentUnreachable
     | OneAtATime
+    | HaproxyKnown
     | LinkUp
     | LinkLost
     | NotifiesRedispatched

@@ -12,7 +12,9 @@ from typing import Final
 from spoe_guard.wire import frame as frames
 
 # Upper bounds in seconds of spoe_guard_notify_ack_seconds; anything above the last counts as +Inf.
-ACK_BUCKETS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+ACK_BUCKETS: Final[tuple[float, ...]] = (
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
 
 UNKNOWN_TYPE: Final = -1  # counts frames of a type that no side may send
 _TYPES = (*frames.TYPE_NAMES, UNKNOWN_TYPE)

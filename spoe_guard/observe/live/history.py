@@ -2,27 +2,36 @@
 
 import math
 from array import array
-from collections.abc import Mapping
-from typing import Final
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
 
-from spoe_guard.core.terms.events import DialFailure
+from spoe_guard.core.terms.events import DialFailure, EndReason, UnansweredReason
 from spoe_guard.core.terms.tally import ACK_BUCKETS
-from spoe_guard.observe.stats import RouteStats
+from spoe_guard.observe.consequence import Consequence
+from spoe_guard.observe.stats import Labels, RouteStats
 from spoe_guard.wire import frame
 
 STEP_S: Final = 5.0
 POINTS: Final = 120  # ten minutes
+MARKS: Final = 12  # steps back for which it is known what the counters were by label
 
 # Counts per step; the page calls their sum over the window recent.
 COUNTED: Final = (
     "anomalies",
     "unanswered",
+    "failed",
+    "mended",
+    "saved",
+    "spared",
+    "in_danger",
     "answered",
     "slow_acks",
     "late_acks",
     "unchecked",
     "own_limits",
     "gave_way",
+    "refused",
     "internal_errors",
 )
 SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
@@ -34,6 +43,9 @@ Window = dict[str, int]
 
 def totals(stats: RouteStats) -> dict[str, int]:
     """Return the route's counts since the start; each is a counter of ``/metrics``, or a sum over its labels."""
+    came = stats.came_of_anomalies()
+    saved, spared = came[Consequence.ANSWER_SAVED.value,], came[Consequence.HAPROXY_SPARED.value,]
+    gone = stats.unanswered[UnansweredReason.HAPROXY_GONE.value,]
     return {
         "sessions": stats.connections,
         "notifies": stats.tally.frames_to_agent[frame.NOTIFY],
@@ -42,14 +54,30 @@ def totals(stats: RouteStats) -> dict[str, int]:
         "bytes_to_haproxy": stats.tally.bytes_to_haproxy,
         "anomalies": stats.anomalies.total(),
         "unanswered": stats.unanswered.total(),
+        "failed": stats.unanswered.total() - gone + came[Consequence.ANSWER_LOST.value,],
+        "mended": came[Consequence.MENDED.value,] + saved + spared,
+        "saved": saved,
+        "spared": spared,
+        "in_danger": came[Consequence.HAPROXY_IN_DANGER.value,],
         "answered": stats.tally.ack_count,
         "slow_acks": sum(stats.tally.ack_buckets[ACK_BUCKETS.index(SLOW_S) + 1 :]),
         "own_limits": stats.accept_failures.total() + stats.failures(DialFailure.OWN_LIMIT),
         "gave_way": stats.gave_way.total(),
+        "refused": sum(count for (_by, reason), count in stats.closed.items() if reason in _AT_A_LIMIT),
         "late_acks": stats.tally.late_acks,
         "unchecked": stats.unchecked,
         "internal_errors": stats.internal_errors,
     }
+
+
+_AT_A_LIMIT: Final = frozenset((EndReason.LIMIT.value, EndReason.GLITCHES.value))
+
+
+class Mark(NamedTuple):
+    """What counters with labels were at a sample: those of ``RouteStats`` with the same names."""
+
+    unanswered: Counter[Labels]
+    consequences: Counter[Labels]
 
 
 def quantile(share: float, counts: list[int]) -> float:
@@ -71,12 +99,13 @@ def quantile(share: float, counts: list[int]) -> float:
 class RouteHistory:
     """The last ``POINTS`` samples of one route, oldest first, by name in ``series``."""
 
-    __slots__ = ("_buckets", "_totals", "series")
+    __slots__ = ("_buckets", "_marks", "_totals", "series")
 
     def __init__(self) -> None:
         self.series = {name: array("d") for name in SERIES}
         self._totals = totals(RouteStats())
         self._buckets = list(RouteStats().tally.ack_buckets)
+        self._marks = deque([Mark(Counter(), Counter())], MARKS + 1)
 
     def sample(self, stats: RouteStats, seconds: float) -> None:
         """Add a point; ``seconds``: time since the last one."""
@@ -94,11 +123,16 @@ class RouteHistory:
                 del values[0]
             values.append(point[name])
         self._totals, self._buckets = now, buckets
+        self._marks.append(Mark(stats.unanswered.copy(), stats.consequences.copy()))
 
-    def window(self, stats: RouteStats) -> Window:
-        """Return the counts of all samples and since the last one."""
+    def before(self, steps: int) -> Mark:
+        """Return the counters of ``steps`` samples ago, at most ``MARKS``."""
+        return self._marks[-min(steps + 1, len(self._marks))]
+
+    def window(self, stats: RouteStats, steps: int = POINTS) -> Window:
+        """Return the counts of the last ``steps`` samples and since the last one."""
         now = totals(stats)
-        return {name: int(sum(self.series[name])) + now[name] - self._totals[name] for name in COUNTED}
+        return {name: int(sum(self.series[name][-steps:])) + now[name] - self._totals[name] for name in COUNTED}
 
 
 class History:
@@ -109,9 +143,10 @@ class History:
         self._sampled_at = now
         self.of = {name: RouteHistory() for name in routes}
 
-    def sample(self, now: float) -> None:
-        """Add a point to each route, unless no time has passed."""
+    def sample(self, now: float) -> Iterator[str]:
+        """Add a point to each route, unless no time has passed, and yield its name."""
         seconds, self._sampled_at = now - self._sampled_at, now
         if seconds > 0:
-            for name, stats in self._routes.items():
-                self.of[name].sample(stats, seconds)
+            for name in list(self.of):
+                self.of[name].sample(self._routes[name], seconds)
+                yield name

@@ -10,7 +10,8 @@ from typing import Any, Final
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from spoe_guard.observe.live import words
-from spoe_guard.observe.live.status import ATTENTION, DOWN, IDLE, MARKS, OK, Status
+from spoe_guard.observe.live.states import MARKS, WORST_FIRST, State
+from spoe_guard.observe.live.status import Status
 
 # In every answer: a browser loads from here alone, in no frame, and no script or style but ours.
 POLICY: Final = (
@@ -31,8 +32,8 @@ FIGURES: Final = (
     ("Unanswered", "unanswered", words.count),
 )
 
-# A word per level; empty where the route's own sentence is enough
-WORDS: Final = {OK: "served", ATTENTION: "attention", DOWN: "down", IDLE: ""}
+_MARKS: Final = {state.value: mark for state, mark in MARKS.items()}
+_TROUBLES: Final = [state.value for state in WORST_FIRST if state is not State.OK]
 
 _FOLDER: Final = files(__package__)
 ASSETS: Final = {
@@ -54,7 +55,7 @@ class Page:
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.pairs):
             environment.filters[write.__name__] = write
-        environment.globals.update(figures=figures, marks=MARKS, words=WORDS, height=HEIGHT)
+        environment.globals.update(figures=figures, marks=_MARKS, troubles=_TROUBLES, height=HEIGHT)
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:

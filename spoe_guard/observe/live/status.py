@@ -3,35 +3,43 @@
 import asyncio
 import json
 import math
+import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from spoe_guard.observe.health import Health
-from spoe_guard.observe.live.history import POINTS, SERIES, SLOW_S, STEP_S, History, quantile, totals
+from spoe_guard.observe.live import words
+from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, quantile, totals
 from spoe_guard.observe.live.recent import Note
+from spoe_guard.observe.live.states import FAMILIES, WORST_FIRST, State, Verdict, judged
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
-from spoe_guard.wire import frame
 
-VERSION: Final = 1  # of the document's format; a new key alone does not change it
+VERSION: Final = 2  # of the document's format; a new key alone does not change it
 DIGITS: Final = 4  # of a sample
 
-DOWN: Final = "down"  # the agent cannot be reached
-ATTENTION: Final = "attention"  # something was wrong in the window
-OK: Final = "ok"
-IDLE: Final = "idle"  # HAProxy is not connected
-MARKS: Final = {OK: "●", ATTENTION: "▲", DOWN: "■", IDLE: "○"}  # a shape beside the colour
-_WORST_FIRST: Final = (DOWN, ATTENTION, OK, IDLE)
+_TROUBLE: Final = frozenset((State.DEGRADED, State.DANGER, State.DOWN))
 
 Status = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the settings say of a route: where it listens, its agents' addresses, its profile, "" for none, and `unanswered`."""
+
+    listen: str = ""
+    agent: str = ""
+    profile: str = ""
+    unanswered: str = ""
 
 
 class Live:
     """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run meanwhile.
 
-    ``mode`` is the setting; ``places``: listening address and agents by route, as text, known once everything listens.
+    ``mode`` is the setting; ``places``: by route, known once everything listens.
     """
 
     def __init__(
@@ -43,7 +51,7 @@ class Live:
         mode: str = "enforce",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.places: dict[str, tuple[str, str]] = {}
+        self.places: dict[str, Place] = {}
         self.history = History(routes, clock())
         self._routes = routes
         self._recent = recent
@@ -52,6 +60,7 @@ class Live:
         self._build = build
         self._clock = clock
         self._started_at = clock()
+        self._since = dict.fromkeys(routes, (State.OK, self._started_at))  # the state of each route, and since when
 
     async def keep(self) -> None:
         """Sample every ``STEP_S`` seconds, until cancelled."""
@@ -60,27 +69,38 @@ class Live:
             await self.sample()
 
     async def sample(self) -> None:
-        """Add a point to the history of each route."""
-        self.history.sample(self._clock())
+        """Add a point to the history of each route, and judge it. Yields to the loop after each."""
+        now = self._clock()
+        for name in self.history.sample(now):
+            self.verdict(name, now)
+            await asyncio.sleep(0)
+
+    def verdict(self, name: str, now: float | None = None) -> Verdict:
+        """Return the state of a route, and note since when it has it."""
+        verdict = judged(self._routes[name], self.history.of[name])
+        before, since = self._since[name]
+        goes_on = verdict.state is before or {verdict.state, before} <= _TROUBLE
+        self._since[name] = verdict.state, since if goes_on else self._clock() if now is None else now
+        return verdict
 
     async def status(self) -> Status:
         """Return the status document (docs/live.md). Yields to the loop after each route."""
         now = self._clock()
+        wall = datetime.now(UTC).timestamp()  # noqa: TID251 for people; nothing is measured with it
         routes = []
         for name, stats in self._routes.items():
-            routes.append(self._route(name, stats))
+            routes.append(self._route(name, stats, now, wall))
             await asyncio.sleep(0)
-        level, sentence = self._verdict([route["level"] for route in routes])
+        state, sentence = self._of_all([State(route["state"]) for route in routes])
         notes = self._recent()
-        wall = datetime.now(UTC).timestamp()  # noqa: TID251 for people; nothing is measured with it
         for note in notes:
             note["ago_s"] = round(now - note.pop("at"), 3)
             note["at"] = _utc(wall - note["ago_s"])
         return {
             "version": VERSION,
             "at": _utc(wall),
-            "guard": {**self._build, "mode": self.mode, "up_s": round(now - self._started_at, 3)},
-            "level": level,
+            "guard": {**self._build, "host": HOST, "mode": self.mode, "up_s": round(now - self._started_at, 3)},
+            "state": state.value,
             "sentence": sentence,
             "step_s": STEP_S,
             "points": POINTS,
@@ -88,17 +108,30 @@ class Live:
             "anomalies": notes,
         }
 
-    def _route(self, name: str, stats: RouteStats) -> Status:
+    def _route(self, name: str, stats: RouteStats, now: float, wall: float) -> Status:
         history = self.history.of[name]
-        window = history.window(stats)
-        level, sentence = _judged(stats, window)
-        listen, agent = self.places.get(name, ("", ""))
+        verdict = self.verdict(name, now)
+        since_s = now - self._since[name][1]
+        since = _utc(wall - since_s)
+        place = self.places.get(name, Place())
         return {
             "name": name,
-            "listen": listen,
-            "agent": agent,
-            "level": level,
-            "sentence": sentence,
+            "listen": place.listen,
+            "agent": place.agent,
+            "profile": place.profile,
+            "state": verdict.state.value,
+            "since": since,
+            "since_s": round(since_s, 3),
+            "sentence": verdict.sentence,
+            "headline": _headline(verdict, stats, since, since_s),
+            "side": verdict.side,
+            "runbook": verdict.runbook,
+            "last_minute": {
+                "asked": verdict.asked,
+                "failed": verdict.failed,
+                "failed_share": _number(verdict.failed_share),
+            },
+            "haproxy": {"families": sorted(family.value for family in stats.known_families()), "peer": stats.peer},
             "agent_up": stats.agent_up,
             "agents": [
                 {
@@ -123,7 +156,7 @@ class Live:
             "ack_seconds": {
                 f"p{share * 100:g}": _number(quantile(share, list(stats.tally.ack_buckets))) for share in (0.5, 0.99)
             },
-            "window": window,
+            "window": history.window(stats),
             "anomalies": [
                 {"side": side, "anomaly": anomaly, "action": action, "applied": applied == "true", "count": count}
                 for (side, anomaly, action, applied), count in stats.anomalies.most_common()
@@ -132,77 +165,36 @@ class Live:
             "history": {key: [_number(value) for value in history.series[key]] for key in SERIES},
         }
 
-    def _verdict(self, levels: list[str]) -> tuple[str, str]:
+    def _of_all(self, states: list[State]) -> tuple[State, str]:
         if self._health.draining:
-            return ATTENTION, "Draining: the guard is stopping."
+            return State.DEGRADED, "Draining: the guard is stopping."
         if not self._health.listening:
-            return ATTENTION, "Not listening yet."
-        level = min(levels, key=_WORST_FIRST.index)
-        count, all_of_them = levels.count(level), len(levels)
-        of = "The route" if all_of_them == 1 else f"{count} of {all_of_them} routes"
+            return State.DEGRADED, "Not listening yet."
+        state = min(states, key=WORST_FIRST.index)
+        count, all_of_them = states.count(state), len(states)
+        of = "the route" if all_of_them == 1 else f"{count} of {all_of_them} routes"
         few = count == 1
-        return level, {
-            DOWN: f"{of} {'has' if few else 'have'} no agent.",
-            ATTENTION: f"{of} {'needs' if few else 'need'} a look.",
-            OK: "All is well.",
-            IDLE: "HAProxy is not connected.",
-        }[level]
+        sentence = {
+            State.DOWN: f"{of} {'has' if few else 'have'} no agent.",
+            State.DANGER: f"HAProxy is in danger at {of}.",
+            State.DEGRADED: f"{of} {'is' if few else 'are'} degraded.",
+            State.REPAIRED: f"All is well; the guard mends what comes in at {of}.",
+            State.OK: "All is well." if any(stats.open for stats in self._routes.values()) else "HAProxy is not connected.",
+        }[state]
+        return state, sentence[0].upper() + sentence[1:]
 
 
-def _judged(stats: RouteStats, window: Mapping[str, int]) -> tuple[str, str]:
-    """Return a route's level, and a sentence with the reason."""
-    if stats.agent_up is False:
-        return DOWN, f"The agent is unreachable: {printable(stats.agent_detail)}"
-    if wrong := "; ".join(_what_is_wrong(stats, window)):
-        return ATTENTION, wrong[0].upper() + wrong[1:]
-    asked = stats.tally.frames_to_agent[frame.NOTIFY]
-    if not asked and stats.hellos() >= MANY_HELLOS:
-        return ATTENTION, NEVER_A_NOTIFY.format(count=stats.hellos())
-    if not asked and stats.links_opened["check",] >= MANY_HELLOS:
-        return IDLE, ONLY_CHECKS
-    if not stats.open:
-        return IDLE, "HAProxy is not connected" if stats.connections else "HAProxy has not connected yet"
-    return OK, "Served"
+HOST: Final = socket.gethostname()
 
 
-def _what_is_wrong(stats: RouteStats, window: Mapping[str, int]) -> Iterator[str]:
-    """Yield what needs a look although an agent serves."""
-    waits, haproxys = stats.oldest(), stats.tally.late_after
-    if waits > (haproxys if haproxys < math.inf else LONG_S):
-        yield f"a NOTIFY has waited for {waits:.1f} s"
-    if window["answered"] >= MANY_ACKS and window["slow_acks"] > MANY_SLOW * window["answered"]:
-        share = window["slow_acks"] / window["answered"]
-        yield f"{share:.0%} of the ACKs in the last {WINDOW} took longer than {SLOW_S:g} s"
-    if counted := ", ".join(f"{count} {names[count != 1]}" for name, names in _NAMES.items() if (count := window[name])):
-        yield f"{counted} in the last {WINDOW}"
-    if stats.agent_detail:
-        yield f"served, but not by every agent: {printable(stats.agent_detail)}"
-
-
-WINDOW: Final = f"{STEP_S * POINTS / 60:g} minutes"
-MANY_ACKS: Final = 20
-MANY_SLOW: Final = 0.05  # of the ACKs; with that number as in the alert SpoeGuardSlow
-LONG_S: Final = 1.0  # for a NOTIFY to be open, where it is not known how long HAProxy waits for its ACK
-MANY_HELLOS: Final = 3
-NEVER_A_NOTIFY: Final = (
-    "HAProxy has opened {count} connections and sent no NOTIFY; its log says why: st=3, the messages do not fit into the agent's "
-    "max-frame-size; st=1, its timeouts are over before the connection is up"
-)
-ONLY_CHECKS: Final = (
-    "Only health checks, and no NOTIFY yet; if there were requests: is `filter spoe` in the frontend, and an `event` in each "
-    "spoe-message?"
-)
-
-
-_NAMES: Final = {
-    "anomalies": ("anomaly", "anomalies"),
-    "unanswered": ("NOTIFY unanswered", "NOTIFYs unanswered"),
-    "late_acks": ("late ACK", "late ACKs"),
-    "unchecked": ("request that went on unchecked", "requests that went on unchecked"),
-    "own_limits": ("time out of descriptors, memory or ports", "times out of descriptors, memory or ports"),
-    "gave_way": ("connection that gave way to others", "connections that gave way to others"),
-    "internal_errors": ("internal error", "internal errors"),
-}
+def _headline(verdict: Verdict, stats: RouteStats, since: str, since_s: float) -> str:
+    """Return the sentence, and with trouble since when, and which HAProxy feels it."""
+    if verdict.state not in _TROUBLE:
+        return verdict.sentence
+    families = sorted(family.value for family in stats.known_families())
+    who = FAMILIES[families[0]] if len(families) == 1 else "HAProxy"
+    where = f"; {who} connects from {printable(stats.peer)}" if stats.peer else ""
+    return f"{verdict.sentence}, since {since[11:19]} UTC ({words.ago(since_s)}){where}"
 
 
 def _number(value: float) -> float | None:

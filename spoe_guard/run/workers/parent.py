@@ -32,7 +32,7 @@ from spoe_guard.run.process import (
     stop_signals,
     warn_of_open_routes,
 )
-from spoe_guard.run.reload import Reloader, hang_ups
+from spoe_guard.run.reload import Reloader, hang_ups, place
 from spoe_guard.run.serve import CannotRunError, admin_names, open_admin, refuse_circles, sockets_of_the_manager, why_not
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
@@ -102,7 +102,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
 
         reloader = Reloader(loaded, again, partial(why_not, log, lambda: own), use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
-        admin = Admin(health, PoolExposition(pool, about(), reloads), live, admin_names(settings))
+        admin = Admin(health, PoolExposition(pool, about(), reloads, live), live, admin_names(settings))
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
         if not await _started(pool, signals):
             return True
@@ -156,9 +156,9 @@ def _given_admin(settings: Settings) -> socket.socket | None:
 
 def _show(settings: Settings, taken: Sequence[Bound], live: PoolLive) -> None:
     """Show the mode and the addresses of the workers on the live page."""
-    agents = {route.name: ", ".join(map(str, route.agent)) for route in settings.routes}
+    listens = {bound.route.name: str(bound.address) for bound in taken}
     live.mode = settings.mode
-    live.places = {bound.route.name: (str(bound.address), agents[bound.route.name]) for bound in taken}
+    live.places = {route.name: place(route, listens[route.name]) for route in settings.routes}
 
 
 async def _started(pool: WorkerPool, signals: "asyncio.Queue[signal.Signals]") -> bool:

@@ -8,7 +8,8 @@ from prometheus_client.registry import Collector
 
 from spoe_guard.observe.health import Health, Verdict
 from spoe_guard.observe.live.recent import Note, newest
-from spoe_guard.observe.live.status import ATTENTION, IDLE, OK, Live, Status
+from spoe_guard.observe.live.states import State
+from spoe_guard.observe.live.status import Live, Status
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.workers.pool import WorkerPool
@@ -18,9 +19,11 @@ from spoe_guard.run.workers.totals import AllProcesses
 class PoolCollector(Collector):
     """The sums over all workers, and the metrics of the workers themselves."""
 
-    def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
+    def __init__(
+        self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None, live: Live | None = None
+    ) -> None:
         self._pool = pool
-        self._sums = GuardCollector(pool.totals.routes, build, reloads)
+        self._sums = GuardCollector(pool.totals.routes, build, reloads, live)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
@@ -34,8 +37,10 @@ class PoolCollector(Collector):
 class PoolExposition(Exposition):
     """The answer to a scrape: it asks every worker, and waits no longer than ``Timing.ask``."""
 
-    def __init__(self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None) -> None:
-        super().__init__(PoolCollector(pool, build, reloads), AllProcesses(pool.totals))
+    def __init__(
+        self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None, live: Live | None = None
+    ) -> None:
+        super().__init__(PoolCollector(pool, build, reloads, live), AllProcesses(pool.totals))
         self._pool = pool
 
     async def _refresh(self) -> None:
@@ -89,8 +94,8 @@ class PoolLive(Live):
         status = await super().status()
         count, well = self._pool.count, sum(worker.well for worker in self._pool.workers)
         status["guard"]["workers"] = {"count": count, "well": well, "restarts": self._pool.restarts}
-        if well < count and status["level"] in (OK, IDLE):
-            status |= {"level": ATTENTION, "sentence": f"{well} of {count} workers answer."}
+        if well < count and status["state"] in {State.OK.value, State.REPAIRED.value}:
+            status |= {"state": State.DEGRADED.value, "sentence": f"{well} of {count} workers answer."}
         return status
 
     def _copies(self) -> list[Note]:

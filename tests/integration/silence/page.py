@@ -29,7 +29,7 @@ is set) is refused.
   that was refused. Three exceptions: it may wait for an agent that went away less than `links.give_up` ago, for as long as
   HAProxy waits, and not at all with `give_up: 0`; it may wait `disconnect_hold` for an ACK behind the agent's DISCONNECT (F4);
   and `unanswered: empty-ack` lets it go on, which F3 is there to show.
-- What the guard said, and after how many seconds on the HAProxys of that line: page (level and sentence of the route in
+- What the guard said, and after how many seconds on the HAProxys of that line: page (state and sentence of the route in
   `/api/status`), `/readyz`, `/metrics`, log, and the alerts that are pending or fire in a Prometheus that scrapes and judges
   every 0.5 s, with each minute of the rules shortened to a second. A scrape interval of 15 s makes alerts that much later.
   The words are those of the first HAProxy; counts differ a little. "-" is nothing.

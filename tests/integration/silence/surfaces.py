@@ -38,13 +38,13 @@ Said = dict[str, tuple[float, str]]  # by surface: after how many seconds, and w
 class Says:
     """What all five have to say.
 
-    ``level`` and ``sentence``: of the route, on the page. ``ready``: the status of /readyz is 200; ``readyz``: its text. Texts
+    ``state`` and ``sentence``: of the route, on the page. ``ready``: the status of /readyz is 200; ``readyz``: its text. Texts
     are regular expressions. ``metrics``: each of them a name without ``spoe_guard_``, labels as ``[reason="refused"]``,
     ``==`` or ``>=``, and a number, the sum of what has those labels. ``log``: the fields of one line, each a regular expression;
     empty: no line. ``alerts``: pending or firing for this route; empty: none is; ``no_alerts``: neither. ``within``: seconds.
     """
 
-    level: str
+    state: str
     ready: bool
     within: float
     sentence: str = ""
@@ -105,8 +105,8 @@ class Surfaces:
 
     def _page(self, says: Says) -> tuple[bool, str]:
         [route] = json.loads(self._get("/api/status")[1])["routes"]
-        level, sentence = route["level"], anonymous(route["sentence"])
-        return found(f"^({says.level})$", level) and found(says.sentence, sentence), f"{level}: {sentence}"
+        state, sentence = route["state"], anonymous(route["sentence"])
+        return found(f"^({says.state})$", state) and found(says.sentence, sentence), f"{state}: {sentence}"
 
     def _readyz(self, says: Says) -> tuple[bool, str]:
         status, text = self._get("/readyz")

@@ -68,10 +68,10 @@ def down(reason: str) -> Says:
 def unanswered(reason: str, *metrics: str, alerts: frozenset[str] = UNANSWERED) -> Says:
     """Return what is said of an agent that is there and does not answer all of its NOTIFYs. ``reason``: as in the metric."""
     return Says(
-        "attention",
+        "degraded",
         ready=True,
         within=SOON_S,
-        sentence="NOTIFYs? unanswered",
+        sentence="% of [0-9]+ NOTIFYs? in the last minute failed: ",
         readyz="ready",
         metrics=("agent_up == 1", f'unanswered_notifies_total[reason="{reason}"] >= 1', *metrics),
         log={"event": "^anomaly$", "anomaly": "^notify_unanswered$"},
@@ -83,10 +83,10 @@ def unanswered(reason: str, *metrics: str, alerts: frozenset[str] = UNANSWERED) 
 def waiting() -> Says:
     """Return what is said of NOTIFYs that wait, where nobody has said for how long HAProxy does."""
     return Says(
-        "attention",
+        "degraded",
         ready=True,
         within=SOON_S,
-        sentence="A NOTIFY has waited for [1-9]",
+        sentence="[Aa] NOTIFY has waited for [1-9]",
         readyz="ready",
         metrics=("agent_up == 1", "oldest_open_notify_seconds >= 1"),
         alerts=OLDEST,
@@ -104,7 +104,7 @@ MUTE: Final = replace(
     unanswered("deadline", alerts=frozenset()), log={"event": "^agent_link_lost$", "reason": "^deadline$"}, within=2 * SOON_S
 )
 BACK: Final = Says(
-    "ok|attention",  # what went wrong in the last ten minutes needs a look
+    "ok|repaired|degraded",  # what failed a few seconds ago still does
     ready=True,
     within=SOON_S,
     sentence="^(?!.*(unreachable|has waited))",
@@ -120,10 +120,10 @@ GOES_ON: Final = replace(BACK, log={})
 HEARD: Final = replace(BACK, log={"event": "^agent_(link_up|reachable)$"})
 # It is served late; whether that is too late, only HAProxy knows.
 SLOW: Final = replace(
-    SERVED, level="attention", sentence="% of the ACKs .* took longer than 0.5 s", alerts=frozenset({"SpoeGuardSlow"})
+    SERVED, state="degraded", sentence="% of the ACKs .* took longer than 0.5 s", alerts=frozenset({"SpoeGuardSlow"})
 )
 ONE_DEAD: Final = Says(
-    "attention",
+    "degraded",
     ready=True,
     within=SOON_S,
     sentence="not by every agent: .*refused",
@@ -134,9 +134,7 @@ ONE_DEAD: Final = Says(
     no_alerts=AGENT_DOWN,
 )
 TOO_LARGE: Final = unanswered("notify_dropped", alerts=frozenset({"SpoeGuardAnswersLost"}))
-ONLY_CHECKS: Final = Says(
-    "idle", ready=True, within=SOON_S, sentence="Only health checks.*filter spoe", metrics=("agent_up == 1",)
-)
+ONLY_CHECKS: Final = Says("ok", ready=True, within=SOON_S, sentence="Only health checks.*filter spoe", metrics=("agent_up == 1",))
 
 _ROWS: Final = (
     Row(

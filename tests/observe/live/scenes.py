@@ -16,7 +16,7 @@ from spoe_guard.core.terms.events import (
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.history import POINTS, STEP_S
 from spoe_guard.observe.live.recent import Payload
-from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 
@@ -54,7 +54,9 @@ class Scene:
         self.health = Health(self.observer.routes)
         self.health.listening = True
         self.live = Live(self.observer.routes, self.observer.recent.take, self.health, BUILD, mode, self.clock)
-        self.live.places = {name: (f"127.0.0.1:{12345 + at}", ", ".join(self.agents[name])) for at, name in enumerate(routes)}
+        self.live.places = {
+            name: Place(f"127.0.0.1:{12345 + at}", ", ".join(self.agents[name])) for at, name in enumerate(routes)
+        }
         self._next = 0
 
     def serve(self, route: str, *agents: str) -> None:
@@ -96,7 +98,11 @@ class Scene:
         for at in range(times):
             each(at)
             self.clock.now += STEP_S
-            self.live.history.sample(self.clock.now)
+            self.sample()
+
+    def sample(self) -> None:
+        for name in self.live.history.sample(self.clock.now):
+            self.live.verdict(name)
 
     def traffic(self, steps: int = POINTS + 5) -> None:
         """Something that looks like an evening."""

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.observe.frame_text import name_text, quoted
 from spoe_guard.observe.live.history import POINTS, STEP_S
+from spoe_guard.observe.live.status import HOST
 from tests.observe.live.scenes import ALL, HOSTILE
 
 pytestmark = pytest.mark.timeout(120)  # a browser starts
@@ -215,11 +216,11 @@ def test_what_is_brought_up_to_date_is_what_a_reload_would_show(show, served, pa
         scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
     scene.refuses("checkout")
     same_as_reloaded()
-    assert page.title() == "■ 1 of 2 routes has no agent. spoe-guard"
+    assert page.title() == f"■ 1 of 2 routes has no agent. spoe-guard on {HOST}"
     scene.answers("checkout")
     scene.step(POINTS + 1)
     same_as_reloaded()
-    assert page.title() == "● All is well. spoe-guard"
+    assert page.title() == f"● All is well. spoe-guard on {HOST}"
 
 
 def test_pausing_keeps_it_as_it_is_and_asks_for_nothing(show, served, page):
@@ -256,7 +257,7 @@ def test_a_guard_that_is_gone_is_said_and_its_return_is_seen(show, served, page)
     page.unroute(served.url + "/")
     page.evaluate("refresh()")
     assert page.locator("#lost").is_hidden()
-    assert page.title() == "● All is well. spoe-guard"
+    assert page.title() == f"● All is well. spoe-guard on {HOST}"
     assert all("ERR_FAILED" in text for text in page.complaints)
     page.complaints.clear()
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from spoe_guard.observe.live.page import ASSETS, FIGURES, Page, figures, paths
+from spoe_guard.observe.live.runbook import Runbook
 from tests.observe.live.scenes import ALL, HOSTILE, Scene
 
 
@@ -54,7 +55,9 @@ def test_nothing_is_asked_of_anywhere_else(lines):
     for text in (page.replace("http://www.w3.org/2000/svg", ""), *(body.decode() for _type, body in ASSETS.values())):
         assert not re.search(r"(https?:)?//[a-z0-9]", text.replace("http://www.w3.org/2000/svg", ""))
     linked = set(re.findall(r'(?:href|src)="(/[^"]*)"', page))
-    assert linked == {"/", "/api/status", "/metrics", *ASSETS}
+    entries = {link for link in linked if link.startswith("/runbook/")}
+    assert linked - entries == {"/", "/api/status", "/metrics", *ASSETS}
+    assert {link.removeprefix("/runbook/") for link in entries} <= Runbook().entries.keys()
 
 
 def test_the_page_of_many_routes_gives_way_to_traffic(lines, monkeypatch):

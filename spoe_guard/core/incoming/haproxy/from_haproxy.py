@@ -16,7 +16,15 @@ from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads import hello, proxy_header
 from spoe_guard.core.payloads.family import Newcomer
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.events import AuthoredReason, DisconnectSeen, EndedBy, EndReason, OneAtATime, UnansweredReason
+from spoe_guard.core.terms.events import (
+    AuthoredReason,
+    DisconnectSeen,
+    EndedBy,
+    EndReason,
+    HaproxyKnown,
+    OneAtATime,
+    UnansweredReason,
+)
 from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.states import BEFORE_HELLO, ENDING, LinkState, SessionState, fault_of_haproxy
 from spoe_guard.wire import frame as frames
@@ -185,9 +193,11 @@ class FromHAProxy(Walker):
         self._note_family()
 
     def _note_family(self) -> None:
-        """Use the fast path once HAProxy's family is known."""
+        """Use the fast path once HAProxy's family is known, or no more can be learned of it."""
         if self._newcomer.decided:
             self.conv.to_haproxy.recognise(self._newcomer.family)
+            if self._newcomer.family is not Family.UNKNOWN:
+                self.conv.report.add(HaproxyKnown(self._newcomer.family))
             self.fast = self._fast_then
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:

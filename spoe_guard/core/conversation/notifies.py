@@ -304,7 +304,7 @@ class Notifies:
         """Park a NOTIFY until a link is ready; it counts as unanswered if there are too many."""
         if self.waiting >= self._config.open_notifies or not self._wait(notify):
             self._books.drop(notify.held)
-            self._settle([notify.ids], now, UnansweredReason.LIMIT)
+            self._settle([notify.ids], now, UnansweredReason.LIMIT, raw=notify.raw)
 
     def _wait(self, notify: Parked) -> bool:
         """Park a NOTIFY until a link is ready; False if there is no room."""
@@ -362,7 +362,7 @@ class Notifies:
         detail = f"length {len(notify.raw) - frames.LENGTH_BYTES}, the agent takes {link.size}"
         self._report.judge(Side.HAPROXY, Anomaly.NOTIFY_OVERSIZE, notify.raw, 0, detail=detail, action=Action.DROP)
         self._books.drop(notify.held)
-        self._settle([notify.ids], now, UnansweredReason.NOTIFY_DROPPED)
+        self._settle([notify.ids], now, UnansweredReason.NOTIFY_DROPPED, raw=notify.raw)
 
     # --- what settles it -----------------------------------------------------------------------------------------------
 
@@ -391,13 +391,17 @@ class Notifies:
     def give_up(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count one NOTIFY (open, waiting or just arrived) as unanswered, and answer it if the route is set to."""
         link = self.holder(ids)
+        raw: bytes | None = None
         if ids in self.parking:
-            self._books.drop(self._unpark(ids).held)
+            notify = self._unpark(ids)
+            raw = notify.raw
+            self._books.drop(notify.held)
         if link is not None:
+            raw = link.ledger.copy(ids) or raw
             since = link.ledger.pop(ids)
             if link.limited and reason in _STILL_IN_HAND:
                 link.owe(ids, since)
-        self._settle([ids], now, reason)
+        self._settle([ids], now, reason, raw=raw)
 
     def give_up_overdue(self, link: AgentLink, now: float, deadline_s: float, most: int) -> int:
         """Count NOTIFYs that the agent of ``link`` did not answer within ``deadline_s`` as unanswered.
@@ -462,16 +466,19 @@ class Notifies:
         self.abandon_parked(now, reason)
         waiting: list[bytes] = []
         last: list[bytes] = []
+        raw: bytes | None = None
         more = 0
         for link in self._holders():
             ledger = link.ledger
+            if not waiting and ledger:
+                raw = ledger.copy(ledger.oldest())
             while ledger and len(waiting) < SETTLED_AT_ONCE:
                 waiting.append(ledger.oldest())
                 ledger.pop(waiting[-1])
             more += len(ledger)
             last += ledger.last(REMEMBERED)
             ledger.clear()
-        self._settle(waiting, now, reason, last[-REMEMBERED:], more)
+        self._settle(waiting, now, reason, last[-REMEMBERED:], more, raw)
         for lost in self._taken_back:
             self._report.add(LinkLost(lost.loss, lost.had, lost.kept))
         self._taken_back.clear()
@@ -532,9 +539,18 @@ class Notifies:
         return b"".join(notify.raw for notify in self.parking if not notify.again)
 
     def _settle(
-        self, waiting: list[bytes], now: float, reason: UnansweredReason, last: list[bytes] | None = None, more: int = 0
+        self,
+        waiting: list[bytes],
+        now: float,
+        reason: UnansweredReason,
+        last: list[bytes] | None = None,
+        more: int = 0,
+        raw: bytes | None = None,
     ) -> None:
-        """Count NOTIFYs as unanswered: ``waiting``, and ``more`` that get no ACK, of which ``last`` are the last."""
+        """Count NOTIFYs as unanswered: ``waiting``, and ``more`` that get no ACK, of which ``last`` are the last.
+
+        ``raw``: the first one's bytes, where the guard has them.
+        """
         if self.arriving is not None and self.arriving.ids in waiting:
             waiting = self._without(self.arriving, waiting, reason)
         count = len(waiting) + more
@@ -544,7 +560,8 @@ class Notifies:
         action = Action.PASS if unanswered is Unanswered.LEAVE else Action.ANSWER
         if reason is not UnansweredReason.HAPROXY_GONE:  # if HAProxy leaves, the agent is not to blame (F5)
             detail = f"{counted(count, 'NOTIFY')}: {reason.value}"
-            self._report.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, b"", 0, action=action, detail=detail)
+            first = _notify((waiting or last or [b""])[0])
+            self._report.judge(Side.AGENT, Anomaly.NOTIFY_UNANSWERED, raw or b"", 0, parsed=first, action=action, detail=detail)
         told = 0
         for ids in waiting:
             answered = unanswered in _BY_ACK and self._to_haproxy.author(self._answer(ids, reason), AuthoredReason.ANSWERED)
@@ -610,3 +627,8 @@ def no_effect_ack(ids: bytes) -> bytes:
 def _ack(ids: bytes, payload: bytes) -> bytes:
     body = frames.ACK_HEAD + ids + payload
     return len(body).to_bytes(frames.LENGTH_BYTES, "big") + body
+
+
+def _notify(ids: bytes) -> frames.Frame | None:
+    """Return a NOTIFY with ``ids`` and nothing else, for a report of one whose bytes are gone; None without ids."""
+    return frames.parse(bytes(frames.LENGTH_BYTES) + bytes((frames.NOTIFY,)) + frames.FIN_ALONE + ids)

@@ -70,17 +70,18 @@ def test_listen_and_agent_are_a_complete_start(run_guard):
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
-def test_what_was_left_out_of_the_log_is_said_before_the_end(run_guard, options):
+def test_the_totals_of_incidents_are_said_before_the_end(run_guard, options):
     with AgentThread() as agent:  # where nobody listens, a session could end before it has heard anything
-        guard = run_guard(agent.address, *options, settings={"SPOE_GUARD_LOG__ANOMALY_RATE": "1/m"})
+        guard = run_guard(agent.address, *options, settings={"SPOE_GUARD_LOG__RATE": "1/m"})
         for _ in range(6):
             with socket.create_connection(("127.0.0.1", port_of(guard)), timeout=5) as sock:
                 sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 assert sock.recv(1) == b""
         assert guard.stop()[0] == 0
-    left_out = sum(line["count"] for line in guard.log("log_suppressed") if line["suppressed"] == "anomaly")
-    assert left_out >= 4
-    assert left_out + len(guard.log("anomaly")) == 6
+    over = [line for line in guard.log("incident_over") if line["what"] == "anomaly"]  # whatever the rate
+    assert {(line["because"], line["anomaly"]) for line in over} == {("stop", "not_spop")}
+    assert sum(line["count"] for line in over) == 6
+    assert {line["incident"] for line in guard.log("anomaly")} <= {line["incident"] for line in over}
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])

@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key")
 
-SUMMARY_S: Final = 10.0  # a summary of left-out lines comes no more often than this
+SUMMARY_S: Final = 60.0  # a summary of left-out lines comes no more often than this
 
 
 class _Bucket:

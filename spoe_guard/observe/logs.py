@@ -1,8 +1,10 @@
 """Log lines: structlog's pipeline into a sink that never blocks."""
 
 import os
+import time
 import traceback
 from collections.abc import Iterator, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -127,6 +129,12 @@ def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
     return structlog.dev.ConsoleRenderer(
         no_padding, colors=colors, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
     )
+
+
+def utc(ago_s: float) -> str:
+    """Return the time of so many seconds ago, as ``timestamp`` has it."""
+    wall = time.time()  # noqa: TID251  for people; nothing is measured with it
+    return datetime.fromtimestamp(wall - ago_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def wants_colors(descriptor: int) -> bool:

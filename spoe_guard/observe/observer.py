@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import (
@@ -27,6 +28,7 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe.consequence import Consequence, consequence
+from spoe_guard.observe.incidents import Incidents, Kind
 from spoe_guard.observe.journal import Journal, SessionNotes
 from spoe_guard.observe.limit import RateLimit
 from spoe_guard.observe.live.recent import Recent
@@ -34,11 +36,14 @@ from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import Labels, RouteStats, status_label, type_name
 from spoe_guard.options import DEFAULT_PAYLOAD, Payload
 
+SAMPLES: Final = 10  # anomalies of one name and route that are reported within SAMPLES_S; beyond that they are only counted
+SAMPLES_S: Final = 1.0
+
 
 class GuardObserver:
     """An ``Observer`` (net/observer.py) for the given routes.
 
-    ``lines`` per ``period_s`` bound each kind of log line; ``payload``: how much the page shows of what the peers wrote.
+    ``lines`` per ``period_s`` bound the log lines of each route; ``payload``: how much the page shows of what the peers wrote.
     """
 
     def __init__(
@@ -51,20 +56,22 @@ class GuardObserver:
         payload: Payload = DEFAULT_PAYLOAD,
     ) -> None:
         self.routes: dict[str, RouteStats] = {name: RouteStats() for name in routes}
-        self.journal = Journal(log, self.routes, lines, period_s, clock)
+        self.incidents = Incidents(clock, payload)
+        self.journal = Journal(log, self.routes, self.incidents, lines, period_s, clock)
         self.recent = Recent(clock, payload)
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
-        self._told: RateLimit[tuple[str, Anomaly]] = RateLimit(lines, period_s, clock)  # for log and page
+        self._told: RateLimit[tuple[str, Anomaly]] = RateLimit(SAMPLES, SAMPLES_S, clock)  # for log and page
         self._last: tuple[RouteStats, Side, Anomaly, Action, bool] | None = None
         self._last_labels: Labels = ()
         self._last_consequence: Labels = ()
+        self._last_kind: Kind = ()
 
-    def set(self, rate: tuple[int, float], payload: Payload) -> None:
-        """Set the log rate (lines, seconds), and how much the page shows."""
+    def set(self, rate: tuple[int, float], payload: Payload, unique_id: str | None = None) -> None:
+        """Set the log rate (lines, seconds), how much the page shows, and the argument of NOTIFYs that the log names."""
         self.journal.limit(*rate)
-        self._told.set(*rate)
-        self.recent.payload = payload
+        self.journal.unique_id = unique_id
+        self.recent.payload = self.incidents.payload = payload
 
     def tally(self, route: str) -> Tally:
         """Return the counters the sessions of ``route`` add to."""
@@ -89,22 +96,38 @@ class GuardObserver:
         """Count and log the events of a step, in order."""
         stats = self.routes[route]
         notes = self._sessions.get(session) or SessionNotes("", self._clock())  # none after its end: this must not raise
+        unanswered: AnomalySeen | None = None
         for event in events:
             self._seen(stats, notes, event)
             if isinstance(event, AnomalySeen):
                 self._told.allows((route, event.anomaly))
                 self.recent.add(route, session, event)
-                self.journal.anomaly(route, session, event)
-            elif isinstance(event, AgentUnreachable):
+                if event.anomaly is Anomaly.NOTIFY_UNANSWERED:
+                    unanswered = event  # the event behind it says how many, and why
+                    self.journal.not_alone(route, session, event)
+                else:
+                    incident = self.incidents.happened(route, self._last_kind)
+                    incident.met(session, event)
+                    self.journal.anomaly(incident, session, event)
+            elif isinstance(event, NotifiesUnanswered):
+                self.journal.unanswered(route, session, event, unanswered)
+                unanswered = None
+            else:
+                self._tell(route, session, notes, event)
+
+    def _tell(self, route: str, session: int, notes: SessionNotes, event: Event) -> None:
+        """Log what is not as usual."""
+        if isinstance(event, AgentUnreachable):
+            if event.agent:  # otherwise ``agent_dialled`` was called for each address
                 self.journal.unreachable(route, session, event)
-            elif isinstance(event, AgentReady):
-                self._answered(route, stats, event)
-            elif isinstance(event, OneAtATime):
-                self.journal.one_at_a_time(route, session, notes.peer)
-            elif isinstance(event, LinkLost):
-                self.journal.link_lost(route, session, event)
-            elif isinstance(event, LinkUp):
-                self.journal.link_up(route, session, event)
+        elif isinstance(event, AgentReady):
+            self._answered(route, self.routes[route], event)
+        elif isinstance(event, OneAtATime):
+            self.journal.one_at_a_time(route, session, notes.peer)
+        elif isinstance(event, LinkLost):
+            self.journal.link_lost(route, session, event)
+        elif isinstance(event, LinkUp):
+            self.journal.link_up(route, session, event)
 
     def wants(self, route: str, anomaly: Anomaly) -> bool:
         """Return whether log and page have room for an anomaly."""
@@ -113,7 +136,8 @@ class GuardObserver:
     def counted(self, route: str, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
         """Count an anomaly that is not reported."""
         self._count(self.routes[route], side, anomaly, action, applied=applied)
-        self.journal.not_told(route, anomaly, action)
+        if anomaly is not Anomaly.NOTIFY_UNANSWERED:
+            self.journal.counted(self.incidents.happened(route, self._last_kind))
 
     def _answered(self, route: str, stats: RouteStats, ready: AgentReady) -> None:
         agent = stats.agent(ready.agent)
@@ -132,15 +156,12 @@ class GuardObserver:
 
     def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
         """Count a dial; whether the agent is up, only its HELLO will tell."""
-        of_route = self.routes[route]
-        stats = of_route.agent(agent)
+        stats = self.routes[route].agent(agent)
         stats.dials += 1
         if reason is None:
             return
-        was_down = stats.up is False
         stats.failed(self._clock(), reason, detail)
-        if stats.up is False and not was_down and len(of_route.agents) > 1:
-            self.journal.address_down(route, agent, reason, detail)
+        self.journal.not_dialled(route, agent, reason, detail)
 
     def link_opened(self, route: str, agent: str) -> None:
         """Count an agent link that opened."""
@@ -174,6 +195,7 @@ class GuardObserver:
             self._last_labels = side.value, anomaly.value, action.value, "true" if applied else "false"
             came_of_it = consequence(side, anomaly, action, applied=applied, families=stats.known_families())
             self._last_consequence = (anomaly.value, came_of_it.value) if came_of_it is not Consequence.NONE else ()
+            self._last_kind = ("anomaly", *self._last_labels)
         stats.anomalies[self._last_labels] += 1
         if self._last_consequence:
             stats.consequences[self._last_consequence] += 1

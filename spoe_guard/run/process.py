@@ -58,9 +58,10 @@ class Process:
         lent: Mapping[str, Sequence[socket.socket]] | None = None,
     ) -> None:
         report_bugs(log)
-        routes, rate = routes_of(settings), settings.log.anomaly_rate
+        routes, rate = routes_of(settings), settings.log.rate
         names = [route.name for route in routes]
         self.observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
+        self.observer.set(rate, settings.admin.payload, settings.log.unique_id)
         self._log = log
         self._recorder = recorder = FlightRecorder(settings.capture, self.observer.routes, log, processes)
         self._processes = processes
@@ -105,7 +106,7 @@ class Process:
         """Serve new sessions with ``settings``, which must have the same route names."""
         self._recorder.set(settings.capture)
         self._log.set(settings.log.format, settings.log.level, settings.log.payload)
-        self.observer.set(settings.log.anomaly_rate, settings.admin.payload)
+        self.observer.set(settings.log.rate, settings.admin.payload, settings.log.unique_id)
         self._tell(settings)
         routes = routes_of(settings)
         self.names.use(routes)
@@ -125,7 +126,7 @@ class Process:
             self._log.say("warning", "resolver_silent", name=host, sentence=sentence)
 
     async def drain(self) -> None:
-        """Wait for the last session to end, then log how many lines were left out. ``guard.abort_all`` ends the wait early."""
+        """Wait for the last session to end, then log the ends of incidents. ``guard.abort_all`` ends the wait early."""
         await self.guard.drain()
         self.observer.journal.sum_up(all_of_it=True)
 
@@ -137,7 +138,7 @@ class Process:
 
 
 async def _every_second(observer: GuardObserver, guard: Guard) -> None:
-    """Log how many lines were left out, and count what open NOTIFYs take, until cancelled."""
+    """Log what is due of incidents, and count what open NOTIFYs take, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()

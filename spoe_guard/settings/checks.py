@@ -141,7 +141,7 @@ def _about_workers(settings: Settings) -> Iterator[str]:
         return
     if not settings.workers:
         yield f"workers: {usable_cores()} here, one for each core it may use"
-    yield "workers: limits.connections, log.anomaly_rate and capture.rate hold for each worker"
+    yield "workers: limits.connections, log.rate and capture.rate hold for each worker"
     if settings.mode == "observe":
         yield "workers: with async, an ACK on a connection of another worker is reported as unmatched_ack; it passes all the same"
 

@@ -318,12 +318,16 @@ class Admin(Section):
 
 
 class Log(Section):
-    """The log on standard output. ``anomaly_rate`` applies per route and kind of line. ``payload``: see ``Settings``."""
+    """The log on standard output. ``rate`` applies per route. ``payload``: see ``Settings``.
+
+    ``unique_id``: the argument of NOTIFYs whose value is in the lines about them, None for none.
+    """
 
     format: LogFormat = "json"
     level: LogLevel = "info"
     payload: Payload = DEFAULT_PAYLOAD
-    anomaly_rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(10, 1.0)
+    rate: Annotated[units.Rate, BeforeValidator(units.rate), PlainSerializer(str)] = units.Rate(60, 60.0)
+    unique_id: Annotated[str, BeforeValidator(units.argument)] | None = None
 
 
 class Capture(Section):

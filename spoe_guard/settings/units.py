@@ -21,6 +21,8 @@ _VARIABLE = re.compile(r"[A-Za-z0-9_.]{1,48}", re.ASCII)  # HAProxy has room for
 DURATION_FORM: Final = "a whole number and a unit, us, ms, s, m, h or d, such as 500ms (no unit: milliseconds, as in HAProxy)"
 SIZE_FORM: Final = "a whole number of bytes, or one with k or m behind it, such as 64k"
 RATE_FORM: Final = "a whole number of lines per s, m or h, such as 10/s"
+_ARGUMENT = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+ARGUMENT_FORM: Final = "the name of an argument, as in `args`: 1 to 64 letters, digits, _ . : or -"
 VARIABLE_FORM: Final = "1 to 48 letters, digits, _ or ."
 
 
@@ -32,6 +34,17 @@ def variable(value: object) -> str:
     """
     if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
         raise ValueError(f"expected {VARIABLE_FORM}, as in `option set-on-error`")
+    return value
+
+
+def argument(value: object) -> str:
+    """Return the name of an argument, as `args` of a spoe-message takes it.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    if not isinstance(value, str) or not _ARGUMENT.fullmatch(value):
+        raise ValueError(f"expected {ARGUMENT_FORM}")
     return value
 
 

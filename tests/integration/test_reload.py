@@ -34,7 +34,7 @@ log: {level: debug}
 """,
     """\
 routes: [{hello: {profile: criteo}, redispatch: unanswered, answer_deadline: 900ms, timeouts: {hello: 1s}}]
-log: {level: info, anomaly_rate: 1/s}
+log: {level: info, rate: 1/s}
 """,
     "workres: 2\n",
 )

@@ -260,7 +260,7 @@ def test_async_is_for_one_worker_alone(from_yaml, problems, workers):
 
 
 def test_what_holds_for_each_worker_alone_is_said(from_yaml):
-    each = "workers: limits.connections, log.anomaly_rate and capture.rate hold for each worker"
+    each = "workers: limits.connections, log.rate and capture.rate hold for each worker"
     assert warnings(from_yaml("workers: 2").settings) == [each]
     observed = warnings(from_yaml("workers: 2\nmode: observe").settings)
     assert observed[0] == each

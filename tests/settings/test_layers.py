@@ -191,7 +191,7 @@ def test_a_variable_for_a_section_and_for_its_key_is_reported():
         "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it, since there is environment SPOE_GUARD_LOG__LEVEL"
     ]
     assert told_without_a_file({"SPOE_GUARD_LOG": "debug"}) == [
-        "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it: format, level, payload, anomaly_rate"
+        "log: 'debug' (environment SPOE_GUARD_LOG): expected keys below it: format, level, payload, rate, unique_id"
     ]
 
 

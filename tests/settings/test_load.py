@@ -81,14 +81,14 @@ BAD: list[tuple[str, str | bytes, str, str]] = [
     ),
     (
         "rate",
-        "log: {anomaly_rate: 10}",
-        "log.anomaly_rate: 10 (FILE:1)",
+        "log: {rate: 10}",
+        "log.rate: 10 (FILE:1)",
         "expected a whole number of lines per s, m or h, such as 10/s",
     ),
     (
         "rate of none",
-        "log: {anomaly_rate: 0/s}",
-        "log.anomaly_rate: '0/s' (FILE:1)",
+        "log: {rate: 0/s}",
+        "log.rate: '0/s' (FILE:1)",
         "expected at least 1; log.level: error silences them all",
     ),
     (

@@ -37,7 +37,7 @@ routes:
     redispatch: unsent       # off | unsent | unanswered (continuity)
     policy: {}                 # anomaly: action, where it differs from the catalogue's default
 admin: {listen: 127.0.0.1:9464}
-log: {format: json, level: info, anomaly_rate: 10/s}
+log: {format: json, level: info, rate: 60/m}
 """
 
 
@@ -49,7 +49,7 @@ CAPTURE = ("dir", "severity", "payload", "rate", "session_bytes", "total_bytes",
 SOCKET = ("mode", "owner", "group")
 PROFILE = ("profile", "always_offer", "keys")
 
-# Not among them: agent profiles, the settings they are made of, how much is shown of payloads, the flight recorder, Unix sockets,
+# Not among them: agent profiles, the settings they are made of, what is shown of payloads, the flight recorder, Unix sockets,
 # and what all routes keep together.
 BESIDE = {
     "share_listen",
@@ -58,6 +58,7 @@ BESIDE = {
     "admin.hosts",
     "admin.payload",
     "log.payload",
+    "log.unique_id",
     "limits.total_bytes",
     "routes[0].profile",
     *(f"capture.{name}" for name in CAPTURE),

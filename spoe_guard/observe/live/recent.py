@@ -38,28 +38,29 @@ class Recent:
         return [self._note(*entry) for entry in reversed(self._kept)]
 
     def _note(self, number: int, at: float, route: str, session: int, seen: AnomalySeen) -> Note:
-        row, full = CATALOGUE[seen.anomaly], self.payload == "full"
-        return {
-            "id": str(number),
-            "at": at,
-            "route": route,
-            "session": session,
-            "side": seen.side.value,
-            "anomaly": seen.anomaly.value,
-            "action": seen.action.value,
-            "applied": seen.applied,
-            "state": seen.state,
-            "type": None if seen.type is None else type_name(seen.type),
-            "stream_id": seen.stream_id,
-            "frame_id": seen.frame_id,
-            "length": seen.length,
-            "offset": seen.offset,
-            "open_notifies": seen.open_notifies,
-            "sentence": row.sentence,
-            "detail": "" if self.payload == "off" else printable(seen.explanation(quotes=full)[:MAX_TEXT]),
-            "frame": [] if self.payload == "off" else explain(seen.sample, values=full),
-            "hex": seen.sample.hex() if full else "",
-        }
+        return {"id": str(number), "at": at, "route": route, "session": session, **shown(seen, self.payload)}
+
+
+def shown(seen: AnomalySeen, payload: Payload) -> Note:
+    """Return an anomaly as JSON values; ``payload``: how much of what the peers wrote."""
+    row, full = CATALOGUE[seen.anomaly], payload == "full"
+    return {
+        "side": seen.side.value,
+        "anomaly": seen.anomaly.value,
+        "action": seen.action.value,
+        "applied": seen.applied,
+        "state": seen.state,
+        "type": None if seen.type is None else type_name(seen.type),
+        "stream_id": seen.stream_id,
+        "frame_id": seen.frame_id,
+        "length": seen.length,
+        "offset": seen.offset,
+        "open_notifies": seen.open_notifies,
+        "sentence": row.sentence,
+        "detail": "" if payload == "off" else printable(seen.explanation(quotes=full)[:MAX_TEXT]),
+        "frame": [] if payload == "off" else explain(seen.sample, values=full),
+        "hex": seen.sample.hex() if full else "",
+    }
 
 
 def newest(notes: list[Note]) -> list[Note]:

@@ -36,6 +36,15 @@ class Place:
     unanswered: str = ""
 
 
+class _Since:
+    """Since when a route has a state, or, in trouble, since when it has been in trouble. ``at``: monotonic seconds."""
+
+    def __init__(self, state: State, at: float) -> None:
+        self.state = state
+        self.at = at
+        self.utc = _utc(_wall())
+
+
 class Live:
     """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run meanwhile.
 
@@ -60,7 +69,7 @@ class Live:
         self._build = build
         self._clock = clock
         self._started_at = clock()
-        self._since = dict.fromkeys(routes, (State.OK, self._started_at))  # the state of each route, and since when
+        self._since = {name: _Since(State.OK, self._started_at) for name in routes}
 
     async def keep(self) -> None:
         """Sample every ``STEP_S`` seconds, until cancelled."""
@@ -78,18 +87,19 @@ class Live:
     def verdict(self, name: str, now: float | None = None) -> Verdict:
         """Return the state of a route, and note since when it has it."""
         verdict = judged(self._routes[name], self.history.of[name])
-        before, since = self._since[name]
-        goes_on = verdict.state is before or {verdict.state, before} <= _TROUBLE
-        self._since[name] = verdict.state, since if goes_on else self._clock() if now is None else now
+        since = self._since[name]
+        if verdict.state is not since.state and not {verdict.state, since.state} <= _TROUBLE:
+            self._since[name] = since = _Since(verdict.state, self._clock() if now is None else now)
+        since.state = verdict.state
         return verdict
 
     async def status(self) -> Status:
         """Return the status document (docs/live.md). Yields to the loop after each route."""
         now = self._clock()
-        wall = datetime.now(UTC).timestamp()  # noqa: TID251 for people; nothing is measured with it
+        wall = _wall()
         routes = []
         for name, stats in self._routes.items():
-            routes.append(self._route(name, stats, now, wall))
+            routes.append(self._route(name, stats, now))
             await asyncio.sleep(0)
         state, sentence = self._of_all([State(route["state"]) for route in routes])
         notes = self._recent()
@@ -108,11 +118,11 @@ class Live:
             "anomalies": notes,
         }
 
-    def _route(self, name: str, stats: RouteStats, now: float, wall: float) -> Status:
+    def _route(self, name: str, stats: RouteStats, now: float) -> Status:
         history = self.history.of[name]
         verdict = self.verdict(name, now)
-        since_s = now - self._since[name][1]
-        since = _utc(wall - since_s)
+        since = self._since[name]
+        since_s = now - since.at
         place = self.places.get(name, Place())
         return {
             "name": name,
@@ -120,10 +130,10 @@ class Live:
             "agent": place.agent,
             "profile": place.profile,
             "state": verdict.state.value,
-            "since": since,
+            "since": since.utc,
             "since_s": round(since_s, 3),
             "sentence": verdict.sentence,
-            "headline": _headline(verdict, stats, since, since_s),
+            "headline": _headline(verdict, stats, since.utc, since_s),
             "side": verdict.side,
             "runbook": verdict.runbook,
             "last_minute": {
@@ -202,6 +212,10 @@ def _number(value: float) -> float | None:
     if math.isnan(value):
         return None
     return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _wall() -> float:
+    return datetime.now(UTC).timestamp()  # noqa: TID251 for people; nothing is measured with it
 
 
 def _utc(seconds: float) -> str:

@@ -89,10 +89,9 @@ def test_a_headline_says_since_when_and_who_feels_it(scene):
     scene.step()
     scene.observer.seen("default", session, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3)])
     scene.step(6, lambda _step: scene.observer.seen("default", session, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1)]))
-    status = taken(scene)
-    (route,) = status["routes"]
+    (route,) = taken(scene)["routes"]
     since = datetime.fromisoformat(route["since"])
-    assert (datetime.fromisoformat(status["at"]) - since).total_seconds() == route["since_s"] == 30 - STEP_S
+    assert route["since_s"] == 30 - STEP_S
     assert route["headline"] == (
         "8 % of 107 NOTIFYs in the last minute failed: the agent ends its connections with NOTIFYs in hand, "
         f"since {since:%H:%M:%S} UTC (25 s); HAProxy 3.1 or later connects from 127.0.0.1:5000"

@@ -73,7 +73,7 @@ def test_a_wheel_is_compiled(setup, monkeypatch, tmp_path, wish):
     made = compiled(setup, tmp_path)
     lane, readable = setup.sources()
     assert made.keys() == {*lane, *readable}
-    assert made[LANE] == setup.FASTER
+    assert made[LANE] == [*setup.FASTER, *setup.INLINED]
     assert made[READABLE] == ["-O3", *setup.FASTER]
     assert setup.directives["boundscheck"] is False
 

@@ -166,7 +166,7 @@ class Leg:
             self._end(reset=True)
             return
         if data:
-            self.take(data)
+            self._handle(data, calls.now(), True)  # noqa: FBT003
         elif data is not None:
             self.eof = True
             self._ignore()  # the loop would report the end of the stream again and again

@@ -50,8 +50,10 @@ cdef class _Table:
     cdef Py_ssize_t find(self, long long key) except? -100
     cdef double since(self, Py_ssize_t slot) except? -100
     cdef bytes copy(self, Py_ssize_t slot)
-    @cython.locals(place=Py_ssize_t, most=Py_ssize_t, slot=Py_ssize_t)
-    cdef int append(self, long long key, double since, bytes copy) except -1
+    @cython.locals(most=Py_ssize_t, slot=Py_ssize_t, place=Py_ssize_t)
+    cdef Py_ssize_t free(self, long long key) except? -100
+    @cython.locals(place=Py_ssize_t)
+    cdef int put(self, Py_ssize_t slot, long long key, double since, bytes copy) except -1
     @cython.locals(place=Py_ssize_t)
     cdef int remove(self, Py_ssize_t slot, Py_ssize_t left) except -1
     cdef long long oldest(self) except? 0
@@ -88,6 +90,7 @@ cdef class Ledger:
     cdef object _late, _large_by_age
     cdef dict _large
 
+    @cython.locals(slot=Py_ssize_t)
     cpdef bint open(self, long long key, double since, bytes copy) except -1
     @cython.locals(slot=Py_ssize_t, since=double, table=_Table)
     cpdef double settle(self, long long key) except? -100

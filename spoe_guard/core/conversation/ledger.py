@@ -208,9 +208,10 @@ class Ledger:
                 if self._one == key:
                     return False
                 self._spread()
-            if self._table.find(key) >= 0:
+            slot = self._table.free(key)
+            if slot < 0:
                 return False
-            self._table.append(key, since, None if copy is None else self._take_copy(copy))
+            self._table.put(slot, key, since, None if copy is None else self._take_copy(copy))
         if since < self._newest and self.count > 0:
             self._came_late(key, since)
         else:
@@ -389,7 +390,7 @@ class Ledger:
         """Move the only NOTIFY into the table, before a second one is added."""
         if self._table is None:
             self._table = _Table()
-        self._table.append(self._one, self._one_since, self._one_copy)
+        self._table.put(self._table.free(self._one), self._one, self._one_since, self._one_copy)
         self._one = 0
         self._one_copy = None
 
@@ -436,10 +437,22 @@ class _Table:
         """Return the copy at ``slot``."""
         return self._copies[self._index[slot] - 1] if self.keeps else None
 
-    def append(self, key: int, since: float, copy: bytes | None) -> None:
-        """Add ``key``, which must not be there yet."""
+    def free(self, key: int) -> int:
+        """Make room for one more, and return the slot where ``put`` adds ``key``; -1 if it is there already."""
         if self._tail - self._head == self.room:
             self._grow()
+        most = 2 * self.room - 1
+        slot = self._home(key)
+        while True:
+            place = self._index[slot]
+            if place == 0:
+                return slot
+            if self._keys[place - 1] == key:
+                return -1
+            slot = (slot + 1) & most
+
+    def put(self, slot: int, key: int, since: float, copy: bytes | None) -> None:
+        """Add ``key`` at ``slot``, which ``free`` has just returned for it."""
         place = self._tail & (self.room - 1)
         self._keys[place] = key
         self._times[place] = since
@@ -449,10 +462,6 @@ class _Table:
         if self.keeps:
             self._copies[place] = copy
         self._tail += 1
-        most = 2 * self.room - 1
-        slot = self._home(key)
-        while self._index[slot] != 0:
-            slot = (slot + 1) & most
         self._index[slot] = place + 1
 
     def remove(self, slot: int, left: int) -> None:
@@ -543,4 +552,4 @@ class _Table:
         for at in range(head, tail):
             place = at & (before - 1)
             if keys[place] != 0:
-                self.append(keys[place], times[place], copies[place] if self.keeps else None)
+                self.put(self.free(keys[place]), keys[place], times[place], copies[place] if self.keeps else None)

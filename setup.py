@@ -31,8 +31,8 @@ AT_ONCE = os.cpu_count() or 1
 BUILDING = {"bdist_wheel", "build", "build_ext", "editable_wheel"}  # other commands only ask what the package is
 # One function may then be made part of another, and what is libpython's is called without a detour. Both gcc and clang know them.
 FASTER = ["-g0", "-fvisibility=hidden", "-fno-plt"] if sys.platform == "linux" else []
-# For the lane alone, which walks over a frame with small functions: gcc would call some of them from where it can put them in
-# place, which is 7 % more instructions for a round trip in 2x64. clang warns that it does not use this, and goes on.
+# For the lane alone, which walks over a frame with small functions: gcc would call some of them where it can put them in place.
+# clang warns that it does not use this, and goes on.
 INLINED = ["--param=max-inline-insns-auto=60"] if sys.platform == "linux" else []
 # What is played with instead, and with the hot lane alone. -g1: a finding names the line of Python. What UBSan is told to leave
 # to AddressSanitizer takes half as long again to compile.

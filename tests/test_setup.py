@@ -2,11 +2,14 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
+import yaml
 from setuptools import Extension
 
 from tests.integration.image import git_tree
@@ -46,6 +49,18 @@ class Cythonize:
     def __call__(self, extensions, *, compiler_directives, **_):
         self.directives |= compiler_directives
         return extensions
+
+
+def test_the_pythons_that_the_project_names_are_those_of_its_wheels():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheels = [name.removeprefix("cp3").removesuffix("-*") for name in project["tool"]["cibuildwheel"]["build"]]
+    assert wheels == sorted(wheels)
+    named = re.findall(r"Python :: 3\.(\d+)$", "\n".join(project["project"]["classifiers"]), re.MULTILINE)
+    assert named == wheels
+    assert project["project"]["requires-python"] == f">=3.{wheels[0]}"
+    tried = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["quick"]["strategy"]["matrix"]["python"]
+    assert tried == [f"3.{minor}" for minor in wheels]
+    assert f"Python 3.{wheels[0]} to 3.{wheels[-1]}," in (ROOT / "docs/install.md").read_text()
 
 
 @pytest.fixture

@@ -43,16 +43,17 @@ def fields(deb: Path, *names: str) -> list[str]:
 @pytest.fixture(scope="module", params=RELEASES)
 def installed(request, debs, tmp_path_factory):
     release = request.param
-    root = Root.bare(release, tmp_path_factory.mktemp(release) / "root")
-    root.run("apt-get", "install", root.put(debs[release]))
-    root.put(PLAYED, "opt")
-    return Installed(release, debs[release], root)
+    with Root.bare(release, tmp_path_factory.mktemp(release) / "root") as root:
+        root.run("apt-get", "install", root.put(debs[release]))
+        root.put(PLAYED, "opt")
+        yield Installed(release, debs[release], root)
 
 
 @pytest.fixture
 def root(installed, tmp_path):
     """A root of a test's own with the package in it."""
-    return installed.root.copy(tmp_path / "root")
+    with installed.root.copy(tmp_path / "root") as root:
+        yield root
 
 
 def newer(deb: Path, folder: Path, change: tuple[str, str] = ("", "")) -> Path:
@@ -238,7 +239,7 @@ def test_an_upgrade_of_debian_leaves_the_guard_running_on_its_python(root, insta
     with root.booted() as machine:
         machine.run("systemctl", "enable", "--now", "spoe-guard")
         first = main_process(machine)
-        machine.run("apt-get", "dist-upgrade", within_s=400)
+        machine.run("apt-get", "dist-upgrade")
         assert machine.said("python3", "--version").startswith("Python 3.13.")
         assert main_process(machine) == first
         assert machine.said(*NOTIFY)

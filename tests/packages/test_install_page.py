@@ -1,4 +1,7 @@
-"""The commands of docs/install.md, as they stand there, in bare roots of Debian 12, whose Python refuses a plain pip install."""
+"""The commands of docs/install.md and of the README's chapter, as they stand there, in bare roots of Debian 12.
+
+Its Python refuses a plain pip install.
+"""
 
 import re
 import subprocess
@@ -15,21 +18,27 @@ PAGE = ROOT / "docs/install.md"
 RELEASE = "bookworm"
 
 
+def chapter(page: Path, heading: str) -> str:
+    """Return what stands below a heading of a page."""
+    return page.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
 def blocks(heading: str) -> list[str]:
-    """Return the shell commands below a heading."""
-    chapter = PAGE.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    return re.findall(r"^```sh\n(.*?)^```$", chapter, re.MULTILINE | re.DOTALL)
+    """Return the shell commands below a heading of the page on installing."""
+    return re.findall(r"^```sh\n(.*?)^```$", chapter(PAGE, heading), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("install")
-    return with_pip_of_this_machine(Root.bare(RELEASE, scratch / "root"), scratch)
+    with Root.bare(RELEASE, scratch / "root") as root:
+        yield with_pip_of_this_machine(root, scratch)
 
 
 @pytest.fixture
 def root(bare, tmp_path):
-    return bare.copy(tmp_path / "root")
+    with bare.copy(tmp_path / "root") as root:
+        yield root
 
 
 def play(root: Root, folder: Path, commands: str, **settings: str) -> str:
@@ -69,6 +78,19 @@ def test_the_source_is_installed_as_the_page_says(root, tmp_path):
     git_tree(tmp_path / "tree")
     [commands] = blocks("From the source")
     assert "build      pure" in play(root, tmp_path / "tree", commands, SPOE_GUARD_COMPILE="off").splitlines()
+
+
+def test_the_source_is_installed_as_the_readme_says(root, tmp_path):
+    """With pipx, which is not compiled either; in an environment by the commands of the page."""
+    (tmp_path / "tree").mkdir()
+    git_tree(tmp_path / "tree")
+    said = chapter(ROOT / "README.md", "Install")
+    [commands] = blocks("From the source")
+    assert re.findall(r"`(python3 -m venv [^`]+)`", said) == [" && ".join(commands.splitlines()[1:3])]
+    [pipx] = re.findall(r"^pipx install \.(?= )", said, re.MULTILINE)
+    root.run("apt-get", "install", "pipx")
+    version = play(root, tmp_path / "tree", f"{pipx}\n~/.local/bin/spoe-guard version", SPOE_GUARD_COMPILE="off")
+    assert "build      pure" in version.splitlines()
 
 
 def test_the_package_is_installed_as_the_page_says(root, debs, tmp_path):

@@ -28,10 +28,10 @@ def needed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def root(wheels_release, tmp_path_factory):
     """A root with Python and venv, and no compiler."""
-    root = Root.bare(wheels_release, tmp_path_factory.mktemp("wheel") / "root")
-    root.run("apt-get", "install", "python3-venv")
-    assert root.run("sh", "-c", "command -v cc gcc make", succeeds=False).stdout == ""
-    return root
+    with Root.bare(wheels_release, tmp_path_factory.mktemp("wheel") / "root") as root:
+        root.run("apt-get", "install", "python3-venv")
+        assert root.run("sh", "-c", "command -v cc gcc make", succeeds=False).stdout == ""
+        yield root
 
 
 def test_no_path_of_this_machine_is_searched_for_libraries(wheel, tmp_path):

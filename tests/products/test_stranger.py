@@ -89,11 +89,18 @@ PRODUCTS: Final = {
 
 
 @pytest.fixture(scope="module")
-def with_haproxy(tmp_path_factory) -> Root:
+def with_haproxy(tmp_path_factory) -> Iterator[Root]:
     """A bare Debian with what every reader has: systemd and the `kill` by which it reloads a service, HAProxy, curl."""
-    root = Root.bare(RELEASE, tmp_path_factory.mktemp("stranger") / "root")
-    root.run("apt-get", "install", "systemd", "procps", "haproxy", "curl")
-    return root
+    with Root.bare(RELEASE, tmp_path_factory.mktemp("stranger") / "root") as root:
+        root.run("apt-get", "install", "systemd", "procps", "haproxy", "curl")
+        yield root
+
+
+@pytest.fixture
+def root(with_haproxy, tmp_path) -> Iterator[Root]:
+    """Such a Debian of a test's own."""
+    with with_haproxy.copy(tmp_path / "root") as root:
+        yield root
 
 
 def install(root: Root, product: Product, at: str) -> None:
@@ -172,8 +179,8 @@ def answers(machine: Machine) -> float:
 
 @pytest.mark.parametrize("at", ["2.6", "3.2"])
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(name, at, with_haproxy, debs, tmp_path):
-    product, root = PRODUCTS[name], with_haproxy.copy(tmp_path / "root")
+def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(name, at, root, debs):
+    product = PRODUCTS[name]
     install(root, product, at)
     package = root.put(debs[RELEASE], "root")
     root.run("apt-get", "install", "--download-only", package)  # what it needs: the machine below has no network
@@ -193,10 +200,10 @@ def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(name, at, with
         wait_until_served(machine, product)
 
 
-def test_a_stranger_gets_as_far_with_pipx_and_the_wheel(with_haproxy, wheel, wheels_release, tmp_path):
+def test_a_stranger_gets_as_far_with_pipx_and_the_wheel(root, wheel, wheels_release):
     if wheels_release != RELEASE:
         pytest.skip(f"the wheel is for {wheels_release}: make venv PYTHON=python3.11")
-    product, root = PRODUCTS["coraza"], with_haproxy.copy(tmp_path / "root")
+    product = PRODUCTS["coraza"]
     install(root, product, DEBIANS)
     root.run("apt-get", "install", "--download-only", "pipx")
     root.put(wheel, "root")

@@ -1,4 +1,4 @@
-"""A stranger's path: a page's commands as they stand there, on a bare Debian 12 where Coraza or CrowdSec is behind HAProxy."""
+"""A stranger's path: a page's commands as they stand there, on a bare Debian where Coraza or CrowdSec is behind HAProxy."""
 
 import contextlib
 import json
@@ -27,8 +27,7 @@ __all__ = ["debs", "wheel", "wheels_release"]
 
 pytestmark = [pytest.mark.stranger, pytest.mark.timeout(1800)]  # the first one builds the package
 
-RELEASE: Final = "bookworm"
-DEBIANS: Final = "2.6"  # its HAProxy
+DEBIANS: Final = {"bookworm": "2.6", "trixie": "3.0"}  # its HAProxy
 FIRST: Final = "from nothing to guarded"
 FIVE_MINUTES: Final = 300.0
 COMMAND_S: Final = 120.0
@@ -88,10 +87,20 @@ PRODUCTS: Final = {
 }
 
 
+# The release of Debian, the product, and the HAProxy that it is behind.
+PATHS: Final = (
+    ("bookworm", "coraza", "2.6"),
+    ("bookworm", "coraza", "3.2"),
+    ("bookworm", "crowdsec", "2.6"),
+    ("bookworm", "crowdsec", "3.2"),
+    ("trixie", "coraza", "3.0"),
+)
+
+
 @pytest.fixture(scope="module")
-def with_haproxy(tmp_path_factory) -> Iterator[Root]:
+def with_haproxy(release, tmp_path_factory) -> Iterator[Root]:
     """A bare Debian with what every reader has: systemd and the `kill` by which it reloads a service, HAProxy, curl."""
-    with Root.bare(RELEASE, tmp_path_factory.mktemp("stranger") / "root") as root:
+    with Root.bare(release, tmp_path_factory.mktemp("stranger") / "root") as root:
         root.run("apt-get", "install", "systemd", "procps", "haproxy", "curl")
         yield root
 
@@ -103,8 +112,8 @@ def root(with_haproxy, tmp_path) -> Iterator[Root]:
         yield root
 
 
-def install(root: Root, product: Product, at: str) -> None:
-    """Put the product on that machine, with HAProxy's files as they are shipped, and an HAProxy of that version."""
+def install(root: Root, product: Product, at: str | None = None) -> None:
+    """Put the product on that machine, with HAProxy's files as they are shipped. ``at``: an HAProxy in place of Debian's own."""
     if not product.kind.program.exists():
         missing(f"agent {product.kind.name} not built", "make agents")
     for file in (SHIPPED / product.page).iterdir():
@@ -123,7 +132,7 @@ def install(root: Root, product: Product, at: str) -> None:
     for name, command in commands.items():
         (root.path / f"etc/systemd/system/{name}.service").write_text(UNIT.format(command=command))
         root.run("systemctl", "enable", name)
-    if at != DEBIANS:
+    if at is not None:
         generations.find(at)
         shutil.copytree(generations.HOME / at, root.path / "opt/haproxy", symlinks=True)
         script(root, "usr/sbin/haproxy", '#!/bin/sh\nexec /opt/haproxy/haproxy "$@"\n')
@@ -177,12 +186,11 @@ def answers(machine: Machine) -> float:
     return sum(map(float, re.findall(r"^spoe_guard_notify_ack_seconds_count{.*} (\S+)$", metrics, re.MULTILINE)))
 
 
-@pytest.mark.parametrize("at", ["2.6", "3.2"])
-@pytest.mark.parametrize("name", PRODUCTS)
-def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(name, at, root, debs):
+@pytest.mark.parametrize(("release", "name", "at"), PATHS, scope="module")
+def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(release, name, at, root, debs):
     product = PRODUCTS[name]
-    install(root, product, at)
-    package = root.put(debs[RELEASE], "root")
+    install(root, product, None if at == DEBIANS[release] else at)
+    package = root.put(debs[release], "root")
     root.run("apt-get", "install", "--download-only", package)  # what it needs: the machine below has no network
     with root.booted() as machine:
         assert f"version {at}" in machine.said("haproxy", "-v")
@@ -190,7 +198,7 @@ def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(name, at, root
         began = time.monotonic()
         play(machine, product, FIRST)
         seconds = time.monotonic() - began
-        print(f"{name} on HAProxy {at}: guarded in {seconds:.0f} s")
+        print(f"{name} on {release} with HAProxy {at}: guarded in {seconds:.0f} s")
         assert seconds < FIVE_MINUTES
         assert answers(machine) > visit.SOME
         play(machine, product, "go back")
@@ -200,11 +208,12 @@ def test_a_stranger_has_it_guarded_in_five_minutes_and_back_again(name, at, root
         wait_until_served(machine, product)
 
 
-def test_a_stranger_gets_as_far_with_pipx_and_the_wheel(root, wheel, wheels_release):
-    if wheels_release != RELEASE:
+@pytest.mark.parametrize("release", ["bookworm"], scope="module")
+def test_a_stranger_gets_as_far_with_pipx_and_the_wheel(release, root, wheel, wheels_release):
+    if wheels_release != release:
         pytest.skip(f"the wheel is for {wheels_release}: make venv PYTHON=python3.11")
     product = PRODUCTS["coraza"]
-    install(root, product, DEBIANS)
+    install(root, product)
     root.run("apt-get", "install", "--download-only", "pipx")
     root.put(wheel, "root")
     (root.path / "wheels").mkdir()

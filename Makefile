@@ -3,7 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-PYTHON := $(CURDIR)/$(BIN)/python
+# Not PYTHON: `make quick PYTHON=python3.13` says of which interpreter .ci/venv makes the environment.
+VENV_PYTHON := $(CURDIR)/$(BIN)/python
 JOBS ?= 2
 # Of each agent under load, in `make hazards`: 2000 is the long version.
 REQUESTS ?= 200
@@ -48,9 +49,9 @@ builds: venv ## the package in every way it is compiled, in .cache/builds: see .
 # there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
 MORE = 2
 played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
-	( play nice $(PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
+	( play nice $(VENV_PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(VENV_PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
 	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
-	play $(PYTHON) -m pytest -rfE -n $$(($(JOBS) + $(MORE))) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
+	play $(VENV_PYTHON) -m pytest -rfE -n $$(($(JOBS) + $(MORE))) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
 	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image
@@ -68,13 +69,13 @@ compiled: venv peers haproxies agents ## the same tests on the compiled build, b
 checked: venv peers haproxies ## what plays the hot lane, with every index in it checked
 	@.ci/builds checked && .ci/tree checked
 	@cd .cache/builds/tree-checked && EXPECTED_BUILD=checked PYTHONPATH=. \
-	nice $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(COVERING) $(TRYING) tests/capture tests/net tests/integration/test_real_haproxy.py $(ARGS)
+	nice $(VENV_PYTHON) -m pytest -q -n $(JOBS) --dist loadfile tests/test_build.py $(COVERING) $(TRYING) tests/capture tests/net tests/integration/test_real_haproxy.py $(ARGS)
 
 asan: venv ## the hot lane under AddressSanitizer: a peer's bytes are walked over in C
 	@.ci/builds asan && .ci/tree asan
 	@# What it finds it says to the terminal, and then the process ends: pytest must not keep that for later.
 	@cd .cache/builds/tree-asan && EXPECTED_BUILD=asan PYTHONPATH=. \
-	nice $(CURDIR)/.ci/sanitized $(PYTHON) -m pytest -q --capture=sys --timeout 300 tests/test_build.py tests/fuzz tests/wire tests/core tests/capture/test_tape.py $(ARGS)
+	nice $(CURDIR)/.ci/sanitized $(VENV_PYTHON) -m pytest -q --capture=sys --timeout 300 tests/test_build.py tests/fuzz tests/wire tests/core tests/capture/test_tape.py $(ARGS)
 
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes
 	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)
@@ -133,7 +134,7 @@ cost: venv ## what each kind of frame, repair and search costs at four sizes, in
 
 cost-measured: venv ## the same in time, compiled, on a machine that does nothing else; joins docs/benchmarks.*
 	@.ci/builds compiled && .ci/tree compiled
-	@cd .cache/builds/tree-compiled && PYTHONPATH=. $(PYTHON) -m tests.cost.measure $(CURDIR)/docs
+	@cd .cache/builds/tree-compiled && PYTHONPATH=. $(VENV_PYTHON) -m tests.cost.measure $(CURDIR)/docs
 
 soak: TIME ?= 600
 soak: venv peers haproxies ## an agent that makes every mistake, at real HAProxy under load, for TIME seconds
@@ -164,7 +165,7 @@ static: venv ## style, types, and the direction of imports
 	$(BIN)/lint-imports
 
 quick: static ## the loop while you write: style, types, imports, then wire, core and properties
-	@SPOE_GUARD_HYPOTHESIS=quick nice $(PYTHON) -m pytest -q -n $(JOBS) $(COVERING) tests/properties $(ARGS)
+	@SPOE_GUARD_HYPOTHESIS=quick nice $(VENV_PYTHON) -m pytest -q -n $(JOBS) $(COVERING) tests/properties $(ARGS)
 
 coverage: venv ## judge what the last `make test` covered: all branches of wire and core
 	$(BIN)/coverage report

@@ -178,6 +178,17 @@ def test_every_make_target_and_file_that_a_workflow_names_exists():
             assert all("*" in path or (ROOT / path).exists() for path in paths.get("paths", []))
 
 
+def test_an_interpreter_that_is_named_is_that_of_the_environment_alone():
+    """What is given to make comes before what the Makefile says: tests would run with an interpreter that has no pytest."""
+    named = {words for step in steps() for words in re.findall(r"\bmake (\S+ PYTHON=\S+)", step.get("run", ""))}
+    assert named
+    for words in named:
+        command = ["make", "--dry-run", "--old-file=venv", *words.split()]
+        recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True).stdout
+        assert f"{ROOT}/.venv/bin/python -m pytest" in recipe
+        assert words.partition("PYTHON=")[2] + " " not in recipe
+
+
 def test_image_and_chart_are_pushed_where_the_chart_and_the_pages_look():
     pushed = {value for _, _, job in jobs() for name, value in job.get("env", {}).items() if name in {"IMAGE", "CHARTS"}}
     registry = "${{ needs.fit.outputs.registry }}"

@@ -63,6 +63,15 @@ def test_every_make_target_that_a_page_names_exists(page):
     assert sorted(named - targets()) == []
 
 
+def test_ci_plays_all_that_make_check_plays():
+    check = re.search(r"^check: ([a-z -]+) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    lines = re.findall(r"^make (.+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert sorted(word for line in lines for word in line.split() if not word.startswith("-")) == sorted(check)
+    page = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    named = page.split("`make check` is ", 1)[1].split(".", 1)[0]
+    assert named.replace("all branches of wire and core, and site", "coverage, site") == ", ".join(check)
+
+
 def test_paths_and_commands_are_found_where_they_are_looked_for():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert {"spoe_guard/settings/model.py", "tests/agents/go", "CHANGELOG.md"} <= paths(text)

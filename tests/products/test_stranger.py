@@ -17,7 +17,7 @@ from tests.agents.catalogue import CROWDSEC, WAF, RealAgent
 from tests.debian import Machine, Root
 from tests.integration import generations
 from tests.integration.haproxy import wait_until
-from tests.packages.conftest import debs, wheel, wheels_release
+from tests.packages.conftest import BUILT_WITHIN_S, debs, wheel, wheels_release
 from tests.peers import missing
 from tests.products import visit
 from tests.products.machine import LUA, SHIPPED
@@ -25,7 +25,7 @@ from tests.products.page import Page
 
 __all__ = ["debs", "wheel", "wheels_release"]
 
-pytestmark = [pytest.mark.stranger, pytest.mark.timeout(1800)]  # the first one builds the package
+pytestmark = [pytest.mark.stranger, pytest.mark.timeout(BUILT_WITHIN_S)]
 
 DEBIANS: Final = {"bookworm": "2.6", "trixie": "3.0"}  # its HAProxy
 FIRST: Final = "from nothing to guarded"

@@ -153,7 +153,7 @@ def visited(machine: Machine, product: Product) -> Iterator[None]:
         try:
             assert process.stdout.readline() == "going\n"
             yield
-            came = json.loads(process.communicate(timeout=COMMAND_S)[0])
+            came = json.loads(process.communicate(timeout=2 * COMMAND_S)[0])
         finally:
             process.kill()
     print(came)

@@ -13,7 +13,7 @@ from collections import Counter
 
 VISITORS = 8
 SOME = 100
-PATIENCE_S = 30
+PATIENCE_S = 120
 HEADERS = {"Host": "shop.example", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "Accept": "*/*"}
 
 

@@ -74,7 +74,7 @@ def unanswered(reason: str, *metrics: str, alerts: frozenset[str] = UNANSWERED) 
         sentence="% of [0-9]+ NOTIFYs? in the last minute failed: ",
         readyz="ready",
         metrics=("agent_up == 1", f'unanswered_notifies_total[reason="{reason}"] >= 1', *metrics),
-        log={"event": "^anomaly$", "anomaly": "^notify_unanswered$"},
+        log={"event": "^notifies_unanswered$", "reason": f"^{reason}$"},
         alerts=alerts,
         no_alerts=AGENT_DOWN,
     )

@@ -8,6 +8,7 @@ import pytest
 
 from spoe_guard.core.conversation.agent_link import MUTE_AFTER
 from spoe_guard.core.conversation.notifies import ERROR_CODES
+from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.core.terms.config import Redispatch, Unanswered
 from spoe_guard.core.terms.events import NotifiesUnanswered, UnansweredReason
 from spoe_guard.wire import actions, frame, typed_data, walk
@@ -266,3 +267,47 @@ def test_a_link_that_went_mute_is_dialled_again_though_nobody_asks() -> None:
         agent1  fail            -> unreachable refused, abort agent1
         guard   waits 10        -> close agent
     """)
+
+
+# --- what is reported of it -------------------------------------------------------------------------------------------------
+
+WAITS: dict[str, Any] = {"unanswered": Unanswered.LEAVE, "answer_deadline_s": 1.0, "give_up_s": 5.0}
+
+
+def reported(talk: Talk) -> list[tuple[int | None, int | None, int | None, bytes]]:
+    """Return type, ids and bytes of each report of NOTIFYs without an answer."""
+    told = [seen for seen in talk.anomalies if seen.anomaly is Anomaly.NOTIFY_UNANSWERED]
+    return [(seen.type, seen.stream_id, seen.frame_id, seen.sample) for seen in told]
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_report_has_the_ids_and_the_bytes_of_a_copy(copies: bool) -> None:
+    kept = {"redispatch": Redispatch.UNANSWERED} if copies else {}
+    talk = running(**WAITS, **kept)
+    talk.play("""
+        haproxy NOTIFY 300.2    -> ok
+        guard   waits 1         -> pass notify_unanswered, unanswered deadline 1
+    """)
+    raw = frames.notify("300.2")
+    assert reported(talk) == [(frame.NOTIFY, 300, 2, raw if copies else b"")]
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_report_of_several_has_those_of_the_oldest(copies: bool) -> None:
+    kept = {"redispatch": Redispatch.UNANSWERED} if copies else {}
+    talk = running(**WAITS, **kept)
+    talk.play("""
+        haproxy NOTIFY 7.1 + NOTIFY 9.1 -> ok
+        guard   yields          -> pass notify_unanswered, unanswered limit 2, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13
+    """)
+    assert reported(talk)[0] == (frame.NOTIFY, 7, 1, frames.notify("7.1") if copies else b"")
+
+
+def test_a_report_of_one_that_was_parked_has_its_bytes() -> None:
+    talk = running(**SET, **TWO)
+    talk.play("""
+        haproxy NOTIFY 3.1 + NOTIFY 1.1 -> held, to_agent NOTIFY 3.1, dial 1
+        agent1  fail            -> unreachable refused, abort agent1
+        guard   yields          -> answer notify_unanswered, unanswered limit 1, answer notify_unanswered, unanswered limit 1, to_agent HAPROXY_DISCONNECT 0, to_haproxy ACK 1.1, to_haproxy ACK 3.1, to_haproxy AGENT_DISCONNECT 13
+    """)
+    assert (frame.NOTIFY, 1, 1, frames.notify("1.1")) in reported(talk)

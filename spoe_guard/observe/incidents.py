@@ -4,10 +4,13 @@ import base64
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from spoe_guard.core.terms.anomalies import Action, Anomaly, level
+from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
 from spoe_guard.core.terms.events import AnomalySeen, EndedBy, EndReason, UnansweredReason
+from spoe_guard.core.terms.family import Family
+from spoe_guard.observe.consequence import Consequence, consequence
 from spoe_guard.observe.live.recent import shown
 from spoe_guard.observe.stats import Labels
 from spoe_guard.options import DEFAULT_PAYLOAD, Payload
@@ -45,18 +48,31 @@ Kind = tuple[str, ...]  # one of KINDS, and a value for each of its labels
 Row = dict[str, Any]
 
 
-def _level(kind: Kind) -> str:
-    """Return the level of an incident's log lines, by its consequence."""
+def _level(kind: Kind, families: AbstractSet[Family]) -> str:
+    """Return the level of an incident's log lines, by its consequence. ``families``: see ``consequence``."""
     what, *labels = kind
     if what == "anomaly":
-        _, anomaly, action, applied = labels
-        return level(Anomaly(anomaly), Action(action), applied=applied == "true")
+        side, anomaly, action, applied = labels
+        return level_of_anomaly(Side(side), Anomaly(anomaly), Action(action), applied=applied == "true", families=families)
     if what == "notifies_unanswered":  # if HAProxy has left, nobody waits for the verdict
         return "info" if labels == [UnansweredReason.HAPROXY_GONE.value] else "warning"
     if what == "session_closed":
         by, reason = labels
         return "warning" if by == EndedBy.GUARD.value and reason not in _NOTHING_LOST else "info"
     return _LEVELS[what]
+
+
+def level_of_anomaly(side: Side, anomaly: Anomaly, action: Action, *, applied: bool, families: AbstractSet[Family]) -> str:
+    """Return the level of a log line by what came of an anomaly: what was mended is info, however bad it would have been.
+
+    A session that is closed over it may lose what is open on it: a warning.
+    """
+    came = consequence(side, anomaly, action, applied=applied, families=families)
+    if came is Consequence.HAPROXY_IN_DANGER:
+        return "error"
+    if applied and action is not Action.PASS:
+        return "warning" if action is Action.CLOSE else "info"
+    return "warning" if CATALOGUE[anomaly].costs_answer else "info"
 
 
 class Incident:
@@ -89,12 +105,12 @@ class Incident:
         "told",
     )
 
-    def __init__(self, route: str, kind: Kind, now: float) -> None:
+    def __init__(self, route: str, kind: Kind, now: float, families: AbstractSet[Family]) -> None:
         # Chance alone, so that neither a restart nor another worker has the same: 40 bits.
         self.id = base64.b32encode(os.urandom(_ID_BYTES)).decode().lower()
         self.route = route
         self.kind = kind
-        self.level = _level(kind)
+        self.level = _level(kind, families)
         self.count = 0
         self.peak = 0
         self.first_at = self.last_at = self.said_at = now
@@ -147,8 +163,13 @@ class Incidents:
         self._turn: deque[Incident] = deque()  # the open ones, the next to be looked at first
         self._over: deque[Incident] = deque(maxlen=KEPT)
 
-    def happened(self, route: str, kind: Kind, count: int = 1) -> Incident:
-        """Count one more of ``kind``, or several, and return its incident: a new one where none is open."""
+    def happened(
+        self, route: str, kind: Kind, count: int = 1, families: Callable[[], AbstractSet[Family]] = frozenset
+    ) -> Incident:
+        """Count one more of ``kind``, or several, and return its incident: a new one where none is open.
+
+        ``families``: returns those of the HAProxys that connect, as far as they are known.
+        """
         now = self._clock()
         of_route = self._open.get(route)
         if of_route is None:
@@ -157,7 +178,7 @@ class Incidents:
         if incident is None or now - incident.last_at >= QUIET_S:
             if incident is not None:
                 self._end(incident)  # its last line comes when ``due`` gets to it
-            incident = of_route[kind] = Incident(route, kind, now)
+            incident = of_route[kind] = Incident(route, kind, now, families())
             self._turn.append(incident)
         incident.add(now, count)
         return incident

@@ -106,7 +106,7 @@ class GuardObserver:
                     unanswered = event  # the event behind it says how many, and why
                     self.journal.not_alone(route, session, event)
                 else:
-                    incident = self.incidents.happened(route, self._last_kind)
+                    incident = self.incidents.happened(route, self._last_kind, families=stats.known_families)
                     incident.met(session, event)
                     self.journal.anomaly(incident, session, event)
             elif isinstance(event, NotifiesUnanswered):
@@ -135,9 +135,10 @@ class GuardObserver:
 
     def counted(self, route: str, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
         """Count an anomaly that is not reported."""
-        self._count(self.routes[route], side, anomaly, action, applied=applied)
+        stats = self.routes[route]
+        self._count(stats, side, anomaly, action, applied=applied)
         if anomaly is not Anomaly.NOTIFY_UNANSWERED:
-            self.journal.counted(self.incidents.happened(route, self._last_kind))
+            self.journal.counted(self.incidents.happened(route, self._last_kind, families=stats.known_families))
 
     def _answered(self, route: str, stats: RouteStats, ready: AgentReady) -> None:
         agent = stats.agent(ready.agent)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spoe_guard.core.terms.anomalies import CATALOGUE, SEVERITIES, Action, Anomaly, Side, level, severity
+from spoe_guard.core.terms.anomalies import CATALOGUE, SEVERITIES, Action, Anomaly, Side, severity
 from spoe_guard.core.terms.family import Family
 from tests.core import frames
 from tests.core.scenes import SCENES, Scene
@@ -156,14 +156,3 @@ def test_operators_have_been_told_every_name() -> None:
 
 def test_what_passes_is_least_severe_and_what_ends_a_session_most() -> None:
     assert [severity(action) for action in (Action.PASS, Action.REPAIR, Action.CLOSE)] == list(SEVERITIES)
-
-
-@pytest.mark.parametrize("anomaly", Anomaly)
-def test_a_log_line_is_as_loud_as_what_came_of_it(anomaly: Anomaly) -> None:
-    row = CATALOGUE[anomaly]
-    through = "error" if row.ends else "warning" if row.costs_answer else "info"
-    assert {action: level(anomaly, action, applied=True) for action in Action} == {
-        Action.PASS: through, Action.DROP: "info", Action.REORDER: "info", Action.REPAIR: "info", Action.ANSWER: "info",
-        Action.CLOSE: "warning",
-    }  # fmt: skip
-    assert {level(anomaly, action, applied=False) for action in Action} == {through}

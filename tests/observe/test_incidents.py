@@ -7,6 +7,7 @@ import pytest
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AnomalySeen, DialFailure, EndedBy, EndReason, GaveWay, LinkLoss, UnansweredReason
+from spoe_guard.core.terms.family import Family
 from spoe_guard.observe.incidents import KEPT, KINDS, LOOKED_AT, QUIET_S, Incidents, merged
 from spoe_guard.wire import frame
 
@@ -175,6 +176,20 @@ LEVELS = [
 @pytest.mark.parametrize(("kind", "level"), LEVELS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else value)
 def test_the_level_is_what_came_of_it(incidents, kind, level):
     assert incidents.happened("default", kind).level == level
+
+
+@pytest.mark.parametrize(
+    ("families", "level"),
+    [((), "error"), ((Family.APPLET,), "error"), ((Family.MUX,), "info"), ((Family.APPLET, Family.MUX), "error")],
+)
+def test_only_an_haproxy_that_connects_is_in_danger(incidents, families, level):
+    """A frame of length 0 ends HAProxy up to 3.0 alone."""
+    kind = ("anomaly", "agent", "runt_frame", "drop", "false")
+    assert incidents.happened("default", kind, families=lambda: frozenset(families)).level == level
+
+
+def test_what_haproxy_wrote_does_it_no_harm(incidents):
+    assert incidents.happened("default", ("anomaly", "haproxy", "runt_frame", "drop", "false")).level == "info"
 
 
 def test_every_kind_has_a_level(incidents):

@@ -39,17 +39,6 @@ def severity(action: Action) -> str:
     return "info" if action is Action.PASS else "error" if action is Action.CLOSE else "warning"
 
 
-def level(anomaly: "Anomaly", action: Action, *, applied: bool) -> str:
-    """Return the level of a log line, by what became of the anomaly: what was mended is info, however bad it would have been.
-
-    ``applied`` is False in observe mode. A session that is closed over it may lose what is open on it: a warning.
-    """
-    if applied and action is not Action.PASS:
-        return "warning" if action is Action.CLOSE else "info"
-    row = CATALOGUE[anomaly]
-    return "error" if row.ends else "warning" if row.costs_answer else "info"
-
-
 @enum.unique
 class Anomaly(enum.Enum):
     """A departure from the protocol, by its name in metrics, logs and settings."""

@@ -3,7 +3,7 @@ import pytest
 from spoe_guard.core.terms.tally import ACK_BUCKETS, UNKNOWN_TYPE, Tally, by_type
 from spoe_guard.wire.frame import FrameType
 
-CASES = [(0.0, 0), (0.0005, 0), (0.00051, 1), (0.25, 8), (5.0, 12), (5.0001, 13), (1e9, 13)]
+CASES = [(0.0, 0), (0.00025, 0), (0.00026, 1), (0.0005, 1), (0.25, 9), (5.0, 13), (10.0, 14), (10.1, 15), (1e9, 15)]
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), CASES)

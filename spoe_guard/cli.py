@@ -25,6 +25,7 @@ CLEAN: Final = 0
 CANNOT_RUN: Final = 1
 WRONG_USE: Final = 2
 
+CONTROL: Final = "unix:/run/spoe-guard/control"  # where `ctl` looks; there is no default for admin.control
 ADMIN: Final = "127.0.0.1:9464"  # admin.listen's default, written here because `--help` loads no settings
 
 # Raised for every wrong use: click's own exception, which typer bundles but does not export.
@@ -554,6 +555,193 @@ def version() -> int:
     typer.echo(f"event loop {known['loop']}")
     typer.echo(f"build      {'compiled' if known['compiled'] == 'true' else 'pure'}")
     return CLEAN
+
+
+ctl = typer.Typer(
+    help="Ask a running guard, and change things in it, over the Unix socket that admin.control opens (docs/control.md).",
+    short_help="Ask a running guard, and change things in it.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(ctl, name="ctl")
+
+_Socket = Annotated[str, typer.Option("--socket", metavar="ADDR", help="The guard's admin.control.", show_default=True)]
+_AsJson = Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")]
+_RouteName = Annotated[str, typer.Argument(metavar="ROUTE", help="The name of a route.")]
+_OfRoute = Annotated[str | None, typer.Option("--route", metavar="ROUTE", help="Of this route alone.")]
+
+
+@ctl.callback()
+def _ctl(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        _help(context)
+
+
+def _asked(socket: str, request: dict[str, object], *, as_json: bool, patience_s: float | None = None) -> int:
+    """Have the guard do something, and print what comes of it."""
+    import json  # noqa: PLC0415
+
+    from spoe_guard.control import client, text  # noqa: PLC0415
+    from spoe_guard.control.protocol import RefusedError  # noqa: PLC0415
+
+    path = _address("--socket", socket).path
+    if path is None:
+        raise _WrongUseError(f"--socket: {socket!a}: expected unix:/path, the guard's admin.control")
+    request = {key: value for key, value in request.items() if value is not None}
+    try:
+        for last, told in client.ask(path, request, patience_s or client.PATIENCE_S):
+            if as_json:
+                _tell(json.dumps(told))
+            else:
+                for line in text.lines(str(request["do"]), told) if last else text.item(told):
+                    _tell(line)
+    except (client.NoAnswerError, RefusedError) as error:
+        _say(f"ctl {request['do']}: {error}")
+        return CANNOT_RUN
+    return CLEAN
+
+
+@ctl.command("status", help="Print whether all is well, and the numbers of each route.")
+def ctl_status(socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Ask for it."""
+    return _asked(socket, {"do": "status"}, as_json=as_json)
+
+
+@ctl.command("sessions", help="List HAProxy's connections: who, for how long, in which mode, with how many open NOTIFYs.")
+def ctl_sessions(route: _OfRoute = None, socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Ask for them."""
+    return _asked(socket, {"do": "sessions", "route": route}, as_json=as_json)
+
+
+@ctl.command("links", help="List the connections to agents.")
+def ctl_links(route: _OfRoute = None, socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Ask for them."""
+    return _asked(socket, {"do": "links", "route": route}, as_json=as_json)
+
+
+@ctl.command("routes", help="List the routes: where each listens, its agent, its mode, and whether it is drained.")
+def ctl_routes(socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Ask for them."""
+    return _asked(socket, {"do": "routes"}, as_json=as_json)
+
+
+@ctl.command("config", help="Print the settings in effect, and where each comes from.")
+def ctl_config(socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Ask for them."""
+    return _asked(socket, {"do": "config"}, as_json=as_json)
+
+
+_CTL_MODE: Final = """Let the new sessions of a route be enforced, or only observed, until the next reload.
+
+Those that are open go on in their mode until they end; nothing is closed, and nothing is lost."""
+
+
+@ctl.command("mode", help=_CTL_MODE, short_help="Enforce or observe the new sessions of a route.")
+def ctl_mode(
+    route: _RouteName,
+    mode: Annotated[
+        str, typer.Argument(metavar="enforce|observe", help="Which mode.", autocompletion=_one_of("enforce", "observe"))
+    ],
+    socket: _Socket = CONTROL,
+    *,
+    as_json: _AsJson = False,
+) -> int:
+    """Have it changed."""
+    return _asked(socket, {"do": "mode", "route": route, "mode": mode}, as_json=as_json)
+
+
+_CTL_DRAIN: Final = """Stop to listen on a route, and end its sessions as a stop of the guard does: open NOTIFYs get their ACKs.
+
+It returns when the last of them has ended. Until `resume` HAProxy is refused there, as if nobody listened; a reload changes
+nothing about it."""
+_DRAIN_S: Final = 3600.0  # the guard's own settings bound it
+
+
+@ctl.command("drain", help=_CTL_DRAIN, short_help="Stop to listen on a route, and end its sessions in order.")
+def ctl_drain(route: _RouteName, socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Have it drained, however long that takes."""
+    return _asked(socket, {"do": "drain", "route": route}, as_json=as_json, patience_s=_DRAIN_S)
+
+
+@ctl.command("resume", help="Listen again on a route that was drained.")
+def ctl_resume(route: _RouteName, socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Have it listen."""
+    return _asked(socket, {"do": "resume", "route": route}, as_json=as_json)
+
+
+@ctl.command("close", help="End one session as a stop of the guard does: open NOTIFYs get their ACKs, then HAProxy is told.")
+def ctl_close(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="As `ctl sessions` calls it.")],
+    socket: _Socket = CONTROL,
+    *,
+    as_json: _AsJson = False,
+) -> int:
+    """Have it ended."""
+    return _asked(socket, {"do": "close", "session": session}, as_json=as_json)
+
+
+@ctl.command("log-level", help="Log at another level until the next reload.")
+def ctl_log_level(
+    level: Annotated[
+        str,
+        typer.Argument(
+            metavar="LEVEL",
+            help="debug, info, warning or error.",
+            autocompletion=_one_of("debug", "info", "warning", "error"),
+        ),
+    ],
+    socket: _Socket = CONTROL,
+    *,
+    as_json: _AsJson = False,
+) -> int:
+    """Have it changed."""
+    return _asked(socket, {"do": "log-level", "log_level": level}, as_json=as_json)
+
+
+@ctl.command("reload", help="Read the settings again, as SIGHUP does, and say what has changed or why nothing has.")
+def ctl_reload(socket: _Socket = CONTROL, *, as_json: _AsJson = False) -> int:
+    """Have them read."""
+    return _asked(socket, {"do": "reload"}, as_json=as_json, patience_s=30.0)
+
+
+_CTL_CAPTURE: Final = """Write captures of a route's sessions, as the flight recorder keeps them, for `spoe-guard decode`.
+
+Of each process up to 8 sessions: those whose NOTIFYs wait longest, then the oldest. It needs `capture.dir`."""
+
+
+@ctl.command("capture", help=_CTL_CAPTURE, short_help="Write captures of a route's sessions.")
+def ctl_capture(
+    route: _RouteName,
+    seconds: Annotated[
+        int, typer.Option(metavar="N", min=0, max=300, help="Go on recording for so long before they are written.")
+    ] = 0,
+    socket: _Socket = CONTROL,
+    *,
+    as_json: _AsJson = False,
+) -> int:
+    """Have them written."""
+    return _asked(socket, {"do": "capture", "route": route, "seconds": seconds}, as_json=as_json)
+
+
+_CTL_TAP: Final = """Print the frames of a route as they come, decoded, and each anomaly with what is done about it.
+
+It shows names and types, no values; --values shows them where `admin.payload` is full. At most 100 a second: what is left out is
+counted. With --json each is an object on a line of its own."""
+
+
+@ctl.command("tap", help=_CTL_TAP, short_help="Print the frames of a route as they come.")
+def ctl_tap(
+    route: _RouteName,
+    *,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="End after so many.", show_default=True)] = 100,
+    seconds: Annotated[int, typer.Option(metavar="N", min=1, max=600, help="End after so long.", show_default=True)] = 60,
+    values: Annotated[bool, typer.Option("--values", help="Show values, too.")] = False,
+    socket: _Socket = CONTROL,
+    as_json: _AsJson = False,
+) -> int:
+    """Listen."""
+    asked = {"do": "tap", "route": route, "limit": limit, "seconds": seconds, "values": values}
+    return _asked(socket, asked, as_json=as_json)
 
 
 _GENERATIONS: Final = ("up-to-3.0", "from-3.1")

@@ -238,4 +238,6 @@ def test_help_names_every_command():
     assert done.returncode == 0
     listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
     commands = [line.split()[0] for line in listed.splitlines()]
-    assert commands == ["run", "check", "init", "example", "decode", "replay", "demo", "top", "version", "completion", "lab"]
+    assert commands == [
+        "run", "check", "init", "example", "decode", "replay", "demo", "top", "version", "completion", "ctl", "lab"
+    ]  # fmt: skip

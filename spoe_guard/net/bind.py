@@ -18,6 +18,8 @@ from spoe_guard.net.route import Route
 # A reloading HAProxy opens all its connections at once (haproxy #2868). The kernel caps it at net.core.somaxconn.
 BACKLOG: Final = 4096
 
+_HIDDEN: Final = ".drained"  # behind the name of a Unix socket's file that is out of the way
+
 _TAKEN: Final = "something listens there already; stop it, or choose another address"
 _REMEDIES: Final = {
     errno.EADDRINUSE: _TAKEN,
@@ -64,9 +66,11 @@ class Bound:
     ) -> None:
         self.route = route
         self.turn = turn
+        self.given = given
         self.socks = (sock, *beside)
         self.sock = sock
         self.address = address_of(sock)
+        self._where = sock.getsockname()
         self._made: tuple[int, int] | None = None  # identifies a Unix socket's file, so that somebody else's is not removed
         if route.listen.path is not None and not given:
             self._made = _identity(route.listen.path) if turn is Turn.OWN else None
@@ -76,10 +80,51 @@ class Bound:
         for sock in self.socks:
             sock.close()
         path = self.route.listen.path
-        if path is not None and self._made is not None and _identity(path) == self._made:
-            with contextlib.suppress(OSError):
-                Path(path).unlink()
+        for each in (path, path and path + _HIDDEN):
+            if each is not None and self._made is not None and _identity(each) == self._made:
+                with contextlib.suppress(OSError):
+                    Path(each).unlink()
         self._made = None
+
+    def refuse(self) -> None:
+        """Have whoever connects refused, until ``admit``. Of a TCP socket that several processes have, its owner does it.
+
+        After a second shutdown its next connections would look as if their peers had sent FIN (inet_shutdown in Linux). A Unix
+        socket could never listen again, so its file goes out of the way instead.
+
+        Raises:
+            OSError: the directory of a Unix socket cannot be written to.
+        """
+        path = self.route.listen.path
+        if path is None:
+            if self.turn is Turn.OWN and self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                self.sock.shutdown(socket.SHUT_RD)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).rename(path + _HIDDEN)
+
+    def admit(self) -> None:
+        """Listen again; of a TCP socket that several processes have, its owner does it.
+
+        Raises:
+            OSError: somebody else took the address: the kernel had chosen its port, or a file has the name of the Unix socket.
+        """
+        path = self.route.listen.path
+        if path is None and self.turn is not Turn.OWN:
+            return
+        if path is None:
+            try:
+                self.sock.bind(self._where)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # it still has its port, unless the kernel had chosen it
+                    raise  # and must not listen now: the kernel would choose another one
+            self.sock.listen(BACKLOG)
+            return
+        hidden = Path(path + _HIDDEN)
+        if hidden.exists():  # otherwise another process was first
+            if Path(path).exists():
+                raise FileExistsError(errno.EADDRINUSE, _TAKEN)
+            hidden.rename(path)
 
 
 async def bind(route: Route, *, reuse_port: bool = False, reserve: int = 0) -> Bound:
@@ -102,14 +147,16 @@ async def bind(route: Route, *, reuse_port: bool = False, reserve: int = 0) -> B
     return _listen(route, family, where, reuse_port=reuse_port, reserve=reserve)
 
 
-def borrow(route: Route, socks: Sequence[socket.socket]) -> list[Bound]:
+def borrow(route: Route, socks: Sequence[socket.socket], *, drained: bool = False) -> list[Bound]:
     """Listen on the sockets another process reserved: this process's own, which comes first, and the others'.
 
     So if a process dies, only the connections it had accepted are lost: the other processes accept those in its queue.
+    ``drained``: none of them is to listen now.
     """
     for sock in socks:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
-        sock.listen(BACKLOG)
+        if not drained or route.listen.path is not None:
+            sock.listen(BACKLOG)
     if route.listen.path is not None:
         return [Bound(route, sock, Turn.ALL) for sock in socks]
     return [Bound(route, sock, Turn.LAST if at else Turn.OWN) for at, sock in enumerate(socks)]

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import heapq
 import itertools
 import math
 import random
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -30,7 +31,7 @@ from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.beyond import Beyond
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
-from spoe_guard.net.listener import Listener, peer_name
+from spoe_guard.net.listener import Listener, Pause, peer_name
 from spoe_guard.net.observer import Observer
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.relay import Relay
@@ -76,7 +77,8 @@ class Guard:
     ``handover``: the private directory where it finds that guard, and is found by the one before; None: sessions end here.
     ``no_handover``: why that directory cannot be used, once started.
     ``given``: by route name, sockets that listen already. ``lent``: by route name, sockets shared by several processes, see
-    ``bind.borrow``. ``total_bytes``: what all sessions together may keep of their peers.
+    ``bind.borrow``. ``drained``: routes that accept nothing until ``resume_route``. ``total_bytes``: what all sessions together
+    may keep of their peers.
 
     ``addresses``: by route name, the actual address (with the port the kernel chose), once started, and
     ``own_sockets`` what listens there.
@@ -93,6 +95,7 @@ class Guard:
         handover: Path | None = None,
         given: Mapping[str, socket.socket] | None = None,
         lent: Mapping[str, Sequence[socket.socket]] | None = None,
+        drained: Collection[str] = (),
         total_bytes: float = math.inf,
     ) -> None:
         self.witness = witness
@@ -109,6 +112,10 @@ class Guard:
         self._make_session = make_session
         self._numbers = itertools.count(1)
         self._listeners: list[Listener] = []
+        self._drained = set(drained)
+        self._taps: dict[str, Witness] = {}  # by route
+        self._route_drains: dict[str, asyncio.Task[int]] = {}  # by route, those under way
+        self._route_empty: dict[str, asyncio.Event] = {}
         self._relays: dict[int, Relay] = {}
         self._on_route: dict[str, set[Relay]] = {route.name: set() for route in routes}
         self._shared = {route.name: (Refusals(), Engines(), AgentState()) for route in routes}
@@ -171,6 +178,8 @@ class Guard:
             # No other guard can listen on the same Unix socket, but other processes of this one can.
             if self._handover and (bound.address.path is None or bound.turn is Turn.ALL):
                 self._be_found(self._handover, bound, failed)
+        for name in self._drained:
+            self.drain_route(name)
 
     def _be_found(self, handover: Path, bound: Bound, failed: Callable[[str], None]) -> None:
         """Take over from guards that stop. Without that the guard serves all the same."""
@@ -204,7 +213,7 @@ class Guard:
 
     async def _bind(self, route: Route) -> list[Bound]:
         if lent := self._lent.get(route.name):
-            return borrow(route, lent)
+            return borrow(route, lent, drained=route.name in self._drained)
         given = self._given.get(route.name)
         return [Bound(route, given, given=True) if given else await bind(route, reuse_port=self._reuse_port)]
 
@@ -241,6 +250,8 @@ class Guard:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        for drain in self._route_drains.values():
+            drain.cancel()
         for beyond in self._beyond.values():
             beyond.close()
         if self._opening:
@@ -258,6 +269,80 @@ class Guard:
         for guard in itertools.chain.from_iterable(self._next_guards.values()):
             guard.close()
         self._kernel.close()
+
+    # One route, while the others go on
+
+    def on_route(self, name: str) -> tuple[Relay, ...]:
+        """Return the open sessions of a route, in any order."""
+        return tuple(self._on_route[name])
+
+    def end_session(self, number: int) -> bool:
+        """End a session as a drain does; return False if there is none of that number."""
+        relay = self._relays.get(number)
+        if relay is not None:
+            relay.drain()
+        return relay is not None
+
+    def tap(self, name: str, tap: Witness | None) -> None:
+        """Tell ``tap``, beside the recorder, what the sessions of a route carry from now on; None: nobody."""
+        if tap is None:
+            self._taps.pop(name, None)
+        else:
+            self._taps[name] = tap
+        for relay in self.on_route(name):
+            relay.tap(tap)
+
+    def is_drained(self, name: str) -> bool:
+        """Whether a route accepts nothing until ``resume_route``."""
+        return name in self._drained
+
+    def drain_route(self, name: str) -> "asyncio.Task[int]":
+        """Accept nothing more on a route, and let its sessions end in order; the task returns how many had to be reset.
+
+        Raises:
+            OSError: its Unix socket cannot be taken out of the way, or is not the guard's own; nothing has changed.
+        """
+        if any(listener.given for listener in self._of_route(name)):
+            raise OSError(errno.EPERM, "systemd opened its socket; stop the socket unit, and then the guard")
+        for listener in self._of_route(name):
+            listener.pause(Pause.DRAINED)
+        self._drained.add(name)
+        drain = self._route_drains.get(name)
+        if drain is None:
+            drain = self._route_drains[name] = asyncio.get_running_loop().create_task(self._drain_route(name))
+            drain.add_done_callback(lambda _: self._route_drains.pop(name))
+        return drain
+
+    def _of_route(self, name: str) -> list[Listener]:
+        return [listener for listener in self._listeners if listener.route == name]
+
+    async def _drain_route(self, name: str) -> int:
+        self._beyond[name].close()
+        if self._opening:
+            await asyncio.sleep(0)  # let them begin first
+        relays = self.on_route(name)
+        for relay in relays:
+            relay.drain()
+        bound_s = longest_drain(relay.route for relay in relays)
+        empty = self._route_empty[name] = asyncio.Event()
+        if self._on_route[name]:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(empty.wait(), bound_s)
+        del self._route_empty[name]
+        late = [relay for relay in relays if relay in self._on_route[name]]
+        for relay in late:
+            relay.abort(EndedBy.GUARD, EndReason.DRAIN)
+        return len(late)
+
+    def resume_route(self, name: str) -> None:
+        """Listen again on a route. Sessions that end go on ending.
+
+        Raises:
+            OSError: somebody else took the address; the route stays drained.
+        """
+        for listener in self._of_route(name):
+            listener.resume(Pause.DRAINED)
+        self._drained.discard(name)
 
     def take_no_more(self) -> None:
         """Accept no more sessions from other guards; several that stop together would pass theirs around."""
@@ -293,6 +378,8 @@ class Guard:
             NotTakenError: why not.
         """
         route = self._routes[name]
+        if name in self._drained:
+            raise NotTakenError("the route is drained")
         if not (self._has_room(name) or self._send_stranger_away(name)):
             raise NotTakenError("no more connections")
         number = next(self._numbers)
@@ -409,7 +496,9 @@ class Guard:
             total=self._total,
             met=partial(self._unmet[route.name].pop, number, None),
         )
-        return Relay(route, route_state, self._agents[route.name], self._observer, self._make_session, self)
+        relay = Relay(route, route_state, self._agents[route.name], self._observer, self._make_session, self)
+        relay.tap(self._taps.get(route.name))
+        return relay
 
     def _begin(self, relay: Relay, sock: socket.socket) -> None:
         self._relays[relay.number] = relay
@@ -477,6 +566,8 @@ class Guard:
         self._beyond[relay.route.name].fill()
         if not self._relays:
             self._empty.set()
+        if not self._on_route[relay.route.name] and (waited_for := self._route_empty.get(relay.route.name)):
+            waited_for.set()
 
 
 async def _if_known(address: Address) -> Places:

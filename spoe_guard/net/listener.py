@@ -12,6 +12,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
 from spoe_guard.net import own_limits
@@ -27,10 +28,17 @@ _TURN_S: Final = 0.001
 _PATIENCE_S: Final = 0.05
 
 
+class Pause(Enum):
+    """Why a listener does not listen for a while."""
+
+    AWAY = "away"  # the agent, with ``health: listen``
+    DRAINED = "drained"  # as the operator wishes
+
+
 class Listener:
     """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is in readable form.
 
-    ``listening``: not closed, and not paused.
+    ``listening``: not closed, and not paused. ``route``: the name of its route; ``given``: see ``Bound``.
 
     ``failed(why)`` is called, at most ten times a second, while connections wait because the guard is short of something.
     ``owed`` returns how many descriptors the sessions that have been accepted need for their agent links.
@@ -50,7 +58,9 @@ class Listener:
         self._tight = False  # the last connection took one of the last descriptors
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
-        self._where = bound.sock.getsockname()
+        self.route = bound.route.name
+        self.given = bound.given
+        self._why: set[Pause] = set()
         self.listening = True
         self._listen()
 
@@ -61,27 +71,34 @@ class Listener:
         for sock, peer in queued:
             self._take(sock, peer)
 
-    def pause(self) -> None:
-        """Do the same, but keep the address: who connects to it is refused until ``resume``. For TCP alone."""
-        queued = self._stop()
-        self._bound.sock.shutdown(socket.SHUT_RD)
-        for sock, peer in queued:
-            self._take(sock, peer)
-
-    def resume(self) -> None:
-        """Listen again.
+    def pause(self, why: Pause) -> None:
+        """Do the same, but keep the address: who connects to it is refused until ``resume``, for each reason.
 
         Raises:
-            OSError: somebody else took the address, which is possible only if the kernel had chosen its port.
+            OSError: the directory of a Unix socket cannot be written to; it listens as before.
         """
-        try:
-            self._bound.sock.bind(self._where)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # it still has its port, unless the kernel had chosen it
-                raise  # and must not listen now: the kernel would choose another one
-        self._bound.sock.listen(BACKLOG)
-        self.listening = True
-        self._listen()
+        if not self._why:
+            by_name = self._bound.route.listen.path is not None
+            if by_name:
+                self._bound.refuse()  # first: who comes in between would wait in the queue
+            queued = self._stop()
+            if not by_name:  # afterwards: the queue is lost with it
+                self._bound.refuse()
+            for sock, peer in queued:
+                self._take(sock, peer)
+        self._why.add(why)
+
+    def resume(self, why: Pause) -> None:
+        """Listen again, if it is paused for no other reason.
+
+        Raises:
+            OSError: somebody else took the address, see ``Bound.admit``; it stays paused.
+        """
+        if self._why == {why}:
+            self._bound.admit()
+            self.listening = True
+            self._listen()
+        self._why.discard(why)
 
     def _stop(self) -> list[tuple[socket.socket, Place]]:
         """Stop watching the socket, and return what the kernel has queued."""
@@ -119,6 +136,9 @@ class Listener:
                 if error.errno in own_limits.NO_ROOM:
                     self._fail(error.errno)
                     return
+                if error.errno == errno.EINVAL:  # another process has stopped to listen on it; this one will be told
+                    self._wait(_TURN_S)
+                    return
                 continue  # that connection broke while it was queued; accept(2) says to continue
             descriptor = sock.fileno()
             self._take(sock, peer)
@@ -145,7 +165,8 @@ class Listener:
             try:
                 found.append(self._bound.sock.accept())
             except OSError as error:
-                if isinstance(error, BlockingIOError) or error.errno in own_limits.NO_ROOM:
+                # EINVAL: another process has stopped to listen on the socket that both have
+                if isinstance(error, BlockingIOError) or error.errno in (*own_limits.NO_ROOM, errno.EINVAL):
                     break
         return found
 

@@ -25,7 +25,7 @@ from spoe_guard.net.route import Route
 from spoe_guard.net.splice import Splice
 from spoe_guard.net.turns import Turns
 from spoe_guard.net.unread import Unread
-from spoe_guard.net.witness import Track, Witness
+from spoe_guard.net.witness import Both, Track, Witness
 
 P = ParamSpec("P")
 
@@ -82,7 +82,9 @@ class Relay:
         "_observer",
         "_owner",
         "_queued",
+        "_recorder",
         "_tally",
+        "_tap",
         "_timer",
         "_turns",
         "_unread",
@@ -117,7 +119,9 @@ class Relay:
         self._armed = math.inf  # when the timer fires
         self._drain_at = math.inf
         self._ended = False  # the observer has SessionEnded
-        self._witness: Witness | None = None  # set as soon as HAProxy is connected
+        self._recorder: Witness | None = None  # set as soon as HAProxy is connected
+        self._tap: Witness | None = None
+        self._witness: Witness | None = None  # both of them, or the one that there is
         self._first = b""  # what was read from HAProxy's connection already
         self._header: bytes | None = b"" if route.proxy_header else None  # what came of the PROXY header; None: none is due
         self._handed: tuple[Output, Handed] | None = None  # what the previous guard handed over, and the first step
@@ -245,6 +249,31 @@ class Relay:
         """``first`` was read from HAProxy's connection before the session begins."""
         self._first = first
 
+    def links(self) -> list[tuple[int, str, str, int]]:
+        """Return each agent link: its number, the agent's address, how far it is, and how many NOTIFYs it has in hand."""
+        found = []
+        for number, link in self._links.items():
+            ledger = self.session.ledger(number)
+            stage = "closing" if link.leg.closing else "open" if link.answered else "dialling" if link.dialling else "hello"
+            found.append((number, str(link.address), stage, 0 if ledger is None else len(ledger)))
+        return found
+
+    def tap(self, tap: Witness | None) -> None:
+        """Tell ``tap``, too, what the connections carry from now on; None: nobody beside the recorder."""
+        recorder = self._recorder
+        self._tap = tap
+        self._witness = tap if recorder is None else recorder if tap is None else Both(recorder, tap)
+        for leg in self._legs:
+            if self._witness is None:
+                leg.track = None
+            elif leg.track is None and leg.sock is not None:
+                leg.track = Track(self.number, leg.side, leg.link_id)
+
+    @property
+    def is_spliced(self) -> bool:
+        """Whether a plain TCP proxy has taken the session's place."""
+        return isinstance(self.session, Splice)
+
     # From guard to guard
 
     @property
@@ -305,7 +334,8 @@ class Relay:
         """Handle a new connection."""
         self._legs.add(leg)
         if leg is self.haproxy and self._owner is not None:
-            self._witness = self._owner.witness(self.route.name, self.number)
+            self._recorder = self._owner.witness(self.route.name, self.number)
+            self.tap(self._tap)
         if self._witness is not None and leg.sock is not None:
             leg.track = Track(self.number, leg.side, leg.link_id)
             self._witness.met(leg.track, leg.sock)
@@ -479,7 +509,7 @@ class Relay:
     def _tell_no_more(self) -> None:
         if self._witness is not None:
             self._witness.over(self.number)
-            self._witness = None
+            self._witness = self._recorder = self._tap = None
 
     def _forget(self, leg: Leg) -> None:
         if leg is not self.haproxy and self._is_known(leg):

@@ -23,7 +23,7 @@ from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.net.agents import Agents
 from spoe_guard.net.dial import DialError
-from spoe_guard.net.listener import Listener
+from spoe_guard.net.listener import Listener, Pause
 from spoe_guard.net.observer import Observer
 from spoe_guard.net.route import Route
 from spoe_guard.wire import frame as frames
@@ -106,10 +106,10 @@ class AgentWatch(AgentProbe):
             await self.ask(route, route.config.agent_hello_s or HELLO_S)
             away = self._state.is_away(monotonic(), route.config.give_up_s)
             if away and self._listener.listening:
-                self._listener.pause()
+                self._listener.pause(Pause.AWAY)
             elif not away and not self._listener.listening:
                 with contextlib.suppress(OSError):  # somebody has taken the address meanwhile: try again
-                    self._listener.resume()
+                    self._listener.resume(Pause.AWAY)
             await _pause()
 
 

@@ -76,3 +76,54 @@ class Witness:
     def over(self, number: int) -> None:
         """The session is over: no more calls for it follow."""
         raise NotImplementedError
+
+
+class Both(Witness):
+    """Two witnesses of the same session: ``first`` is the one that the tracks belong to."""
+
+    __slots__ = ("_second", "first")
+
+    def __init__(self, first: Witness, second: Witness) -> None:
+        self.first = first
+        self._second = second
+
+    def read(self, track: Track, data: bytes, now: float, out: Output) -> None:
+        """Tell both."""
+        self.first.read(track, data, now, out)
+        self._second.read(track, data, now, out)
+
+    def passed(self, track: Track, data: bytes, now: float, link_id: int) -> None:
+        """Tell both."""
+        self.first.passed(track, data, now, link_id)
+        self._second.passed(track, data, now, link_id)
+
+    def note(  # noqa: PLR0913  as a Witness has them
+        self, number: int, side: Side, link_id: int, data: bytes, now: float, out: Output, *, reset: bool | None = None
+    ) -> None:
+        """Tell both."""
+        self.first.note(number, side, link_id, data, now, out, reset=reset)
+        self._second.note(number, side, link_id, data, now, out, reset=reset)
+
+    def wants(self, number: int, anomaly: Anomaly, action: Action) -> bool:
+        """Return whether one of them does."""
+        return self.first.wants(number, anomaly, action) or self._second.wants(number, anomaly, action)
+
+    def missed(self, number: int, anomaly: Anomaly, action: Action) -> None:
+        """Tell both."""
+        self.first.missed(number, anomaly, action)
+        self._second.missed(number, anomaly, action)
+
+    def met(self, track: Track, sock: socket.socket) -> None:
+        """Tell both."""
+        self.first.met(track, sock)
+        self._second.met(track, sock)
+
+    def lost(self, track: Track) -> None:
+        """Tell both."""
+        self.first.lost(track)
+        self._second.lost(track)
+
+    def over(self, number: int) -> None:
+        """Tell both."""
+        self.first.over(number)
+        self._second.over(number)

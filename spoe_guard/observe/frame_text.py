@@ -61,8 +61,10 @@ def describe(of: frame.Frame) -> str:
     return text if of.flags == frame.FLAG_FIN else f"{text} [{flags_text(of.flags)}]".strip()
 
 
-def explain(sample: bytes, *, values: bool = True) -> list[str]:
+def explain(sample: bytes, *, values: bool = True, names: bool = False) -> list[str]:
     """Return lines that describe the frame at the start of ``sample``; with ``values`` False only how it is built.
+
+    ``names``: then the names of messages, arguments and variables all the same, as far as they look like names.
 
     ``sample`` may be cut, malformed or no frame at all: unreadable bytes are reported, never guessed. The lines hold no terminal
     controls; a view still has to escape them for its markup.
@@ -75,7 +77,7 @@ def explain(sample: bytes, *, values: bool = True) -> list[str]:
     items, at = _read(parsed, end)
     ids = f"stream-id {parsed.stream_id} frame-id {parsed.frame_id}"
     lines = [f"{type_name(parsed.type)} {ids}, length {length}, {flags_text(parsed.flags)}"]
-    lines += [f"  {line}" for item in items for line in _in_lines(item, values=values)]
+    lines += [f"  {line}" for item in items for line in _in_lines(item, values=values, names=names)]
     if len(lines) > MAX_LINES:
         return [*lines[:MAX_LINES], "..."]
     missing = frame.LENGTH_BYTES + length - len(sample)
@@ -113,7 +115,11 @@ def value_text(kind: int, value: typed_data.Value) -> str:
 
 def name_text(name: bytes) -> str:
     """Return a name, in quotes where it is empty, long, or has other characters than letters, digits, ``_``, ``.`` and ``-``."""
-    return name.decode() if name and len(name) <= MAX_VALUE and _PLAIN.issuperset(name) else quoted(name)
+    return name.decode() if _is_plain(name) else quoted(name)
+
+
+def _is_plain(name: bytes) -> bool:
+    return bool(name) and len(name) <= MAX_VALUE and _PLAIN.issuperset(name)
 
 
 def quoted(text: bytes) -> str:
@@ -166,15 +172,16 @@ def _in_short(item: _Item) -> str:
     return f"set-var {_variable(item)}={value_text(_kind(item), item.value)}"
 
 
-def _in_lines(item: _Item, *, values: bool) -> list[str]:
+def _in_lines(item: _Item, *, values: bool, names: bool) -> list[str]:
     if isinstance(item, _Message):
-        args = [_pair(pair, values=values, named=values) for pair in item.args]
-        name = f" {name_text(item.name)}" if values else ""
+        args = [_pair(pair, values=values, named=values or (names and _is_plain(pair.name))) for pair in item.args]
+        name = f" {name_text(item.name)}" if values or (names and _is_plain(item.name)) else ""
         return [f"message{name}, {counted(item.count, 'argument')}", *(f"  {arg}" for arg in args)]
     if isinstance(item, kv.Pair):  # of a HELLO or DISCONNECT
         shown = values or is_spops(item.name, item.value)
         return [_pair(item, values=shown, named=values or item.name in KEYS)]
-    variable = _variable(item) if values else f"{_SCOPES[item.scope]} of {counted(len(item.name), 'byte')}"
+    named = values or (names and _is_plain(item.name))
+    variable = _variable(item) if named else f"{_SCOPES[item.scope]} of {counted(len(item.name), 'byte')}"
     if item.type == walk.UNSET_VAR:
         return [f"unset-var {variable}"]
     return [f"set-var {variable} = {_typed(_kind(item), item.value, values=values)}"]

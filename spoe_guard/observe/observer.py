@@ -129,6 +129,10 @@ class GuardObserver:
         elif isinstance(event, LinkUp):
             self.journal.link_up(route, session, event)
 
+    def notes(self, session: int) -> SessionNotes | None:
+        """Return what is known of an open session; None if there is none of that number."""
+        return self._sessions.get(session)
+
     def wants(self, route: str, anomaly: Anomaly) -> bool:
         """Return whether log and page have room for an anomaly."""
         return self._told.has((route, anomaly))

@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -42,7 +42,7 @@ _SPARE_FILES: Final = 128 + ACCEPT_RESERVES * RESERVED
 class Process:
     """A guard with its observer and flight recorder, built from ``settings``. Needs the running loop; call ``close`` at the end.
 
-    ``processes``: how many serve with the same settings. ``reuse_port``, ``handover``, ``given`` and ``lent`` go to
+    ``processes``: how many serve with the same settings. ``reuse_port``, ``handover``, ``given``, ``lent`` and ``drained`` go to
     ``net.guard.Guard``.
     """
 
@@ -56,6 +56,7 @@ class Process:
         handover: Path | None = None,
         given: Mapping[str, socket.socket] | None = None,
         lent: Mapping[str, Sequence[socket.socket]] | None = None,
+        drained: Collection[str] = (),
     ) -> None:
         report_bugs(log)
         routes, rate = routes_of(settings), settings.log.rate
@@ -73,6 +74,7 @@ class Process:
             handover=handover,
             given=given,
             lent=lent,
+            drained=drained,
             total_bytes=total_bytes(settings, processes),
         )
         for name, stats in self.observer.routes.items():
@@ -125,6 +127,10 @@ class Process:
             sentence = "the resolver does not answer for this name; its last good answer is used"
             self._log.say("warning", "resolver_silent", name=host, sentence=sentence)
 
+    def capture(self, sessions: Iterable[int], seconds: float) -> int | None:
+        """Have captures of these sessions written, see ``FlightRecorder.ask``."""
+        return self._recorder.ask(sessions, seconds)
+
     async def drain(self) -> None:
         """Wait for the last session to end, then log the ends of incidents. ``guard.abort_all`` ends the wait early."""
         await self.guard.drain()
@@ -164,7 +170,7 @@ def _route(settings: Settings, index: int) -> Route:
         connections=route.limits.connections,
         proxy_header=route.proxy_protocol == "accept",
         # Observe mode promises not to change a byte, whatever goes wrong in the guard.
-        splice_on_error=settings.on_internal_error == "splice" or settings.mode == "observe",
+        splice_on_error=settings.on_internal_error == "splice" or settings.mode_of(route) == "observe",
         listen_while_away=route.health == "check",
         config=session_config(settings, route),
     )
@@ -173,7 +179,7 @@ def _route(settings: Settings, index: int) -> Route:
 def warn_of_open_routes(settings: Settings, log: Log) -> None:
     """Log which routes let requests go on unchecked."""
     for route in settings.routes:
-        if route.unanswered.kind == "empty-ack" and settings.mode == "enforce":
+        if route.unanswered.kind == "empty-ack" and settings.mode_of(route) == "enforce":
             log.say("warning", "fails_open", route=route.name, sentence=FAILS_OPEN)
 
 

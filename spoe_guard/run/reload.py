@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
@@ -18,6 +19,18 @@ from spoe_guard.threads import NO_THREAD, NoThreadError, in_thread
 READ_S: Final = 10.0  # for the settings to be read; beyond, those in effect stay
 _SLOW_FILE: Final = "is their file on a file server that does not answer?"
 SAID: Final = 16  # changed keys that a log line names at most
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What came of a reload: the keys that have changed, or the ``problems`` for which nothing has."""
+
+    changed: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
+class StoppingError(Exception):
+    """The guard stops, and changes nothing any more."""
 
 
 class Reloader:
@@ -44,6 +57,8 @@ class Reloader:
         self._reloads = reloads
         self._manager = manager
         self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[Reloaded]] = []  # for the reload that begins next
+        self._alone = asyncio.Lock()  # one change at a time
         self._draining = False
         self._reading: asyncio.Future[Loaded] | None = None
 
@@ -54,6 +69,40 @@ class Reloader:
         else:
             self._asked.set()
 
+    @property
+    def running(self) -> Loaded:
+        """The settings in effect."""
+        return self._running
+
+    async def order(self) -> "Reloaded":
+        """Reload, and return what came of it.
+
+        Raises:
+            StoppingError: the guard stops.
+        """
+        self.ask()
+        if self._draining:
+            raise StoppingError
+        outcome: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._waiting.append(outcome)
+        return await outcome
+
+    async def change(self, change: Callable[[Loaded], Loaded]) -> list[str]:
+        """Use the settings that ``change`` makes of those in effect, until the next reload; return which keys differ.
+
+        Raises:
+            StoppingError: the guard stops.
+        """
+        async with self._alone:
+            if self._draining:
+                raise StoppingError
+            new = change(self._running)
+            changed = changes(self._running, new)
+            if changed:
+                self._use(new.settings)
+                self._running = new
+            return changed
+
     def drain(self) -> None:
         """Refuse reloads from now on, because the guard stops; each one is logged."""
         self._draining = True
@@ -63,22 +112,31 @@ class Reloader:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            began = monotonic()
-            self._manager.reloading()
-            try:
-                changed = await self._reload()
-            except ConfigError as error:
-                self._fail([str(problem) for problem in error.problems], error.count)
-            except _RefusedError as error:
-                self._fail(error.problems, len(error.problems))
-            except Exception as error:  # noqa: BLE001  our own bug: keep the settings, and keep serving
-                self._fail([repr(error)], 1)
-                asyncio.get_running_loop().call_exception_handler({"message": "reload", "exception": error})
-            else:
-                self._reloads.succeeded()
-                self._manager.reloaded()
-                seconds = round(monotonic() - began, 3)
-                self._log.say("info", "reloaded", changed=changed[:SAID], count=len(changed), seconds=seconds)
+            waiting, self._waiting = self._waiting, []
+            async with self._alone:
+                outcome = await self._once()
+            for each in waiting:
+                if not each.done():  # who asked may have gone
+                    each.set_result(outcome)
+
+    async def _once(self) -> "Reloaded":
+        """Reload, and say what came of it."""
+        began = monotonic()
+        self._manager.reloading()
+        try:
+            changed = await self._reload()
+        except ConfigError as error:
+            return self._fail([str(problem) for problem in error.problems], error.count)
+        except _RefusedError as error:
+            return self._fail(error.problems, len(error.problems))
+        except Exception as error:  # noqa: BLE001  our own bug: keep the settings, and keep serving
+            asyncio.get_running_loop().call_exception_handler({"message": "reload", "exception": error})
+            return self._fail([repr(error)], 1)
+        self._reloads.succeeded()
+        self._manager.reloaded()
+        seconds = round(monotonic() - began, 3)
+        self._log.say("info", "reloaded", changed=changed[:SAID], count=len(changed), seconds=seconds)
+        return Reloaded(changed=changed)
 
     async def _reload(self) -> list[str]:
         """Return which keys have changed."""
@@ -105,10 +163,11 @@ class Reloader:
             raise _RefusedError([f"the settings were not read within {READ_S:g} s; {_SLOW_FILE}"])
         return self._reading.result()
 
-    def _fail(self, problems: Sequence[str], count: int) -> None:
+    def _fail(self, problems: Sequence[str], count: int) -> "Reloaded":
         self._reloads.failed()
         self._manager.reloaded(problems[0])
         self._log.say("error", "reload_failed", problems=named(problems, count), count=count)
+        return Reloaded(problems=named(problems, count))
 
 
 class _RefusedError(Exception):

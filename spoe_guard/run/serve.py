@@ -7,27 +7,34 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Final
 
 from spoe_guard.about import about
 from spoe_guard.address import Address
+from spoe_guard.control.server import ControlServer
 from spoe_guard.counted import counted
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.resolver import Places
-from spoe_guard.net.route import Route
+from spoe_guard.net.route import Route, SocketRights
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.control import Alone, Control
 from spoe_guard.run.handover_place import handover_place
+from spoe_guard.run.inside import Inside
 from spoe_guard.run.names import look_up
 from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals, warn_of_open_routes
 from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
 from spoe_guard.settings import Loaded, Settings
+
+_CONTROL_MODE: Final = 0o660  # its user and its group may change things
 
 
 class CannotRunError(Exception):
@@ -81,6 +88,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         show(settings, guard, live)
         for beside in (live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
+        control_address = await open_control(settings, Control(Alone(Inside(process)), reloader, live, log), at_exit)
         health.listening = True
         log.say(
             "info",
@@ -88,6 +96,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             routes={name: str(address) for name, address in guard.addresses.items()},
             agents={route.name: ", ".join(map(str, route.agent)) for route in settings.routes},
             admin=admin_address,
+            control=control_address,
             mode=settings.mode,
             pid=os.getpid(),
             **about(),
@@ -195,6 +204,36 @@ async def open_admin(
     await admin.start(bound.sock)
     admin_open.push_async_callback(admin.stop)
     return str(bound.address)
+
+
+async def open_control(settings: Settings, control: Control, at_exit: contextlib.AsyncExitStack) -> str | None:
+    """Serve the control socket until ``at_exit`` is closed; return its address, None if the settings have none.
+
+    With ``share_listen`` it takes the place of that of the guard before, which cannot share it.
+
+    Raises:
+        CannotRunError: it cannot be bound.
+    """
+    address = settings.admin.control
+    if address is None or address.path is None:
+        return None
+    if settings.share_listen:
+        _take_place(Path(address.path))
+    try:
+        bound = await bind(Route(name="control", listen=address, agent=(), rights=SocketRights(mode=_CONTROL_MODE)))
+    except ListenError as error:
+        raise CannotRunError(f"admin.control: {error.reason}") from None
+    at_exit.callback(bound.close)
+    server = ControlServer(control.carry_out)
+    await server.start(bound.sock)
+    at_exit.push_async_callback(server.stop)
+    return str(address)
+
+
+def _take_place(path: Path) -> None:
+    with contextlib.suppress(OSError):  # bind will report why
+        if path.is_socket():
+            path.unlink()
 
 
 async def _bind_admin(address: Address, given: socket.socket | None, *, reuse_port: bool) -> Bound:

@@ -6,7 +6,8 @@ from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.layers import FLAGS
 from spoe_guard.settings.load import Loaded, load
 from spoe_guard.settings.memory import memory_limit, total_bytes
-from spoe_guard.settings.model import LOG_LEVELS, Route, Settings
+from spoe_guard.settings.model import LOG_LEVELS, Mode, Route, Settings
+from spoe_guard.settings.overrides import with_log_level, with_mode
 from spoe_guard.settings.problems import ConfigError, Problem, named
 from spoe_guard.settings.sessions import session_config
 
@@ -16,6 +17,7 @@ __all__ = [
     "LOG_LEVELS",
     "ConfigError",
     "Loaded",
+    "Mode",
     "Problem",
     "Route",
     "Settings",
@@ -30,4 +32,6 @@ __all__ = [
     "total_bytes",
     "usable_cores",
     "warnings",
+    "with_log_level",
+    "with_mode",
 ]

@@ -8,7 +8,7 @@ from spoe_guard.settings.load import Loaded
 from spoe_guard.settings.model import Route
 from spoe_guard.settings.problems import Key, Problem, dotted
 
-_FIXED: Final[tuple[Key, ...]] = (("workers",), ("share_listen",), ("handover_dir",), ("admin", "listen"))
+_FIXED: Final[tuple[Key, ...]] = (("workers",), ("share_listen",), ("handover_dir",), ("admin", "listen"), ("admin", "control"))
 
 
 def changes(running: Loaded, new: Loaded) -> list[str]:

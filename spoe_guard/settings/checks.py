@@ -56,8 +56,8 @@ def faults(settings: Settings) -> Iterator[Fault]:
     if total is not None and total < least:
         each = "" if workers == 1 else f" in each of {workers} workers"
         yield "limits.total_bytes", total, f"expected room for one frame{each}: at least {least}"
-    if settings.admin.listen is not None:
-        yield from _taken(listeners, "admin.listen", settings.admin.listen)
+    yield from _taken(listeners, "admin.listen", settings.admin.listen)
+    yield from _taken(listeners, "admin.control", settings.admin.control)
 
 
 def _nobody(key: str, name: str | int | None, what: str, look_up: Callable[[str], object]) -> Iterator[Fault]:
@@ -68,8 +68,8 @@ def _nobody(key: str, name: str | int | None, what: str, look_up: Callable[[str]
             yield key, name, f"expected a {what} of this machine, or a number"
 
 
-def _taken(listeners: dict[Address, str], key: str, address: Address) -> Iterator[Fault]:
-    if address.path is None and address.port == 0:  # port 0: the kernel chooses, and never the same port twice
+def _taken(listeners: dict[Address, str], key: str, address: Address | None) -> Iterator[Fault]:
+    if address is None or (address.path is None and address.port == 0):  # the kernel never chooses the same port twice
         return
     first = listeners.setdefault(address, key)
     if first != key:
@@ -85,7 +85,7 @@ def _would_dial_itself(listen: Address, agent: Address) -> bool:
 
 def hello_changes(settings: Settings, route: Route) -> list[str]:
     """Return as text how this route's settings change the HELLOs of a healthy pair (promise O4)."""
-    if settings.mode == "observe":
+    if settings.mode_of(route) == "observe":
         return ["none: in observe mode not a byte is changed"]
     hello = route.hello
     kept = f"only {' and '.join(hello.capabilities)} kept" if hello.capabilities else "none kept"
@@ -142,7 +142,7 @@ def _about_workers(settings: Settings) -> Iterator[str]:
     if not settings.workers:
         yield f"workers: {usable_cores()} here, one for each core it may use"
     yield "workers: limits.connections, log.rate and capture.rate hold for each worker"
-    if settings.mode == "observe":
+    if any(settings.mode_of(route) == "observe" for route in settings.routes):
         yield "workers: with async, an ACK on a connection of another worker is reported as unmatched_ack; it passes all the same"
 
 
@@ -232,7 +232,7 @@ def _about_socket(route: Route) -> Iterator[str]:
 def _about_links(settings: Settings, route: Route) -> Iterator[str]:
     """Yield warnings about ``links`` and ``redispatch`` settings with no effect, or a surprising one."""
     links = route.links
-    if settings.mode == "observe":
+    if settings.mode_of(route) == "observe":
         changed = links != type(links)() or route.redispatch == "unanswered"
         if changed:
             yield "links: no effect in observe mode, where the agent's connection is HAProxy's own"

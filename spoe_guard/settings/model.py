@@ -37,6 +37,13 @@ def _peer(value: object) -> address.Address:
     return parsed
 
 
+def _control(value: object) -> address.Address:
+    parsed = _address(value)
+    if parsed.path is None:
+        raise ValueError("expected unix:/path: only of a file can be said who may change a running guard")
+    return parsed
+
+
 def _switch(value: object) -> bool:
     if not isinstance(value, bool) and value not in ("true", "false"):
         raise ValueError("expected true or false")
@@ -167,9 +174,13 @@ def _in_order(value: object) -> object:
 _in_words = PlainSerializer(units.duration_text)
 Duration = Annotated[float, BeforeValidator(units.duration), _in_words]
 Timeout = Annotated[float, BeforeValidator(units.timeout), _in_words]
+ControlAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_control), PlainSerializer(str)]
 ListenAddress = Annotated[InstanceOf[address.Address], BeforeValidator(_address), PlainSerializer(str)]
 AgentAddresses = Annotated[tuple[InstanceOf[address.Address], ...], BeforeValidator(_agents), PlainSerializer(_as_written)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
+
+
+Mode = Literal["enforce", "observe"]
 
 
 class Section(BaseModel):
@@ -267,12 +278,16 @@ Policy: type[Section] = create_model("Policy", __base__=Section, **_ONE_KEY_PER_
 
 
 class Route(Section):
-    """One listening address and the agent behind it. ``profile``: which one that is, see ``products``; null: not said."""
+    """One listening address and the agent behind it. ``profile``: which one that is, see ``products``; null: not said.
+
+    ``mode`` None: that of all routes, see ``Settings.mode_of``.
+    """
 
     name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
     agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
     profile: Annotated[str, BeforeValidator(products.named)] | None = None
+    mode: Mode | None = None
     haproxy: HAProxy = HAProxy()
     socket: Socket = Socket()
     hello: Hello = Hello()
@@ -310,9 +325,11 @@ class Admin(Section):
 
     ``hosts``: names by which it may be asked beside IP addresses, localhost and the name in ``listen``.
     ``payload``: how much page and status document show of what the peers wrote, see ``Settings``.
+    ``control``: the Unix socket that `spoe-guard ctl` asks; null: none.
     """
 
     listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
+    control: ControlAddress | None = None
     hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
     payload: Payload = DEFAULT_PAYLOAD
 
@@ -355,7 +372,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mode: Literal["enforce", "observe"] = "enforce"
+    mode: Mode = "enforce"
     on_internal_error: Literal["close", "splice"] = "close"
     workers: Annotated[int, _number(0, 1024)] = 1
     share_listen: Switch = False
@@ -366,6 +383,10 @@ class Settings(BaseModel):
     admin: Admin = Admin()
     log: Log = Log()
     capture: Capture = Capture()
+
+    def mode_of(self, route: Route) -> Mode:
+        """Return the mode of ``route``: its own, or that of all routes."""
+        return route.mode or self.mode
 
 
 LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)

@@ -12,7 +12,7 @@ HAPROXY_HELLO_S: Final = 2.0  # for HAProxy's own HELLO, unless ``timeouts.hello
 def session_config(settings: Settings, route: Route) -> SessionConfig:
     """Return the configuration for the sessions of ``route``."""
     return SessionConfig(
-        observe=settings.mode == "observe",
+        observe=settings.mode_of(route) == "observe",
         policy=Policy(route.choices()),
         max_frame_size=route.hello.max_frame_size,
         capabilities=frozenset(route.hello.capabilities),

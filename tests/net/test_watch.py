@@ -17,7 +17,7 @@ from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.streams import stop_listening
 from spoe_guard.net import watch as watching
-from spoe_guard.net.listener import Listener
+from spoe_guard.net.listener import Listener, Pause
 from spoe_guard.net.watch import EVERY_S, LEAST_HELLO_S
 from spoe_guard.wire import frame
 from tests.net.conversation import Guarded, frame_of
@@ -232,9 +232,9 @@ async def test_a_port_that_somebody_took_meanwhile_is_asked_for_again(tmp_path, 
             tried = []
             resume = Listener.resume
 
-            def watched(self):
+            def watched(self, why):
                 try:
-                    resume(self)
+                    resume(self, why)
                 except OSError as error:
                     tried.append(error.errno)
                     raise
@@ -258,12 +258,12 @@ async def test_who_connected_before_the_pause_is_served(tmp_path):
             sock.setblocking(False)
             sock.connect_ex((stage.address.host, stage.address.port))
             peers.append(Peer(sock))
-        stage.listener.pause()  # in the same turn: the loop has not seen them
+        stage.listener.pause(Pause.AWAY)  # in the same turn: the loop has not seen them
         for peer in peers:
             await peer.send(frames.haproxy_hello())
             assert (await frame_of(peer)).type == frame.AGENT_HELLO
             peer.close()
-        stage.listener.resume()
+        stage.listener.resume(Pause.AWAY)
         await stage.over(3)
 
 

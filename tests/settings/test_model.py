@@ -57,6 +57,8 @@ BESIDE = {
     "payload",
     "admin.hosts",
     "admin.payload",
+    "admin.control",
+    "routes[0].mode",
     "log.payload",
     "log.unique_id",
     "limits.total_bytes",

@@ -13,19 +13,28 @@ from spoe_guard.core.terms.events import AnomalySeen
 from spoe_guard.counted import counted
 from spoe_guard.options import Payload
 
+ASKED: Final = "asked"  # in the place of an anomaly's name
 _NOTHING: Final = Extra()
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureJob:
-    """The last bytes of a session, because of ``anomaly``. ``wall_s`` plus an entry's time is seconds of the epoch."""
+    """The last bytes of a session, because of ``anomaly``; None: somebody asked for them.
+
+    ``wall_s`` plus an entry's time is seconds of the epoch.
+    """
 
     route: str
     session: int
-    anomaly: AnomalySeen
+    anomaly: AnomalySeen | None
     entries: list[tuple[Side, Entry]]
     sockets: dict[tuple[Side, int], tuple[Socket, Socket]]
     wall_s: float
+
+    @property
+    def why(self) -> str:
+        """The name of the anomaly, or ``ASKED``."""
+        return ASKED if self.anomaly is None else self.anomaly.anomaly.value
 
     @property
     def made_at(self) -> float:
@@ -40,7 +49,7 @@ class CaptureJob:
         elif payload == "off":
             for chunk in chunks:
                 chunk.size, chunk.data = len(chunk.data), b""
-        note = f"spoe-guard: route {self.route}, session {self.session}: {self.anomaly.anomaly.value}"
+        note = f"spoe-guard: route {self.route}, session {self.session}: {self.why}"
         return Capture(chunks, self.sockets, note if payload == "full" else f"{note}; payload: {payload}")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,11 @@ class FlightRecorder:
         """Return the recorder for the new session ``number``; None if it is off or has no room. A ``net.guard.Witnesses``."""
         recorder = self._recorder if self._settings.dir is not None else None
         return recorder if recorder is not None and recorder.begin(route, number) else None
+
+    def ask(self, sessions: Iterable[int], seconds: float) -> int | None:
+        """Have a capture of each of these written after so many seconds; return of how many, None if nothing is recorded."""
+        recorder = self._recorder if self._settings.dir is not None else None
+        return None if recorder is None else sum(recorder.ask(number, seconds) for number in sessions)
 
     def close(self) -> None:
         """Write the last captures."""

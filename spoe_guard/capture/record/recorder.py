@@ -158,15 +158,27 @@ class Recorder(Witness):
 
     def _is_due(self, recording: Recording | None, action: Action) -> TypeGuard[Recording]:
         """Return whether an anomaly with that action calls for a capture. One that is under way will include it."""
-        return recording is not None and recording.anomaly is None and SEVERITIES.index(severity(action)) >= self._least
+        return recording is not None and not recording.is_under_way and SEVERITIES.index(severity(action)) >= self._least
 
-    def write(self, recording: Recording, anomaly: AnomalySeen) -> None:
+    def write(self, recording: Recording, anomaly: AnomalySeen | None) -> None:
         """Submit what ``recording`` keeps as a capture."""
         self._waiting -= 1
         wall_s = time.time_ns() / 1e9 - time.monotonic()
         take = CaptureJob(recording.route, recording.number, anomaly, recording.entries(), dict(recording.sockets), wall_s)
         if not self._submit(take):
             self._routes[recording.route].captures_dropped["busy",] += 1
+
+    def ask(self, number: int, seconds: float) -> bool:
+        """Have what the session ``number`` carries in the next ``seconds`` written, with what is kept of it already.
+
+        False: it is not recorded, one of its captures is under way, or too many of others are.
+        """
+        recording = self._recordings.get(number)
+        if recording is None or recording.is_under_way or self._waiting >= AT_ONCE:
+            return False
+        self._waiting += 1
+        recording.ask(seconds)
+        return True
 
     def make_room(self, wanted: int = 0) -> None:
         """Clear sessions until ``wanted`` more bytes fit the budget, those that were not cleared for longest first."""

@@ -42,8 +42,8 @@ class Desk(Protocol):
     def admits(self, recording: "Recording", anomaly: AnomalySeen) -> bool:
         """Return whether ``anomaly`` gets a capture."""
 
-    def write(self, recording: "Recording", anomaly: AnomalySeen) -> None:
-        """Submit what ``recording`` keeps as a capture."""
+    def write(self, recording: "Recording", anomaly: AnomalySeen | None) -> None:
+        """Submit what ``recording`` keeps as a capture; None: somebody asked for it."""
 
     def make_room(self, wanted: int = 0) -> None:
         """Clear sessions until ``wanted`` more bytes fit the budget."""
@@ -59,8 +59,8 @@ class Recording:
     """
 
     __slots__ = (
-        "_agents", "_budget", "_due", "_haproxys", "_journal", "_most", "_over", "_recorder", "_small", "_tracks", "anomaly",
-        "limit", "number", "route", "sockets",
+        "_agents", "_asked", "_budget", "_due", "_haproxys", "_journal", "_most", "_over", "_recorder", "_small", "_tracks",
+        "anomaly", "limit", "number", "route", "sockets",
     )  # fmt: skip
 
     def __init__(self, recorder: Desk, journal: Journal, route: str, number: int) -> None:
@@ -76,15 +76,26 @@ class Recording:
         self._due: asyncio.TimerHandle | None = None  # completes the capture for ``anomaly``
         self._over = False
         self.anomaly: AnomalySeen | None = None  # the one that a capture is under way for
+        self._asked = False  # for one that is under way
         self.route = route
         self.number = number
         self.sockets: dict[tuple[Side, int], tuple[Socket, Socket]] = {}
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a capture is."""
+        return self._asked or self.anomaly is not None
+
+    def ask(self, seconds: float) -> None:
+        """Write a capture after so many seconds, or at the session's end."""
+        self._asked = True
+        self._go_on(seconds)
 
     def met(self, track: Track) -> None:
         """Follow a new connection, which begins with its HELLO."""
         self._tracks.append(track)
         track.book = self
-        track.noted = NEVER if self.anomaly is not None else ASIDE
+        track.noted = NEVER if self.is_under_way else ASIDE
 
     def lost(self, track: Track) -> None:
         """Stop following a connection that is gone; keep its reads."""
@@ -228,22 +239,25 @@ class Recording:
 
     def _wait(self, anomaly: AnomalySeen) -> None:
         """Record on for AFTERWARDS_S, with twice the room, then write the capture for ``anomaly``."""
+        self.anomaly = anomaly
+        self._go_on(AFTERWARDS_S)
+
+    def _go_on(self, seconds: float) -> None:
         self._settle_both()
         for track in self._tracks:
             track.noted = NEVER
-        self.anomaly = anomaly
         self._haproxys.limit = self._agents.limit = 2 * self.limit
-        self._due = self._recorder.later(AFTERWARDS_S, self._finish)
+        self._due = self._recorder.later(seconds, self._finish)
 
     def _finish(self) -> None:
         anomaly = self.anomaly
-        if anomaly is None:
+        if not self.is_under_way:
             return
         if self._due is not None:
             self._due.cancel()
             self._due = None
         self._recorder.write(self, anomaly)
-        self.anomaly = None
+        self.anomaly, self._asked = None, False
         for track in self._tracks:
             track.noted = 0
         for ring in (self._haproxys, self._agents):

@@ -89,7 +89,7 @@ class Store:
                 self._fault(take, type(error).__name__)  # its message may quote what is captured
             else:
                 stats.captures_written += 1
-                about = {"route": take.route, "session": take.session, "anomaly": take.anomaly.anomaly.value}
+                about = {"route": take.route, "session": take.session, "anomaly": take.why}
                 self._say("info", "capture_written", {**about, "file": str(path), "bytes": size})
 
     def _fault(self, take: CaptureJob, why: str) -> None:
@@ -197,4 +197,4 @@ def _taken_by(path: Path) -> int | None:
 def _name(take: CaptureJob) -> str:
     """Return the file's name; names are unique and sort by time."""
     when = datetime.fromtimestamp(take.made_at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return f"spoe-guard-{when}-{take.route}-{take.session}-{take.anomaly.anomaly.value}-{os.getpid()}.pcapng"
+    return f"spoe-guard-{when}-{take.route}-{take.session}-{take.why}-{os.getpid()}.pcapng"

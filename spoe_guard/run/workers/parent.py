@@ -21,6 +21,7 @@ from spoe_guard.net.route import Route
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
+from spoe_guard.run.control import Control
 from spoe_guard.run.handover_place import handover_place
 from spoe_guard.run.names import Names, look_up
 from spoe_guard.run.process import (
@@ -33,9 +34,18 @@ from spoe_guard.run.process import (
     warn_of_open_routes,
 )
 from spoe_guard.run.reload import Reloader, hang_ups, place
-from spoe_guard.run.serve import CannotRunError, admin_names, open_admin, refuse_circles, sockets_of_the_manager, why_not
+from spoe_guard.run.serve import (
+    CannotRunError,
+    admin_names,
+    open_admin,
+    open_control,
+    refuse_circles,
+    sockets_of_the_manager,
+    why_not,
+)
 from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
 from spoe_guard.run.workers.channel import Message
+from spoe_guard.run.workers.everyone import Pooled
 from spoe_guard.run.workers.pool import StartError, WorkerPool
 from spoe_guard.run.workers.views import PoolExposition, PoolHealth, PoolLive
 from spoe_guard.run.workers.worker_process import WorkerProcess, start
@@ -61,7 +71,9 @@ def serve(loaded: Loaded, again: Callable[[], Loaded], count: int) -> bool:
         return event_loop.run(_serve(loaded, again, count, log, descriptor))
 
 
-async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: Log, descriptor: int) -> bool:
+async def _serve(  # noqa: PLR0915  from start to end
+    loaded: Loaded, again: Callable[[], Loaded], count: int, log: Log, descriptor: int
+) -> bool:
     settings = loaded.settings
     report_bugs(log)
     routes = routes_of(settings)
@@ -78,9 +90,11 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         given = _given(settings, taken, count, handover)
 
         async def spawn(number: int) -> WorkerProcess:
-            return await start(number, given, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
+            told = {**given, "drained": sorted(everyone.drained)}
+            return await start(number, told, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
 
         pool = WorkerPool(count, spawn, [route.name for route in routes], log)
+        everyone = Pooled(pool)
         at_exit.push_async_callback(pool.kill)
         health = PoolHealth(pool)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
@@ -106,6 +120,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
         if not await _started(pool, signals):
             return True
+        control_address = await open_control(settings, Control(everyone, reloader, live, log), at_exit)
         for beside in (live.keep(), reloader.keep(), manager.keep(), names.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
@@ -115,6 +130,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], count: int, log: L
             routes={bound.route.name: str(bound.address) for bound in taken},
             agents={route.name: ", ".join(map(str, route.agent)) for route in routes},
             admin=admin_address,
+            control=control_address,
             mode=settings.mode,
             pid=os.getpid(),
             workers={str(worker.number): worker.process.pid for worker in pool.workers},

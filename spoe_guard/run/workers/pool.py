@@ -87,10 +87,13 @@ class WorkerPool:
         self._started = True
         self._watch = loop.create_task(self._look_after())
 
-    async def ask(self, what: str) -> dict[int, Any]:
-        """Ask every worker for ``what`` (see ``worker._Worker``); return the answers that came in time, by worker number."""
+    async def ask(self, what: str, given: Message | None = None, more_s: float = 0.0) -> dict[int, Any]:
+        """Ask every worker for ``what`` (see ``worker._Worker``); return the answers that came in time, by worker number.
+
+        ``more_s``: how much longer than others this question may take.
+        """
         workers = self.workers
-        answers = await asyncio.gather(*(worker.ask(what, self._timing.ask) for worker in workers))
+        answers = await asyncio.gather(*(worker.ask(what, self._timing.ask + more_s, given) for worker in workers))
         return {worker.number: each for worker, each in zip(workers, answers, strict=True) if each is not None}
 
     async def refresh(self) -> None:

@@ -16,6 +16,7 @@ from spoe_guard.net.bind import ListenError
 from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.snapshot import take
+from spoe_guard.run.inside import Inside
 from spoe_guard.run.process import Process, ignore_signals, log_descriptor, log_on, stop_signals
 from spoe_guard.run.workers.channel import Channel, Message
 from spoe_guard.settings import Settings
@@ -60,9 +61,19 @@ class _Worker:
         self._number = given["worker"]
         lent = {route: [socket.socket(fileno=each) for each in numbers] for route, numbers in given["sockets"].items()}
         handover = Path(settings.handover_dir) if settings.handover_dir else None
-        self._process = Process(settings, log, processes=given["workers"], reuse_port=True, handover=handover, lent=lent)
+        self._process = Process(
+            settings,
+            log,
+            processes=given["workers"],
+            reuse_port=True,
+            handover=handover,
+            lent=lent,
+            drained=given["drained"],
+        )
         self._used = ProcessCollector(registry=None)
         self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
+        self._inside = Inside(self._process, self._number)
+        self._replying: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -92,8 +103,7 @@ class _Worker:
     async def _obey(self) -> None:
         while (message := await self._channel.receive()) is not None:
             if "ask" in message:
-                answer = self._answers.get(message["ask"])
-                self._channel.send({"id": message["id"], "answer": answer() if answer is not None else None})
+                self._reply(message)
             elif "settings" in message:
                 self._process.use(Settings.model_validate(message["settings"]))
             elif message["stop"] == "now":
@@ -101,6 +111,20 @@ class _Worker:
             if "stop" in message:
                 self._stop.set()
         os._exit(_NOT_CLEAN)  # the parent is gone, and nobody else could stop this worker
+
+    def _reply(self, message: Message) -> None:
+        """Answer a question of the parent; what takes its time does not keep others waiting."""
+        what, number = message["ask"], message["id"]
+        if self._inside.knows(what):
+            task = asyncio.get_running_loop().create_task(self._reply_later(what, number, message["given"]))
+            self._replying.add(task)
+            task.add_done_callback(self._replying.discard)
+            return
+        answer = self._answers.get(what)
+        self._channel.send({"id": number, "answer": answer() if answer is not None else None})
+
+    async def _reply_later(self, what: str, number: int, given: Message) -> None:
+        self._channel.send({"id": number, "answer": await self._inside.ask(what, given)})
 
     def _leave(self) -> bool:
         """Take no sessions from the other workers any more: all stop together."""

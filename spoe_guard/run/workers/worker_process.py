@@ -45,16 +45,16 @@ class WorkerProcess:
         """Whether it listens and answered the last question."""
         return self.listens and not self.misses
 
-    async def ask(self, what: str, deadline_s: float) -> Any:  # noqa: ANN401  whatever JSON carries
-        """Return its answer to ``what``; None if there is none within ``deadline_s``, or it does not know ``what``."""
+    async def ask(self, what: str, within_s: float, given: Message | None = None) -> Any:  # noqa: ANN401  whatever JSON carries
+        """Return its answer to ``what``, asked with ``given``; None if it does not know that, or not ``within_s``."""
         if not self.listens or len(self._asked) >= MOST_ASKED:
             return None
         self._last_id += 1
         number, answer = self._last_id, asyncio.get_running_loop().create_future()
         self._asked[number] = what, answer
-        self._channel.send({"ask": what, "id": number})
+        self._channel.send({"ask": what, "id": number, "given": given or {}})
         try:
-            return await asyncio.wait_for(answer, deadline_s)
+            return await asyncio.wait_for(answer, within_s)
         except TimeoutError:
             self.misses += 1
             return None

@@ -99,13 +99,13 @@ def test_each_change_is_logged_and_a_reload_takes_it_back(run_guard, workers):
     assert guard.do("reload") == {"changed": ["routes[0].mode", "log.level"], "silent": []}
     assert guard.do("reload")["changed"] == []
     assert guard.do("routes")["routes"][0]["mode"] == "enforce"
+    assert guard.stop()[0] == 0  # with which the log is whole
     lines = guard.log("control")
     who = pwd.getpwuid(os.geteuid()).pw_name
     assert {(line["level"], line["uid"], line["user"], line["pid"]) for line in lines} == {
         ("warning", os.geteuid(), who, os.getpid())
     }
     assert [line["command"] for line in lines] == ["log-level", "log-level", "mode", "reload", "reload"]
-    assert guard.stop()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,7 @@ def test_settings_that_cannot_be_used_are_told_to_who_asked_for_them(run_guard, 
     file.write_text("workres: 2")
     with pytest.raises(RefusedError, match=r"nothing has changed: workres: .*did you mean workers\?"):
         guard.do("reload")
+    assert guard.stop()[0] == 0
     assert guard.log("control_failed")[0]["command"] == "reload"
     assert len(guard.log("reload_failed")) == 1
 

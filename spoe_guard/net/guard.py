@@ -52,6 +52,7 @@ SILENT_S: Final = 0.05  # HAProxy sends HELLO in the moment it connects; who has
 OPEN_BYTES: Final = 32  # that an open NOTIFY takes in its ledger
 GIVE_WAY_AT_ONCE: Final = 16  # sessions that end in a turn of the loop because all of them keep too much
 _LOOKED_AT: Final = 8  # of them at most, for one that has nothing to read
+_TOLD_AT_ONCE: Final = 200  # sessions in a turn, of a tap that begins or ends
 _SENT_AWAY_AT_ONCE: Final = 64  # of a route, where descriptors are short: as many as are accepted in a turn
 
 
@@ -114,6 +115,7 @@ class Guard:
         self._listeners: list[Listener] = []
         self._drained = set(drained)
         self._taps: dict[str, Witness] = {}  # by route
+        self._telling: set[asyncio.Task[None]] = set()
         self._route_drains: dict[str, asyncio.Task[int]] = {}  # by route, those under way
         self._route_empty: dict[str, asyncio.Event] = {}
         self._relays: dict[int, Relay] = {}
@@ -289,8 +291,15 @@ class Guard:
             self._taps.pop(name, None)
         else:
             self._taps[name] = tap
-        for relay in self.on_route(name):
-            relay.tap(tap)
+        task = asyncio.get_running_loop().create_task(self._tell_of_tap(name))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_of_tap(self, name: str) -> None:
+        for at, relay in enumerate(self.on_route(name)):
+            if at % _TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            relay.tap(self._taps.get(name))
 
     def is_drained(self, name: str) -> bool:
         """Whether a route accepts nothing until ``resume_route``."""

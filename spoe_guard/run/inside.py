@@ -4,6 +4,7 @@ A single process asks itself; with several workers the parent asks each of them 
 """
 
 import asyncio
+import heapq
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
 from operator import attrgetter
@@ -151,10 +152,13 @@ class Inside:
 
     async def _capture(self, given: Given) -> Row:
         """Have sessions captured whose NOTIFYs wait longest, then the oldest; return how many, None: nothing is recorded."""
-        relays = sorted(
-            self._process.guard.on_route(given["route"]), key=lambda relay: (relay.session.oldest_since, relay.number)
-        )
-        some = [relay.number for relay in relays[:MOST_CAPTURED]]
+        relays = self._process.guard.on_route(given["route"])
+        ranked: list[tuple[float, int]] = []
+        for at, relay in enumerate(relays):
+            ranked.append((relay.session.oldest_since, relay.number))
+            if at % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+        some = [number for _since, number in heapq.nsmallest(MOST_CAPTURED, ranked)]
         return {"captures": self._process.capture(some, given["seconds"]), "sessions": len(relays)}
 
     async def _tap(self, given: Given) -> Row:

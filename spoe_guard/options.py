@@ -8,3 +8,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]  # from the least on
 # nothing. docs/privacy.md.
 Payload = Literal["full", "headers", "off"]
 DEFAULT_PAYLOAD: Final[Payload] = "headers"
+# Which of several addresses of an agent a new link goes to: the first that is well; the one with the fewest open NOTIFYs; each in
+# its turn. docs/several-agents.md.
+Balance = Literal["first", "least-open", "round-robin"]

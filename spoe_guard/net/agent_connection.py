@@ -1,6 +1,7 @@
 """One dial of an agent and, if it succeeds, the connection. A session can replace it."""
 
 import asyncio
+from collections.abc import Container
 from typing import Protocol
 
 from spoe_guard.address import Address
@@ -18,6 +19,9 @@ class AgentConnectionOwner(LegOwner, Protocol):
     route: Route
     agents: Agents
 
+    def to_avoid(self) -> Container[Address]:
+        """Return the addresses whose links ended a moment ago with NOTIFYs that go to another."""
+
     def unreachable(self, link: "AgentConnection", reason: DialFailure, detail: str) -> None:
         """The agent could not be dialled."""
 
@@ -25,7 +29,7 @@ class AgentConnectionOwner(LegOwner, Protocol):
 class AgentConnection:
     """Dials the agent of ``relay`` as soon as it is created. ``leg`` carries bytes once ``made`` of the relay was called.
 
-    ``number``: of the session's link that it serves. ``address``: the agent's; until it is connected, the first of the route.
+    ``number``: of the session's link that it serves. ``address``: the agent's; while it is dialled, the one that is tried.
     ``answered``: AGENT-HELLO came.
     """
 
@@ -52,8 +56,7 @@ class AgentConnection:
 
     async def _reach(self) -> None:
         try:
-            route = self._relay.route
-            sock, self.address = await self._relay.agents.reach(route.agent, route.config.connect_s)
+            sock, _ = await self._relay.agents.reach(self._relay.route, self, self._relay.to_avoid())
             self._task = None
             self.leg.begin(sock)
         except DialError as error:

@@ -39,7 +39,7 @@ from spoe_guard.net.resolver import PATIENCE_S, Place, Places, resolve
 from spoe_guard.net.route import Route
 from spoe_guard.net.turns import Turns
 from spoe_guard.net.unread import Kernel, Unread
-from spoe_guard.net.watch import AgentProbe, AgentWatch
+from spoe_guard.net.watch import AddressProbe, AgentProbe, AgentWatch
 from spoe_guard.net.witness import Witness
 
 Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number of a session
@@ -127,7 +127,10 @@ class Guard:
             name: Beyond(most, partial(self._has_room, name), partial(self._admit, name), partial(self._refuse, name))
             for name in self._routes
         }
-        self._agents = {route.name: Agents(route.name, observer, partial(self.refuses, route.name)) for route in routes}
+        self._agents = {
+            route.name: Agents(route, observer, partial(self.refuses, route.name), partial(self._ask_address, route.name))
+            for route in routes
+        }
         self._crowd = Crowd()
         self._lingering = {route.name: Lingering() for route in routes}
         self._total = TotalBytes(total_bytes, self._holds_too_much)
@@ -139,6 +142,7 @@ class Guard:
         self._opening = 0  # connections that will begin in the loop's next turn
         self._watching: list[asyncio.Task[None]] = []
         self._asking: dict[str, asyncio.Task[None]] = {}  # by route
+        self._asking_address: dict[tuple[str, Address], asyncio.Task[None]] = {}  # of those that have several, by route
         self._takers: list[Taker] = []
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
         self._leaving: list[asyncio.Task[None]] = []
@@ -205,6 +209,8 @@ class Guard:
         if asked or self._routes[route].config.observe or not self._listeners or not self._shared[route][-1].in_doubt:
             return
         self._asking[route] = asyncio.get_running_loop().create_task(self._ask(route))
+        for address in self._routes[route].agent:
+            self._agents[route].in_doubt(address)
 
     async def _ask(self, route: str) -> None:
         probe = AgentProbe(self._agents[route], self._shared[route][-1], self._observer)
@@ -212,6 +218,19 @@ class Guard:
             await probe.until_it_answers(partial(self.route, route))
         finally:
             del self._asking[route]
+
+    def _ask_address(self, route: str, address: Address, *, at_once: bool) -> None:
+        """Ask one address of ``route``, which has several, until it answers."""
+        key = route, address
+        if key not in self._asking_address and self._listeners and not self._routes[route].config.observe:
+            self._asking_address[key] = asyncio.get_running_loop().create_task(self._ask_one(route, address, at_once=at_once))
+
+    async def _ask_one(self, route: str, address: Address, *, at_once: bool) -> None:
+        probe = AddressProbe(self._agents[route], self._observer)
+        try:
+            await probe.until_it_answers(partial(self.route, route), address, at_once=at_once)
+        finally:
+            del self._asking_address[route, address]
 
     async def _bind(self, route: Route) -> list[Bound]:
         if lent := self._lent.get(route.name):
@@ -224,6 +243,10 @@ class Guard:
         since = min((relay.session.oldest_since for relay in self._on_route[name]), default=math.inf)
         return max(monotonic() - since, 0.0) if since < math.inf else 0.0
 
+    def open_on(self, name: str) -> dict[str, int]:
+        """Return how many NOTIFYs the agent of a route has in hand at each of its addresses."""
+        return {str(address): self._agents[name].open_on(address) for address in self._routes[name].agent}
+
     def route(self, name: str) -> Route:
         """Return the route that new sessions with that name get."""
         return self._routes[name]
@@ -235,6 +258,7 @@ class Guard:
             if route.agent != self._routes[route.name].agent:
                 _, _, agent = self._shared[route.name]
                 agent.forget()
+            self._agents[route.name].use(route)
         self._routes = {route.name: route for route in routes}
         for beyond in self._beyond.values():
             beyond.fill()
@@ -246,7 +270,7 @@ class Guard:
         sessions' routes allow (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
-        for task in (*self._watching, *self._asking.values()):
+        for task in (*self._watching, *self._asking.values(), *self._asking_address.values()):
             task.cancel()
         self._watching.clear()
         for listener in self._listeners:

@@ -35,6 +35,12 @@ class Observer(Protocol):
     def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
         """``agent``, an address, was dialled; ``reason``: why that failed, None if it did not. ``detail``: for people."""
 
+    def agent_silent(self, route: str, agent: str, detail: str) -> None:
+        """``agent``, one address of several, let NOTIFYs pass their deadline: it is passed over. ``detail``: for people."""
+
+    def agent_moved(self, route: str, before: str, after: str, why: str) -> None:
+        """With `balance: first` new links go to the address ``after`` from now on; ``why``: empty if it is back."""
+
     def link_opened(self, route: str, agent: str) -> None:
         """A connection to ``agent``, an address, is up."""
 

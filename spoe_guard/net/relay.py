@@ -4,16 +4,28 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import ParamSpec, Protocol
+from typing import Final, ParamSpec, Protocol
 
+from spoe_guard.address import Address
+from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
 from spoe_guard.core.conversation.route_state import RouteState
 from spoe_guard.core.handed import Handed, NotTakenError
 from spoe_guard.core.payloads import proxy_header
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
-from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure, EndedBy, EndReason, Event, SessionEnded
+from spoe_guard.core.terms.events import (
+    AgentReady,
+    AgentUnreachable,
+    DialFailure,
+    EndedBy,
+    EndReason,
+    Event,
+    LinkFailed,
+    LinkLoss,
+    SessionEnded,
+)
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
 from spoe_guard.net.agent_connection import AgentConnection
 from spoe_guard.net.agents import Agents
@@ -28,6 +40,9 @@ from spoe_guard.net.unread import Unread
 from spoe_guard.net.witness import Both, Track, Witness
 
 P = ParamSpec("P")
+
+# A session whose link ended with NOTIFYs open prefers other addresses for so long: as long as those NOTIFYs wait for a new link.
+AVOID_S: Final = 1.0
 
 
 class RelayOwner(Protocol):
@@ -70,6 +85,7 @@ class Relay:
     __slots__ = (
         "__weakref__",
         "_armed",
+        "_avoided",
         "_drain_at",
         "_ended",
         "_first",
@@ -109,6 +125,7 @@ class Relay:
         self.agents = agents
         self.number = route_state.number
         self.haproxy = Leg(self, Side.HAPROXY)
+        self._avoided: dict[Address, float] = {}  # until then, monotonic seconds
         self._links: dict[int, AgentConnection] = {}  # being dialled, or with a leg in _legs
         self._linked = False  # an agent link was connected at some time
         self._observer = observer
@@ -207,6 +224,8 @@ class Relay:
 
     def _end_of(self, leg: Leg, *, reset: bool) -> None:
         """Notify the session that the peer of ``leg`` will send nothing more, and carry out its output."""
+        if leg is not self.haproxy and not (link := self._links[leg.link_id]).answered:
+            self._avoid(link.address)
         try:
             out = self.session.closed(leg.side, monotonic(), reset=reset, link_id=leg.link_id)
             self.act(out)
@@ -357,6 +376,8 @@ class Relay:
         if lane is not None:
             leg.use(lane, self.session.ledger(leg.link_id), self.haproxy)
             self.haproxy.use(lane)
+        if self._is_known(leg):
+            self.agents.connected(self._links[leg.link_id], self.session.ledger(leg.link_id))
         self._observer.link_opened(self.route.name, self._address(leg.link_id))
         self.haproxy.resume_reading(DIALLING)
         if self.haproxy.full:
@@ -378,8 +399,11 @@ class Relay:
         self.emptied(leg)
         if told:
             self._end_of(leg, reset=reset)
-        if leg is not self.haproxy and self._is_known(leg) and not self._links[leg.link_id].answered:
-            self._ask_agent()
+        if leg is not self.haproxy and self._is_known(leg):
+            link = self._links[leg.link_id]
+            self.agents.ended(link)
+            if not link.answered:
+                self._ask_agent()
         if self._witness is not None and leg.track is not None:
             self._witness.lost(leg.track)
         self._forget(leg)
@@ -478,6 +502,8 @@ class Relay:
     def _dial(self, number: int) -> None:
         if number == 0 and not isinstance(self.session, Lasting):  # it cannot buffer HAProxy's bytes within bounds
             self.haproxy.pause_reading(DIALLING)
+        if (before := self._links.get(number)) is not None:  # it is still being flushed, and nobody's any more
+            self.agents.ended(before)
         self._links[number] = AgentConnection(self, number, self._loop)
 
     def _close(self, leg: Leg, how: Close) -> None:
@@ -497,7 +523,9 @@ class Relay:
 
     def _give_up(self, number: int) -> None:
         """Cancel a dial; the session is not notified."""
-        self._links.pop(number).give_up()
+        link = self._links.pop(number)
+        link.give_up()
+        self.agents.ended(link)
         self.haproxy.resume_reading(DIALLING)
         self._ask_agent()
 
@@ -536,6 +564,8 @@ class Relay:
             leg.use(None)
         self._tell_no_more()
         alive = self._alive()
+        for link in alive:  # whether HELLO comes is not seen any more
+            self.agents.met(link)
         legs = [link.leg for link in alive]
         splice = Splice(
             self.route.config,
@@ -588,16 +618,36 @@ class Relay:
     def _name_agents(self, events: Sequence[Event]) -> None:
         """Add the agent's address to events about it, and let other sessions know whether it answers."""
         for event in events:
-            if not isinstance(event, AgentReady | AgentUnreachable) or event.link_id not in self._links:
+            if not isinstance(event, AgentReady | AgentUnreachable | LinkFailed) or event.link_id not in self._links:
                 continue  # a failed dial has no link any more; it was reported for each address
             link = self._links[event.link_id]
             address = link.address
             event.agent = str(address)
             if isinstance(event, AgentReady):
                 link.answered = True
+                self.agents.met(link)
                 self.agents.answered(address)
+            elif isinstance(event, AgentUnreachable):
+                self.agents.failed(address, event.reason.value)
             else:
-                self.agents.failed(address)
+                self._avoid(address)
+                if event.reason is LinkLoss.DEADLINE:
+                    deadline_s = self.route.config.answer_deadline_s or LOSS_MATTERS_S
+                    detail = f"no word within {deadline_s:g} s of its NOTIFYs"
+                    self.agents.silent(link, monotonic() - deadline_s, detail)
+
+    def to_avoid(self) -> Container[Address]:
+        """Return the addresses whose links ended a moment ago with NOTIFYs that go to another."""
+        if self._avoided:
+            now = monotonic()
+            self._avoided = {address: until for address, until in self._avoided.items() if now < until}
+        return self._avoided
+
+    def _avoid(self, address: Address) -> None:
+        """A link to ``address`` ended with NOTIFYs open, or before HELLO: let the next one go elsewhere, if anything is there."""
+        if len(self.route.agent) > 1:
+            self._avoided[address] = monotonic() + AVOID_S
+            self.agents.in_doubt(address)
 
     def _address(self, link_id: int) -> str:
         link = self._links.get(link_id)

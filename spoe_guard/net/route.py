@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from spoe_guard.address import Address
 from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.options import Balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class SocketRights:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``name`` is the metric label. ``agent``: the agent's addresses; the first that can be dialled is used.
+    """``name`` is the metric label. ``agent``: the agent's addresses; ``balance``: which of them a new link goes to.
 
     ``rights``: of the Unix socket that ``listen`` names.
 
@@ -34,6 +35,7 @@ class Route:
     name: str
     listen: Address
     agent: tuple[Address, ...]
+    balance: Balance = "first"
     rights: SocketRights = SocketRights()
     connections: int = 4096
     proxy_header: bool = False

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from spoe_guard.address import Address
 from spoe_guard.core.conversation.agent_state import AgentState
 from spoe_guard.core.payloads import hello
 from spoe_guard.core.terms.config import SessionConfig
@@ -64,7 +65,7 @@ class AgentProbe:
         """Send the agent a health check, and note whether it answers ``within_s``; return False if it connects and does not."""
         began = monotonic()
         try:
-            sock, address = await self._agents.reach(route.agent, route.config.connect_s)
+            sock, address = await self._agents.reach(route)
         except DialError as error:
             self._state.failed(monotonic(), 0.0, began)
             if self._there is not False:  # each dial is counted by address; here the change is told
@@ -75,7 +76,7 @@ class AgentProbe:
                 size = await _hello(sock, route.config)
         except (OSError, TimeoutError, EOFError):
             self._state.failed(monotonic(), 0.0, began)
-            self._agents.failed(address)
+            self._agents.failed(address, DialFailure.HELLO_TIMEOUT.value)
             detail = f"no AGENT-HELLO within {within_s:.3g} s in answer to the guard's own health check"
             self._tell(route, AgentUnreachable(DialFailure.HELLO_TIMEOUT, detail, agent=str(address)), there=False)
             return False
@@ -90,6 +91,61 @@ class AgentProbe:
     def _tell(self, route: Route, event: AgentReady | AgentUnreachable, *, there: bool) -> None:
         self._there = there
         self._observer.seen(route.name, NO_SESSION, [event])
+
+
+class AddressProbe:
+    """Asks one address of several that has failed, or may have, until it answers: no dial of a session has to find that out."""
+
+    def __init__(self, agents: Agents, observer: Observer) -> None:
+        self._agents = agents
+        self._observer = observer
+
+    async def until_it_answers(self, route_now: Callable[[], Route], address: Address, *, at_once: bool) -> None:
+        """Ask every ``EVERY_S``, at first ``at_once`` or after a pause, as long as the address is down and in the settings."""
+        if not at_once:
+            await _pause()
+        while address in (route := route_now()).agent and not route.config.observe:
+            await self._ask(route, address)
+            await _pause()
+            if not self._agents.is_down(address):
+                break
+
+    async def _ask(self, route: Route, address: Address) -> None:
+        within_s = route.config.agent_hello_s or HELLO_S
+        try:
+            size = await self._answer(route, address, within_s)
+        except DialError as error:
+            self._agents.tried(address, error)
+            return
+        except TimeoutError:
+            detail = f"no connection within {route.config.connect_s:g} s"
+            self._agents.tried(address, DialError(DialFailure.TIMEOUT, detail))
+            return
+        if size is None:
+            detail = f"no AGENT-HELLO within {within_s:.3g} s in answer to the guard's own health check"
+            self._agents.tried(address, DialError(DialFailure.HELLO_TIMEOUT, detail))
+            return
+        self._agents.tried(address, None)
+        if self._agents.answered_check(address):
+            ready = AgentReady(size, "", healthcheck=True, agent=str(address))
+            self._observer.seen(route.name, NO_SESSION, [ready])
+
+    async def _answer(self, route: Route, address: Address, within_s: float) -> int | None:
+        """Return the max-frame-size in its AGENT-HELLO, bytes; None if none came ``within_s``.
+
+        Raises:
+            DialError: the address cannot be reached.
+            TimeoutError: nor is that known in time.
+        """
+        async with asyncio.timeout(route.config.connect_s):
+            sock, _ = await self._agents.check(address, route.config.connect_s)
+        try:
+            async with asyncio.timeout(within_s):
+                return await _hello(sock, route.config)
+        except (OSError, TimeoutError, EOFError):
+            return None
+        finally:
+            sock.close()
 
 
 class AgentWatch(AgentProbe):

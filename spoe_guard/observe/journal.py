@@ -185,8 +185,8 @@ class Journal:
         about: Fields = {"session": session, "agent": seen.agent, "reason": seen.reason.value, "detail": seen.detail}
         self._happened(route, ("agent_unreachable", seen.agent, seen.reason.value), session, about)
 
-    def not_dialled(self, route: str, agent: str, reason: DialFailure, detail: str) -> None:
-        """Log that an address could not be dialled."""
+    def not_dialled(self, route: str, agent: str, reason: DialFailure | LinkLoss, detail: str) -> None:
+        """Log that an address could not be dialled, or that its links are silent."""
         if reason is DialFailure.OWN_LIMIT:
             self.own_limit(route, "dial", detail)
             return
@@ -197,6 +197,11 @@ class Journal:
         """Log that an address answers again."""
         level = self._level_of_change("agent_reachable", route, agent)
         self._say(level, "agent_reachable", route, agent=agent)
+
+    def failover(self, route: str, before: str, after: str, why: str) -> None:
+        """Log that new links go to another address than before; ``why``: empty if that one is back."""
+        level, why = ("warning", why) if why else ("info", "answers again")
+        self._say(level, "agent_failover", route, **{"from": before, "to": after, "why": why})
 
     def own_limit(self, route: str, doing: str, why: str) -> None:
         """Log that the guard is short of something. ``doing``: what it could not do, ``accept`` or ``dial``."""

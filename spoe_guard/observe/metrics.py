@@ -148,6 +148,12 @@ GAUGES: Final[tuple[_Row, ...]] = (
         lambda s: [((address,), float(agent.up)) for address, agent in s.agents.items() if agent.up is not None],
     ),
     ("agent_links", "Agent links open.", ("agent",), lambda s: _of_agents(s, lambda agent: agent.links)),
+    (
+        "agent_open_notifies",
+        "NOTIFYs that the agent at that address has in hand.",
+        ("agent",),
+        lambda s: [((address,), count) for address, count in s.open_on().items()],
+    ),
     ("oldest_open_notify_seconds", "For how long the oldest NOTIFY has been open or parked.", (), lambda s: _one(s.oldest())),
     ("parked_notifies", "NOTIFYs that wait for an agent link.", (), lambda s: _one(s.tally.parked_notifies)),
 )

@@ -19,6 +19,7 @@ from spoe_guard.core.terms.events import (
     FrameAuthored,
     GaveWay,
     HaproxyKnown,
+    LinkLoss,
     LinkLost,
     LinkUp,
     NotifiesRedispatched,
@@ -167,6 +168,16 @@ class GuardObserver:
             return
         stats.failed(self._clock(), reason, detail)
         self.journal.not_dialled(route, agent, reason, detail)
+
+    def agent_silent(self, route: str, agent: str, detail: str) -> None:
+        """Note and log that one address of several is passed over, for its links are silent."""
+        reason = LinkLoss.DEADLINE
+        self.routes[route].agent(agent).tried(self._clock(), up=False, detail=f"{reason.value}: {detail}")
+        self.journal.not_dialled(route, agent, reason, detail)
+
+    def agent_moved(self, route: str, before: str, after: str, why: str) -> None:
+        """Log that new links go to another address."""
+        self.journal.failover(route, before, after, why)
 
     def link_opened(self, route: str, agent: str) -> None:
         """Count an agent link that opened."""

@@ -1,5 +1,6 @@
 """The numbers of a route as plain JSON values, and their sum over several processes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ BY_LABELS: Final = (
     "redispatched",
 )
 BUCKETS: Final = ("hold_buckets",)
-OTHERS: Final = ("agents", "oldest", "peer", "peer_at")  # each in its own way
+OTHERS: Final = ("agents", "oldest", "open_on", "peer", "peer_at")  # each in its own way
 TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds", "late_acks")
 TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
 TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
@@ -36,6 +37,7 @@ def take(stats: RouteStats) -> Taken:
     """Return ``stats`` as values that JSON can carry."""
     plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS)}
     plain |= {"oldest": stats.oldest(), "peer": stats.peer, "peer_at": stats.peer_at}
+    plain["open_on"] = dict(stats.open_on())
     plain["agents"] = {
         address: {
             "up": agent.up,
@@ -78,6 +80,9 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
     if alive:
         before, now = stats.oldest(), taken["oldest"]
         stats.oldest = lambda: max(before, now)
+        open_on = Counter(stats.open_on())
+        open_on.update(taken["open_on"])
+        stats.open_on = lambda: open_on
 
 
 def _sum(into: RouteStats | Tally, taken: Mapping[str, Any], numbers: tuple[str, ...], buckets: tuple[str, ...]) -> None:

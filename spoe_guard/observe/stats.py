@@ -67,7 +67,8 @@ class RouteStats:
 
     ``families``: sessions by the family of their HAProxy, once it is known. ``peer``: who connected last, ``peer_at`` when,
     monotonic seconds.
-    ``oldest``: returns for how many seconds the oldest NOTIFY has been open or parked.
+    ``oldest``: returns for how many seconds the oldest NOTIFY has been open or parked. ``open_on``: returns how many NOTIFYs the
+    agent has in hand, by address.
     """
 
     __slots__ = (
@@ -89,6 +90,7 @@ class RouteStats:
         "links_opened",
         "oldest",
         "open",
+        "open_on",
         "peer",
         "peer_at",
         "redispatched",
@@ -119,6 +121,7 @@ class RouteStats:
         self.hold_seconds = 0.0
         self.agents: dict[str, AgentStats] = {}
         self.oldest: Callable[[], float] = lambda: 0.0
+        self.open_on: Callable[[], Mapping[str, int]] = dict
         self.links_opened: Counter[Labels] = Counter({(reason.value,): 0 for reason in LinkReason})
         kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
         self.redispatched: Counter[Labels] = Counter({(kind.value,): 0 for kind in kinds})

@@ -80,10 +80,11 @@ def _about_balance(route: Route, lines: Sequence[Line], settings: Settings) -> I
     first = {each.agent[0] for each in settings.routes}
     behind = [str(agent) for agent in route.agent if agent not in first]
     balance = next((found for engine, _ in lines if (found := engine.backend.inherited("balance"))), None)
-    if behind and balance is not None:
+    if behind and balance is not None and route.balance == "first":
         yield (
             f"agent: {', '.join(behind)} gets NOTIFYs only while the addresses before it cannot be reached, and `balance` "
-            f"({balance.place}) chooses among server lines alone; give each agent a route and a server line of its own"
+            f"({balance.place}) chooses among server lines alone; give each agent a route and a server line of its own, "
+            "or set balance here"
         )
 
 

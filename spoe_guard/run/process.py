@@ -79,6 +79,7 @@ class Process:
         )
         for name, stats in self.observer.routes.items():
             stats.oldest = partial(self.guard.oldest_open_s, name)
+            stats.open_on = partial(self.guard.open_on, name)
         self._tell(settings)
         self.names = Names(routes, self.observer.routes, None if lent else log)
         self._silences: RateLimit[str] = RateLimit(1, _SILENCE_EVERY_S, monotonic)
@@ -162,6 +163,7 @@ def _route(settings: Settings, index: int) -> Route:
         name=route.name,
         listen=route.listen,
         agent=route.agent,
+        balance=route.balance,
         rights=SocketRights(
             mode=None if route.socket.mode is None else int(route.socket.mode, 8),
             owner=route.socket.owner,

@@ -126,6 +126,10 @@ def warnings(settings: Settings) -> list[str]:
     found = list(_about_workers(settings))
     for index, route in enumerate(settings.routes):
         found += [f"routes[{index}].{note}" for note in (*_about_haproxy(route), *_about_links(settings, route))]
+        if route.balance != "first" and len(route.agent) == 1:
+            found.append(
+                f"routes[{index}].balance: no effect, agent names one address; name each of them, as in [a:9000, b:9000]"
+            )
         if settings.share_listen and route.listen.path is not None:
             found.append(f"routes[{index}].listen: share_listen has no effect on a Unix socket")
         found += [f"routes[{index}].{note}" for note in _about_socket(route)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from spoe_guard import address
 from spoe_guard.core.terms import anomalies
 from spoe_guard.core.terms.config import KNOWN_CAPABILITIES, OFFERABLE
-from spoe_guard.options import DEFAULT_PAYLOAD, LogFormat, LogLevel, Payload
+from spoe_guard.options import DEFAULT_PAYLOAD, Balance, LogFormat, LogLevel, Payload
 from spoe_guard.settings import products, units
 from spoe_guard.settings.profiles import PROFILES
 from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
@@ -286,6 +286,7 @@ class Route(Section):
     name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
     agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
+    balance: Balance = "first"
     profile: Annotated[str, BeforeValidator(products.named)] | None = None
     mode: Mode | None = None
     haproxy: HAProxy = HAProxy()

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from spoe_guard.core.conversation.notifies import SETTLED_AT_ONCE
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.config import Redispatch
-from spoe_guard.core.terms.events import DisconnectHeld
+from spoe_guard.core.terms.events import DisconnectHeld, LinkFailed, LinkLoss, LinkLost
 from tests.core import frames
 from tests.core.script import Talk, running
 
@@ -371,3 +372,44 @@ def test_no_notify_overtakes_those_that_wait_for_a_link_they_trust() -> None:
         guard   waits 0.994     -> nothing
         guard   waits 0.001     -> redispatched unsent 2, redispatched unanswered 1, to_agent2 NOTIFY 3.1, to_agent2 NOTIFY 5.1, to_agent2 NOTIFY 7.1
     """, serial=frames.agent_hello(capabilities=b""))  # fmt: skip
+
+
+def failed(talk: Talk) -> list[LinkFailed]:
+    return [event for event in talk.events if isinstance(event, LinkFailed)]
+
+
+@pytest.mark.parametrize("redispatch", Redispatch)
+@pytest.mark.parametrize(("how", "loss"), [("fin", LinkLoss.CLOSED), ("rst", LinkLoss.RESET)])
+def test_a_link_that_ends_with_notifies_open_failed(redispatch: Redispatch, how: str, loss: LinkLoss) -> None:
+    """The shell chooses where that one goes, and knows the address by the number of the link."""
+    made = talk(redispatch=redispatch)
+    made.play("haproxy NOTIFY 1.1 -> ok")
+    made._line("agent", how)
+    assert failed(made) == [LinkFailed(loss, 0)]
+
+
+def test_a_link_that_ends_without_a_notify_did_not_fail() -> None:
+    made = talk().play("""
+        haproxy NOTIFY 1.1      -> ok
+        agent   ACK 1.1         -> ok
+        agent   AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0
+    """)
+    assert failed(made) == []
+
+
+def test_a_silent_link_failed_though_its_notifies_were_given_up() -> None:
+    made = talk(answer_deadline_s=1.0)
+    made.play("guard waits 1 -> nothing\nhaproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok")
+    made._line("guard", "waits 1")
+    assert failed(made) == []
+    made.play("haproxy NOTIFY 5.1 -> ok")
+    made._line("guard", "waits 1")
+    assert failed(made) == [LinkFailed(LinkLoss.DEADLINE, 0)]
+
+
+def test_that_a_link_with_many_notifies_failed_is_known_at_once() -> None:
+    made = again(open_notifies=2 * SETTLED_AT_ONCE)
+    made.play("\n".join(f"haproxy NOTIFY {number}.1 -> ok" for number in range(1, SETTLED_AT_ONCE + 2)))
+    made._line("agent", "fin")
+    assert failed(made) == [LinkFailed(LinkLoss.CLOSED, 0)]
+    assert not [event for event in made.events if isinstance(event, LinkLost)]

@@ -39,6 +39,12 @@ class Recorder:
     def agent_dialled(self, route, agent, reason, detail):
         self.dials.append((agent, reason))
 
+    def agent_silent(self, route, agent, detail):
+        self.log.append(("silent", agent))
+
+    def agent_moved(self, route, before, after, why):
+        self.log.append(("moved", before, after, why))
+
     def link_opened(self, route, agent):
         self.log.append(("link opened", agent))
 
@@ -117,6 +123,9 @@ class FakeSession:
     def drain(self, now):
         self.calls.append("drain")
         return self.end(Close.FLUSH, EndedBy.GUARD, EndReason.DRAIN)
+
+    def ledger(self, link_id):
+        return None
 
     def release(self):
         self.calls.append("release")

@@ -66,6 +66,7 @@ RELIED_ON = {
     "spoe_guard_agent_connect_failures_total": ("counter", {"route", "agent", "reason"}),
     "spoe_guard_agent_up": ("gauge", {"route", "agent"}),
     "spoe_guard_agent_links": ("gauge", {"route", "agent"}),
+    "spoe_guard_agent_open_notifies": ("gauge", {"route", "agent"}),
     "spoe_guard_agent_links_total": ("counter", {"route", "reason"}),
     "spoe_guard_redispatched_notifies_total": ("counter", {"route", "kind"}),
     "spoe_guard_parked_notifies": ("gauge", {"route"}),
@@ -128,6 +129,7 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     observer.agent_dialled(route, OTHER, None, "")
     observer.link_opened(route, OTHER)
     observer.routes[route].oldest = lambda: 0.75
+    observer.routes[route].open_on = lambda: {AGENT: 0, OTHER: 1}
     tally = observer.tally(route)
     tally.frames_to_agent[frame.NOTIFY] += 3
     tally.frames_to_haproxy[frame.ACK] += 2
@@ -217,6 +219,8 @@ def test_what_was_counted_is_what_is_scraped(observer):
         ("agent_up", OTHER): 1,
         ("agent_links", AGENT): 0,
         ("agent_links", OTHER): 1,
+        ("agent_open_notifies", AGENT): 0,
+        ("agent_open_notifies", OTHER): 1,
         ("agent_dials_total", AGENT): 1,
         ("agent_dials_total", OTHER): 1,
         ("agent_connect_failures_total", AGENT, "refused"): 1,

@@ -19,6 +19,7 @@ from spoe_guard.core.terms.events import (
     EndReason,
     FrameAuthored,
     GaveWay,
+    LinkFailed,
     LinkLoss,
     LinkLost,
     LinkReason,
@@ -373,6 +374,31 @@ def test_one_of_several_addresses_is_down_and_the_agent_is_up(observer, lines):
     assert said == [  # at each change, not at each dial
         {"event": "agent_unreachable", "level": "warning", "agent": AGENT},
         {"event": "agent_reachable", "level": "info", "agent": AGENT},
+    ]
+
+
+def test_an_address_whose_links_are_silent_is_down_until_it_answers(observer, lines):
+    stats = observer.routes["default"]
+    stats.serve([AGENT, OTHER])
+    observer.agent_silent("default", AGENT, "no word")
+    assert (stats.agents[AGENT].up, stats.agents[AGENT].detail) == (False, "deadline: no word")
+    observer.seen("default", 1, [LinkFailed(LinkLoss.DEADLINE, 0, AGENT), ready(AGENT)])
+    assert stats.agents[AGENT].up
+    told = [{key: line.get(key) for key in ("event", "level", "agent", "reason", "detail")} for line in lines.logged]
+    assert told == [
+        {"event": "agent_unreachable", "level": "warning", "agent": AGENT, "reason": "deadline", "detail": "no word"},
+        {"event": "agent_reachable", "level": "info", "agent": AGENT, "reason": None, "detail": None},
+    ]
+
+
+def test_where_new_links_go_is_said_when_it_changes(observer, lines):
+    observer.agent_moved("default", AGENT, OTHER, "refused")
+    observer.agent_moved("default", OTHER, AGENT, "")
+    told = [{key: line[key] for key in ("event", "level", "route", "from", "to", "why")} for line in lines.logged]
+    head = {"event": "agent_failover", "route": "default"}
+    assert told == [
+        head | {"level": "warning", "from": AGENT, "to": OTHER, "why": "refused"},
+        head | {"level": "info", "from": OTHER, "to": AGENT, "why": "answers again"},
     ]
 
 

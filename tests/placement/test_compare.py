@@ -140,6 +140,7 @@ def test_several_agents_of_one_route_are_not_balanced(settings):
     expected = "127.0.0.1:9001 gets NOTIFYs only while the addresses before it cannot be reached, and `balance` (haproxy.cfg:8)"
     assert_one(contradictions(settings(route), [engine]), f"routes[0].agent: {expected} chooses among server lines alone; give")
     assert contradictions(settings(route), [found(sources())]) == []
+    assert contradictions(settings(f"{route}, balance: least-open"), [engine]) == []
 
 
 def test_the_other_agent_as_a_second_address_is_no_contradiction(settings):

@@ -65,6 +65,14 @@ def test_what_has_no_effect_is_said(from_yaml):
     assert warnings(load().settings) == []
 
 
+@pytest.mark.parametrize("balance", ["first", "least-open", "round-robin"])
+def test_one_address_cannot_be_balanced(from_yaml, balance):
+    why = "no effect, agent names one address; name each of them, as in [a:9000, b:9000]"
+    told = warnings(from_yaml(f"routes: [{{balance: {balance}}}]").settings)
+    assert told == ([] if balance == "first" else [f"routes[0].balance: {why}"])
+    assert warnings(from_yaml(f"routes: [{{agent: [a:1, b:1], balance: {balance}}}]").settings) == []
+
+
 OPEN = "admin.payload: full, and whoever reaches admin.listen reads what NOTIFYs and ACKs with an anomaly carry"
 
 

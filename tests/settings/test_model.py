@@ -21,6 +21,7 @@ routes:
   - name: default              # metric label
     listen: 127.0.0.1:12345
     agent: 127.0.0.1:9000
+    balance: first             # first | least-open | round-robin
     hello:
       max_frame_size: null     # bytes; clamp what HAProxy offers to this agent
       capabilities: [pipelining]   # what may be negotiated; the rest is removed from both HELLOs

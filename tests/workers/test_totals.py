@@ -172,6 +172,18 @@ def test_the_oldest_notify_is_that_of_any_living_worker(order):
     assert totals.routes["default"].oldest() == 0
 
 
+def test_open_notifies_by_address_are_those_of_all_living_workers():
+    workers = [busy(1), busy(1)]
+    workers[0].open_on = lambda: {AGENTS[0]: 2, AGENTS[1]: 0}
+    workers[1].open_on = lambda: {AGENTS[0]: 3, AGENTS[1]: 1}
+    totals = Totals(["default"])
+    totals.sum_up(list(map(says, workers)))
+    assert totals.routes["default"].open_on() == {AGENTS[0]: 5, AGENTS[1]: 1}
+    totals.close(says(workers[1]))
+    totals.sum_up([says(workers[0])])
+    assert totals.routes["default"].open_on() == {AGENTS[0]: 2, AGENTS[1]: 0}
+
+
 def test_what_the_processes_use_is_summed_and_cpu_time_never_falls():
     totals = Totals(["default"])
     used = {"process_cpu_seconds_total": 1000.0, "process_open_fds": 5000.0, "process_start_time_seconds": 1.0}

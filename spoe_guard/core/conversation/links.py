@@ -24,6 +24,7 @@ from spoe_guard.core.terms.events import (
     AuthoredReason,
     DialFailure,
     DisconnectHeld,
+    LinkFailed,
     LinkLoss,
     LinkReason,
     LinkUp,
@@ -222,6 +223,8 @@ class Links:
         """End ``link``; the NOTIFYs its agent did not answer go to another agent, or count as unanswered."""
         longest_s = self._config.answer_deadline_s or LOSS_MATTERS_S
         had, kept = self._notifies.take_back(link, loss, now, longest_s, self._next)
+        if had or loss is LinkLoss.DEADLINE:
+            self._report.add(LinkFailed(loss, link.number))
         worked = link.ledger.answered_once or (link.got_disconnect and not had) or loss is LinkLoss.RETIRED
         self._end(link, now)
         if loss in _BY_AGENT and not self.running:

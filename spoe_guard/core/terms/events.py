@@ -249,6 +249,19 @@ class LinkLost:
 
 
 @dataclass(slots=True)
+class LinkFailed:
+    """The link ``link_id`` ended with NOTIFYs open, or its agent let them pass their deadline without a word.
+
+    Reported in the step in which it ends, for the shell to choose where the next link goes; ``LinkLost`` tells what became of the
+    NOTIFYs. ``agent``: its address, which the shell adds.
+    """
+
+    reason: LinkLoss
+    link_id: int
+    agent: str = ""
+
+
+@dataclass(slots=True)
 class NotifiesRedispatched:
     """``count`` waiting NOTIFYs were sent; ``kind``: whether another link had them before. Never ``OFF``."""
 
@@ -276,6 +289,7 @@ Event = (
     | HaproxyKnown
     | LinkUp
     | LinkLost
+    | LinkFailed
     | NotifiesRedispatched
     | SessionEnded
 )

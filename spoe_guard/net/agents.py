@@ -120,6 +120,10 @@ class Agents:
         """Whether the address has failed since it last answered."""
         return not self._is_well(address)
 
+    def any_well(self, route: Route) -> bool:
+        """Whether one of the addresses of ``route`` has not failed since it last answered."""
+        return any(map(self._is_well, route.agent))
+
     def failed(self, address: Address, why: str) -> None:
         """An address could not be dialled, or did not answer HELLO: try another one first, if there is one."""
         self._of(address).failed(monotonic())

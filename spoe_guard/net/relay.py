@@ -84,6 +84,7 @@ class Relay:
 
     __slots__ = (
         "__weakref__",
+        "_agent_state",
         "_armed",
         "_avoided",
         "_drain_at",
@@ -129,6 +130,7 @@ class Relay:
         self._links: dict[int, AgentConnection] = {}  # being dialled, or with a leg in _legs
         self._linked = False  # an agent link was connected at some time
         self._observer = observer
+        self._agent_state = route_state.agent
         self._owner: RelayOwner | None = owner
         self._loop = asyncio.get_running_loop()
         self._legs: set[Leg] = set()
@@ -629,6 +631,8 @@ class Relay:
                 self.agents.answered(address)
             elif isinstance(event, AgentUnreachable):
                 self.agents.failed(address, event.reason.value)
+                if self.agents.any_well(self.route):
+                    self._agent_state.another_is_well()
             else:
                 self._avoid(address)
                 if event.reason is LinkLoss.DEADLINE:

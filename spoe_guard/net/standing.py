@@ -17,7 +17,8 @@ LONGEST_S: Final = 5.0
 # it is found silent again soon after it came back.
 SILENT_S: Final = 5.0
 LONGEST_SILENT_S: Final = 60.0
-# One that comes back after an absence has a share that grows over this time, from the least one to that of the others.
+# One that comes back after an absence gets the next link at once, for there may be few, and they last. From then on its share
+# grows over this time, from the least one to that of the others.
 SLOW_START_S: Final = 10.0
 LEAST_SHARE: Final = 0.1
 LATE_S: Final = 0.25  # a dial and its HELLO take so long: others are preferred until it is known what comes of it
@@ -34,10 +35,21 @@ class Standing:
 
     ``links``: the connections there are, with the NOTIFYs that each has open; None where those are not known. ``making``: the
     connections that are dialled or wait for AGENT-HELLO, with the time of the dial, the oldest first. ``retry_at``: until when
-    it is passed over where nobody asks it.
+    it is passed over where nobody asks it. ``returned``: it came back, and no link was dialled to it since.
     """
 
-    __slots__ = ("_back_at", "_failing_since", "_held_until", "_silences", "bias", "due", "links", "making", "retry_at")
+    __slots__ = (
+        "_back_at",
+        "_failing_since",
+        "_held_until",
+        "_silences",
+        "bias",
+        "due",
+        "links",
+        "making",
+        "retry_at",
+        "returned",
+    )
 
     def __init__(self) -> None:
         self.links: dict[Link, Ledger | None] = {}
@@ -45,6 +57,7 @@ class Standing:
         self.retry_at = -math.inf
         self.bias = random.random()  # noqa: S311  no secret: among equals each process has an order of its own
         self.due = self.bias  # how far its turn has come
+        self.returned = False
         self._failing_since = math.inf  # since it last answered
         self._held_until = -math.inf  # until then HELLO alone does not bring it back
         self._back_at = -math.inf
@@ -89,6 +102,7 @@ class Standing:
             self._held_until = -math.inf
             self._back_at = now
             self.due = self.bias
+            self.returned = True
 
     def heard_since(self, then: float) -> bool:
         """Whether the agent has sent anything on any connection since ``then``."""
@@ -134,7 +148,8 @@ def in_order(
     equals = [address for address in order if rank(address) == rank(order[0])]
     if balance != "first":
         turn = _by_load if balance == "least-open" else _by_turn
-        chosen = turn(equals, known, now)
+        chosen = turn([address for address in equals if known[address].returned] or equals, known, now)
+        known[chosen].returned = False
         order.remove(chosen)
         order.insert(0, chosen)
     return order

@@ -93,3 +93,13 @@ def test_hellos_missed_in_a_row_are_counted_up_to_a_bound() -> None:
     assert agent.hellos_missed == MOST_MISSED
     agent.answered(AGREED)
     assert agent.hellos_missed == 0
+
+
+def test_where_another_agent_is_well_nobody_waits_and_it_is_not_away() -> None:
+    agent = AgentState()
+    agent.failed(100.0, 0.0, 100.0)
+    agent.hello_missed()
+    assert agent.is_away(100.0, 5.0)
+    agent.another_is_well()
+    assert not agent.is_away(100.0 + 100.0, 5.0)
+    assert (agent.retry_at, agent.in_doubt, agent.hellos_missed) == (-math.inf, False, 1)

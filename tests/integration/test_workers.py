@@ -1,22 +1,16 @@
 """HAProxy in front of several workers; one is killed under load."""
 
 import os
-import re
 import signal
 
 import pytest
 
 from spoe_guard.lab.agent import Script
-from tests.integration.haproxy import Options, wait_until
+from tests.integration.haproxy import NEVER_SENT, Options, wait_until
 from tests.integration.load import Load
 
 CLIENTS = 16  # more than one connection, so that both workers have some
 TIMED_OUT, BROKEN = "1", "257"  # HAProxy's words for why a request has no answer: st= in its log
-# Timed out while it waited to be sent: none of its times but the whole is known. HAProxy wakes one idle connection for each
-# request; where that one turns out to be closed no other is woken, and from then on so many requests are behind, each until the
-# next one comes. Those that no next one follows time out (flt_spoe.c, spoe_queue_context, spoe_release_appctx). So it does with
-# two agents and no guard.
-NEVER_SENT = re.compile(r" st=1 0/-1/-1/-1/")
 
 
 def number(path: str) -> int:

@@ -52,8 +52,10 @@ def with_open(count, heard=0.0):
 
 
 def back(known, address, at):
+    """The address was away, and has got the link that it gets at once."""
     known[address].failed(at - 1.0)
     known[address].answered(at)
+    known[address].returned = False
 
 
 def test_the_first_that_is_well_comes_first(known):
@@ -151,6 +153,24 @@ def test_an_address_that_comes_back_has_a_share_that_grows(known, balance, after
     assert abs(found[B] - found[C]) <= 1
 
 
+@pytest.mark.parametrize("balance", ["round-robin", "least-open"])
+def test_an_address_that_comes_back_gets_the_next_link_at_once(known, balance):
+    """There may be few connections, and they may last for hours."""
+    for address in (A, B):
+        known[address].failed(NOW)
+    assert chosen(known, balance, 9) == {C: 9}
+    known[C].failed(NOW)
+    for address in (A, B, C):
+        known[address].answered(NOW)
+        known[address].answered(NOW)
+    found = []
+    for _ in range(3):
+        found.append(order(known, balance)[0])
+        known[found[-1]].making[Link()] = NOW
+    assert set(found) == {A, B, C}
+    assert order(known, "first")[0] == A
+
+
 def test_with_first_an_address_that_comes_back_has_all_at_once(known):
     back(known, A, NOW)
     assert chosen(known, "first", 10) == {A: 10}
@@ -166,7 +186,7 @@ def test_turns_that_were_missed_are_not_made_up_for(known):
     known[B].failed(NOW)
     chosen(known, "round-robin", 7)
     known[B].answered(NOW)
-    assert chosen(known, "round-robin", 11)[B] == 1
+    assert chosen(known, "round-robin", 11)[B] == 2
 
 
 def test_a_check_counts_only_a_while_after_missed_deadlines(known):

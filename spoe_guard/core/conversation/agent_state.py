@@ -81,6 +81,11 @@ class AgentState:
         self.retry_at = -math.inf
         self._away_since = self._failing_since = math.inf
 
+    def another_is_well(self) -> None:
+        """What failed is one of several agents, and another is well: that one may be dialled at once, and is not away."""
+        self.retry_at = -math.inf
+        self._away_since = self._failing_since = math.inf
+
     def forget(self) -> None:
         """The route has another agent from now on."""
         self.answered(None)

@@ -35,8 +35,8 @@ class Route:
     name: str
     listen: Address
     agent: tuple[Address, ...]
-    balance: Balance = "first"
     rights: SocketRights = SocketRights()
+    balance: Balance = "first"
     connections: int = 4096
     proxy_header: bool = False
     splice_on_error: bool = False

@@ -21,6 +21,7 @@ LONGEST_SILENT_S: Final = 60.0
 # grows over this time, from the least one to that of the others.
 SLOW_START_S: Final = 10.0
 LEAST_SHARE: Final = 0.1
+COUNT_AGAIN_S: Final = 0.02  # open NOTIFYs of thousands of links take a third of a millisecond, and they may all be dialled anew
 LATE_S: Final = 0.25  # a dial and its HELLO take so long: others are preferred until it is known what comes of it
 
 
@@ -40,6 +41,8 @@ class Standing:
 
     __slots__ = (
         "_back_at",
+        "_counted",
+        "_counted_at",
         "_failing_since",
         "_held_until",
         "_silences",
@@ -61,6 +64,8 @@ class Standing:
         self._failing_since = math.inf  # since it last answered
         self._held_until = -math.inf  # until then HELLO alone does not bring it back
         self._back_at = -math.inf
+        self._counted = 0  # open NOTIFYs
+        self._counted_at = -math.inf
         self._silences = 0  # in a row, each soon after it came back
 
     @property
@@ -117,10 +122,15 @@ class Standing:
         return bool(self.making) and now - next(iter(self.making.values())) > LATE_S
 
     def load(self, now: float) -> tuple[float, float, float]:
-        """Return what `least-open` compares: NOTIFYs, then connections; a connection in the making is to get a NOTIFY."""
+        """Return what `least-open` compares: NOTIFYs, then connections; a connection in the making is to get a NOTIFY.
+
+        NOTIFYs are as of ``COUNT_AGAIN_S`` ago at most.
+        """
+        if now >= self._counted_at + COUNT_AGAIN_S:
+            self._counted, self._counted_at = self.open_notifies, now
         share = self.share(now)
-        links = len(self.links) + len(self.making.keys() - self.links.keys())
-        return (self.open_notifies + len(self.making) + 1) / share, (links + 1) / share, -self.bias
+        links = len(self.links) + sum(link not in self.links for link in self.making)
+        return (self._counted + len(self.making) + 1) / share, (links + 1) / share, -self.bias
 
 
 def in_order(

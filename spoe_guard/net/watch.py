@@ -7,6 +7,8 @@ And wherever a dial has failed, or the links of all sessions are silent, until t
 so within milliseconds, and an agent that needs more than that for a connection and HELLO would never be found back. HAProxy may
 also send nothing more: because it has connections that work, or because ``/readyz`` says no. And where HAProxy has hundreds of
 connections, an agent that hangs leaves too few NOTIFYs of each unanswered for a link to be replaced, so that nobody would dial.
+
+Where there are several addresses, each that has failed is asked by itself, so that no request has to find out whether it is back.
 """
 
 import asyncio
@@ -34,6 +36,7 @@ EVERY_S: Final = 1.0
 HELLO_S: Final = 2.0  # for AGENT-HELLO, where nothing is set
 LEAST_HELLO_S: Final = 0.1  # HAProxy may have left for another reason than `timeout hello`
 NO_SESSION: Final = 0  # what is reported belongs to none
+_TO_A_CHECK: Final = "in answer to the guard's own health check"
 
 
 class AgentProbe:
@@ -77,7 +80,7 @@ class AgentProbe:
         except (OSError, TimeoutError, EOFError):
             self._state.failed(monotonic(), 0.0, began)
             self._agents.failed(address, DialFailure.HELLO_TIMEOUT.value)
-            detail = f"no AGENT-HELLO within {within_s:.3g} s in answer to the guard's own health check"
+            detail = f"no AGENT-HELLO within {within_s:.3g} s {_TO_A_CHECK}"
             self._tell(route, AgentUnreachable(DialFailure.HELLO_TIMEOUT, detail, agent=str(address)), there=False)
             return False
         else:
@@ -111,39 +114,33 @@ class AddressProbe:
                 break
 
     async def _ask(self, route: Route, address: Address) -> None:
-        within_s = route.config.agent_hello_s or HELLO_S
         try:
-            size = await self._answer(route, address, within_s)
+            size = await self._answer(route, address, route.config.agent_hello_s or HELLO_S)
         except DialError as error:
             self._agents.tried(address, error)
             return
-        except TimeoutError:
-            detail = f"no connection within {route.config.connect_s:g} s"
-            self._agents.tried(address, DialError(DialFailure.TIMEOUT, detail))
-            return
-        if size is None:
-            detail = f"no AGENT-HELLO within {within_s:.3g} s in answer to the guard's own health check"
-            self._agents.tried(address, DialError(DialFailure.HELLO_TIMEOUT, detail))
-            return
         self._agents.tried(address, None)
         if self._agents.answered_check(address):
-            ready = AgentReady(size, "", healthcheck=True, agent=str(address))
-            self._observer.seen(route.name, NO_SESSION, [ready])
+            self._observer.seen(route.name, NO_SESSION, [AgentReady(size, "", healthcheck=True, agent=str(address))])
 
-    async def _answer(self, route: Route, address: Address, within_s: float) -> int | None:
-        """Return the max-frame-size in its AGENT-HELLO, bytes; None if none came ``within_s``.
+    async def _answer(self, route: Route, address: Address, within_s: float) -> int:
+        """Return the max-frame-size in its AGENT-HELLO, bytes.
 
         Raises:
-            DialError: the address cannot be reached.
-            TimeoutError: nor is that known in time.
+            DialError: the address cannot be reached, or no AGENT-HELLO came ``within_s``.
         """
-        async with asyncio.timeout(route.config.connect_s):
-            sock, _ = await self._agents.check(address, route.config.connect_s)
+        try:
+            async with asyncio.timeout(route.config.connect_s):
+                sock, _ = await self._agents.check(address, route.config.connect_s)
+        except TimeoutError:
+            raise DialError(DialFailure.TIMEOUT, f"no connection within {route.config.connect_s:g} s") from None
         try:
             async with asyncio.timeout(within_s):
                 return await _hello(sock, route.config)
-        except (OSError, TimeoutError, EOFError):
-            return None
+        except TimeoutError:
+            raise DialError(DialFailure.HELLO_TIMEOUT, f"no AGENT-HELLO within {within_s:.3g} s {_TO_A_CHECK}") from None
+        except (OSError, EOFError):
+            raise DialError(DialFailure.OTHER, f"no AGENT-HELLO {_TO_A_CHECK}") from None
         finally:
             sock.close()
 

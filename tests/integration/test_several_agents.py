@@ -111,7 +111,9 @@ def test_an_agent_killed_under_load_costs_nothing_and_is_used_again(stage, at, w
     if balance != "first":
         assert moves == []
     else:
-        assert moves.count((0, 1, "refused")) == moves.count((1, 0, "answers again")) == len(moves) / 2 > 0
+        assert moves.count((1, 0, "answers again")) == len(moves) / 2 > 0
+        # The kernel may still accept for a process that dies, and resets the connection then.
+        assert {move for move in moves if move[0] == 0} <= {(0, 1, "refused"), (0, 1, "other")}
     assert cast.guard.lines("agent_reachable")
 
 

@@ -268,6 +268,19 @@ async def test_in_observe_mode_nothing_is_asked(tmp_path):
         haproxy.close()
 
 
+@pytest.mark.parametrize(("frozen", "why"), [(True, DialFailure.HELLO_TIMEOUT), (False, DialFailure.OTHER)])
+async def test_why_a_check_brought_no_hello_is_told(tmp_path, frozen, why):
+    """It says nothing, or hangs up."""
+    async with Several(tmp_path, "a", "b", config=SILENT) as stage:
+        await stage.comes("b")
+        agent = stage.agents["a"] = Freezes(connections=0)
+        agent.frozen = frozen
+        await agent.listen_unix(stage.places["a"].path)
+        stage.known.in_doubt(stage.places["a"])
+        await until(lambda: (str(stage.places["a"]), why) in stage.recorder.dials)
+        assert stage.moves == [("a", "b", why.value)]
+
+
 async def test_a_check_takes_no_longer_than_a_dial_may(tmp_path, monkeypatch):
     async def never(_address, _within_s):
         await asyncio.get_running_loop().create_future()

@@ -121,9 +121,9 @@ class Bound:
             self.sock.listen(BACKLOG)
             return
         hidden = Path(path + _HIDDEN)
-        if hidden.exists():  # otherwise another process was first
-            if Path(path).exists():
-                raise FileExistsError(errno.EADDRINUSE, _TAKEN)
+        if Path(path).exists() and hidden.exists():
+            raise FileExistsError(errno.EADDRINUSE, _TAKEN)
+        with contextlib.suppress(FileNotFoundError):  # another process was first
             hidden.rename(path)
 
 

@@ -214,7 +214,7 @@ class GuardCollector(Collector):
             info = GaugeMetricFamily("spoe_guard_route_info", "What the settings say of a route; always 1.", labels=labels)
             for route, _stats in part:
                 if place := live.places.get(route):
-                    info.add_metric((route, live.mode, place.agent, place.profile, place.unanswered), 1)
+                    info.add_metric((route, place.mode, place.agent, place.profile, place.unanswered), 1)
             yield info
 
     def _parts(self) -> Iterator[list[tuple[str, RouteStats]]]:

@@ -179,12 +179,13 @@ class _RefusedError(Exception):
 def show(settings: Settings, guard: Guard, live: Live) -> None:
     """Show the mode and the places of ``guard`` on the live page."""
     live.mode = settings.mode
-    live.places = {route.name: place(route, str(guard.addresses[route.name])) for route in settings.routes}
+    live.places = {route.name: place(settings, route, str(guard.addresses[route.name])) for route in settings.routes}
 
 
-def place(route: Route, listen: str) -> Place:
+def place(settings: Settings, route: Route, listen: str) -> Place:
     """Return what the live page says of a route; ``listen``: where it does."""
-    return Place(listen, ", ".join(map(str, route.agent)), route.profile or "", str(route.unanswered))
+    agents = ", ".join(map(str, route.agent))
+    return Place(listen, agents, settings.mode_of(route), route.profile or "", str(route.unanswered))
 
 
 def hold_hang_ups() -> None:

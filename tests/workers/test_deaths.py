@@ -176,7 +176,7 @@ def test_a_worker_ends_with_its_parent_even_with_its_channel_open():
         with parent.stdout:
             pid = int(parent.stdout.readline())
         settings = Settings.model_validate({"routes": [{"listen": "127.0.0.1:0", "agent": "127.0.0.1:9"}]})
-        given = {"settings": settings.model_dump(mode="json"), "workers": 1, "worker": 1, "sockets": {}}
+        given = {"settings": settings.model_dump(mode="json"), "workers": 1, "worker": 1, "sockets": {}, "drained": []}
         ours.settimeout(START_S)
         ours.sendall(json.dumps(given).encode() + b"\n")
         assert json.loads(ours.recv(100)) == {"listening": True}

@@ -28,10 +28,11 @@ Status = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the settings say of a route: where it listens, its agents' addresses, its profile, "" for none, and `unanswered`."""
+    """What the settings say of a route: where it listens, its agents' addresses, mode, profile, "" for none, and `unanswered`."""
 
     listen: str = ""
     agent: str = ""
+    mode: str = ""
     profile: str = ""
     unanswered: str = ""
 
@@ -128,6 +129,7 @@ class Live:
             "name": name,
             "listen": place.listen,
             "agent": place.agent,
+            "mode": place.mode,
             "profile": place.profile,
             "state": verdict.state.value,
             "since": since.utc,

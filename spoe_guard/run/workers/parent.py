@@ -174,7 +174,7 @@ def _show(settings: Settings, taken: Sequence[Bound], live: PoolLive) -> None:
     """Show the mode and the addresses of the workers on the live page."""
     listens = {bound.route.name: str(bound.address) for bound in taken}
     live.mode = settings.mode
-    live.places = {route.name: place(route, listens[route.name]) for route in settings.routes}
+    live.places = {route.name: place(settings, route, listens[route.name]) for route in settings.routes}
 
 
 async def _started(pool: WorkerPool, signals: "asyncio.Queue[signal.Signals]") -> bool:

@@ -116,7 +116,7 @@ BACK: Final = Says(
 SERVED: Final = Says("ok", ready=True, within=2 * SOON_S, sentence="Served", readyz="ready", metrics=("agent_up == 1",))
 SERVES: Final = replace(BACK, log={})
 GOES_ON: Final = replace(BACK, log={})
-# Of many silent links none needs to be replaced: the guard has asked the agent itself.
+# Its links may have ended meanwhile, or none needs to be replaced: then the guard has asked the agent itself.
 HEARD: Final = replace(BACK, log={"event": "^agent_(link_up|reachable)$"})
 # It is served late; whether that is too late, only HAProxy knows.
 SLOW: Final = replace(
@@ -282,7 +282,7 @@ old the NOTIFYs were that it read then. With `links.give_up: 0` no request waits
             Way(f"{TOLD}, give_up: 0", told(CROWDSEC, LINKS__GIVE_UP="0"), says={"back": [GOES_ON]}, most=NOTHING_OLD),
         ),
         quickly_on=("2.6",),
-        says={"gone": [REFUSED], "back": [BACK]},
+        says={"gone": [REFUSED], "back": [HEARD]},
     ),
     Row(
         "W1",

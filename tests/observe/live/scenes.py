@@ -55,7 +55,7 @@ class Scene:
         self.health.listening = True
         self.live = Live(self.observer.routes, self.observer.recent.take, self.health, BUILD, mode, self.clock)
         self.live.places = {
-            name: Place(f"127.0.0.1:{12345 + at}", ", ".join(self.agents[name])) for at, name in enumerate(routes)
+            name: Place(f"127.0.0.1:{12345 + at}", ", ".join(self.agents[name]), mode) for at, name in enumerate(routes)
         }
         self._next = 0
 

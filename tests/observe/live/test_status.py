@@ -36,7 +36,7 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
     assert set(status["guard"]) == {*BUILD, "host", "mode", "up_s"}
     for route in status["routes"]:
         assert list(route) == [
-            "name", "listen", "agent", "profile", "state", "since", "since_s", "sentence", "headline", "side", "runbook",
+            "name", "listen", "agent", "mode", "profile", "state", "since", "since_s", "sentence", "headline", "side", "runbook",
             "last_minute", "haproxy", "agent_up", "agents", "now", "total", "ack_seconds", "window", "anomalies", "unanswered",
             "history",
         ]  # fmt: skip

@@ -93,7 +93,7 @@ def test_without_descriptors_left_sessions_serve_on_and_others_wait(tmp_path, op
         assert guard.log("agent_unreachable") == []
         assert (await short.later(guard.ask, "/readyz"))[0] == 200
         [route] = json.loads((await short.later(guard.ask, "/api/status"))[1])["routes"]
-        assert "times out of descriptors, memory or ports" in route["sentence"]
+        assert "short of descriptors, memory or ports" in route["sentence"]
 
         served = 0
         while greeting:  # as soon as one ends, the next that waited is accepted

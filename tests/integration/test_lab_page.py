@@ -100,7 +100,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path):
         assert "10 NOTIFYs, 8 ACKs, 2 without; " in without.stdout
         assert without.stdout.endswith("answers are missing\n")
 
-        machine.start(f"{sys.executable} -m http.server --bind 127.0.0.1 8000", "Serving")
+        machine.start(f"{sys.executable} -u -m http.server --bind 127.0.0.1 8000", "Serving")
         machine.start(f"{haproxy} -db -f config/haproxy/from-3.1/haproxy.cfg", "")
         request = (
             "curl --silent --retry 9 --retry-connrefused --output /dev/null --write-out '%{http_code}' http://127.0.0.1:8080/"

@@ -37,7 +37,7 @@ class Cast:
 
     def unanswered(self, *loads):
         """Return how many requests got no answer, without those that HAProxy never sent."""
-        lost = sum(seen.verdict != path for load in loads for path, seen in load.seen.items())
+        lost = sum(seen.verdict != path for load in loads for path, seen in list(load.seen.items()))
         return lost - len(NEVER_SENT.findall(self.haproxy.log()))
 
     def moves(self):

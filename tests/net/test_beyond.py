@@ -127,7 +127,7 @@ async def test_one_stranger_more_than_may_be_held_takes_a_place(monkeypatch):
     monkeypatch.setattr(guards, "MOST_HELD", 2)
     for bound in ("SHORTEST_S", "BLIND_S"):  # nobody is refused before the place is given
         monkeypatch.setattr(refusal, bound, 20.0)
-    async with Guarded(connections=1, config=SessionConfig(close_s=0.2)) as stage:
+    async with Guarded(connections=1, config=SessionConfig(close_s=2.0)) as stage:
         strangers = [await stage.haproxy() for _ in range(3)]
         for noise in strangers:
             await noise.send(b"\x16\x03\x01")

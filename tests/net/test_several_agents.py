@@ -17,6 +17,7 @@ from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
 from spoe_guard.net import relay, standing
 from spoe_guard.net import watch as watching
 from spoe_guard.wire import frame
+from tests.builds import puts_in_place
 from tests.net.conversation import Guarded, frame_of
 from tests.net.stage import until
 
@@ -121,6 +122,7 @@ async def test_it_goes_to_the_same_address_where_no_other_is_well(tmp_path):
         haproxy.close()
 
 
+@puts_in_place
 async def test_a_session_avoids_an_address_only_for_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(relay, "AVOID_S", 0.0)
     async with Several(tmp_path, "a", "b") as stage:

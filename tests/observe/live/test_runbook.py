@@ -8,6 +8,7 @@ from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.observe.live.runbook import PAGES, Runbook, anchor
 from tests.alerts.rules import ALERTS, runbook_anchors
 from tests.observe.live.scenes import HOSTILE
+from tests.peers import ROOT
 from tests.urls import PAGES as REPOSITORY
 
 RUNBOOK = Runbook()
@@ -30,7 +31,12 @@ def test_an_entry_is_one_section_whose_links_lead_somewhere(name):
     assert text.count("<h1>") + text.count("<h2>") + text.count("<h3>") == 1
     assert "**" not in text
     for link in re.findall(r'href="([^"]*)"', text):
-        assert link.startswith((PAGES, "https://", "/live.css", "/icon.svg")) or link == "/" or link[9:] in RUNBOOK.entries, link
+        if link.startswith("/runbook/"):
+            assert link.removeprefix("/runbook/") in RUNBOOK.entries, link
+        elif link.startswith(PAGES):
+            assert (ROOT / "docs" / link.removeprefix(f"{PAGES}/").partition("#")[0]).is_file(), link
+        else:
+            assert link in {"/", "/live.css", "/icon.svg"} or link.startswith("https://"), link
 
 
 def test_other_pages_are_those_of_the_repository():

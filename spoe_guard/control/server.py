@@ -11,11 +11,11 @@ from typing import Final
 
 from spoe_guard.control.peer import Peer, peer_of
 from spoe_guard.control.protocol import MAX_REQUEST_BYTES, Message, RefusedError, decode, encode, in_parts
+from spoe_guard.serving import stop_serving
 
 MAX_CLIENTS: Final = 16  # as many again are told so; who comes then is closed
 REQUEST_S: Final = 5.0  # from connect to the end of the request
 WRITE_S: Final = 5.0  # for a client to take what is written
-_TURNS: Final = 4  # of the loop: the task for a connection accepted in the last turn starts three turns later
 
 Send = Callable[[Message | None], Awaitable[None]]
 CarryOut = Callable[[Message, Peer, Send], Awaitable[object]]
@@ -39,16 +39,7 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Stop serving, and close the connections that are still open."""
-        if self._server is not None:
-            # asyncio loses an accepted connection that has no transport yet, and leaks its socket (Server._attach).
-            for sock in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(sock)
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
-            self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await stop_serving(self._server, self._open)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -16,6 +16,7 @@ from spoe_guard.observe.live.page import ASSETS, POLICY, Page
 from spoe_guard.observe.live.runbook import Runbook
 from spoe_guard.observe.live.status import Live, as_json
 from spoe_guard.observe.metrics import Exposition
+from spoe_guard.serving import stop_serving
 
 MAX_REQUEST_BYTES: Final = 8192  # request line and header lines, to the empty line
 MAX_CONNECTIONS: Final = 32
@@ -23,7 +24,6 @@ REQUEST_S: Final = 5.0  # from connect to the last byte, both ways
 _MAX_LINGER_BYTES: Final = 65536
 _END: Final = b"\r\n\r\n"  # of a request
 _LIMIT: Final = MAX_REQUEST_BYTES - len(_END)  # asyncio counts the bytes before the mark
-_TURNS: Final = 4  # of the loop: the task for a connection accepted in the last turn starts three turns later
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _HTML: Final = "text/html; charset=utf-8"
@@ -104,16 +104,7 @@ class Admin:
 
     async def stop(self) -> None:
         """Stop serving, and close the connections that are still open."""
-        if self._server is not None:
-            # asyncio loses an accepted connection that has no transport yet, and leaks its socket (Server._attach).
-            for sock in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(sock)
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
-            self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await stop_serving(self._server, self._open)
 
     async def _connected(self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

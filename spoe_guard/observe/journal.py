@@ -21,8 +21,9 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.observe.incidents import Incident, Incidents, Kind
 from spoe_guard.observe.limit import RateLimit
+from spoe_guard.observe.live.recent import placed
 from spoe_guard.observe.logs import Log, utc
-from spoe_guard.observe.stats import RouteStats, type_name
+from spoe_guard.observe.stats import RouteStats
 from spoe_guard.wire import frame, kv, typed_data
 
 HEX_BYTES: Final = 64  # of an anomaly's sample, in its line
@@ -158,15 +159,7 @@ class Journal:
         return {**kind, **self._of_sample(seen), "sentence": f"{sentence} ({detail})" if detail else sentence}
 
     def _of_sample(self, seen: AnomalySeen) -> Fields:
-        fields: Fields = {
-            "state": seen.state,
-            "type": None if seen.type is None else type_name(seen.type),
-            "stream_id": seen.stream_id,
-            "frame_id": seen.frame_id,
-            "length": seen.length,
-            "offset": seen.offset,
-            "open_notifies": seen.open_notifies,
-        }
+        fields: Fields = placed(seen)
         if self.unique_id is not None and self._log.payload != "off":
             value = argument(seen.sample, self.unique_id)
             fields |= {} if value is None else {"unique_id": value}

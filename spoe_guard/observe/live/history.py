@@ -129,10 +129,15 @@ class RouteHistory:
         """Return the counters of ``steps`` samples ago, at most ``MARKS``."""
         return self._marks[-min(steps + 1, len(self._marks))]
 
-    def window(self, stats: RouteStats, steps: int = POINTS) -> Window:
-        """Return the counts of the last ``steps`` samples and since the last one."""
+    def windows(self, stats: RouteStats, *steps: int) -> list[Window]:
+        """Return the counts of the last so many samples and since the last one, for each of ``steps``."""
         now = totals(stats)
-        return {name: int(sum(self.series[name][-steps:])) + now[name] - self._totals[name] for name in COUNTED}
+        since = {name: now[name] - self._totals[name] for name in COUNTED}
+        return [{name: int(sum(self.series[name][-count:])) + since[name] for name in COUNTED} for count in steps]
+
+    def window(self, stats: RouteStats) -> Window:
+        """Return the counts of all samples and since the last one."""
+        return self.windows(stats, POINTS)[0]
 
 
 class History:

@@ -49,6 +49,17 @@ def shown(seen: AnomalySeen, payload: Payload) -> Note:
         "anomaly": seen.anomaly.value,
         "action": seen.action.value,
         "applied": seen.applied,
+        **placed(seen),
+        "sentence": row.sentence,
+        "detail": "" if payload == "off" else printable(seen.explanation(quotes=full)[:MAX_TEXT]),
+        "frame": [] if payload == "off" else explain(seen.sample, values=full),
+        "hex": seen.sample.hex() if full else "",
+    }
+
+
+def placed(seen: AnomalySeen) -> Note:
+    """Return as JSON values where an anomaly was seen: in which state, in which frame, and where in the stream."""
+    return {
         "state": seen.state,
         "type": None if seen.type is None else type_name(seen.type),
         "stream_id": seen.stream_id,
@@ -56,10 +67,6 @@ def shown(seen: AnomalySeen, payload: Payload) -> Note:
         "length": seen.length,
         "offset": seen.offset,
         "open_notifies": seen.open_notifies,
-        "sentence": row.sentence,
-        "detail": "" if payload == "off" else printable(seen.explanation(quotes=full)[:MAX_TEXT]),
-        "frame": [] if payload == "off" else explain(seen.sample, values=full),
-        "hex": seen.sample.hex() if full else "",
     }
 
 

@@ -102,7 +102,7 @@ _SILENT: Final = ("the agent does not answer", AGENT, "the-agent-hangs")
 
 def judged(stats: RouteStats, history: RouteHistory) -> Verdict:
     """Return the state of a route, now."""
-    minute, lately = history.window(stats, _MINUTE), history.window(stats, _QUIET)
+    minute, lately = history.windows(stats, _MINUTE, _QUIET)
     failed, asked = minute["failed"], minute["answered"] + minute["failed"]
 
     def verdict(state: State, found: _Found) -> Verdict:

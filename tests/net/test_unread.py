@@ -127,10 +127,12 @@ class Netlink:
         self._real.send(question)
         self._waiting += self._change(self._real.recv(4096))
 
-    def recv(self, _size):
+    def recv_into(self, buffer):
         if not self._waiting:
             raise BlockingIOError
-        return self._waiting.pop(0)
+        answer = self._waiting.pop(0)
+        buffer[: len(answer)] = answer
+        return len(answer)
 
 
 def with_number(raw, number):
@@ -145,42 +147,56 @@ ANSWERS = {
     "an error": (lambda raw: [struct.pack("=IHHIIi", 36, 2, 0, *struct.unpack_from("=II", raw, 8), -errno.ENOENT)], None),
     "cut off in the header": (lambda raw: [raw[:10]], None),
     "cut off in the socket": (lambda raw: [raw[:60]], None),
-    "cut off before what was received": (lambda raw: [raw[:88]], None),
-    "cut off within what was received": (lambda raw: [raw[:100]], None),
-    "without what was received": (lambda raw: [raw[:88] + struct.pack("=HH", 4, 9)], None),
-    "with a length of 0": (lambda raw: [raw[:88] + struct.pack("=HH", 0, 9) * 3], None),
     "of a socket that listens": (lambda raw: [raw[:17] + b"\x0a" + raw[18:]], None),
     "of a connection to somebody else": (lambda raw: [raw[:20] + b"\0\1" + raw[22:]], None),
 }
+ATTRIBUTES = {
+    "as they are": (lambda raw: [raw], 7),
+    "cut off before what was received": (lambda raw: [raw[:88]], None),
+    "cut off within what was received": (lambda raw: [raw[:200]], None),
+    "without what was received": (lambda raw: [raw[:88] + struct.pack("=HH", 4, 9)], None),
+    "with a length of 0": (lambda raw: [raw[:88] + struct.pack("=HH", 0, 9) * 3], None),
+}
 
 
-@pytest.mark.parametrize(("change", "found"), ANSWERS.values(), ids=ANSWERS)
-def test_an_answer_that_is_none_is_not_known(kernel, tmp_path, change, found):
+@pytest.mark.parametrize(
+    ("change", "found", "unsent"),
+    [
+        *(pytest.param(*each, 0, id=name) for name, each in ANSWERS.items()),
+        *(pytest.param(*each, 7, id=f"{name}, of what is on its way") for name, each in (ANSWERS | ATTRIBUTES).items()),
+    ],
+)
+def test_an_answer_that_is_none_is_not_known(monkeypatch, kernel, tmp_path, change, found, unsent):
     own, other = pair("IPv4", tmp_path)
     with own, other:
-        kernel._netlink = Netlink(change)
         own.sendall(b"x" * 7)
+        other.recv(7, socket.MSG_PEEK)  # it is there
+        monkeypatch.setattr(unreads, "_unsent", lambda _: unsent)
+        monkeypatch.setattr(unreads, "_acked", lambda _: 7 - unsent)
+        assert Unread(kernel, own).count() == 7  # what it says next is in place of this
+        kernel.close()
+        kernel._netlink = Netlink(change)
         assert Unread(kernel, own).count() == found
 
 
 @puts_in_place
 def test_what_comes_between_two_answers_does_not_count_as_read(monkeypatch, tmp_path):
-    """Of 2000 bytes that were sent 500 are there at the first answer, and 1800 at the second one, 300 of them unread."""
+    """Of 2000 bytes that were sent 500 are there at the first answer, and more at the second one, 300 of them unread."""
     own, other = pair("IPv4", tmp_path)
-    kernel, found = Kernel(), iter([(0, 500), (300, 1800)])
+    kernel, found = Kernel(), iter([(0, 500), (300, 0)])
 
     def change(raw):
         unread, received = next(found)
+        if not received:
+            return [raw[:72] + struct.pack("=I", unread) + raw[76:]]
         at = 88  # of the first attribute
         while struct.unpack_from("=HH", raw, at)[1] != 2:
             at += -(-struct.unpack_from("=HH", raw, at)[0] // 4) * 4
         at += 4 + 128
         return [raw[:72] + struct.pack("=I", unread) + raw[76:at] + struct.pack("=Q", received) + raw[at + 8 :]]
 
-    def unsent(sock):
-        return 2000 - struct.unpack("=Q", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)[120:128])[0]
-
-    monkeypatch.setattr(unreads, "_unsent", unsent)
+    monkeypatch.setattr(unreads, "_unsent", lambda _: 1900)
+    monkeypatch.setattr(unreads, "_acked", lambda _: 100)
     with own, other, contextlib.closing(Netlink(change)) as netlink:
         kernel._netlink = netlink
         assert Unread(kernel, own).count() == 1800

@@ -3,7 +3,7 @@
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from spoe_guard.lab.agent import Script, ScriptedAgent
-from spoe_guard.lab.misbehaviour import MISBEHAVIOURS
+from spoe_guard.lab.misbehaviour import MISBEHAVIOURS, Misbehaviour
+from spoe_guard.wire import frame
 from tests.alerts import traffic
 from tests.alerts.prometheus import Prometheus
 from tests.alerts.traffic import Flow, Traffic
@@ -25,15 +26,24 @@ NEVER_S = 3600.0
 DESCRIPTORS = 64  # of the guard that is short of them
 NO_ACTION = bytes((9, 0))  # an action of a type that does not exist
 
+# What takes a guard 15 s or a minute to see, or to forget, takes this one a tenth of it.
+HURRIED = """\
+from spoe_guard.observe.live import status
+status.STEP_S /= 10
+from spoe_guard.cli import main
+main()
+"""
+
 # A bug that ends every session, whatever it is asked.
-PLANTED = """\
+PLANTED = (
+    """\
 from spoe_guard.net.relay import Relay
 def broken(self, out):
     raise RuntimeError("planted")
 Relay.act = broken
-from spoe_guard.cli import main
-main()
 """
+    + HURRIED
+)
 
 
 class AlwaysWrong(ScriptedAgent):
@@ -67,37 +77,43 @@ def _wrong(name: str) -> Script:
     return Script(MISBEHAVIOURS[name])
 
 
+# What no request in order gets: so many anomalies for one NOTIFY.
+FLOOD = Misbehaviour("flood", "sends many frames of a type that does not exist", lambda _: [frame.encode(42, 1, 1) * 50], 1)
+
 ENFORCE = {
     "healthy": Watched(Script(), traffic.steadily),
     "dead": Watched(None, traffic.slowly, _alerts("AgentDown"), {"LINKS__GIVE_UP": "0"}),
-    "halved": Watched(None, traffic.slowly, _alerts("AgentOfSeveralDown"), second=Script()),
+    "halved": Watched(None, traffic.slowly, _alerts("AgentOfSeveralDown", "Degraded"), second=Script()),
     "mute": Watched(Script(hello=b""), traffic.slowly, _alerts("AgentDown"), {"TIMEOUTS__HELLO": "1s"}),
-    "deadly": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxySpared")),
-    "unreadable": Watched(
-        Script(answer=lambda _: NO_ACTION), traffic.steadily, _alerts("AnswersLost", "Unanswered", "UnansweredRising")
-    ),
-    "hung": Watched(Script(delay_s=NEVER_S), traffic.steadily, _alerts("Unanswered", "UnansweredRising", "OldestNotify")),
+    "deadly": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxySpared", "Degraded")),
+    "unreadable": Watched(Script(answer=lambda _: NO_ACTION), traffic.steadily, _alerts("AnswersLost", "Unanswered", "Degraded")),
+    "hung": Watched(Script(delay_s=NEVER_S), traffic.steadily, _alerts("Unanswered", "Degraded")),
+    "left": Watched(Script(delay_s=NEVER_S), traffic.impatiently, _alerts("Unanswered", "Degraded")),
     "told": Watched(
         Script(delay_s=NEVER_S),
         traffic.steadily,
-        _alerts("Unanswered", "UnansweredRising"),
+        _alerts("Unanswered", "Degraded"),
         {"HAPROXY__TIMEOUT_PROCESSING": "100ms", "HAPROXY__SET_ON_ERROR": "error"},
     ),
     "unchecked": Watched(
-        Script(delay_s=NEVER_S), traffic.slowly, _alerts("Unchecked"), {"UNANSWERED": "empty-ack", "ANSWER_DEADLINE": "100ms"}
+        Script(delay_s=NEVER_S),
+        traffic.slowly,
+        _alerts("Unchecked", "Degraded"),
+        {"UNANSWERED": "empty-ack", "ANSWER_DEADLINE": "100ms"},
     ),
     "belated": Watched(
         Script(delay_s=0.1),
         traffic.steadily,
-        _alerts("LateAcks"),
+        _alerts("LateAcks", "Degraded"),
         {"HAPROXY__TIMEOUT_PROCESSING": "50ms", "ANSWER_DEADLINE": "10s"},
     ),
-    "slow": Watched(Script(delay_s=0.6), traffic.steadily, _alerts("Slow")),
-    "leaving": Watched(_wrong("disconnect_left_open"), traffic.quickly, _alerts("HoldingTooLong")),
+    "slow": Watched(Script(delay_s=0.6), traffic.steadily, _alerts("Slow", "Degraded")),
+    "leaving": Watched(_wrong("disconnect_left_open"), traffic.quickly, _alerts("HoldingTooLong", "Degraded")),
     "busy": Watched(
-        Script(delay_s=NEVER_S), traffic.now_and_then, _alerts("NotifiesWaiting", "OldestNotify"), {"LINKS__IN_FLIGHT": "1"}
+        Script(delay_s=NEVER_S), traffic.now_and_then, _alerts("NotifiesWaiting", "Degraded"), {"LINKS__IN_FLIGHT": "1"}
     ),
-    "crowded": Watched(Script(), traffic.side_by_side, _alerts("LimitReached"), {"LIMITS__CONNECTIONS": "1"}),
+    "crowded": Watched(Script(), traffic.side_by_side, _alerts("LimitReached", "Degraded"), {"LIMITS__CONNECTIONS": "1"}),
+    "flooded": Watched(Script(FLOOD), traffic.slowly, _alerts("GlitchFlood", "Degraded"), {"LIMITS__GLITCHES": "20/m"}),
 }
 
 
@@ -122,10 +138,10 @@ ENFORCE |= _lab(observe=False)
 OBSERVE = {
     **_lab(observe=True),
     "bare": Watched(_wrong("zero_length_frame"), traffic.slowly, _alerts("HaproxyInDanger")),
-    "late": Watched(_wrong("disconnect_then_acks"), traffic.quickly, _alerts("AnswersLost")),
+    "late": Watched(_wrong("disconnect_then_acks"), traffic.quickly, _alerts("AnswersLost", "Unanswered", "Degraded")),
 }
-SHORT = {"short": Watched(Script(), traffic.all_at_once, _alerts("OwnLimit"))}
-BROKEN = {"broken": Watched(Script(), traffic.slowly, _alerts("InternalError"))}
+SHORT = {"short": Watched(Script(), traffic.all_at_once, _alerts("OwnLimit", "Degraded"))}
+BROKEN = {"broken": Watched(Script(), traffic.slowly, _alerts("InternalError", "Degraded"))}
 
 EXPECTED = {
     (alert, route)
@@ -137,27 +153,50 @@ EXPECTED = {
 
 @dataclass
 class Scene:
+    """``several`` has two workers. ``file``: of the settings."""
+
     prometheus: Prometheus
-    several: Guard  # it has two workers
+    several: Guard
     broken: Guard
-    file: Path  # of its settings
+    file: Path
+    mend: Callable[[], None]  # every agent, and no more traffic
+    start_again: Callable[[], Guard]  # the guard that was broken, mended, where it was
 
 
-def _agent(stack: ExitStack, script: Script | None) -> str:
-    if script is None:
-        bound = stack.enter_context(free())  # ours, and nobody listens
-        return f"127.0.0.1:{bound.getsockname()[1]}"
-    thread = AgentThread(script)
-    if script.misbehaviour is not None:
-        thread.agent = AlwaysWrong(script)
-    return stack.enter_context(thread).address
+class _Agents:
+    """The agents of all routes, and what mends each of them."""
 
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._cures: list[Callable[[], object]] = []
 
-def _agents(stack: ExitStack, watched: Watched) -> str:
-    if watched.options:
-        return stack.enter_context(lab_agent(*watched.options))[1]
-    first = _agent(stack, watched.script)
-    return f"{first},{_agent(stack, watched.second)}" if watched.second else first
+    def mend(self) -> None:
+        for cure in self._cures:
+            cure()
+
+    def start(self, watched: Watched) -> str:
+        """Start those of a route; return where the guard finds them."""
+        if watched.options:
+            process, address = self._stack.enter_context(lab_agent(*watched.options))
+            self._cures += [process.kill, process.wait, lambda: self._stand_in(address)]
+            return address
+        first = self._scripted(watched.script)
+        return f"{first},{self._scripted(watched.second)}" if watched.second else first
+
+    def _scripted(self, script: Script | None) -> str:
+        if script is None:
+            bound = self._stack.enter_context(free())  # ours, and nobody listens
+            address = f"127.0.0.1:{bound.getsockname()[1]}"
+            self._cures.append(lambda: self._stand_in(address))
+            return address
+        thread = AgentThread(script)
+        if script.misbehaviour is not None:
+            thread.agent = AlwaysWrong(script)
+        self._cures.append(lambda: setattr(thread.agent, "script", Script()))
+        return self._stack.enter_context(thread).address
+
+    def _stand_in(self, address: str) -> None:
+        self._stack.enter_context(AgentThread(port=int(address.rpartition(":")[2])))
 
 
 def scene(folder: Path) -> Iterator[Scene]:
@@ -168,16 +207,17 @@ def scene(folder: Path) -> Iterator[Scene]:
         guards = []
         file = folder / "guard.yaml"
         file.touch()
+        all_agents = _Agents(stack)
         for name, routes in (("enforce", ENFORCE), ("short", SHORT), ("observe", OBSERVE), ("broken", BROKEN)):
             (folder / name).mkdir()
-            agents = {route: _agents(stack, watched) for route, watched in routes.items()}
+            agents = {route: all_agents.start(watched) for route, watched in routes.items()}
             settings = {
                 f"ROUTES__{at}__{key}": value for at, of in enumerate(routes.values()) for key, value in of.settings.items()
             }
             if routes is OBSERVE:
                 settings["WORKERS"] = "2"
             mode = "observe" if routes is OBSERVE else "enforce"
-            program = [sys.executable, "-c", PLANTED] if routes is BROKEN else None
+            program = [sys.executable, "-c", PLANTED if routes is BROKEN else HURRIED]
             guard = Guard(folder / name, agents, mode=mode, settings=settings, program=program, config=file)
             guards.append(guard)
             if routes is SHORT:
@@ -187,5 +227,20 @@ def scene(folder: Path) -> Iterator[Scene]:
             else:
                 stack.enter_context(guard)
             flows |= {int(guard.addresses[route].rpartition(":")[2]): watched.flow for route, watched in routes.items()}
-        stack.enter_context(Traffic(flows))
-        yield Scene(stack.enter_context(Prometheus(folder, [guard.admin for guard in guards])), *guards[-2:], file)
+        several, broken = guards[-2:]
+        where_broken = agents
+
+        def start_again() -> Guard:
+            program = [sys.executable, "-c", HURRIED]
+            guard = Guard(folder / "broken", where_broken, admin=broken.admin, program=program, config=file)
+            stack.callback(guard.kill)
+            return guard
+
+        all_traffic = stack.enter_context(Traffic(flows))
+
+        def mend() -> None:
+            all_traffic.end()
+            all_agents.mend()
+
+        prometheus = stack.enter_context(Prometheus(folder, [guard.admin for guard in guards]))
+        yield Scene(prometheus, several, broken, file, mend, start_again)

@@ -1,4 +1,4 @@
-"""A real Prometheus and real guards: every alert fires for its fault, and every query of the dashboard returns data."""
+"""A real Prometheus and real guards: every alert fires for its fault and ends with it; every query of the dashboard has data."""
 
 import contextlib
 import os
@@ -15,7 +15,9 @@ from tests.integration.haproxy import wait_until
 
 FIRE_S = 35.0
 RANGE_S = 30
+CLEAR_S = 90.0  # some stay for an hour, which is a minute here
 LIVE_S = 120  # for one test: starting, and as long as every alert may take
+RESTARTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +83,37 @@ def report(live, name, guard):
     return name
 
 
-@pytest.mark.timeout(LIVE_S)
-def test_a_refused_reload_a_dead_worker_and_a_stopped_guard_are_reported(live):
+def started_at(live, guard):
+    """Return since when Prometheus knows a guard to run, None if it does not."""
+    found = live.prometheus.ask("query", query=f'process_start_time_seconds{{instance="{guard.admin}"}}')["result"]
+    return found[0]["value"][1] if found else None
+
+
+@pytest.mark.timeout(2 * LIVE_S)
+def test_faults_of_a_guard_are_reported_and_every_alert_ends(live):
     wait_until(lambda: live.prometheus.ask("query", query="spoe_guard_worker_restarts_total")["result"], "it was scraped", FIRE_S)
     live.file.write_text("workres: 2")
-    live.broken.process.send_signal(signal.SIGHUP)
-    reported = {report(live, "SpoeGuardReloadRefused", live.broken)}
+    live.several.process.send_signal(signal.SIGHUP)
+    reported = {report(live, "SpoeGuardReloadRefused", live.several)}
     os.kill(live.several.lines("listening")[0]["workers"]["1"], signal.SIGKILL)
+    before = started_at(live, live.broken)
     live.broken.terminate()
     reported |= {report(live, "SpoeGuardWorkerDied", live.several), report(live, "SpoeGuardDown", live.broken)}
+    live.file.write_text("")
+    for again in range(RESTARTS):
+        guard = live.start_again()
+        known = {None, before}
+        wait_until(lambda known=known: started_at(live, live.broken) not in known, "the guard was scraped", FIRE_S)
+        before = started_at(live, live.broken)
+        if again + 1 < RESTARTS:
+            guard.terminate()
+            guard.wait_stopped()
+    reported |= {report(live, "SpoeGuardRestarting", live.broken)}
     assert {name for name, _ in EXPECTED} | reported == ALERTS.keys()
+    mended_meanwhile = {"SpoeGuardDown"}
+    wait_until(lambda: {name for name, _ in live.prometheus.firing()} == ALERTS.keys() - mended_meanwhile, "all fire", FIRE_S)
+    live.mend()
+    live.several.process.send_signal(signal.SIGHUP)
+    with contextlib.suppress(AssertionError):  # the next line says which is not
+        wait_until(lambda: not live.prometheus.firing(), "no alert fires any more", CLEAR_S)
+    assert not live.prometheus.firing()

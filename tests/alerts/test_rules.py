@@ -8,6 +8,9 @@ import pytest
 import yaml
 
 from spoe_guard.core.terms.anomalies import CATALOGUE, Anomaly
+from spoe_guard.core.terms.events import DialFailure, EndReason, UnansweredReason
+from spoe_guard.observe.consequence import Consequence
+from spoe_guard.observe.live.states import State
 from tests.alerts.rules import ALERTS, RULES, runbook_anchors
 from tests.peers import ROOT, need
 from tests.urls import PAGES
@@ -45,8 +48,6 @@ def test_every_alert_leads_to_its_place_in_the_runbook():
         page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
         assert (page, anchor) == (f"{PAGES}/docs/runbook.md", name.lower())  # absolute: it is read in a message
         assert anchor in anchors
-        if "anomaly_url" in rule["annotations"]:
-            assert rule["annotations"]["anomaly_url"] == f"{PAGES}/docs/runbook.md#{{{{ $labels.anomaly }}}}"
 
 
 def test_every_alert_says_how_bad_it_is():
@@ -61,15 +62,20 @@ def test_the_deadly_anomalies_are_those_that_killed_a_haproxy():
         for anomaly in re.findall(r"`([a-z_]+)`", line.split(" | ")[5])
     }
     assert died - AFTERMATH == DEADLY
-    for name in ("SpoeGuardHaproxyInDanger", "SpoeGuardHaproxySpared"):
-        assert {frozenset(named.split("|")) for named in named_anomalies(ALERTS[name]["expr"])} == {frozenset(DEADLY)}
 
 
-def named_anomalies(expression: str) -> list[str]:
-    return re.findall(r'anomaly=~?"([^"]*)"', expression)
+def test_the_rules_leave_what_an_anomaly_means_to_the_guard():
+    rules = RULES.read_text()
+    assert not [anomaly.value for anomaly in Anomaly if re.search(rf"\b{anomaly.value}\b", rules)]
+    assert "spoe_guard_anomalies_total" not in rules
 
 
-def test_the_rules_name_only_anomalies_that_exist():
-    named = {anomaly for listed in named_anomalies(RULES.read_text()) for anomaly in listed.split("|")}
-    assert named
-    assert named <= {anomaly.value for anomaly in Anomaly}
+def test_the_rules_name_only_states_consequences_and_reasons_that_exist():
+    known = {
+        "state": {each.value for each in State},
+        "consequence": {each.value for each in Consequence},
+        "reason": {each.value for kind in (UnansweredReason, EndReason, DialFailure) for each in kind},
+    }
+    named = re.findall(r'\b(state|consequence|reason)=~?"([^"]*)"', RULES.read_text())
+    assert {label for label, _ in named} == known.keys()
+    assert all(set(values.split("|")) <= known[label] for label, values in named)

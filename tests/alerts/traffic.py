@@ -40,6 +40,16 @@ async def quickly(port: int) -> None:
         await asyncio.sleep(QUICKLY_S)
 
 
+async def impatiently(port: int) -> None:
+    """The same, and HAProxy leaves before there can be an answer."""
+    while True:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with await Engine.tcp(port) as engine:
+                await engine.hello()
+                await engine.notify(b"/")
+                await asyncio.sleep(QUICKLY_S)
+
+
 async def steadily(port: int, gap_s: float = QUICKLY_S) -> None:
     """Many NOTIFYs, whatever becomes of those before, on one connection for as long as the guard keeps it."""
     while True:
@@ -70,7 +80,8 @@ async def _stay(port: int) -> None:
 
 
 async def all_at_once(port: int) -> None:
-    """More connections than a guard with few descriptors can have, which stay."""
+    """More connections than a guard with few descriptors can have, which stay; before them one that asks."""
+    await _converse(port)
     async with asyncio.TaskGroup() as group:
         for _ in range(MANY):
             group.create_task(_stay(port))
@@ -86,8 +97,23 @@ class Traffic(OnThread):
     async def start(self) -> None:
         self._tasks = [asyncio.get_running_loop().create_task(flow(port)) for port, flow in self._flows.items()]
 
+    def end(self) -> None:
+        """Stop all of it now; its connections are closed behind this."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(FOREVER_S)
+
+    async def _end(self) -> None:
+        self._check()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
     async def stop(self) -> None:
-        """None may have ended by itself; they are cancelled behind this."""
+        """What still runs is cancelled behind this."""
+        self._check()
+
+    def _check(self) -> None:
+        """None may have ended by itself."""
         for task in self._tasks:
             if task.done():
                 task.result()

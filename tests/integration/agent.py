@@ -72,16 +72,17 @@ class OnThread:
 
 
 class AgentThread(OnThread):
-    """``agent`` may be read at any time."""
+    """``agent`` may be read at any time. ``port``: 0 lets the kernel choose."""
 
-    def __init__(self, script: Script | None = None, unix_path: str | None = None) -> None:
+    def __init__(self, script: Script | None = None, unix_path: str | None = None, port: int = 0) -> None:
         super().__init__()
         self.agent = ScriptedAgent(script)
         self._unix_path = unix_path
+        self._port = port
 
     async def start(self) -> None:
         if self._unix_path is None:
-            self.address = f"127.0.0.1:{await self.agent.listen_tcp()}"
+            self.address = f"127.0.0.1:{await self.agent.listen_tcp(port=self._port)}"
         else:
             await self.agent.listen_unix(self._unix_path)
             self.address = f"unix@{self._unix_path}"

@@ -44,7 +44,7 @@ MINUTE_S: Final = 60.0
 _QUIET: Final = round(QUIET_S / STEP_S)  # in steps
 _MINUTE: Final = round(MINUTE_S / STEP_S)
 
-MANY_FAIL: Final = 0.01  # of the NOTIFYs; as in the alert SpoeGuardUnansweredRising
+MANY_FAIL: Final = 0.01  # of the NOTIFYs; as in the alert SpoeGuardDegraded
 MANY_ACKS: Final = 20
 MANY_SLOW: Final = 0.05  # of the ACKs; with that number as in the alert SpoeGuardSlow
 LONG_S: Final = 1.0  # for a NOTIFY to be open, where it is not known how long HAProxy waits for its ACK

@@ -46,9 +46,8 @@ def ways(options: Options, says: Mapping[str, Sequence[Says]] = MappingProxyType
 
 AGENT_DOWN: Final = frozenset({"SpoeGuardAgentDown"})
 ONE_DOWN: Final = frozenset({"SpoeGuardAgentOfSeveralDown"})
-OLDEST: Final = frozenset({"SpoeGuardOldestNotify"})
 UNANSWERED: Final = frozenset({"SpoeGuardUnanswered"})
-SOME_UNANSWERED: Final = frozenset({"SpoeGuardUnansweredRising"})
+DEGRADED: Final = frozenset({"SpoeGuardDegraded"})
 
 
 def down(reason: str) -> Says:
@@ -89,7 +88,7 @@ def waiting() -> Says:
         sentence="[Aa] NOTIFY has waited for [1-9]",
         readyz="ready",
         metrics=("agent_up == 1", "oldest_open_notify_seconds >= 1"),
-        alerts=OLDEST,
+        alerts=DEGRADED,
         no_alerts=AGENT_DOWN,
     )
 
@@ -98,8 +97,8 @@ HUNG: Final = down("haproxy_gave_up|hello_timeout")
 REFUSED: Final = down("refused")
 LATE: Final = unanswered("deadline", "late_acks_total >= 1", alerts=UNANSWERED | {"SpoeGuardLateAcks"})
 LOST: Final = unanswered("agent_gone", alerts=frozenset())
-KILLED: Final = unanswered("agent_gone", alerts=SOME_UNANSWERED)
-UNCHECKED: Final = unanswered("agent_gone", "unchecked_notifies_total >= 1", alerts=SOME_UNANSWERED | {"SpoeGuardUnchecked"})
+KILLED: Final = unanswered("agent_gone", alerts=DEGRADED)
+UNCHECKED: Final = unanswered("agent_gone", "unchecked_notifies_total >= 1", alerts=DEGRADED | {"SpoeGuardUnchecked"})
 MUTE: Final = replace(
     unanswered("deadline", alerts=frozenset()), log={"event": "^agent_link_lost$", "reason": "^deadline$"}, within=2 * SOON_S
 )
@@ -111,7 +110,7 @@ BACK: Final = Says(
     readyz="ready",
     metrics=("agent_up == 1",),
     log={"event": "^agent_link_up$"},
-    no_alerts=AGENT_DOWN | OLDEST,
+    no_alerts=AGENT_DOWN,
 )
 SERVED: Final = Says("ok", ready=True, within=2 * SOON_S, sentence="Served", readyz="ready", metrics=("agent_up == 1",))
 SERVES: Final = replace(BACK, log={})

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
+from spoe_guard.observe.formats import preferred
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.hosts import REFUSED, is_served
 from spoe_guard.observe.live.page import ASSETS, POLICY, Page
@@ -80,7 +81,7 @@ class Admin:
         self._live = live
         self._page = Page()
         self._runbook = Runbook()
-        self._paths: dict[str, Callable[[], Awaitable[_Answer]]] = {
+        self._paths: dict[str, Callable[[bytes], Awaitable[_Answer]]] = {
             "/": self._live_page,
             "/api/status": self._status,
             "/metrics": self._metrics,
@@ -162,7 +163,7 @@ class Admin:
             return "GET", _plain(HTTPStatus.BAD_REQUEST, "not HTTP/1.x\n")
         method, target, version = words
         path = target.split("?", 1)[0]
-        hosts = _hosts(head)
+        hosts = _values(head, "host")
         if len(hosts) > 1 or (not hosts and version != "HTTP/1.0"):
             return method, _plain(HTTPStatus.BAD_REQUEST, "one Host, as HTTP/1.1 asks\n")
         if hosts and path not in _FOR_MACHINES and not self._any_host and not is_served(hosts[0], self._names):
@@ -174,21 +175,22 @@ class Admin:
             return method, _plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n")
         if entry is not None:
             return method, (HTTPStatus.OK, _HTML, entry)
-        return method, (HTTPStatus.OK, *ASSETS[path]) if path in ASSETS else await self._paths[path]()
+        return method, (HTTPStatus.OK, *ASSETS[path]) if path in ASSETS else await self._paths[path](head)
 
-    async def _live_page(self) -> _Answer:
+    async def _live_page(self, _head: bytes) -> _Answer:
         return HTTPStatus.OK, _HTML, await self._page.render(await self._live.status())
 
-    async def _status(self) -> _Answer:
+    async def _status(self, _head: bytes) -> _Answer:
         return HTTPStatus.OK, _JSON, await as_json(await self._live.status())
 
-    async def _metrics(self) -> _Answer:
-        return HTTPStatus.OK, Exposition.CONTENT_TYPE, await self._exposition.render()
+    async def _metrics(self, head: bytes) -> _Answer:
+        format_ = preferred(",".join(_values(head, "accept")))
+        return HTTPStatus.OK, format_.value, await self._exposition.render(format_)
 
-    async def _healthz(self) -> _Answer:
+    async def _healthz(self, _head: bytes) -> _Answer:
         return _plain(HTTPStatus.OK, "ok\n")
 
-    async def _readyz(self) -> _Answer:
+    async def _readyz(self, _head: bytes) -> _Answer:
         ready, why = self._health.ready()
         return _plain(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
 
@@ -197,10 +199,10 @@ def _plain(status: HTTPStatus, text: str) -> _Answer:
     return status, _TEXT, text.encode()
 
 
-def _hosts(head: bytes) -> list[str]:
-    """Return the values of all Host headers."""
+def _values(head: bytes, header: str) -> list[str]:
+    """Return the values of all headers of that name, in lower case."""
     lines = (line.decode("latin-1").partition(":") for line in head.split(b"\r\n")[1:])
-    return [value.strip(" \t") for name, _colon, value in lines if name.lower() == "host"]
+    return [value.strip(" \t") for name, _colon, value in lines if name.lower() == header]
 
 
 def _unread(writer: asyncio.StreamWriter) -> int:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spoe_guard.core.terms.tally import ACK_BUCKETS
+from spoe_guard.observe.formats import Format, Rendering
 from spoe_guard.observe.live.states import State
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.reloads import Reloads
@@ -114,7 +115,12 @@ COUNTERS: Final[tuple[_Row, ...]] = (
             ((address, *labels), count) for address, agent in s.agents.items() for labels, count in agent.failures.items()
         ],
     ),
-    ("agent_links_total", "Agent links that came up, and why they were opened.", ("reason",), lambda s: s.links_opened.items()),
+    (
+        "agent_links_opened_total",  # not agent_links_total: OpenMetrics takes that for the same family as the gauge agent_links
+        "Agent links that came up, and why they were opened.",
+        ("reason",),
+        lambda s: s.links_opened.items(),
+    ),
     (
         "redispatched_notifies_total",
         "NOTIFYs that waited and then went to an agent link: unsent before, or written to a lost link and unanswered.",
@@ -280,56 +286,42 @@ def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str,
     return buckets
 
 
-class _OneFamily(Collector):
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterable[Metric]:
-        return (self._family,)
-
-
 class Exposition:
     """The answer to a scrape: the guard's metrics, and those of the process (CPU, memory, open files) or of ``process``."""
-
-    # Not OpenMetrics, which cannot hold both a gauge agent_links and a counter agent_links_total.
-    CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self, guard: Collector, process: Collector | None = None) -> None:
         process = process or ProcessCollector(registry=None)
         self._collectors: tuple[Collector, ...] = (guard, process, PlatformCollector(registry=None))
-        self._under_way: asyncio.Task[bytes] | None = None
+        self._under_way: asyncio.Task[Rendering] | None = None
         self._rest_until = 0.0  # monotonic seconds
 
-    async def render(self) -> bytes:
-        """Return the text format, which all share who ask until it is made. Cancelling leaves it to the others."""
+    async def render(self, format_: Format = Format.TEXT) -> bytes:
+        """Return the text, of which all share one rendering who ask until it is made. Cancelling leaves it to the others."""
         rendering = self._under_way
         if rendering is None or rendering.done():
             self._under_way = rendering = asyncio.get_running_loop().create_task(self._in_its_turn())
         await asyncio.wait((rendering,))
-        return rendering.result()
+        return rendering.result().whole(format_)
 
-    async def _in_its_turn(self) -> bytes:
+    async def _in_its_turn(self) -> Rendering:
         await asyncio.sleep(self._rest_until - time.monotonic())
         await self._refresh()
-        text, took_s = await self._text()
+        rendering, took_s = await self._rendered()
         self._rest_until = time.monotonic() + min(PAUSE * took_s, LONGEST_PAUSE_S)
-        return text
+        return rendering
 
     async def _refresh(self) -> None:
         """Bring the numbers up to date; here they always are."""
 
-    async def _text(self) -> tuple[bytes, float]:
+    async def _rendered(self) -> tuple[Rendering, float]:
         """Return the text, and the seconds for which it held the loop. Others have theirs after each ``TURN_S``."""
-        parts: list[bytes] = []
-        before, took_s, began = "", 0.0, time.monotonic()
+        rendering = Rendering()
+        took_s, began = 0.0, time.monotonic()
         for collector in self._collectors:
             for family in collector.collect():
-                text = generate_latest(_OneFamily(family))
-                # HELP and TYPE stand once, before the first part of a family.
-                parts.append(text.split(b"\n", 2)[2] if family.name == before else text)
-                before = family.name
+                rendering.add(family)
                 if (turn_s := time.monotonic() - began) > TURN_S:
                     took_s += turn_s
                     await asyncio.sleep(0)
                     began = time.monotonic()
-        return b"".join(parts), took_s + time.monotonic() - began
+        return rendering, took_s + time.monotonic() - began

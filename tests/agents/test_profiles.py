@@ -160,7 +160,7 @@ async def test_the_dropmore_profile_gives_each_connection_one_notify_at_a_time(n
                 assert pairs[b"capabilities"] == b"pipelining,fragmentation"
                 await engine.send(b"".join(frames.notify(at, 1, b"/path") for at in (1, 3)))
                 assert {(await engine.read()).stream_id, (await engine.read()).stream_id} == {1, 3}
-            assert guard.metric("spoe_guard_agent_links_total") == links
+            assert guard.metric("spoe_guard_agent_links_opened_total") == links
 
 
 # --- any agent ----------------------------------------

@@ -84,6 +84,11 @@ class Prometheus:
             for labels in [alert["labels"]]
         }
 
+    def complaints(self) -> list[str]:
+        """Return what it logged as a warning or an error, which is how it tells of samples that it could not take."""
+        whole = self._log_path.read_text().rpartition("\n")[0]
+        return [line for line in whole.splitlines() if json.loads(line)["level"] not in ("debug", "info")]
+
     def _kill(self) -> None:
         self.process.kill()
         self.process.wait(START_S)

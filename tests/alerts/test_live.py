@@ -77,6 +77,18 @@ def test_the_dashboard_offers_the_guards_and_their_routes_to_choose_from(live):
     assert len(values("instance")) == 4
 
 
+def test_prometheus_takes_every_scrape_as_openmetrics_without_complaint(live):
+    def targets():
+        return live.prometheus.ask("targets")["activeTargets"]
+
+    wait_until(lambda: all(target["health"] == "up" for target in targets()), "every guard is scraped", FIRE_S)
+    assert [target["lastError"] for target in targets()] == [""] * 4
+    families = live.prometheus.ask("metadata")
+    assert families["spoe_guard_anomalies"][0]["type"] == "counter"  # by the family's name, which in the text format has _total
+    assert "spoe_guard_anomalies_total" not in families
+    assert live.prometheus.complaints() == []
+
+
 def report(live, name, guard):
     """Wait for an alert about a guard, not one of its routes; return its name."""
     wait_until(lambda: (name, guard.admin) in live.prometheus.firing(), f"{name} fires", FIRE_S)

@@ -11,6 +11,7 @@ import pytest
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.observe import admin as admin_module
 from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, REQUEST_S, Admin
+from spoe_guard.observe.formats import Format
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.page import POLICY
 from spoe_guard.observe.live.status import Live
@@ -105,6 +106,21 @@ def test_metrics_are_served_in_the_text_format(on_admin):
         assert headers["Connection"] == "close"
         assert 'spoe_guard_connections_total{route="other"} 0.0' in body
         assert (await served.ask("GET /metrics?name[]=x"))[0] == 200
+
+    on_admin(talk)
+
+
+PROMETHEUS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+def test_metrics_are_served_as_openmetrics_to_who_prefers_it(on_admin):
+    async def talk(served: Served) -> None:
+        for accept, format_ in ((PROMETHEUS, Format.OPENMETRICS), ("text/plain", Format.TEXT), ("*/*", Format.TEXT)):
+            answer = await served.raw(f"GET /metrics HTTP/1.1\r\nHost: localhost\r\naccept: {accept}".encode() + END)
+            head, _, body = answer.partition(END)
+            assert f"\r\nContent-Type: {format_.value}\r\n".encode() in head
+            assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+            assert body.endswith(b"\n# EOF\n") == (format_ is Format.OPENMETRICS)
 
     on_admin(talk)
 
@@ -361,7 +377,7 @@ def test_what_is_made_for_one_that_goes_is_made_no_further(on_admin):
     async def talk(served: Served) -> None:
         over = []
 
-        async def for_ever():
+        async def for_ever(_head):
             try:
                 await asyncio.Event().wait()
             finally:

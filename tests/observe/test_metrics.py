@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
@@ -29,7 +30,9 @@ from spoe_guard.core.terms.events import (
     UnansweredReason,
 )
 from spoe_guard.core.terms.tally import ACK_BUCKETS
+from spoe_guard.observe import formats
 from spoe_guard.observe import metrics as of_metrics
+from spoe_guard.observe.formats import Format, Rendering
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.metrics import LONGEST_PAUSE_S, ROUTES_A_PART, Exposition, GuardCollector
@@ -67,7 +70,7 @@ RELIED_ON = {
     "spoe_guard_agent_up": ("gauge", {"route", "agent"}),
     "spoe_guard_agent_links": ("gauge", {"route", "agent"}),
     "spoe_guard_agent_open_notifies": ("gauge", {"route", "agent"}),
-    "spoe_guard_agent_links_total": ("counter", {"route", "reason"}),
+    "spoe_guard_agent_links_opened_total": ("counter", {"route", "reason"}),
     "spoe_guard_redispatched_notifies_total": ("counter", {"route", "kind"}),
     "spoe_guard_parked_notifies": ("gauge", {"route"}),
     "spoe_guard_log_events_suppressed_total": ("counter", {"route"}),
@@ -227,8 +230,8 @@ def test_what_was_counted_is_what_is_scraped(observer):
         ("agent_dials_total", OTHER): 1,
         ("agent_connect_failures_total", AGENT, "refused"): 1,
         ("agent_connect_failures_total", OTHER, "refused"): 0,
-        ("agent_links_total", "first"): 0,
-        ("agent_links_total", "replacement"): 1,
+        ("agent_links_opened_total", "first"): 0,
+        ("agent_links_opened_total", "replacement"): 1,
         ("redispatched_notifies_total", "unsent"): 0,
         ("redispatched_notifies_total", "unanswered"): 4,
         ("parked_notifies",): 6,
@@ -291,13 +294,13 @@ def many_routes(lines, clock, count: int) -> GuardObserver:
 def rendered(monkeypatch) -> list[bytes]:
     """Each piece of text that was made, as long as the loop was held for it."""
     made: list[bytes] = []
-    real = of_metrics.generate_latest
+    real = formats.generate_latest
 
     def generate(registry):
         made.append(real(registry))
         return made[-1]
 
-    monkeypatch.setattr(of_metrics, "generate_latest", generate)
+    monkeypatch.setattr(formats, "generate_latest", generate)
     return made
 
 
@@ -318,6 +321,23 @@ def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run, monkeyp
     for part in rendered:
         routes = {line.partition(b'route="')[2].partition(b'"')[0] for line in part.splitlines() if b'route="' in line}
         assert len(routes) <= ROUTES_A_PART
+
+
+def test_every_metric_is_the_same_in_openmetrics_and_none_is_refused(lines, clock):
+    observer = many_routes(lines, clock, ROUTES_A_PART + 1)
+    collector = GuardCollector(observer.routes, BUILD, live=judging(observer))
+
+    async def both() -> list[str]:
+        exposition = Exposition(collector)
+        return [(await exposition.render(format_)).decode() for format_ in Format]
+
+    text, openmetrics = asyncio.run(both())
+    kinds = {family.name: family.type for family in openmetrics_families(openmetrics)}  # it refuses what the standard does
+    names = {name.removesuffix("_total"): kind for name, (kind, _labels) in RELIED_ON.items()}
+    assert kinds.items() >= names.items()
+    same = [line for line in text.splitlines() if line.startswith("spoe_guard_")]
+    assert same == [line for line in openmetrics.splitlines() if line.startswith("spoe_guard_")]
+    assert not [line for line in same if "_created" in line]
 
 
 @pytest.mark.parametrize("count", [0, 1, ROUTES_A_PART, ROUTES_A_PART + 1])
@@ -365,7 +385,7 @@ def test_scrapes_take_a_tenth_of_a_core_at_most(observer, run):
     exposition = Exposition(GuardCollector(observer.routes, BUILD))
 
     async def main() -> tuple[float, float]:
-        exposition._text = costs_a_lot  # type: ignore[method-assign]
+        exposition._rendered = costs_a_lot  # type: ignore[method-assign]
         await exposition.render()
         rests_s = exposition._rest_until - time.monotonic()
         exposition._rest_until = time.monotonic() + 0.05
@@ -373,8 +393,8 @@ def test_scrapes_take_a_tenth_of_a_core_at_most(observer, run):
         await asyncio.gather(exposition.render(), exposition.render())
         return rests_s, time.monotonic() - began
 
-    async def costs_a_lot() -> tuple[bytes, float]:
-        return b"", 60.0
+    async def costs_a_lot() -> tuple[Rendering, float]:
+        return Rendering(), 60.0
 
     rests_s, took_s = run(main())
     assert LONGEST_PAUSE_S / 2 < rests_s <= LONGEST_PAUSE_S

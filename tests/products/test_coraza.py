@@ -71,7 +71,7 @@ def test_a_restart_of_the_agent_costs_no_request(stage, at, waf):
         wait_until(lambda: len(load.seen) == REQUESTS, "all requests", LOAD_S)
         found = [load.seen[request(number)[0]].status for number in range(1, REQUESTS + 1)]
         assert found == [403 if number % EVERY == 0 else 200 for number in range(1, REQUESTS + 1)]
-    assert guard.metric("spoe_guard_agent_links_total", reason="replacement") > 0
+    assert guard.metric("spoe_guard_agent_links_opened_total", reason="replacement") > 0
 
 
 @pytest.mark.parametrize("at", ["2.6"], indirect=True)

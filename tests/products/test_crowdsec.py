@@ -77,7 +77,7 @@ def test_a_restart_of_the_bouncer_costs_no_request_and_lets_nobody_in(stage, at)
         wait_until(lambda: len(load.seen) == REQUESTS, "all requests", LOAD_S)
     expected = dict(zip(CLIENTS, (200, 403, CAPTCHA), strict=True))
     assert {path: seen.status for path, seen in load.seen.items()} == {path: expected[client_of(path)] for path in load.seen}
-    assert guard.metric("spoe_guard_agent_links_total", reason="replacement") > 0
+    assert guard.metric("spoe_guard_agent_links_opened_total", reason="replacement") > 0
 
 
 @pytest.mark.parametrize("at", ["2.6"], indirect=True)

@@ -100,7 +100,7 @@ class DialFailure(enum.Enum):
 
 @enum.unique
 class LinkReason(enum.Enum):
-    """Why an agent link was opened; label values of ``spoe_guard_agent_links_total``."""
+    """Why an agent link was opened; label values of ``spoe_guard_agent_links_opened_total``."""
 
     FIRST = "first"  # of its session
     CHECK = "check"  # a health check's own

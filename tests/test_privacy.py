@@ -17,8 +17,8 @@ from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.output import Output
 from spoe_guard.net.witness import Track
 from spoe_guard.observe.health import Health
+from spoe_guard.observe.incidents import Incidents
 from spoe_guard.observe.live.page import Page
-from spoe_guard.observe.live.recent import Recent
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.metrics import Exposition, GuardCollector
 from spoe_guard.observe.observer import GuardObserver
@@ -159,7 +159,7 @@ class Told:
         self.sent = talk.sent[A] + talk.sent[H]
         talk.over()
         health = Health(observer.routes)
-        live = Live(observer.routes, observer.recent.take, health, BUILD)
+        live = Live(observer.routes, observer.incidents.take, health, BUILD)
         status, metrics = asyncio.run(self._views(live, Exposition(GuardCollector(observer.routes, BUILD))))
         page = asyncio.run(Page().render(json.loads(status)))
         self.views = {"log": "\n".join(lines.lines).encode(), "/api/status": status, "page": page, "/metrics": metrics}
@@ -221,9 +221,8 @@ def test_where_all_may_be_told_every_view_but_metrics_tells(scene, tmp_path):
 def test_the_default_is_headers_and_every_section_has_it():
     settings = load().settings
     assert {settings.payload, settings.admin.payload, settings.log.payload, settings.capture.payload} == {"headers"}
-    assert (
-        Recent(lambda: 0.0).payload == Folder(Path(), 1, 1).payload == Lines().log(payload=DEFAULT_PAYLOAD).payload == "headers"
-    )
+    page, log = Incidents(lambda: 0.0), Lines().log(payload=DEFAULT_PAYLOAD)
+    assert page.payload == Folder(Path(), 1, 1).payload == log.payload == "headers"
 
 
 # --- errors of the guard's own, whose messages may quote a peer ---------------------------------------------------------

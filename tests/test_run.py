@@ -121,8 +121,10 @@ def test_the_live_page_and_its_status_are_of_this_guard(run_guard):
     (route,) = status["routes"]
     assert (route["listen"], route["agent"], status["guard"]["mode"]) == (listen, agent.address, "observe")
     assert (route["total"]["sessions"], route["total"]["anomalies"]) == (1, 1)
-    (note,) = status["anomalies"]
-    assert (note["anomaly"], note["applied"], note["frame"]) == ("not_spop", False, ["no frame can be read from 24 bytes"])
+    (incident,) = status["incidents"]
+    assert (incident["anomaly"], incident["applied"], incident["count"]) == ("not_spop", False, 1)
+    assert incident["ids"] == [guard.log("anomaly")[0]["incident"]]
+    assert incident["first"]["frame"] == ["no frame can be read from 24 bytes"]
     code, page = guard.ask("/")
     assert code == 200
     assert f"{listen} → {agent.address}" in page

@@ -10,13 +10,14 @@ from typing import Any, Final
 from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
 from spoe_guard.core.terms.events import AnomalySeen, EndedBy, EndReason, UnansweredReason
 from spoe_guard.core.terms.family import Family
+from spoe_guard.observe.anomaly_text import shown
 from spoe_guard.observe.consequence import Consequence, consequence
-from spoe_guard.observe.live.recent import shown
 from spoe_guard.observe.stats import Labels
 from spoe_guard.options import DEFAULT_PAYLOAD, Payload
 
 QUIET_S: Final = 30.0  # an incident of which nothing came for so long is over
 KEPT: Final = 50  # incidents that are over, of all routes, and in what ``take`` and ``merged`` return
+MOST: Final = 200  # incidents in what they return, the worst
 LOOKED_AT: Final = 1000  # open incidents in one call of ``due``: less than a millisecond
 _ID_BYTES: Final = 5
 
@@ -31,6 +32,8 @@ KINDS: Final[Mapping[str, Labels]] = {
     "own_limit": ("doing",),
     "internal_error": ("error",),  # the name of the exception's class
 }
+
+LEVELS: Final = ("error", "warning", "info")  # of an incident's log lines, the worst first
 
 _LEVELS: Final = {
     "agent_unreachable": "warning",
@@ -214,17 +217,19 @@ class Incidents:
     def _end(self, incident: Incident) -> None:
         self._over.append(incident)
 
-    def take(self) -> list[Row]:
-        """Return the open ones and the last ``KEPT`` that are over as JSON values, the last to happen first.
+    def take(self) -> Iterator[Row]:
+        """Yield the open ones and the last ``KEPT`` that are over as JSON values, the worst first, ``MOST`` in all.
 
+        By level, those that are open before those that are over, then the last to happen. A row takes tens of microseconds.
         ``first_at``, ``last_at``: seconds of the monotonic clock that all processes share. ``ids``: as in the log. ``first``,
         ``last``: the anomalies, as the page shows them, or None.
         """
         now = self._clock()
         kept = [*self._over, *(incident for of_route in self._open.values() for incident in of_route.values())]
-        return sorted((self._row(incident, now) for incident in kept), key=_newest_first)
+        kept.sort(key=lambda each: _worst_first(each.level, each.last_at, over=now - each.last_at >= QUIET_S))
+        yield from (self._row(incident) for incident in kept[:MOST])
 
-    def _row(self, incident: Incident, now: float) -> Row:
+    def _row(self, incident: Incident) -> Row:
         first, last = (None if seen is None else shown(seen, self.payload) for seen in (incident.first, incident.last))
         return {
             "ids": [incident.id],
@@ -232,7 +237,7 @@ class Incidents:
             "what": incident.kind[0],
             **incident.labels,
             "level": incident.level,
-            "over": now - incident.last_at >= QUIET_S,
+            "over": self._clock() - incident.last_at >= QUIET_S,
             "count": incident.count,
             "peak_per_s": incident.peak,
             "first_at": incident.first_at,
@@ -244,11 +249,12 @@ class Incidents:
         }
 
 
-def merged(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows of several processes as one list, the last to happen first, ``KEPT`` at most beside those that are open.
+def merged(rows: Iterable[Row], now: float) -> list[Row]:
+    """Return the rows of several processes as one list, in the order of ``take``, and bounded as what it yields.
 
     What happened of one kind in several processes within ``QUIET_S`` is one row. Its ``peak_per_s`` is the sum of theirs: no less
-    than what came in one second. Sessions count up in each process, so they go with the process whose anomaly is shown.
+    than what came in one second. Sessions count up in each process, so they and its number go with the anomaly that is shown.
+    ``now``: monotonic seconds; a process that has ended says no more that its incidents are over.
     """
     found: dict[Kind, Row] = {}
     done: list[Row] = []
@@ -260,15 +266,18 @@ def merged(rows: Iterable[Row]) -> list[Row]:
             done.append(found[kind])
             continue
         before["ids"] = [*before["ids"], *row["ids"]]
-        before["over"] = before["over"] and row["over"]
+        before["level"] = min(before["level"], row["level"], key=LEVELS.index)
         for summed in ("count", "peak_per_s"):
             before[summed] += row[summed]
         if row["last_at"] > before["last_at"]:
-            before |= {name: row[name] for name in ("last_at", "last_session", "last")}
-    done.sort(key=_newest_first)
+            before |= {name: value for name, value in row.items() if name.startswith("last")}
+    for row in done:
+        row["over"] = now - row["last_at"] >= QUIET_S
+    done.sort(key=lambda row: (row["over"], -row["last_at"]))
     still = sum(not row["over"] for row in done)  # they come first
-    return done[: still + KEPT]
+    kept = sorted(done[: still + KEPT], key=lambda row: _worst_first(row["level"], row["last_at"], over=row["over"]))
+    return kept[:MOST]
 
 
-def _newest_first(row: Row) -> tuple[bool, float]:
-    return row["over"], -row["last_at"]
+def _worst_first(level: str, last_at: float, *, over: bool) -> tuple[int, bool, float]:
+    return LEVELS.index(level), over, -last_at

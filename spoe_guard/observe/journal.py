@@ -19,9 +19,9 @@ from spoe_guard.core.terms.events import (
     NotifiesUnanswered,
     SessionEnded,
 )
+from spoe_guard.observe.anomaly_text import placed
 from spoe_guard.observe.incidents import Incident, Incidents, Kind
 from spoe_guard.observe.limit import RateLimit
-from spoe_guard.observe.live.recent import placed
 from spoe_guard.observe.logs import Log, utc
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.wire import frame, kv, typed_data

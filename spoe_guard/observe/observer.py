@@ -32,7 +32,6 @@ from spoe_guard.observe.consequence import Consequence, consequence
 from spoe_guard.observe.incidents import Incidents, Kind
 from spoe_guard.observe.journal import Journal, SessionNotes
 from spoe_guard.observe.limit import RateLimit
-from spoe_guard.observe.live.recent import Recent
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import Labels, RouteStats, status_label, type_name
 from spoe_guard.options import DEFAULT_PAYLOAD, Payload
@@ -59,7 +58,6 @@ class GuardObserver:
         self.routes: dict[str, RouteStats] = {name: RouteStats() for name in routes}
         self.incidents = Incidents(clock, payload)
         self.journal = Journal(log, self.routes, self.incidents, lines, period_s, clock)
-        self.recent = Recent(clock, payload)
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
         self._told: RateLimit[tuple[str, Anomaly]] = RateLimit(SAMPLES, SAMPLES_S, clock)  # for log and page
@@ -72,7 +70,7 @@ class GuardObserver:
         """Set the log rate (lines, seconds), how much the page shows, and the argument of NOTIFYs that the log names."""
         self.journal.limit(*rate)
         self.journal.unique_id = unique_id
-        self.recent.payload = self.incidents.payload = payload
+        self.incidents.payload = payload
 
     def tally(self, route: str) -> Tally:
         """Return the counters the sessions of ``route`` add to."""
@@ -102,7 +100,6 @@ class GuardObserver:
             self._seen(stats, notes, event)
             if isinstance(event, AnomalySeen):
                 self._told.allows((route, event.anomaly))
-                self.recent.add(route, session, event)
                 if event.anomaly is Anomaly.NOTIFY_UNANSWERED:
                     unanswered = event  # the event behind it says how many, and why
                     self.journal.not_alone(route, session, event)

@@ -128,10 +128,10 @@ class Control:
     # --- what is asked -------------------------------------------------------------------------------------------------
 
     async def _status(self, _given: Request, _send: Send) -> object:
-        """Return the status document of /api/status, without its history and the last anomalies."""
+        """Return the status document of /api/status, without its history and the incidents."""
         status = await self._live.status()
         routes = [{key: value for key, value in route.items() if key != "history"} for route in status["routes"]]
-        return {key: value for key, value in status.items() if key != "anomalies"} | {"routes": routes}
+        return {key: value for key, value in status.items() if key != "incidents"} | {"routes": routes}
 
     async def _sessions(self, given: Request, _send: Send) -> object:
         return await self._rows("sessions", given)

@@ -1,10 +1,11 @@
-"""What one process of the guard tells of its sessions, and does to them, for `spoe-guard ctl`.
+"""What one process of the guard tells of its sessions and incidents, and does to them, for `spoe-guard ctl` and the page.
 
 A single process asks itself; with several workers the parent asks each of them over its channel.
 """
 
 import asyncio
 import heapq
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
 from operator import attrgetter
@@ -44,6 +45,7 @@ class Inside:
             "routes": self._routes,
             "sessions": self._sessions,
             "links": self._links,
+            "incidents": self._incidents,
             "close": self._close,
             "drain": self._drain,
             "resume": self._resume,
@@ -91,6 +93,14 @@ class Inside:
             if at % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         return {"rows": found, "left_out": max(len(relays) - MOST_ROWS, 0)}
+
+    async def _incidents(self, _given: Given) -> Row:
+        """Return the incidents of this process, and which it is."""
+        rows, here = [], {"first_worker": self._worker, "last_worker": self._worker}
+        for row in self._process.observer.incidents.take():
+            rows.append(row | here)
+            await asyncio.sleep(0)
+        return {"pid": os.getpid(), "rows": rows}
 
     def _session(self, relay: Relay) -> list[Row]:
         notes, now = self._process.observer.notes(relay.number), monotonic()

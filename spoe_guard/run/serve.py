@@ -62,7 +62,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         at_exit.callback(process.close)
         guard, observer = process.guard, process.observer
         health = Health(observer.routes)
-        live = Live(observer.routes, observer.recent.take, health, about(), settings.mode)
+        live = Live(observer.routes, observer.incidents.take, health, about(), settings.mode)
         reloads, manager = Reloads(), ServiceManager.of(os.environ)
         admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads, live)), live, admin_names(settings))
         signals = at_exit.enter_context(stop_signals(log))

@@ -1,4 +1,4 @@
-"""The terminal's screen: routes, the last anomalies, and the chosen one's frame."""
+"""The terminal's screen: routes, incidents, and what is known of the chosen one."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from spoe_guard.observe.live import words
 from spoe_guard.observe.live.states import MARKS, State
 from spoe_guard.observe.live.status import Status
 from spoe_guard.top.ask import NoAnswerError
-from spoe_guard.top.table import COLOURS, COLUMNS, SORTS, anomaly_row, anomaly_text, sorted_by, troubles
+from spoe_guard.top.table import COLOURS, COLUMNS, LEVEL_COLOURS, SORTS, incident_row, incident_text, sorted_by, troubles
 
 EVERY_S: Final = 2.0
 
@@ -23,7 +23,7 @@ Screen { layout: vertical; }
 #verdict { padding: 0 1; }
 #note { padding: 0 1; color: $text-muted; }
 #routes { height: auto; max-height: 33%; margin-top: 1; }
-#anomalies { height: 1fr; min-height: 4; margin-top: 1; }
+#incidents { height: 1fr; min-height: 4; margin-top: 1; }
 #frame { height: auto; max-height: 25%; border-top: solid $foreground-muted; padding: 0 1; }
 #frame:focus { border-top: solid $accent; }
 """
@@ -49,7 +49,7 @@ class Top(App[None]):
         self._paused = False
         self._asking = False
         self._lost = ""
-        self._notes: dict[str, Any] = {}
+        self._incidents: dict[str, Any] = {}
 
     def compose(self) -> ComposeResult:
         """Build the screen, top to bottom."""
@@ -58,9 +58,9 @@ class Top(App[None]):
         routes: DataTable[Text] = DataTable(id="routes", cursor_type="row", zebra_stripes=True)
         routes.add_columns("", "Route", *(label for label, _key, _shown in COLUMNS))
         yield routes
-        anomalies: DataTable[Text] = DataTable(id="anomalies", cursor_type="row")
-        anomalies.add_columns("Last anomalies", "", "From", "Route", "Done")
-        yield anomalies
+        incidents: DataTable[Text] = DataTable(id="incidents", cursor_type="row")
+        incidents.add_columns("", "Incidents", "", "Route", "Times", "At most", "Last", "")
+        yield incidents
         with VerticalScroll(id="frame"):
             yield Static(id="words", markup=False)
         yield Footer()
@@ -98,10 +98,10 @@ class Top(App[None]):
         self._show()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Show the frame of the anomaly under the cursor."""
-        if event.data_table.id == "anomalies" and self._shown:
-            note = self._notes.get(str(event.row_key.value))
-            self.query_one("#words", Static).update(anomaly_text(note) if note else "")
+        """Show what is known of the incident under the cursor."""
+        if event.data_table.id == "incidents" and self._shown:
+            incident = self._incidents.get(str(event.row_key.value))
+            self.query_one("#words", Static).update(incident_text(incident) if incident else "")
 
     @property
     def _shown(self) -> bool:
@@ -129,7 +129,7 @@ class Top(App[None]):
             about.append("PAUSED")
         self.query_one("#note", Static).update(", ".join(about))
         self._show_routes()
-        self._show_anomalies()
+        self._show_incidents()
 
     def _show_routes(self) -> None:
         rows = []
@@ -139,11 +139,13 @@ class Top(App[None]):
             rows.append((route["name"], [Text(MARKS[state], style=COLOURS[state]), Text(route["name"]), *cells]))
         _fill(self.query_one("#routes", DataTable), rows)
 
-    def _show_anomalies(self) -> None:
-        self._notes = {note["id"]: note for note in self._status["anomalies"]}
-        _fill(
-            self.query_one("#anomalies", DataTable), [(id_, [*map(Text, anomaly_row(note))]) for id_, note in self._notes.items()]
-        )
+    def _show_incidents(self) -> None:
+        self._incidents = {incident["ids"][0]: incident for incident in self._status["incidents"]}
+        rows = []
+        for id_, incident in self._incidents.items():
+            mark, *cells = incident_row(incident)
+            rows.append((id_, [Text(mark, style=LEVEL_COLOURS[incident["level"]]), *map(Text, cells)]))
+        _fill(self.query_one("#incidents", DataTable), rows)
 
 
 def _fill(table: DataTable[Text], rows: list[tuple[str, list[Text]]]) -> None:
@@ -155,6 +157,6 @@ def _fill(table: DataTable[Text], rows: list[tuple[str, list[Text]]]) -> None:
     for key, cells in rows:
         table.add_row(*cells, key=key)
     keys = [key for key, _cells in rows]
-    if chosen in keys and at:  # a cursor on the first row stays on the first: the newest
+    if chosen in keys and at:  # a cursor on the first row stays on the first: the worst
         table.move_cursor(row=keys.index(chosen), scroll=False)
         table.scroll_to(y=top + keys.index(chosen) - at, animate=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from spoe_guard.observe.live import incident as of_incident
 from spoe_guard.observe.live import words
 from spoe_guard.observe.live.states import MARKS, WORST_FIRST, State
 
@@ -17,6 +18,8 @@ COLOURS: Final = {
     State.DANGER: "magenta",
     State.DOWN: "red",
 }
+
+LEVEL_COLOURS: Final = {"error": COLOURS[State.DANGER], "warning": COLOURS[State.DEGRADED], "info": COLOURS[State.REPAIRED]}
 
 _Route = Mapping[str, Any]
 _Column = tuple[str, Callable[[_Route], float], Callable[[_Route], str]]  # label, sort key, text
@@ -81,16 +84,31 @@ def troubles(routes: list[_Route]) -> list[tuple[str, State]]:
     return [*wrong[:TROUBLES_SHOWN], (f"and {more} more", State.REPAIRED)] if more > 0 else wrong
 
 
-def anomaly_row(note: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the age, the anomaly, the peer, the route, and the action."""
-    done = note["action"] if note["applied"] else f"{note['action']} (not applied)"
-    return f"{words.ago(note['ago_s'])} ago", note["anomaly"], note["side"], note["route"], done
+def incident_row(incident: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the mark of its level, name, kind, route, how many, the most in a second, when the last was, and if it goes on."""
+    times, going = f"{incident['count']:,}", "over" if incident["over"] else "goes on"
+    return (
+        of_incident.LEVEL_MARKS[incident["level"]],
+        of_incident.name(incident),
+        of_incident.kind(incident),
+        incident["route"],
+        times,
+        words.per_s(incident["peak_per_s"]),
+        f"{words.ago(incident['ago_s'])} ago",
+        going,
+    )
 
 
-def anomaly_text(note: Mapping[str, Any]) -> str:
-    """Return the full text about an anomaly."""
-    detail = f" ({note['detail']})" if note["detail"] else ""
-    who = f"worker {note['worker']}, session {note['session']}" if "worker" in note else f"session {note['session']}"
-    where = f"{note['at']}, {who}, {note['state']}, byte {note['offset']} of what the {note['side']} side sent"
-    lines = [f"{note['sentence']}{detail}", *note["frame"], words.pairs(note["hex"]), where]
+def incident_text(incident: Mapping[str, Any]) -> str:
+    """Return the full text about an incident: what it is, where the log and the runbook tell more, the first and the last."""
+    runbook = f"; runbook: {incident['runbook']}" if incident["runbook"] else ""
+    lines = [incident["sentence"], f"{incident['level']}, in the log as {', '.join(incident['ids'])}{runbook}"]
+    once = incident["count"] == 1
+    for which, title in (("first", "the only one" if once else "the first"), *(() if once else (("last", "the last"),))):
+        session, worker = incident[f"{which}_session"], incident.get(f"{which}_worker")
+        who = f", {f'worker {worker}, ' if worker else ''}session {session}" if session else ""
+        lines.append(f"{title}: {incident[f'{which}_at']}{who}")
+        if seen := incident[which]:
+            lines += [seen["detail"], *seen["frame"], words.pairs(seen["hex"])]
+            lines.append(f"{seen['state']}, byte {seen['offset']} of what the {seen['side']} side sent")
     return "\n".join(line for line in lines if line)

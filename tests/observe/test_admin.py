@@ -72,7 +72,7 @@ async def serving(lines, sock: socket.socket | None = None) -> AsyncIterator[Ser
     for stats in observer.routes.values():
         stats.serve([AGENT])
     health = Health(observer.routes)
-    live = Live(observer.routes, observer.recent.take, health, {"version": "1"})
+    live = Live(observer.routes, observer.incidents.take, health, {"version": "1"})
     admin = Admin(health, Exposition(GuardCollector(observer.routes, {"version": "1"})), live)
     sock = sock or socket.create_server(("127.0.0.1", 0))
     await admin.start(sock)
@@ -127,7 +127,7 @@ def test_metrics_are_served_as_openmetrics_to_who_prefers_it(on_admin):
 
 PATHS = [
     ("/", "text/html; charset=utf-8", "<!doctype html>"),
-    ("/api/status", "application/json", '{"version": 2, '),
+    ("/api/status", "application/json", '{"version": 3, '),
     ("/live.css", "text/css; charset=utf-8", ":root {"),
     ("/live.js", "text/javascript; charset=utf-8", '"use strict";'),
     ("/icon.svg", "image/svg+xml", "<svg "),

@@ -8,7 +8,7 @@ import pytest
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.events import AnomalySeen, DialFailure, EndedBy, EndReason, GaveWay, LinkLoss, UnansweredReason
 from spoe_guard.core.terms.family import Family
-from spoe_guard.observe.incidents import KEPT, KINDS, LOOKED_AT, QUIET_S, Incidents, merged
+from spoe_guard.observe.incidents import KEPT, KINDS, LOOKED_AT, MOST, QUIET_S, Incidents, merged
 from spoe_guard.wire import frame
 
 REFUSED = ("agent_unreachable", "10.0.3.7:9000", "refused")
@@ -78,22 +78,30 @@ def test_what_is_shown_follows_payload(incidents, payload, detail, raw):
     assert (row["first"]["detail"], row["first"]["hex"]) == (detail, raw)
 
 
-def test_the_last_to_happen_is_taken_first_and_what_is_over_behind(incidents, clock):
-    incidents.happened("default", RUNT)
-    clock.now += 1
-    incidents.happened("default", LOST)
+BUG = ("internal_error", "KeyError")
+
+
+def test_the_worst_is_taken_first_then_what_goes_on_then_the_last(incidents, clock):
+    for kind in (BUG, RUNT, LOST):
+        clock.now += 1
+        incidents.happened("default", kind)
     clock.now += QUIET_S
-    incidents.happened("default", REFUSED)
-    rows = incidents.take()
-    assert [(row["what"], row["over"]) for row in rows] == [
-        ("agent_unreachable", False),
-        ("notifies_unanswered", True),
-        ("anomaly", True),
+    for route, kind in (("default", REFUSED), ("other", REFUSED), ("default", ("agent_link_lost", "reset"))):
+        clock.now += 1
+        incidents.happened(route, kind)
+    rows = list(incidents.take())
+    assert [(row["level"], row["what"], row["route"], row["over"]) for row in rows] == [
+        ("error", "internal_error", "default", True),
+        ("warning", "agent_unreachable", "other", False),
+        ("warning", "agent_unreachable", "default", False),
+        ("warning", "notifies_unanswered", "default", True),
+        ("info", "agent_link_lost", "default", False),
+        ("info", "anomaly", "default", True),
     ]
-    assert {name: rows[0][name] for name in ("agent", "reason", "level", "count", "first", "last")} == {
-        "agent": "10.0.3.7:9000", "reason": "refused", "level": "warning", "count": 1, "first": None, "last": None,
+    assert {name: rows[1][name] for name in ("agent", "reason", "count", "first", "last")} == {
+        "agent": "10.0.3.7:9000", "reason": "refused", "count": 1, "first": None, "last": None,
     }  # fmt: skip
-    assert {name: rows[2][name] for name in KINDS["anomaly"]} == {
+    assert {name: rows[-1][name] for name in KINDS["anomaly"]} == {
         "side": "agent", "anomaly": "runt_frame", "action": "drop", "applied": True,
     }  # fmt: skip
 
@@ -138,6 +146,18 @@ def test_so_many_are_kept_when_they_are_over(incidents, clock, more):
         clock.now += QUIET_S
     assert len([*incidents.due()]) == KEPT + more
     assert [row["ids"] for row in incidents.take()] == ids[more:][::-1]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_so_many_are_taken_the_worst(incidents, more):
+    incidents.happened("default", RUNT)
+    for number in range(MOST - 1 + more):
+        incidents.happened(f"route {number}", LOST)
+    rows = list(incidents.take())
+    assert len(rows) == MOST
+    assert {row["what"] for row in rows} == {"notifies_unanswered", *(() if more else ("anomaly",))}
+    found = merged([incidents._row(each) for of_route in incidents._open.values() for each in of_route.values()], 1000.0)
+    assert [row["what"] for row in found] == [row["what"] for row in rows]
 
 
 def test_ids_are_short_and_differ(incidents, clock):
@@ -226,7 +246,7 @@ def test_what_several_processes_saw_of_one_kind_is_one_row(clock):
     early = of_worker(clock, start=100.0, count=3, session=1, seen="early")
     late = of_worker(clock, start=101.0, count=5, session=50, seen="late")
     for rows in ([early, late], [late, early]):
-        [row] = merged(rows)
+        [row] = merged(rows, clock.now)
         assert row["ids"] == [*early["ids"], *late["ids"]]
         assert (row["count"], row["peak_per_s"], row["first_at"], row["last_at"]) == (8, 2, 100.0, 105.0)
         assert (row["first_session"], row["first"]["detail"]) == (1, "early 0")
@@ -237,7 +257,7 @@ def test_what_several_processes_saw_of_one_kind_is_one_row(clock):
 def test_a_row_within_another_leaves_its_end(clock):
     long = of_worker(clock, start=100.0, count=9, session=1, seen="long")
     short = of_worker(clock, start=101.0, count=1, session=50, seen="short")
-    [row] = merged([short, long])
+    [row] = merged([short, long], clock.now)
     assert (row["count"], row["last_at"], row["last"]["detail"]) == (10, 108.0, "long 8")
 
 
@@ -245,24 +265,35 @@ def test_a_row_within_another_leaves_its_end(clock):
 def test_rows_that_are_apart_are_two(clock, apart, rows):
     one = of_worker(clock, start=100.0, count=1, session=1)
     two = of_worker(clock, start=100.0 + apart, count=1, session=1)
-    assert len(merged([one, two])) == rows
+    assert len(merged([one, two], clock.now)) == rows
 
 
 def test_kinds_stay_apart_and_what_goes_on_anywhere_is_not_over(clock):
-    one = of_worker(clock, start=100.0, count=1, session=1) | {"over": True}
-    two = of_worker(clock, start=110.0, count=1, session=1)
+    one = of_worker(clock, start=100.0, count=1, session=1)
     other = of_worker(clock, start=105.0, count=1, session=1, kind=LOST)
-    assert [(row["what"], row["over"], row["count"]) for row in merged([one, two, other])] == [
-        ("anomaly", False, 2),
-        ("notifies_unanswered", False, 1),
+    two = of_worker(clock, start=110.0, count=1, session=1)
+    for now, kinds_over, all_over in ((105.0 + QUIET_S, True, False), (110.0 + QUIET_S, True, True), (110.0, False, False)):
+        assert [(row["what"], row["over"], row["count"]) for row in merged([one, two, other], now)] == [
+            ("notifies_unanswered", kinds_over, 1),
+            ("anomaly", all_over, 2),
+        ]
+
+
+def test_the_level_is_that_of_the_process_that_knows_the_worst(clock):
+    """Which families of HAProxy connect each process knows of its own."""
+    rows = [
+        of_worker(clock, start=100.0 + at, count=1, session=1) | {"level": level} for at, level in enumerate(("info", "error"))
     ]
+    assert [row["level"] for row in merged(rows, clock.now)] == ["error"]
+    rows = [row | {"level": level} for row, level in zip(rows, ("error", "info"), strict=True)]
+    assert [row["level"] for row in merged(rows, clock.now)] == ["error"]
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_so_many_that_are_over_are_kept_of_all_processes(clock, more):
-    rows = [of_worker(clock, start=100.0 * number, count=1, session=1) | {"over": True} for number in range(KEPT + more)]
+    rows = [of_worker(clock, start=100.0 * number, count=1, session=1) for number in range(KEPT + more)]
     rows.append(of_worker(clock, start=1e6, count=1, session=1, kind=LOST))
-    found = merged(rows)
+    found = merged(rows, clock.now)
     assert len(found) == 1 + KEPT
     assert (found[0]["what"], found[-1]["first_at"]) == ("notifies_unanswered", 100.0 * more)
 
@@ -270,4 +301,4 @@ def test_so_many_that_are_over_are_kept_of_all_processes(clock, more):
 def test_a_frame_of_the_last_is_shown_in_words(incidents):
     seen = AnomalySeen(Anomaly.EMPTY_ACK, Side.AGENT, Action.REPAIR, "running", sample=frame.encode(frame.ACK, 7, 1))
     incidents.happened("default", ("anomaly", "agent", "empty_ack", "repair", "true")).met(1, seen)
-    assert any("stream-id 7" in str(line) for line in incidents.take()[0]["last"]["frame"])
+    assert any("stream-id 7" in str(line) for line in next(incidents.take())["last"]["frame"])

@@ -109,7 +109,7 @@ def scrape(observer: GuardObserver) -> str:
 
 
 def judging(observer: GuardObserver) -> Live:
-    live = Live(observer.routes, observer.recent.take, Health(observer.routes), BUILD, "observe")
+    live = Live(observer.routes, observer.incidents.take, Health(observer.routes), BUILD, "observe")
     live.places = {
         name: Place("127.0.0.1:1", f"{AGENT}, {OTHER}", "observe", "coraza", "{set: error}") for name in observer.routes
     }

@@ -1,6 +1,7 @@
 """Workers that do one thing wrong: the smallest program that implements their side of the channel."""
 
 from spoe_guard.observe import snapshot
+from spoe_guard.observe.incidents import Incidents
 from spoe_guard.observe.stats import RouteStats
 
 PROLOGUE = """
@@ -19,7 +20,7 @@ def hear():
 SERVES = """
 say(listening=True)
 while "ask" in (heard := hear()):
-    known = {"numbers": given["numbers"], "recent": given["recent"][str(given["worker"])]}
+    known = {"numbers": given["numbers"], "incidents": {"pid": os.getpid(), "rows": given["rows"][str(given["worker"])]}}
     say(id=heard["id"], answer=known.get(heard["ask"], [heard["ask"], given["worker"]]))
 say(last=given["numbers"])
 """
@@ -41,9 +42,15 @@ while True:
 """
 
 
-def notes(worker: int, *seconds: float) -> list[dict[str, object]]:
-    """The anomalies a worker saw at those times, newest first."""
-    return [{"id": f"{worker}-{at}", "at": at, "worker": worker} for at in sorted(seconds, reverse=True)]
+def rows(worker: int, *seconds: float) -> list[dict[str, object]]:
+    """The incidents a worker saw, each of a kind of its own, and one of all workers' together before them."""
+    now = [0.1 * worker]
+    incidents = Incidents(lambda: now[0])
+    incidents.happened("default", ("internal_error", "All")).met(worker)
+    for now[0] in sorted(seconds):
+        incidents.happened("default", ("internal_error", f"At{now[0]:g}")).met(worker)
+    here = {"first_worker": worker, "last_worker": worker}
+    return [{**row, **here, "ids": [f"{worker}-{row['error']}"]} for row in incidents.take()]
 
 
 def numbers(connections: int) -> dict[str, object]:

@@ -33,7 +33,7 @@ class Played:
     async def _spawn(self, number: int) -> WorkerProcess:
         self.starts.append(time.monotonic())
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
-        told = {"numbers": fakes.numbers(10), "recent": {"1": fakes.notes(1, 1, 3), "2": fakes.notes(2, 2, 4)}}
+        told = {"numbers": fakes.numbers(10), "rows": {"1": fakes.rows(1, 1, 3), "2": fakes.rows(2, 2, 4)}}
         self.workers.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
         return self.workers[-1]
 
@@ -179,7 +179,7 @@ def test_workers_can_be_asked_for_anything_they_know():
     play(Played(2, fakes.SERVES), scene)
 
 
-def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypatch):
+def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_incidents(monkeypatch):
     monkeypatch.setattr("spoe_guard.run.workers.pause.SHORTEST_S", WITHIN_S)
 
     async def scene(played: Played) -> None:
@@ -188,15 +188,18 @@ def test_the_live_page_covers_all_workers_and_keeps_the_dead_ones_notes(monkeypa
         assert (await live.status())["sentence"] == "Not listening yet."
         health.listening = True
         status, other = await asyncio.gather(live.status(), live.status())
-        assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
-        assert [note["id"] for note in other["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        together = [["2-At4"], ["1-At3"], ["2-At2"], ["1-At1"], ["1-All", "2-All"]]
+        for each in (status, other):
+            assert [row["ids"] for row in each["incidents"]] == together
+            assert [row["count"] for row in each["incidents"]] == [1, 1, 1, 1, 2]
+            assert (each["incidents"][4]["first_worker"], each["incidents"][4]["last_worker"]) == (1, 2)
         assert status["guard"]["workers"] == {"count": 2, "well": 2, "restarts": 0}
         assert (status["guard"]["mode"], status["state"], status["sentence"]) == ("observe", "ok", "All is well.")
         assert status["routes"][0]["total"]["sessions"] == status["routes"][0]["now"]["sessions"] == 20
         played.workers[1].process.kill()
         await until(lambda: len(played.pool.workers) == 1)
         status = await live.status()
-        assert [note["id"] for note in status["anomalies"]] == ["2-4", "1-3", "2-2", "1-1"]
+        assert [row["ids"] for row in status["incidents"]] == together
         assert status["guard"]["workers"] == {"count": 2, "well": 1, "restarts": 0}
         assert (status["state"], status["sentence"]) == ("degraded", "1 of 2 workers answer.")
         assert (status["routes"][0]["total"]["sessions"], status["routes"][0]["now"]["sessions"]) == (20, 10)

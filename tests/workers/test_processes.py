@@ -14,7 +14,6 @@ import pytest
 
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
-from spoe_guard.observe.observer import SAMPLES
 from spoe_guard.wire import frame
 from tests.running import FREE, START_S, Running, environment, spoe_guard
 from tests.workers.talk import (
@@ -159,12 +158,13 @@ def test_the_live_page_covers_all_workers_and_obeys_the_payload_setting(run_guar
         assert (route["listen"], route["agent"]) == (address_of(guard), f"127.0.0.1:{port}")
         assert (route["total"]["sessions"], route["total"]["notifies"]) == (ENGINES, ENGINES)
         assert route["window"]["anomalies"] == ENGINES
-        shown = len(status["anomalies"])  # ten a second of each worker, and each has some
-        assert SAMPLES < shown <= ENGINES
-        assert {note["worker"] for note in status["anomalies"]} == {1, 2}
-        assert len({note["id"] for note in status["anomalies"]}) == shown
-        assert {note["hex"].startswith(GET.hex()) for note in status["anomalies"]} == {payload == "full"}
-        assert page.count('<li id="anomaly-') == shown
+        [incident] = [row for row in status["incidents"] if row["what"] == "anomaly"]
+        assert (incident["count"], incident["over"]) == (ENGINES, False)
+        assert {incident["first_worker"], incident["last_worker"]} <= {1, 2}
+        assert len(set(incident["ids"])) == 2  # as each worker's log has it
+        for which in ("first", "last"):
+            assert incident[which]["hex"].startswith(GET.hex()) == (payload == "full")
+        assert page.count('<li id="incident-') == len(status["incidents"])
         assert re.search(r"worker [12], session \d", page)
         assert (await asyncio.to_thread(guard.stop))[0] == 0
 

@@ -67,7 +67,7 @@ function lookedAt() {
     return top >= 0 && top < window.innerHeight;
   };
   const focused = document.activeElement;
-  return focused !== document.body && shown(focused) ? focused : [...document.querySelectorAll("#anomalies li, .route")].find(shown);
+  return focused !== document.body && shown(focused) ? focused : [...document.querySelectorAll("#incidents > li, .route")].find(shown);
 }
 
 function bringUpToDate(fresh) {

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from spoe_guard.observe.live import words
+from spoe_guard.observe.incidents import MOST
+from spoe_guard.observe.live import incident, words
 from spoe_guard.observe.live.states import MARKS, WORST_FIRST, State
 from spoe_guard.observe.live.status import Status
 
@@ -53,9 +54,10 @@ class Page:
         loader = DictLoader({"page.html": (_FOLDER / "page.html").read_text("utf-8")})
         # Not `select_autoescape`, which decides by file extension: here every page is escaped.
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.pairs):
+        for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.clock, words.pairs):
             environment.filters[write.__name__] = write
         environment.globals.update(figures=figures, marks=_MARKS, troubles=_TROUBLES, height=HEIGHT)
+        environment.globals.update(level_marks=incident.LEVEL_MARKS, name=incident.name, kind=incident.kind, told_of=told_of)
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:
@@ -68,6 +70,13 @@ class Page:
                 await asyncio.sleep(0)
                 turn = time.monotonic()
         return "".join(parts).encode()
+
+
+def told_of(incidents: list[Mapping[str, Any]]) -> str:
+    """Return how many incidents there are, in words."""
+    going = sum(not each["over"] for each in incidents)
+    worst = "the worst " if len(incidents) == MOST else ""
+    return f"{worst}{len(incidents)}, {f'{going} going on' if going else 'all over'}" if incidents else "none"
 
 
 def figures(route: Mapping[str, Any], points: int, step_s: float) -> list[dict[str, Any]]:

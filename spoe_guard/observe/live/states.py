@@ -87,7 +87,7 @@ class Verdict:
 
 _Found = tuple[str, str, str]  # what is wrong, who can change it, the place in the runbook
 
-_CAUSES: Final[dict[UnansweredReason, _Found]] = {
+CAUSES: Final[dict[UnansweredReason, _Found]] = {
     UnansweredReason.DEADLINE: ("the agent answers too late", AGENT, "answers-come-late"),
     UnansweredReason.SUPERSEDED: ("the agent answers too late", AGENT, "answers-come-late"),
     UnansweredReason.AGENT_GONE: ("the agent ends its connections with NOTIFYs in hand", AGENT, "notify_unanswered"),
@@ -159,7 +159,7 @@ def _cause(stats: RouteStats, history: RouteHistory, *, answered: int) -> _Found
     reason = UnansweredReason(max(reasons, key=lambda name: reasons[name]))
     if not answered and reason in (UnansweredReason.DEADLINE, UnansweredReason.SUPERSEDED):
         return _SILENT
-    return _CAUSES[reason]
+    return CAUSES[reason]
 
 
 def _danger(stats: RouteStats, history: RouteHistory, count: int) -> _Found:

@@ -5,20 +5,20 @@ import json
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from spoe_guard.observe.health import Health
-from spoe_guard.observe.live import words
+from spoe_guard.observe.incidents import Row
+from spoe_guard.observe.live import incident, words
 from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, quantile, totals
-from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.live.states import FAMILIES, WORST_FIRST, State, Verdict, judged
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
 
-VERSION: Final = 2  # of the document's format; a new key alone does not change it
+VERSION: Final = 3  # of the document's format; a new key alone does not change it
 DIGITS: Final = 4  # of a sample
 
 _TROUBLE: Final = frozenset((State.DEGRADED, State.DANGER, State.DOWN))
@@ -47,7 +47,7 @@ class _Since:
 
 
 class Live:
-    """``routes`` may be sums of several processes, ``recent`` their notes together; ``keep`` has to run meanwhile.
+    """``routes`` may be sums of several processes, ``incidents`` those of all together; ``keep`` has to run meanwhile.
 
     ``mode`` is the setting; ``places``: by route, known once everything listens.
     """
@@ -55,7 +55,7 @@ class Live:
     def __init__(
         self,
         routes: Mapping[str, RouteStats],
-        recent: Callable[[], list[Note]],
+        incidents: Callable[[], Iterable[Row]],
         health: Health,
         build: Mapping[str, str],
         mode: str = "enforce",
@@ -64,7 +64,7 @@ class Live:
         self.places: dict[str, Place] = {}
         self.history = History(routes, clock())
         self._routes = routes
-        self._recent = recent
+        self._incidents = incidents
         self._health = health
         self.mode = mode
         self._build = build
@@ -95,7 +95,7 @@ class Live:
         return verdict
 
     async def status(self) -> Status:
-        """Return the status document (docs/live.md). Yields to the loop after each route."""
+        """Return the status document (docs/live.md). Yields to the loop after each route and each incident."""
         now = self._clock()
         wall = _wall()
         routes = []
@@ -103,10 +103,10 @@ class Live:
             routes.append(self._route(name, stats, now))
             await asyncio.sleep(0)
         state, sentence = self._of_all([State(route["state"]) for route in routes])
-        notes = self._recent()
-        for note in notes:
-            note["ago_s"] = round(now - note.pop("at"), 3)
-            note["at"] = _utc(wall - note["ago_s"])
+        incidents = []
+        for row in self._incidents():
+            incidents.append(incident.told(row, now, lambda at: _utc(wall - now + at)))
+            await asyncio.sleep(0)
         return {
             "version": VERSION,
             "at": _utc(wall),
@@ -116,7 +116,7 @@ class Live:
             "step_s": STEP_S,
             "points": POINTS,
             "routes": routes,
-            "anomalies": notes,
+            "incidents": incidents,
         }
 
     def _route(self, name: str, stats: RouteStats, now: float) -> Status:

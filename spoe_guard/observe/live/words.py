@@ -48,6 +48,11 @@ def ago(value: float) -> str:
     return f"{max(value, 0):.0f} s"
 
 
+def clock(utc: str, now: str) -> str:
+    """Return the time of day of a UTC time in ISO 8601, with its date unless that is today's: 03:14:07, 11-30 03:14:07."""
+    return utc[11:19] if utc[:10] == now[:10] else f"{utc[5:10]} {utc[11:19]}"
+
+
 def pairs(hexes: str) -> str:
     """Return hex digits with a space between bytes, so that a line can break there."""
     return " ".join(hexes[at : at + 2] for at in range(0, len(hexes), 2))

@@ -1,13 +1,15 @@
 """Metrics, health and the live page of all workers, for the one admin address."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spoe_guard.observe.health import Health, Verdict
-from spoe_guard.observe.live.recent import Note, newest
+from spoe_guard.observe.incidents import Row, merged
 from spoe_guard.observe.live.states import State
 from spoe_guard.observe.live.status import Live, Status
 from spoe_guard.observe.metrics import Exposition, GuardCollector
@@ -70,16 +72,18 @@ class PoolHealth(Health):
 
 
 class PoolLive(Live):
-    """The live page and ``/api/status``: the sums, and the last anomalies of all workers as one list.
+    """The live page and ``/api/status``: the sums, and the incidents of all workers as one list.
 
-    A worker is asked for its anomalies when somebody looks. Its last answer is kept: once a worker hangs or has died, its
-    anomalies matter most.
+    A worker is asked for its incidents when somebody looks. Its last answer is kept, of ``KEPT`` processes for each worker: once
+    one hangs or has died, what it saw matters most.
     """
 
+    KEPT: Final = 2
+
     def __init__(self, pool: WorkerPool, health: PoolHealth, build: Mapping[str, str], mode: str = "enforce") -> None:
-        super().__init__(pool.totals.routes, self._copies, health, build, mode)
+        super().__init__(pool.totals.routes, self._merged, health, build, mode)
         self._pool = pool
-        self._notes: list[Note] = []
+        self._told: dict[int, list[Row]] = {}  # by process, the last to answer last
 
     async def sample(self) -> None:
         """Add a point from fresh numbers: old ones would make the rates waver."""
@@ -88,9 +92,12 @@ class PoolLive(Live):
 
     async def status(self) -> Status:
         """Return the current status document. Workers that do not answer keep their last known numbers."""
-        answers, _ = await asyncio.gather(self._pool.ask("recent"), self._pool.refresh())
-        fresh = [note for notes in answers.values() for note in notes]
-        self._notes = newest(list({note["id"]: note for note in (*self._notes, *fresh)}.values()))
+        answers, _ = await asyncio.gather(self._pool.ask("incidents"), self._pool.refresh())
+        for answer in answers.values():
+            self._told.pop(answer["pid"], None)
+            self._told[answer["pid"]] = answer["rows"]
+        for pid in list(self._told)[: -self.KEPT * self._pool.count]:
+            del self._told[pid]
         status = await super().status()
         count, well = self._pool.count, sum(worker.well for worker in self._pool.workers)
         status["guard"]["workers"] = {"count": count, "well": well, "restarts": self._pool.restarts}
@@ -98,5 +105,5 @@ class PoolLive(Live):
             status |= {"state": State.DEGRADED.value, "sentence": f"{well} of {count} workers answer."}
         return status
 
-    def _copies(self) -> list[Note]:
-        return [dict(note) for note in self._notes]  # `status` changes them, and two calls may overlap
+    def _merged(self) -> list[Row]:
+        return merged((row for rows in self._told.values() for row in rows), time.monotonic())

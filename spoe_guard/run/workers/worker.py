@@ -13,7 +13,6 @@ from prometheus_client import ProcessCollector
 
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import ListenError
-from spoe_guard.observe.live.recent import Note
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.snapshot import take
 from spoe_guard.run.inside import Inside
@@ -71,7 +70,7 @@ class _Worker:
             drained=given["drained"],
         )
         self._used = ProcessCollector(registry=None)
-        self._answers: Answers = {"numbers": self._numbers, "recent": self._recent, "leave": self._leave}
+        self._answers: Answers = {"numbers": self._numbers, "leave": self._leave}
         self._inside = Inside(self._process, self._number)
         self._replying: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -130,11 +129,6 @@ class _Worker:
         """Take no sessions from the other workers any more: all stop together."""
         self._process.guard.take_no_more()
         return True
-
-    def _recent(self) -> list[Note]:
-        """Return the last anomalies seen here. Ids carry the pid, because a restarted worker counts from one again."""
-        pid = os.getpid()
-        return [note | {"id": f"{pid}-{note['id']}", "worker": self._number} for note in self._process.observer.recent.take()]
 
     def _numbers(self) -> dict[str, Any]:
         """Return all counters of this process."""

@@ -1,10 +1,11 @@
 """Serves a scene with the real admin code in its own thread, and drives Debian's Chromium."""
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 from urllib.request import urlopen
 
 import pytest
@@ -54,6 +55,11 @@ class Served:
         with urlopen(self.url + path, timeout=5) as answer:
             text: str = answer.read().decode()
         return text
+
+    def status(self) -> dict[str, Any]:
+        """Return /api/status."""
+        told: dict[str, Any] = json.loads(self.ask("/api/status"))
+        return told
 
     def __exit__(self, *_error: object) -> None:
         self.stop()

@@ -15,9 +15,9 @@ from spoe_guard.core.terms.events import (
 )
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.history import POINTS, STEP_S
-from spoe_guard.observe.live.recent import Payload
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.options import Payload
 from spoe_guard.wire import actions, frame, kv, messages, typed_data, walk
 
 BUILD = {"version": "0.1.0", "python": "3.11.7", "loop": "uvloop", "compiled": "false"}
@@ -53,7 +53,7 @@ class Scene:
             self.serve(name, *self.agents[name])
         self.health = Health(self.observer.routes)
         self.health.listening = True
-        self.live = Live(self.observer.routes, self.observer.recent.take, self.health, BUILD, mode, self.clock)
+        self.live = Live(self.observer.routes, self.observer.incidents.take, self.health, BUILD, mode, self.clock)
         self.live.places = {
             name: Place(f"127.0.0.1:{12345 + at}", ", ".join(self.agents[name]), mode) for at, name in enumerate(routes)
         }
@@ -192,14 +192,38 @@ def anomalies(log, payload: Payload = "full") -> Scene:
     return scene
 
 
+def incidents(log, payload: Payload = "full") -> Scene:
+    """One of each level, of which some are over."""
+    scene = Scene(log, "checkout", "login", payload=payload)
+    for name in ("checkout", "login"):
+        scene.session(name)
+    scene.traffic()
+    scene.anomaly("login", 2, Anomaly.LATE_ACK, Action.DROP, ack(90, b"score", b"12"))
+    scene.observer.accept_failed("login", "Too many open files")
+    scene.step(8, lambda _step: [scene.acks(route, 50, 0.002) for route in ("checkout", "login")])
+    for detail in ("the first", "between", "the last"):
+        scene.anomaly("checkout", 1, Anomaly.RUNT_FRAME, Action.PASS, bytes(4), detail=detail)
+        scene.observer.seen("checkout", 1, [NotifiesUnanswered(UnansweredReason.DEADLINE, 761 if detail != "between" else 0)])
+        scene.clock.now += 2
+    scene.anomaly("checkout", 1, Anomaly.UNMATCHED_ACK, Action.DROP, ack(91, b"score", b"12"))
+    scene.anomaly("checkout", 1, Anomaly.UNMATCHED_ACK, Action.PASS, ack(93, b"score", b"12"))
+    scene.refuses("checkout")
+    return scene
+
+
 def hostile(scene: Scene, route: str, session: int) -> None:
-    """Each hostile text as the name of a message, of an argument, of a variable, as a value, and as what the guard quotes."""
+    """Each hostile text as the name of a message, of an argument, of a variable, as a value, and as what the guard quotes.
+
+    Two make an incident of HAProxy's, and two one of the agent's: its first and its last.
+    """
+    haproxys = (Anomaly.NOTIFY_DUPLICATE, Anomaly.NOTIFY_EMPTY, Anomaly.IMPOSSIBLE_STREAM_ID)
+    agents = (Anomaly.DUPLICATE_ACK, Anomaly.ACK_LONG_NAME, Anomaly.ACK_MALFORMED)
     for at, text in enumerate(HOSTILE):
         name = text.encode()
         ip = kv.Pair(b"client_ip", typed_data.STR, b"198.51.100.7")
         sample = notify(7 + 2 * at, name, ip, kv.Pair(name, typed_data.STR, name))
-        scene.anomaly(route, session, Anomaly.NOTIFY_DUPLICATE, Action.PASS, sample, side=Side.HAPROXY, detail=text)
-        scene.anomaly(route, session, Anomaly.DUPLICATE_ACK, Action.DROP, ack(8 + 2 * at, name, name), open_notifies=at)
+        scene.anomaly(route, session, haproxys[at // 2], Action.PASS, sample, side=Side.HAPROXY, detail=text)
+        scene.anomaly(route, session, agents[at // 2], Action.DROP, ack(8 + 2 * at, name, name), open_notifies=at)
     (agent,) = scene.observer.routes[route].agents.values()
     agent.detail = HOSTILE[0]
 
@@ -231,6 +255,7 @@ ALL: dict[str, Callable[..., Scene]] = {
     "agent-down": agent_down,
     "one-of-several": one_of_several,
     "anomalies": anomalies,
+    "incidents": incidents,
     "many-routes": many_routes,
     "observe": draining_observer,
 }

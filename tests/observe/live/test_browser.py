@@ -4,6 +4,7 @@ SPOE_GUARD_PICTURES=FOLDER keeps a picture of every state, to be looked at.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.observe.frame_text import name_text, quoted
+from spoe_guard.observe.incidents import KEPT, QUIET_S
 from spoe_guard.observe.live.history import POINTS, STEP_S
 from spoe_guard.observe.live.status import HOST
 from tests.observe.live.scenes import ALL, HOSTILE
@@ -91,16 +93,59 @@ def test_what_a_peer_wrote_stays_text(show, served, page):
     page.goto(served.url)
     page.evaluate(OPEN_ALL)
     page.evaluate("refresh()")  # once more by way of the script
-    text = page.locator("#anomalies").inner_text()
+    text = page.locator("#incidents").inner_text()
     for each in HOSTILE:
         name, value = name_text(each.encode()), quoted(each.encode())
         assert text.count(f"message {name},") == 1
         assert text.count(f"set-var txn.{name} = str {value}") == 1
-        assert f"({each})" in text
+        assert f"\n{each}\n" in text
     assert page.evaluate("window.owned") is None
     assert page.locator("img, iframe, object, style, [onerror], [style]").count() == 0
     assert page.locator("script").evaluate_all("(all) => all.map((each) => each.getAttribute('src'))") == ["/live.js"]
     assert page.locator("h1").count() == 1
+
+
+def row(page, name: str):
+    """The incident of that name."""
+    return page.locator("#incidents > li").filter(has=page.locator("summary code", has_text=name))
+
+
+def said(element) -> str:
+    return " ".join(element.inner_text().split())
+
+
+def test_an_incident_is_one_row_with_its_frames_behind_it(show, served, page):
+    scene = show("incidents")
+    page.goto(served.url)
+    assert said(page.locator("#incidents-head")) == "Incidents 7, 5 going on"
+    rows = [said(each) for each in page.locator("#incidents > li summary").all()]
+    assert [each.split()[1] for each in rows] == ["error", *["warning"] * 4, "info", "info"]
+    assert all("goes on" in each for each in rows[:4])
+    assert all(" over " in each for each in (rows[4], rows[6]))
+    lost = row(page, "notifies_unanswered").first
+    assert re.fullmatch(
+        r"▲ warning notifies_unanswered deadline checkout 1,522 times goes on "
+        r"(\d\d-\d\d )?\d\d:\d\d:\d\d to (\d\d-\d\d )?\d\d:\d\d:\d\d UTC, the last 2 s ago, at most 761/s",
+        said(lost.locator("summary")),
+    )
+    runt = row(page, "runt_frame").first
+    assert not runt.locator("article").is_visible()
+    runt.locator("summary").focus()
+    page.keyboard.press("Enter")
+    opened = said(runt.locator("article"))
+    ids = {incident["ids"][0] for incident in served.status()["incidents"]}
+    assert runt.locator("article code").first.inner_text() in ids
+    assert "The first in session 1 the first" in opened
+    assert "The last in session 1 the last" in opened
+    assert runt.locator("pre").all_inner_texts() == ['no frame can be read from 4 bytes: "\\x00\\x00\\x00\\x00"'] * 2
+    link = runt.get_by_role("link", name="What to do")
+    assert link.get_attribute("href") == "/runbook/runt_frame"
+    page.keyboard.press("Enter")
+    assert not runt.locator("article").is_visible()
+    runt.locator("summary").click()
+    link.click()
+    assert page.locator("h3").inner_text() == "runt_frame"
+    assert len(scene.observer.incidents._open["checkout"]) == 5
 
 
 def test_the_policy_blocks_what_escaping_would_have_missed(show, served, page):
@@ -165,7 +210,7 @@ def test_the_keyboard_reaches_everything(show, served, page):
         assert outline == "solid", "the focus has to be seen"
     assert reached == [str(at) for at in range(wanted)]
     assert wanted > 40
-    first = page.locator("#anomalies summary").first
+    first = page.locator("#incidents summary").first
     first.focus()
     page.keyboard.press("Enter")
     assert first.evaluate("(each) => each.parentNode.open") is False
@@ -175,23 +220,27 @@ def test_a_refresh_keeps_the_page_as_the_reader_left_it(show, served, page):
     scene = show("anomalies")
     page.clock.install()
     page.goto(served.url)
-    third = page.locator("#anomalies li").nth(3)
+    third = page.locator("#incidents > li").nth(3)
     name = third.get_attribute("id")
     third.locator("summary").click()
     page.locator("#route-1 summary").click()
     third.locator("summary").focus()
     third.evaluate("(each) => each.scrollIntoView({block: 'center'})")
-    page.evaluate("getSelection().selectAllChildren(document.querySelector('#anomalies li:nth-child(4) pre'))")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#incidents > li:nth-child(4) pre'))")
     selected = page.evaluate("getSelection().toString()")
     before = page.locator(f"#{name}").evaluate("(each) => each.getBoundingClientRect().top")
 
-    for at in range(3):
-        scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
+    for worse in (Anomaly.RUNT_FRAME, Anomaly.OVERSIZE_FRAME, Anomaly.GARBLED_STREAM):
+        scene.anomaly("login", 2, worse, Action.PASS, bytes(4))
     scene.acks("login", 7, 0.001)
     page.clock.run_for(STEP_S * 1000)
-    page.locator("#anomalies li").nth(6).and_(page.locator(f"#{name}")).wait_for()  # three places further down
+    page.locator("#incidents > li").nth(6).and_(page.locator(f"#{name}")).wait_for()  # three places further down
     assert page.locator("#route-1 data.anomalies").get_attribute("value") == "4"
-    assert page.locator("#anomalies li").first.inner_text().startswith("runt_frame")
+    assert page.locator("#incidents > li").first.locator("code").first.inner_text() in {
+        "runt_frame",
+        "oversize_frame",
+        "garbled_stream",
+    }
 
     assert page.locator("details[open]").count() == 2
     assert page.locator(f"#{name} details").evaluate("(each) => each.open")
@@ -212,8 +261,10 @@ def test_what_is_brought_up_to_date_is_what_a_reload_would_show(show, served, pa
         assert refreshed == page.evaluate(content)
 
     scene.traffic(3)
-    for at in range(45):  # so that old ones go, too
+    for at in range(KEPT):  # so that old ones go, too
         scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
+        scene.clock.now += QUIET_S
+        scene.observer.journal.sum_up()
     scene.refuses("checkout")
     same_as_reloaded()
     assert page.title() == f"■ 1 of 2 routes has no agent. spoe-guard on {HOST}"
@@ -271,6 +322,6 @@ def test_without_script_it_is_a_page_that_can_be_reloaded(show, served, browser)
     scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4))
     page.get_by_role("link", name="Reload").click()
     page.locator("#route-1 data.anomalies[value='2']").wait_for(state="attached")
-    page.locator("#anomalies summary").first.click()
-    assert page.locator("#anomalies pre").first.is_visible()
+    page.locator("#incidents summary").first.click()
+    assert page.locator("#incidents pre").first.is_visible()
     context.close()

@@ -10,7 +10,6 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import HaproxyKnown, NotifiesUnanswered, UnansweredReason
 from spoe_guard.core.terms.family import Family
 from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S
-from spoe_guard.observe.live.recent import KEPT, newest
 from spoe_guard.observe.live.status import Live, as_json
 from tests.observe.live.scenes import ALL, BUILD, Scene, anomalies, healthy, many_routes, notify
 
@@ -31,7 +30,7 @@ def scene(lines) -> Scene:
 def test_it_is_json_of_one_shape_in_every_state(lines, name):
     status = taken(ALL[name](lines.log(level="error")))
     assert list(status) == [
-        "version", "at", "guard", "state", "sentence", "step_s", "points", "anomalies", "routes"
+        "version", "at", "guard", "state", "sentence", "step_s", "points", "incidents", "routes"
     ]  # fmt: skip
     assert set(status["guard"]) == {*BUILD, "host", "mode", "up_s"}
     for route in status["routes"]:
@@ -111,29 +110,45 @@ def test_before_it_listens_and_when_it_drains_that_is_what_is_said(scene):
     assert message(scene)[:2] == ("degraded", "Draining: the guard is stopping.")
 
 
-@pytest.mark.parametrize(("count", "kept"), [(KEPT, KEPT), (KEPT + 1, KEPT)])
-def test_the_last_anomalies_are_bounded_newest_first(scene, count, kept):
-    for at in range(count):
-        scene.clock.now += 1
-        scene.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), offset=at)
-    notes = taken(scene)["anomalies"]
-    assert [note["offset"] for note in notes] == list(range(count - 1, count - 1 - kept, -1))
-    assert len({note["id"] for note in notes}) == kept
-    assert [note["ago_s"] for note in notes[:2]] == [0, 1]
-    assert notes[0]["at"] > notes[1]["at"]
+def test_an_incident_says_what_the_log_says_with_its_frames(lines):
+    scene = Scene(lines.log(), "default")
+    for at in range(3):
+        sample = notify(7 + 2 * at, b"check")
+        scene.anomaly(
+            "default", 3 + at, Anomaly.NOTIFY_DUPLICATE, Action.PASS, sample, offset=at, open_notifies=2, detail="a\x1bb"
+        )
+        scene.clock.now += 10
+    (incident,) = taken(scene)["incidents"]
+    logged = next(line for line in lines.logged if line["event"] == "anomaly")
+    assert incident["ids"] == [logged["incident"]]
+    told = ("route", "side", "anomaly", "action", "applied", "level")
+    assert {name: incident[name] for name in told} == {name: logged[name] for name in told}
+    assert (incident["what"], incident["runbook"], incident["over"]) == ("anomaly", "notify_duplicate", False)
+    assert (incident["count"], incident["peak_per_s"], incident["seconds"], incident["ago_s"]) == (3, 1, 20, 10)
+    assert (incident["first_session"], incident["last_session"]) == (3, 5)
+    first, last = incident["first"], incident["last"]
+    placed = ("state", "type", "stream_id", "frame_id", "length", "offset", "open_notifies")
+    assert {name: first[name] for name in placed} == {name: logged[name] for name in placed}
+    assert (last["stream_id"], last["offset"], last["detail"], last["hex"]) == (11, 2, "a\\x1bb", sample.hex())
+    assert last["frame"][1] == "  message check, 0 arguments"
+    since = datetime.fromisoformat(incident["last_at"]) - datetime.fromisoformat(incident["first_at"])
+    assert since.total_seconds() == pytest.approx(20, abs=0.002)
 
 
-def test_a_note_says_what_the_log_says(scene):
-    sample = notify(7, b"check")
-    scene.anomaly("default", 3, Anomaly.NOTIFY_DUPLICATE, Action.PASS, sample, offset=9, open_notifies=2, detail="a\x1bb")
-    (note,) = taken(scene)["anomalies"]
-    assert {name: note[name] for name in ("route", "session", "side", "anomaly", "action", "applied", "state")} == {
-        "route": "default", "session": 3, "side": "agent", "anomaly": "notify_duplicate", "action": "pass", "applied": True,
-        "state": "RUNNING",
+def test_what_is_no_anomaly_has_a_sentence_and_an_entry_too(scene):
+    scene.refuses("default")
+    scene.observer.seen("default", 1, [NotifiesUnanswered(UnansweredReason.AGENT_AWAY, 3)])
+    scene.observer.seen("default", 1, [NotifiesUnanswered(UnansweredReason.HAPROXY_GONE, 2)])
+    told = {(row["what"], row["reason"]): (row["sentence"], row["runbook"], row["count"]) for row in taken(scene)["incidents"]}
+    assert told == {
+        ("agent_unreachable", "refused"): (
+            "the agent at an address could not be dialled, or said no HELLO", "the-agent-is-down", 1,
+        ),
+        ("notifies_unanswered", "agent_away"): ("NOTIFYs get no answer: the agent is away", "the-agent-is-down", 3),
+        ("notifies_unanswered", "haproxy_gone"): (
+            "NOTIFYs get no answer: HAProxy left before the answer came", "notify_unanswered", 2,
+        ),
     }  # fmt: skip
-    assert (note["type"], note["stream_id"], note["frame_id"], note["length"]) == ("notify", 7, 1, len(sample) - 4)
-    assert (note["offset"], note["open_notifies"], note["detail"], note["hex"]) == (9, 2, "a\\x1bb", sample.hex())
-    assert note["frame"][1] == "  message check, 0 arguments"
 
 
 @pytest.mark.parametrize(("payload", "lines_kept"), [("full", True), ("headers", True), ("off", False)])
@@ -145,23 +160,12 @@ def test_how_much_of_what_peers_wrote_is_told_is_a_setting(lines, payload, lines
     assert (b"198.51.100.7".hex() in status) == (payload == "full")
 
 
-def test_notes_of_several_processes_are_one_list(lines):
-    one, other = (Scene(lines.log(level="error"), "default") for _ in range(2))
-    for at in range(KEPT):
-        one.clock.now = other.clock.now = 1000 + 10 * at
-        one.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP, offset=1)
-        other.clock.now += 5
-        other.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP, offset=2)
-    merged = newest([*one.observer.recent.take(), *other.observer.recent.take()])
-    assert [note["offset"] for note in merged] == [2, 1] * (KEPT // 2)
-
-
 def test_the_clock_of_the_wall_is_asked_when_somebody_looks(scene):
     scene.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP)
     scene.clock.now += 90
     status = taken(scene)
-    assert status["anomalies"][0]["at"] < status["at"]
-    assert status["anomalies"][0]["ago_s"] == 90
+    assert status["incidents"][0]["last_at"] < status["at"]
+    assert (status["incidents"][0]["ago_s"], status["incidents"][0]["over"]) == (90, True)
 
 
 def test_many_routes_are_told_in_pieces_that_let_traffic_by(lines):
@@ -193,7 +197,7 @@ def test_samples_are_short_numbers(lines):
 def test_it_samples_by_itself(lines, monkeypatch):
     scene = Scene(lines.log(level="error"), "default")
     ticks = iter(range(1000, 2000, int(STEP_S)))
-    live = Live(scene.observer.routes, scene.observer.recent.take, scene.health, BUILD, clock=lambda: float(next(ticks)))
+    live = Live(scene.observer.routes, scene.observer.incidents.take, scene.health, BUILD, clock=lambda: float(next(ticks)))
     monkeypatch.setattr("spoe_guard.observe.live.status.STEP_S", 0.001)
 
     async def main() -> None:

@@ -75,6 +75,25 @@ def test_every_number_is_the_metrics_own(show, served, page, scene):
         assert sum(reasons) == metric(samples, route, "spoe_guard_unanswered_notifies_total", {})
 
 
+@pytest.mark.parametrize("width", [390, 1180])
+def test_each_line_says_from_when_to_when_it_goes(show, served, page, width):
+    show("healthy")
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(served.url)
+    figures = page.locator(".figure").all()
+    assert len(figures) == 12
+    for figure in figures:
+        begin, end = figure.locator(".axis span").all()
+        assert (begin.inner_text(), end.inner_text()) == ("−10 min", "now")
+        line, first, last = (each.bounding_box() for each in (figure.locator("svg"), begin, end))
+        assert first["x"] == pytest.approx(line["x"], abs=1)
+        assert last["x"] + last["width"] == pytest.approx(line["x"] + line["width"], abs=1)
+        assert first["x"] + first["width"] < last["x"]
+        assert first["y"] == pytest.approx(last["y"], abs=1)
+        assert 0 <= first["y"] - line["y"] - line["height"] < 6
+    assert "the last 10 min" in page.locator("svg").first.get_attribute("aria-label")  # what a screen reader has in its place
+
+
 def test_every_address_of_an_agent_is_shown_with_its_state(show, served, page):
     show("one-of-several")
     page.goto(served.url)

@@ -67,14 +67,50 @@ function lookedAt() {
     return top >= 0 && top < window.innerHeight;
   };
   const focused = document.activeElement;
-  return focused !== document.body && shown(focused) ? focused : [...document.querySelectorAll("#incidents > li, .route")].find(shown);
+  return focused !== document.body && shown(focused) ? focused : [...document.querySelectorAll("#incidents > li:not([hidden]), .route:not([hidden])")].find(shown);
 }
 
 function bringUpToDate(fresh) {
   const element = lookedAt();
   const before = element?.getBoundingClientRect().top;
+  const focused = document.activeElement;
   morph(document.body, fresh.body);
+  filter();
+  if (focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true }); // it was moved
   if (element?.isConnected) window.scrollBy(0, element.getBoundingClientRect().top - before);
+}
+
+const words = document.getElementById("words");
+const state = document.getElementById("state");
+
+// Hide what does not have all the words: an incident in its text or its route's name and state, a route there or in an incident.
+function filter() {
+  const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const has = (text) => wanted.every((word) => text.toLowerCase().includes(word));
+  const routes = [...document.querySelectorAll(".route")];
+  const incidents = [...document.querySelectorAll("#incidents > li")];
+  const named = new Map(routes.map(({ dataset }) => [dataset.name, `${dataset.name} ${dataset.state}`]));
+  const met = new Set(routes.filter(({ dataset }) => !state.value || dataset.state === state.value).map(({ dataset }) => dataset.name));
+  for (const each of incidents) {
+    each.hidden = !met.has(each.dataset.of) || !has(`${named.get(each.dataset.of)} ${each.textContent}`);
+  }
+  const shown = new Set(incidents.filter((each) => !each.hidden).map(({ dataset }) => dataset.of));
+  for (const [name, text] of named) {
+    if (met.has(name) && has(text)) shown.add(name);
+  }
+  for (const route of routes) route.hidden = !shown.has(route.dataset.name);
+  for (const trouble of document.querySelectorAll("#troubles > li")) trouble.hidden = !shown.has(trouble.dataset.of);
+  const left = (all, what) => `${all.filter((each) => each.hidden).length} of ${all.length} ${what}`;
+  const told = state.value || wanted.length ? `Hidden: ${left(routes, "routes")}, ${left(incidents, "incidents")}` : "";
+  const leftOut = document.getElementById("left-out");
+  if (leftOut.textContent !== told) leftOut.textContent = told; // a screen reader says what is written there
+}
+
+// What is chosen stands in the address, so that it lasts over a reload, and can be sent to somebody.
+function choose() {
+  const chosen = new URLSearchParams([["words", words.value.trim()], ["state", state.value]].filter(([, value]) => value));
+  history.replaceState(null, "", `${location.pathname}${chosen.size ? `?${chosen}` : ""}${location.hash}`);
+  filter();
 }
 
 async function refresh() {
@@ -110,5 +146,12 @@ pause.addEventListener("click", () => {
   document.documentElement.toggleAttribute("data-paused", paused);
   refresh();
 });
+const chosen = new URLSearchParams(location.search);
+words.value = chosen.get("words") ?? "";
+state.value = [...state.options].some(({ value }) => value === chosen.get("state")) ? chosen.get("state") : "";
+document.getElementById("filter").hidden = false;
+document.getElementById("filter").addEventListener("input", choose);
+document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
+filter();
 document.addEventListener("visibilitychange", refresh);
 setInterval(refresh, EVERY_MS);

@@ -11,7 +11,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from spoe_guard.observe.incidents import MOST
 from spoe_guard.observe.live import incident, words
-from spoe_guard.observe.live.states import MARKS, WORST_FIRST, State
+from spoe_guard.observe.live.states import MARKS, WORST_FIRST
 from spoe_guard.observe.live.status import Status
 
 # In every answer: a browser loads from here alone, in no frame, and no script or style but ours.
@@ -34,7 +34,7 @@ FIGURES: Final = (
 )
 
 _MARKS: Final = {state.value: mark for state, mark in MARKS.items()}
-_TROUBLES: Final = [state.value for state in WORST_FIRST if state is not State.OK]
+_WORST_FIRST: Final = [state.value for state in WORST_FIRST]
 
 _FOLDER: Final = files(__package__)
 ASSETS: Final = {
@@ -56,12 +56,14 @@ class Page:
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.clock, words.pairs):
             environment.filters[write.__name__] = write
-        environment.globals.update(figures=figures, marks=_MARKS, troubles=_TROUBLES, height=HEIGHT)
+        environment.globals.update(figures=figures, marks=_MARKS, height=HEIGHT)
         environment.globals.update(level_marks=incident.LEVEL_MARKS, name=incident.name, kind=incident.kind, told_of=told_of)
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:
-        """Return the page in HTML. Yields to the loop every ``TURN_S``: with many routes it takes a while."""
+        """Return the page in HTML, the worst routes first. Yields to the loop every ``TURN_S``: with many it takes a while."""
+        routes = [{**route, "index": at} for at, route in enumerate(status["routes"])]
+        status = {**status, "routes": sorted(routes, key=lambda route: _WORST_FIRST.index(route["state"]))}
         parts: list[str] = []
         turn = time.monotonic()
         for part in self._template.generate(status):

@@ -84,7 +84,7 @@ def test_each_line_says_from_when_to_when_it_goes(show, served, page, width):
     assert len(figures) == 12
     for figure in figures:
         begin, end = figure.locator(".axis span").all()
-        assert (begin.inner_text(), end.inner_text()) == ("−10 min", "now")
+        assert (begin.inner_text(), end.inner_text()) == ("\N{MINUS SIGN}10 min", "now")
         line, first, last = (each.bounding_box() for each in (figure.locator("svg"), begin, end))
         assert first["x"] == pytest.approx(line["x"], abs=1)
         assert last["x"] + last["width"] == pytest.approx(line["x"] + line["width"], abs=1)
@@ -167,6 +167,52 @@ def test_an_incident_is_one_row_with_its_frames_behind_it(show, served, page):
     assert len(scene.observer.incidents._open["checkout"]) == 5
 
 
+def shown_routes(page) -> list[str]:
+    return page.locator(".route:not([hidden]) h3").all_inner_texts()
+
+
+def test_the_worst_routes_come_first_and_keep_the_focus_when_moved(show, served, page):
+    scene = show("healthy")
+    page.goto(served.url)
+    assert shown_routes(page) == ["checkout", "login"]
+    page.locator("#route-1 summary").focus()
+    scene.refuses("login")
+    page.evaluate("refresh()")
+    assert shown_routes(page) == ["login", "checkout"]
+    assert page.evaluate("document.activeElement.closest('.route').id") == "route-1"
+
+
+def test_a_filter_by_keyboard_lasts_and_says_what_it_hides(show, served, page):
+    scene = show("incidents")
+    page.goto(served.url)
+    told = page.locator("#left-out")
+    assert told.inner_text() == ""
+    page.get_by_label("Show only").focus()
+    page.keyboard.type("runt_frame the LAST")
+    assert shown_routes(page) == ["checkout"]
+    assert told.inner_text() == "Hidden: 1 of 2 routes, 6 of 7 incidents"
+    scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), detail="the last")
+    page.evaluate("refresh()")  # what comes meets it too
+    assert told.inner_text() == "Hidden: 0 of 2 routes, 6 of 8 incidents"
+    assert page.evaluate("document.activeElement.id") == "words"
+    page.get_by_role("link", name="Reload").click()
+    assert page.get_by_label("Show only").input_value() == "runt_frame the LAST"
+    assert told.inner_text() == "Hidden: 0 of 2 routes, 6 of 8 incidents"
+    page.get_by_label("Show only").focus()
+    page.keyboard.press("Escape")
+    assert told.inner_text() == ""
+    page.keyboard.press("Tab")
+    page.keyboard.type("down")
+    assert (page.get_by_label("in state").input_value(), shown_routes(page)) == ("down", ["checkout"])
+    assert page.locator("#troubles > li:not([hidden])").count() == 1
+    assert told.inner_text() == "Hidden: 1 of 2 routes, 3 of 8 incidents"
+    page.goto(f"{served.url}/?words=login&state=down")
+    assert told.inner_text() == "Hidden: 2 of 2 routes, 8 of 8 incidents"
+    page.goto(f"{served.url}/?words=login+repaired&state=nothing")
+    assert (page.get_by_label("in state").input_value(), shown_routes(page)) == ("", ["login"])
+    assert page.locator("#incidents > li:not([hidden])").count() == 3
+
+
 def test_the_policy_blocks_what_escaping_would_have_missed(show, served, page):
     show("just-started")
     page.goto(served.url)
@@ -218,7 +264,7 @@ def test_the_keyboard_reaches_everything(show, served, page):
     show("anomalies")
     page.goto(served.url)
     page.evaluate(OPEN_ALL)
-    reachable = "a[href], button, summary, pre"
+    reachable = "a[href], button, input, select, summary, pre"
     wanted = page.locator(reachable).count()
     page.evaluate(f"document.querySelectorAll({reachable!r}).forEach((each, at) => {{ each.dataset.at = at; }})")
     reached = []
@@ -274,7 +320,7 @@ def test_what_is_brought_up_to_date_is_what_a_reload_would_show(show, served, pa
 
     def same_as_reloaded() -> None:
         page.evaluate("refresh()")
-        content = "document.body.innerText.replace(/As of [0-9:]+ UTC/, '')"
+        content = "document.body.innerText.replace(/[0-9]+:[0-9]+:[0-9]+/g, '')"
         refreshed = page.evaluate(content)
         page.reload()
         assert refreshed == page.evaluate(content)

@@ -56,7 +56,7 @@ def test_nothing_is_asked_of_anywhere_else(lines):
         assert not re.search(r"(https?:)?//[a-z0-9]", text.replace("http://www.w3.org/2000/svg", ""))
     linked = set(re.findall(r'(?:href|src)="(/[^"]*)"', page))
     entries = {link for link in linked if link.startswith("/runbook/")}
-    assert linked - entries == {"/", "/api/status", "/metrics", *ASSETS}
+    assert linked - entries == {"/api/status", "/metrics", *ASSETS}
     assert {link.removeprefix("/runbook/") for link in entries} <= Runbook().entries.keys()
 
 

@@ -109,19 +109,22 @@ def judged(stats: RouteStats, history: RouteHistory) -> Verdict:
         sentence, side, runbook = found
         return Verdict(state, sentence[0].upper() + sentence[1:], side, runbook, asked, failed)
 
+    def beside(found: _Found) -> _Found:
+        """Add how many NOTIFYs fail to what is no cause of that; also that none does."""
+        return f"{found[0]}{_share_beside(asked, failed)}", *found[1:]
+
     if stats.agent_up is False:
         why = f"the agent is unreachable: {printable(stats.agent_detail)}"
         return verdict(State.DOWN, (_with_share(why, asked, failed), AGENT, "the-agent-is-down"))
     if lately["in_danger"]:
-        return verdict(State.DANGER, _danger(stats, history, minute["in_danger"]))
-    fails = lately["failed"] and failed >= MANY_FAIL * asked
-    if fails:
-        why, side, runbook = _cause(stats, history, answered=lately["answered"])
-        found = _with_share(why, asked, failed), side, runbook
-    if fails or (found := next(_what_is_wrong(stats, minute, lately), ("", "", "")))[0]:
-        return verdict(State.DEGRADED, found)
+        return verdict(State.DANGER, beside(_danger(stats, history, minute["in_danger"])))
+    if lately["failed"] and failed >= MANY_FAIL * asked:
+        why, side, runbook = _cause(stats, history, minute, lately)
+        return verdict(State.DEGRADED, (_with_share(why, asked, failed), side, runbook))
+    if found := next(_what_is_wrong(stats, minute, lately), None):
+        return verdict(State.DEGRADED, beside(found))
     if lately["mended"]:
-        return verdict(State.REPAIRED, _mended(stats, history, minute))
+        return verdict(State.REPAIRED, beside(_mended(stats, history, minute)))
     if stats.tally.frames_to_agent[frame.NOTIFY]:
         return verdict(State.OK, (_with_share("served", asked, failed) if failed else _served(stats), "", ""))
     if stats.links_opened["check",] >= MANY_HELLOS:
@@ -136,9 +139,16 @@ def _served(stats: RouteStats) -> str:
 
 
 def _with_share(why: str, asked: int, failed: int) -> str:
+    """Return of which share of the NOTIFYs that is the cause."""
     if not failed:
-        return why
+        return f"{why}{_share_beside(asked, failed)}"
     return f"{share(failed, asked)} of {counted(asked, 'NOTIFY')} in the last minute failed: {why}"
+
+
+def _share_beside(asked: int, failed: int) -> str:
+    if not asked:
+        return ""
+    return f"; {share(failed, asked) if failed else 'none'} of {counted(asked, 'NOTIFY')} failed"
 
 
 def share(part: int, whole: int) -> str:
@@ -149,17 +159,24 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1g} %"
 
 
-def _cause(stats: RouteStats, history: RouteHistory, *, answered: int) -> _Found:
-    """Return why NOTIFYs fail: the most frequent reason of the last ``QUIET_S``."""
+def _cause(stats: RouteStats, history: RouteHistory, minute: dict[str, int], lately: dict[str, int]) -> _Found:
+    """Return why NOTIFYs fail: the most frequent reason of the last ``QUIET_S``; and what the agent did that ends HAProxy."""
     reasons = {name: count for (name,), count in (stats.unanswered - history.before(_QUIET).unanswered).items()}
     reasons.pop(UnansweredReason.HAPROXY_GONE.value, None)
     lost = _lately(stats, history, _QUIET, Consequence.ANSWER_LOST)
     if sum(lost.values()) > max(reasons.values(), default=0):
         return _LOST
     reason = UnansweredReason(max(reasons, key=lambda name: reasons[name]))
-    if not answered and reason in (UnansweredReason.DEADLINE, UnansweredReason.SUPERSEDED):
+    if reason is UnansweredReason.AGENT_AWAY and lately["own_limits"]:
+        return _own_limits(minute)  # the guard has not reached the agent, which may well be there
+    if not lately["answered"] and reason in (UnansweredReason.DEADLINE, UnansweredReason.SUPERSEDED):
         return _SILENT
-    return CAUSES[reason]
+    why, side, runbook = CAUSES[reason]
+    if minute["spared"]:
+        anomaly = _most(stats, history, Consequence.HAPROXY_SPARED)
+        kept = f"{counted(minute['spared'], 'frame')} kept away that {'end' if minute['spared'] != 1 else 'ends'} {_whom(stats)}"
+        why = f"{why}; {kept} ({anomaly})"
+    return why, side, runbook
 
 
 def _danger(stats: RouteStats, history: RouteHistory, count: int) -> _Found:
@@ -227,8 +244,7 @@ def _what_is_wrong(stats: RouteStats, minute: dict[str, int], lately: dict[str, 
 
 def _guards_own(minute: dict[str, int], lately: dict[str, int]) -> Iterator[_Found]:
     if lately["own_limits"]:
-        short = f"the guard itself was short of descriptors, memory or ports {counted(minute['own_limits'], 'time')}"
-        yield f"{short} in the last minute", GUARD, "the-guard-itself-is-short-of-something"
+        yield _own_limits(minute)
     if lately["gave_way"]:
         gave = f"{counted(minute['gave_way'], 'connection')} gave way to others in the last minute"
         yield gave, GUARD, "connections-gave-way-to-others"
@@ -237,3 +253,8 @@ def _guards_own(minute: dict[str, int], lately: dict[str, int]) -> Iterator[_Fou
         yield refused, GUARD, "spoeguardlimitreached"
     if lately["internal_errors"]:
         yield f"{counted(minute['internal_errors'], 'internal error')} in the last minute", GUARD, "spoeguardinternalerror"
+
+
+def _own_limits(minute: dict[str, int]) -> _Found:
+    short = f"the guard itself was short of descriptors, memory or ports {counted(minute['own_limits'], 'time')}"
+    return f"{short} in the last minute", GUARD, "the-guard-itself-is-short-of-something"

@@ -200,8 +200,8 @@ HOST: Final = socket.gethostname()
 
 
 def _headline(verdict: Verdict, stats: RouteStats, since: str, since_s: float) -> str:
-    """Return the sentence, and with trouble since when, and which HAProxy feels it."""
-    if verdict.state not in _TROUBLE:
+    """Return the sentence, and of all but `ok` since when it is so, and which HAProxy feels it."""
+    if verdict.state is State.OK:
         return verdict.sentence
     families = sorted(family.value for family in stats.known_families())
     who = FAMILIES[families[0]] if len(families) == 1 else "HAProxy"

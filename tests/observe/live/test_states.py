@@ -7,6 +7,7 @@ import pytest
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import (
     AuthoredReason,
+    DialFailure,
     Direction,
     EndedBy,
     EndReason,
@@ -258,26 +259,27 @@ def test_a_notify_that_waits_longer_than_haproxy_is_said(scene, late_after, wait
     assert said(scene) == (State.OK if told == "Served" else State.DEGRADED, told)
     stats.tally.late_after = math.inf
     scene.acks("default", 1, 0.001)
-    assert said(scene) == ((State.DEGRADED, f"A NOTIFY has waited for {waits:.1f} s") if waits > LONG_S else (State.OK, "Served"))
+    known = f"A NOTIFY has waited for {waits:.1f} s; none of 3 NOTIFYs failed"
+    assert said(scene) == ((State.DEGRADED, known) if waits > LONG_S else (State.OK, "Served"))
 
 
 def test_late_acks_and_unchecked_requests_are_said(scene):
     session = scene.session("default")
     scene.observer.routes["default"].tally.late_after = 0.1
     scene.acks("default", 10, 0.02)  # the slowest one ten times that
-    assert said(scene) == (State.DEGRADED, "1 late ACK in the last minute")
+    assert said(scene) == (State.DEGRADED, "1 late ACK in the last minute; none of 11 NOTIFYs failed")
     scene.acks("default", 1000, 0.001)
     scene.observer.seen("default", session, [NotifiesUnanswered(UnansweredReason.AGENT_AWAY, 2, unchecked=2)])
-    assert said(scene) == (State.DEGRADED, "2 requests went on unchecked in the last minute")
+    assert said(scene) == (State.DEGRADED, "2 requests went on unchecked in the last minute; 0.2 % of 1013 NOTIFYs failed")
 
 
 @pytest.mark.parametrize(
     ("quick", "slow", "told"),
     [
         (0, 19, "Served"),
-        (0, 20, "100 % of the ACKs in the last minute took longer than 0.5 s"),
+        (0, 20, "100 % of the ACKs in the last minute took longer than 0.5 s; none of 20 NOTIFYs failed"),
         (95, 5, "Served"),
-        (94, 6, "6 % of the ACKs in the last minute took longer than 0.5 s"),
+        (94, 6, "6 % of the ACKs in the last minute took longer than 0.5 s; none of 100 NOTIFYs failed"),
     ],
 )
 def test_an_agent_whose_acks_are_slow_is_said(scene, quick, slow, told):
@@ -287,6 +289,44 @@ def test_an_agent_whose_acks_are_slow_is_said(scene, quick, slow, told):
         tally.observe_ack(seconds)
     tally.frames_to_agent[frame.NOTIFY] += quick + slow
     assert said(scene) == (State.OK if told == "Served" else State.DEGRADED, told)
+
+
+def test_an_agent_that_the_guard_cannot_dial_for_want_of_its_own_is_not_blamed(scene):
+    scene.session("default")
+    scene.acks("default", 9, 0.001)
+    scene.observer.agent_dialled("default", scene.agents["default"][0], DialFailure.OWN_LIMIT, "no descriptor")
+    unanswered(scene, UnansweredReason.AGENT_AWAY)
+    found = verdict(scene)
+    assert (found.state, found.side, found.runbook) == (State.DEGRADED, GUARD, "the-guard-itself-is-short-of-something")
+    assert found.sentence.endswith("failed: the guard itself was short of descriptors, memory or ports 1 time in the last minute")
+
+
+def test_what_ends_haproxy_is_said_beside_the_notifys_that_it_costs(scene):
+    session = scene.session("default")
+    scene.observer.seen("default", session, [HaproxyKnown(Family.APPLET)])
+    scene.observer.routes["default"].tally.observe_ack(0.001)
+    for count, kept in ((1, "1 frame kept away that ends"), (2, "2 frames kept away that end")):
+        unanswered(scene, UnansweredReason.AGENT_GONE)
+        scene.anomaly("default", session, Anomaly.RUNT_FRAME, Action.DROP)
+        assert verdict(scene).sentence == (
+            f"{share(count, 1 + count)} of {1 + count} NOTIFYs in the last minute failed: "
+            f"the agent ends its connections with NOTIFYs in hand; {kept} HAProxy up to 3.0 (runt_frame)"
+        )
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_of_whatever_is_wrong_it_is_said_how_many_notifys_failed(scene, failed):
+    session = scene.session("default")
+    for _ in range(200 - failed):
+        scene.observer.routes["default"].tally.observe_ack(0.001)
+    if failed:
+        unanswered(scene, UnansweredReason.AGENT_GONE)
+    told = "; 0.5 % of 200 NOTIFYs failed" if failed else "; none of 200 NOTIFYs failed"
+    scene.anomaly("default", session, Anomaly.MISSING_FIN, Action.REPAIR)
+    assert said(scene) == (State.REPAIRED, f"1 answer saved in the last minute (missing_fin){told}")
+    scene.anomaly("default", session, Anomaly.RUNT_FRAME, Action.PASS)
+    found = verdict(scene)
+    assert (found.state, found.sentence.endswith(f"(runt_frame){told}")) == (State.DANGER, True)
 
 
 def test_what_the_guard_lacks_is_its_own(scene):

@@ -79,6 +79,15 @@ def test_that_nobody_is_connected_is_not_called_well(scene):
     assert message(scene) == ("ok", "HAProxy is not connected.", "ok", "HAProxy is not connected")
 
 
+def test_what_the_guard_mends_has_its_time_too(scene):
+    session = scene.session("default")
+    scene.anomaly("default", session, Anomaly.UNMATCHED_ACK, Action.DROP)
+    (route,) = taken(scene)["routes"]
+    since = datetime.fromisoformat(route["since"])
+    told = "1 anomaly mended in the last minute (unmatched_ack)"
+    assert route["headline"] == f"{told}, since {since:%H:%M:%S} UTC (0 s); HAProxy connects from 127.0.0.1:5000"
+
+
 def test_a_headline_says_since_when_and_who_feels_it(scene):
     session = scene.session("default")
     route = taken(scene)["routes"][0]

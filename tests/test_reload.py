@@ -147,12 +147,13 @@ def test_page_log_and_readiness_follow_the_settings(reloading):
     assert guard.ask("/readyz")[0] == 503
     assert guard.log("session_opened") == []
     assert guard.ask("/", "guard.example")[0] == 421
-    rest = "mode: observe\nlog: {level: debug}\n"
+    rest, admin = "mode: observe\nlog: {level: debug}\n", ", payload: off, name: edge, hosts: [guard.example]"
     keys = [
         "mode",
         "routes[0].agent",
         "routes[0].limits.connections",
         "routes[0].links.give_up",
+        "admin.name",
         "admin.hosts",
         "admin.payload",
         "log.level",
@@ -160,14 +161,18 @@ def test_page_log_and_readiness_follow_the_settings(reloading):
 
     with AgentThread() as agent:  # where nobody listens, the session could end before it has heard anything
         message = guard.hup(
-            agent=agent.address, more=", limits: {connections: 5}", admin=", payload: off, hosts: [guard.example]", rest=rest
+            agent=agent.address,
+            more=", limits: {connections: 5}",
+            admin=admin,
+            rest=rest,
         )
-        assert (message["changed"], message["count"]) == (keys, 7)
+        assert (message["changed"], message["count"]) == (keys, 8)
         assert guard.ask("/", "guard.example")[0] == 200
         assert guard.ask("/readyz") == (200, "default: ready, the agent was not dialled yet\n")
         garble(guard)
     status = json.loads(guard.ask("/api/status")[1])
     assert (status["guard"]["mode"], status["routes"][0]["agent"]) == ("observe", agent.address)
+    assert status["guard"]["name"] == "edge"
     garbled = [row for row in status["incidents"] if row["what"] == "anomaly" and not row["applied"]]
     assert [row["first"]["frame"] for row in garbled] == [[]]
     assert len(guard.log("session_opened")) == 1

@@ -177,8 +177,8 @@ class _RefusedError(Exception):
 
 
 def show(settings: Settings, guard: Guard, live: Live) -> None:
-    """Show the mode and the places of ``guard`` on the live page."""
-    live.mode = settings.mode
+    """Show the name, the mode and the places of ``guard`` on the live page."""
+    live.name, live.mode = settings.admin.name, settings.mode
     live.places = {route.name: place(settings, route, str(guard.addresses[route.name])) for route in settings.routes}
 
 

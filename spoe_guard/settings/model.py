@@ -16,6 +16,7 @@ from spoe_guard.wire.frame import MIN_MAX_FRAME_SIZE
 MAX_UINT32: Final = 2**32 - 1  # max-frame-size is a uint32 on the wire
 MAX_AGENTS: Final = 16  # they share timeouts.connect
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_NAME_IS: Final = "1 to 64 letters, digits or one of _ . : -"
 UNANSWERED: Final = ("tell", "empty-ack", "leave")  # and {set: NAME}
 _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?", re.ASCII)
@@ -283,7 +284,7 @@ class Route(Section):
     ``mode`` None: that of all routes, see ``Settings.mode_of``.
     """
 
-    name: Annotated[str, _matching(_NAME, "1 to 64 letters, digits or one of _ . : -")] = "default"
+    name: Annotated[str, _matching(_NAME, _NAME_IS)] = "default"
     listen: ListenAddress = address.Address("127.0.0.1", 12345)
     agent: AgentAddresses = (address.Address("127.0.0.1", 9000),)
     balance: Balance = "first"
@@ -324,12 +325,14 @@ def _hosts(value: object) -> tuple[str, ...]:
 class Admin(Section):
     """The address of the live page, metrics and health; null: none.
 
+    ``name``: what page and status document call this guard; null: as its host.
     ``hosts``: names by which it may be asked beside IP addresses, localhost and the name in ``listen``.
     ``payload``: how much page and status document show of what the peers wrote, see ``Settings``.
     ``control``: the Unix socket that `spoe-guard ctl` asks; null: none.
     """
 
     listen: ListenAddress | None = address.Address("127.0.0.1", 9464)
+    name: Annotated[str, _matching(_NAME, _NAME_IS)] | None = None
     control: ControlAddress | None = None
     hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = ()
     payload: Payload = DEFAULT_PAYLOAD

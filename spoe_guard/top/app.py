@@ -118,6 +118,7 @@ class Top(App[None]):
         self.query_one("#verdict", Static).update(Text("\n").join([Text(headline, style=f"bold {COLOURS[state]}"), *wrong]))
         observing = ["observe mode: nothing is changed"] if guard["mode"] == "observe" else []
         about = [
+            *([guard["name"]] if guard["name"] != guard["host"] else []),
             f"spoe-guard {guard['version']} on {guard['host']}",
             f"as of {status['at'][11:19]} UTC",
             f"up {words.ago(guard['up_s'])}",

@@ -56,6 +56,7 @@ BESIDE = {
     "share_listen",
     "handover_dir",
     "payload",
+    "admin.name",
     "admin.hosts",
     "admin.payload",
     "admin.control",
@@ -267,6 +268,15 @@ def test_the_recorders_folder_is_an_absolute_path(from_yaml, problems):
     for wrong in ("captures", "''", "[a]", "5"):
         [message] = problems(f"capture: {{dir: {wrong}}}")
         assert message.endswith("expected an absolute path")
+
+
+def test_a_guard_has_a_name_that_a_window_can_show(from_yaml, problems):
+    assert load().settings.admin.name is None
+    for name in ("edge-1", "x" * 64):
+        assert from_yaml(f"admin: {{name: {name}}}").settings.admin.name == name
+    for wrong in ("''", "a b", "'<b>'", "x" * 65):
+        [problem] = problems(f"admin: {{name: {wrong}}}")
+        assert problem.startswith("admin.name: ")
 
 
 @pytest.mark.parametrize("written", ["[Guard.Example., a_b]", "guard.example, a_b", "'[guard.example,a_b,guard.example]'"])

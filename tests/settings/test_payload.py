@@ -47,7 +47,7 @@ def test_check_tells_what_is_in_effect_and_whence(from_yaml, tmp_path):
         ("payload: null", ["payload: null (FILE:1): allowed: full, headers, off"]),
         ("payload: [full]", ["payload: ['full'] (FILE:1): allowed: full, headers, off"]),
         ("log: {payload: some}", ["log.payload: 'some' (FILE:1): allowed: full, headers, off"]),
-        ("payload: full\nadmin: 5", ["admin: 5 (FILE:2): expected keys below it: listen, control, hosts, payload"]),
+        ("payload: full\nadmin: 5", ["admin: 5 (FILE:2): expected keys below it: listen, name, control, hosts, payload"]),
     ],
 )
 def test_what_is_no_such_word_is_told_once(problems, text, message):

@@ -163,6 +163,18 @@ def test_it_asks_again_by_itself_but_not_while_paused(monkeypatch):
     on_top(guard, talk)
 
 
+def test_a_guard_with_a_name_has_it_in_front():
+    guard = Guard("healthy")
+
+    async def talk(pilot) -> None:
+        assert text(pilot, "note").startswith("spoe-guard 0.1.0 on ")
+        guard.scene.live.name = "edge-1"
+        await pilot.press("r")
+        await until(pilot, lambda: text(pilot, "note").startswith("edge-1, spoe-guard 0.1.0 on "))
+
+    on_top(guard, talk)
+
+
 def test_a_guard_that_is_gone_is_said_and_its_return_is_seen():
     guard = Guard("healthy")
 

@@ -132,7 +132,7 @@ async function refresh() {
     const since = heard.toISOString().slice(11, 19);
     lost.textContent = `■ No answer from the guard since ${since} UTC. What is below is from then.`;
     lost.hidden = false;
-    document.title = "■ No answer spoe-guard";
+    document.title = `■ No answer: ${document.body.dataset.whose}`;
   } finally {
     asking = false;
   }

@@ -67,6 +67,7 @@ class Live:
         self._incidents = incidents
         self._health = health
         self.mode = mode
+        self.name: str | None = None  # of the guard, as in the settings
         self._build = build
         self._clock = clock
         self._started_at = clock()
@@ -110,7 +111,13 @@ class Live:
         return {
             "version": VERSION,
             "at": _utc(wall),
-            "guard": {**self._build, "host": HOST, "mode": self.mode, "up_s": round(now - self._started_at, 3)},
+            "guard": {
+                **self._build,
+                "host": HOST,
+                "name": self.name or HOST,
+                "mode": self.mode,
+                "up_s": round(now - self._started_at, 3),
+            },
             "state": state.value,
             "sentence": sentence,
             "step_s": STEP_S,

@@ -171,9 +171,9 @@ def _given_admin(settings: Settings) -> socket.socket | None:
 
 
 def _show(settings: Settings, taken: Sequence[Bound], live: PoolLive) -> None:
-    """Show the mode and the addresses of the workers on the live page."""
+    """Show the name, the mode and the addresses of the workers on the live page."""
     listens = {bound.route.name: str(bound.address) for bound in taken}
-    live.mode = settings.mode
+    live.name, live.mode = settings.admin.name, settings.mode
     live.places = {route.name: place(settings, route, listens[route.name]) for route in settings.routes}
 
 

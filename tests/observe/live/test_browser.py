@@ -3,6 +3,7 @@
 SPOE_GUARD_PICTURES=FOLDER keeps a picture of every state, to be looked at.
 """
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -83,15 +84,34 @@ def test_each_line_says_from_when_to_when_it_goes(show, served, page, width):
     figures = page.locator(".figure").all()
     assert len(figures) == 12
     for figure in figures:
-        begin, end = figure.locator(".axis span").all()
+        begin, end = figure.locator(".axis .from"), figure.locator(".axis .to")
         assert (begin.inner_text(), end.inner_text()) == ("\N{MINUS SIGN}10 min", "now")
         line, first, last = (each.bounding_box() for each in (figure.locator("svg"), begin, end))
         assert first["x"] == pytest.approx(line["x"], abs=1)
         assert last["x"] + last["width"] == pytest.approx(line["x"] + line["width"], abs=1)
-        assert first["x"] + first["width"] < last["x"]
+        parts = [each.bounding_box() for each in figure.locator(".axis span").all()]
+        assert all(left["x"] + left["width"] < right["x"] for left, right in itertools.pairwise(parts))
         assert first["y"] == pytest.approx(last["y"], abs=1)
         assert 0 <= first["y"] - line["y"] - line["height"] < 6
     assert "the last 10 min" in page.locator("svg").first.get_attribute("aria-label")  # what a screen reader has in its place
+
+
+def test_a_guard_with_a_name_has_it_in_title_and_head(show, served, page):
+    scene = show("healthy")
+    scene.live.name = "edge-1"
+    page.goto(served.url)
+    assert page.title() == f"● All is well. edge-1, spoe-guard on {HOST}"
+    assert said(page.locator(".brand")) == f"edge-1 · spoe-guard 0.1.0 on {HOST}"
+    assert (served.status()["guard"]["name"], served.status()["guard"]["host"]) == ("edge-1", HOST)
+    page.route(served.url + "/", lambda route: route.abort())
+    page.evaluate("refresh()")
+    assert page.title() == f"■ No answer: edge-1, spoe-guard on {HOST}"
+    page.complaints.clear()
+    scene.live.name = None
+    page.unroute(served.url + "/")
+    page.reload()
+    assert (page.title(), said(page.locator(".brand"))) == (f"● All is well. spoe-guard on {HOST}", f"spoe-guard 0.1.0 on {HOST}")
+    assert served.status()["guard"]["name"] == HOST
 
 
 def test_every_address_of_an_agent_is_shown_with_its_state(show, served, page):
@@ -369,7 +389,7 @@ def test_a_guard_that_is_gone_is_said_and_its_return_is_seen(show, served, page)
     page.route(served.url + "/", lambda route: route.abort())
     page.evaluate("refresh()")
     assert page.locator("#lost").inner_text().startswith("■ No answer from the guard since ")
-    assert page.title() == "■ No answer spoe-guard"
+    assert page.title() == f"■ No answer: spoe-guard on {HOST}"
     page.unroute(served.url + "/")
     page.evaluate("refresh()")
     assert page.locator("#lost").is_hidden()

@@ -32,7 +32,7 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
     assert list(status) == [
         "version", "at", "guard", "state", "sentence", "step_s", "points", "incidents", "routes"
     ]  # fmt: skip
-    assert set(status["guard"]) == {*BUILD, "host", "mode", "up_s"}
+    assert set(status["guard"]) == {*BUILD, "host", "name", "mode", "up_s"}
     for route in status["routes"]:
         assert list(route) == [
             "name", "listen", "agent", "mode", "profile", "state", "since", "since_s", "sentence", "headline", "side", "runbook",

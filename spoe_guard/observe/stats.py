@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import AuthoredReason, DialFailure, Direction, GaveWay, LinkReason, UnansweredReason
 from spoe_guard.core.terms.family import Family
 from spoe_guard.core.terms.tally import Tally, by_type
-from spoe_guard.observe.consequence import Consequence
+from spoe_guard.observe.consequence import Consequence, consequence
 from spoe_guard.wire.frame import TYPE_NAMES
 
 # Upper bounds in seconds of spoe_guard_disconnect_hold_seconds.
@@ -159,6 +160,18 @@ class RouteStats:
         counts: Counter[Labels] = Counter({(each.value,): 0 for each in Consequence if each is not Consequence.NONE})
         for (_anomaly, came_of_it), count in self.consequences.items():
             counts[came_of_it,] += count
+        return counts
+
+    def enforce_would_have(self) -> Counter[Consequence]:
+        """Return what would have come of the anomalies that were only observed, had the guard done what it reports of them.
+
+        Of which families of HAProxy connect, what is known by now counts.
+        """
+        families = self.known_families()
+        counts: Counter[Consequence] = Counter()
+        for (side, anomaly, action, applied), count in self.anomalies.items():
+            if applied == "false":
+                counts[consequence(Side(side), Anomaly(anomaly), Action(action), applied=True, families=families)] += count
         return counts
 
     def hellos(self) -> int:

@@ -14,7 +14,17 @@ from spoe_guard.observe.live import words
 from spoe_guard.observe.live.states import MARKS, State
 from spoe_guard.observe.live.status import Status
 from spoe_guard.top.ask import NoAnswerError
-from spoe_guard.top.table import COLOURS, COLUMNS, LEVEL_COLOURS, SORTS, incident_row, incident_text, sorted_by, troubles
+from spoe_guard.top.table import (
+    COLOURS,
+    COLUMNS,
+    LEVEL_COLOURS,
+    SORTS,
+    incident_row,
+    incident_text,
+    sorted_by,
+    troubles,
+    would_have,
+)
 
 EVERY_S: Final = 2.0
 
@@ -116,7 +126,8 @@ class Top(App[None]):
         headline = f"{MARKS[state]} {f'{self._lost}; what is below is from before' if self._lost else status['sentence']}"
         wrong = [Text(f"  {line}", style=COLOURS[of]) for line, of in troubles(status["routes"])]
         self.query_one("#verdict", Static).update(Text("\n").join([Text(headline, style=f"bold {COLOURS[state]}"), *wrong]))
-        observing = ["observe mode: nothing is changed"] if guard["mode"] == "observe" else []
+        would = would_have(status["routes"])
+        observing = ["observe mode: nothing is changed", *([would] if would else [])] if guard["mode"] == "observe" else []
         about = [
             *([guard["name"]] if guard["name"] != guard["host"] else []),
             f"spoe-guard {guard['version']} on {guard['host']}",

@@ -84,6 +84,12 @@ def troubles(routes: list[_Route]) -> list[tuple[str, State]]:
     return [*wrong[:TROUBLES_SHOWN], (f"and {more} more", State.REPAIRED)] if more > 0 else wrong
 
 
+def would_have(routes: list[_Route]) -> str:
+    """Return what ``enforce`` would have done at all of them, "" for nothing."""
+    each = [route["enforce_would_have"] for route in routes]
+    return words.would_have(*(sum(route[key] for route in each) for key in ("saved", "spared", "mended")))
+
+
 def incident_row(incident: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the mark of its level, name, kind, route, how many, the most in a second, when the last was, and if it goes on."""
     times, going = f"{incident['count']:,}", "over" if incident["over"] else "goes on"

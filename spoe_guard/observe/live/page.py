@@ -57,7 +57,9 @@ class Page:
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.clock, words.pairs):
             environment.filters[write.__name__] = write
         environment.globals.update(figures=figures, marks=_MARKS, height=HEIGHT)
-        environment.globals.update(level_marks=incident.LEVEL_MARKS, name=incident.name, kind=incident.kind, told_of=told_of)
+        environment.globals.update(
+            would_have=words.would_have, level_marks=incident.LEVEL_MARKS, name=incident.name, kind=incident.kind, told_of=told_of
+        )
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:

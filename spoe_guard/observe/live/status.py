@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from spoe_guard.observe.consequence import Consequence
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.incidents import Row
 from spoe_guard.observe.live import incident, words
@@ -132,6 +133,7 @@ class Live:
         since = self._since[name]
         since_s = now - since.at
         place = self.places.get(name, Place())
+        open_on = stats.open_on()
         return {
             "name": name,
             "listen": place.listen,
@@ -158,6 +160,7 @@ class Live:
                     "up": agent.up,
                     "detail": printable(agent.detail),
                     "links": agent.links,
+                    "open_notifies": open_on.get(address, 0),
                     "dials": agent.dials,
                     "failures": {reason: count for (reason,), count in agent.failures.items() if count},
                 }
@@ -176,6 +179,7 @@ class Live:
                 f"p{share * 100:g}": _number(quantile(share, list(stats.tally.ack_buckets))) for share in (0.5, 0.99)
             },
             "window": history.window(stats),
+            "enforce_would_have": _would_have(stats),
             "anomalies": [
                 {"side": side, "anomaly": anomaly, "action": action, "applied": applied == "true", "count": count}
                 for (side, anomaly, action, applied), count in stats.anomalies.most_common()
@@ -201,6 +205,13 @@ class Live:
             State.OK: "All is well." if any(stats.open for stats in self._routes.values()) else "HAProxy is not connected.",
         }[state]
         return state, sentence[0].upper() + sentence[1:]
+
+
+def _would_have(stats: RouteStats) -> dict[str, int]:
+    """Return what ``enforce`` would have made of what was only observed, with the names and meanings of ``window``."""
+    would = stats.enforce_would_have()
+    saved, spared = would[Consequence.ANSWER_SAVED], would[Consequence.HAPROXY_SPARED]
+    return {"saved": saved, "spared": spared, "mended": would[Consequence.MENDED] + saved + spared}
 
 
 HOST: Final = socket.gethostname()

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from spoe_guard.counted import counted
+
 NOTHING: Final = "\N{EN DASH}"  # for a number that is not known (yet)
 
 
@@ -46,6 +48,15 @@ def ago(value: float) -> str:
         if value >= limit:
             return f"{value // limit:.0f} {unit}"
     return f"{max(value, 0):.0f} s"
+
+
+def would_have(saved: int, spared: int, mended: int) -> str:
+    """Return what ``enforce`` would have done; "" for nothing. ``mended``: all anomalies that it would have dealt with."""
+    good = [counted(saved, "answer")] if saved else []
+    good += [f"HAProxy {'once' if spared == 1 else f'{spared:,} times'}"] if spared else []
+    if good:
+        return f"enforce would have saved {' and '.join(good)}"
+    return f"enforce would have mended {counted(mended, 'anomaly', 'anomalies')}, none of which cost an answer" if mended else ""
 
 
 def clock(utc: str, now: str) -> str:

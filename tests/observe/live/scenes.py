@@ -161,6 +161,7 @@ def one_of_several(log) -> Scene:
     scene.acks("checkout", 20, 0.07)
     scene.observer.seen("checkout", 1, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3, unchecked=3)])
     scene.observer.routes["checkout"].oldest = lambda: 2.25
+    scene.observer.routes["checkout"].open_on = lambda: {"10.0.3.9:9000": 3}
     return scene
 
 

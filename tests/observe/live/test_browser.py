@@ -114,15 +114,30 @@ def test_a_guard_with_a_name_has_it_in_title_and_head(show, served, page):
     assert served.status()["guard"]["name"] == HOST
 
 
+def test_what_enforce_would_have_saved_is_said_where_it_only_observes(show, served, page):
+    scene = show("observe")
+    page.goto(served.url)
+    assert said(page.locator("#mode")).endswith("what enforce would do; since the start enforce would have saved 1 answer.")
+    for _ in range(3):
+        scene.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), applied=False)
+    page.evaluate("refresh()")
+    told = "enforce would have saved 1 answer and HAProxy 3 times"
+    assert told in said(page.locator("#mode"))
+    scene.live.mode = "enforce"  # and one route of the guard still observes
+    page.evaluate("refresh()")
+    assert page.locator("#mode").count() == 0
+    assert f"only observes: {told}" in said(page.locator("#route-0 .head"))
+
+
 def test_every_address_of_an_agent_is_shown_with_its_state(show, served, page):
     show("one-of-several")
     page.goto(served.url)
     page.evaluate(OPEN_ALL)
     told = page.locator("#route-0 .agent").evaluate_all("(all) => all.map((each) => each.innerText.replace(/\\s+/g, ' '))")
     assert told == [
-        "10.0.3.7:9000 0 links, 1 dial down",
-        "unix:/run/a-folder-with-a-long-name/agent.sock 0 links, 0 dials not dialled yet",
-        "10.0.3.9:9000 1 link, 1 dial up",
+        "10.0.3.7:9000 0 links, 1 dial, 0 NOTIFYs open down",
+        "unix:/run/a-folder-with-a-long-name/agent.sock 0 links, 0 dials, 0 NOTIFYs open not dialled yet",
+        "10.0.3.9:9000 1 link, 1 dial, 3 NOTIFYs open up",
     ]
     assert "Oldest NOTIFY 2.2 s" in page.locator("#route-0 .totals").inner_text().replace("\n", " ")
 

@@ -36,10 +36,12 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
     for route in status["routes"]:
         assert list(route) == [
             "name", "listen", "agent", "mode", "profile", "state", "since", "since_s", "sentence", "headline", "side", "runbook",
-            "last_minute", "haproxy", "agent_up", "agents", "now", "total", "ack_seconds", "window", "anomalies", "unanswered",
-            "history",
+            "last_minute", "haproxy", "agent_up", "agents", "now", "total", "ack_seconds", "window", "enforce_would_have",
+            "anomalies", "unanswered", "history",
         ]  # fmt: skip
-        assert all(list(agent) == ["address", "up", "detail", "links", "dials", "failures"] for agent in route["agents"])
+        assert all(
+            list(agent) == ["address", "up", "detail", "links", "open_notifies", "dials", "failures"] for agent in route["agents"]
+        )
         assert route["now"].keys() == {
             "sessions", "open_notifies", "parked_notifies", "held_bytes", "agent_links", "oldest_open_notify_s"
         }  # fmt: skip
@@ -69,6 +71,36 @@ def test_the_worst_route_decides_and_routes_are_counted(lines):
     assert message(scene)[:2] == ("down", "1 of 3 routes has no agent.")
     scene.refuses("c")
     assert message(scene)[:2] == ("down", "2 of 3 routes have no agent.")
+
+
+WOULD = [
+    # what the agent did, and what enforce would do; saved, spared, mended
+    (Anomaly.MISSING_FIN, Action.REPAIR, (1, 0, 1)),
+    (Anomaly.ACK_AFTER_DISCONNECT, Action.REORDER, (1, 0, 1)),
+    (Anomaly.RUNT_FRAME, Action.DROP, (0, 1, 1)),
+    (Anomaly.RUNT_FRAME, Action.PASS, (0, 0, 0)),  # the policy would pass it, too
+    (Anomaly.UNMATCHED_ACK, Action.DROP, (0, 0, 1)),
+    (Anomaly.NOTIFY_UNANSWERED, Action.REPAIR, (0, 0, 0)),  # counted as a NOTIFY without an answer
+]
+
+
+@pytest.mark.parametrize(("anomaly", "action", "would"), WOULD)
+def test_what_enforce_would_have_done_is_counted_where_it_was_observed(scene, anomaly, action, would):
+    for applied, counted in ((True, (0, 0, 0)), (False, would), (False, tuple(2 * each for each in would))):
+        scene.anomaly("default", 1, anomaly, action, applied=applied)
+        assert tuple(taken(scene)["routes"][0]["enforce_would_have"].values()) == counted
+
+
+def test_only_an_haproxy_that_connects_would_have_been_spared(scene):
+    scene.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP, applied=False)
+    scene.observer.seen("default", 1, [HaproxyKnown(Family.MUX)])
+    assert taken(scene)["routes"][0]["enforce_would_have"] == {"saved": 0, "spared": 0, "mended": 1}
+
+
+def test_each_address_says_how_many_notifies_its_agent_has_in_hand(scene):
+    scene.serve("default", "a:1", "b:1")
+    scene.observer.routes["default"].open_on = lambda: {"b:1": 7}
+    assert {agent["address"]: agent["open_notifies"] for agent in taken(scene)["routes"][0]["agents"]} == {"a:1": 0, "b:1": 7}
 
 
 def test_that_nobody_is_connected_is_not_called_well(scene):

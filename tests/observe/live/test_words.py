@@ -40,3 +40,24 @@ CASES = [
 @pytest.mark.parametrize(("write", "value", "text"), CASES, ids=[f"{case[0].__name__} {case[1]}" for case in CASES])
 def test_words(write, value, text):
     assert write(value) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((0, 0, 0), ""),
+        ((1, 0, 1), "enforce would have saved 1 answer"),
+        ((214, 3, 300), "enforce would have saved 214 answers and HAProxy 3 times"),
+        ((0, 1, 1), "enforce would have saved HAProxy once"),
+        ((0, 0, 2), "enforce would have mended 2 anomalies, none of which cost an answer"),
+    ],
+)
+def test_what_enforce_would_have_done(numbers, text):
+    assert words.would_have(*numbers) == text
+
+
+@pytest.mark.parametrize(
+    ("utc", "text"), [("2026-03-01T03:14:07.120Z", "03:14:07"), ("2026-02-28T23:59:59.999Z", "02-28 23:59:59")]
+)
+def test_a_time_of_another_day_has_its_date(utc, text):
+    assert words.clock(utc, "2026-03-01T10:00:00.000Z") == text

@@ -82,15 +82,16 @@ class Incident:
     """All that happened of one ``kind`` on ``route``. Times are monotonic seconds.
 
     ``peak``: the most within one second of the clock. ``first``, ``last``: an anomaly each, where one was reported (in a flood
-    most are only counted), else None; ``first_session``, ``last_session``: 0 where none is known. ``about``: what else the log
-    says of the first. ``told``: the log has its first line, or is not to have it; ``said_at``: when the log last said something,
-    ``said``: how many there were then.
+    most are only counted), else None; ``first_session``, ``last_session``: 0 where none is known. ``captures``: the first and the
+    last file of the recorder that holds frames of it. ``about``: what else the log says of the first. ``told``: the log has its
+    first line, or is not to have it; ``said_at``: when the log last said something, ``said``: how many there were then.
     """
 
     __slots__ = (
         "_in_second",
         "_second",
         "about",
+        "captures",
         "count",
         "first",
         "first_at",
@@ -121,6 +122,7 @@ class Incident:
         self.last: AnomalySeen | None = None
         self.first_session = self.last_session = 0
         self.about: Mapping[str, object] = {}
+        self.captures: list[str] = []
         self.told = False
         self.said = 0
         self._second = -1
@@ -145,6 +147,11 @@ class Incident:
         if seen is not None:
             self.last = seen
             self.first = self.first or seen
+
+    def recorded(self, file: str) -> None:
+        """Keep the name of a file that holds frames of it."""
+        if file not in self.captures:
+            self.captures = _ends([*self.captures, file])
 
     @property
     def labels(self) -> dict[str, object]:
@@ -189,6 +196,16 @@ class Incidents:
     def find(self, route: str, kind: Kind) -> Incident | None:
         """Return the open incident of that kind."""
         return self._open.get(route, {}).get(kind)
+
+    def of(self, route: str, seen: AnomalySeen, at: float) -> Incident | None:
+        """Return the open incident that an anomaly of ``at`` belongs to; None if it is over, or that is not known any more."""
+        if seen.anomaly is Anomaly.NOTIFY_UNANSWERED:  # it does not say why, and kinds differ in that
+            open_ = self._open.get(route, {}).values()
+            return next((each for each in open_ if each.first is seen or each.last is seen), None)
+        applied = "true" if seen.applied else "false"
+        incident = self.find(route, ("anomaly", seen.side.value, seen.anomaly.value, seen.action.value, applied))
+        # An earlier one of its kind would have been no more than QUIET_S before its first.
+        return incident if incident is not None and at > incident.first_at - QUIET_S else None
 
     def due(self) -> Iterator[tuple[Incident, bool]]:
         """Yield open incidents, each with whether it is over, which it then is for good; in turn, where there are many."""
@@ -246,6 +263,7 @@ class Incidents:
             "last_session": incident.last_session,
             "first": first,
             "last": last,
+            "captures": incident.captures,
         }
 
 
@@ -266,6 +284,7 @@ def merged(rows: Iterable[Row], now: float) -> list[Row]:
             done.append(found[kind])
             continue
         before["ids"] = [*before["ids"], *row["ids"]]
+        before["captures"] = _ends([*before["captures"], *row["captures"]])
         before["level"] = min(before["level"], row["level"], key=LEVELS.index)
         for summed in ("count", "peak_per_s"):
             before[summed] += row[summed]
@@ -277,6 +296,11 @@ def merged(rows: Iterable[Row], now: float) -> list[Row]:
     still = sum(not row["over"] for row in done)  # they come first
     kept = sorted(done[: still + KEPT], key=lambda row: _worst_first(row["level"], row["last_at"], over=row["over"]))
     return kept[:MOST]
+
+
+def _ends(files: list[str]) -> list[str]:
+    """Return the first and the last."""
+    return [*files[:1], *files[1:][-1:]]
 
 
 def _worst_first(level: str, last_at: float, *, over: bool) -> tuple[int, bool, float]:

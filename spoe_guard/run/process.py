@@ -64,7 +64,9 @@ class Process:
         self.observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         self.observer.set(rate, settings.admin.payload, settings.log.unique_id)
         self._log = log
-        self._recorder = recorder = FlightRecorder(settings.capture, self.observer.routes, log, processes)
+        self._recorder = recorder = FlightRecorder(
+            settings.capture, self.observer.routes, log, processes, self.observer.incidents
+        )
         self._processes = processes
         self.guard = Guard(
             routes,

@@ -109,6 +109,7 @@ def incident_text(incident: Mapping[str, Any]) -> str:
     """Return the full text about an incident: what it is, where the log and the runbook tell more, the first and the last."""
     runbook = f"; runbook: {incident['runbook']}" if incident["runbook"] else ""
     lines = [incident["sentence"], f"{incident['level']}, in the log as {', '.join(incident['ids'])}{runbook}"]
+    lines += [f"recorded in {file}" for file in incident["captures"]]
     once = incident["count"] == 1
     for which, title in (("first", "the only one" if once else "the first"), *(() if once else (("last", "the last"),))):
         session, worker = incident[f"{which}_session"], incident.get(f"{which}_worker")

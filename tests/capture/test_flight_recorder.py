@@ -1,6 +1,7 @@
 """The recorder in a guard: whom it records, that it is off unless asked for, and that disks and floods do not slow the guard."""
 
 import asyncio
+import json
 import shutil
 import subprocess
 import threading
@@ -199,7 +200,7 @@ def test_a_full_disk_costs_no_answer_and_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("unix", [False, True])
-def test_the_file_names_both_ends_of_both_connections(tmp_path, unix):
+def test_a_file_names_both_ends_of_connections_its_incident_the_file(tmp_path, unix):
     folder = tmp_path / "captures"
     folder.mkdir()
 
@@ -218,17 +219,21 @@ def test_the_file_names_both_ends_of_both_connections(tmp_path, unix):
                 await engine.notify(b"/x")
                 await asyncio.to_thread(guard.wait_for, "anomaly")
                 ours = engine._writer.get_extra_info("sockname")
-            await asyncio.to_thread(guard.wait_for, "capture_written")
+            written = await asyncio.to_thread(guard.wait_for, "capture_written")
+            status = json.loads((await asyncio.to_thread(guard.ask, "/api/status"))[1])
             assert guard.stop()[0] == 0
-            return ours, port, where
+            return ours, port, where, written, status
         finally:
             guard.process.kill()
             guard.process.wait()
             guard.process.stderr.close()
             await agent.stop()
 
-    ours, port, where = asyncio.run(main())
+    ours, port, where, written, status = asyncio.run(main())
     [file] = folder.iterdir()
+    named = {name for row in status["incidents"] if row["captures"] == [str(file)] for name in row["ids"]}
+    assert {written["incident"]} <= named  # and no other file is
+    assert not [row for row in status["incidents"] if row["captures"] not in ([], [str(file)])]
     [capture] = read(str(file))
     assert capture.sockets[Side.HAPROXY, 0] == (Socket(*ours), Socket("127.0.0.1", port))
     dialled = capture.sockets[Side.AGENT, 0][1]

@@ -1,5 +1,6 @@
 """Incidents: when one begins and is over, what it counts, its level, and what several processes have together."""
 
+import dataclasses
 import itertools
 import re
 
@@ -229,6 +230,24 @@ def test_every_kind_has_a_level(incidents):
             assert incidents.happened("default", (what, *kind)).level in ("info", "warning", "error")
 
 
+def test_the_first_and_the_last_file_of_the_recorder_are_kept(incidents):
+    incident = incidents.happened("default", RUNT)
+    for file in ("a", "a", "b", "c", "c"):
+        incident.recorded(file)
+    assert next(incidents.take())["captures"] == ["a", "c"]
+
+
+def test_a_frame_belongs_to_the_incident_of_its_kind_and_time(incidents, clock):
+    lost = AnomalySeen(Anomaly.NOTIFY_UNANSWERED, Side.AGENT, Action.REPAIR, "running")
+    incidents.happened("default", LOST).met(1, lost)
+    incident = incidents.happened("default", RUNT)
+    assert incidents.of("default", runt("x"), clock.now - 0.5) is incident
+    assert incidents.of("default", runt("x"), clock.now - QUIET_S) is None
+    assert incidents.of("other", runt("x"), clock.now) is None
+    assert incidents.of("default", lost, clock.now) is incidents.find("default", LOST)
+    assert incidents.of("default", dataclasses.replace(lost), clock.now) is None
+
+
 # Several processes
 
 
@@ -252,6 +271,11 @@ def test_what_several_processes_saw_of_one_kind_is_one_row(clock):
         assert (row["first_session"], row["first"]["detail"]) == (1, "early 0")
         assert (row["last_session"], row["last"]["detail"]) == (54, "late 4")
     assert (early["count"], late["count"]) == (3, 5)  # what was handed over is as it was
+
+
+def test_of_several_processes_files_two_are_named(clock):
+    rows = [of_worker(clock, start=100.0 + at, count=1, session=1) | {"captures": [f"{at}a", f"{at}b"]} for at in range(3)]
+    assert [row["captures"] for row in merged(rows, clock.now)] == [["0a", "2b"]]
 
 
 def test_a_row_within_another_leaves_its_end(clock):

@@ -36,6 +36,12 @@ class CaptureJob:
         """The name of the anomaly, or ``ASKED``."""
         return ASKED if self.anomaly is None else self.anomaly.anomaly.value
 
+    def seen(self) -> Iterator[tuple[AnomalySeen, float]]:
+        """Yield the anomalies whose frames it has, each with its monotonic time."""
+        for _side, entry in self.entries:
+            for seen in entry.extra.seen if entry.extra is not None else ():
+                yield seen, entry.now
+
     @property
     def made_at(self) -> float:
         """The time of its last entry, in seconds of the epoch."""

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from spoe_guard.capture.record.capture_job import CaptureJob
 from spoe_guard.capture.record.recorder import Recorder
 from spoe_guard.capture.record.store import Folder, Store
 from spoe_guard.net.witness import Witness
+from spoe_guard.observe.incidents import Incidents
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.settings import exposed
@@ -24,9 +26,18 @@ class FlightRecorder:
 
     Whether a session is recorded, and how much of it is kept, is decided when it begins; other settings apply at once.
     ``processes``: how many record with the same settings. They divide ``total_bytes`` evenly, and share the bounds of the folder.
+    ``incidents``: each learns of the files that hold its frames.
     """
 
-    def __init__(self, settings: Capture, stats: Mapping[str, RouteStats], log: Log, processes: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Capture,
+        stats: Mapping[str, RouteStats],
+        log: Log,
+        processes: int = 1,
+        incidents: Incidents | None = None,
+    ) -> None:
+        self._incidents = incidents
         self._processes = processes
         self._stats = stats
         self._log = log
@@ -55,7 +66,7 @@ class FlightRecorder:
         how = (settings.session_bytes, settings.total_bytes // self._processes, settings.severity, settings.rate)
         if self._store is None or self._recorder is None:
             try:
-                self._store = Store(folder, self._stats, self._say)
+                self._store = Store(folder, self._stats, self._say, self._wrote)
             except NoThreadError as error:
                 self._log.say("warning", "capture_failed", dir=settings.dir, error=error.strerror)
                 return
@@ -78,6 +89,21 @@ class FlightRecorder:
         """Write the last captures."""
         if self._store is not None:
             self._store.close(FLUSH_S)
+
+    def _wrote(self, take: CaptureJob, fields: dict[str, object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._note, take, fields)
+
+    def _note(self, take: CaptureJob, fields: dict[str, object]) -> None:
+        """Tell the incidents of a capture's frames, and the log, with the incident that it was made for."""
+        of = {}
+        for seen, at in take.seen():
+            incident = None if self._incidents is None else self._incidents.of(take.route, seen, at)
+            if incident is not None:
+                incident.recorded(str(fields["file"]))
+                if seen is take.anomaly:
+                    of = {"incident": incident.id}
+        self._log.say("info", "capture_written", **fields, **of)
 
     def _say(self, level: str, event: str, fields: dict[str, object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -34,6 +34,7 @@ _LOCK_EVERY_S: Final = 0.01
 _BREATH_S: Final = 0.0001
 
 Say = Callable[[str, str, dict[str, object]], None]  # level, event, fields; called on the thread
+Wrote = Callable[[CaptureJob, dict[str, object]], None]  # fields of the log line; called on the thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,19 @@ class Folder:
 class Store:
     """Takes captures with ``submit``, which never waits, and writes them. ``stats`` counts them, by route.
 
+    ``wrote`` is told of each that is written, and logs it; without it ``say`` does.
+
     Raises:
         NoThreadError: the thread that writes cannot be started.
     """
 
-    def __init__(self, folder: Folder, stats: Mapping[str, RouteStats], say: Say, *, waiting: int = WAITING) -> None:
+    def __init__(
+        self, folder: Folder, stats: Mapping[str, RouteStats], say: Say, wrote: Wrote | None = None, *, waiting: int = WAITING
+    ) -> None:
         self.folder = folder  # the event loop may replace it; each capture uses one throughout
         self._stats = stats
         self._say = say
+        self._wrote = wrote or (lambda _take, fields: say("info", "capture_written", fields))
         self._faults: RateLimit[str] = RateLimit(1, FAULT_EVERY_S, time.monotonic)
         self._queue: Queue[CaptureJob | None] = Queue(waiting)
         self._thread = threads.start(self._run, "captures")
@@ -90,7 +96,7 @@ class Store:
             else:
                 stats.captures_written += 1
                 about = {"route": take.route, "session": take.session, "anomaly": take.why}
-                self._say("info", "capture_written", {**about, "file": str(path), "bytes": size})
+                self._wrote(take, {**about, "file": str(path), "bytes": size})
 
     def _fault(self, take: CaptureJob, why: str) -> None:
         if self._faults.allows("disk"):

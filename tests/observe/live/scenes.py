@@ -206,6 +206,9 @@ def incidents(log, payload: Payload = "full") -> Scene:
         scene.anomaly("checkout", 1, Anomaly.RUNT_FRAME, Action.PASS, bytes(4), detail=detail)
         scene.observer.seen("checkout", 1, [NotifiesUnanswered(UnansweredReason.DEADLINE, 761 if detail != "between" else 0)])
         scene.clock.now += 2
+    runts = scene.observer.incidents.find("checkout", ("anomaly", "agent", "runt_frame", "pass", "true"))
+    for at in ("20260301T031407.120403Z", "20260301T031527.541877Z"):
+        runts.recorded(f"/var/lib/spoe-guard/spoe-guard-{at}-checkout-1-runt_frame-2214.pcapng")
     scene.anomaly("checkout", 1, Anomaly.UNMATCHED_ACK, Action.DROP, ack(91, b"score", b"12"))
     scene.anomaly("checkout", 1, Anomaly.UNMATCHED_ACK, Action.PASS, ack(93, b"score", b"12"))
     scene.refuses("checkout")

@@ -192,6 +192,7 @@ def test_an_incident_is_one_row_with_its_frames_behind_it(show, served, page):
     assert "The first in session 1 the first" in opened
     assert "The last in session 1 the last" in opened
     assert runt.locator("pre").all_inner_texts() == ['no frame can be read from 4 bytes: "\\x00\\x00\\x00\\x00"'] * 2
+    assert "Recorded in /var/lib/spoe-guard/spoe-guard-20260301T031407.120403Z-checkout-1-runt_frame-2214.pcapng and " in opened
     link = runt.get_by_role("link", name="What to do")
     assert link.get_attribute("href") == "/runbook/runt_frame"
     page.keyboard.press("Enter")

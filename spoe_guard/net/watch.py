@@ -3,10 +3,11 @@
 With ``health: listen`` a route stops to listen while its agent is away, so that a plain TCP check of HAProxy fails. Nobody else
 would ask then: with nothing listening no HAProxy comes, and before that a plain check brings no HELLO.
 
-And wherever a dial has failed, or the links of all sessions are silent, until the agent answers. While it is away HAProxy is told
-so within milliseconds, and an agent that needs more than that for a connection and HELLO would never be found back. HAProxy may
-also send nothing more: because it has connections that work, or because ``/readyz`` says no. And where HAProxy has hundreds of
-connections, an agent that hangs leaves too few NOTIFYs of each unanswered for a link to be replaced, so that nobody would dial.
+And wherever a dial has failed, the agent refuses HELLO, or the links of all sessions are silent, until the agent answers. While
+it is away HAProxy is told so within milliseconds, and an agent that needs more than that for a connection and HELLO would never
+be found back. HAProxy may also send nothing more: because it has connections that work, or because ``/readyz`` says no. And
+where HAProxy has hundreds of connections, an agent that hangs leaves too few NOTIFYs of each unanswered for a link to be
+replaced, so that nobody would dial.
 
 Where there are several addresses, each that has failed is asked by itself, so that no request has to find out whether it is back.
 """
@@ -22,6 +23,7 @@ from typing import Final
 from spoe_guard.address import Address
 from spoe_guard.core.conversation.agent_state import AgentState
 from spoe_guard.core.payloads import hello
+from spoe_guard.core.payloads.disconnect import Disconnect
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.net.agents import Agents
@@ -39,6 +41,10 @@ NO_SESSION: Final = 0  # what is reported belongs to none
 _TO_A_CHECK: Final = "in answer to the guard's own health check"
 
 
+class _RefusedError(Exception):
+    """The agent answered HELLO with AGENT-DISCONNECT. The text says so."""
+
+
 class AgentProbe:
     """Asks the agent of one route. What comes of it is reported, and the sessions of the route know it."""
 
@@ -54,7 +60,7 @@ class AgentProbe:
         An agent that is away has twice as long for HELLO after each that it missed, but no longer than HAProxy waits: one that
         needs more serves nobody.
         """
-        if self._state.failing:
+        if self._state.failing or self._state.refuses:
             await _pause()
         while self._state.in_doubt:
             route = route_now()
@@ -77,6 +83,11 @@ class AgentProbe:
         try:
             async with asyncio.timeout(within_s):
                 size = await _hello(sock, route.config)
+        except _RefusedError as refusal:
+            self._refused(began)
+            self._agents.failed(address, DialFailure.HELLO_REFUSED.value)
+            self._tell(route, AgentUnreachable(DialFailure.HELLO_REFUSED, str(refusal), agent=str(address)), there=False)
+            return True
         except (OSError, TimeoutError, EOFError):
             self._state.failed(monotonic(), 0.0, began)
             self._agents.failed(address, DialFailure.HELLO_TIMEOUT.value)
@@ -90,6 +101,13 @@ class AgentProbe:
             return True
         finally:
             sock.close()
+
+    def _refused(self, began: float) -> None:
+        """AGENT-DISCONNECT came. HAProxy is told so by the agent's own, unless the agent counts as away already."""
+        if self._state.failing:
+            self._state.failed(monotonic(), 0.0, began)
+        else:
+            self._state.refused()
 
     def _tell(self, route: Route, event: AgentReady | AgentUnreachable, *, there: bool) -> None:
         self._there = there
@@ -139,6 +157,8 @@ class AddressProbe:
                 return await _hello(sock, route.config)
         except TimeoutError:
             raise DialError(DialFailure.HELLO_TIMEOUT, f"no AGENT-HELLO within {within_s:.3g} s {_TO_A_CHECK}") from None
+        except _RefusedError as refusal:
+            raise DialError(DialFailure.HELLO_REFUSED, str(refusal)) from None
         except (OSError, EOFError):
             raise DialError(DialFailure.OTHER, f"no AGENT-HELLO {_TO_A_CHECK}") from None
         finally:
@@ -165,6 +185,10 @@ class AgentWatch(AgentProbe):
                     self._listener.resume(Pause.AWAY)
             await _pause()
 
+    def _refused(self, began: float) -> None:
+        """No plain check of HAProxy's may succeed."""
+        self._state.failed(monotonic(), 0.0, began)
+
 
 async def _pause() -> None:
     await asyncio.sleep(EVERY_S * (1 - random.random() / 4))  # noqa: S311  no secret
@@ -174,6 +198,7 @@ async def _hello(sock: socket.socket, config: SessionConfig) -> int:
     """Send a health check's HELLO and return the max-frame-size in the answer, bytes.
 
     Raises:
+        _RefusedError: AGENT-DISCONNECT came.
         EOFError: the answer is no AGENT-HELLO that HAProxy would take, or there is none.
         OSError: the connection broke.
     """
@@ -188,6 +213,8 @@ async def _hello(sock: socket.socket, config: SessionConfig) -> int:
         came += more
     end = frames.LENGTH_BYTES + walk.length_at(came, 0)
     answer = frames.parse(came[:end]) if frames.MIN_LENGTH <= end - frames.LENGTH_BYTES <= hello.MAX_HELLO else None
+    if answer is not None and answer.type == frames.AGENT_DISCONNECT:
+        raise _RefusedError(f"it refused HELLO: status {Disconnect(answer).status} {_TO_A_CHECK}")
     if answer is None or answer.type != frames.AGENT_HELLO:
         raise EOFError
     read = hello.AgentHello(answer, asked)

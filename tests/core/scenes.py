@@ -101,7 +101,8 @@ FROM_AGENT = [
           agent_hello(capabilities=b"async")),
     agent(A.HELLO_REPEATED, OPEN, "AGENT_HELLO", {DROP: "", CLOSE: GONE}),
     agent(A.HELLO_TRAILING, CHECK, "AGENT_DISCONNECT 0", {DROP: "", PASS: "ok"}),
-    agent(A.HELLO_REFUSED, UP, "AGENT_DISCONNECT 5", {ANSWER: "", PASS: BYE}),
+    agent(A.HELLO_REFUSED, UP, "AGENT_DISCONNECT 5", {
+        ANSWER: "unreachable hello_refused", PASS: f"unreachable hello_refused, {BYE}"}),
     agent(A.AGENT_UNREACHABLE, "haproxy HAPROXY_HELLO -> held, dial\n", "fail", {
         ANSWER: "to_haproxy AGENT_HELLO, abort agent", PASS: "close haproxy, abort agent, end agent unreachable"}),
     # --- ACK

@@ -86,6 +86,15 @@ def test_silence_on_its_links_puts_it_in_doubt_until_it_answers() -> None:
     assert agent.in_doubt
 
 
+def test_an_agent_that_refuses_is_in_doubt_and_not_away() -> None:
+    agent = there()
+    for over in (lambda: agent.answered(None), agent.another_is_well):
+        agent.refused()
+        assert (agent.in_doubt, agent.failing, agent.is_away(100.0, 0.0)) == (True, False, False)
+        over()
+        assert not agent.in_doubt
+
+
 def test_hellos_missed_in_a_row_are_counted_up_to_a_bound() -> None:
     agent = AgentState()
     for _ in range(MOST_MISSED + 1):

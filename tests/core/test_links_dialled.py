@@ -147,7 +147,7 @@ def test_a_refusal_of_hello_is_the_agents_own_word_the_first_time() -> None:
     fresh().play("""
         haproxy HAPROXY_HELLO   -> held, dial
         agent   up              -> to_agent HAPROXY_HELLO
-        agent   AGENT_DISCONNECT 8 -> answer hello_refused
+        agent   AGENT_DISCONNECT 8 -> answer hello_refused, unreachable hello_refused
     """)
 
 
@@ -157,7 +157,7 @@ def test_a_replacement_that_refuses_hello_is_tried_again() -> None:
         guard   waits 1         -> nothing
         haproxy NOTIFY 1.1      -> held, dial 1
         agent1  up              -> to_agent1 HAPROXY_HELLO
-        agent1  AGENT_DISCONNECT 8 -> drop hello_refused, unreachable other, to_agent1 HAPROXY_DISCONNECT 0
+        agent1  AGENT_DISCONNECT 8 -> drop hello_refused, unreachable hello_refused, to_agent1 HAPROXY_DISCONNECT 0
         guard   waits 0.005     -> dial 2
         agent2  up              -> to_agent2 HAPROXY_HELLO
         agent2  AGENT_HELLO     -> replacement up, redispatched unsent 1, to_agent2 NOTIFY 1.1

@@ -154,7 +154,7 @@ def test_a_disconnect_for_an_agent_that_is_gone_is_only_answered() -> None:
         """
         haproxy HAPROXY_HELLO      -> held, dial
         agent   up                 -> to_agent HAPROXY_HELLO
-        agent   AGENT_DISCONNECT 5 -> answer hello_refused
+        agent   AGENT_DISCONNECT 5 -> answer hello_refused, unreachable hello_refused
         agent   fin                -> close agent
         haproxy <odd>              -> repair disconnect_malformed, to_haproxy AGENT_DISCONNECT 2, close haproxy, \
                 end haproxy disconnect

@@ -19,7 +19,7 @@ def test_a_refusal_is_held_250_ms_and_keeps_status_and_text() -> None:
     talk = Talk().play(
         UP
         + """
-        agent   <refusal>            -> answer hello_refused
+        agent   <refusal>            -> answer hello_refused, unreachable hello_refused
         guard   waits 0.249          -> nothing
         guard   waits 0.001          -> to_agent HAPROXY_DISCONNECT 8, to_haproxy AGENT_DISCONNECT 8
         haproxy HAPROXY_DISCONNECT 0 -> close haproxy
@@ -34,12 +34,12 @@ def test_a_refusal_is_held_250_ms_and_keeps_status_and_text() -> None:
 
 def test_a_refusal_with_status_0_is_passed_on_with_status_13() -> None:
     told = "to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 13"
-    Talk().play(UP + "agent AGENT_DISCONNECT 0 -> answer hello_refused\nguard waits 0.25 -> " + told)
+    Talk().play(UP + "agent AGENT_DISCONNECT 0 -> answer hello_refused, unreachable hello_refused\nguard waits 0.25 -> " + told)
 
 
 def test_a_refusal_that_cannot_be_read_is_still_one() -> None:
     Talk().play(
-        UP + f"agent <rubbish> -> answer hello_refused\nguard waits 0.25 -> {both_told(99)}",
+        UP + f"agent <rubbish> -> answer hello_refused, unreachable hello_refused\nguard waits 0.25 -> {both_told(99)}",
         rubbish=frames.raw(b"\x66\0\0\0\1\0\0\x0bstatus"),
     )
 
@@ -48,7 +48,7 @@ def test_haproxy_hears_a_refusal_in_time_though_the_agent_closed() -> None:
     Talk().play(
         UP
         + """
-        agent   AGENT_DISCONNECT 5  -> answer hello_refused
+        agent   AGENT_DISCONNECT 5  -> answer hello_refused, unreachable hello_refused
         agent   fin                 -> close agent
         guard   waits 0.25          -> to_haproxy AGENT_DISCONNECT 5
         haproxy fin                 -> close haproxy, end agent refused
@@ -139,9 +139,13 @@ def test_a_route_may_have_a_missing_agent_passed_on_as_a_close(anomaly: Anomaly)
 
 def test_a_refusal_passed_on_keeps_its_bytes_where_haproxy_can_take_them() -> None:
     policy = {Anomaly.HELLO_REFUSED: Action.PASS}
-    Talk(policy).play(UP + "agent AGENT_DISCONNECT 5 -> pass hello_refused, to_agent HAPROXY_DISCONNECT 0, ok")
+    Talk(policy).play(
+        UP + "agent AGENT_DISCONNECT 5 -> pass hello_refused, unreachable hello_refused, to_agent HAPROXY_DISCONNECT 0, ok"
+    )
     talk = Talk(policy).play(
-        UP + "agent <odd> -> pass hello_refused, to_agent HAPROXY_DISCONNECT 0, to_haproxy AGENT_DISCONNECT 5",
+        UP
+        + "agent <odd> -> pass hello_refused, unreachable hello_refused, to_agent HAPROXY_DISCONNECT 0, \
+to_haproxy AGENT_DISCONNECT 5",
         odd=frames.agent_disconnect(5, at="7.1", flags=0),
     )
     assert talk.written["to_haproxy"] == frames.agent_disconnect(5)

@@ -16,7 +16,8 @@ APPLET = """
     haproxy HAPROXY_HELLO applet -> held, dial
     agent   up                   -> to_agent HAPROXY_HELLO
 """
-REFUSED = "agent AGENT_DISCONNECT 5 -> answer hello_refused\n"
+CHECK_REFUSED = "agent AGENT_DISCONNECT 5 -> answer hello_refused\n"
+REFUSED = CHECK_REFUSED.replace("\n", ", unreachable hello_refused\n")
 
 
 def both_told(status: int) -> str:
@@ -25,7 +26,8 @@ def both_told(status: int) -> str:
 
 def held_s(route_state: RouteState, now: float, hello: str = "applet", **config: Any) -> float:
     """Refuse a session of that route to its end; return how long it was held back."""
-    talk = Talk(now=now, route_state=route_state, **config).play(APPLET.replace("applet", hello) + REFUSED)
+    refused = CHECK_REFUSED if hello == "check" else REFUSED
+    talk = Talk(now=now, route_state=route_state, **config).play(APPLET.replace("applet", hello) + refused)
     before = talk.session.deadline - 0.001 - now
     talk.play(f"guard waits {before} -> nothing\nguard waits 0.002 -> {both_told(5)}\nhaproxy rst -> close haproxy")
     return round(before + 0.001, 3)

@@ -90,6 +90,7 @@ async def answered(haproxy, stream_id):
 
 
 NEVER = Script(delay_s=1000.0)  # it answers HELLO alone
+REFUSES = Script(hello=frames.disconnect(frame.AGENT_DISCONNECT, 4))
 
 
 @pytest.mark.parametrize("how", ["close_without_a_word", "reset_without_a_word"])
@@ -281,6 +282,32 @@ async def test_why_a_check_brought_no_hello_is_told(tmp_path, frozen, why):
         stage.known.in_doubt(stage.places["a"])
         await until(lambda: (str(stage.places["a"]), why) in stage.recorder.dials)
         assert stage.moves == [("a", "b", why.value)]
+
+
+@pytest.mark.parametrize("balance", ["first", "least-open", "round-robin"])
+async def test_an_address_that_refuses_hello_is_down_until_it_does_not(tmp_path, balance):
+    async with Several(tmp_path, "a", "b", balance=balance) as stage:
+        await stage.comes("a", REFUSES)
+        await stage.comes("b")
+        peers = []
+        for _ in range(len(stage.places)):  # which of them is the first is left to chance
+            peers.append(await stage.haproxy())
+            await peers[-1].send(frames.haproxy_hello(frames.Family.MUX))
+            await frame_of(peers[-1])
+        assert stage.links.count("a") == 1
+        assert stage.is_down("a")
+        peers += [await stage.met() for _ in range(4)]
+        assert stage.links.count("a") == 1
+        asked_itself = (str(stage.places["a"]), DialFailure.HELLO_REFUSED)
+        await until(lambda: asked_itself in stage.recorder.dials)
+        assert stage.is_down("a")
+        await stage.goes("a")
+        await stage.comes("a")
+        await until(lambda: not stage.is_down("a"))
+        peers.append(await stage.met())
+        assert stage.links[-1] == "a"
+        for peer in peers:
+            peer.close()
 
 
 async def test_a_check_takes_no_longer_than_a_dial_may(tmp_path, monkeypatch):

@@ -152,31 +152,34 @@ async def test_a_session_that_is_open_goes_on(tmp_path):
         haproxy.close()
 
 
+NO_HELLO = DialFailure.HELLO_TIMEOUT, "no AGENT-HELLO within 0.2 s"
+
+
 @pytest.mark.parametrize(
-    ("hello", "there"),
+    ("hello", "told"),
     [
-        (frames.agent_hello(), True),
-        (b"", False),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", False),
-        (frames.disconnect(frame.AGENT_DISCONNECT), False),
-        (frames.notify(1, 1, b"/path"), False),
-        (b"\xff\xff\xff\xff", False),
-        (b"\x00\x00\x00\x00", False),
+        (frames.agent_hello(), None),
+        (b"", NO_HELLO),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", NO_HELLO),
+        (frames.disconnect(frame.AGENT_DISCONNECT, 4), (DialFailure.HELLO_REFUSED, "it refused HELLO: status 4")),
+        (frames.notify(1, 1, b"/path"), NO_HELLO),
+        (b"\xff\xff\xff\xff", NO_HELLO),
+        (b"\x00\x00\x00\x00", NO_HELLO),
     ],
     ids=["hello", "mute", "http", "disconnect", "notify", "too long", "too short"],
 )
-async def test_only_a_hello_that_haproxy_would_take_is_an_answer(tmp_path, hello, there):
+async def test_only_a_hello_that_haproxy_would_take_is_an_answer(tmp_path, hello, told):
     config = SessionConfig(give_up_s=0.0, agent_hello_s=0.2)
     async with Watched(tmp_path, config) as stage:
         await stage.agent_comes(Script(hello=hello))
-        if there:
+        if told is None:
             await until(lambda: stage.events(AgentReady))
             assert await stage.connects()
         else:
             await stage.until_it(connects=False)
             event = stage.events(AgentUnreachable)[0]
-            assert (event.reason, event.agent) == (DialFailure.HELLO_TIMEOUT, f"unix:{stage.path}")
-            assert event.detail == "no AGENT-HELLO within 0.2 s in answer to the guard's own health check"
+            assert event.agent == f"unix:{stage.path}"
+            assert (event.reason, event.detail) == (told[0], f"{told[1]} in answer to the guard's own health check")
 
 
 async def test_an_agent_that_hangs_up_says_no_hello(tmp_path):
@@ -188,6 +191,22 @@ async def test_an_agent_that_hangs_up_says_no_hello(tmp_path):
         await stage.until_it(connects=False)
         assert stage.events(AgentUnreachable)[-1].reason is DialFailure.HELLO_TIMEOUT
         await stop_listening(server)
+
+
+async def test_an_agent_that_refuses_is_asked_and_haproxy_has_its_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "EVERY_S", 0.02)
+    agent = ScriptedAgent(Script(hello=frames.disconnect(frame.AGENT_DISCONNECT, 4)))
+    await agent.listen_unix(str(tmp_path / "agent"))
+    async with Guarded(agent=Address(path=str(tmp_path / "agent")), config=TELL) as stage:
+        for tries in (3, 6):  # HAProxy's own, and the guard's behind it
+            assert await asks(stage) == [frame.AGENT_DISCONNECT]
+            await until(lambda: len(stage.events(AgentUnreachable)) >= tries)  # noqa: B023  in this turn
+        assert {event.reason for event in stage.events(AgentUnreachable)} == {DialFailure.HELLO_REFUSED}
+        agent.script = Script()
+        await until(lambda: stage.events(AgentReady) and not stage.guard._asking)
+        assert await asks(stage) == [frame.AGENT_HELLO, frame.ACK]
+        await stage.over(3)
+    await agent.stop()
 
 
 async def test_each_try_is_told_while_it_fails_behind_the_connection(tmp_path, monkeypatch):

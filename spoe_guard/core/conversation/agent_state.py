@@ -23,7 +23,8 @@ class AgentState:
     ``agreed``: from its last AGENT-HELLO, None before the first. ``retry_at``: when it may be dialled again; while dials fail,
     one session dials at a time, and the others find out from it. ``hellos_missed``: HELLOs in a row without an answer in time, at
     most ``MOST_MISSED``. ``unanswered``: NOTIFYs past their deadline since AGENT-HELLO last came, each on a link whose agent had
-    sent nothing since the NOTIFY came, at most ``SILENT_AFTER``. ``haproxy_waited_s``: how long HAProxy waited for AGENT-HELLO
+    sent nothing since the NOTIFY came, at most ``SILENT_AFTER``. ``refuses``: AGENT-DISCONNECT was its last answer to HELLO, of
+    which HAProxy was told. ``haproxy_waited_s``: how long HAProxy waited for AGENT-HELLO
     when it last gave up, infinity if never.
     """
 
@@ -34,6 +35,7 @@ class AgentState:
         "agreed",
         "haproxy_waited_s",
         "hellos_missed",
+        "refuses",
         "retry_at",
         "unanswered",
     )
@@ -43,6 +45,7 @@ class AgentState:
         self.retry_at = -math.inf
         self.hellos_missed = 0
         self.unanswered = 0
+        self.refuses = False
         self.haproxy_waited_s = math.inf
         self._away_since = math.inf  # the first sign that the agent is away: a link was lost, or a dial failed
         self._was_there = False  # it has answered HELLO, here or to the previous guard
@@ -55,8 +58,8 @@ class AgentState:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the guard should ask the agent itself: a dial has failed, or its links are silent."""
-        return self.failing or self.unanswered >= SILENT_AFTER
+        """Whether the guard should ask the agent itself: a dial has failed, its links are silent, or it refuses HELLO."""
+        return self.failing or self.refuses or self.unanswered >= SILENT_AFTER
 
     def is_away(self, now: float, give_up_s: float) -> bool:
         """Whether nobody should wait for the agent: it went away ``give_up_s`` ago, or was never there."""
@@ -78,11 +81,13 @@ class AgentState:
         self._was_there = True
         self.hellos_missed = 0
         self.unanswered = 0
+        self.refuses = False
         self.retry_at = -math.inf
         self._away_since = self._failing_since = math.inf
 
     def another_is_well(self) -> None:
         """What failed is one of several agents, and another is well: that one may be dialled at once, and is not away."""
+        self.refuses = False
         self.retry_at = -math.inf
         self._away_since = self._failing_since = math.inf
 
@@ -100,6 +105,10 @@ class AgentState:
         if self._away_since == math.inf:
             self._failing_since = math.inf
         self._away_since = min(self._away_since, now)
+
+    def refused(self) -> None:
+        """It answered HELLO with AGENT-DISCONNECT: it is there, and takes no session."""
+        self.refuses = True
 
     def hello_missed(self) -> None:
         """AGENT-HELLO did not come in time."""

@@ -92,6 +92,7 @@ class DialFailure(enum.Enum):
     NO_ROUTE = "no_route"
     NO_SOCKET = "no_socket"  # a Unix socket that does not exist, or may not be opened
     HELLO_TIMEOUT = "hello_timeout"  # connected, but then nothing came
+    HELLO_REFUSED = "hello_refused"  # connected, and AGENT-DISCONNECT came in place of AGENT-HELLO
     HAPROXY_GAVE_UP = "haproxy_gave_up"  # connected, but HAProxy did not wait long enough for AGENT-HELLO
     OWN_LIMIT = "own_limit"  # the guard itself is short of file descriptors, memory or local ports: no fault of the agent
     OURSELVES = "ourselves"  # the guard would have dialled one of its own listening sockets

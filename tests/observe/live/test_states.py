@@ -291,7 +291,7 @@ def test_an_agent_whose_acks_are_slow_is_said(scene, quick, slow, told):
     assert said(scene) == (State.OK if told == "Served" else State.DEGRADED, told)
 
 
-def test_an_agent_that_the_guard_cannot_dial_for_want_of_its_own_is_not_blamed(scene):
+def test_an_agent_is_not_blamed_for_what_the_guard_lacks(scene):
     scene.session("default")
     scene.acks("default", 9, 0.001)
     scene.observer.agent_dialled("default", scene.agents["default"][0], DialFailure.OWN_LIMIT, "no descriptor")

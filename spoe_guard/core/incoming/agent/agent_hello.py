@@ -5,7 +5,15 @@ from spoe_guard.core.incoming.agent.agent_stream import AgentStream
 from spoe_guard.core.payloads import disconnect as disconnects
 from spoe_guard.core.payloads.hello import AgentHello, Offer
 from spoe_guard.core.terms.anomalies import Action, Anomaly
-from spoe_guard.core.terms.events import AgentReady, AuthoredReason, DialFailure, DisconnectSeen, EndedBy, EndReason
+from spoe_guard.core.terms.events import (
+    AgentReady,
+    AgentUnreachable,
+    AuthoredReason,
+    DialFailure,
+    DisconnectSeen,
+    EndedBy,
+    EndReason,
+)
 from spoe_guard.core.terms.states import SessionState
 from spoe_guard.wire import frame as frames
 
@@ -52,12 +60,17 @@ def judge_refusal(walker: AgentStream, frame: frames.Frame, now: float) -> None:
     conv = walker.conv
     disconnect = note_disconnect(walker, frame)
     detail = f"status {disconnect.status}"
+    refused = f"it refused HELLO: {detail}"
     if conv.progress.state is SessionState.RUNNING:
         walker.judge(Anomaly.HELLO_REFUSED, frame, detail, Action.DROP, disconnect.message)
         walker.pass_on(frame, None)
-        conv.ending.link_not_reached(walker.link, DialFailure.OTHER, f"it refused HELLO: {detail}", now)
+        conv.ending.link_not_reached(walker.link, DialFailure.HELLO_REFUSED, refused, now)
         return
-    if walker.judge(Anomaly.HELLO_REFUSED, frame, detail, quoted=disconnect.message) is Action.PASS:
+    action = walker.judge(Anomaly.HELLO_REFUSED, frame, detail, quoted=disconnect.message)
+    if not conv.progress.is_check:  # criteo up to 1.0.7 refuses each health check, and takes sessions
+        conv.route.agent.refused()
+        conv.report.add(AgentUnreachable(DialFailure.HELLO_REFUSED, refused, walker.link.number))
+    if action is Action.PASS:
         disconnect.fit = disconnect.passable
         conv.ending.refused_by_agent(disconnect, now)
         return

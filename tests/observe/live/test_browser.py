@@ -232,7 +232,7 @@ def test_a_filter_by_keyboard_lasts_and_says_what_it_hides(show, served, page):
     assert told.inner_text() == "Hidden: 0 of 2 routes, 6 of 8 incidents"
     assert page.evaluate("document.activeElement.id") == "words"
     page.get_by_role("link", name="Reload").click()
-    assert page.get_by_label("Show only").input_value() == "runt_frame the LAST"
+    page.wait_for_function("document.querySelector('#words')?.value === 'runt_frame the LAST'")
     assert told.inner_text() == "Hidden: 0 of 2 routes, 6 of 8 incidents"
     page.get_by_label("Show only").focus()
     page.keyboard.press("Escape")

@@ -404,8 +404,8 @@ def _examples(incomplete: str) -> list[str]:
 
 _EXAMPLE: Final = """Print the configuration files that come with spoe-guard; without NAME, list them.
 
-NAME is one of the list, such as config, haproxy, systemd, compose, alerts or dashboard, or one file of it. Of several files each
-is printed below its path."""
+NAME is one of the list, such as config, haproxy, systemd, compose, alerts, dashboard or fleet, or one file of it. Of several
+files each is printed below its path."""
 
 
 @app.command(help=_EXAMPLE, short_help="Print the configuration files that come with spoe-guard.")

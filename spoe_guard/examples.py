@@ -30,7 +30,18 @@ _TABLE: Final = (
     Example("kubernetes", "manifests: a Deployment, a sidecar of HAProxy, a PodMonitor", ("kubernetes",)),
     Example("helm", "the Helm chart", ("helm/spoe-guard",)),
     Example("alerts", "alerts for Prometheus", ("prometheus/rules.yml",), ("prometheus/prometheus.yml",)),
-    Example("dashboard", "a dashboard for Grafana", ("grafana",)),
+    Example(
+        "dashboard",
+        "a dashboard for Grafana: routes in detail",
+        ("grafana/spoe-guard.json",),
+        ("grafana/spoe-guard-fleet.json",),
+    ),
+    Example(
+        "fleet",
+        "a dashboard for Grafana: all guards, the worst first",
+        ("grafana/spoe-guard-fleet.json",),
+        ("grafana/spoe-guard.json",),
+    ),
     Example("wireshark", "a dissector for SPOP", ("wireshark",)),
 )
 EXAMPLES: Final[dict[str, Example]] = {example.name: example for example in _TABLE}

@@ -11,7 +11,7 @@ from tests.peers import ROOT
 from tests.running import spoe_guard
 
 CONFIG = ROOT / "config"
-ASKED_FOR = ("config", "systemd", "haproxy", "alerts", "dashboard", "compose")
+ASKED_FOR = ("config", "systemd", "haproxy", "alerts", "dashboard", "fleet", "compose")
 
 
 def shipped() -> set[str]:
@@ -112,6 +112,11 @@ def test_all_that_compose_mounts_is_written_with_it(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "files"), [("alerts", {"rules.yml", "prometheus.yml"}), ("dashboard", {"spoe-guard.json"})])
+BOARDS = {"spoe-guard.json", "spoe-guard-fleet.json"}  # they lead to one another
+
+
+@pytest.mark.parametrize(
+    ("name", "files"), [("alerts", {"rules.yml", "prometheus.yml"}), ("dashboard", BOARDS), ("fleet", BOARDS)]
+)
 def test_what_belongs_beside_a_file_is_written_with_it(tmp_path, name, files):
     assert {path.relative_to(tmp_path).as_posix() for path in written(name, tmp_path)} == files

@@ -24,9 +24,9 @@ SCRAPE_S = 0.5  # in the place of 15, and how often rules are judged
 class Prometheus:
     """Scrapes the guards at ``targets``, as the job of config/prometheus; HAProxy's own job is left out."""
 
-    def __init__(self, folder: Path, targets: Sequence[str]) -> None:
+    def __init__(self, folder: Path, targets: Sequence[str], scrape_s: float = SCRAPE_S) -> None:
         configuration = yaml.safe_load(CONFIGURATION.read_text())
-        configuration["global"] = dict.fromkeys(("scrape_interval", "evaluation_interval"), f"{round(1000 * SCRAPE_S)}ms")
+        configuration["global"] = dict.fromkeys(("scrape_interval", "evaluation_interval"), f"{round(1000 * scrape_s)}ms")
         [job] = [job for job in configuration["scrape_configs"] if job["job_name"] == "spoe-guard"]
         job["static_configs"] = [{"targets": list(targets)}]
         configuration["scrape_configs"] = [job]

@@ -23,6 +23,7 @@ from tests.lab.program import agent as lab_agent
 from tests.peers import ROOT, need
 
 NEVER_S = 3600.0
+SCRAPE_S = 1.0  # a minute, the longest interval that the rules are made for
 DESCRIPTORS = 64  # of the guard that is short of them
 NO_ACTION = bytes((9, 0))  # an action of a type that does not exist
 
@@ -82,6 +83,7 @@ FLOOD = Misbehaviour("flood", "sends many frames of a type that does not exist",
 
 ENFORCE = {
     "healthy": Watched(Script(), traffic.steadily),
+    "mended": Watched(_wrong("disconnect_then_acks"), traffic.quickly),  # every answer is saved, and nobody is to be told
     "dead": Watched(None, traffic.slowly, _alerts("AgentDown"), {"LINKS__GIVE_UP": "0"}),
     "halved": Watched(None, traffic.slowly, _alerts("AgentOfSeveralDown", "Degraded"), second=Script()),
     "mute": Watched(Script(hello=b""), traffic.slowly, _alerts("AgentDown"), {"TIMEOUTS__HELLO": "1s"}),
@@ -242,5 +244,5 @@ def scene(folder: Path) -> Iterator[Scene]:
             all_traffic.end()
             all_agents.mend()
 
-        prometheus = stack.enter_context(Prometheus(folder, [guard.admin for guard in guards]))
+        prometheus = stack.enter_context(Prometheus(folder, [guard.admin for guard in guards], SCRAPE_S))
         yield Scene(prometheus, several, broken, file, mend, start_again)

@@ -47,7 +47,7 @@ async def impatiently(port: int) -> None:
             async with await Engine.tcp(port) as engine:
                 await engine.hello()
                 await engine.notify(b"/")
-                await asyncio.sleep(QUICKLY_S)
+                await asyncio.sleep(QUICKLY_S / 2)
 
 
 async def steadily(port: int, gap_s: float = QUICKLY_S) -> None:

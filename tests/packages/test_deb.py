@@ -87,6 +87,7 @@ def test_everything_is_where_debian_has_it(installed):
         f"{folder}/systemd/system/spoe-guard.socket",
         "/usr/share/spoe-guard/prometheus/rules.yml",
         "/usr/share/spoe-guard/grafana/spoe-guard.json",
+        "/usr/share/spoe-guard/grafana/spoe-guard-fleet.json",
         "/usr/share/spoe-guard/wireshark/spop.lua",
         "/usr/share/man/man1/spoe-guard.1.gz",
         "/usr/share/bash-completion/completions/spoe-guard",

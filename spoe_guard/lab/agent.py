@@ -106,11 +106,15 @@ class ScriptedAgent:
         """Stop listening and drop every connection."""
         for server in self._servers:
             await streams.stop_listening(server)
+        for link in self.drop():
+            await link.ended.wait()
+
+    def drop(self) -> "Sequence[_Link]":
+        """Drop every connection, and go on listening; return them."""
         links = list(self._links)
         for link in links:
             link.abort()
-        for link in links:
-            await link.ended.wait()
+        return links
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._links) == self._most:

@@ -7,7 +7,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 from tests.alerts.prometheus import Prometheus
 from tests.integration.guard import Guard
@@ -55,23 +56,73 @@ class Says:
     no_alerts: frozenset[str] = frozenset()
 
 
+class Reading:
+    """What a guard and its Prometheus say at one moment; each is asked once, when it is first wanted."""
+
+    def __init__(self, guard: Guard, prometheus: Prometheus) -> None:
+        self._guard, self._prometheus = guard, prometheus
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """/api/status."""
+        document: dict[str, Any] = json.loads(self._get("/api/status")[1])
+        return document
+
+    def route(self, name: str) -> dict[str, Any]:
+        """Return what /api/status says of that route."""
+        return next(route for route in self.status["routes"] if route["name"] == name)
+
+    @cached_property
+    def ready(self) -> tuple[int, str]:
+        """The status code and the text of /readyz."""
+        return self._get("/readyz")
+
+    @cached_property
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """/metrics: names without ``spoe_guard_``, labels, values."""
+        return [(name.removeprefix("spoe_guard_"), labels, value) for name, labels, value in self._guard.metrics()]
+
+    @cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far."""
+        return [json.loads(line) for line in self._guard.log().rpartition("\n")[0].splitlines()]
+
+    @cached_property
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts that are pending or firing for this guard."""
+        alerts = self._prometheus.ask("alerts")["alerts"]
+        return [alert for alert in alerts if alert["labels"].get("instance") == self._guard.admin]
+
+    def _get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self._guard.admin}{path}", timeout=ASK_S) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+
 class Surfaces:
-    """Those of ``guard``, which has one route, once ``prometheus`` has scraped it: alerts look at what has changed since.
+    """Those of one route of ``guard``, once ``prometheus`` has scraped it: alerts look at what has changed since.
 
     ``slack_s``: so much longer all may take where other things run on this machine.
     """
 
-    def __init__(self, guard: Guard, prometheus: Prometheus, *, slack_s: float = 0.0) -> None:
-        self._guard, self._prometheus, self._slack_s = guard, prometheus, slack_s
+    def __init__(self, guard: Guard, prometheus: Prometheus, *, route: str = ROUTE, slack_s: float = 0.0) -> None:
+        self._guard, self._prometheus, self._route, self._slack_s = guard, prometheus, route, slack_s
         scraped = f'up{{instance="{guard.admin}"}} == 1'
         wait_until(lambda: prometheus.ask("query", query=scraped)["result"], "the guard was scraped", SCRAPED_S)
-        self._surfaces: dict[str, Callable[[Says], tuple[bool, str]]] = {
+        self.surfaces: dict[str, Callable[[Reading, Says], tuple[bool, str]]] = {
             "page": self._page,
             "readyz": self._readyz,
             "metrics": self._metrics,
             "log": self._log,
             "alert": self._alert,
         }
+
+    def heard(self, reading: Reading, says: Says) -> dict[str, tuple[bool, str]]:
+        """Return of each surface whether it says what it has to, and what it says."""
+        return {name: surface(reading, says) for name, surface in self.surfaces.items()}
 
     def hear(self, one_of: Sequence[Says], since: float) -> Said:
         """Wait until all five say the same at the same time; return when each did so first, in seconds after ``since``.
@@ -85,7 +136,7 @@ class Surfaces:
         while True:
             wrong = []
             for says, said in zip(one_of, first, strict=True):
-                read = {name: surface(says) for name, surface in self._surfaces.items()}
+                read = self.heard(Reading(self._guard, self._prometheus), says)
                 after = time.monotonic() - since
                 said |= {name: (after, text) for name, (as_wanted, text) in read.items() if as_wanted and name not in said}
                 if all(as_wanted for as_wanted, _ in read.values()):
@@ -95,26 +146,18 @@ class Surfaces:
             assert time.monotonic() - since < most, f"not within {most:g} s: {wrong}; wanted: {one_of}"
             time.sleep(PAUSE_S)
 
-    def _get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://{self._guard.admin}{path}", timeout=ASK_S) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def _page(self, says: Says) -> tuple[bool, str]:
-        [route] = json.loads(self._get("/api/status")[1])["routes"]
+    def _page(self, reading: Reading, says: Says) -> tuple[bool, str]:
+        route = reading.route(self._route)
         state, sentence = route["state"], anonymous(route["sentence"])
         return found(f"^({says.state})$", state) and found(says.sentence, sentence), f"{state}: {sentence}"
 
-    def _readyz(self, says: Says) -> tuple[bool, str]:
-        status, text = self._get("/readyz")
+    def _readyz(self, reading: Reading, says: Says) -> tuple[bool, str]:
+        status, text = reading.ready
         text = anonymous(text.strip())
         return (status == 200) == says.ready and found(says.readyz, text), f"{status} {text}"
 
-    def _metrics(self, says: Says) -> tuple[bool, str]:
-        samples = [(name.removeprefix("spoe_guard_"), labels, value) for name, labels, value in self._guard.metrics()]
+    def _metrics(self, reading: Reading, says: Says) -> tuple[bool, str]:
+        samples = [each for each in reading.samples if each[1].get("route") == self._route]
         as_wanted = True
         for wanted in says.metrics:
             matched = SAMPLE.fullmatch(wanted)
@@ -132,21 +175,20 @@ class Surfaces:
         ]
         return as_wanted, anonymous(", ".join(sorted(told, key=lambda text: list(TOLD).index(text.split()[0]))))
 
-    def _log(self, says: Says) -> tuple[bool, str]:
+    def _log(self, reading: Reading, says: Says) -> tuple[bool, str]:
         if not says.log:
             return True, ""
-        text = self._guard.log().rpartition("\n")[0]
-        lines = [json.loads(line) for line in text.splitlines()]
-        for line in lines:
-            if all(name in line and found(wanted, str(line[name])) for name, wanted in says.log.items()):
+        for line in reading.lines:
+            of_it = line.get("route", self._route) == self._route
+            if of_it and all(name in line and found(wanted, str(line[name])) for name, wanted in says.log.items()):
                 return True, anonymous(" ".join(str(line[name]) for name in says.log))
-        return False, f"{len(lines)} lines, the last {lines[-1:]}"
+        return False, f"{len(reading.lines)} lines, the last {reading.lines[-1:]}"
 
-    def _alert(self, says: Says) -> tuple[bool, str]:
+    def _alert(self, reading: Reading, says: Says) -> tuple[bool, str]:
         told = {
             alert["labels"]["alertname"]: alert["state"]
-            for alert in self._prometheus.ask("alerts")["alerts"]
-            if alert["labels"].get("route") == ROUTE and alert["labels"].get("instance") == self._guard.admin
+            for alert in reading.alerts
+            if alert["labels"].get("route") == self._route
         }
         none = says.no_alerts if says.no_alerts or says.alerts else told.keys()
         as_wanted = says.alerts <= told.keys() and not none & told.keys()

@@ -80,7 +80,8 @@ def told_of(incidents: list[Mapping[str, Any]]) -> str:
     """Return how many incidents there are, in words."""
     going = sum(not each["over"] for each in incidents)
     worst = "the worst " if len(incidents) == MOST else ""
-    return f"{worst}{len(incidents)}, {f'{going} going on' if going else 'all over'}" if incidents else "none"
+    how_many = "over" if not going else "going on" if going == len(incidents) else f"{going} going on"
+    return f"{worst}{len(incidents)}, {how_many}" if incidents else "none"
 
 
 def figures(route: Mapping[str, Any], points: int, step_s: float) -> list[dict[str, Any]]:

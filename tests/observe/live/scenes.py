@@ -8,13 +8,16 @@ from spoe_guard.core.terms.events import (
     AgentReady,
     AnomalySeen,
     DialFailure,
+    HaproxyKnown,
     LinkReason,
     LinkUp,
     NotifiesUnanswered,
     UnansweredReason,
 )
+from spoe_guard.core.terms.family import Family
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.history import POINTS, STEP_S
+from spoe_guard.observe.live.states import State
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.options import Payload
@@ -173,6 +176,11 @@ def notify(stream_id: int, name: bytes, *args: kv.Pair) -> bytes:
     return frame.encode(frame.NOTIFY, stream_id, 1, messages.encode([messages.Message(name, list(args))]))
 
 
+def disconnect(message: bytes) -> bytes:
+    pairs = [kv.Pair(b"status-code", typed_data.UINT32, 0), kv.Pair(b"message", typed_data.STR, message)]
+    return frame.encode(frame.AGENT_DISCONNECT, 0, 0, kv.encode(pairs))
+
+
 def anomalies(log, payload: Payload = "full") -> Scene:
     scene = Scene(log, "checkout", "login", payload=payload)
     sessions = {name: scene.session(name) for name in ("checkout", "login")}
@@ -185,10 +193,8 @@ def anomalies(log, payload: Payload = "full") -> Scene:
     scene.step(1, lambda _step: [scene.acks(route, 50, 0.002) for route in sessions])
     scene.anomaly("login", 2, Anomaly.NOT_SPOP, Action.CLOSE, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", side=Side.HAPROXY,
                   state="HELLO", detail="HTTP")  # fmt: skip
-    scene.anomaly("checkout", 1, Anomaly.DISCONNECT_BEFORE_ACK, Action.REORDER, frame.encode(
-        frame.AGENT_DISCONNECT, 0, 0, kv.encode([
-            kv.Pair(b"status-code", typed_data.UINT32, 0), kv.Pair(b"message", typed_data.STR, b"idle timeout")])),
-        open_notifies=3, offset=88123)  # fmt: skip
+    scene.anomaly("checkout", 1, Anomaly.DISCONNECT_BEFORE_ACK, Action.REORDER, disconnect(b"idle timeout"),
+                  open_notifies=3, offset=88123)  # fmt: skip
     scene.clock.now += 2.5
     return scene
 
@@ -212,6 +218,48 @@ def incidents(log, payload: Payload = "full") -> Scene:
     scene.anomaly("checkout", 1, Anomaly.UNMATCHED_ACK, Action.DROP, ack(91, b"score", b"12"))
     scene.anomaly("checkout", 1, Anomaly.UNMATCHED_ACK, Action.PASS, ack(93, b"score", b"12"))
     scene.refuses("checkout")
+    return scene
+
+
+def repaired(log) -> Scene:
+    """An agent that sends its DISCONNECT before its ACKs, and frames of length 0; nobody felt it."""
+    scene = healthy(log)
+    for _ in range(3):
+        scene.anomaly("login", 2, Anomaly.DISCONNECT_BEFORE_ACK, Action.REORDER, disconnect(b"idle timeout"), open_notifies=3)
+        for stream_id in (91, 93):
+            scene.anomaly("login", 2, Anomaly.ACK_AFTER_DISCONNECT, Action.REORDER, ack(stream_id, b"score", b"12"))
+        scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4))
+        scene.step(1, lambda _step: [scene.acks(route, 50, 0.002) for route in ("checkout", "login")])
+    return scene
+
+
+def degraded(log) -> Scene:
+    """An agent that is too slow for a part of the NOTIFYs."""
+    scene = healthy(log)
+    scene.observer.seen("login", 2, [HaproxyKnown(Family.MUX)])
+
+    def slow(_step: int) -> None:
+        scene.acks("checkout", 55, 0.002)
+        scene.acks("login", 40, 0.2)
+        scene.observer.seen("login", 2, [NotifiesUnanswered(UnansweredReason.DEADLINE, 6)])
+
+    scene.step(9, slow)
+    return scene
+
+
+def in_danger(log) -> Scene:
+    """In observe mode a frame of length 0 reaches an HAProxy that it ends."""
+    scene = Scene(log, "checkout", "login", mode="observe")
+    for name in ("checkout", "login"):
+        scene.session(name)
+    scene.observer.seen("login", 2, [HaproxyKnown(Family.APPLET)])
+    scene.traffic()
+    for _ in range(3):
+        scene.anomaly("login", 2, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), applied=False)
+        for stream_id in (91, 93):
+            scene.anomaly("login", 2, Anomaly.MISSING_FIN, Action.REPAIR, frame.encode(frame.ACK, stream_id, 1, b"", flags=0),
+                          applied=False)  # fmt: skip
+        scene.step(1, lambda _step: [scene.acks(route, 50, 0.002) for route in ("checkout", "login")])
     return scene
 
 
@@ -260,6 +308,17 @@ ALL: dict[str, Callable[..., Scene]] = {
     "one-of-several": one_of_several,
     "anomalies": anomalies,
     "incidents": incidents,
+    "repaired": repaired,
+    "degraded": degraded,
+    "in-danger": in_danger,
     "many-routes": many_routes,
     "observe": draining_observer,
+}
+# A scene for each of the five states: that of one of its routes, and of the guard.
+STATES: dict[State, str] = {
+    State.OK: "healthy",
+    State.REPAIRED: "repaired",
+    State.DEGRADED: "degraded",
+    State.DANGER: "in-danger",
+    State.DOWN: "agent-down",
 }

@@ -1,6 +1,6 @@
 """The live page in a real browser: numbers, peers' text, keys, width, colours, and a reader's place across updates.
 
-SPOE_GUARD_PICTURES=FOLDER keeps a picture of every state, to be looked at.
+A picture of every scene, among them each of the five states, is kept to be looked at: in .cache/pictures, or SPOE_GUARD_PICTURES.
 """
 
 import itertools
@@ -15,12 +15,15 @@ from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.observe.frame_text import name_text, quoted
 from spoe_guard.observe.incidents import KEPT, QUIET_S
 from spoe_guard.observe.live.history import POINTS, STEP_S
+from spoe_guard.observe.live.states import MARKS, State
 from spoe_guard.observe.live.status import HOST
-from tests.observe.live.scenes import ALL, HOSTILE
+from tests.observe.live.scenes import ALL, HOSTILE, STATES
+from tests.peers import CACHE
 
 pytestmark = pytest.mark.timeout(120)  # a browser starts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+PICTURES = Path(os.environ.get("SPOE_GUARD_PICTURES") or CACHE / "pictures")
 OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
 
 # class of the number on the page: its metric, and the labels that must be so; what is left is summed up
@@ -76,7 +79,7 @@ def test_every_number_is_the_metrics_own(show, served, page, scene):
         assert sum(reasons) == metric(samples, route, "spoe_guard_unanswered_notifies_total", {})
 
 
-@pytest.mark.parametrize("width", [390, 1180])
+@pytest.mark.parametrize("width", [360, 390, 1180])
 def test_each_line_says_from_when_to_when_it_goes(show, served, page, width):
     show("healthy")
     page.set_viewport_size({"width": width, "height": 844})
@@ -117,7 +120,7 @@ def test_a_guard_with_a_name_has_it_in_title_and_head(show, served, page):
 def test_what_enforce_would_have_saved_is_said_where_it_only_observes(show, served, page):
     scene = show("observe")
     page.goto(served.url)
-    assert said(page.locator("#mode")).endswith("what enforce would do; since the start enforce would have saved 1 answer.")
+    assert said(page.locator("#mode")).endswith("what enforce would do. Since the start, enforce would have saved 1 answer.")
     for _ in range(3):
         scene.anomaly("default", 1, Anomaly.RUNT_FRAME, Action.DROP, bytes(4), applied=False)
     page.evaluate("refresh()")
@@ -271,6 +274,27 @@ def test_the_policy_blocks_what_escaping_would_have_missed(show, served, page):
     page.complaints.clear()
 
 
+@pytest.mark.parametrize(("state", "scene"), STATES.items(), ids=lambda each: getattr(each, "value", None))
+def test_each_of_the_five_states_has_a_word_and_a_shape(show, served, page, state, scene):
+    """Colour is never all that tells them apart: in forced colours there is none."""
+    show(scene)
+    page.emulate_media(forced_colors="active")
+    page.goto(served.url)
+    mark = MARKS[state]
+    assert page.title().startswith(f"{mark} ")
+    assert page.locator("#verdict .mark").inner_text() == mark
+    first = said(page.locator(".route .state").first)
+    if state is State.OK:
+        assert first == f"{mark} Served"
+        assert page.locator("#troubles li").count() == 0
+    else:
+        assert first == f"{mark} {state.value}"
+        assert said(page.locator("#troubles li").first).startswith(f"{mark} {state.value} login: ")
+    heading = page.get_by_role("heading", level=1)
+    assert heading.locator("[role=status]").inner_text() == served.status()["sentence"]  # a heading, whose change is said
+    assert len({*MARKS.values()}) == len(State)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("scene", ALL)
 def test_every_state_fits_a_phone_and_can_be_read(show, served, page, scene, scheme):
@@ -292,8 +316,22 @@ def test_every_state_fits_a_phone_and_can_be_read(show, served, page, scene, sch
 
 
 def picture(page, name: str) -> None:
-    if folder := os.environ.get("SPOE_GUARD_PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize("scene", ["one-of-several", "incidents"])
+def test_lists_of_terms_and_headings_are_what_screen_readers_expect(show, served, page, scene):
+    show(scene)
+    page.goto(served.url)
+    page.evaluate(OPEN_ALL)
+    wrong = """() => [...document.querySelectorAll("dl > *")].filter(
+        (each) => each.nodeName !== "DIV" || [...each.children].map((child) => child.nodeName).join() !== "DT,DD"
+    ).map((each) => each.outerHTML)"""
+    assert page.evaluate(wrong) == []
+    levels = page.locator("h1, h2, h3, h4").evaluate_all("(all) => all.map((each) => Number(each.nodeName[1]))")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.locator("summary a, summary button, summary input").count() == 0  # nothing to press within what is pressed
 
 
 def test_the_keyboard_reaches_everything(show, served, page):

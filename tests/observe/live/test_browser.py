@@ -79,7 +79,7 @@ def test_every_number_is_the_metrics_own(show, served, page, scene):
         assert sum(reasons) == metric(samples, route, "spoe_guard_unanswered_notifies_total", {})
 
 
-@pytest.mark.parametrize("width", [360, 390, 1180])
+@pytest.mark.parametrize("width", [360, 390, 1000, 1180])
 def test_each_line_says_from_when_to_when_it_goes(show, served, page, width):
     show("healthy")
     page.set_viewport_size({"width": width, "height": 844})

@@ -242,11 +242,16 @@ def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_LISTS: Final = ("incidents", "routes")
+
+
 async def as_json(status: Status) -> bytes:
-    """Return ``status`` as JSON. Yields to the loop after each route: with many the whole takes milliseconds."""
-    routes = []
-    for route in status["routes"]:
-        routes.append(json.dumps(route))
-        await asyncio.sleep(0)
-    rest = json.dumps({key: value for key, value in status.items() if key != "routes"})
-    return f'{rest[:-1]}, "routes": [{", ".join(routes)}]}}\n'.encode()
+    """Return ``status`` as JSON. Yields to the loop after each incident and route: with many the whole takes milliseconds."""
+    text = json.dumps({key: value for key, value in status.items() if key not in _LISTS})[:-1]
+    for name in _LISTS:
+        parts = []
+        for each in status[name]:
+            parts.append(json.dumps(each))
+            await asyncio.sleep(0)
+        text += f', "{name}": [{", ".join(parts)}]'
+    return f"{text}}}\n".encode()

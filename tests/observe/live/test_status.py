@@ -229,6 +229,24 @@ def test_many_routes_are_told_in_pieces_that_let_traffic_by(lines):
     assert turns >= 2 * len(scene.observer.routes)
 
 
+def test_each_incident_is_a_piece_of_its_own(scene):
+    for number in range(5):
+        scene.observer.incidents.happened("default", ("internal_error", f"Error{number}"))
+    turns = {}
+
+    async def main() -> None:
+        status = await scene.live.status()
+        for name, made in (("told", scene.live.status()), ("written", as_json(status))):
+            task = asyncio.get_running_loop().create_task(made)
+            turns[name] = 0
+            while not task.done():
+                turns[name] += 1
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert min(turns.values()) >= 5
+
+
 def test_samples_are_short_numbers(lines):
     scene = healthy(lines.log(level="error"))
     for values in taken(scene)["routes"][0]["history"].values():

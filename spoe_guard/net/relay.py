@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, ParamSpec, Protocol
@@ -24,6 +24,7 @@ from spoe_guard.core.terms.events import (
     Event,
     LinkFailed,
     LinkLoss,
+    NotifiesUnanswered,
     SessionEnded,
 )
 from spoe_guard.core.terms.output import Close, LinkOutput, Output
@@ -90,6 +91,7 @@ class Relay:
         "_drain_at",
         "_ended",
         "_first",
+        "_forgotten",
         "_handed",
         "_header",
         "_legs",
@@ -128,6 +130,7 @@ class Relay:
         self.haproxy = Leg(self, Side.HAPROXY)
         self._avoided: dict[Address, float] = {}  # until then, monotonic seconds
         self._links: dict[int, AgentConnection] = {}  # being dialled, or with a leg in _legs
+        self._forgotten: dict[int, Address] = {}  # of the last link that is gone, whose NOTIFYs may still be settled
         self._linked = False  # an agent link was connected at some time
         self._observer = observer
         self._agent_state = route_state.agent
@@ -543,7 +546,7 @@ class Relay:
 
     def _forget(self, leg: Leg) -> None:
         if leg is not self.haproxy and self._is_known(leg):
-            del self._links[leg.link_id]
+            self._forgotten = {leg.link_id: self._links.pop(leg.link_id).address}
 
     def _may_splice(self) -> bool:
         """Whether there are two ends to join: HAProxy, and one agent link that is connected, being dialled, or can be dialled."""
@@ -620,6 +623,8 @@ class Relay:
     def _name_agents(self, events: Sequence[Event]) -> None:
         """Add the agent's address to events about it, and let other sessions know whether it answers."""
         for event in events:
+            if isinstance(event, NotifiesUnanswered):
+                event.agents = tuple(self._in_hand(event.links))
             if not isinstance(event, AgentReady | AgentUnreachable | LinkFailed) or event.link_id not in self._links:
                 continue  # a failed dial has no link any more; it was reported for each address
             link = self._links[event.link_id]
@@ -639,6 +644,14 @@ class Relay:
                     deadline_s = self.route.config.answer_deadline_s or LOSS_MATTERS_S
                     detail = f"no word within {deadline_s:g} s of its NOTIFYs"
                     self.agents.silent(link, monotonic() - deadline_s, detail)
+
+    def _in_hand(self, links: Sequence[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+        """Yield the agent's address of each link that is known, with what was counted for it."""
+        for number, count in links:
+            link = self._links.get(number)
+            address = link.address if link is not None else self._forgotten.get(number)
+            if address is not None:
+                yield str(address), count
 
     def to_avoid(self) -> Container[Address]:
         """Return the addresses whose links ended a moment ago with NOTIFYs that go to another."""

@@ -108,6 +108,12 @@ COUNTERS: Final[tuple[_Row, ...]] = (
     ),
     ("agent_dials_total", "Times the agent was dialled.", ("agent",), lambda s: _of_agents(s, lambda agent: agent.dials)),
     (
+        "agent_failed_notifies_total",
+        "NOTIFYs that the agent at that address had in hand when they failed.",
+        ("agent",),
+        lambda s: _of_agents(s, lambda agent: agent.failed_notifies),
+    ),
+    (
         "agent_connect_failures_total",
         "Times the agent could not be dialled, or sent no HELLO.",
         ("agent", "reason"),

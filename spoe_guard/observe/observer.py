@@ -26,6 +26,7 @@ from spoe_guard.core.terms.events import (
     NotifiesUnanswered,
     OneAtATime,
     SessionEnded,
+    UnansweredReason,
 )
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe.consequence import Consequence, consequence
@@ -225,8 +226,7 @@ class GuardObserver:
                 stats.disconnects[event.side.value, status_label(event.status_code)] += 1
                 notes.disconnect = notes.disconnect or event
             case NotifiesUnanswered():
-                stats.unanswered[event.reason.value,] += event.count
-                stats.unchecked += event.unchecked
+                _seen_unanswered(stats, event)
             case DisconnectHeld():
                 stats.observe_hold(event.seconds)
             case AgentReady():
@@ -239,6 +239,14 @@ class GuardObserver:
             case SessionEnded():
                 stats.closed[event.by.value, event.reason.value] += 1
                 notes.ended = event
+
+
+def _seen_unanswered(stats: RouteStats, event: NotifiesUnanswered) -> None:
+    stats.unanswered[event.reason.value,] += event.count
+    stats.unchecked += event.unchecked
+    if event.reason is not UnansweredReason.HAPROXY_GONE:
+        for address, count in event.agents:
+            stats.agent(address).failed_notifies += count
 
 
 def _seen_of_links(stats: RouteStats, event: LinkUp | NotifiesRedispatched | AgentUnreachable, now: float) -> None:

@@ -44,6 +44,7 @@ def take(stats: RouteStats) -> Taken:
             "detail": agent.detail,
             "tried_at": agent.tried_at,
             "dials": agent.dials,
+            "failed_notifies": agent.failed_notifies,
             "links": agent.links,
             "failures": list(agent.failures.items()),
         }
@@ -70,6 +71,7 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
     for address, numbers in taken["agents"].items():
         agent = stats.agents.setdefault(address, AgentStats())
         agent.dials += numbers["dials"]
+        agent.failed_notifies += numbers["failed_notifies"]
         agent.links += numbers["links"] if alive else 0
         for labels, count in numbers["failures"]:
             agent.failures[tuple(labels)] += count

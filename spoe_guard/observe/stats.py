@@ -31,10 +31,11 @@ class AgentStats:
     """One address of a route's agent. ``up``: whether it answered the last try, None until there was one.
 
     ``tried_at``: time of the last try, in seconds of the monotonic clock that all processes of a machine share. ``detail``: of
-    the last failure, for people. ``impatient``: HELLOs in a row that HAProxy did not wait for.
+    the last failure, for people. ``impatient``: HELLOs in a row that HAProxy did not wait for. ``failed_notifies``: those that
+    the agent there had in hand when they failed, which is for any reason but that HAProxy left.
     """
 
-    __slots__ = ("detail", "dials", "failures", "impatient", "links", "tried_at", "up")
+    __slots__ = ("detail", "dials", "failed_notifies", "failures", "impatient", "links", "tried_at", "up")
 
     def __init__(self) -> None:
         self.up: bool | None = None
@@ -42,6 +43,7 @@ class AgentStats:
         self.tried_at = 0.0
         self.impatient = 0
         self.dials = 0
+        self.failed_notifies = 0
         self.links = 0
         self.failures: Counter[Labels] = Counter({(reason.value,): 0 for reason in DialFailure})
 

@@ -1,8 +1,9 @@
 """The relay with core's session: real conversations on real sockets, both loops, TCP and Unix."""
 
 from spoe_guard.address import Address
+from spoe_guard.core.conversation.notifies import SETTLED_AT_ONCE
 from spoe_guard.core.terms.anomalies import Anomaly
-from spoe_guard.core.terms.config import SessionConfig
+from spoe_guard.core.terms.config import SessionConfig, Unanswered
 from spoe_guard.core.terms.events import (
     AgentUnreachable,
     DialFailure,
@@ -104,6 +105,27 @@ async def test_an_agent_that_dies_with_a_notify_open_is_spoken_for(family, tmp_p
         await stage.over()
         assert Anomaly.DISCONNECT_MISSING in stage.anomalies()
         assert stage.events(NotifiesUnanswered) == [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 1)]
+        [told] = stage.events(NotifiesUnanswered)
+        assert told.agents == ((str(stage.route.agent[0]), 1),)
+
+
+async def test_each_notify_of_a_lost_link_is_told_with_its_agents_address():
+    """More than a step settles: the rest is settled when the link is gone."""
+    count = 2 * SETTLED_AT_ONCE
+    config = SessionConfig(unanswered=Unanswered.SET, error_name=b"error", give_up_s=5.0)
+    async with Guarded(config=config) as stage:
+        haproxy, agent = await stage.talking()
+        asked = b"".join(frames.notify(number, 1, b"/path") for number in range(1, count + 1))
+        await haproxy.send(asked)
+        assert await agent.read(len(asked)) == asked
+        agent.reset()
+        for _ in range(count):
+            assert (await frame_of(haproxy)).type == frame.ACK
+        haproxy.reset()
+        await stage.over()
+        told = stage.events(NotifiesUnanswered)
+        assert [event.count for event in told] == [SETTLED_AT_ONCE] * 2
+        assert [event.agents for event in told] == [((str(stage.route.agent[0]), event.count),) for event in told]
 
 
 async def test_a_reset_by_haproxy_is_ordinary_and_the_agent_gets_disconnect():

@@ -536,6 +536,17 @@ def test_notifys_that_went_out_again_are_counted_by_kind(observer):
     assert stats.redispatched == {("unsent",): 3, ("unanswered",): 2}
 
 
+def test_a_notify_fails_at_its_agents_address_unless_haproxy_left(observer):
+    observer.routes["default"].serve([AGENT])
+    observer.session_opened("default", 1, "")
+    for reason in UnansweredReason:
+        observer.seen("default", 1, [NotifiesUnanswered(reason, 3, agents=((AGENT, 2), ("gone:1", 1)))])
+    stats = observer.routes["default"]
+    assert stats.agents[AGENT].failed_notifies == 2 * (len(UnansweredReason) - 1)
+    assert stats.unanswered.total() == 3 * len(UnansweredReason)
+    assert list(stats.agents) == [AGENT]  # another one is in the settings no more
+
+
 def test_everything_else_is_counted_by_its_labels(observer):
     observer.session_opened("default", 1, "")
     observer.link_opened("default", AGENT)

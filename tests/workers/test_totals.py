@@ -30,6 +30,7 @@ def busy(scale: int) -> RouteStats:
         getattr(stats, name)["some", name] = at * scale
     for agent in AGENTS:
         stats.agents[agent].dials = stats.agents[agent].links = 3 * scale
+        stats.agents[agent].failed_notifies = 5 * scale
         stats.agents[agent].failures["refused",] = 2 * scale
     for name, owner in (("hold_buckets", stats), ("ack_buckets", stats.tally)):
         buckets = getattr(owner, name)

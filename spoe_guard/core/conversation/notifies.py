@@ -287,7 +287,7 @@ class Notifies:
             self.arriving = None
         if arriving.link is not None and arriving.ids in arriving.link.ledger:
             arriving.link.ledger.pop(arriving.ids)
-            self._settle([arriving.ids], now, reason)
+            self._settle([arriving.ids], now, reason, links=((arriving.link.number, 1),))
         elif arriving.link is None and not arriving.settled and not self.waited_for(arriving.ids):
             self._settle([arriving.ids], now, reason)
         arriving.settled = True
@@ -392,16 +392,18 @@ class Notifies:
         """Count one NOTIFY (open, waiting or just arrived) as unanswered, and answer it if the route is set to."""
         link = self.holder(ids)
         raw: bytes | None = None
+        links: tuple[tuple[int, int], ...] = ()
         if ids in self.parking:
             notify = self._unpark(ids)
             raw = notify.raw
             self._books.drop(notify.held)
         if link is not None:
+            links = ((link.number, 1),)
             raw = link.ledger.copy(ids) or raw
             since = link.ledger.pop(ids)
             if link.limited and reason in _STILL_IN_HAND:
                 link.owe(ids, since)
-        self._settle([ids], now, reason, raw=raw)
+        self._settle([ids], now, reason, raw=raw, links=links)
 
     def give_up_overdue(self, link: AgentLink, now: float, deadline_s: float, most: int) -> int:
         """Count NOTIFYs that the agent of ``link`` did not answer within ``deadline_s`` as unanswered.
@@ -468,8 +470,10 @@ class Notifies:
         last: list[bytes] = []
         raw: bytes | None = None
         more = 0
+        links: list[tuple[int, int]] = []
         for link in self._holders():
             ledger = link.ledger
+            links.append((link.number, len(ledger)))
             if not waiting and ledger:
                 raw = ledger.copy(ledger.oldest())
             while ledger and len(waiting) < SETTLED_AT_ONCE:
@@ -478,7 +482,7 @@ class Notifies:
             more += len(ledger)
             last += ledger.last(REMEMBERED)
             ledger.clear()
-        self._settle(waiting, now, reason, last[-REMEMBERED:], more, raw)
+        self._settle(waiting, now, reason, last[-REMEMBERED:], more, raw, links=tuple(links))
         for lost in self._taken_back:
             self._report.add(LinkLost(lost.loss, lost.had, lost.kept))
         self._taken_back.clear()
@@ -522,7 +526,7 @@ class Notifies:
                 gone.append(ids)
             else:
                 lost.keep()
-        self._settle(gone, now, UnansweredReason.AGENT_GONE)
+        self._settle(gone, now, UnansweredReason.AGENT_GONE, links=((lost.link.number, len(gone)),))
         if not ledger:
             self._taken_back.remove(lost)
             self._report.add(LinkLost(lost.loss, lost.had, lost.kept))
@@ -538,7 +542,7 @@ class Notifies:
         self._tally.parked_notifies -= len(self.parking)
         return b"".join(notify.raw for notify in self.parking if not notify.again)
 
-    def _settle(
+    def _settle(  # noqa: PLR0913  what is known of them
         self,
         waiting: list[bytes],
         now: float,
@@ -546,10 +550,12 @@ class Notifies:
         last: list[bytes] | None = None,
         more: int = 0,
         raw: bytes | None = None,
+        *,
+        links: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """Count NOTIFYs as unanswered: ``waiting``, and ``more`` that get no ACK, of which ``last`` are the last.
 
-        ``raw``: the first one's bytes, where the guard has them.
+        ``raw``: the first one's bytes, where the guard has them. ``links``: how many the agent of which link had in hand.
         """
         if self.arriving is not None and self.arriving.ids in waiting:
             waiting = self._without(self.arriving, waiting, reason)
@@ -570,7 +576,7 @@ class Notifies:
         for ids in last or ():
             self._history.remember(ids, Fate.GIVEN_UP)
         self._history.lose(more, now)
-        self._report.add(NotifiesUnanswered(reason, count, told if unanswered is Unanswered.EMPTY_ACK else 0))
+        self._report.add(NotifiesUnanswered(reason, count, told if unanswered is Unanswered.EMPTY_ACK else 0, links))
         if unanswered is Unanswered.TELL:
             self.untold.add(reason)
 

@@ -4,7 +4,7 @@ Ordinary frames are never events; they are counted in a ``Tally``.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch
@@ -181,11 +181,17 @@ class DisconnectSeen:
 
 @dataclass(slots=True)
 class NotifiesUnanswered:
-    """``count`` NOTIFYs will get no ACK from the agent; ``unchecked`` of them got one without effect, so their requests go on."""
+    """``count`` NOTIFYs will get no ACK from the agent; ``unchecked`` of them got one without effect, so their requests go on.
+
+    ``links``: how many of them the agent of which link had in hand, by the link's number; no other was with an agent.
+    ``agents``: the same by its address, which the shell adds.
+    """
 
     reason: UnansweredReason
     count: int
     unchecked: int = 0
+    links: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    agents: tuple[tuple[str, int], ...] = field(default=(), compare=False)
 
 
 @dataclass(slots=True)

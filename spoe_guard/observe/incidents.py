@@ -226,6 +226,14 @@ class Incidents:
             self._close(incident)
             yield incident
 
+    def end_route(self, route: str) -> list[Incident]:
+        """Return the open incidents of a route, which is gone: they are over."""
+        ended = list(self._open.pop(route, {}).values())
+        if ended:
+            self._turn = deque(incident for incident in self._turn if incident.route != route)
+            self._over.extend(ended)
+        return ended
+
     def _close(self, incident: Incident) -> None:
         if self.find(incident.route, incident.kind) is incident:
             del self._open[incident.route][incident.kind]

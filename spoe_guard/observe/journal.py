@@ -254,6 +254,15 @@ class Journal:
             if not self._log.say("warning", "log_suppressed", route=route, count=count, seconds=round(seconds, 1)):
                 self._limit.leave_out(route, count)
 
+    def forget(self, route: str) -> None:
+        """Log the last lines of a route that is gone, and keep nothing of it."""
+        for incident in self._incidents.end_route(route):
+            self._ended(incident, because="route_removed")
+        for _route, count, seconds in self._limit.forget(lambda key: key == route):
+            self._log.say("warning", "log_suppressed", route=route, count=count, seconds=round(seconds, 1))
+        self._again.forget(lambda key: key[1] == route)
+        self._one_at_a_time.discard(route)
+
     # Incidents
 
     def _happened(
@@ -300,11 +309,11 @@ class Journal:
         level = incident.level
         self._say(level, "incident_over", incident.route, because="quiet", **self._so_far(incident))
 
-    def _ended(self, incident: Incident) -> None:
-        """Log the last line of an incident at the end of the process, whatever the limit says."""
+    def _ended(self, incident: Incident, because: str = "stop") -> None:
+        """Log the last line of an incident at the end of the process or of its route, whatever the limit says."""
         level = incident.level
         if self._log.enabled(level):
-            self._log.say(level, "incident_over", route=incident.route, because="stop", **self._so_far(incident))
+            self._log.say(level, "incident_over", route=incident.route, because=because, **self._so_far(incident))
 
     def _so_far(self, incident: Incident) -> Fields:
         seconds = incident.last_at - incident.first_at

@@ -63,10 +63,18 @@ class RateLimit(Generic[Key]):
             bucket = self._buckets[key] = _Bucket(self._lines, now)
         bucket.leave_out(count, now)
 
+    def forget(self, belongs: Callable[[Key], bool]) -> list[tuple[Key, int, float]]:
+        """Keep nothing of keys that ``belongs`` says; return what ``summaries`` would yet have yielded of them."""
+        now = self._clock()
+        gone = {key: bucket for key, bucket in self._buckets.items() if belongs(key)}
+        for key in gone:
+            del self._buckets[key]
+        return [(key, bucket.left_out, now - bucket.since) for key, bucket in gone.items() if bucket.left_out]
+
     def summaries(self, *, all_of_them: bool = False) -> Iterator[tuple[Key, int, float]]:
         """Yield (key, left-out lines, over how many seconds) for each key that is due, and reset its count."""
         now = self._clock()
-        for key, bucket in self._buckets.items():
+        for key, bucket in tuple(self._buckets.items()):
             if bucket.left_out and (all_of_them or now - bucket.since >= SUMMARY_S):
                 count, bucket.left_out = bucket.left_out, 0
                 yield key, count, now - bucket.since

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
@@ -41,8 +41,18 @@ SAMPLES: Final = 10  # anomalies of one name and route that are reported within 
 SAMPLES_S: Final = 1.0
 
 
+class _OfRoutes(dict[str, RouteStats]):
+    """By route. Of one that is gone nothing is kept: what comes late is counted for nobody."""
+
+    def __missing__(self, route: str) -> RouteStats:
+        return RouteStats()
+
+
 class GuardObserver:
     """An ``Observer`` (net/observer.py) for the given routes.
+
+    ``routes``: their numbers, as metrics and page show them. ``all``: beside them those of routes that were taken away, until
+    their last sessions have ended.
 
     ``lines`` per ``period_s`` bound the log lines of each route; ``payload``: how much the page shows of what the peers wrote.
     """
@@ -57,8 +67,10 @@ class GuardObserver:
         payload: Payload = DEFAULT_PAYLOAD,
     ) -> None:
         self.routes: dict[str, RouteStats] = {name: RouteStats() for name in routes}
+        self._all = _OfRoutes(self.routes)
+        self.all: Mapping[str, RouteStats] = self._all
         self.incidents = Incidents(clock, payload)
-        self.journal = Journal(log, self.routes, self.incidents, lines, period_s, clock)
+        self.journal = Journal(log, self.all, self.incidents, lines, period_s, clock)
         self._clock = clock
         self._sessions: dict[int, SessionNotes] = {}
         self._told: RateLimit[tuple[str, Anomaly]] = RateLimit(SAMPLES, SAMPLES_S, clock)  # for log and page
@@ -73,13 +85,29 @@ class GuardObserver:
         self.journal.unique_id = unique_id
         self.incidents.payload = payload
 
+    def serve(self, routes: Sequence[str]) -> None:
+        """Have these routes from now on, in that order, all of which were met. What goes is kept until it is forgotten."""
+        self.routes.clear()
+        self.routes.update((name, self._all[name]) for name in routes)
+
+    def meet(self, route: str) -> None:
+        """Have numbers for a route. One that comes back before it is forgotten goes on with its own."""
+        if route not in self._all:
+            self._all[route] = RouteStats()
+
+    def forget(self, route: str) -> None:
+        """A route that was taken away has no session any more: log the end of its incidents, and keep nothing of it."""
+        self.journal.forget(route)
+        self._all.pop(route, None)
+        self._told.forget(lambda key: key[0] == route)
+
     def tally(self, route: str) -> Tally:
         """Return the counters the sessions of ``route`` add to."""
-        return self.routes[route].tally
+        return self._all[route].tally
 
     def session_opened(self, route: str, session: int, peer: str) -> None:
         """Count a new connection from HAProxy."""
-        stats = self.routes[route]
+        stats = self._all[route]
         stats.connections += 1
         stats.open += 1
         stats.peer, stats.peer_at = peer, self._clock()
@@ -90,11 +118,11 @@ class GuardObserver:
         """Note and log who really connected, by the session's PROXY header."""
         notes = self._sessions[session]
         self.journal.named(route, session, peer, notes.peer)
-        notes.peer = self.routes[route].peer = peer
+        notes.peer = self._all[route].peer = peer
 
     def seen(self, route: str, session: int, events: Sequence[Event]) -> None:
         """Count and log the events of a step, in order."""
-        stats = self.routes[route]
+        stats = self._all[route]
         notes = self._sessions.get(session) or SessionNotes("", self._clock())  # none after its end: this must not raise
         unanswered: AnomalySeen | None = None
         for event in events:
@@ -120,7 +148,7 @@ class GuardObserver:
             if event.agent:  # otherwise ``agent_dialled`` was called for each address
                 self.journal.unreachable(route, session, event)
         elif isinstance(event, AgentReady):
-            self._answered(route, self.routes[route], event)
+            self._answered(route, self._all[route], event)
         elif isinstance(event, OneAtATime):
             self.journal.one_at_a_time(route, session, notes.peer)
         elif isinstance(event, LinkLost):
@@ -138,7 +166,7 @@ class GuardObserver:
 
     def counted(self, route: str, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:
         """Count an anomaly that is not reported."""
-        stats = self.routes[route]
+        stats = self._all[route]
         self._count(stats, side, anomaly, action, applied=applied)
         if anomaly is not Anomaly.NOTIFY_UNANSWERED:
             self.journal.counted(self.incidents.happened(route, self._last_kind, families=stats.known_families))
@@ -151,7 +179,7 @@ class GuardObserver:
 
     def session_closed(self, route: str, session: int) -> None:
         """Count and log a session whose connections are all closed."""
-        stats = self.routes[route]
+        stats = self._all[route]
         notes = self._sessions.pop(session)
         stats.open -= 1
         if notes.ended is None:  # a session always reports its end, unless a bug of ours broke it
@@ -160,7 +188,7 @@ class GuardObserver:
 
     def agent_dialled(self, route: str, agent: str, reason: DialFailure | None, detail: str) -> None:
         """Count a dial; whether the agent is up, only its HELLO will tell."""
-        stats = self.routes[route].agent(agent)
+        stats = self._all[route].agent(agent)
         stats.dials += 1
         if reason is None:
             return
@@ -170,7 +198,7 @@ class GuardObserver:
     def agent_silent(self, route: str, agent: str, detail: str) -> None:
         """Note and log that one address of several is passed over, for its links are silent."""
         reason = LinkLoss.DEADLINE
-        self.routes[route].agent(agent).tried(self._clock(), up=False, detail=f"{reason.value}: {detail}")
+        self._all[route].agent(agent).tried(self._clock(), up=False, detail=f"{reason.value}: {detail}")
         self.journal.not_dialled(route, agent, reason, detail)
 
     def agent_moved(self, route: str, before: str, after: str, why: str) -> None:
@@ -179,26 +207,26 @@ class GuardObserver:
 
     def link_opened(self, route: str, agent: str) -> None:
         """Count an agent link that opened."""
-        self.routes[route].agent(agent).links += 1
+        self._all[route].agent(agent).links += 1
 
     def link_closed(self, route: str, agent: str) -> None:
         """Count an agent link that closed."""
-        self.routes[route].agent(agent).links -= 1
+        self._all[route].agent(agent).links -= 1
 
     def accept_failed(self, route: str, why: str) -> None:
         """Count and log that connections wait because the guard is short of something."""
-        self.routes[route].accept_failures[DialFailure.OWN_LIMIT.value,] += 1
+        self._all[route].accept_failures[DialFailure.OWN_LIMIT.value,] += 1
         self.journal.own_limit(route, "accept", why)
 
     def gave_way(self, route: str, session: int, reason: GaveWay, kept: int) -> None:
         """Count and log that a session gives way to others."""
-        self.routes[route].gave_way[reason.value,] += 1
+        self._all[route].gave_way[reason.value,] += 1
         notes = self._sessions.get(session)
         self.journal.gave_way(route, session, notes.peer if notes is not None else "", reason, kept)
 
     def internal_error(self, route: str, session: int, error: BaseException) -> None:
         """Count and log a bug of ours."""
-        self.routes[route].internal_errors += 1
+        self._all[route].internal_errors += 1
         self.journal.internal_error(route, session, error)
 
     def _count(self, stats: RouteStats, side: Side, anomaly: Anomaly, action: Action, *, applied: bool) -> None:

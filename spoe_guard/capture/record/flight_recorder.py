@@ -85,6 +85,11 @@ class FlightRecorder:
         recorder = self._recorder if self._settings.dir is not None else None
         return None if recorder is None else sum(recorder.ask(number, seconds) for number in sessions)
 
+    def forget(self, route: str) -> None:
+        """A route is gone, and so are its sessions."""
+        if self._recorder is not None:
+            self._recorder.forget_route(route)
+
     def close(self) -> None:
         """Write the last captures."""
         if self._store is not None:

@@ -62,6 +62,10 @@ class Recorder(Witness):
         self._least = SEVERITIES.index(least)
         self._limit.set(*rate)
 
+    def forget_route(self, route: str) -> None:
+        """Keep nothing of a route without sessions that was taken away."""
+        self._limit.forget(lambda key: key[0] == route)
+
     def write_nothing(self) -> None:
         """Start no more captures until ``set`` is called."""
         self._least = len(SEVERITIES)

@@ -152,6 +152,14 @@ class History:
         """Add a point to each route, unless no time has passed, and yield its name."""
         seconds, self._sampled_at = now - self._sampled_at, now
         if seconds > 0:
-            for name in list(self.of):
-                self.of[name].sample(self._routes[name], seconds)
-                yield name
+            for name in list(self._routes):
+                if (stats := self._routes.get(name)) is not None:  # a reload may have come
+                    self.route(name).sample(stats, seconds)
+                    yield name
+
+    def route(self, name: str) -> RouteHistory:
+        """Return the history of a route, which begins where there is none."""
+        history = self.of.get(name)
+        if history is None:
+            history = self.of[name] = RouteHistory()
+        return history

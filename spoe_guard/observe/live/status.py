@@ -14,7 +14,7 @@ from spoe_guard.observe.consequence import Consequence
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.incidents import Row
 from spoe_guard.observe.live import incident, words
-from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, quantile, totals
+from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, RouteHistory, quantile, totals
 from spoe_guard.observe.live.states import FAMILIES, WORST_FIRST, State, Verdict, judged
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
@@ -74,6 +74,13 @@ class Live:
         self._started_at = clock()
         self._since = {name: _Since(State.OK, self._started_at) for name in routes}
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Keep nothing of routes that were taken away."""
+        for name in names:
+            self.places.pop(name, None)
+            self.history.of.pop(name, None)
+            self._since.pop(name, None)
+
     async def keep(self) -> None:
         """Sample every ``STEP_S`` seconds, until cancelled."""
         while True:
@@ -89,8 +96,11 @@ class Live:
 
     def verdict(self, name: str, now: float | None = None) -> Verdict:
         """Return the state of a route, and note since when it has it."""
-        verdict = judged(self._routes[name], self.history.of[name])
-        since = self._since[name]
+        stats = self._routes.get(name)
+        if stats is None:  # it was taken away while others were shown
+            return judged(RouteStats(), RouteHistory())
+        verdict = judged(stats, self.history.route(name))
+        since = self._since.get(name) or self._since.setdefault(name, _Since(State.OK, self._clock()))
         if verdict.state is not since.state and not {verdict.state, since.state} <= _TROUBLE:
             self._since[name] = since = _Since(verdict.state, self._clock() if now is None else now)
         since.state = verdict.state
@@ -101,8 +111,9 @@ class Live:
         now = self._clock()
         wall = _wall()
         routes = []
-        for name, stats in self._routes.items():
-            routes.append(self._route(name, stats, now))
+        for name, stats in list(self._routes.items()):
+            if name in self._routes:  # a reload may have come
+                routes.append(self._route(name, stats, now))
             await asyncio.sleep(0)
         state, sentence = self._of_all([State(route["state"]) for route in routes])
         incidents = []
@@ -128,7 +139,7 @@ class Live:
         }
 
     def _route(self, name: str, stats: RouteStats, now: float) -> Status:
-        history = self.history.of[name]
+        history = self.history.route(name)
         verdict = self.verdict(name, now)
         since = self._since[name]
         since_s = now - since.at
@@ -193,7 +204,7 @@ class Live:
             return State.DEGRADED, "Draining: the guard is stopping."
         if not self._health.listening:
             return State.DEGRADED, "Not listening yet."
-        state = min(states, key=WORST_FIRST.index)
+        state = min(states, key=WORST_FIRST.index, default=State.OK)
         count, all_of_them = states.count(state), len(states)
         of = "the route" if all_of_them == 1 else f"{count} of {all_of_them} routes"
         few = count == 1

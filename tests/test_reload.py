@@ -19,12 +19,12 @@ from spoe_guard.lab import frames
 from spoe_guard.lab.agent import Script, ScriptedAgent
 from spoe_guard.lab.engine import Engine
 from spoe_guard.net import loop as event_loop
-from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run import reload as of_reload
+from spoe_guard.run.process import routes_of
 from spoe_guard.run.reload import SAID, Reloader
-from spoe_guard.run.serve import why_not
+from spoe_guard.run.serve import LookedUp, look_up_new
 from spoe_guard.run.service_manager import ServiceManager
 from spoe_guard.settings import Loaded, Settings, load
 from spoe_guard.threads import NO_THREAD
@@ -318,7 +318,8 @@ def test_an_agent_whose_name_does_not_resolve_keeps_the_settings(reloading):
 def test_an_agent_that_stays_is_not_looked_up_again():
     """A resolver that has gone is no reason to refuse what has nothing to do with it."""
     settings = load(None, {"SPOE_GUARD_ROUTES__0__AGENT": "agent.invalid:9000"}).settings
-    assert asyncio.run(why_not(Log(Lines(), "json", "info"), lambda: OwnSockets(()), settings, settings)) == []
+    routes = routes_of(settings)
+    assert asyncio.run(look_up_new(Log(Lines(), "json", "info"), settings, settings, routes)) == LookedUp()
 
 
 def test_after_a_reload_environment_and_flags_still_beat_the_file(reloading):
@@ -381,8 +382,11 @@ def reload_with(again: Callable[[], Loaded], use: Callable[[Settings], None] = l
     async def nothing(_running: Settings, _new: Settings) -> list[str]:
         return []
 
+    async def use_them(new: Settings) -> None:
+        use(new)
+
     lines, reloads = Lines(), Reloads()
-    return Reloader(load(), again, nothing, use, Log(lines, "json", "info"), reloads, ServiceManager()), lines, reloads
+    return Reloader(load(), again, nothing, use_them, Log(lines, "json", "info"), reloads, ServiceManager()), lines, reloads
 
 
 def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:

@@ -75,7 +75,8 @@ def _unchanged(answer: Answer) -> str:
 
 
 def _reload(answer: Answer) -> Iterator[str]:
-    yield f"reloaded: {', '.join(answer['changed']) or 'nothing has changed'}"
+    routes = [f"route {name} {what}" for what in ("added", "removed") for name in answer[what]]
+    yield f"reloaded: {', '.join([*routes, *answer['changed']]) or 'nothing has changed'}"
 
 
 def _drain(answer: Answer) -> Iterator[str]:

@@ -61,6 +61,10 @@ class Agents:
                 del self._known[gone]
         self._first = next(filter(self._is_well, route.agent), route.agent[0])
 
+    def serves_others(self, route: Route) -> bool:
+        """Whether ``route`` has other addresses than the route served so far."""
+        return route.agent != self._route.agent
+
     async def reach(self, route: Route, link: Link | None = None, avoid: Container[Address] = ()) -> Dialled:
         """Return a connection to the first address of ``route`` that can be reached, in the order that its settings ask for.
 

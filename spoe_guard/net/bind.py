@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from spoe_guard.address import Address
+from spoe_guard.net import own_limits
 from spoe_guard.net.resolver import Place, resolve
 from spoe_guard.net.route import Route
 
@@ -34,8 +35,8 @@ class ListenError(Exception):
     ``reason``: the same without the route.
     """
 
-    def __init__(self, route: Route, what: str) -> None:
-        self.reason = f"cannot listen on {route.listen}: {what}"
+    def __init__(self, route: Route, what: str, doing: str = "listen on") -> None:
+        self.reason = f"cannot {doing} {route.listen}: {what}"
         super().__init__(f"route {route.name}: {self.reason}")
 
 
@@ -85,6 +86,17 @@ class Bound:
                 with contextlib.suppress(OSError):
                     Path(each).unlink()
         self._made = None
+
+    def is_at(self, family: int, where: Place) -> bool:
+        """Whether it listens at that very place."""
+        if family != self.sock.family:
+            return False
+        return bool(where == self._where if family == socket.AF_UNIX else where[:2] == self._where[:2])
+
+    def share(self) -> None:
+        """Let another socket of this user that shares, too, listen at an address of the same port. It is a TCP socket."""
+        for sock in self.socks:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
     def refuse(self) -> None:
         """Have whoever connects refused, until ``admit``. Of a TCP socket that several processes have, its owner does it.
@@ -137,14 +149,23 @@ async def bind(route: Route, *, reuse_port: bool = False, reserve: int = 0) -> B
     Raises:
         ListenError: the reason, and what to do.
     """
+    family, where = await place_of(route)
+    if family == socket.AF_UNIX:
+        _make_way(route, str(where))
+    return _listen(route, family, where, reuse_port=reuse_port, reserve=reserve)
+
+
+async def place_of(route: Route) -> tuple[int, Place]:
+    """Return the address family and the place that ``listen`` of ``route`` stands for.
+
+    Raises:
+        ListenError: its name does not resolve.
+    """
     try:
         places = await resolve(route.listen)
     except OSError:
         raise ListenError(route, "the name does not resolve; correct it, or use a number") from None
-    family, where = min(places, key=lambda place: place[0] == socket.AF_INET6)
-    if family == socket.AF_UNIX:
-        _make_way(route, str(where))
-    return _listen(route, family, where, reuse_port=reuse_port, reserve=reserve)
+    return min(places, key=lambda place: place[0] == socket.AF_INET6)
 
 
 def borrow(route: Route, socks: Sequence[socket.socket], *, drained: bool = False) -> list[Bound]:
@@ -152,18 +173,27 @@ def borrow(route: Route, socks: Sequence[socket.socket], *, drained: bool = Fals
 
     So if a process dies, only the connections it had accepted are lost: the other processes accept those in its queue.
     ``drained``: none of them is to listen now.
+
+    Raises:
+        ListenError: somebody else listens there by now.
     """
     for sock in socks:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
         if not drained or route.listen.path is not None:
-            sock.listen(BACKLOG)
+            try:
+                sock.listen(BACKLOG)
+            except OSError as error:
+                raise ListenError(route, _remedy(error, route)) from error
     if route.listen.path is not None:
         return [Bound(route, sock, Turn.ALL) for sock in socks]
     return [Bound(route, sock, Turn.LAST if at else Turn.OWN) for at, sock in enumerate(socks)]
 
 
 def _listen(route: Route, family: int, where: Place, *, reuse_port: bool, reserve: int) -> Bound:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenError(route, _remedy(error, route)) from error
     try:
         sock.setblocking(False)  # noqa: FBT003  the standard library's own signature
         if family != socket.AF_UNIX:
@@ -261,6 +291,8 @@ def _make_way(route: Route, path: str) -> None:
 
 
 def _remedy(error: OSError, route: Route) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return own_limits.shortage(error.errno)
     if route.listen.path is None:
         if error.errno in (errno.EACCES, errno.EPERM):
             return f"port {route.listen.port} needs a privilege; use one above 1023, or grant CAP_NET_BIND_SERVICE"

@@ -9,6 +9,7 @@ import math
 import random
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -30,19 +31,37 @@ from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.beyond import Beyond
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
+from spoe_guard.net.ends import Ends
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, Pause, peer_name
 from spoe_guard.net.observer import Observer
+from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.resolver import PATIENCE_S, Place, Places, resolve
 from spoe_guard.net.route import Route
+from spoe_guard.net.slices import Slices
 from spoe_guard.net.turns import Turns
 from spoe_guard.net.unread import Kernel, Unread
 from spoe_guard.net.watch import AddressProbe, AgentProbe, AgentWatch
 from spoe_guard.net.witness import Witness
 
 Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number of a session
+Lent = Mapping[str, Sequence[socket.socket]]  # by route name, see ``bind.borrow``
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """All ``sessions`` that the route ``name`` had at ``listen`` have ended, ``reset`` of them by force, within ``seconds``."""
+
+    name: str
+    listen: Address
+    sessions: int
+    reset: int
+    seconds: float
+
+
+Gone = Callable[[Ended], None]
 
 # Aborted sessions are gone one or two turns of the loop later; this bound only prevents an endless wait.
 _ABORTED_S: Final = 1.0
@@ -95,7 +114,7 @@ class Guard:
         reuse_port: bool = False,
         handover: Path | None = None,
         given: Mapping[str, socket.socket] | None = None,
-        lent: Mapping[str, Sequence[socket.socket]] | None = None,
+        lent: Lent | None = None,
         drained: Collection[str] = (),
         total_bytes: float = math.inf,
     ) -> None:
@@ -106,7 +125,8 @@ class Guard:
         self.no_handover = ""
         self._given = given or {}
         self._lent = lent or {}
-        self._routes = {route.name: route for route in routes}  # for new sessions; each relay keeps its own route
+        # For new sessions; each relay keeps its own route. What is kept by name below lasts until the last session has ended.
+        self._routes: dict[str, Route] = {}
         self.addresses: dict[str, Address] = {}
         self.own_sockets = OwnSockets(())
         self._observer = observer
@@ -117,38 +137,49 @@ class Guard:
         self._taps: dict[str, Witness] = {}  # by route
         self._telling: set[asyncio.Task[None]] = set()
         self._route_drains: dict[str, asyncio.Task[int]] = {}  # by route, those under way
-        self._route_empty: dict[str, asyncio.Event] = {}
+        self._ends: dict[str, list[Ends]] = {}  # by route, of sessions that are waited for
+        self._gone_routes: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
         self._relays: dict[int, Relay] = {}
-        self._on_route: dict[str, set[Relay]] = {route.name: set() for route in routes}
-        self._shared = {route.name: (Refusals(), Engines(), AgentState()) for route in routes}
-        most = own_limits.affordable(MOST_HELD)
-        self._strangers = {route.name: Refusals(most, quiet_s=LONGEST_S) for route in routes}
-        self._beyond = {
-            name: Beyond(most, partial(self._has_room, name), partial(self._admit, name), partial(self._refuse, name))
-            for name in self._routes
-        }
-        self._agents = {
-            route.name: Agents(route, observer, partial(self.refuses, route.name), partial(self._ask_address, route.name))
-            for route in routes
-        }
+        self._on_route: dict[str, set[Relay]] = {}
+        self._shared: dict[str, tuple[Refusals, Engines, AgentState]] = {}
+        self._most_waiting = own_limits.affordable(MOST_HELD)
+        self._strangers: dict[str, Refusals] = {}
+        self._beyond: dict[str, Beyond] = {}
+        self._agents: dict[str, Agents] = {}
         self._crowd = Crowd()
-        self._lingering = {route.name: Lingering() for route in routes}
+        self._lingering: dict[str, Lingering] = {}
         self._total = TotalBytes(total_bytes, self._holds_too_much)
         self._makes_room = False  # that is to happen in the loop's next turn
         # By route and number, the oldest first: connections without HELLO, each with the time it came, monotonic seconds.
-        self._unmet: dict[str, dict[int, float]] = {route.name: {} for route in routes}
+        self._unmet: dict[str, dict[int, float]] = {}
         self._kernel = Kernel()
         self._unlinked: set[int] = set()  # sessions that need a descriptor for their first agent link
         self._opening = 0  # connections that will begin in the loop's next turn
-        self._watching: list[asyncio.Task[None]] = []
+        self._watching: dict[Listener, asyncio.Task[None]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}  # by route
         self._asking_address: dict[tuple[str, Address], asyncio.Task[None]] = {}  # of those that have several, by route
-        self._takers: list[Taker] = []
+        self._takers: dict[str, Taker] = {}  # by route
         self._next_guards: dict[str, list[NextGuard]] = {}  # by route
         self._leaving: list[asyncio.Task[None]] = []
+        self._stopping = False
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
+        for route in routes:
+            self._routes[route.name] = route
+            self._meet(route)
+
+    def _meet(self, route: Route) -> None:
+        """Have all that sessions of a route with that name share."""
+        name, most = route.name, self._most_waiting
+        self._on_route[name] = set()
+        self._unmet[name] = {}
+        self._shared[name] = Refusals(), Engines(), AgentState()
+        self._strangers[name] = Refusals(most, quiet_s=LONGEST_S)
+        self._beyond[name] = Beyond(most, partial(self._has_room, name), partial(self._admit, name), partial(self._refuse, name))
+        self._agents[name] = Agents(route, self._observer, partial(self.refuses, name), partial(self._ask_address, name))
+        self._lingering[name] = Lingering()
 
     @property
     def sessions(self) -> int:
@@ -174,24 +205,29 @@ class Guard:
                 bound.close()
             raise
         for bound in taken:
-            name = bound.route.name
-            failed = partial(self._short, name)
-            self._listeners.append(Listener(bound, partial(self._accepted, name), failed, self._unlinked.__len__))
-            self._watch(self._routes[name], self._listeners[-1])
-            if bound.turn is Turn.LAST:  # at the same address as this process's own socket
-                continue
-            self.addresses[bound.route.name] = bound.address
-            # No other guard can listen on the same Unix socket, but other processes of this one can.
-            if self._handover and (bound.address.path is None or bound.turn is Turn.ALL):
-                self._be_found(self._handover, bound, failed)
+            self._listen(bound)
         for name in self._drained:
             self.drain_route(name)
+
+    def _listen(self, bound: Bound) -> None:
+        """Accept on a socket of one of the routes."""
+        name = bound.route.name
+        failed = partial(self._short, name)
+        listener = Listener(bound, partial(self._accepted, name), failed, self._unlinked.__len__)
+        self._listeners.append(listener)
+        self._watch(self._routes[name], listener)
+        if bound.turn is Turn.LAST:  # at the same address as this process's own socket
+            return
+        self.addresses[name] = bound.address
+        # No other guard can listen on the same Unix socket, but other processes of this one can.
+        if self._handover and (bound.address.path is None or bound.turn is Turn.ALL):
+            self._be_found(self._handover, bound, failed)
 
     def _be_found(self, handover: Path, bound: Bound, failed: Callable[[str], None]) -> None:
         """Take over from guards that stop. Without that the guard serves all the same."""
         name = bound.route.name
         try:
-            self._takers.append(Taker(handover, str(bound.address), partial(self._take_over, name), failed))
+            self._takers[name] = Taker(handover, str(bound.address), partial(self._take_over, name), failed)
         except OSError as error:
             self.no_handover = f"{handover}: {error.strerror}"
 
@@ -201,15 +237,17 @@ class Guard:
             return
         name = route.name
         watch = AgentWatch(listener, self._agents[name], self._shared[name][-1], self._observer)
-        self._watching.append(asyncio.get_running_loop().create_task(watch.keep(partial(self.route, name))))
+        self._watching[listener] = asyncio.get_running_loop().create_task(watch.keep(partial(self.route, name)))
 
     def ask_agent(self, route: str) -> None:
         """Ask the agent of ``route`` from now on, until it answers, if a dial of it has failed or its links are silent."""
-        asked = route in self._asking or not self._routes[route].listen_while_away
-        if asked or self._routes[route].config.observe or not self._listeners or not self._shared[route][-1].in_doubt:
+        now = self._routes.get(route)  # of one that ends nobody needs to know
+        if now is None or route in self._asking or not now.listen_while_away:
+            return
+        if now.config.observe or not self._listeners or not self._shared[route][-1].in_doubt:
             return
         self._asking[route] = asyncio.get_running_loop().create_task(self._ask(route))
-        for address in self._routes[route].agent:
+        for address in now.agent:
             self._agents[route].in_doubt(address)
 
     async def _ask(self, route: str) -> None:
@@ -221,8 +259,8 @@ class Guard:
 
     def _ask_address(self, route: str, address: Address, *, at_once: bool) -> None:
         """Ask one address of ``route``, which has several, until it answers."""
-        key = route, address
-        if key not in self._asking_address and self._listeners and not self._routes[route].config.observe:
+        key, now = (route, address), self._routes.get(route)
+        if now is not None and key not in self._asking_address and self._listeners and not now.config.observe:
             self._asking_address[key] = asyncio.get_running_loop().create_task(self._ask_one(route, address, at_once=at_once))
 
     async def _ask_one(self, route: str, address: Address, *, at_once: bool) -> None:
@@ -240,28 +278,158 @@ class Guard:
 
     def oldest_open_s(self, name: str) -> float:
         """Return for how many seconds the oldest NOTIFY of a route has been open or parked, 0 if there is none."""
-        since = min((relay.session.oldest_since for relay in self._on_route[name]), default=math.inf)
+        since = min((relay.session.oldest_since for relay in self._on_route.get(name, ())), default=math.inf)
         return max(monotonic() - since, 0.0) if since < math.inf else 0.0
 
     def open_on(self, name: str) -> dict[str, int]:
         """Return how many NOTIFYs the agent of a route has in hand at each of its addresses."""
-        return {str(address): self._agents[name].open_on(address) for address in self._routes[name].agent}
+        route = self._routes.get(name)  # of one that ends nobody wants to know
+        return {} if route is None else {str(address): self._agents[name].open_on(address) for address in route.agent}
 
     def route(self, name: str) -> Route:
         """Return the route that new sessions with that name get."""
         return self._routes[name]
 
-    def use(self, routes: Sequence[Route], total_bytes: float = math.inf) -> None:
-        """Use these routes for new sessions; names and addresses must be the current ones. Running sessions keep their routes."""
-        self._total.limit(total_bytes)
-        for route in routes:
-            if route.agent != self._routes[route.name].agent:
-                _, _, agent = self._shared[route.name]
-                agent.forget()
-            self._agents[route.name].use(route)
-        self._routes = {route.name: route for route in routes}
-        for beyond in self._beyond.values():
-            beyond.fill()
+    def _use_one(self, route: Route) -> None:
+        name = route.name
+        if name not in self._on_route:
+            self._meet(route)
+        elif self._agents[name].serves_others(route):
+            _, _, agent = self._shared[name]
+            agent.forget()
+        self._agents[name].use(route)
+        self._routes[name] = route
+
+    # Other routes than before
+
+    async def prepare(self, routes: Sequence[Route], lent: Lent | None = None) -> Opening:
+        """Open what other routes need that this guard has, for ``change``; nothing else changes. ``close`` gives it up.
+
+        ``lent``: as at the start, of those that are opened.
+
+        Raises:
+            ListenError: which route cannot listen, or stop to, and why; nothing has changed.
+        """
+        listening: dict[str, list[Bound]] = {}
+        for listener in self._listeners:
+            listening.setdefault(listener.route, []).append(listener.bound)
+        idle = {listener.route for listener in self._listeners if not listener.listening}
+
+        async def open_one(route: Route, share: bool) -> list[Bound]:  # noqa: FBT001  as ``Bind`` has it
+            if lent is not None:
+                return borrow(route, lent.get(route.name, ()), drained=route.name in self._drained)
+            return [await bind(route, reuse_port=share)]
+
+        opening = Opening(routes, listening, idle, shares=self._reuse_port)
+        await opening.open(open_one)
+        return opening
+
+    async def change(
+        self, routes: Sequence[Route], opening: Opening, total_bytes: float = math.inf, gone: Gone = lambda _ended: None
+    ) -> None:
+        """Serve ``routes`` from now on, with the sockets that are prepared. Running sessions keep their routes.
+
+        A route that is not among them, or listens elsewhere, accepts nothing more where it did, and its sessions are drained:
+        ``gone`` is told when the last of them has ended. A route that comes back before that goes on with what is known of it.
+        """
+        async with self._changing:
+            if self._stopping:
+                opening.close()
+                return
+            self._total.limit(total_bytes)
+            slices = Slices()
+            for route in routes:
+                self._use_one(route)
+                await slices.pause()
+            self.own_sockets = opening.own
+            listeners: dict[str, list[Listener]] = {}
+            for listener in self._listeners:
+                listeners.setdefault(listener.route, []).append(listener)
+            ending = {name for name in listeners if not opening.stays(name)}
+            handed_on = set(opening.whose.values())
+            self._listeners = [listener for listener in self._listeners if listener.route not in ending]
+            stay = {route.name for route in routes}
+            for name in ending:
+                self._leave(name, listeners[name], gone, keep=name in handed_on, moves=name in stay)
+                await slices.pause()
+            for route in routes:
+                if route.name in ending or route.name not in listeners:
+                    self._begin_route(route, opening.sockets(route.name))
+                    await slices.pause()
+            for beyond in tuple(self._beyond.values()):
+                beyond.fill()
+                await slices.pause()
+
+    def _begin_route(self, route: Route, bounds: Sequence[Bound]) -> None:
+        for bound in bounds:
+            bound.route = route
+            self._listen(bound)
+        if route.name in self._drained:
+            with contextlib.suppress(OSError):  # a directory of a Unix socket that cannot be written to: it listens then
+                for listener in self._of_route(route.name):
+                    listener.pause(Pause.DRAINED)
+
+    def _leave(self, name: str, listeners: Sequence[Listener], gone: Gone, *, keep: bool, moves: bool) -> None:
+        """Accept nothing more there, and have the sessions end. ``keep``: the sockets are another route's from now on."""
+        for listener in listeners:
+            watch = self._watching.pop(listener, None)
+            if watch is not None:
+                watch.cancel()
+            if keep:
+                listener.release()
+            else:
+                listener.close()
+        taker = self._takers.pop(name, None)
+        if taker is not None:
+            taker.close()
+        listen = self.addresses.pop(name)
+        if not moves:
+            self._beyond[name].close()
+            del self._routes[name]
+            self._drained.discard(name)
+            for task in (self._asking.get(name), *(task for key, task in self._asking_address.items() if key[0] == name)):
+                if task is not None:
+                    task.cancel()
+        relays = self.on_route(name)
+        task = asyncio.get_running_loop().create_task(self._see_off(name, listen, relays, gone))
+        self._gone_routes.add(task)
+        task.add_done_callback(self._gone_routes.discard)
+
+    async def _see_off(self, name: str, listen: Address, relays: Sequence[Relay], gone: Gone) -> None:
+        began = monotonic()
+        reset = await self._end(name, relays)
+        if name not in self._routes and not self._on_route[name] and name not in self._ends:
+            self._forget(name)
+        gone(Ended(name, listen, len(relays), reset, monotonic() - began))
+
+    def _forget(self, name: str) -> None:
+        del self._on_route[name], self._unmet[name], self._shared[name], self._strangers[name]
+        del self._beyond[name], self._agents[name], self._lingering[name]
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a route of that name, or sessions of one that there was."""
+        return name in self._on_route
+
+    async def _end(self, name: str, relays: Sequence[Relay]) -> int:
+        """Have sessions of a route end in order; return how many had to be reset because they took too long."""
+        if self._opening:
+            await asyncio.sleep(0)  # let them begin first
+        ends = Ends(relay for relay in relays if relay in self._on_route[name])
+        self._ends.setdefault(name, []).append(ends)
+        try:
+            slices = Slices()
+            for relay in relays:
+                relay.drain()
+                await slices.pause()
+            late = await ends.late(longest_drain(relay.route for relay in relays))
+            for relay in late:
+                relay.abort(EndedBy.GUARD, EndReason.DRAIN)
+            await ends.late(_ABORTED_S)
+            return len(late)
+        finally:
+            self._ends[name].remove(ends)
+            if not self._ends[name]:
+                del self._ends[name]
 
     async def drain(self, bound_s: float | None = None) -> None:
         """Stop: accept nothing more, let every session end in order, reset what is left after ``bound_s``.
@@ -270,7 +438,9 @@ class Guard:
         sessions' routes allow (three times ``disconnect_hold``, see ``hand_over`` and ``Relay.drain``, plus ``timeouts.close``).
         May be called again, or cut short with ``abort_all``.
         """
-        for task in (*self._watching, *self._asking.values(), *self._asking_address.values()):
+        async with self._changing:
+            self._stopping = True
+        for task in (*self._watching.values(), *self._asking.values(), *self._asking_address.values()):
             task.cancel()
         self._watching.clear()
         for listener in self._listeners:
@@ -300,7 +470,7 @@ class Guard:
 
     def on_route(self, name: str) -> tuple[Relay, ...]:
         """Return the open sessions of a route, in any order."""
-        return tuple(self._on_route[name])
+        return tuple(self._on_route.get(name, ()))
 
     def end_session(self, number: int) -> bool:
         """End a session as a drain does; return False if there is none of that number."""
@@ -333,8 +503,11 @@ class Guard:
         """Accept nothing more on a route, and let its sessions end in order; the task returns how many had to be reset.
 
         Raises:
-            OSError: its Unix socket cannot be taken out of the way, or is not the guard's own; nothing has changed.
+            OSError: its Unix socket cannot be taken out of the way, or is not the guard's own, or the route is gone; nothing has
+                changed.
         """
+        if name not in self._routes:
+            raise OSError(errno.ENOENT, "there is no such route any more")
         if any(listener.given for listener in self._of_route(name)):
             raise OSError(errno.EPERM, "systemd opened its socket; stop the socket unit, and then the guard")
         for listener in self._of_route(name):
@@ -351,21 +524,7 @@ class Guard:
 
     async def _drain_route(self, name: str) -> int:
         self._beyond[name].close()
-        if self._opening:
-            await asyncio.sleep(0)  # let them begin first
-        relays = self.on_route(name)
-        for relay in relays:
-            relay.drain()
-        bound_s = longest_drain(relay.route for relay in relays)
-        empty = self._route_empty[name] = asyncio.Event()
-        if self._on_route[name]:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(empty.wait(), bound_s)
-        del self._route_empty[name]
-        late = [relay for relay in relays if relay in self._on_route[name]]
-        for relay in late:
-            relay.abort(EndedBy.GUARD, EndReason.DRAIN)
-        return len(late)
+        return await self._end(name, self.on_route(name))
 
     def resume_route(self, name: str) -> None:
         """Listen again on a route. Sessions that end go on ending.
@@ -379,7 +538,7 @@ class Guard:
 
     def take_no_more(self) -> None:
         """Accept no more sessions from other guards; several that stop together would pass theirs around."""
-        for taker in self._takers:
+        for taker in self._takers.values():
             taker.close()
         self._takers.clear()
 
@@ -481,7 +640,7 @@ class Guard:
 
     def count_open(self) -> None:
         """Count what open NOTIFYs take; to be called every second, because ordinary ones are not counted one by one."""
-        self._total.count_beside(OPEN_BYTES * sum(self._observer.tally(name).open_notifies for name in self._routes))
+        self._total.count_beside(OPEN_BYTES * sum(self._observer.tally(name).open_notifies for name in self._on_route))
         self._make_room()
 
     def _make_room(self) -> None:
@@ -594,13 +753,16 @@ class Guard:
         """Remove a session whose last connection is gone."""
         self._relays.pop(relay.number, None)
         self._unlinked.discard(relay.number)
-        self._unmet[relay.route.name].pop(relay.number, None)
-        self._on_route[relay.route.name].discard(relay)
-        self._beyond[relay.route.name].fill()
         if not self._relays:
             self._empty.set()
-        if not self._on_route[relay.route.name] and (waited_for := self._route_empty.get(relay.route.name)):
-            waited_for.set()
+        name = relay.route.name
+        if not self.knows(name):  # it was sent away as a stranger, and others have been waited for
+            return
+        self._unmet[name].pop(relay.number, None)
+        self._on_route[name].discard(relay)
+        self._beyond[name].fill()
+        for ends in self._ends.get(name, ()):
+            ends.gone(relay)
 
 
 async def _if_known(address: Address) -> Places:

@@ -38,7 +38,7 @@ class Pause(Enum):
 class Listener:
     """Calls ``accepted(socket, peer)`` for each connection until closed. ``peer`` is in readable form.
 
-    ``listening``: not closed, and not paused. ``route``: the name of its route; ``given``: see ``Bound``.
+    ``listening``: not closed, and not paused. ``bound``: the socket; ``route``: the name of its route; ``given``: see ``Bound``.
 
     ``failed(why)`` is called, at most ten times a second, while connections wait because the guard is short of something.
     ``owed`` returns how many descriptors the sessions that have been accepted need for their agent links.
@@ -51,7 +51,7 @@ class Listener:
         failed: Callable[[str], None] = lambda _why: None,
         owed: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._bound = bound
+        self.bound = bound
         self._accepted = accepted
         self._failed = failed
         self._owed = owed
@@ -67,9 +67,15 @@ class Listener:
     def close(self) -> None:
         """Accept what the kernel has queued, which would otherwise be reset, and then no more."""
         queued = self._stop()  # close before serving any of them: connections that arrive in between would be lost
-        self._bound.close()
+        self.bound.close()
         for sock, peer in queued:
             self._take(sock, peer)
+
+    def release(self) -> Bound:
+        """Accept no more, and return the socket for another listener, with what the kernel has queued. Not to be closed then."""
+        self._watch_no_more()
+        self.listening = False
+        return self.bound
 
     def pause(self, why: Pause) -> None:
         """Do the same, but keep the address: who connects to it is refused until ``resume``, for each reason.
@@ -78,12 +84,12 @@ class Listener:
             OSError: the directory of a Unix socket cannot be written to; it listens as before.
         """
         if not self._why:
-            by_name = self._bound.route.listen.path is not None
+            by_name = self.bound.route.listen.path is not None
             if by_name:
-                self._bound.refuse()  # first: who comes in between would wait in the queue
+                self.bound.refuse()  # first: who comes in between would wait in the queue
             queued = self._stop()
             if not by_name:  # afterwards: the queue is lost with it
-                self._bound.refuse()
+                self.bound.refuse()
             for sock, peer in queued:
                 self._take(sock, peer)
         self._why.add(why)
@@ -95,28 +101,31 @@ class Listener:
             OSError: somebody else took the address, see ``Bound.admit``; it stays paused.
         """
         if self._why == {why}:
-            self._bound.admit()
+            self.bound.admit()
             self.listening = True
             self._listen()
         self._why.discard(why)
 
     def _stop(self) -> list[tuple[socket.socket, Place]]:
         """Stop watching the socket, and return what the kernel has queued."""
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        elif self.listening:
-            self._loop.remove_reader(self._bound.sock)
+        self._watch_no_more()
         queued = self._queued() if self.listening else []
         self.listening = False
         return queued
 
+    def _watch_no_more(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        elif self.listening:
+            self._loop.remove_reader(self.bound.sock)
+
     def _listen(self) -> None:
         self._pause = None
-        self._loop.add_reader(self._bound.sock, self._accept if self._bound.turn is not Turn.LAST else self._leave)
+        self._loop.add_reader(self.bound.sock, self._accept if self.bound.turn is not Turn.LAST else self._leave)
 
     def _leave(self) -> None:
-        self._loop.remove_reader(self._bound.sock)
+        self._loop.remove_reader(self.bound.sock)
         self._pause = self._loop.call_later(_PATIENCE_S, self._accept_what_is_left)
 
     def _accept_what_is_left(self) -> None:
@@ -124,12 +133,12 @@ class Listener:
         self._accept()
 
     def _accept(self) -> None:
-        for _ in range(1 if self._bound.turn is Turn.ALL else _BATCH):
+        for _ in range(1 if self.bound.turn is Turn.ALL else _BATCH):
             if self._tight and (code := own_limits.lack(self._spare())):
                 self._fail(code)
                 return
             try:
-                sock, peer = self._bound.sock.accept()
+                sock, peer = self.bound.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -143,7 +152,7 @@ class Listener:
             descriptor = sock.fileno()
             self._take(sock, peer)
             self._tight = not own_limits.leaves(descriptor, self._spare())
-            if self._bound.turn is Turn.ALL:
+            if self.bound.turn is Turn.ALL:
                 self._wait(_TURN_S)
             if self._tight:  # whether another connection waits is known when the loop calls again
                 return
@@ -156,14 +165,14 @@ class Listener:
         self._wait(own_limits.PAUSE_S)
 
     def _wait(self, seconds: float) -> None:
-        self._loop.remove_reader(self._bound.sock)
+        self._loop.remove_reader(self.bound.sock)
         self._pause = self._loop.call_later(seconds, self._listen)
 
     def _queued(self) -> list[tuple[socket.socket, Place]]:
         found: list[tuple[socket.socket, Place]] = []
         for _ in range(BACKLOG):
             try:
-                found.append(self._bound.sock.accept())
+                found.append(self.bound.sock.accept())
             except OSError as error:
                 # EINVAL: another process has stopped to listen on the socket that both have
                 if isinstance(error, BlockingIOError) or error.errno in (*own_limits.NO_ROOM, errno.EINVAL):

@@ -33,13 +33,17 @@ class OwnSockets:
         self._tcp: dict[int, list[tuple[str, Address, _Ip, bool]]] = {}  # by port; whether IPv4 comes there as well
         self._files: dict[_File, tuple[str, Address]] = {}
         for bound in listening:
-            sock, found = bound.sock, (bound.route.name, bound.address)
-            if sock.family != socket.AF_UNIX:
-                where = sock.getsockname()
-                both = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-                self._tcp.setdefault(where[1], []).append((*found, _ip(where), both))
-            elif (file := _file(sock.getsockname())) is not None:
-                self._files[file] = found
+            self.add(bound, bound.route.name)
+
+    def add(self, bound: Bound, route: str) -> None:
+        """Add one, which listens for ``route``."""
+        sock, found = bound.sock, (route, bound.address)
+        if sock.family != socket.AF_UNIX:
+            where = sock.getsockname()
+            both = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            self._tcp.setdefault(where[1], []).append((*found, _ip(where), both))
+        elif (file := _file(sock.getsockname())) is not None:
+            self._files[file] = found
 
     def at(self, family: int, where: Place) -> tuple[str, Address] | None:
         """Return the route whose socket a connection to ``where`` would reach, and where that listens; None: none of them.

@@ -180,11 +180,11 @@ class Control:
         changed = await self._change(lambda loaded: with_mode(loaded, route.name, mode))
         answers = await self._everyone.ask("routes", {})  # behind the settings: who answers has them
         other = "observed" if mode == "enforce" else "enforced"
-        left = sum(answer[route.name][other] for answer in answers.values())
+        left = sum(answer[route.name][other] for answer in answers.values() if route.name in answer)
         return {
             "route": route.name,
             "mode": mode,
-            "changed": bool(changed),
+            "changed": changed,
             "sessions_in_other_mode": left,
             "silent": self._silent(answers),
         }
@@ -193,7 +193,7 @@ class Control:
         level: LogLevel = _one_of("log_level", given, get_args(LogLevel))
         changed = await self._change(lambda loaded: with_log_level(loaded, level))
         answers = await self._everyone.ask("routes", {})
-        return {"log_level": level, "changed": bool(changed), "silent": self._silent(answers)}
+        return {"log_level": level, "changed": changed, "silent": self._silent(answers)}
 
     async def _reload(self, _given: Request, _send: Send) -> object:
         try:
@@ -202,7 +202,13 @@ class Control:
             raise RefusedError(_STOPPING) from None
         if outcome.problems:
             raise RefusedError(f"nothing has changed: {'; '.join(outcome.problems)}")
-        return {"changed": list(outcome.changed), "silent": self._silent(await self._everyone.ask("routes", {}))}
+        what = outcome.changed
+        return {
+            "changed": list(what.keys),
+            "added": list(what.added),
+            "removed": list(what.removed),
+            "silent": self._silent(await self._everyone.ask("routes", {})),
+        }
 
     async def _drain(self, given: Request, _send: Send) -> object:
         route = self._route(given)
@@ -296,9 +302,9 @@ class Control:
 
     # --- inside --------------------------------------------------------------------------------------------------------
 
-    async def _change(self, change: Callable[[Loaded], Loaded]) -> list[str]:
+    async def _change(self, change: Callable[[Loaded], Loaded]) -> bool:
         try:
-            return await self._reloader.change(change)
+            return bool(await self._reloader.change(change))
         except StoppingError:
             raise RefusedError(_STOPPING) from None
 

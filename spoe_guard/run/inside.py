@@ -66,7 +66,7 @@ class Inside:
     async def _routes(self, _given: Given) -> dict[str, Row]:
         """Return, by route: how many sessions there are in each mode, and whether it is drained."""
         guard, found = self._process.guard, {}
-        for name in self._process.observer.routes:
+        for name in list(self._process.observer.routes):
             observed = total = 0
             for relay in guard.on_route(name):
                 total += 1

@@ -85,10 +85,11 @@ class Names:
 
     def use(self, routes: Sequence[Route]) -> None:
         """Take on new settings, whose new names have been looked up."""
-        for route in routes:
-            if route.agent != self._routes[route.name].agent:
-                self._missing.discard(route.name)
-        self._routes = {route.name: route for route in routes}
+        before, self._routes = self._routes, {route.name: route for route in routes}
+        for name, route in before.items():
+            now = self._routes.get(name)
+            if now is None or now.agent != route.agent:
+                self._missing.discard(name)
 
     def note(self, unresolved: Unresolved) -> None:
         """Note routes of which no agent's name resolves, and why."""
@@ -101,7 +102,8 @@ class Names:
         """Look up all names, and those of routes of which none resolves again and again."""
         routes = tuple(self._routes.values())
         unresolved = (await look_up(routes)).unresolved(routes)
-        stay = {route.name for route in routes if self._routes[route.name].agent == route.agent}  # a reload may have come
+        now = self._routes  # a reload may have come
+        stay = {route.name for route in routes if route.name in now and now[route.name].agent == route.agent}
         self.note({name: faults for name, faults in unresolved.items() if name in stay})
         await self.keep()
 
@@ -112,7 +114,9 @@ class Names:
             await asyncio.gather(*map(self._again, sorted(self._missing)))
 
     async def _again(self, name: str) -> None:
-        route = self._routes[name]
+        route = self._routes.get(name)
+        if route is None:
+            return
         looked_up = await look_up([route])
         if looked_up.places:
             self._found(route)

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,10 +18,12 @@ from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.core.conversation.refusal import MOST_HELD
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net import own_limits, resolver
-from spoe_guard.net.guard import Guard
+from spoe_guard.net.guard import Ended, Guard, Lent
+from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.route import Route, SocketRights
+from spoe_guard.net.slices import Slices
 from spoe_guard.observe.limit import SUMMARY_S, RateLimit
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
@@ -28,6 +31,7 @@ from spoe_guard.observe.sink import Sink
 from spoe_guard.run.handover_place import no_handover
 from spoe_guard.run.names import Names, Unresolved
 from spoe_guard.settings import FAILS_OPEN, Settings, session_config, total_bytes
+from spoe_guard.settings import Route as RouteSettings
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
 # SIGQUIT: how nginx stops gracefully. To the others HAProxy and nginx stop, reload or reopen their logs, and fingers know them.
@@ -37,6 +41,19 @@ _SUM_UP_EVERY_S: Final = 1.0
 _SILENCE_EVERY_S: Final = 60.0  # at most one line for a name of which the resolver is silent
 # Besides those of sessions: for listeners, admin connections, the log and the event loop.
 _SPARE_FILES: Final = 128 + ACCEPT_RESERVES * RESERVED
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Settings that a process can use: what they need is open."""
+
+    settings: Settings
+    routes: Sequence[Route]
+    opening: Opening
+
+    def close(self) -> None:
+        """Give it up."""
+        self.opening.close()
 
 
 class Process:
@@ -55,7 +72,7 @@ class Process:
         reuse_port: bool = False,
         handover: Path | None = None,
         given: Mapping[str, socket.socket] | None = None,
-        lent: Mapping[str, Sequence[socket.socket]] | None = None,
+        lent: Lent | None = None,
         drained: Collection[str] = (),
     ) -> None:
         report_bugs(log)
@@ -64,9 +81,7 @@ class Process:
         self.observer = GuardObserver(names, log, rate.lines, rate.period_s, payload=settings.admin.payload)
         self.observer.set(rate, settings.admin.payload, settings.log.unique_id)
         self._log = log
-        self._recorder = recorder = FlightRecorder(
-            settings.capture, self.observer.routes, log, processes, self.observer.incidents
-        )
+        self._recorder = recorder = FlightRecorder(settings.capture, self.observer.all, log, processes, self.observer.incidents)
         self._processes = processes
         self.guard = Guard(
             routes,
@@ -79,10 +94,8 @@ class Process:
             drained=drained,
             total_bytes=total_bytes(settings, processes),
         )
-        for name, stats in self.observer.routes.items():
-            stats.oldest = partial(self.guard.oldest_open_s, name)
-            stats.open_on = partial(self.guard.open_on, name)
-        self._tell(settings)
+        for route in settings.routes:
+            self._tell(route)
         self.names = Names(routes, self.observer.routes, None if lent else log)
         self._silences: RateLimit[str] = RateLimit(1, _SILENCE_EVERY_S, monotonic)
         resolver.of_this_process().watch(self._resolver_silent)
@@ -107,22 +120,54 @@ class Process:
         self._beside = [loop.create_task(_every_second(self.observer, self.guard)), loop.create_task(names)]
         event_loop.keep_what_is_there()
 
-    def use(self, settings: Settings) -> None:
-        """Serve new sessions with ``settings``, which must have the same route names."""
+    async def prepare(self, settings: Settings, lent: Lent | None = None) -> Prepared:
+        """Open what the routes of ``settings`` need, for ``use``; otherwise nothing changes. ``close`` gives it up.
+
+        ``lent``: see ``Guard.prepare``.
+
+        Raises:
+            ListenError: which route cannot listen, or stop to, and why; nothing has changed.
+        """
+        routes = await routes_in_slices(settings)
+        return Prepared(settings, routes, await self.guard.prepare(routes, lent))
+
+    async def use(self, prepared: Prepared) -> None:
+        """Serve new sessions with the settings that are prepared."""
+        settings, routes = prepared.settings, prepared.routes
         self._recorder.set(settings.capture)
         self._log.set(settings.log.format, settings.log.level, settings.log.payload)
         self.observer.set(settings.log.rate, settings.admin.payload, settings.log.unique_id)
-        self._tell(settings)
-        routes = routes_of(settings)
-        self.names.use(routes)
-        self.guard.use(routes, total_bytes(settings, self._processes))
-
-    def _tell(self, settings: Settings) -> None:
-        """Let the observer know each route's agents, and how long its HAProxy waits for an ACK."""
+        slices = Slices()
         for route in settings.routes:
-            stats = self.observer.routes[route.name]
-            stats.serve(map(str, route.agent))
-            stats.tally.late_after = route.haproxy.timeout_processing or math.inf
+            self.observer.meet(route.name)
+            self._tell(route)
+            await slices.pause()
+        self.observer.serve([route.name for route in routes])
+        self.names.use(routes)
+        await self.guard.change(routes, prepared.opening, total_bytes(settings, self._processes), self._ended)
+
+    def _ended(self, ended: Ended) -> None:
+        """Log that what a reload took away is over, and keep nothing of it."""
+        if not self.guard.knows(ended.name):
+            self.observer.forget(ended.name)
+            self._recorder.forget(ended.name)
+        self._log.say(
+            "info",
+            "route_ended",
+            route=ended.name,
+            listen=str(ended.listen),
+            sessions=ended.sessions,
+            reset=ended.reset,
+            seconds=round(ended.seconds, 3),
+        )
+
+    def _tell(self, route: RouteSettings) -> None:
+        """Let the observer know a route's agents, how long its HAProxy waits for an ACK, and whom to ask what is open."""
+        stats = self.observer.all[route.name]
+        stats.oldest = partial(self.guard.oldest_open_s, route.name)
+        stats.open_on = partial(self.guard.open_on, route.name)
+        stats.serve(map(str, route.agent))
+        stats.tally.late_after = route.haproxy.timeout_processing or math.inf
 
     def _resolver_silent(self, host: str) -> None:
         """Log that the last good answer for a name is used."""
@@ -157,6 +202,15 @@ async def _every_second(observer: GuardObserver, guard: Guard) -> None:
 def routes_of(settings: Settings) -> list[Route]:
     """Return the routes in the form the network ring takes."""
     return [_route(settings, index) for index in range(len(settings.routes))]
+
+
+async def routes_in_slices(settings: Settings) -> list[Route]:
+    """Return the same while the loop serves."""
+    slices, routes = Slices(), []
+    for index in range(len(settings.routes)):
+        routes.append(_route(settings, index))
+        await slices.pause()
+    return routes
 
 
 def _route(settings: Settings, index: int) -> Route:

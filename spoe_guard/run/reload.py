@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from spoe_guard.net.guard import Guard
+from spoe_guard.address import Address
+from spoe_guard.net.slices import Slices
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.service_manager import ServiceManager
-from spoe_guard.settings import ConfigError, Loaded, Route, Settings, changes, fixed, named
+from spoe_guard.settings import Changes, ConfigError, Loaded, Route, Settings, changes, fixed, named
 from spoe_guard.threads import NO_THREAD, NoThreadError, in_thread
 
 READ_S: Final = 10.0  # for the settings to be read; beyond, those in effect stay
@@ -23,9 +24,9 @@ SAID: Final = 16  # changed keys that a log line names at most
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What came of a reload: the keys that have changed, or the ``problems`` for which nothing has."""
+    """What came of a reload: what has changed, or the ``problems`` for which nothing has."""
 
-    changed: Sequence[str] = ()
+    changed: Changes = field(default_factory=Changes)
     problems: Sequence[str] = ()
 
 
@@ -36,7 +37,8 @@ class StoppingError(Exception):
 class Reloader:
     """Reads the settings with ``again`` when asked, and passes usable ones to ``use``, which must not fail halfway.
 
-    ``try_out`` returns the reasons why the new settings cannot replace those in effect; empty where they can.
+    ``try_out`` opens what the new settings need beside those in effect, and returns the reasons why it cannot. Empty: ``use``
+    follows.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  the callbacks, and where it reports
@@ -44,7 +46,7 @@ class Reloader:
         running: Loaded,
         again: Callable[[], Loaded],
         try_out: Callable[[Settings, Settings], Awaitable[Sequence[str]]],
-        use: Callable[[Settings], None],
+        use: Callable[[Settings], Awaitable[None]],
         log: Log,
         reloads: Reloads,
         manager: ServiceManager,
@@ -60,7 +62,7 @@ class Reloader:
         self._waiting: list[asyncio.Future[Reloaded]] = []  # for the reload that begins next
         self._alone = asyncio.Lock()  # one change at a time
         self._draining = False
-        self._reading: asyncio.Future[Loaded] | None = None
+        self._reading: asyncio.Future[tuple[Loaded, Changes]] | None = None
 
     def ask(self) -> None:
         """Reload as soon as ``keep`` gets to it. Several requests before that are one reload."""
@@ -87,8 +89,8 @@ class Reloader:
         self._waiting.append(outcome)
         return await outcome
 
-    async def change(self, change: Callable[[Loaded], Loaded]) -> list[str]:
-        """Use the settings that ``change`` makes of those in effect, until the next reload; return which keys differ.
+    async def change(self, change: Callable[[Loaded], Loaded]) -> Changes:
+        """Use the settings that ``change`` makes of those in effect, until the next reload; return what differs.
 
         Raises:
             StoppingError: the guard stops.
@@ -99,7 +101,7 @@ class Reloader:
             new = change(self._running)
             changed = changes(self._running, new)
             if changed:
-                self._use(new.settings)
+                await self._use(new.settings)
                 self._running = new
             return changed
 
@@ -135,27 +137,34 @@ class Reloader:
         self._reloads.succeeded()
         self._manager.reloaded()
         seconds = round(monotonic() - began, 3)
-        self._log.say("info", "reloaded", changed=changed[:SAID], count=len(changed), seconds=seconds)
+        keys, routes = changed.keys, {"added": changed.added, "removed": changed.removed}
+        some = {
+            what: [*names[:SAID], *([f"and {len(names) - SAID} more"] * (len(names) > SAID))] for what, names in routes.items()
+        }
+        self._log.say("info", "reloaded", changed=keys[:SAID], count=len(keys), **some, seconds=seconds)
         return Reloaded(changed=changed)
 
-    async def _reload(self) -> list[str]:
-        """Return which keys have changed."""
-        new = await self._read()
-        if found := fixed(self._running, new):
-            raise ConfigError(*found)
+    async def _reload(self) -> Changes:
+        """Return what has changed."""
+        new, changed = await self._read()
         if why := await self._try_out(self._running.settings, new.settings):
             raise _RefusedError(why)
-        changed = changes(self._running, new)
-        self._use(new.settings)
+        await self._use(new.settings)
         self._running = new
         return changed
 
-    async def _read(self) -> Loaded:
+    def _read_and_compare(self) -> tuple[Loaded, Changes]:
+        new = self._again()
+        if found := fixed(self._running, new):
+            raise ConfigError(*found)
+        return new, changes(self._running, new)
+
+    async def _read(self) -> tuple[Loaded, Changes]:
         """Read the settings, in a thread: YAML takes milliseconds to parse, and a file server may be dead."""
         if self._reading is not None and not self._reading.done():
             raise _RefusedError([f"the settings are still being read for an earlier reload; {_SLOW_FILE}"])
         try:
-            self._reading = in_thread(self._again, "settings")
+            self._reading = in_thread(self._read_and_compare, "settings")
         except NoThreadError:
             raise _RefusedError([NO_THREAD]) from None
         await asyncio.wait((self._reading,), timeout=READ_S)
@@ -176,10 +185,16 @@ class _RefusedError(Exception):
         self.problems = problems
 
 
-def show(settings: Settings, guard: Guard, live: Live) -> None:
-    """Show the name, the mode and the places of ``guard`` on the live page."""
+async def show(settings: Settings, addresses: Mapping[str, Address], live: Live) -> None:
+    """Show the name, the mode and the places of the routes on the live page; ``addresses``: by route, where it listens."""
     live.name, live.mode = settings.admin.name, settings.mode
-    live.places = {route.name: place(settings, route, str(guard.addresses[route.name])) for route in settings.routes}
+    slices, places = Slices(), {}
+    for route in settings.routes:
+        listen = addresses.get(route.name, route.listen)  # the guard may have begun to stop
+        places[route.name] = place(settings, route, str(listen))
+        await slices.pause()
+    live.forget([name for name in live.places if name not in places])
+    live.places = places
 
 
 def place(settings: Settings, route: Route, listen: str) -> Place:

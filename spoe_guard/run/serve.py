@@ -5,7 +5,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.resolver import Places
 from spoe_guard.net.route import Route, SocketRights
+from spoe_guard.net.slices import Slices
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live
@@ -29,9 +31,19 @@ from spoe_guard.run.control import Alone, Control
 from spoe_guard.run.handover_place import handover_place
 from spoe_guard.run.inside import Inside
 from spoe_guard.run.names import look_up
-from spoe_guard.run.process import Process, allow_open_files, log_descriptor, log_on, routes_of, stop_signals, warn_of_open_routes
+from spoe_guard.run.process import (
+    Prepared,
+    Process,
+    allow_open_files,
+    log_descriptor,
+    log_on,
+    routes_in_slices,
+    routes_of,
+    stop_signals,
+    warn_of_open_routes,
+)
 from spoe_guard.run.reload import Reloader, hang_ups, show
-from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets
+from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets, listening_at
 from spoe_guard.settings import Loaded, Settings
 
 _CONTROL_MODE: Final = 0o660  # its user and its group may change things
@@ -67,14 +79,16 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads, live)), live, admin_names(settings))
         signals = at_exit.enter_context(stop_signals(log))
 
-        def use(new: Settings) -> None:
-            allow_open_files(new)
-            process.use(new)
+        async def use(new: Settings) -> None:
+            await changing.use(new)
             admin.use(admin_names(new))
-            show(new, guard, live)
+            await show(new, guard.addresses, live)
             warn_of_open_routes(new, log)
+            manager.serving(listening_at(guard.addresses))
 
-        reloader = Reloader(loaded, again, partial(why_not, log, lambda: guard.own_sockets), use, log, reloads, manager)
+        changing = _Changing(process, log)
+        at_exit.callback(changing.give_up)
+        reloader = Reloader(loaded, again, changing.try_out, use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
         routes = routes_of(settings)
         names = await look_up(routes)
@@ -85,7 +99,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             await process.start(names.unresolved(routes), partial(refuse_circles, routes, names.places))
         except ListenError as error:
             raise CannotRunError(error) from None
-        show(settings, guard, live)
+        await show(settings, guard.addresses, live)
         for beside in (live.keep(), reloader.keep(), manager.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         control_address = await open_control(settings, Control(Alone(Inside(process)), reloader, live, log), at_exit)
@@ -102,7 +116,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
             **about(),
         )
         warn_of_open_routes(settings, log)
-        manager.ready(f"Listening: {', '.join(f'{name} at {address}' for name, address in guard.addresses.items())}.")
+        manager.ready(listening_at(guard.addresses))
         first = await signals.get()
         health.draining = True
         reloader.drain()
@@ -127,22 +141,84 @@ async def _stop(first: signal.Signals, signals: "asyncio.Queue[signal.Signals]",
     return clean
 
 
-async def why_not(log: Log, own: Callable[[], OwnSockets], running: Settings, new: Settings) -> Sequence[str]:
-    """Return the reasons why a running guard cannot use ``new``, though they are valid; empty if it can. ``own``: its sockets.
+class _Changing:
+    """Has a running process take on other settings: tried out first, then used."""
+
+    def __init__(self, process: Process, log: Log) -> None:
+        self._process = process
+        self._log = log
+        self._prepared: Prepared | None = None
+
+    async def try_out(self, running: Settings, new: Settings) -> Sequence[str]:
+        """Open what ``new`` needs; return the reasons why it cannot be used, though it is valid: then nothing has changed."""
+        allow_open_files(new)
+        routes = await routes_in_slices(new)
+        looked_up = await look_up_new(self._log, running, new, routes)
+        if looked_up.faults:
+            return looked_up.faults
+        try:
+            self._prepared = await self._process.prepare(new)
+        except ListenError as error:
+            return [str(error)]
+        try:
+            why = await new_circles(routes, looked_up, self._prepared.opening.own)
+        except BaseException:
+            self.give_up()
+            raise
+        if why:
+            self.give_up()
+        return why
+
+    def give_up(self) -> None:
+        """Use nothing of what was tried out."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            prepared.close()
+
+    async def use(self, new: Settings) -> None:
+        """Use settings that were tried out, or that need nothing to be opened."""
+        prepared, self._prepared = self._prepared, None
+        await self._process.use(prepared or await self._process.prepare(new))
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """The agents' names of new settings. ``faults``: why those cannot be used.
+
+    ``suspects``: the names of the routes that may be their own agents now. ``places``: what the agents' addresses stand for.
+    """
+
+    faults: Sequence[str] = ()
+    suspects: frozenset[str] = frozenset()
+    places: Mapping[Address, Places] = field(default_factory=dict)
+
+
+async def look_up_new(log: Log, running: Settings, new: Settings, routes: Sequence[Route]) -> LookedUp:
+    """Look the agents' names up, if ``new`` has agents that ``running`` has not, or listens elsewhere. ``routes``: its own.
 
     A new agent has to resolve, unlike at the start: it is probably misspelt, and the one in effect serves.
     """
-    known = [route.agent for route in running.routes]
-    routes = routes_of(new)
+    known = {tuple(route.agent) for route in running.routes}
     fresh = [route for route in routes if route.agent not in known]
-    if not fresh:
-        return []
+    elsewhere = {route.listen for route in running.routes} != {route.listen for route in new.routes}
+    if not fresh and not elsewhere:
+        return LookedUp()
     names = await look_up(routes)  # of all: a new agent may lead to a route, and its old one back
     unresolved = names.unresolved(fresh)
     names.say((route for route in fresh if route.name not in unresolved), log)
     at = {route.name: index for index, route in enumerate(routes)}
     faults = [f"routes[{at[name]}].agent: {fault}" for name, each in unresolved.items() for fault in list(each.values())[:1]]
-    return [*faults, *circles(routes, names.places, own(), fresh)]
+    return LookedUp(faults, frozenset(route.name for route in (routes if elsewhere else fresh)), names.places)
+
+
+async def new_circles(routes: Sequence[Route], looked_up: LookedUp, own: OwnSockets) -> list[str]:
+    """Return which of the suspects are their own agents, as ``circles`` does. ``own``: the sockets that there will be."""
+    found, slices = Circles(routes, looked_up.places, own), Slices()
+    for route in routes:
+        if route.name in looked_up.suspects:
+            found.look(route)
+            await slices.pause()
+    return found.lines
 
 
 def refuse_circles(routes: Sequence[Route], places: Mapping[Address, Places], own: OwnSockets) -> None:
@@ -151,24 +227,39 @@ def refuse_circles(routes: Sequence[Route], places: Mapping[Address, Places], ow
     Raises:
         CannotRunError: the first such route, and how it leads to itself.
     """
-    for circle in circles(routes, places, own, routes):
+    found = Circles(routes, places, own)
+    for route in routes:
+        found.look(route)
+    for circle in found.lines:
         raise CannotRunError(circle)
 
 
-def circles(routes: Sequence[Route], places: Mapping[Address, Places], own: OwnSockets, suspects: Iterable[Route]) -> list[str]:
-    """Return, of ``suspects``, the routes whose agents lead back to themselves: a line for each circle, with its keys."""
-    by_name = {route.name: route for route in routes}
-    at = {route.name: index for index, route in enumerate(routes)}
-    found: dict[frozenset[str], str] = {}
-    for route in suspects:
-        way = own.way(route, route.name, by_name, places)
-        steps = [
-            f"routes[{at[each.name]}].agent '{each.agent}' is routes[{at[each.leads_to]}].listen ({each.listen})" for each in way
-        ]
-        if way:
-            line = f"{', '.join(steps)}: the guard would dial itself; give the agent's own address"
-            found.setdefault(frozenset(step.name for step in way), line)
-    return list(found.values())
+class Circles:
+    """Routes whose agents lead back to themselves: ``lines`` has one for each circle, with its keys."""
+
+    def __init__(self, routes: Sequence[Route], places: Mapping[Address, Places], own: OwnSockets) -> None:
+        self._routes = {route.name: route for route in routes}
+        self._at = {route.name: index for index, route in enumerate(routes)}
+        self._places = places
+        self._own = own
+        self._found: dict[frozenset[str], str] = {}
+
+    @property
+    def lines(self) -> list[str]:
+        """What was found so far."""
+        return list(self._found.values())
+
+    def look(self, route: Route) -> None:
+        """Find out whether ``route`` leads to itself."""
+        way = self._own.way(route, route.name, self._routes, self._places)
+        if not way:
+            return
+        steps = (
+            f"routes[{self._at[each.name]}].agent '{each.agent}' is routes[{self._at[each.leads_to]}].listen ({each.listen})"
+            for each in way
+        )
+        line = f"{', '.join(steps)}: the guard would dial itself; give the agent's own address"
+        self._found.setdefault(frozenset(step.name for step in way), line)
 
 
 def sockets_of_the_manager(settings: Settings) -> dict[str, socket.socket]:

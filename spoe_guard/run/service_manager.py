@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator, Mapping, MutableMapping
+from itertools import islice
 from time import monotonic
 from typing import Final
 
@@ -47,6 +48,10 @@ class ServiceManager:
         self._serving = status
         self._tell("READY=1", _status(status))
 
+    def serving(self, status: str) -> None:
+        """Keep what the service now does, which is reported at the end of a reload."""
+        self._serving = status
+
     def reloading(self) -> None:
         """Report that the settings are read again. ``reloaded`` must follow, whatever the result."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={int(monotonic() * 1e6)}")
@@ -76,6 +81,12 @@ class ServiceManager:
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError:  # gone, or too busy to read: serve all the same
             pass
+
+
+def listening_at(addresses: Mapping[str, Address]) -> str:
+    """Return the status of a service that listens; ``addresses``: by the name of a route."""
+    some = [f"{name} at {address}" for name, address in islice(addresses.items(), MAX_STATUS)]
+    return f"Listening: {', '.join(some)}."
 
 
 def _status(text: str) -> str:

@@ -1,6 +1,6 @@
 """The settings: defaults < YAML file < environment < flags, checked, with the origin of each value."""
 
-from spoe_guard.settings.changes import changes, fixed
+from spoe_guard.settings.changes import Changes, changes, fixed
 from spoe_guard.settings.checks import FAILS_OPEN, exposed, hello_changes, warnings
 from spoe_guard.settings.cores import usable_cores
 from spoe_guard.settings.layers import FLAGS
@@ -15,6 +15,7 @@ __all__ = [
     "FAILS_OPEN",
     "FLAGS",
     "LOG_LEVELS",
+    "Changes",
     "ConfigError",
     "Loaded",
     "Mode",

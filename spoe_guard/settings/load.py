@@ -35,7 +35,7 @@ class Loaded:
 
     def leaves(self) -> list[tuple[Key, object]]:
         """Return (key, value) for every key, in order; durations as in a file; of ``policy`` only the chosen actions."""
-        return _leaves(self.settings.model_dump(mode="json"), ())
+        return leaves_below((), self.settings.model_dump(mode="json"))
 
 
 def load(file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Loaded:
@@ -121,12 +121,13 @@ def _nearest(key: Key, origins: Mapping[Key, str]) -> str:
     return origins.get(key, "")
 
 
-def _leaves(node: object, key: Key) -> list[tuple[Key, object]]:
+def leaves_below(key: Key, node: object) -> list[tuple[Key, object]]:
+    """Return (key, value) for every key below ``key``, in order; ``node``: what stands there, as JSON values."""
     if isinstance(node, list) and key == ("routes",):
-        return [leaf for index, child in enumerate(node) for leaf in _leaves(child, (*key, str(index)))]
+        return [leaf for index, child in enumerate(node) for leaf in leaves_below((*key, str(index)), child)]
     if isinstance(node, dict):
         children = {name: child for name, child in node.items() if child is not None} if key[2:] == ("policy",) else node
-        return [leaf for name, child in children.items() for leaf in _leaves(child, (*key, name))] or [(key, "{}")]
+        return [leaf for name, child in children.items() for leaf in leaves_below((*key, name), child)] or [(key, "{}")]
     return [(key, node)]
 
 

@@ -97,7 +97,7 @@ def test_each_change_is_logged_and_a_reload_takes_it_back(run_guard, workers):
     assert guard.do("mode", route="default", mode="observe")["sessions_in_other_mode"] == 0
     settings = {row["key"]: (row["value"], row["origin"]) for row in guard.do("config")["settings"]}
     assert (settings["routes[0].mode"], settings["log.level"]) == (("observe", "ctl"), ("debug", "ctl"))
-    assert guard.do("reload") == {"changed": ["routes[0].mode", "log.level"], "silent": []}
+    assert guard.do("reload") == {"changed": ["routes[0].mode", "log.level"], "added": [], "removed": [], "silent": []}
     assert guard.do("reload")["changed"] == []
     assert guard.do("routes")["routes"][0]["mode"] == "enforce"
     assert guard.stop()[0] == 0  # with which the log is whole
@@ -243,7 +243,7 @@ def test_the_command_prints_tables_json_or_one_line_of_error(run_guard, tmp_path
     assert head.split()[:4] == ["route", "listen", "agent", "mode"]
     assert row.split()[3] == "observe"
     done = spoe_guard("ctl", "reload", "--json", "--socket", where)
-    assert (done.returncode, done.stdout) == (0, '{"changed": ["routes[0].mode"], "silent": []}\n')
+    assert (done.returncode, done.stdout) == (0, '{"changed": ["routes[0].mode"], "added": [], "removed": [], "silent": []}\n')
     done = spoe_guard("ctl", "close", "7", "--socket", where)
     wrong = "spoe-guard: ctl close: session 7: there is no such session; `ctl sessions` lists them\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", wrong)

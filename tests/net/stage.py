@@ -104,6 +104,10 @@ class Stage:
         [relay] = self.guard._relays.values()
         return relay
 
+    async def use(self, routes, total_bytes=math.inf):
+        """Have the guard serve these routes."""
+        await self.guard.change(routes, await self.guard.prepare(routes), total_bytes)
+
     async def haproxy(self):
         """Connect as HAProxy."""
         peer = Peer((await dial([self.address])).sock)

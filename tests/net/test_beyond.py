@@ -96,7 +96,7 @@ async def test_a_higher_limit_serves_those_that_wait():
         await stage.both()
         await stage.haproxy()
         await until(lambda: len(stage.guard._beyond["default"]._waiting) == 1)
-        stage.guard.use([replace(stage.route, connections=2)])
+        await stage.use([replace(stage.route, connections=2)])
         await until(lambda: len(stage.sessions) == 2)
         assert not stage.guard._beyond["default"]._waiting
 

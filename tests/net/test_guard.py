@@ -52,7 +52,7 @@ async def test_new_sessions_are_served_by_another_route_and_running_ones_keep_th
     async with Stage(connections=1) as stage:
         await stage.both()
         before = stage.relay.route
-        stage.guard.use([replace(before, connections=2, config=SessionConfig(idle_s=7.0))])
+        await stage.use([replace(before, connections=2, config=SessionConfig(idle_s=7.0))])
         await stage.haproxy()
         await until(lambda: len(stage.sessions) == 2)
         routes = [relay.route for relay in stage.guard._relays.values()]

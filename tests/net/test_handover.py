@@ -406,7 +406,7 @@ async def test_a_taker_that_closes_in_its_pause_listens_no_more(place, monkeypat
 
 async def test_a_lack_is_told_as_one_of_the_guards_own():
     async with Guarded(shared=True, config=LASTING) as stage:
-        stage.guard._takers[0]._failed("none left")
+        stage.guard._takers["default"]._failed("none left")
         assert [entry[1:] for entry in stage.recorder.log if entry[0] == "accept failed"] == [("default", "none left")]
 
 

@@ -256,7 +256,7 @@ async def test_an_address_that_a_reload_dropped_is_asked_no_more(tmp_path):
         await stage.comes("b")
         haproxy = await stage.met()
         await until(lambda: stage.guard._asking_address)
-        stage.guard.use([replace(stage.route, agent=(stage.places["b"],))])
+        await stage.use([replace(stage.route, agent=(stage.places["b"],))])
         await until(lambda: not stage.guard._asking_address)
         haproxy.close()
 

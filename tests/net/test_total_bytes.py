@@ -66,7 +66,7 @@ async def test_only_so_many_give_way_in_a_turn_of_the_loop(more):
         for count, (haproxy, _) in enumerate(peers):
             await haproxy.send(LONG[: 5 + count])
         await kept(stage, sum(range(5, 5 + len(peers))))
-        stage.guard.use([stage.route], 5)
+        await stage.use([stage.route], 5)
         stage.guard.count_open()
         numbers = range(len(peers), 1, -1)  # all but the one that keeps least, and no more than may be kept
         assert [number for number, *_ in gave_way(stage)] == [*numbers][:GIVE_WAY_AT_ONCE]
@@ -83,7 +83,7 @@ async def test_a_lower_bound_is_taken_on_by_a_running_guard():
         haproxy, _ = await stage.talking()
         await haproxy.send(LONG[:500])
         await kept(stage, 500)
-        stage.guard.use([stage.route], 500)
+        await stage.use([stage.route], 500)
         await haproxy.send(LONG[500:501])
         assert await types_until_closing(haproxy) == [frame.AGENT_DISCONNECT]
 
@@ -114,7 +114,7 @@ async def test_what_an_agent_does_not_read_counts_and_gives_way():
         sending = asyncio.get_running_loop().create_task(haproxy.send(notifies * 20))
         await until(lambda: stage.guard._total.held > HIGH_WATER, "a full leg")
         assert stage.guard._total.held < 300_000
-        stage.guard.use([stage.route], stage.guard._total.held)
+        await stage.use([stage.route], stage.guard._total.held)
         assert gave_way(stage) == []
         await stage.talking()  # its HELLO is one too many
         assert await types_until_closing(haproxy) == [frame.AGENT_DISCONNECT]
@@ -144,10 +144,10 @@ async def test_open_notifies_count_at_the_next_look():
         await few.send(asked[0])
         await most.send(b"".join(asked))
         assert [(await frame_of(peer)).type for peer in (few_agent, most_agent, most_agent)] == [frame.NOTIFY] * 3
-        stage.guard.use([stage.route], 3 * OPEN_BYTES)
+        await stage.use([stage.route], 3 * OPEN_BYTES)
         stage.guard.count_open()
         assert gave_way(stage) == []  # at the bound
-        stage.guard.use([stage.route], 3 * OPEN_BYTES - 1)
+        await stage.use([stage.route], 3 * OPEN_BYTES - 1)
         stage.guard.count_open()
         assert gave_way(stage) == [(2, GaveWay.TOTAL_BYTES, 2 * OPEN_BYTES)]
         assert await types_until_closing(most) == [frame.AGENT_DISCONNECT]

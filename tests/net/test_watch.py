@@ -289,7 +289,7 @@ async def test_who_connected_before_the_pause_is_served(tmp_path):
 async def test_by_default_it_listens_and_asks_nobody(tmp_path):
     assert EVERY_S == 1.0
     async with Guarded(agent=Address(path=str(tmp_path / "none")), config=CONFIG) as stage:
-        assert stage.guard._watching == []
+        assert stage.guard._watching == {}
         haproxy = await stage.haproxy()
         haproxy.close()
         await stage.over()

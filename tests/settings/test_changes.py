@@ -8,14 +8,14 @@ TWO = "routes: [{name: a, listen: '127.0.0.1:1'}, {name: b, listen: '127.0.0.1:2
 
 
 def test_settings_that_are_the_same_have_no_changes(from_yaml):
-    assert changes(from_yaml(TWO), from_yaml(TWO)) == []
+    assert not changes(from_yaml(TWO), from_yaml(TWO))
 
 
 def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
     before = from_yaml("routes: [{policy: {runt_frame: close}, agent: 'a:1'}]\nmode: observe")
     after = from_yaml("routes: [{policy: {empty_ack: repair}, agent: ['a:1', 'b:1']}]\nmode: observe")
     found = changes(before, after)
-    assert set(found) == {"routes[0].policy.runt_frame", "routes[0].policy.empty_ack", "routes[0].agent"}
+    assert set(found.keys) == {"routes[0].policy.runt_frame", "routes[0].policy.empty_ack", "routes[0].agent"}
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,6 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
             ),
         ),
         (
-            TWO,
-            TWO.replace(":2", ":3"),
-            "routes[1].listen: '127.0.0.1:3' ({}:1): cannot change while the guard runs (it is 127.0.0.1:2): needs a restart",
-        ),
-        (
             "routes: [{listen: 'unix:/a', socket: {mode: '0660'}}]",
             "routes: [{listen: 'unix:/a', socket: {mode: '0666'}}]",
             "routes[0].socket.mode: '0666' ({}:1): cannot change while the guard runs (it is 0660): needs a restart",
@@ -65,14 +60,9 @@ def test_changed_keys_are_named_whatever_their_old_value_was(from_yaml):
             "routes[0].health: 'listen' ({}:1): cannot change while the guard runs (it is check): needs a restart",
         ),
         (
-            TWO,
-            TWO.replace("]", ", {name: c, listen: '127.0.0.1:3'}]"),
-            "routes[2].name: 'c' ({}:1): cannot change while the guard runs, a route cannot be added: needs a restart",
-        ),
-        (
-            TWO,
-            "routes: [{name: b, listen: '127.0.0.1:2'}]",
-            "routes: 'a' ({}:1): cannot change while the guard runs, a route cannot be taken away: needs a restart",
+            "routes: [{name: a, listen: 'unix:/a', socket: {mode: '0660'}}]",
+            "routes: [{name: b, listen: 'unix:/a', socket: {mode: '0666'}}]",
+            "routes[0].socket.mode: '0666' ({}:1): cannot change while the guard runs (it is 0660): needs a restart",
         ),
     ],
 )
@@ -93,3 +83,32 @@ def test_the_order_of_routes_and_all_else_may_change(from_yaml):
     other = "{listen: '127.0.0.1:2', name: b, agent: 'a:1'}"
     after = f"routes: [{other}, {{name: a, listen: '127.0.0.1:1'}}]\nmode: observe\ncapture: {{dir: /x}}\nlog: {{level: debug}}"
     assert fixed(from_yaml(TWO), from_yaml(after)) == []
+
+
+C = "{name: c, listen: '127.0.0.1:3'}"
+
+
+@pytest.mark.parametrize(
+    ("after", "keys", "added", "removed"),
+    [
+        (TWO.replace("]", f", {C}]"), (), ("c",), ()),
+        (TWO.replace("[", f"[{C}, "), (), ("c",), ()),
+        ("routes: [{name: b, listen: '127.0.0.1:2'}]", (), (), ("a",)),
+        (TWO.replace("name: a", "name: c"), (), ("c",), ("a",)),
+        (TWO.replace(":2", ":3"), ("routes[1].listen",), (), ()),
+        (f"routes: [{C}, {{name: a, listen: '127.0.0.1:4'}}]\nmode: observe", ("routes[1].listen", "mode"), ("c",), ("b",)),
+    ],
+    ids=["added", "added_first", "removed", "renamed", "moved", "all_of_it"],
+)
+def test_routes_that_come_and_go_are_named(from_yaml, after, keys, added, removed):
+    before, new = from_yaml(TWO), from_yaml(after)
+    found = changes(before, new)
+    assert (set(found.keys), found.added, found.removed) == (set(keys), added, removed)
+    assert fixed(before, new) == []
+
+
+def test_a_route_that_listens_elsewhere_may_change_how_it_listens(from_yaml):
+    before = "routes: [{name: a, listen: 'unix:/a', socket: {mode: '0660'}}]"
+    after = "routes: [{name: a, listen: 'unix:/b', socket: {mode: '0666'}}]"
+    assert fixed(from_yaml(before), from_yaml(after)) == []
+    assert fixed(from_yaml(TWO), from_yaml(TWO.replace("'127.0.0.1:1'", "'127.0.0.1:3', health: listen"))) == []

@@ -167,16 +167,19 @@ def test_no_worker_outlives_its_parent(run_guard):
 def test_a_worker_ends_with_its_parent_even_with_its_channel_open():
     """As one that hangs. The other end of its channel is here, and stays open."""
     ours, its = socket.socketpair()
+    lends, borrows = socket.socketpair()
     program = [sys.executable, "-m", "spoe_guard.run.workers", str(its.fileno())]
-    code = "import subprocess, sys; p = subprocess.Popen(sys.argv[2:], pass_fds=[int(sys.argv[1])]); print(p.pid); p.wait()"
-    with ours, its:
-        command = [sys.executable, "-u", "-c", code, str(its.fileno()), *program]
-        parent = subprocess.Popen(command, pass_fds=[its.fileno()], stdout=subprocess.PIPE)
+    code = "import subprocess, sys; p = subprocess.Popen(sys.argv[3:], pass_fds=map(int, sys.argv[1:3])); print(p.pid); p.wait()"
+    with ours, its, lends, borrows:
+        descriptors = its.fileno(), borrows.fileno()
+        command = [sys.executable, "-u", "-c", code, *map(str, descriptors), *program]
+        parent = subprocess.Popen(command, pass_fds=descriptors, stdout=subprocess.PIPE)
         assert parent.stdout
         with parent.stdout:
             pid = int(parent.stdout.readline())
         settings = Settings.model_validate({"routes": [{"listen": "127.0.0.1:0", "agent": "127.0.0.1:9"}]})
-        given = {"settings": settings.model_dump(mode="json"), "workers": 1, "worker": 1, "sockets": {}, "drained": []}
+        about = {"workers": 1, "worker": 1, "sockets": {}, "borrows": borrows.fileno(), "drained": []}
+        given = {"settings": settings.model_dump(mode="json"), **about}
         ours.settimeout(START_S)
         ours.sendall(json.dumps(given).encode() + b"\n")
         assert json.loads(ours.recv(100)) == {"listening": True}

@@ -1,7 +1,7 @@
 """The messages between a worker and its parent: one JSON object per line, over a socket pair.
 
 From the parent, first: settings, workers (how many), worker (its number), sockets (by route: descriptors, its own first),
-drained (routes that are to accept nothing).
+borrows (the descriptor where more sockets come, see ``WorkerProcess.lend``), drained (routes that are to accept nothing).
 Then: ``{"ask": WHAT, "id": N, "given": ARGUMENTS}``, ``{"settings": ...}``, ``{"stop": "drain"}``, ``{"stop": "now"}``.
 From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N, "answer": ...}``, and ``{"last": NUMBERS}``.
 """

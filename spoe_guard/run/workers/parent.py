@@ -5,9 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from spoe_guard.about import about
@@ -29,11 +27,12 @@ from spoe_guard.run.process import (
     log_descriptor,
     log_on,
     report_bugs,
+    routes_in_slices,
     routes_of,
     stop_signals,
     warn_of_open_routes,
 )
-from spoe_guard.run.reload import Reloader, hang_ups, place
+from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.serve import (
     CannotRunError,
     admin_names,
@@ -41,10 +40,9 @@ from spoe_guard.run.serve import (
     open_control,
     refuse_circles,
     sockets_of_the_manager,
-    why_not,
 )
-from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager
-from spoe_guard.run.workers.channel import Message
+from spoe_guard.run.service_manager import ADMIN_LISTEN, ServiceManager, listening_at
+from spoe_guard.run.workers.changing import Changing, own_first_of
 from spoe_guard.run.workers.everyone import Pooled
 from spoe_guard.run.workers.pool import StartError, WorkerPool
 from spoe_guard.run.workers.views import PoolExposition, PoolHealth, PoolLive
@@ -87,11 +85,14 @@ async def _serve(  # noqa: PLR0915  from start to end
         own = OwnSockets(taken)
         refuse_circles(routes, places, own)
         handover = at_exit.enter_context(handover_place(settings, os.environ, log, workers=True))
-        given = _given(settings, taken, count, handover)
+        changing = Changing(settings, taken, count, handover, log)
+        at_exit.callback(lambda: _give_back(changing.taken.values()))
 
         async def spawn(number: int) -> WorkerProcess:
-            told = {**given, "drained": sorted(everyone.drained)}
-            return await start(number, told, {bound.route.name: _own_first(bound, number) for bound in taken}, descriptor)
+            async with changing.alone:
+                told = {**changing.given, "drained": sorted(everyone.drained)}
+                lent = {name: own_first_of(bound, number) for name, bound in changing.taken.items()}
+                return await start(number, told, lent, descriptor)
 
         pool = WorkerPool(count, spawn, [route.name for route in routes], log)
         everyone = Pooled(pool)
@@ -99,22 +100,27 @@ async def _serve(  # noqa: PLR0915  from start to end
         health = PoolHealth(pool)
         admin_open = await at_exit.enter_async_context(contextlib.AsyncExitStack())
         live = PoolLive(pool, health, about(), settings.mode)
-        _show(settings, taken, live)
+        await show(settings, changing.addresses(), live)
         longest_s = longest_drain(routes)
 
-        def use(new: Settings) -> None:
-            nonlocal given, longest_s
-            given = _given(new, taken, count, handover)
-            longest_s = max(longest_s, longest_drain(routes_of(new)))  # open sessions keep the old settings
-            allow_open_files(new, count * (1 + len(new.routes)))
-            pool.reload(given)
-            names.use(routes_of(new))
+        async def use(new: Settings) -> None:
+            nonlocal longest_s
+            await changing.use(pool, new)
+            now = await routes_in_slices(new)
+            longest_s = max(longest_s, longest_drain(now))  # open sessions keep the old settings
+            everyone.drained &= {route.name for route in now}
+            pool.totals.serve(route.name for route in now)
+            names.use(now)
             log.set(new.log.format, new.log.level, new.log.payload)
             admin.use(admin_names(new))
-            _show(new, taken, live)
+            await show(new, changing.addresses(), live)
             warn_of_open_routes(new, log)
+            manager.serving(listening_at(changing.addresses()))
 
-        reloader = Reloader(loaded, again, partial(why_not, log, lambda: own), use, log, reloads, manager)
+        async def try_out(running: Settings, new: Settings) -> Sequence[str]:
+            return await changing.try_out(pool, running, new)
+
+        reloader = Reloader(loaded, again, try_out, use, log, reloads, manager)
         at_exit.enter_context(hang_ups(reloader.ask))
         admin = Admin(health, PoolExposition(pool, about(), reloads, live), live, admin_names(settings))
         admin_address = await open_admin(settings, admin_given, admin, admin_open)
@@ -127,7 +133,7 @@ async def _serve(  # noqa: PLR0915  from start to end
         log.say(
             "info",
             "listening",
-            routes={bound.route.name: str(bound.address) for bound in taken},
+            routes={name: str(address) for name, address in changing.addresses().items()},
             agents={route.name: ", ".join(map(str, route.agent)) for route in routes},
             admin=admin_address,
             control=control_address,
@@ -137,14 +143,14 @@ async def _serve(  # noqa: PLR0915  from start to end
             **about(),
         )
         warn_of_open_routes(settings, log)
-        manager.ready(f"Listening: {', '.join(f'{bound.route.name} at {bound.address}' for bound in taken)}.")
+        manager.ready(listening_at(changing.addresses()))
         first = await signals.get()
         health.draining = True
         reloader.drain()
         manager.stopping(f"Draining: {count} workers.")
         if settings.share_listen:  # from here on the next guard answers at the admin address
             await admin_open.aclose()
-        _give_back(taken)  # before the workers stop: the last of them accepts what is queued on a shared socket
+        _give_back(changing.taken.values())  # before the workers stop: the last of them accepts what is queued on a shared socket
         return await _stop(first, signals, pool, longest_s, log)
 
 
@@ -168,13 +174,6 @@ def _given_admin(settings: Settings) -> socket.socket | None:
     if given:
         raise CannotRunError(f"route {next(iter(given))}: socket activation needs workers: 1")
     return admin
-
-
-def _show(settings: Settings, taken: Sequence[Bound], live: PoolLive) -> None:
-    """Show the name, the mode and the addresses of the workers on the live page."""
-    listens = {bound.route.name: str(bound.address) for bound in taken}
-    live.name, live.mode = settings.admin.name, settings.mode
-    live.places = {route.name: place(settings, route, listens[route.name]) for route in settings.routes}
 
 
 async def _started(pool: WorkerPool, signals: "asyncio.Queue[signal.Signals]") -> bool:
@@ -230,30 +229,6 @@ async def _take(routes: Sequence[Route], count: int, *, share: bool) -> list[Bou
     return taken
 
 
-def _give_back(taken: Sequence[Bound]) -> None:
+def _give_back(taken: Iterable[Bound]) -> None:
     for bound in taken:
         bound.close()
-
-
-def _given(settings: Settings, taken: Sequence[Bound], count: int, handover: Path | None) -> Message:
-    """Return the first message to every worker: these settings, whatever the file holds by now, with the bound addresses.
-
-    ``handover``: where workers find each other.
-    """
-    told = settings.model_dump(mode="json") | {"handover_dir": handover and str(handover)}
-    where = {bound.route.name: str(_where(bound)) for bound in taken}
-    for route in told["routes"]:
-        route["listen"] = where[route["name"]]
-    return {"settings": told, "workers": count}
-
-
-def _own_first(bound: Bound, number: int) -> list[int]:
-    """Return the descriptors of ``bound`` in the order ``borrow`` expects: worker ``number``'s own first."""
-    at = (number - 1) % len(bound.socks)
-    return [sock.fileno() for sock in (*bound.socks[at:], *bound.socks[:at])]
-
-
-def _where(bound: Bound) -> Address:
-    """Return the numeric address, so that a name is looked up once. A scoped one (fe80::1%eth0) keeps its text and scope."""
-    asked = bound.route.listen
-    return Address(host=asked.host, port=bound.address.port) if "%" in asked.host else bound.address

@@ -28,10 +28,19 @@ class Totals:
         self._gone = {name: RouteStats() for name in self.routes}
         self._gone_cpu_s = 0.0
 
+    def serve(self, routes: Iterable[str]) -> None:
+        """Have these routes from now on; one that comes back begins with what the workers still have of it."""
+        names = list(routes)
+        for known in (self.routes, self._gone):
+            kept = {name: known.get(name) or RouteStats() for name in names}
+            known.clear()
+            known.update(kept)
+
     def close(self, numbers: Numbers) -> None:
         """Keep the counts of a worker that is gone."""
         for name, stats in self._gone.items():
-            add(stats, numbers["routes"][name], alive=False)
+            if (of_route := numbers["routes"].get(name)) is not None:
+                add(stats, of_route, alive=False)
         self._gone_cpu_s += numbers["process"].get(_CPU, 0.0)
 
     def sum_up(self, living: Iterable[Numbers]) -> None:
@@ -43,8 +52,9 @@ class Totals:
         known: dict[str, set[str]] = {name: set() for name in summed}  # addresses of agents, as of the last reload
         for numbers in living:
             for name, stats in summed.items():
-                add(stats, numbers["routes"][name])
-                known[name] |= numbers["routes"][name]["agents"].keys()
+                if (of_route := numbers["routes"].get(name)) is not None:  # a reload may not have come to it yet
+                    add(stats, of_route)
+                    known[name] |= of_route["agents"].keys()
             for name in _SUMMED:
                 process[name] += numbers["process"].get(name, 0.0)
         for name, stats in summed.items():

@@ -15,6 +15,7 @@ from spoe_guard.run.workers.channel import Channel, Message
 from spoe_guard.run.workers.totals import Numbers
 
 PROGRAM: Final = ("-P", "-m", "spoe_guard.run.workers")  # -P: the search path is the parent's, not the working directory
+AT_ONCE: Final = 200  # sockets in one message; the kernel takes 253 (SCM_MAX_FD)
 MOST_ASKED: Final = 64  # open questions; more than the admin address has connections for scrapes
 _LAST_WORDS_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.005  # polling, because pidfd_open(2) is not available everywhere
@@ -26,7 +27,7 @@ class WorkerProcess:
     ``numbers``: the latest. ``misses``: unanswered questions in a row, since ``heard_at`` (monotonic seconds).
     """
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def __init__(self, number: int, process: subprocess.Popen[bytes], channel: Channel, lending: socket.socket) -> None:
         self.number = number
         self.process = process
         self.began = self.heard_at = monotonic()
@@ -36,6 +37,7 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         self.listening: asyncio.Future[str | None] = loop.create_future()
         self._channel = channel
+        self._lending = lending
         self._asked: dict[int, tuple[str, asyncio.Future[Any]]] = {}
         self._last_id = 0
         self.over = loop.create_task(self._follow())
@@ -61,6 +63,15 @@ class WorkerProcess:
         finally:
             self._asked.pop(number, None)
 
+    def lend(self, descriptors: Sequence[int]) -> None:
+        """Send it sockets, which wait for it to take them.
+
+        Raises:
+            OSError: they cannot be sent.
+        """
+        for at in range(0, len(descriptors), AT_ONCE):
+            socket.send_fds(self._lending, [b"."], descriptors[at : at + AT_ONCE])
+
     def reload(self, given: Message) -> None:
         """Send it new settings."""
         self._channel.send({"settings": given["settings"]})
@@ -77,6 +88,7 @@ class WorkerProcess:
                 self.process.kill()
             await asyncio.sleep(_LOOK_EVERY_S)
         self._channel.close()
+        self._lending.close()
         if not self.listening.done():
             self.listening.set_result(_words(code))
         return _words(code)
@@ -114,22 +126,31 @@ async def start(
     """
     ours, its = socket.socketpair()
     try:
-        with its:
+        lending, borrowing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:
+        ours.close()
+        its.close()
+        raise
+    lending.setblocking(False)  # noqa: FBT003  the standard library's own signature
+    try:
+        with its, borrowing:
             # In its own process group: a terminal's Ctrl-C is for the parent, which passes it on.
             process = subprocess.Popen(  # noqa: S603, ASYNC220  our own program; it returns once the program is there
                 [sys.executable, *program, str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                pass_fds=(its.fileno(), *chain.from_iterable(lent.values())),
+                pass_fds=(its.fileno(), borrowing.fileno(), *chain.from_iterable(lent.values())),
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 process_group=0,
             )
+            borrows = borrowing.fileno()
     except OSError:
         ours.close()
+        lending.close()
         raise
     channel = await Channel.on(ours)
-    channel.send({**given, "worker": number, "sockets": lent})
-    return WorkerProcess(number, process, channel)
+    channel.send({**given, "worker": number, "sockets": lent, "borrows": borrows})
+    return WorkerProcess(number, process, channel, lending)
 
 
 def _words(code: int) -> str:

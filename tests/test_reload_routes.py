@@ -23,7 +23,7 @@ from tests.running import START_S, Running, end_all, until
 from tests.service_manager import COMMAND, Manager, listening
 
 BOTH = pytest.mark.parametrize("workers", [1, 2])
-REPEATED = 30  # times, where it takes chance to see it fail
+REPEATED = 10  # times, where it takes chance to see it fail
 
 Routes = dict[str, dict[str, Any]]
 

@@ -258,11 +258,12 @@ _LISTS: Final = ("incidents", "routes")
 
 async def as_json(status: Status) -> bytes:
     """Return ``status`` as JSON. Yields to the loop after each incident and route: with many the whole takes milliseconds."""
-    text = json.dumps({key: value for key, value in status.items() if key not in _LISTS})[:-1]
+    pieces = [json.dumps({key: value for key, value in status.items() if key not in _LISTS})[:-1].encode()]
     for name in _LISTS:
-        parts = []
-        for each in status[name]:
-            parts.append(json.dumps(each))
+        pieces.append(f', "{name}": ['.encode())
+        for number, each in enumerate(status[name]):
+            pieces += (b", " if number else b""), json.dumps(each).encode()
             await asyncio.sleep(0)
-        text += f', "{name}": [{", ".join(parts)}]'
-    return f"{text}}}\n".encode()
+        pieces.append(b"]")
+    pieces.append(b"}\n")
+    return b"".join(pieces)  # copied once: with 1,000 routes it is ten million bytes

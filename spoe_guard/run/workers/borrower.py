@@ -1,17 +1,16 @@
 """What one worker does when routes come or go: it takes the sockets that its parent opened, and uses them when told to."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.own_limits import shortage
 from spoe_guard.run.process import Prepared, Process
 from spoe_guard.run.workers.worker_process import AT_ONCE
 from spoe_guard.settings import Settings
-
-_EMFILE: Final = 24  # what a message without all of its sockets means
 
 Given = Mapping[str, Any]
 Answer = dict[str, str]  # an ``error``, or nothing
@@ -45,7 +44,7 @@ class Changing:
         counts: Mapping[str, int] = given["sockets"]
         found = self._take(sum(counts.values()))
         if found is None:
-            return {"error": shortage(_EMFILE)}
+            return {"error": shortage(errno.EMFILE)}
         rest = iter(found)
         lent = {name: [next(rest) for _ in range(count)] for name, count in counts.items()}
         try:

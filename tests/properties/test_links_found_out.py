@@ -136,8 +136,8 @@ def answers_twice_over(self: Any, ids: bytes, reason: Any) -> bytes:
     return (len(raw) - 4 + len(raw) - 9 - len(ids)).to_bytes(4, "big") + raw[4:] + raw[9 + len(ids) :]
 
 
-def all_unchecked(reason: Any, count: int, _unchecked: int) -> Any:
-    return NotifiesUnanswered(reason, count, count)
+def all_unchecked(reason: Any, count: int, _unchecked: int, links: Any) -> Any:
+    return NotifiesUnanswered(reason, count, count, links)
 
 
 def under(config: SessionConfig, *, up: bool = True, earlier: tuple[str, ...] = ()) -> type[Links]:

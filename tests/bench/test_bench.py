@@ -25,6 +25,7 @@ from tests.builds import COMPILED
 from tests.peers import missing
 
 LENGTH_S = 0.3
+LONGER_S = 1.0  # for what has a CPU of this machine for itself in the bench, and here shares it with other tests
 SHORT = ["-warm=50ms"]
 
 
@@ -141,7 +142,7 @@ def test_a_candidate_is_measured(name):
     if why := candidate.lacks():
         missing(candidate.label, why)
     shape = Shape(4, 2 if candidate.pipelines else 1)
-    turns = measure.contest([name], shape, Length(1, 2, LENGTH_S, 0.05), print)[name]
+    turns = measure.contest([name], shape, Length(1, 2, LONGER_S, 0.05), print)[name]
     assert len(turns) == 2
     assert all(turn["per_second"] > 0 and turn["p99_us"] >= turn["p50_us"] > 0 for turn in turns)
     assert all((turn["cpu_us"] > 0) == (name != DIRECT) for turn in turns)

@@ -27,6 +27,13 @@ class Guarded(Stage):
         assert (await frame_of(haproxy)).type == frame.AGENT_HELLO
         return haproxy, agent
 
+    async def asked(self, notify):
+        """Return both sides of a conversation in which the agent has that NOTIFY in hand."""
+        haproxy, agent = await self.talking()
+        await haproxy.send(notify)
+        assert await agent.read(len(notify)) == notify
+        return haproxy, agent
+
     def check_books(self):
         super().check_books()
         assert self.recorder.errors == []

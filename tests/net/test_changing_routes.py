@@ -66,9 +66,7 @@ async def test_one_that_cannot_listen_closes_those_before_it():
 async def test_what_is_kept_of_a_route_goes_with_its_last_session():
     async with Guarded(config=LASTING) as stage:
         guard, ended = stage.guard, []
-        haproxy, agent = await stage.talking()
-        await haproxy.send(ASKED)
-        assert await agent.read(len(ASKED)) == ASKED
+        haproxy, agent = await stage.asked(ASKED)
         await guard.change([route("other")], await guard.prepare([route("other")]), gone=ended.append)
         assert [*guard.addresses] == ["other"]
         assert not connects(stage.address)
@@ -83,9 +81,7 @@ async def test_what_is_kept_of_a_route_goes_with_its_last_session():
 
 async def test_sessions_of_a_route_that_is_gone_are_reset_after_a_while():
     async with Guarded(config=HASTY) as stage:
-        haproxy, agent = await stage.talking()
-        await haproxy.send(ASKED)
-        assert await agent.read(len(ASKED)) == ASKED
+        haproxy, _ = await stage.asked(ASKED)
         ended = []
         await stage.guard.change([route("other")], await stage.guard.prepare([route("other")]), gone=ended.append)
         await until(lambda: ended, "the end of the route")
@@ -96,9 +92,7 @@ async def test_sessions_of_a_route_that_is_gone_are_reset_after_a_while():
 async def test_a_name_that_comes_back_while_its_sessions_end_is_kept():
     async with Guarded(config=LASTING) as stage:
         guard, ended = stage.guard, []
-        haproxy, agent = await stage.talking()
-        await haproxy.send(ASKED)
-        assert await agent.read(len(ASKED)) == ASKED
+        haproxy, agent = await stage.asked(ASKED)
         for routes in ([route("other")], [stage.route], [route("other")], [stage.route]):
             await guard.change(routes, await guard.prepare(routes), gone=ended.append)
         await agent.send(ack_of(ASKED))

@@ -47,9 +47,7 @@ async def test_other_routes_go_on(tmp_path):
 
 async def test_open_notifies_are_answered_before_the_end():
     async with Guarded(config=LASTING) as stage:
-        haproxy, agent = await stage.talking()
-        await haproxy.send(ASKED)
-        assert await agent.read(len(ASKED)) == ASKED
+        haproxy, agent = await stage.asked(ASKED)
         drain, again = stage.guard.drain_route("default"), stage.guard.drain_route("default")
         assert drain is again
         await agent.send(ack_of(ASKED))
@@ -60,9 +58,7 @@ async def test_open_notifies_are_answered_before_the_end():
 
 async def test_who_answers_nothing_is_ended_all_the_same():
     async with Guarded(config=HASTY) as stage:
-        haproxy, agent = await stage.talking()
-        await haproxy.send(ASKED)
-        assert await agent.read(len(ASKED)) == ASKED
+        haproxy, _ = await stage.asked(ASKED)
         await stage.guard.drain_route("default")
         assert stage.guard.sessions == 0
         haproxy.close()

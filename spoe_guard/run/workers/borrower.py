@@ -16,7 +16,7 @@ Given = Mapping[str, Any]
 Answer = dict[str, str]  # an ``error``, or nothing
 
 
-class Changing:
+class Borrower:
     """``borrows``: where the sockets come."""
 
     def __init__(self, process: Process, borrows: socket.socket) -> None:

@@ -65,8 +65,8 @@ class Changing:
             await self._give_up(pool)
         return why
 
-    async def use(self, pool: WorkerPool, new: Settings) -> None:
-        """Use settings that were tried out, or that need nothing to be opened."""
+    async def use(self, pool: WorkerPool, new: Settings) -> Sequence[Route]:
+        """Use settings that were tried out, or that need nothing to be opened; return their routes."""
         opening, self._opening = self._opening, None
         if opening is None:
             routes = await routes_in_slices(new)
@@ -82,6 +82,7 @@ class Changing:
                 pool.reload(self.given)
         finally:
             self.alone.release()
+        return opening.routes
 
     def _new(self, routes: Sequence[Route]) -> Opening:
         return Opening(routes, {name: [bound] for name, bound in self.taken.items()}, shares=self._shares, several=True)

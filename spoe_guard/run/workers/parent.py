@@ -27,7 +27,6 @@ from spoe_guard.run.process import (
     log_descriptor,
     log_on,
     report_bugs,
-    routes_in_slices,
     routes_of,
     stop_signals,
     warn_of_open_routes,
@@ -105,8 +104,7 @@ async def _serve(  # noqa: PLR0915  from start to end
 
         async def use(new: Settings) -> None:
             nonlocal longest_s
-            await changing.use(pool, new)
-            now = await routes_in_slices(new)
+            now = await changing.use(pool, new)
             longest_s = max(longest_s, longest_drain(now))  # open sessions keep the old settings
             everyone.drained &= {route.name for route in now}
             pool.totals.serve(route.name for route in now)

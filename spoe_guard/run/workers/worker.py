@@ -17,7 +17,7 @@ from spoe_guard.observe.logs import Log
 from spoe_guard.observe.snapshot import take
 from spoe_guard.run.inside import Inside
 from spoe_guard.run.process import Process, ignore_signals, log_descriptor, log_on, stop_signals
-from spoe_guard.run.workers.borrower import Changing
+from spoe_guard.run.workers.borrower import Borrower
 from spoe_guard.run.workers.channel import Channel, Message
 from spoe_guard.settings import Settings
 from spoe_guard.threads import NoThreadError
@@ -73,7 +73,7 @@ class _Worker:
         self._used = ProcessCollector(registry=None)
         self._answers: Answers = {"numbers": self._numbers, "leave": self._leave}
         self._inside = Inside(self._process, self._number)
-        self._changing = Changing(self._process, socket.socket(fileno=given["borrows"]))
+        self._borrower = Borrower(self._process, socket.socket(fileno=given["borrows"]))
         self._replying: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
@@ -103,8 +103,8 @@ class _Worker:
 
     async def _obey(self) -> None:
         while (message := await self._channel.receive()) is not None:
-            if "ask" in message and self._changing.knows(message["ask"]):  # the next message finds it done
-                answer = await self._changing.ask(message["ask"], message["given"])
+            if "ask" in message and self._borrower.knows(message["ask"]):  # the next message finds it done
+                answer = await self._borrower.ask(message["ask"], message["given"])
                 self._channel.send({"id": message["id"], "answer": answer})
             elif "ask" in message:
                 self._reply(message)

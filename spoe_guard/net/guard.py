@@ -40,11 +40,11 @@ from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.resolver import PATIENCE_S, Place, Places, resolve
 from spoe_guard.net.route import Route
-from spoe_guard.net.slices import Slices
 from spoe_guard.net.turns import Turns
 from spoe_guard.net.unread import Kernel, Unread
 from spoe_guard.net.watch import AddressProbe, AgentProbe, AgentWatch
 from spoe_guard.net.witness import Witness
+from spoe_guard.slices import Slices
 
 Witnesses = Callable[[str, int], Witness | None]  # takes a route and the number of a session
 Lent = Mapping[str, Sequence[socket.socket]]  # by route name, see ``bind.borrow``

@@ -12,7 +12,7 @@ from spoe_guard.address import Address
 from spoe_guard.net.bind import Bound, ListenError, place_of
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.route import Route
-from spoe_guard.net.slices import Slices
+from spoe_guard.slices import Slices
 
 Bind = Callable[[Route, bool], Awaitable[list[Bound]]]  # whether to share the port with others
 

@@ -23,7 +23,6 @@ from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.route import Route, SocketRights
-from spoe_guard.net.slices import Slices
 from spoe_guard.observe.limit import SUMMARY_S, RateLimit
 from spoe_guard.observe.logs import Log, wants_colors
 from spoe_guard.observe.observer import GuardObserver
@@ -32,6 +31,7 @@ from spoe_guard.run.handover_place import no_handover
 from spoe_guard.run.names import Names, Unresolved
 from spoe_guard.settings import FAILS_OPEN, Settings, session_config, total_bytes
 from spoe_guard.settings import Route as RouteSettings
+from spoe_guard.slices import Slices
 
 FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobody reads them
 # SIGQUIT: how nginx stops gracefully. To the others HAProxy and nginx stop, reload or reopen their logs, and fingers know them.

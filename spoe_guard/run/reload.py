@@ -9,12 +9,12 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.address import Address
-from spoe_guard.net.slices import Slices
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.service_manager import ServiceManager
 from spoe_guard.settings import Changes, ConfigError, Loaded, Route, Settings, changes, fixed, named
+from spoe_guard.slices import Slices
 from spoe_guard.threads import NO_THREAD, NoThreadError, in_thread
 
 READ_S: Final = 10.0  # for the settings to be read; beyond, those in effect stay

@@ -20,7 +20,6 @@ from spoe_guard.net.bind import Bound, ListenError, bind
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.resolver import Places
 from spoe_guard.net.route import Route, SocketRights
-from spoe_guard.net.slices import Slices
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live
@@ -45,6 +44,7 @@ from spoe_guard.run.process import (
 from spoe_guard.run.reload import Reloader, hang_ups, show
 from spoe_guard.run.service_manager import ADMIN_LISTEN, NotWantedError, ServiceManager, given_sockets, listening_at
 from spoe_guard.settings import Loaded, Settings
+from spoe_guard.slices import Slices
 
 _CONTROL_MODE: Final = 0o660  # its user and its group may change things
 

@@ -1,7 +1,5 @@
 """The live page: ``/api/status`` for a person. The template escapes everything, so text from a peer stays text."""
 
-import asyncio
-import time
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import groupby
@@ -13,6 +11,7 @@ from spoe_guard.observe.incidents import MOST
 from spoe_guard.observe.live import incident, words
 from spoe_guard.observe.live.states import MARKS, WORST_FIRST
 from spoe_guard.observe.live.status import Status
+from spoe_guard.slices import Slices
 
 # In every answer: a browser loads from here alone, in no frame, and no script or style but ours.
 POLICY: Final = (
@@ -20,7 +19,6 @@ POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-TURN_S: Final = 0.001
 HEIGHT: Final = 24  # of a sparkline, in SVG units; one unit of width per sample, scaled to the room on the page
 
 # The figures of a route: label, key of the history, formatter
@@ -63,16 +61,14 @@ class Page:
         self._template = environment.get_template("page.html")
 
     async def render(self, status: Status) -> bytes:
-        """Return the page in HTML, the worst routes first. Yields to the loop every ``TURN_S``: with many it takes a while."""
+        """Return the page in HTML, the worst routes first, made in slices: with many it takes a while."""
         routes = [{**route, "index": at} for at, route in enumerate(status["routes"])]
         status = {**status, "routes": sorted(routes, key=lambda route: _WORST_FIRST.index(route["state"]))}
         parts: list[str] = []
-        turn = time.monotonic()
+        slices = Slices()
         for part in self._template.generate(status):
             parts.append(part)
-            if time.monotonic() - turn > TURN_S:
-                await asyncio.sleep(0)
-                turn = time.monotonic()
+            await slices.pause()
         return "".join(parts).encode()
 
 

@@ -61,7 +61,7 @@ def test_nothing_is_asked_of_anywhere_else(lines):
 
 
 def test_the_page_of_many_routes_gives_way_to_traffic(lines, monkeypatch):
-    monkeypatch.setattr("spoe_guard.observe.live.page.TURN_S", 0.0)
+    monkeypatch.setattr("spoe_guard.slices.SLICE_S", 0.0)
     message = status(ALL["many-routes"](lines.log(level="error")))
     turns = 0
 

@@ -4,6 +4,7 @@ import pytest
 
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
 from spoe_guard.core.incoming.fragmented import MOST_FRAGMENTS
+from spoe_guard.core.incoming.haproxy.fragments import SHORTEST
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Unanswered
 from tests.core import frames
@@ -100,10 +101,40 @@ def test_haproxy_is_told_of_one_too_long_only_at_its_last_fragment() -> None:
         """,
         long=long,
         rest=rest,
-        none=unset(flags=0),
+        none=unset(payload=bytes(SHORTEST), flags=0),
         more=unset(payload=bytes(600), flags=0),
     )
     assert talk.session.open_notifies == 0
+
+
+def test_of_one_too_long_only_the_last_fragment_may_be_short() -> None:
+    long, _ = sized(1001)
+    running(**SMALL, **SET).play(
+        f"""
+        haproxy <long> + <more> -> drop notify_oversize
+        haproxy <short>         -> drop fragment_refused
+        haproxy <last>          -> {TOLD.format("notify_dropped")}
+        """,
+        long=long,
+        more=unset(payload=bytes(600), flags=0),
+        short=unset(payload=bytes(SHORTEST - 1), flags=0),
+        last=unset(payload=bytes(SHORTEST - 1)),
+    )
+
+
+def test_fragments_without_end_are_a_flood() -> None:
+    """They cost time for each byte that they carry, and one NOTIFY may have any number of them."""
+    none = unset(flags=0)
+    talk = running(glitches=10).play("haproxy <many> -> drop notify_oversize", many=FIRST + none * MOST_FRAGMENTS)
+    for _ in range(10):
+        talk.play("haproxy <none> -> drop fragment_refused", none=none)
+    talk.play(
+        f"""
+        haproxy <none> -> drop fragment_refused, close glitch_flood, {LEFT.format("agent_gone")}, \
+                          to_agent HAPROXY_DISCONNECT 4, to_haproxy AGENT_DISCONNECT 4
+        """,
+        none=none,
+    )
 
 
 def test_a_first_fragment_too_long_for_the_agent_ends_it() -> None:
@@ -239,10 +270,11 @@ def test_one_whose_end_never_comes_is_given_up(deadline_s: float | None) -> None
         haproxy <first>             -> held
         guard waits {longest - 0.1} -> nothing
         guard waits 0.1             -> {TOLD.format("deadline")}
-        haproxy <more> + <abort>    -> nothing
+        haproxy <next> + <abort>    -> nothing
         haproxy NOTIFY 3.1          -> ok
         agent   ACK 3.1             -> ok
         """,
+        next=unset(payload=bytes(SHORTEST), flags=0),
         **PARTS,
     )
     assert talk.session.held == 0

@@ -10,6 +10,7 @@ Source: ``spoe_handle_sending_frame_appctx``, ``spoe_prepare_hafrag_frame`` in f
 """
 
 import math
+from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
@@ -19,8 +20,12 @@ from spoe_guard.core.incoming.walker import Walker
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import AuthoredReason, UnansweredReason
 from spoe_guard.core.terms.states import LinkState
+from spoe_guard.counted import counted
 from spoe_guard.wire import frame as frames
 
+# Bytes of payload. HAProxy fills each fragment but the last, in frames of at least 256 bytes; what leaves room in one is an
+# argument's name and type, or an address, that it does not divide.
+SHORTEST: Final = 64
 _ABORTED = frames.FLAG_FIN | frames.FLAG_ABRT
 
 
@@ -124,6 +129,8 @@ class Fragments:
                 complete = parts
         elif arriving.link is not None:
             self._pass_on(arriving, arriving.link, frame, now)
+        elif not frame.fin and (length := len(frame.raw) - frame.payload_at) < SHORTEST:
+            self._refuse(frame, f"one of {counted(length, 'byte')}, which is not the last, of a NOTIFY that was dropped", now)
         else:
             self._walker.outlet.drop(len(frame.raw))
         if frame.fin:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from spoe_guard.core.incoming.agent.effort import WORK_A_TURN
+from spoe_guard.core.incoming.agent.effort import FRAME, WORK_A_TURN
 from spoe_guard.core.incoming.agent.torn import TAKEN_AT_ONCE
 from spoe_guard.core.incoming.walker import BYTES_A_TURN, FRAMES_A_TURN
 from spoe_guard.core.observed import ObservedSession
@@ -245,6 +245,21 @@ def test_frames_that_are_found_together_behind_the_last_answer_are_not_heard() -
     assert [each[4] for each in acks(took)] == [frame.ACK, frame.AGENT_DISCONNECT]
     books = talk.session.snapshot().to_haproxy
     assert talk.tally.bytes_to_haproxy == books.forwarded + books.dropped
+
+
+def test_a_disconnect_ends_the_pieces_in_any_turn() -> None:
+    """It is found with the last of them: the stream is in order again, and what follows is judged as frames."""
+    found, bye = ack("1.1", payload=b""), agent_disconnect()
+    crossed = found[:4] + bye[:4] + found[4:] + bye[4:]  # whose length is whose turns out at the last byte
+    for over in (False, True):
+        talk = opened(1)
+        turns(talk, A + crossed[:-1])
+        nearly_over(talk)
+        effort = talk.session._agents[0].torn._effort
+        assert effort.turn_over()
+        effort.take_of_turn(WORK_A_TURN - FRAME if over else 0)  # one of the two is judged in it, or both are
+        turns(talk, crossed[-1:])
+        assert anomalies(turns(talk, A)) == [Anomaly.DUPLICATE_ACK]
 
 
 def test_observed_the_bytes_of_a_pause_pass_when_they_come_again() -> None:

@@ -205,9 +205,10 @@ class TornStream:
             self._since = now  # each completed frame restarts the timeout: busy writers always have an incomplete one
             self._effort.take_of_turn(FRAME)
             if self._found and self._effort.turn_over():
-                return
-        walker.outlet.drop(self._of_found)  # one before them ended the link
-        self._forget_found()
+                break
+        if not walker.link.awaited:  # one of them ended the link
+            walker.outlet.drop(self._of_found)
+            self._forget_found()
 
     def _go_on(self, pieces: Pieces, came: int) -> int:
         """Wait for the other pieces, or for the next turn. Return how many of the bytes that ``came`` come again."""

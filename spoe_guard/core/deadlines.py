@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from spoe_guard.core.conversation.agent_link import AgentLink
 from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.links import EXTRA_IDLE_S
 from spoe_guard.core.incoming.agent.from_agent import FromAgent
@@ -42,23 +43,25 @@ class Deadlines:
             by = min(by, ending.quiet_at)
         by = min(by, self._from_haproxy.inlet.since + config.frame_s, self._lane.active + config.idle_s)
         by = min(by, self._from_haproxy.fragments.by)
-        return min(by, *(self._next_on(agent) for agent in self._agents.values())) if self._agents else by
+        idle_s = links.longest_idle_s()
+        return min(by, *(self._next_on(agent, idle_s) for agent in self._agents.values())) if self._agents else by
 
-    def _next_on(self, agent: FromAgent) -> float:
+    def _next_on(self, agent: FromAgent, idle_s: float) -> float:
         config, link = self._conv.config, agent.link
         by = min(link.connect_by, link.hello_by, link.leave_by, link.close_by)
         if link.state is LinkState.CLOSING:
             return by
-        links = self._conv.links
-        by = min(by, agent.inlet.since + config.frame_s, agent.fragments.by, links.idle_until(link), links.blocked_until(link))
+        blocked_until = self._conv.links.blocked_until(link)
+        by = min(by, agent.inlet.since + config.frame_s, agent.fragments.by, _idle_until(link, idle_s), blocked_until)
         return min(by, link.ledger.since() + (config.answer_deadline_s or math.inf))
 
     def overdue(self, now: float) -> None:
         """Handle an expired dial or HELLO, an incomplete frame, NOTIFYs past their deadline, and an idle session."""
         conv, config = self._conv, self._conv.config
         conv.notifies.settle_more(now)
+        idle_s = conv.links.longest_idle_s()
         for agent in self._agents.values():
-            if self._overdue_on(agent, now):
+            if self._overdue_on(agent, idle_s, now):
                 return
         if now >= self._from_haproxy.inlet.since + config.frame_s:
             self._from_haproxy.truncated(_stuck(config.frame_s))
@@ -75,7 +78,7 @@ class Deadlines:
             if mute is not None and not config.observe:
                 conv.ending.link_over(mute, LinkLoss.DEADLINE, now)
 
-    def _overdue_on(self, agent: FromAgent, now: float) -> bool:
+    def _overdue_on(self, agent: FromAgent, idle_s: float, now: float) -> bool:
         """Handle one expired deadline of a link; False if there is none."""
         conv, config, link = self._conv, self._conv.config, agent.link
         if now >= link.connect_by:
@@ -95,13 +98,18 @@ class Deadlines:
             conv.ending.link_over(link, LinkLoss.FRAME_TIMEOUT, now)
         elif now >= agent.fragments.by:
             agent.fragments.over(now, _stuck(config.frame_s))
-        elif now >= conv.links.idle_until(link):
+        elif now >= _idle_until(link, idle_s):
             conv.links.lose(link, now, LinkLoss.RETIRED)
         elif now >= conv.links.blocked_until(link):
             conv.links.unblock(link, now)
         else:
             return False
         return True
+
+
+def _idle_until(link: AgentLink, idle_s: float) -> float:
+    """Return when ``link`` will have been idle for so long."""
+    return math.inf if link.state is not LinkState.RUNNING or link.ledger else link.ledger.heard + idle_s
 
 
 def _stuck(frame_s: float) -> str:

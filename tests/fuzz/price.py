@@ -16,13 +16,20 @@ FIXED = 5000
 
 @dataclass
 class _Counting(Play):
-    """``taken``: how often the session was asked."""
+    """``spent`` returns the work so far. ``taken``: how often the session was asked; ``checks``: work of the play's own."""
 
+    spent: Callable[[], int] = lambda: 0
     taken: int = 0
+    checks: int = 0
 
     def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
         self.taken += 1
         super().take(out, came)
+
+    def balance(self) -> None:
+        before = self.spent()
+        super().balance()
+        self.checks += self.spent() - before
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Price:
 def price(case: Case, spent: Callable[[], int], unit: int = 1) -> Price:
     """Play ``case``; ``spent`` returns the work so far, in parts of which a unit has so many."""
     before = spent()
-    play = _Counting(case.config, dial=case.knob("dial"), sizes=list(case.knob("pieces"))).play(case.moves).finish()
+    play = _Counting(case.config, dial=case.knob("dial"), sizes=list(case.knob("pieces")), spent=spent)
+    play.play(case.moves).finish()
     size = sum(len(move.data) for move in case.moves if isinstance(move, Say))
-    return Price((spent() - before) // unit, size, play.taken)
+    return Price((spent() - before - play.checks) // unit, size, play.taken)

@@ -1,5 +1,6 @@
 """The parts of the cost fuzzer: what a play may cost, and that a play which costs more is found and shown."""
 
+import itertools
 import subprocess
 import sys
 
@@ -21,13 +22,14 @@ def test_a_play_may_cost_what_its_bytes_and_steps_are_worth(more: int, dear: boo
 
 
 def test_the_price_of_a_play_counts_its_bytes_and_steps() -> None:
-    ticks = iter(range(0, 1000, 64))
+    """It does not count the play's own checks, of which there is one for each step."""
+    ticks = itertools.count(0, 64)
     [case, *_] = seeds().values()
     found = price(case, lambda: next(ticks), 64)
-    assert found.work == 1
     assert found.size > 100
     assert found.steps > 3
-    assert str(found).startswith("1 of work for ")
+    assert found.work == found.steps + 1
+    assert str(found).startswith(f"{found.work} of work for ")
 
 
 def run(*asked: str) -> subprocess.CompletedProcess[str]:

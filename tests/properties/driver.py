@@ -235,12 +235,16 @@ class Play:
         self._close(HAPROXY, out.close_haproxy)
         for side, order in orders.items():
             self._close(side, order.close_agent)
-        books.balance(self)
+        self.balance()
         for side in dialled:
             if self.wires[side].dialling and self.dial is Dial.AT_ONCE:
                 self.connected(link_of(side))
             elif self.wires[side].dialling and self.dial is Dial.FAILS:
                 self.failed(link_of(side))
+
+    def balance(self) -> None:
+        """Check the byte counts."""
+        books.balance(self)
 
     def _note(self, what: dict[str, Did], side: str, data: bytes = b"") -> None:
         did = what[side] if side in what else what[AGENT]

@@ -432,11 +432,11 @@ class Links:
         """Return a link whose agent let several NOTIFYs in a row pass their deadline, and has sent nothing since they came."""
         return next((link for link in self.by_number.values() if link.mute), None)
 
-    def idle_until(self, link: AgentLink) -> float:
-        """Return when ``link`` will have been idle long enough to be closed."""
-        if link.state is not LinkState.RUNNING or link.ledger or not self._progress.outlives_links:
+    def longest_idle_s(self) -> float:
+        """Return after how long an idle link is closed."""
+        if not self._progress.outlives_links:
             return math.inf
-        return link.ledger.heard + (self._config.retire_s or (EXTRA_IDLE_S if self.running > 1 else math.inf))
+        return self._config.retire_s or (EXTRA_IDLE_S if self.running > 1 else math.inf)
 
     def blocked_until(self, link: AgentLink) -> float:
         """Return when one NOTIFY will have blocked a link with a limit for too long."""

@@ -2,6 +2,7 @@
 cdef extern from *:
     """
     #include <errno.h>
+    #include <sys/ioctl.h>
     #include <sys/socket.h>
     #include <time.h>
 
@@ -15,6 +16,10 @@ cdef extern from *:
         Py_ssize_t count = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         return count >= 0 ? count : errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -2;
     }
+    static inline Py_ssize_t spoe_guard_unacknowledged(int fd) {
+        int count = 0;
+        return ioctl(fd, TIOCOUTQ, &count) < 0 ? -2 : count;
+    }
     static inline double spoe_guard_now(void) {
         struct timespec time;
         clock_gettime(CLOCK_MONOTONIC, &time);
@@ -24,6 +29,7 @@ cdef extern from *:
     char spoe_guard_read[]
     Py_ssize_t spoe_guard_receive(int fd)
     Py_ssize_t spoe_guard_send(int fd, const char *data, Py_ssize_t size)
+    Py_ssize_t spoe_guard_unacknowledged(int fd)
     double spoe_guard_now()
     int errno
 
@@ -41,6 +47,13 @@ cdef inline Py_ssize_t send(int fd, bytes data) except -1:
     cdef Py_ssize_t count = spoe_guard_send(fd, data, len(data))
     if count == -2:
         raise OSError(errno, "send")
+    return count
+
+
+cdef inline Py_ssize_t unacknowledged(int fd) except -1:
+    cdef Py_ssize_t count = spoe_guard_unacknowledged(fd)
+    if count == -2:
+        raise OSError(errno, "ioctl")
     return count
 
 

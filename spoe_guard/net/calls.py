@@ -1,6 +1,9 @@
 """The system calls of a connection for each read and each write."""
 
+import fcntl
 import os
+import sys
+import termios
 from time import monotonic
 from typing import Final
 
@@ -29,6 +32,17 @@ def send(fd: int, data: bytes) -> int:
         return os.write(fd, data)
     except (BlockingIOError, InterruptedError):
         return 0
+
+
+def unacknowledged(fd: int) -> int:
+    """Return the bytes sent on ``fd`` that the peer did not acknowledge; of a Unix socket, the memory of those it did not read.
+
+    Raises:
+        OSError: the kernel does not tell.
+    """
+    count = bytearray(4)
+    fcntl.ioctl(fd, termios.TIOCOUTQ, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def now() -> float:

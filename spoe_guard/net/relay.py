@@ -477,7 +477,7 @@ class Relay:
         leg = self.haproxy
         if self._unread is None and self._owner is not None and leg.sock is not None:
             self._unread = self._owner.unread(leg.sock)
-        unread = self._unread.count() if self._unread is not None else None
+        unread = self._unread.count(leg.descriptor) if self._unread is not None else None
         return leg.sent - unread if unread is not None else None
 
     def _count_only(self, side: Side, anomaly: Anomaly, action: Action) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from spoe_guard.lab import frames
 from spoe_guard.net import unread as unreads
-from spoe_guard.net.unread import Kernel, Unread
+from spoe_guard.net.unread import Kernel, Question, Unread
 from spoe_guard.wire import frame
 from tests.builds import puts_in_place
 from tests.net.conversation import Guarded, frame_of
@@ -40,6 +40,10 @@ def pair(kind, tmp_path):
         return listening.accept()[0], other
 
 
+def unread(kernel, own):
+    return Unread(kernel, own).count(own.fileno())
+
+
 @pytest.fixture
 def kernel():
     kernel = Kernel()
@@ -57,16 +61,16 @@ def ends(request, tmp_path):
 def test_of_tcp_every_byte_is_known(kernel, ends):
     own, other = ends
     exact = own.family != socket.AF_UNIX
-    assert Unread(kernel, own).count() == 0
+    assert unread(kernel, own) == 0
     own.sendall(b"x" * 1000)
     own.sendall(b"x" * 500)
-    found = Unread(kernel, own).count()
+    found = unread(kernel, own)
     assert found == 1500 if exact else found >= 1500
     other.recv(1200)
-    found = Unread(kernel, own).count()
+    found = unread(kernel, own)
     assert found == 300 if exact else found >= 300
     other.recv(300)
-    assert Unread(kernel, own).count() == 0
+    assert unread(kernel, own) == 0
 
 
 @pytest.mark.parametrize("size", [1, 200, 900, 2000, 8191, 16372])
@@ -75,68 +79,67 @@ def test_nothing_is_forgotten_and_all_that_was_read_is_known(kernel, ends, size)
     own, other = ends
     for _ in range(50):
         own.sendall(b"x" * size)
-        assert Unread(kernel, own).count() >= size
+        assert unread(kernel, own) >= size
         assert len(other.recv(65536)) == size
-        assert Unread(kernel, own).count() == 0
+        assert unread(kernel, own) == 0
         other.sendall(b"y")
         own.recv(1)
-        assert Unread(kernel, own).count() == 0
+        assert unread(kernel, own) == 0
 
 
 def test_a_peer_that_closed_or_is_gone_is_no_error(kernel, ends):
     own, other = ends
     own.sendall(b"x" * 100)
     other.close()
-    Unread(kernel, own).count()
+    unread(kernel, own)
     own.close()
-    assert Unread(kernel, own).count() is None
+    assert unread(kernel, own) is None
 
 
 def test_a_socket_that_is_not_connected_is_not_known(kernel):
     with socket.socket() as own:
-        assert Unread(kernel, own).count() is None
+        assert unread(kernel, own) is None
 
 
 @pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EPERM, errno.EMFILE])
-@puts_in_place
-def test_without_a_netlink_socket_tcp_is_not_known_and_unix_is(monkeypatch, kernel, tmp_path, code):
+def test_without_a_netlink_socket_tcp_is_not_known_and_unix_is(tmp_path, code):
     pairs = [pair("IPv4", tmp_path), pair("Unix", tmp_path)]
-    refused = OSError(code, os.strerror(code))
+    refused = [OSError(code, os.strerror(code))]
 
-    def no_socket(*_, **__):
-        raise refused
+    def connect():
+        if refused:
+            raise refused.pop()
+        return netlink()
 
-    monkeypatch.setattr(unreads.socket, "socket", no_socket)
-    assert [Unread(kernel, own).count() for own, _ in pairs] == [None, 0]
-    monkeypatch.undo()
-    assert [Unread(kernel, own).count() for own, _ in pairs] == [0, 0]
+    with contextlib.closing(Kernel(connect)) as kernel:
+        assert [unread(kernel, own) for own, _ in pairs] == [None, 0]
+        assert [unread(kernel, own) for own, _ in pairs] == [0, 0]
     for each in (*pairs[0], *pairs[1]):
         each.close()
 
 
-class Netlink:
-    """In place of the netlink socket: answers as the kernel, with ``change`` made to each answer; None: no answer."""
+def netlink():
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 4)
 
-    def __init__(self, change):
-        self._real = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 4)
-        self._change = change
-        self._waiting = []
-        self.close = self._real.close
 
-    def send(self, question):
-        self._real.send(question)
-        self._waiting += self._change(self._real.recv(4096))
+def answers(own, change, *questions):
+    """Return a socket in place of the netlink socket, that has the answers to ``questions`` already.
 
-    def recv_into(self, buffer):
-        if not self._waiting:
-            raise BlockingIOError
-        answer = self._waiting.pop(0)
-        buffer[: len(answer)] = answer
-        return len(answer)
+    ``change`` makes of the kernel's answer to one of them those that come; none, if it is to stay silent. Each of ``questions``
+    says whether it asks for what was received, too.
+    """
+    guards, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    guards.setblocking(False)
+    with netlink() as real:
+        for number, received in enumerate(questions, 1):
+            real.send(Question(own, received=received).numbered(number))
+            for answer in change(real.recv(4096)):
+                kernels.send(answer)
+    return guards, kernels
 
 
 def with_number(raw, number):
-    return raw[:8] + struct.pack("=I", number) + raw[12:]
+    return raw[:8] + number.to_bytes(4, "big") + raw[12:]
 
 
 ANSWERS = {
@@ -159,31 +162,37 @@ ATTRIBUTES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("change", "found", "unsent"),
-    [
-        *(pytest.param(*each, 0, id=name) for name, each in ANSWERS.items()),
-        *(pytest.param(*each, 7, id=f"{name}, of what is on its way") for name, each in (ANSWERS | ATTRIBUTES).items()),
-    ],
-)
-def test_an_answer_that_is_none_is_not_known(monkeypatch, kernel, tmp_path, change, found, unsent):
+@pytest.fixture
+def seven(tmp_path):
+    """A connection whose peer has seven bytes to read."""
     own, other = pair("IPv4", tmp_path)
     with own, other:
         own.sendall(b"x" * 7)
-        other.recv(7, socket.MSG_PEEK)  # it is there
-        monkeypatch.setattr(unreads, "_unsent", lambda _: unsent)
-        monkeypatch.setattr(unreads, "_acked", lambda _: 7 - unsent)
-        assert Unread(kernel, own).count() == 7  # what it says next is in place of this
-        kernel.close()
-        kernel._netlink = Netlink(change)
-        assert Unread(kernel, own).count() == found
+        other.recv(7, socket.MSG_PEEK)  # they are there
+        yield own
+
+
+@pytest.mark.parametrize(("change", "found"), ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_that_is_none_is_not_known(seven, change, found):
+    guards, kernels = answers(seven, change, False)
+    with kernels, contextlib.closing(Kernel(lambda: guards)) as kernel:
+        assert unread(kernel, seven) == found
 
 
 @puts_in_place
-def test_what_comes_between_two_answers_does_not_count_as_read(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("change", "found"), (ANSWERS | ATTRIBUTES).values(), ids=ANSWERS | ATTRIBUTES)
+def test_nor_is_one_of_what_is_on_its_way(monkeypatch, seven, change, found):
+    monkeypatch.setattr(unreads.calls, "unacknowledged", lambda _: 7)
+    monkeypatch.setattr(unreads, "_acked", lambda _: 0)
+    guards, kernels = answers(seven, change, True, False)
+    with kernels, contextlib.closing(Kernel(lambda: guards)) as kernel:
+        assert unread(kernel, seven) == found
+
+
+@puts_in_place
+def test_what_comes_between_two_answers_does_not_count_as_read(monkeypatch, seven):
     """Of 2000 bytes that were sent 500 are there at the first answer, and more at the second one, 300 of them unread."""
-    own, other = pair("IPv4", tmp_path)
-    kernel, found = Kernel(), iter([(0, 500), (300, 0)])
+    found = iter([(0, 500), (300, 0)])
 
     def change(raw):
         unread, received = next(found)
@@ -195,17 +204,17 @@ def test_what_comes_between_two_answers_does_not_count_as_read(monkeypatch, tmp_
         at += 4 + 128
         return [raw[:72] + struct.pack("=I", unread) + raw[76:at] + struct.pack("=Q", received) + raw[at + 8 :]]
 
-    monkeypatch.setattr(unreads, "_unsent", lambda _: 1900)
+    monkeypatch.setattr(unreads.calls, "unacknowledged", lambda _: 1900)
     monkeypatch.setattr(unreads, "_acked", lambda _: 100)
-    with own, other, contextlib.closing(Netlink(change)) as netlink:
-        kernel._netlink = netlink
-        assert Unread(kernel, own).count() == 1800
+    guards, kernels = answers(seven, change, True, False)
+    with kernels, contextlib.closing(Kernel(lambda: guards)) as kernel:
+        assert unread(kernel, seven) == 1800
 
 
 ELSEWHERE = """
 import socket, sys
 from spoe_guard.net.unread import Kernel, Unread
-print([Unread(Kernel(), socket.socket(fileno=int(each))).count() for each in sys.argv[1:]])
+print([Unread(Kernel(), socket.socket(fileno=int(each))).count(int(each)) for each in sys.argv[1:]])
 """
 
 
@@ -293,8 +302,9 @@ def waiting(sock):
 
 
 @puts_in_place
+@puts_in_place
 async def test_an_haproxy_of_which_nothing_is_known_is_not_to_pipeline(monkeypatch):
-    monkeypatch.setattr(Unread, "count", lambda _unread: None)
+    monkeypatch.setattr(Unread, "count", lambda _unread, _fd: None)
     async with Guarded() as stage:
         haproxy = await stage.haproxy()
         await haproxy.send(frames.haproxy_hello(frames.Family.MUX))

@@ -85,6 +85,15 @@ def test_as_much_as_was_read_may_be_written() -> None:
     assert not written.passes(11)
 
 
+def test_what_was_read_is_known_before_a_mark_moves() -> None:
+    """The two ways ask at different times of what one read brought, and are to write the same."""
+    written = Written()
+    assert written.write(82) == [82]
+    written.mux.reads()
+    assert written.write(3600) == [3600]
+    assert written.write(4557) == [4557]  # with the first frame it would be too much
+
+
 def test_a_frame_of_which_a_part_was_read_counts_as_a_whole() -> None:
     written = Written()
     assert written.write(4000, 4000, 3000, 3000) == [4000, 4000]

@@ -128,11 +128,11 @@ class Pace:
 
     def _finds_room(self, size: int, now: float) -> bool:
         """Return what ``has_room`` does, where that takes a look."""
+        if not self._fits(size):
+            self._look(now)  # first: to set a mark may move the one up to which all was read
         self._mark()
         if not self._fits(size):
-            self._look(now)
-            if not self._fits(size):
-                return False
+            return False
         self._stop = min(self._marks[0] + self._most, self._written + max(size, self._part))
         return True
 
@@ -146,9 +146,11 @@ class Pace:
             marks.append(self._written)
 
     def _look(self, now: float) -> None:
-        """Find out how much was read. The last of the marks is where the next frame starts."""
+        """Find out how much was read, where the next frame starts."""
         read = self._written if self._read is None else self._read()
         if read is None:
             read = self._written if now >= self._guess_at else self._marks[0]
+        if read >= self._written:
+            self._marks = [self._written]
         while len(self._marks) > 1 and self._marks[1] <= read:
             del self._marks[0]

@@ -42,8 +42,8 @@ class Pace:
     ``resumed``: bytes passed before this was created. ``due``: when to try the queue again, monotonic seconds; infinity while it
     is empty.
 
-    Positions count bytes from the beginning. Everything before ``_marks[0]`` was read. All of ``_marks`` are starts of frames, so
-    that the start of the first frame that is not read can be rounded down to one of them.
+    Positions count bytes from the beginning. Everything before ``_from`` was read. That is the start of a frame, and so are
+    ``_marks``, which come behind it: the start of the first frame that is not read can be rounded down to one of them.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Pace:
         self._crowd = crowd or Crowd()
         self._most = (buffer - 1) // 2  # bytes that may be unread
         self._part = self._most // _MARKS
-        self._marks = [-buffer] if resumed else [0]
+        self._from = -buffer if resumed else 0
+        self._marks: list[int] = []
         self._written = 0
         self._stop = 0  # up to here there is room, and no mark to set
         self._wait_s = 0.0
@@ -84,7 +85,7 @@ class Pace:
         end = 0
         while end < len(queue):
             size = frames.LENGTH_BYTES + int.from_bytes(queue[end : end + frames.LENGTH_BYTES], "big")
-            if not self._fits(size) and self._written > self._marks[0]:
+            if not self._fits(size) and self._written > self._from:
                 break
             self._written += size
             self._mark()
@@ -124,7 +125,7 @@ class Pace:
         self.due = now + max(self._wait_s, self._crowd.full * EACH_S) if waits else math.inf
 
     def _fits(self, size: int) -> bool:
-        return self._written + size - self._marks[0] <= self._most
+        return self._written + size - self._from <= self._most
 
     def _finds_room(self, size: int, now: float) -> bool:
         """Return what ``has_room`` does, where that takes a look."""
@@ -133,24 +134,27 @@ class Pace:
         self._mark()
         if not self._fits(size):
             return False
-        self._stop = min(self._marks[0] + self._most, self._written + max(size, self._part))
+        self._stop = min(self._from + self._most, self._written + max(size, self._part))
         return True
 
     def _mark(self) -> None:
         """Here a frame starts. The last mark moves here if it is close to the one before: there are few of them."""
         marks = self._marks
         last = len(marks) - 1  # no negative index: compiled, none is allowed
-        if last > 0 and marks[last] - marks[last - 1] < self._part:
+        at = marks[last] if last >= 0 else self._from
+        before = marks[last - 1] if last > 0 else self._from
+        if last >= 0 and at - before < self._part:
             marks[last] = self._written
-        elif self._written > marks[last]:
+        elif self._written > at:
             marks.append(self._written)
 
     def _look(self, now: float) -> None:
         """Find out how much was read, where the next frame starts."""
         read = self._written if self._read is None else self._read()
         if read is None:
-            read = self._written if now >= self._guess_at else self._marks[0]
+            read = self._written if now >= self._guess_at else self._from
         if read >= self._written:
-            self._marks = [self._written]
-        while len(self._marks) > 1 and self._marks[1] <= read:
-            del self._marks[0]
+            self._from = self._written
+            self._marks.clear()
+        while self._marks and self._marks[0] <= read:
+            self._from = self._marks.pop(0)

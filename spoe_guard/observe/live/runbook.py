@@ -52,7 +52,8 @@ class Runbook:
         found = list(_HEADING.finditer(text))
         ends = [match.start() for match in found[1:]] + [len(text)]
         self.entries = {anchor(match[2]): match[2] for match in found}
-        self._texts = {anchor(match[2]): text[match.start() : end] for match, end in zip(found, ends, strict=True)}
+        # Each is a page of its own, so its heading is the first, whatever it is on the page of all.
+        self._texts = {anchor(match[2]): f"# {match[2]}{text[match.end() : end]}" for match, end in zip(found, ends, strict=True)}
         self._pages: dict[str, bytes] = {}
         self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
         environment = Environment(autoescape=True, loader=DictLoader({"entry.html": _TEMPLATE}), undefined=StrictUndefined)

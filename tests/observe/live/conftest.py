@@ -17,6 +17,8 @@ from tests.observe.conftest import Lines
 from tests.observe.live.scenes import ALL, BUILD, Scene
 from tests.peers import need
 
+OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+
 
 class Served:
     """An admin address for one scene after another. What a test changes in a scene it changes between two requests."""
@@ -87,3 +89,16 @@ def browser() -> Iterator[Browser]:
         one = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         yield one
         one.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page whose complaints fail the test."""
+    one = browser.new_page(viewport={"width": 1180, "height": 800})
+    complaints: list[str] = []
+    one.on("console", lambda message: complaints.append(message.text))
+    one.on("pageerror", lambda error: complaints.append(str(error)))
+    one.complaints = complaints
+    yield one
+    one.close()
+    assert complaints == []

@@ -17,6 +17,7 @@ from spoe_guard.observe.incidents import KEPT, QUIET_S
 from spoe_guard.observe.live.history import POINTS, STEP_S
 from spoe_guard.observe.live.states import MARKS, State
 from spoe_guard.observe.live.status import HOST
+from tests.observe.live.conftest import OPEN_ALL
 from tests.observe.live.scenes import ALL, HOSTILE, STATES
 from tests.peers import CACHE
 
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.timeout(120)  # a browser starts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 PICTURES = Path(os.environ.get("SPOE_GUARD_PICTURES") or CACHE / "pictures")
-OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
 
 # class of the number on the page: its metric, and the labels that must be so; what is left is summed up
 METRICS = {
@@ -44,19 +44,6 @@ METRICS = {
     "now_parked_notifies": ("spoe_guard_parked_notifies", {}),
     "now_held_bytes": ("spoe_guard_held_bytes", {}),
 }
-
-
-@pytest.fixture
-def page(browser):
-    """A page whose complaints fail the test."""
-    one = browser.new_page(viewport={"width": 1180, "height": 800})
-    complaints: list[str] = []
-    one.on("console", lambda message: complaints.append(message.text))
-    one.on("pageerror", lambda error: complaints.append(str(error)))
-    one.complaints = complaints
-    yield one
-    one.close()
-    assert complaints == []
 
 
 def metric(samples: list, route: str, name: str, labels: dict[str, str]) -> float:
@@ -202,7 +189,7 @@ def test_an_incident_is_one_row_with_its_frames_behind_it(show, served, page):
     assert not runt.locator("article").is_visible()
     runt.locator("summary").click()
     link.click()
-    assert page.locator("h3").inner_text() == "runt_frame"
+    assert page.get_by_role("heading", level=1).inner_text() == "runt_frame"
     assert len(scene.observer.incidents._open["checkout"]) == 5
 
 

@@ -27,6 +27,7 @@ from spoe_guard.top.table import (
 )
 
 EVERY_S: Final = 2.0
+_BESIDE: Final = 4  # columns that a line about a route cannot have: the verdict's padding, and what it is set in by
 
 _STYLE: Final = """
 Screen { layout: vertical; }
@@ -80,6 +81,10 @@ class Top(App[None]):
         self._show()
         self.set_interval(EVERY_S, self._tick)
 
+    def on_resize(self) -> None:
+        """Use the room that there is now."""
+        self.call_after_refresh(self._show)
+
     async def _tick(self) -> None:
         if not self._paused:
             await self.action_refresh()
@@ -124,7 +129,8 @@ class Top(App[None]):
         status, guard = self._status, self._status["guard"]
         state = State.DOWN if self._lost else State(status["state"])
         headline = f"{MARKS[state]} {f'{self._lost}; what is below is from before' if self._lost else status['sentence']}"
-        wrong = [Text(f"  {line}", style=COLOURS[of]) for line, of in troubles(status["routes"])]
+        told = troubles(status["routes"], self.size.width - _BESIDE, self.size.height)
+        wrong = [Text(f"  {line}", style=COLOURS[of]) for line, of in told]
         self.query_one("#verdict", Static).update(Text("\n").join([Text(headline, style=f"bold {COLOURS[state]}"), *wrong]))
         would = would_have(status["routes"])
         observing = ["observe mode: nothing is changed", *([would] if would else [])] if guard["mode"] == "observe" else []

@@ -9,7 +9,8 @@ from spoe_guard.observe.live.states import MARKS, WORST_FIRST, State
 
 BARS: Final = " ▁▂▃▄▅▆▇█"
 BARS_SHOWN: Final = 20
-TROUBLES_SHOWN: Final = 3
+TROUBLES_SHOWN: Final = 3  # where there is little room
+LEAST_ROWS: Final = 24  # of a terminal; half of what it has beyond that is for more of them
 
 COLOURS: Final = {
     State.OK: "green",
@@ -72,16 +73,26 @@ def sorted_by(routes: list[_Route], label: str) -> list[_Route]:
     return routes
 
 
-def troubles(routes: list[_Route]) -> list[tuple[str, State]]:
-    """Return a line and its state for each route that is not well, the worst first; of many, a few and the number of the rest."""
+def troubles(routes: list[_Route], columns: int, rows: int) -> list[tuple[str, State]]:
+    """Return a line and its state for each route that is not well, the worst first.
+
+    Of many as many as a terminal of so many ``rows`` has room for, a few at least, and the number of the rest. ``columns``: those
+    that a line may have.
+    """
     wrong = [
         (f"{MARKS[state]} {route['name']}: {route['headline']}", state)
         for state in WORST_FIRST[:-1]
         for route in routes
         if route["state"] == state.value
     ]
-    more = len(wrong) - TROUBLES_SHOWN
-    return [*wrong[:TROUBLES_SHOWN], (f"and {more} more", State.REPAIRED)] if more > 0 else wrong
+    room, shown = (rows - LEAST_ROWS) // 2, 0
+    for line, _state in wrong:
+        room -= 1 + len(line) // max(columns, 1)
+        if shown >= TROUBLES_SHOWN and room < 0:
+            break
+        shown += 1
+    more = len(wrong) - shown
+    return [*wrong[:shown], (f"and {more} more", State.REPAIRED)] if more else wrong
 
 
 def would_have(routes: list[_Route]) -> str:

@@ -75,8 +75,12 @@ def test_every_state_is_shown_with_the_pages_own_numbers(name):
     on_top(guard, talk)
 
 
-@pytest.mark.parametrize(("down", "lines"), [(0, 0), (3, 3), (4, 4), (9, 4)])
-def test_what_is_wrong_is_said_first_and_bounded(down, lines):
+# rows of a terminal of 100 columns, where each route's line takes two; how many routes are down, and are named
+ROOM = [(24, 0, 0), (24, 3, 3), (24, 4, 3), (24, 9, 3), (39, 9, 3), (40, 9, 4), (59, 9, 8), (60, 9, 9), (56, 8, 8)]
+
+
+@pytest.mark.parametrize(("rows", "down", "named"), ROOM)
+def test_what_is_wrong_is_said_first_as_far_as_there_is_room(rows, down, named):
     guard = Guard("healthy")
     guard.scene = Scene(Lines().log(level="error"), *(f"route-{at}" for at in range(9)))
     for at in range(down):
@@ -84,11 +88,26 @@ def test_what_is_wrong_is_said_first_and_bounded(down, lines):
 
     async def talk(pilot) -> None:
         _verdict, *message = text(pilot, "verdict").split("\n")
-        assert len(message) == lines
-        assert all(line.startswith(f"  ■ route-{at}: The agent is unreachable") for at, line in enumerate(message[:3]))
-        assert message[3:] == ([f"  and {down - 3} more"] if down > 3 else [])
+        assert all(100 < len(line) < 200 for line in message[:named])
+        assert all(line.startswith(f"  ■ route-{at}: The agent is unreachable") for at, line in enumerate(message[:named]))
+        assert message[named:] == ([f"  and {down - named} more"] if down > named else [])
 
-    on_top(guard, talk)
+    on_top(guard, talk, size=(100, rows))
+
+
+def test_a_terminal_that_grows_has_room_for_more():
+    guard = Guard("healthy")
+    guard.scene = Scene(Lines().log(level="error"), *(f"route-{at}" for at in range(9)))
+    for at in range(9):
+        guard.scene.refuses(f"route-{at}")
+
+    async def talk(pilot) -> None:
+        assert "  and 6 more" in text(pilot, "verdict")
+        await pilot.resize_terminal(100, 60)
+        await pilot.pause()
+        assert "more" not in text(pilot, "verdict")
+
+    on_top(guard, talk, size=(100, 24))
 
 
 def test_the_chosen_anomaly_is_shown_whole_without_markup_from_peers():
@@ -247,3 +266,10 @@ def test_it_fits_eighty_by_twentyfour():
             assert region.bottom <= 24
 
     on_top(Guard("many-routes"), talk, size=(80, 24))
+
+
+def test_a_terminal_of_no_room_at_all_is_no_error():
+    async def talk(pilot) -> None:
+        assert text(pilot, "verdict").startswith("■ 1 of 2 routes has no agent.")
+
+    on_top(Guard("agent-down"), talk, size=(4, 2))

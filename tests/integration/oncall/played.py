@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, Page
 
+from spoe_guard import address
 from tests.alerts.prometheus import Prometheus
 from tests.hosts import Hosts
 from tests.integration import generations
@@ -19,6 +20,7 @@ from tests.integration.haproxy import Options, wait_until
 from tests.integration.oncall.causes import NAME
 from tests.integration.oncall.haproxy import ManyAgents
 from tests.integration.oncall.incident import AGREED_S, OVER_S, Agent, Cast, Incident
+from tests.integration.oncall.screen import Screen
 from tests.integration.oncall.voices import OnCall, Voices, wall
 from tests.integration.silence.surfaces import PAUSE_S, Says
 from tests.integration.stage import Stage
@@ -54,6 +56,7 @@ class Played:
         self._casts: dict[str, Cast] = {}
         self._guards: dict[bool, Guard] = {}
         self._pages: dict[bool, Page] = {}
+        self._screens: dict[bool, Screen] = {}
         with Stage(folder) as stage:
             self._set_up(stage)
             with ExitStack() as loads:
@@ -79,6 +82,7 @@ class Played:
             page = self._pages[alone] = self._browser.new_page()
             page.goto(f"http://{guard.admin}/")
             stage.enter(closing(page))
+            self._screens[alone] = stage.enter(Screen(address.parse(guard.admin)))
 
     def _hosts(self, stage: Stage) -> Hosts | None:
         """Return the names that the guard knows; None where a guard cannot have names of its own."""
@@ -135,7 +139,10 @@ class Played:
         self._wait_for_last_lines(cured)
 
     def _read(self) -> dict[bool, OnCall]:
-        return {alone: OnCall(guard, self._prometheus, self._pages[alone]) for alone, guard in self._guards.items()}
+        return {
+            alone: OnCall(guard, self._prometheus, self._pages[alone], self._screens[alone])
+            for alone, guard in self._guards.items()
+        }
 
     def _all_well(self, voices: Mapping[str, Voices]) -> bool:
         read = self._read()

@@ -7,13 +7,11 @@ from typing import Any, Final
 
 from playwright.sync_api import Page
 
-from spoe_guard import address
 from spoe_guard.observe.live.states import MARKS, State
-from spoe_guard.top.ask import ask
-from spoe_guard.top.table import troubles
 from tests.alerts.prometheus import Prometheus
 from tests.integration.guard import Guard
 from tests.integration.oncall.incident import SEEN_S, Incident
+from tests.integration.oncall.screen import Screen
 from tests.integration.silence.surfaces import Reading, Says, Surfaces, anonymous, found
 
 # What the page lists, by route: its state, and the whole text.
@@ -24,12 +22,12 @@ SINCE: Final = re.compile(r", since (\d\d:\d\d:\d\d) UTC \(")
 
 
 class OnCall(Reading):
-    """Also what the page of that guard shows in ``page``, and what `spoe-guard top` gets to show."""
+    """Also what the page of that guard shows in ``page``, and what `spoe-guard top` has drawn on ``screen``."""
 
-    def __init__(self, guard: Guard, prometheus: Prometheus, page: Page) -> None:
+    def __init__(self, guard: Guard, prometheus: Prometheus, page: Page, screen: Screen) -> None:
         super().__init__(guard, prometheus)
         self._page = page
-        self._address = address.parse(guard.admin)
+        self._screen = screen
 
     @cached_property
     def listed(self) -> dict[str, tuple[str, str]]:
@@ -39,8 +37,7 @@ class OnCall(Reading):
     @cached_property
     def top(self) -> dict[str, tuple[str, str]]:
         """The same of `top`."""
-        wrong = {route["name"]: troubles([route]) for route in ask(self._address)["routes"]}
-        return {name: (lines[0][1].value, lines[0][0]) for name, lines in wrong.items() if lines}
+        return self._screen.troubles()
 
 
 class Voices(Surfaces):

@@ -120,6 +120,11 @@ class Agents:
         known = self._known.get(address)
         return known.open_notifies if known is not None else 0
 
+    def given_to(self, address: Address) -> int:
+        """Return how many NOTIFYs the agent at ``address`` was given since there is something known of it."""
+        known = self._known.get(address)
+        return known.given if known is not None else 0
+
     def is_down(self, address: Address) -> bool:
         """Whether the address has failed since it last answered."""
         return not self._is_well(address)
@@ -176,10 +181,8 @@ class Agents:
     def ended(self, link: Link) -> None:
         """``link`` is no longer dialled, or its connection is gone. May be called again."""
         standing = self._known.get(link.address)
-        if standing is None:
-            return
-        standing.making.pop(link, None)
-        standing.links.pop(link, None)
+        if standing is not None:
+            standing.ended(link)
 
     # Inside
 

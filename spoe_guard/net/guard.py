@@ -286,6 +286,11 @@ class Guard:
         route = self._routes.get(name)  # of one that ends nobody wants to know
         return {} if route is None else {str(address): self._agents[name].open_on(address) for address in route.agent}
 
+    def given_to(self, name: str) -> dict[str, int]:
+        """Return how many NOTIFYs the agent of a route was given at each of its addresses."""
+        route = self._routes.get(name)
+        return {} if route is None else {str(address): self._agents[name].given_to(address) for address in route.agent}
+
     def route(self, name: str) -> Route:
         """Return the route that new sessions with that name get."""
         return self._routes[name]

@@ -36,7 +36,8 @@ class Standing:
 
     ``links``: the connections there are, with the NOTIFYs that each has open; None where those are not known. ``making``: the
     connections that are dialled or wait for AGENT-HELLO, with the time of the dial, the oldest first. ``retry_at``: until when
-    it is passed over where nobody asks it. ``returned``: it came back, and no link was dialled to it since.
+    it is passed over where nobody asks it. ``returned``: it came back, and no link was dialled to it since. ``given_before``:
+    NOTIFYs that its agent was given on links that are gone.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Standing:
         "_silences",
         "bias",
         "due",
+        "given_before",
         "links",
         "making",
         "retry_at",
@@ -61,6 +63,7 @@ class Standing:
         self.bias = random.random()  # noqa: S311  no secret: among equals each process has an order of its own
         self.due = self.bias  # how far its turn has come
         self.returned = False
+        self.given_before = 0
         self._failing_since = math.inf  # since it last answered
         self._held_until = -math.inf  # until then HELLO alone does not bring it back
         self._back_at = -math.inf
@@ -82,6 +85,18 @@ class Standing:
     def open_notifies(self) -> int:
         """How many NOTIFYs its agent has in hand."""
         return sum([len(ledger) for ledger in self.links.values() if ledger is not None])
+
+    @property
+    def given(self) -> int:
+        """How many NOTIFYs its agent was ever given: each ledger knows its own, so that no frame has to be counted here."""
+        return self.given_before + sum([ledger.opened for ledger in self.links.values() if ledger is not None])
+
+    def ended(self, link: Link) -> None:
+        """``link`` is no longer dialled, or its connection is gone. May be called again."""
+        self.making.pop(link, None)
+        ledger = self.links.pop(link, None)
+        if ledger is not None:
+            self.given_before += ledger.opened
 
     def failed(self, now: float) -> None:
         """It could not be dialled, or did not answer HELLO."""

@@ -108,6 +108,12 @@ COUNTERS: Final[tuple[_Row, ...]] = (
     ),
     ("agent_dials_total", "Times the agent was dialled.", ("agent",), lambda s: _of_agents(s, lambda agent: agent.dials)),
     (
+        "agent_notifies_total",
+        "NOTIFYs that the agent at that address was given.",
+        ("agent",),
+        lambda s: [((address,), count) for address, count in s.notifies_by_agent().items()],
+    ),
+    (
         "agent_failed_notifies_total",
         "NOTIFYs that the agent at that address had in hand when they failed.",
         ("agent",),

@@ -27,7 +27,7 @@ BY_LABELS: Final = (
     "redispatched",
 )
 BUCKETS: Final = ("hold_buckets",)
-OTHERS: Final = ("agents", "oldest", "open_on", "peer", "peer_at")  # each in its own way
+OTHERS: Final = ("agents", "given_to", "oldest", "open_on", "peer", "peer_at")  # each in its own way
 TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds", "late_acks")
 TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
 TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
@@ -38,12 +38,14 @@ def take(stats: RouteStats) -> Taken:
     plain = {name: getattr(stats, name) for name in (*COUNTS, *NOW, *BUCKETS)}
     plain |= {"oldest": stats.oldest(), "peer": stats.peer, "peer_at": stats.peer_at}
     plain["open_on"] = dict(stats.open_on())
+    given = stats.notifies_by_agent()
     plain["agents"] = {
         address: {
             "up": agent.up,
             "detail": agent.detail,
             "tried_at": agent.tried_at,
             "dials": agent.dials,
+            "notifies": given[address],
             "failed_notifies": agent.failed_notifies,
             "links": agent.links,
             "failures": list(agent.failures.items()),
@@ -71,6 +73,7 @@ def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> N
     for address, numbers in taken["agents"].items():
         agent = stats.agents.setdefault(address, AgentStats())
         agent.dials += numbers["dials"]
+        agent.notifies += numbers["notifies"]
         agent.failed_notifies += numbers["failed_notifies"]
         agent.links += numbers["links"] if alive else 0
         for labels, count in numbers["failures"]:

@@ -31,11 +31,12 @@ class AgentStats:
     """One address of a route's agent. ``up``: whether it answered the last try, None until there was one.
 
     ``tried_at``: time of the last try, in seconds of the monotonic clock that all processes of a machine share. ``detail``: of
-    the last failure, for people. ``impatient``: HELLOs in a row that HAProxy did not wait for. ``failed_notifies``: those that
-    the agent there had in hand when they failed, which is for any reason but that HAProxy left.
+    the last failure, for people. ``impatient``: HELLOs in a row that HAProxy did not wait for. ``notifies``: those that the agent
+    there was given by other processes. ``failed_notifies``: those that it had in hand when they failed, which is for any reason
+    but that HAProxy left.
     """
 
-    __slots__ = ("detail", "dials", "failed_notifies", "failures", "impatient", "links", "tried_at", "up")
+    __slots__ = ("detail", "dials", "failed_notifies", "failures", "impatient", "links", "notifies", "tried_at", "up")
 
     def __init__(self) -> None:
         self.up: bool | None = None
@@ -43,6 +44,7 @@ class AgentStats:
         self.tried_at = 0.0
         self.impatient = 0
         self.dials = 0
+        self.notifies = 0
         self.failed_notifies = 0
         self.links = 0
         self.failures: Counter[Labels] = Counter({(reason.value,): 0 for reason in DialFailure})
@@ -71,7 +73,7 @@ class RouteStats:
     ``families``: sessions by the family of their HAProxy, once it is known. ``peer``: who connected last, ``peer_at`` when,
     monotonic seconds.
     ``oldest``: returns for how many seconds the oldest NOTIFY has been open or parked. ``open_on``: returns how many NOTIFYs the
-    agent has in hand, by address.
+    agent has in hand, by address; ``given_to``: how many it was given, by this process.
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class RouteStats:
         "disconnects",
         "families",
         "gave_way",
+        "given_to",
         "hold_buckets",
         "hold_seconds",
         "internal_errors",
@@ -125,6 +128,7 @@ class RouteStats:
         self.agents: dict[str, AgentStats] = {}
         self.oldest: Callable[[], float] = lambda: 0.0
         self.open_on: Callable[[], Mapping[str, int]] = dict
+        self.given_to: Callable[[], Mapping[str, int]] = dict
         self.links_opened: Counter[Labels] = Counter({(reason.value,): 0 for reason in LinkReason})
         kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
         self.redispatched: Counter[Labels] = Counter({(kind.value,): 0 for kind in kinds})
@@ -140,6 +144,11 @@ class RouteStats:
     def agent(self, address: str) -> AgentStats:
         """Return what is known of an address; one that is in the settings no more is of interest to nobody."""
         return self.agents.get(address) or AgentStats()
+
+    def notifies_by_agent(self) -> dict[str, int]:
+        """Return how many NOTIFYs the agent at each address was given, by all processes."""
+        given = self.given_to()
+        return {address: agent.notifies + given.get(address, 0) for address, agent in self.agents.items()}
 
     @property
     def agent_up(self) -> bool | None:

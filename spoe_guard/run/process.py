@@ -166,6 +166,7 @@ class Process:
         stats = self.observer.all[route.name]
         stats.oldest = partial(self.guard.oldest_open_s, route.name)
         stats.open_on = partial(self.guard.open_on, route.name)
+        stats.given_to = partial(self.guard.given_to, route.name)
         stats.serve(map(str, route.agent))
         stats.tally.late_after = route.haproxy.timeout_processing or math.inf
 

@@ -3,7 +3,6 @@
 import pytest
 
 from spoe_guard.core.conversation.glitches import PER_NOTIFY, Glitches
-from spoe_guard.core.conversation.ledger import History
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.states import SessionState
 from tests.core import frames
@@ -93,6 +92,23 @@ def test_a_flood_that_may_pass_is_told_once_in_a_period() -> None:
     throws(spoken, Side.AGENT, MOST + 1, "pass glitch_flood")
 
 
+def test_notifies_that_a_link_had_which_is_gone_count_too() -> None:
+    spoken = talk(give_up_s=5.0)
+    spoken.play("""
+        haproxy NOTIFY 1.1 + NOTIFY 3.1 -> ok
+        agent   ACK 1.1 + ACK 3.1  -> ok
+        agent   AGENT_DISCONNECT 0 -> lost disconnect 0/0, to_agent HAPROXY_DISCONNECT 0
+        agent   fin                -> close agent
+        haproxy NOTIFY 5.1         -> held, dial 1
+        agent1  up                 -> to_agent1 HAPROXY_HELLO
+        agent1  AGENT_HELLO        -> replacement up, redispatched unsent 1, to_agent1 NOTIFY 5.1
+        agent1  ACK 5.1            -> ok
+    """)
+    throws(spoken, Side.HAPROXY, 3 * PER_NOTIFY)
+    throws(spoken, Side.HAPROXY, 1, "close glitch_flood", ENDED.replace("to_agent", "to_agent1"))
+    assert spoken.anomalies[-1].detail == "13 anomalies within 60 s, beside 3 NOTIFYs"
+
+
 # An ACK that waits for its payload, and one of no NOTIFY in it.
 TORN = frames.ack("1.1")[:11] + frames.ack("9.1", b"\1\3\2\6reason\x08\4late")
 
@@ -170,16 +186,14 @@ def test_an_observed_flood_passes_and_its_end_is_only_told(side: Side) -> None:
 
 
 def test_the_bound_is_met_exactly_whatever_the_notifies() -> None:
-    history = History()
-    glitches = Glitches(3, 10.0, history)
+    glitches = Glitches(3, 10.0)
     glitches.new = 3
-    assert glitches.flood(0.0) == ""
-    history.count = 1
+    assert glitches.flood(0.0, 0) == ""
     glitches.new = 1
-    assert glitches.flood(0.0) == ""  # four, for one NOTIFY
+    assert glitches.flood(0.0, 1) == ""  # four, for one NOTIFY
     glitches.new = 1
-    assert glitches.flood(9.9) == "5 anomalies within 10 s, beside 1 NOTIFY"
+    assert glitches.flood(9.9, 1) == "5 anomalies within 10 s, beside 1 NOTIFY"
     glitches.new = 100
-    assert glitches.flood(9.9) == ""  # told already
+    assert glitches.flood(9.9, 1) == ""  # told already
     glitches.new = 4
-    assert glitches.flood(10.0) == "4 anomalies within 10 s, beside 0 NOTIFYs"
+    assert glitches.flood(10.0, 1) == "4 anomalies within 10 s, beside 0 NOTIFYs"

@@ -218,6 +218,7 @@ def test_what_is_open_is_counted_once_for_session_and_route() -> None:
     first.clear()
     second.clear()
     assert (history.open, tally.open_notifies) == (0, 0)
+    assert (first.opened, second.opened) == (2, 2)
 
 
 def test_the_oldest_that_came_late_is_found_behind_settled_ones() -> None:

@@ -35,6 +35,15 @@ class Cast:
         found = {labels["agent"]: value for name, labels, value in self.guard.metrics() if name == f"spoe_guard_{metric}"}
         return [found[agent.address] for agent in self.agents]
 
+    def asked(self):
+        """Return how many NOTIFYs came from HAProxy."""
+        notify = {"direction": "to_agent", "type": "notify"}
+        return sum(
+            value
+            for name, labels, value in self.guard.metrics()
+            if name == "spoe_guard_frames_total" and notify.items() <= labels.items()
+        )
+
     def unanswered(self, *loads):
         """Return how many requests got no answer, without those that HAProxy never sent."""
         lost = sum(seen.verdict != path for load in loads for path, seen in list(load.seen.items()))
@@ -72,6 +81,8 @@ def test_in_turn_each_agent_is_dialled_as_often(stage, at):
     dials = cast.of_each("agent_dials_total")
     assert sum(dials) >= CLIENTS / 2
     assert max(dials) - min(dials) <= 1
+    assert min(cast.of_each("agent_notifies_total")) > 0
+    assert sum(cast.of_each("agent_notifies_total")) == cast.asked()
     assert cast.unanswered(load) == 0
     assert all(agent.answered() for agent in cast.agents)
 
@@ -143,5 +154,8 @@ def test_an_agent_that_hangs_is_left_after_its_deadlines(stage, at, workers):
             first.process.send_signal(signal.SIGCONT)
         wait_until(lambda: cast.of_each("agent_up") == [1, 1], "it answers again", BACK_S + PATIENCE_S)
     assert 0 < lost <= after <= (MUTE_AFTER + 1) * (links + CLIENTS)
+    given, failed = cast.of_each("agent_notifies_total"), cast.of_each("agent_failed_notifies_total")
+    assert 0 < failed[0] < given[0]
+    assert failed[1] / given[1] < failed[0] / given[0]  # one that HAProxy gave up meanwhile was in the hand of the second
     moves = cast.moves()
     assert {(before, to) for before, to, _why in moves} == {(0, 1), (1, 0)}

@@ -399,6 +399,28 @@ async def test_open_notifies_are_those_of_the_links(clock, places):
     assert (several.agents.open_on(a), several.agents.open_on(b)) == (1, 0)
 
 
+async def test_notifies_given_to_an_address_include_those_of_links_gone(clock, places):
+    several = Several(places("a", "b"))
+    a, b = several.route.agent
+    assert several.agents.given_to(a) == 0
+    for given, so_far in ((2, 2), (3, 5)):
+        link, has = Link(), ledger(0.0)
+        link.address = a
+        several.agents.connected(link, has)
+        for at in range(given):
+            has.add(bytes((1 + at, 1)), 0.0)
+            has.pop(bytes((1 + at, 1)))
+        assert several.agents.given_to(a) == so_far
+        several.agents.ended(link)
+        several.agents.ended(link)
+        assert several.agents.given_to(a) == so_far
+    unknown = Link()
+    unknown.address = b
+    several.agents.connected(unknown, None)  # of a link whose NOTIFYs nobody knows
+    several.agents.ended(unknown)
+    assert several.agents.given_to(b) == 0
+
+
 async def test_health_checks_take_nobodys_turn(clock, places):
     places.up("a", "b")
     several = Several(places("a", "b"), "round-robin")

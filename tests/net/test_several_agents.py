@@ -246,9 +246,12 @@ async def test_open_notifies_are_counted_by_address(tmp_path):
         both = [str(stage.places[name]) for name in ("a", "b")]
         await until(lambda: sorted(stage.guard.open_on("default").values()) == [1, 2])
         assert [*stage.guard.open_on("default")] == both
+        assert sorted(stage.guard.given_to("default").items()) == sorted(stage.guard.open_on("default").items())
+        given = stage.guard.given_to("default")
         for peer in peers:
             peer.close()
         await until(lambda: stage.guard.open_on("default") == dict.fromkeys(both, 0))
+        assert stage.guard.given_to("default") == given
 
 
 async def test_an_address_that_a_reload_dropped_is_asked_no_more(tmp_path):

@@ -66,6 +66,7 @@ RELIED_ON = {
     "spoe_guard_late_acks_total": ("counter", {"route"}),
     "spoe_guard_oldest_open_notify_seconds": ("gauge", {"route"}),
     "spoe_guard_agent_dials_total": ("counter", {"route", "agent"}),
+    "spoe_guard_agent_notifies_total": ("counter", {"route", "agent"}),
     "spoe_guard_agent_failed_notifies_total": ("counter", {"route", "agent"}),
     "spoe_guard_agent_connect_failures_total": ("counter", {"route", "agent", "reason"}),
     "spoe_guard_agent_up": ("gauge", {"route", "agent"}),
@@ -136,6 +137,7 @@ def one_of_everything(observer: GuardObserver, route: str = "default") -> None:
     observer.link_opened(route, OTHER)
     observer.routes[route].oldest = lambda: 0.75
     observer.routes[route].open_on = lambda: {AGENT: 0, OTHER: 1}
+    observer.routes[route].given_to = lambda: {OTHER: 8}
     tally = observer.tally(route)
     tally.frames_to_agent[frame.NOTIFY] += 3
     tally.frames_to_haproxy[frame.ACK] += 2
@@ -227,6 +229,8 @@ def test_what_was_counted_is_what_is_scraped(observer):
         ("agent_links", OTHER): 1,
         ("agent_open_notifies", AGENT): 0,
         ("agent_open_notifies", OTHER): 1,
+        ("agent_notifies_total", AGENT): 0,
+        ("agent_notifies_total", OTHER): 8,
         ("agent_failed_notifies_total", AGENT): 0,
         ("agent_failed_notifies_total", OTHER): 1,
         ("agent_dials_total", AGENT): 1,

@@ -185,6 +185,19 @@ def test_open_notifies_by_address_are_those_of_all_living_workers():
     assert totals.routes["default"].open_on() == {AGENTS[0]: 2, AGENTS[1]: 0}
 
 
+def test_notifies_given_to_an_address_include_those_of_workers_gone():
+    workers = [busy(1), busy(1)]
+    workers[0].given_to = lambda: {AGENTS[0]: 20, AGENTS[1]: 0}
+    workers[1].given_to = lambda: {AGENTS[0]: 3, AGENTS[1]: 10}
+    totals = Totals(["default"])
+    totals.sum_up(list(map(says, workers)))
+    before = totals.routes["default"].notifies_by_agent()
+    assert {address: before[address] for address in AGENTS} == {AGENTS[0]: 23, AGENTS[1]: 10}
+    totals.close(says(workers[1]))
+    totals.sum_up([says(workers[0])])
+    assert totals.routes["default"].notifies_by_agent() == before
+
+
 def test_what_the_processes_use_is_summed_and_cpu_time_never_falls():
     totals = Totals(["default"])
     used = {"process_cpu_seconds_total": 1000.0, "process_open_fds": 5000.0, "process_start_time_seconds": 1.0}

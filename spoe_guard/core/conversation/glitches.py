@@ -3,7 +3,6 @@
 import math
 from typing import Final
 
-from spoe_guard.core.conversation.ledger import History
 from spoe_guard.core.terms.anomalies import Anomaly
 from spoe_guard.counted import counted
 
@@ -30,11 +29,10 @@ class Glitches:
     and then answers late all that it was asked meanwhile.
     """
 
-    def __init__(self, most: int, period_s: float, history: History) -> None:
+    def __init__(self, most: int, period_s: float) -> None:
         self.new = 0
         self._most = most
         self._period_s = period_s
-        self._history = history
         self._ends = -math.inf
         self._count = 0
         self._notifies = 0  # of the session, when the last anomaly was seen
@@ -46,8 +44,8 @@ class Glitches:
         if anomaly not in _EXCUSED:
             self.new += 1
 
-    def flood(self, now: float) -> str:
-        """Return what is wrong if there were too many, once in a period; empty otherwise."""
+    def flood(self, now: float, notifies: int) -> str:
+        """Return what is wrong if there were too many, once in a period; empty otherwise. ``notifies``: of the session so far."""
         if now >= self._ends:
             self._ends = now + self._period_s
             self._count = 0
@@ -55,8 +53,8 @@ class Glitches:
             self._told = False
         self._count += self.new
         self.new = 0
-        self._notifies = self._history.count
-        notifies = self._notifies - self._before
+        self._notifies = notifies
+        notifies -= self._before
         if self._told or self._count <= self._most or self._count <= PER_NOTIFY * notifies:
             return ""
         self._told = True

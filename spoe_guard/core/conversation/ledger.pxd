@@ -23,7 +23,7 @@ cdef class _Ring:
 
 @cython.final
 cdef class History:
-    cdef public Py_ssize_t open, count
+    cdef public Py_ssize_t open
     cdef Tally _tally
     cdef _Ring _ring
     cdef object _lost
@@ -80,7 +80,7 @@ cdef class Ledger:
     cdef public Py_ssize_t size, longest_ack, most
     cdef public bint takes, answers, answered_once
     cdef public double heard
-    cdef public long long passed
+    cdef public long long passed, opened
     cdef public History history
     cdef public object carrier
     cdef public Py_ssize_t most_kept, kept

@@ -88,12 +88,11 @@ class History:
     """How many NOTIFYs of a session are open, and the fate of the last ``REMEMBERED``, on all links together.
 
     ``open``: NOTIFYs that agents have received and not yet answered. Only ``opened`` and ``closed`` change it, together with the
-    route's ``tally.open_notifies``; only ledgers call them. ``count``: of all that were ever opened.
+    route's ``tally.open_notifies``; only ledgers call them.
     """
 
     def __init__(self, tally: Tally | None = None) -> None:
         self.open = 0
-        self.count = 0
         self._tally = tally or Tally()
         self._lost = 0
         self._lost_at = -math.inf
@@ -103,7 +102,6 @@ class History:
     def opened(self) -> None:
         """Count one NOTIFY as opened."""
         self.open += 1
-        self.count += 1
         self._tally.open_notifies += 1
 
     def closed(self, count: int) -> None:
@@ -157,7 +155,8 @@ class History:
 class Ledger:
     """The NOTIFYs that one agent has, each with the time HAProxy sent it, in the order in which the agent got them.
 
-    Works like a dict of times by ids, and has what the hot lane needs of the link. ``history``: the session's.
+    Works like a dict of times by ids, and has what the hot lane needs of the link. ``history``: the session's. ``opened``: how
+    many the agent was ever given.
     ``answered_once``: an ACK has come. ``heard``: when the agent last sent something, monotonic seconds. ``most_kept``: bytes of
     NOTIFY copies to keep (``redispatch: unanswered``), 0 for none; a NOTIFY whose copy does not fit counts as unanswered if the
     link is lost.
@@ -182,6 +181,7 @@ class Ledger:
         self.carrier: Any = None
         self.count = 0  # of NOTIFYs with a key
         self.large = 0  # of NOTIFYs without a key
+        self.opened = 0
         # Usually only one NOTIFY is open: these fields hold it, and the table is not touched.
         self._one = 0
         self._one_since = 0.0
@@ -217,6 +217,7 @@ class Ledger:
         else:
             self._newest = since
         self.count += 1
+        self.opened += 1
         self.history.opened()
         return True
 
@@ -290,6 +291,7 @@ class Ledger:
             self._large_by_age = self._large_by_age or ByAge()
             self._large_by_age.add(ids, since)
             self.large = len(self._large)
+            self.opened += 1
             self.history.opened()
 
     def pop(self, ids: bytes) -> float:

@@ -319,6 +319,7 @@ class Links:
         over = [link for link in self.by_number.values() if link.done and link.state is LinkState.CLOSING and not link.has_orders]
         for link in over:
             del self.by_number[link.number]
+            self._notifies.gone(link)
         if self._notifies.link.number not in self.by_number and self.by_number:
             self._notifies.prefer(next(iter(self.by_number.values())))
         return [link.number for link in over]

@@ -136,6 +136,7 @@ class Notifies:
         self._doomed = 0  # of those that wait: so many are to be given up
         self._doomed_as = UnansweredReason.AGENT_GONE
         self._more_to_send = False
+        self._given = 0  # on links that are gone
         self._config = config
         self._tally = tally
         self._route = route
@@ -149,6 +150,15 @@ class Notifies:
     def open(self) -> int:
         """How many NOTIFYs agents have received and not yet answered."""
         return self._history.open
+
+    @property
+    def given(self) -> int:
+        """How many NOTIFYs agents were ever given, one that two agents got twice."""
+        return self._given + sum(link.ledger.opened for link in self._links.values())
+
+    def gone(self, link: AgentLink) -> None:
+        """``link`` is over, and no longer one of the session's."""
+        self._given += link.ledger.opened
 
     @property
     def waiting(self) -> int:

@@ -30,8 +30,8 @@ class Report:
         self.judged = 0
         self._in_read = False
         self._count_only = count_only
-        self.of_haproxy = Glitches(config.glitches, config.glitches_s, history)
-        self.of_agent = Glitches(config.glitches, config.glitches_s, history)
+        self.of_haproxy = Glitches(config.glitches, config.glitches_s)
+        self.of_agent = Glitches(config.glitches, config.glitches_s)
         self._applied = not config.observe
         self._progress = progress
         self._history = history

@@ -124,7 +124,7 @@ class Walker(ABC):
 
     def bound_glitches(self, now: float) -> None:
         """End the session if the policy says so and this side made too many anomalies."""
-        detail = self.glitches.flood(now) if self.glitches.new else ""
+        detail = self.glitches.flood(now, self.conv.notifies.given) if self.glitches.new else ""
         if not detail:
             return
         if self.unwanted():  # it only has to be read until it is closed

@@ -9,7 +9,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from spoe_guard.observe.incidents import MOST
 from spoe_guard.observe.live import incident, words
-from spoe_guard.observe.live.states import MARKS, WORST_FIRST
+from spoe_guard.observe.live.states import MARKS, WORST_FIRST, share
 from spoe_guard.observe.live.status import Status
 from spoe_guard.slices import Slices
 
@@ -54,7 +54,7 @@ class Page:
         environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         for write in (words.count, words.per_s, words.seconds, words.size, words.ago, words.clock, words.pairs):
             environment.filters[write.__name__] = write
-        environment.globals.update(figures=figures, marks=_MARKS, height=HEIGHT)
+        environment.globals.update(figures=figures, marks=_MARKS, height=HEIGHT, share=share)
         environment.globals.update(
             would_have=words.would_have, level_marks=incident.LEVEL_MARKS, name=incident.name, kind=incident.kind, told_of=told_of
         )

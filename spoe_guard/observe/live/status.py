@@ -144,7 +144,7 @@ class Live:
         since = self._since[name]
         since_s = now - since.at
         place = self.places.get(name, Place())
-        open_on = stats.open_on()
+        open_on, given = stats.open_on(), stats.notifies_by_agent()
         return {
             "name": name,
             "listen": place.listen,
@@ -172,6 +172,8 @@ class Live:
                     "detail": printable(agent.detail),
                     "links": agent.links,
                     "open_notifies": open_on.get(address, 0),
+                    "notifies": given[address],
+                    "failed_notifies": agent.failed_notifies,
                     "dials": agent.dials,
                     "failures": {reason: count for (reason,), count in agent.failures.items() if count},
                 }

@@ -162,9 +162,11 @@ def one_of_several(log) -> Scene:
     scene.refuses("checkout")
     scene.traffic()
     scene.acks("checkout", 20, 0.07)
-    scene.observer.seen("checkout", 1, [NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3, unchecked=3)])
+    gone = NotifiesUnanswered(UnansweredReason.AGENT_GONE, 3, unchecked=3, agents=(("10.0.3.9:9000", 3),))
+    scene.observer.seen("checkout", 1, [gone])
     scene.observer.routes["checkout"].oldest = lambda: 2.25
     scene.observer.routes["checkout"].open_on = lambda: {"10.0.3.9:9000": 3}
+    scene.observer.routes["checkout"].given_to = lambda: {"10.0.3.7:9000": 17, "10.0.3.9:9000": 7_520}
     return scene
 
 

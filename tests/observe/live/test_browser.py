@@ -125,9 +125,9 @@ def test_every_address_of_an_agent_is_shown_with_its_state(show, served, page):
     page.evaluate(OPEN_ALL)
     told = page.locator("#route-0 .agent").evaluate_all("(all) => all.map((each) => each.innerText.replace(/\\s+/g, ' '))")
     assert told == [
-        "10.0.3.7:9000 0 links, 1 dial, 0 NOTIFYs open down",
+        "10.0.3.7:9000 0 links, 1 dial, 0 NOTIFYs open, none of 17 failed down",
         "unix:/run/a-folder-with-a-long-name/agent.sock 0 links, 0 dials, 0 NOTIFYs open not dialled yet",
-        "10.0.3.9:9000 1 link, 1 dial, 3 NOTIFYs open up",
+        "10.0.3.9:9000 1 link, 1 dial, 3 NOTIFYs open, 0.04 % of 7,520 failed up",
     ]
     assert "Oldest NOTIFY 2.2 s" in page.locator("#route-0 .totals").inner_text().replace("\n", " ")
 

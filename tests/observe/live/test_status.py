@@ -40,7 +40,9 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
             "anomalies", "unanswered", "history",
         ]  # fmt: skip
         assert all(
-            list(agent) == ["address", "up", "detail", "links", "open_notifies", "dials", "failures"] for agent in route["agents"]
+            list(agent)
+            == ["address", "up", "detail", "links", "open_notifies", "notifies", "failed_notifies", "dials", "failures"]
+            for agent in route["agents"]
         )
         assert route["now"].keys() == {
             "sessions", "open_notifies", "parked_notifies", "held_bytes", "agent_links", "oldest_open_notify_s"
@@ -97,10 +99,18 @@ def test_only_an_haproxy_that_connects_would_have_been_spared(scene):
     assert taken(scene)["routes"][0]["enforce_would_have"] == {"saved": 0, "spared": 0, "mended": 1}
 
 
-def test_each_address_says_how_many_notifies_its_agent_has_in_hand(scene):
+def test_each_address_says_how_many_notifies_are_open_were_given_and_failed(scene):
     scene.serve("default", "a:1", "b:1")
-    scene.observer.routes["default"].open_on = lambda: {"b:1": 7}
-    assert {agent["address"]: agent["open_notifies"] for agent in taken(scene)["routes"][0]["agents"]} == {"a:1": 0, "b:1": 7}
+    stats = scene.observer.routes["default"]
+    stats.open_on = lambda: {"b:1": 7}
+    stats.given_to = lambda: {"a:1": 0, "b:1": 40}
+    lost = NotifiesUnanswered(UnansweredReason.DEADLINE, 3, agents=(("b:1", 2), ("gone:1", 1)))
+    scene.observer.seen("default", scene.session("default"), [lost])
+    told = ("open_notifies", "notifies", "failed_notifies")
+    assert {agent["address"]: [agent[each] for each in told] for agent in taken(scene)["routes"][0]["agents"]} == {
+        "a:1": [0, 0, 0],
+        "b:1": [7, 40, 2],
+    }
 
 
 def test_that_nobody_is_connected_is_not_called_well(scene):

@@ -13,10 +13,18 @@ class Slices:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._began = clock()
+        self._began = clock()  # the slice under way
+        self._before_s = 0.0  # what the slices before it took
 
     async def pause(self) -> None:
         """Let others have their turn, if this one has lasted for ``SLICE_S``. To be called after each short step."""
-        if self._clock() - self._began >= SLICE_S:
+        took_s = self._clock() - self._began
+        if took_s >= SLICE_S:
             await asyncio.sleep(0)
+            self._before_s += took_s
             self._began = self._clock()
+
+    @property
+    def spent_s(self) -> float:
+        """For how many seconds the loop was held, others' turns not counted."""
+        return self._before_s + self._clock() - self._began

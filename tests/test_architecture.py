@@ -10,10 +10,13 @@ from prometheus_client.metrics_core import Metric
 
 from spoe_guard.about import about
 from spoe_guard.core.terms.states import LINK_MOVES, SESSION_MOVES
+from spoe_guard.observe.families import ROUTE
+from spoe_guard.observe.formats import Rendering
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.metrics import OF_ROUTES
 from spoe_guard.run.workers.totals import Totals
-from spoe_guard.run.workers.views import PoolCollector
+from spoe_guard.run.workers.views import PoolMetrics
 from tests.peers import ROOT
 
 PAGE = (ROOT / "docs/architecture.md").read_text()
@@ -35,11 +38,25 @@ def diagram() -> str:
     return "\n\n".join(drawn)
 
 
+class Heard(Rendering):
+    """Keeps the families that are not written line by line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.families: list[Metric] = []
+
+    def add(self, family: Metric) -> None:
+        self.families.append(family)
+
+
 def exposed() -> dict[str, tuple[str, list[str]]]:
     """Return the type and labels of each metric of the guard's own, also of those that there are with several workers only."""
     pool: Any = SimpleNamespace(totals=Totals(()), workers=[], restarts=0)
-    families = PoolCollector(pool, about(), live=Live({}, list, Health({}), about())).collect()
-    return {full_name(family): (family.type, list(family._labelnames)) for family in families}
+    heard = Heard()
+    for _step in PoolMetrics(pool, about(), live=Live({}, list, Health({}), about())).write(heard):
+        pass
+    apart = {full_name(family): (family.type, list(family._labelnames)) for family in heard.families}
+    return apart | {family.name: (family.type, [ROUTE, *family.labels]) for family in OF_ROUTES}
 
 
 def full_name(family: Metric) -> str:

@@ -20,7 +20,7 @@ from spoe_guard.observe.health import Health
 from spoe_guard.observe.incidents import Incidents
 from spoe_guard.observe.live.page import Page
 from spoe_guard.observe.live.status import Live
-from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.metrics import Exposition, GuardMetrics
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.options import DEFAULT_PAYLOAD, Payload
 from spoe_guard.run.process import report_bugs
@@ -160,14 +160,14 @@ class Told:
         talk.over()
         health = Health(observer.routes)
         live = Live(observer.routes, observer.incidents.take, health, BUILD)
-        status, metrics = asyncio.run(self._views(live, Exposition(GuardCollector(observer.routes, BUILD))))
+        status, metrics = asyncio.run(self._views(live, Exposition(GuardMetrics(observer.routes, BUILD))))
         page = asyncio.run(Page().render(json.loads(status)))
         self.views = {"log": "\n".join(lines.lines).encode(), "/api/status": status, "page": page, "/metrics": metrics}
         captures = [b"".join(packets(take.capture(payload))) for take in recorded.takes]
         self.views |= {"captures": b"".join(captures), "decode": b"".join(_decoded(folder, captures))}
 
     async def _views(self, live: Live, exposition: Exposition) -> tuple[bytes, bytes]:
-        return json.dumps(await live.status()).encode(), await exposition.render()
+        return json.dumps(await live.status()).encode(), b"".join(await exposition.render())
 
 
 def _decoded(folder: Path, captures: list[bytes]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import functools
 import socket
 import struct
 import termios
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,9 +15,10 @@ from spoe_guard.observe.health import Health
 from spoe_guard.observe.hosts import REFUSED, is_served
 from spoe_guard.observe.live.page import ASSETS, POLICY, Page
 from spoe_guard.observe.live.runbook import Runbook
-from spoe_guard.observe.live.status import Live, as_json
+from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.metrics import Exposition
 from spoe_guard.serving import stop_serving
+from spoe_guard.slices import Slices
 
 MAX_REQUEST_BYTES: Final = 8192  # request line and header lines, to the empty line
 MAX_CONNECTIONS: Final = 32
@@ -38,7 +39,7 @@ Connection: close\r
 """
 _RUNBOOK: Final = "/runbook/"  # and the name of an entry
 
-_Answer = tuple[HTTPStatus, str, bytes]
+_Answer = tuple[HTTPStatus, str, Sequence[bytes]]  # status, Content-Type, the body in pieces
 
 # Machines ask these by whatever name their targets have: a Service, a container. Nothing of what the peers carry is in them, only
 # numbers, the routes' names and the agents' addresses, so any Host may read them.
@@ -148,9 +149,11 @@ class Admin:
         else:
             method, answer = await self._answer(head)
         writer.write(_head(answer))
-        if method != "HEAD":
-            writer.write(answer[2])  # apart: an answer that many get is not copied for each
-        await writer.drain()
+        slices = Slices()
+        for piece in answer[2] if method != "HEAD" else ():
+            writer.write(piece)
+            await writer.drain()
+            await slices.pause()  # a socket may take megabytes before there is anything to drain
         writer.write_eof()
         # Unread bytes would turn this close into a reset, and the client would lose the answer.
         left = _MAX_LINGER_BYTES
@@ -174,14 +177,17 @@ class Admin:
         if method not in ("GET", "HEAD"):
             return method, _plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET or HEAD\n")
         if entry is not None:
-            return method, (HTTPStatus.OK, _HTML, entry)
-        return method, (HTTPStatus.OK, *ASSETS[path]) if path in ASSETS else await self._paths[path](head)
+            return method, (HTTPStatus.OK, _HTML, (entry,))
+        if path in ASSETS:
+            content_type, body = ASSETS[path]
+            return method, (HTTPStatus.OK, content_type, (body,))
+        return method, await self._paths[path](head)
 
     async def _live_page(self, _head: bytes) -> _Answer:
-        return HTTPStatus.OK, _HTML, await self._page.render(await self._live.status())
+        return HTTPStatus.OK, _HTML, (await self._page.render(await self._live.status()),)
 
     async def _status(self, _head: bytes) -> _Answer:
-        return HTTPStatus.OK, _JSON, await as_json(await self._live.status())
+        return HTTPStatus.OK, _JSON, await self._live.as_json()
 
     async def _metrics(self, head: bytes) -> _Answer:
         format_ = preferred(",".join(_values(head, "accept")))
@@ -196,7 +202,7 @@ class Admin:
 
 
 def _plain(status: HTTPStatus, text: str) -> _Answer:
-    return status, _TEXT, text.encode()
+    return status, _TEXT, (text.encode(),)
 
 
 def _values(head: bytes, header: str) -> list[str]:
@@ -220,5 +226,5 @@ def _head(answer: _Answer) -> bytes:
     allow = "Allow: GET, HEAD\r\n" if status is HTTPStatus.METHOD_NOT_ALLOWED else ""
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{allow}{_HEADERS}\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {sum(map(len, body))}\r\n{allow}{_HEADERS}\r\n"
     ).encode()

@@ -14,6 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from spoe_guard.observe.pieces import Pieces
+
 
 @enum.unique
 class Format(enum.Enum):
@@ -62,28 +64,46 @@ def _openmetrics(family: Metric) -> bytes:
     return made
 
 
+class Head:
+    """What stands before the samples of a family: HELP and TYPE. ``name``: of a counter without ``_total``."""
+
+    def __init__(self, name: str, help_: str, type_: str) -> None:
+        bare = Metric(name, help_, type_)
+        self.lines: Final = {
+            Format.TEXT: generate_latest(_OneFamily(bare)),
+            Format.OPENMETRICS: _openmetrics(bare).removesuffix(_END[Format.OPENMETRICS]),
+        }
+
+
 class Rendering:
     """The text of all families, in both formats. What both have is kept once."""
 
     def __init__(self) -> None:
-        self._parts: dict[Format, list[bytes]] = {format_: [] for format_ in Format}
-        self._whole: dict[Format, bytes] = {}
-        self._last = ""  # the family that was added last
+        self._bodies: dict[Format, list[bytes]] = {format_: [] for format_ in Format}
+        self._samples = Pieces()  # of the family that was begun last
+
+    def begin(self, head: Head) -> None:
+        """Begin a family."""
+        self._end_family()
+        for format_, body in self._bodies.items():
+            body.append(head.lines[format_])
+
+    def add_lines(self, lines: str) -> None:
+        """Add samples to the family that was begun last: the same lines in both formats, each with its end."""
+        self._samples.add(lines)
 
     def add(self, family: Metric) -> None:
-        """Add a family, or one more part of the last one: HELP and TYPE stand once, before its first part."""
-        help_, type_, samples = generate_latest(_OneFamily(family)).split(b"\n", 2)
-        if family.name != self._last:
-            bare = Metric(family.name, family.documentation, family.type, family.unit)
-            head = _openmetrics(bare).removesuffix(_END[Format.OPENMETRICS])
-            self._parts[Format.TEXT].append(b"%s\n%s\n" % (help_, type_))
-            self._parts[Format.OPENMETRICS].append(head)
-            self._last = family.name
-        for parts in self._parts.values():
-            parts.append(samples)
+        """Add a family with its samples."""
+        _help, _type, samples = generate_latest(_OneFamily(family)).split(b"\n", 2)
+        self.begin(Head(family.name, family.documentation, family.type))
+        self.add_lines(samples.decode())
 
-    def whole(self, format_: Format) -> bytes:
-        """Return all of it, the same bytes to each who asks."""
-        if format_ not in self._whole:
-            self._whole[format_] = b"".join((*self._parts[format_], _END[format_]))
-        return self._whole[format_]
+    def body(self, format_: Format) -> list[bytes]:
+        """Return all of it in pieces, the same bytes to each who asks."""
+        self._end_family()
+        return [*self._bodies[format_], _END[format_]]
+
+    def _end_family(self) -> None:
+        samples, self._samples = self._samples.taken(), Pieces()
+        for body in self._bodies.values():
+            body.extend(samples)

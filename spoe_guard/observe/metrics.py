@@ -2,27 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client import PlatformCollector, ProcessCollector
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spoe_guard.core.terms.tally import ACK_BUCKETS
+from spoe_guard.observe.families import COUNTER, GAUGE, Family, Histogram, Samples, escaped
 from spoe_guard.observe.formats import Format, Rendering
-from spoe_guard.observe.live.states import State
-from spoe_guard.observe.live.status import Live
+from spoe_guard.observe.live.states import State, Verdict
+from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.stats import HOLD_BUCKETS, AgentStats, Labels, RouteStats
+from spoe_guard.slices import Slices
 
-ROUTES_A_PART: Final = 4  # of a family: a part takes a millisecond or two
-TURN_S: Final = 0.001  # for which the loop is held, and what the part under way takes
+ROUTES_A_PART: Final = 16  # of a family: a part takes some tens of microseconds
 # All who ask meanwhile share one rendering, and the next one waits for as long as this takes 9 times: a tenth of a core at most.
 PAUSE: Final = 9
 LONGEST_PAUSE_S: Final = 1.0
-
-Samples = Iterable[tuple[Labels, float]]
 
 
 def _one(value: float) -> Samples:
@@ -32,6 +31,8 @@ def _one(value: float) -> Samples:
 def _of_agents(stats: RouteStats, read: Callable[[AgentStats], float]) -> Samples:
     return [((address,), read(agent)) for address, agent in stats.agents.items()]
 
+
+T = TypeVar("T")
 
 # name, help, labels after `route`, how to read the numbers
 _Row = tuple[str, str, Labels, Callable[[RouteStats], Samples]]
@@ -177,7 +178,55 @@ GAUGES: Final[tuple[_Row, ...]] = (
 )
 
 
-class GuardCollector(Collector):
+FAMILIES: Final[tuple[Family[RouteStats] | Histogram[RouteStats], ...]] = (
+    *(Family(COUNTER, f"spoe_guard_{name}", text, labels, read) for name, text, labels, read in COUNTERS),
+    *(Family(GAUGE, f"spoe_guard_{name}", text, labels, read) for name, text, labels, read in GAUGES),
+    Histogram(
+        "spoe_guard_notify_ack_seconds",
+        "From a NOTIFY's arrival to its ACK's, in seconds.",
+        ACK_BUCKETS,
+        lambda s: (s.tally.ack_buckets, s.tally.ack_seconds),
+    ),
+    Histogram(
+        "spoe_guard_disconnect_hold_seconds",
+        "How long the end of an agent link was held back for ACKs to pass first, in seconds.",
+        HOLD_BUCKETS,
+        lambda s: (s.hold_buckets, s.hold_seconds),
+    ),
+)
+
+STATE: Final[Family[Verdict]] = Family(
+    GAUGE,
+    "spoe_guard_state",
+    "1 for the state that a route has.",
+    ("state",),
+    lambda verdict: [((state.value,), float(state is verdict.state)) for state in State],
+)
+FAILED: Final[Family[Verdict]] = Family(
+    GAUGE,
+    "spoe_guard_failed_ratio",
+    "Of the NOTIFYs of the last minute that were answered or failed, the share that failed.",
+    (),
+    lambda verdict: _one(verdict.failed_share),
+)
+INFO: Final[Family[Place]] = Family(
+    GAUGE,
+    "spoe_guard_route_info",
+    "What the settings say of a route; always 1.",
+    ("mode", "agent", "profile", "unanswered"),
+    lambda place: [((place.mode, place.agent, place.profile, place.unanswered), 1)],
+)
+OF_ROUTES: Final = (*FAMILIES, STATE, FAILED, INFO)
+
+
+class Source(Protocol):
+    """Who has metrics."""
+
+    def write(self, rendering: Rendering) -> Iterator[None]:
+        """Add every family. Yields after each short step, so that others may have their turn."""
+
+
+class GuardMetrics:
     """Reads the numbers of all routes. ``build``: the labels of ``spoe_guard_build_info`` and their values.
 
     ``live`` judges the routes; without it there are no states.
@@ -195,81 +244,54 @@ class GuardCollector(Collector):
         self._build = build
         self._reloads = reloads or Reloads()
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield every family, including those without a sample yet; one of many routes in parts, each with the same head."""
+    def write(self, rendering: Rendering) -> Iterator[None]:
+        """Add every family, including those without a sample yet, some routes in a step."""
         info = GaugeMetricFamily("spoe_guard_build_info", "What is running; always 1.", labels=list(self._build))
         info.add_metric(list(self._build.values()), 1)
-        yield info
-        yield from _of_reloads(self._reloads)
-        for name, text, labels, read in COUNTERS:
-            yield from self._filled(CounterMetricFamily, (f"spoe_guard_{name}", text, ("route", *labels)), read)
-        for name, text, labels, read in GAUGES:
-            yield from self._filled(GaugeMetricFamily, (f"spoe_guard_{name}", text, ("route", *labels)), read)
-        yield from self._notify_ack()
-        yield from self._disconnect_hold()
+        rendering.add(info)
+        for metric in _of_reloads(self._reloads):
+            rendering.add(metric)
+        routes = [(name, escaped(name), stats) for name, stats in self._routes.items()]
+        parts = list(_in_parts(routes))
+        for family in FAMILIES:
+            rendering.begin(family.head)
+            for part in parts:
+                rendering.add_lines("".join([line for _, route, stats in part for line in family.lines(route, stats)]))
+                yield
         if self._live is not None:
-            yield from self._states(self._live)
-            yield from self._infos(self._live)
+            yield from _judged(self._live, parts, rendering)
+            yield from _infos(self._live, parts, rendering)
 
-    def _states(self, live: Live) -> Iterator[Metric]:
-        """Yield the state of each route, and the share on which most of them depend."""
-        text = "Of the NOTIFYs of the last minute that were answered or failed, the share that failed."
-        failed: list[Metric] = []  # behind all states: the samples of a family stand together
-        for part in self._parts():
-            states = GaugeMetricFamily("spoe_guard_state", "1 for the state that a route has.", labels=("route", "state"))
-            failed.append(share := GaugeMetricFamily("spoe_guard_failed_ratio", text, labels=("route",)))
-            for route, _stats in part:
-                verdict = live.verdict(route)
-                share.add_metric((route,), verdict.failed_share)
-                for state in State:
-                    states.add_metric((route, state.value), float(state is verdict.state))
-            yield states
-        yield from failed
 
-    def _infos(self, live: Live) -> Iterator[Metric]:
-        for part in self._parts():
-            labels = ("route", "mode", "agent", "profile", "unanswered")
-            info = GaugeMetricFamily("spoe_guard_route_info", "What the settings say of a route; always 1.", labels=labels)
-            for route, _stats in part:
-                if place := live.places.get(route):
-                    info.add_metric((route, place.mode, place.agent, place.profile, place.unanswered), 1)
-            yield info
+_Parts = list[list[tuple[str, str, RouteStats]]]  # routes: name, escaped, numbers
 
-    def _parts(self) -> Iterator[list[tuple[str, RouteStats]]]:
-        """Yield the routes, so many at a time; an empty part if there are none."""
-        routes = list(self._routes.items())
-        for first in range(0, max(len(routes), 1), ROUTES_A_PART):
-            yield routes[first : first + ROUTES_A_PART]
 
-    def _filled(
-        self,
-        make: type[CounterMetricFamily | GaugeMetricFamily],
-        head: tuple[str, str, Labels],
-        read: Callable[[RouteStats], Samples],
-    ) -> Iterator[Metric]:
-        name, text, labels = head
-        for part in self._parts():
-            family = make(name, text, labels=labels)
-            for route, stats in part:
-                for values, number in read(stats):
-                    family.add_metric((route, *values), number)
-            yield family
+def _in_parts(routes: list[T]) -> Iterator[list[T]]:
+    for first in range(0, len(routes), ROUTES_A_PART):
+        yield routes[first : first + ROUTES_A_PART]
 
-    def _notify_ack(self) -> Iterator[Metric]:
-        text = "From a NOTIFY's arrival to its ACK's, in seconds."
-        for part in self._parts():
-            family = HistogramMetricFamily("spoe_guard_notify_ack_seconds", text, labels=("route",))
-            for route, stats in part:
-                family.add_metric((route,), _cumulative(ACK_BUCKETS, list(stats.tally.ack_buckets)), stats.tally.ack_seconds)
-            yield family
 
-    def _disconnect_hold(self) -> Iterator[Metric]:
-        text = "How long the end of an agent link was held back for ACKs to pass first, in seconds."
-        for part in self._parts():
-            family = HistogramMetricFamily("spoe_guard_disconnect_hold_seconds", text, labels=("route",))
-            for route, stats in part:
-                family.add_metric((route,), _cumulative(HOLD_BUCKETS, stats.hold_buckets), stats.hold_seconds)
-            yield family
+def _judged(live: Live, parts: _Parts, rendering: Rendering) -> Iterator[None]:
+    """Add the state of each route, and the share on which most of them depend."""
+    verdicts: list[tuple[str, Verdict]] = []  # of the routes by their names, escaped
+    for part in parts:
+        for name, route, _stats in part:
+            verdicts.append((route, live.verdict(name)))
+            yield
+    for family in (STATE, FAILED):
+        rendering.begin(family.head)
+        for judged in _in_parts(verdicts):
+            rendering.add_lines("".join([line for route, verdict in judged for line in family.lines(route, verdict)]))
+            yield
+
+
+def _infos(live: Live, parts: _Parts, rendering: Rendering) -> Iterator[None]:
+    rendering.begin(INFO.head)
+    for part in parts:
+        for name, route, _stats in part:
+            if place := live.places.get(name):
+                rendering.add_lines("".join(INFO.lines(route, place)))
+        yield
 
 
 def _of_reloads(reloads: Reloads) -> Iterator[Metric]:
@@ -289,31 +311,35 @@ def _of_reloads(reloads: Reloads) -> Iterator[Metric]:
     )
 
 
-def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
-    total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
-        total += count
-        buckets.append((bound, total))
-    return buckets
+class OfLibrary:
+    """The families of a collector of the library's."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    def write(self, rendering: Rendering) -> Iterator[None]:
+        """Add every family."""
+        for family in self._collector.collect():
+            rendering.add(family)
+            yield
 
 
 class Exposition:
     """The answer to a scrape: the guard's metrics, and those of the process (CPU, memory, open files) or of ``process``."""
 
-    def __init__(self, guard: Collector, process: Collector | None = None) -> None:
+    def __init__(self, guard: Source, process: Collector | None = None) -> None:
         process = process or ProcessCollector(registry=None)
-        self._collectors: tuple[Collector, ...] = (guard, process, PlatformCollector(registry=None))
+        self._sources: tuple[Source, ...] = (guard, OfLibrary(process), OfLibrary(PlatformCollector(registry=None)))
         self._under_way: asyncio.Task[Rendering] | None = None
         self._rest_until = 0.0  # monotonic seconds
 
-    async def render(self, format_: Format = Format.TEXT) -> bytes:
-        """Return the text, of which all share one rendering who ask until it is made. Cancelling leaves it to the others."""
+    async def render(self, format_: Format = Format.TEXT) -> list[bytes]:
+        """Return the text in pieces; all who ask until it is made share one rendering. Cancelling leaves it to the others."""
         rendering = self._under_way
         if rendering is None or rendering.done():
             self._under_way = rendering = asyncio.get_running_loop().create_task(self._in_its_turn())
         await asyncio.wait((rendering,))
-        return rendering.result().whole(format_)
+        return rendering.result().body(format_)
 
     async def _in_its_turn(self) -> Rendering:
         await asyncio.sleep(self._rest_until - time.monotonic())
@@ -326,14 +352,9 @@ class Exposition:
         """Bring the numbers up to date; here they always are."""
 
     async def _rendered(self) -> tuple[Rendering, float]:
-        """Return the text, and the seconds for which it held the loop. Others have theirs after each ``TURN_S``."""
-        rendering = Rendering()
-        took_s, began = 0.0, time.monotonic()
-        for collector in self._collectors:
-            for family in collector.collect():
-                rendering.add(family)
-                if (turn_s := time.monotonic() - began) > TURN_S:
-                    took_s += turn_s
-                    await asyncio.sleep(0)
-                    began = time.monotonic()
-        return rendering, took_s + time.monotonic() - began
+        """Return the text, and the seconds for which it held the loop. Others have their turn in between."""
+        rendering, slices = Rendering(), Slices()
+        for source in self._sources:
+            for _step in source.write(rendering):
+                await slices.pause()
+        return rendering, slices.spent_s

@@ -18,6 +18,8 @@ HOLD_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 
 _STATUS_CODES: Final = frozenset((*range(14), 99))  # SPOE.txt 3.5
 
+_CONSEQUENCES: Final = tuple((each.value,) for each in Consequence if each is not Consequence.NONE)
+
 # Why an anomaly of the chosen severity has no capture: the rate limit, no room for more, the disk, a bug of ours.
 CAPTURE_DROPS: Final = ("rate", "busy", "disk", "error")
 
@@ -166,9 +168,9 @@ class RouteStats:
         """Return the families of HAProxy that have connected, as far as they were recognised."""
         return frozenset(Family(name) for (name,), count in self.families.items() if count)
 
-    def came_of_anomalies(self) -> Counter[Labels]:
+    def came_of_anomalies(self) -> dict[Labels, int]:
         """Return how often each consequence came of an anomaly."""
-        counts: Counter[Labels] = Counter({(each.value,): 0 for each in Consequence if each is not Consequence.NONE})
+        counts: dict[Labels, int] = dict.fromkeys(_CONSEQUENCES, 0)
         for (_anomaly, came_of_it), count in self.consequences.items():
             counts[came_of_it,] += count
         return counts
@@ -219,20 +221,22 @@ class RouteStats:
         self.hold_seconds += seconds
 
     def frames(self) -> list[tuple[Labels, int]]:
-        """Return the number of frames received, by direction and type; types that share a name are added up."""
-        counts: Counter[Labels] = Counter()
-        for direction, frames in (
-            (Direction.TO_AGENT, self.tally.frames_to_agent),
-            (Direction.TO_HAPROXY, self.tally.frames_to_haproxy),
-        ):
-            for type_, count in by_type(frames):
-                counts[direction.value, type_name(type_)] += count
-        return list(counts.items())
+        """Return the number of frames received, by direction and type."""
+        counts = (*by_type(self.tally.frames_to_agent), *by_type(self.tally.frames_to_haproxy))
+        return [(labels, count) for labels, (_type, count) in zip(_FRAMES, counts, strict=True)]
 
 
 def type_name(type_: int) -> str:
     """Return the label value for a frame type: ``notify``, ``ack``, ... or ``unknown``."""
     return TYPE_NAMES[type_].lower() if type_ in TYPE_NAMES else "unknown"
+
+
+# Both directions have the same types.
+_FRAMES: Final = tuple(
+    (direction.value, type_name(type_))
+    for direction in (Direction.TO_AGENT, Direction.TO_HAPROXY)
+    for type_, _count in by_type(Tally().frames_to_agent)
+)
 
 
 def status_label(status_code: int | None) -> str:

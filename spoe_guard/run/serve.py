@@ -24,7 +24,7 @@ from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.logs import Log
-from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.metrics import Exposition, GuardMetrics
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.control import Alone, Control
 from spoe_guard.run.handover_place import handover_place
@@ -76,7 +76,7 @@ async def _serve(loaded: Loaded, again: Callable[[], Loaded], log: Log) -> bool:
         health = Health(observer.routes)
         live = Live(observer.routes, observer.incidents.take, health, about(), settings.mode)
         reloads, manager = Reloads(), ServiceManager.of(os.environ)
-        admin = Admin(health, Exposition(GuardCollector(observer.routes, about(), reloads, live)), live, admin_names(settings))
+        admin = Admin(health, Exposition(GuardMetrics(observer.routes, about(), reloads, live)), live, admin_names(settings))
         signals = at_exit.enter_context(stop_signals(log))
 
         async def use(new: Settings) -> None:

@@ -15,7 +15,7 @@ from spoe_guard.observe.formats import Format
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.page import POLICY
 from spoe_guard.observe.live.status import Live
-from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.metrics import Exposition, GuardMetrics
 from spoe_guard.observe.observer import GuardObserver
 
 AGENT = "127.0.0.1:9"
@@ -73,7 +73,7 @@ async def serving(lines, sock: socket.socket | None = None) -> AsyncIterator[Ser
         stats.serve([AGENT])
     health = Health(observer.routes)
     live = Live(observer.routes, observer.incidents.take, health, {"version": "1"})
-    admin = Admin(health, Exposition(GuardCollector(observer.routes, {"version": "1"})), live)
+    admin = Admin(health, Exposition(GuardMetrics(observer.routes, {"version": "1"})), live)
     sock = sock or socket.create_server(("127.0.0.1", 0))
     await admin.start(sock)
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
+from spoe_guard import slices
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch
 from spoe_guard.core.terms.events import (
@@ -30,12 +32,11 @@ from spoe_guard.core.terms.events import (
     UnansweredReason,
 )
 from spoe_guard.core.terms.tally import ACK_BUCKETS
-from spoe_guard.observe import formats
 from spoe_guard.observe import metrics as of_metrics
 from spoe_guard.observe.formats import Format, Rendering
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live, Place
-from spoe_guard.observe.metrics import LONGEST_PAUSE_S, ROUTES_A_PART, Exposition, GuardCollector
+from spoe_guard.observe.metrics import FAMILIES, LONGEST_PAUSE_S, ROUTES_A_PART, Exposition, GuardMetrics
 from spoe_guard.observe.observer import GuardObserver
 from spoe_guard.wire import frame
 
@@ -107,7 +108,11 @@ def observing(routes, log, lines_per_s, clock) -> GuardObserver:
 
 def scrape(observer: GuardObserver) -> str:
     live = judging(observer)
-    return asyncio.run(Exposition(GuardCollector(observer.routes, BUILD, live=live)).render()).decode()
+    return text_of(Exposition(GuardMetrics(observer.routes, BUILD, live=live)))
+
+
+def text_of(exposition: Exposition, format_: Format = Format.TEXT) -> str:
+    return b"".join(asyncio.run(exposition.render(format_))).decode()
 
 
 def judging(observer: GuardObserver) -> Live:
@@ -298,23 +303,24 @@ def many_routes(lines, clock, count: int) -> GuardObserver:
 
 
 @pytest.fixture
-def rendered(monkeypatch) -> list[bytes]:
-    """Each piece of text that was made, as long as the loop was held for it."""
-    made: list[bytes] = []
-    real = formats.generate_latest
+def rendered(monkeypatch) -> list[str]:
+    """The lines that were made in one step, in which nobody else has a turn, each time."""
+    steps: list[str] = []
+    real = Rendering.add_lines
 
-    def generate(registry):
-        made.append(real(registry))
-        return made[-1]
+    def add(self, lines: str) -> None:
+        steps.append(lines)
+        real(self, lines)
 
-    monkeypatch.setattr(formats, "generate_latest", generate)
-    return made
+    monkeypatch.setattr(Rendering, "add_lines", add)
+    return steps
 
 
 def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run, monkeypatch, rendered):
     """What another task waits for is a few routes of one family, not the whole."""
-    monkeypatch.setattr(of_metrics, "TURN_S", -1.0)  # on a fast machine one turn has several parts
-    exposition = Exposition(GuardCollector(many_routes(lines, clock, 2 * ROUTES_A_PART + 1).routes, BUILD))
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # on a fast machine a slice has several steps
+    observer = many_routes(lines, clock, 2 * ROUTES_A_PART + 1)
+    exposition = Exposition(GuardMetrics(observer.routes, BUILD, live=judging(observer)))
 
     async def main() -> int:
         turns = 0
@@ -324,21 +330,27 @@ def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run, monkeyp
             await asyncio.sleep(0)
         return turns
 
-    assert run(main()) >= len(rendered) > 60
-    for part in rendered:
-        routes = {line.partition(b'route="')[2].partition(b'"')[0] for line in part.splitlines() if b'route="' in line}
-        assert len(routes) <= ROUTES_A_PART
+    turns = run(main())
+    routes = re.compile('route="([^"]+)"')
+    steps = [set(routes.findall(lines)) for lines in rendered]
+    assert turns >= 3 * len(FAMILIES) > 60
+    assert max(map(len, steps)) == ROUTES_A_PART
+
+
+def test_a_route_is_judged_once_in_a_scrape(lines, clock, monkeypatch):
+    observer = many_routes(lines, clock, 3)
+    live, judged = judging(observer), []
+    real = live.verdict
+    monkeypatch.setattr(live, "verdict", lambda name: judged.append(name) or real(name))
+    text_of(Exposition(GuardMetrics(observer.routes, BUILD, live=live)))
+    assert judged == list(observer.routes)
 
 
 def test_every_metric_is_the_same_in_openmetrics_and_none_is_refused(lines, clock):
     observer = many_routes(lines, clock, ROUTES_A_PART + 1)
-    collector = GuardCollector(observer.routes, BUILD, live=judging(observer))
+    collector = GuardMetrics(observer.routes, BUILD, live=judging(observer))
 
-    async def both() -> list[str]:
-        exposition = Exposition(collector)
-        return [(await exposition.render(format_)).decode() for format_ in Format]
-
-    text, openmetrics = asyncio.run(both())
+    text, openmetrics = (text_of(Exposition(collector), format_) for format_ in Format)
     kinds = {family.name: family.type for family in openmetrics_families(openmetrics)}  # it refuses what the standard does
     names = {name.removesuffix("_total"): kind for name, (kind, _labels) in RELIED_ON.items()}
     assert kinds.items() >= names.items()
@@ -350,10 +362,10 @@ def test_every_metric_is_the_same_in_openmetrics_and_none_is_refused(lines, cloc
 @pytest.mark.parametrize("count", [0, 1, ROUTES_A_PART, ROUTES_A_PART + 1])
 def test_a_family_in_parts_is_the_same_text_as_in_one(lines, clock, monkeypatch, count):
     observer = many_routes(lines, clock, count)
-    collector = GuardCollector(observer.routes, BUILD, live=judging(observer))
+    collector = GuardMetrics(observer.routes, BUILD, live=judging(observer))
 
     def of_routes() -> list[str]:
-        return [line for line in asyncio.run(Exposition(collector).render()).decode().splitlines() if "spoe_guard_" in line]
+        return [line for line in text_of(Exposition(collector)).splitlines() if "spoe_guard_" in line]
 
     in_parts = of_routes()
     monkeypatch.setattr(of_metrics, "ROUTES_A_PART", 1000)
@@ -363,7 +375,7 @@ def test_a_family_in_parts_is_the_same_text_as_in_one(lines, clock, monkeypatch,
 
 def test_one_who_asks_as_a_rendering_ends_takes_it_from_nobody(observer, run):
     async def main():
-        exposition = Exposition(GuardCollector(observer.routes, BUILD))
+        exposition = Exposition(GuardMetrics(observer.routes, BUILD))
         asking = [asyncio.ensure_future(exposition.render())]
         await asyncio.sleep(0)
         exposition._under_way.add_done_callback(lambda _: asking.append(asyncio.ensure_future(exposition.render())))
@@ -375,21 +387,21 @@ def test_one_who_asks_as_a_rendering_ends_takes_it_from_nobody(observer, run):
 
 
 def test_all_who_ask_at_once_share_one_rendering(observer, run, rendered):
-    exposition = Exposition(GuardCollector(observer.routes, BUILD))
+    exposition = Exposition(GuardMetrics(observer.routes, BUILD))
 
-    async def main() -> list[bytes]:
+    async def main() -> list[list[bytes]]:
         asking = [asyncio.ensure_future(exposition.render()) for _ in range(10)]
         await asyncio.sleep(0)
         asking.pop(0).cancel()  # it leaves the rendering to the others
         return await asyncio.gather(*asking)
 
-    texts = run(main())
-    assert len(set(texts)) == 1
-    assert len(rendered) == sum(text.count(b"# TYPE ") for text in set(texts))
+    answers = run(main())
+    assert all(piece is first for answer in answers for piece, first in zip(answer, answers[0], strict=True))  # not copied
+    assert sum(lines.count("spoe_guard_connections_total{") for lines in rendered) == len(observer.routes)
 
 
 def test_scrapes_take_a_tenth_of_a_core_at_most(observer, run):
-    exposition = Exposition(GuardCollector(observer.routes, BUILD))
+    exposition = Exposition(GuardMetrics(observer.routes, BUILD))
 
     async def main() -> tuple[float, float]:
         exposition._rendered = costs_a_lot  # type: ignore[method-assign]

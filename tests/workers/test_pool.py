@@ -140,7 +140,7 @@ def test_a_hung_worker_keeps_its_counts_unreadies_the_guard_and_is_replaced():
         assert played.pool.totals.routes["default"].connections == 20
         await until(lambda: not health.ready()[0])
         assert health.ready()[1].endswith("worker 2: no answer\nworkers: 1 of 2\n")
-        assert b"\nspoe_guard_workers 1.0\n" in await PoolExposition(played.pool, {}).render()
+        assert b"\nspoe_guard_workers 1.0\n" in b"".join(await PoolExposition(played.pool, {}).render())
         assert played.pool.totals.routes["default"].connections == 20
         await until(lambda: played.logged("worker_started"))
         await played.pool.refresh()
@@ -212,7 +212,7 @@ def test_a_point_of_the_history_is_of_its_own_moment():
         live = PoolLive(played.pool, PoolHealth(played.pool), {})
         await played.pool.start()
         await live.sample()
-        assert list(live.history.of["default"].series["sessions"]) == [20]
+        assert live.history.of["default"].samples()["sessions"] == [20]
 
     play(Played(2, fakes.SERVES, timing=Timing(every=WITHIN_S)), scene)
 

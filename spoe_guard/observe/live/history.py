@@ -1,7 +1,7 @@
 """The last minutes: each route's numbers, sampled at a fixed interval outside the data path."""
 
+import json
 import math
-from array import array
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
@@ -34,18 +34,31 @@ COUNTED: Final = (
     "refused",
     "internal_errors",
 )
+_COUNTED: Final = frozenset(COUNTED)
+_COMMA: Final = ", "  # between numbers, as json writes it
 SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
 
+DIGITS: Final = 4  # of a sample that is no whole number
+
 SLOW_S: Final = 0.5  # an ACK that takes longer is slow: `timeout processing` of most examples; one of ACK_BUCKETS
+_FIRST_SLOW: Final = ACK_BUCKETS.index(SLOW_S) + 1
 
-Window = dict[str, int]
+_SAVED: Final = (Consequence.ANSWER_SAVED.value,)
+_SPARED: Final = (Consequence.HAPROXY_SPARED.value,)
+_MENDED: Final = (Consequence.MENDED.value,)
+_LOST: Final = (Consequence.ANSWER_LOST.value,)
+_IN_DANGER: Final = (Consequence.HAPROXY_IN_DANGER.value,)
+_GONE: Final = (UnansweredReason.HAPROXY_GONE.value,)
+
+Totals = Mapping[str, int]  # what ``totals`` returns
+Window = dict[str, int]  # by the names of COUNTED
 
 
-def totals(stats: RouteStats) -> dict[str, int]:
+def totals(stats: RouteStats) -> Totals:
     """Return the route's counts since the start; each is a counter of ``/metrics``, or a sum over its labels."""
     came = stats.came_of_anomalies()
-    saved, spared = came[Consequence.ANSWER_SAVED.value,], came[Consequence.HAPROXY_SPARED.value,]
-    gone = stats.unanswered[UnansweredReason.HAPROXY_GONE.value,]
+    saved, spared = came[_SAVED], came[_SPARED]
+    unanswered = stats.unanswered.total()
     return {
         "sessions": stats.connections,
         "notifies": stats.tally.frames_to_agent[frame.NOTIFY],
@@ -53,14 +66,14 @@ def totals(stats: RouteStats) -> dict[str, int]:
         "bytes_to_agent": stats.tally.bytes_to_agent,
         "bytes_to_haproxy": stats.tally.bytes_to_haproxy,
         "anomalies": stats.anomalies.total(),
-        "unanswered": stats.unanswered.total(),
-        "failed": stats.unanswered.total() - gone + came[Consequence.ANSWER_LOST.value,],
-        "mended": came[Consequence.MENDED.value,] + saved + spared,
+        "unanswered": unanswered,
+        "failed": unanswered - stats.unanswered[_GONE] + came[_LOST],
+        "mended": came[_MENDED] + saved + spared,
         "saved": saved,
         "spared": spared,
-        "in_danger": came[Consequence.HAPROXY_IN_DANGER.value,],
+        "in_danger": came[_IN_DANGER],
         "answered": stats.tally.ack_count,
-        "slow_acks": sum(stats.tally.ack_buckets[ACK_BUCKETS.index(SLOW_S) + 1 :]),
+        "slow_acks": sum(stats.tally.ack_buckets[_FIRST_SLOW:]),
         "own_limits": stats.accept_failures.total() + stats.failures(DialFailure.OWN_LIMIT),
         "gave_way": stats.gave_way.total(),
         "refused": sum(count for (_by, reason), count in stats.closed.items() if reason in _AT_A_LIMIT),
@@ -74,10 +87,18 @@ _AT_A_LIMIT: Final = frozenset((EndReason.LIMIT.value, EndReason.GLITCHES.value)
 
 
 class Mark(NamedTuple):
-    """What counters with labels were at a sample: those of ``RouteStats`` with the same names."""
+    """What a route had counted at a sample: ``totals``, and by label the counters of ``RouteStats`` with the same names."""
 
+    totals: Totals
     unanswered: Counter[Labels]
     consequences: Counter[Labels]
+
+
+def rounded(value: float) -> float | None:
+    """Return a sample with ``DIGITS``; None for NaN, which JSON cannot carry."""
+    if math.isnan(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
 
 
 def quantile(share: float, counts: list[int]) -> float:
@@ -97,47 +118,74 @@ def quantile(share: float, counts: list[int]) -> float:
 
 
 class RouteHistory:
-    """The last ``POINTS`` samples of one route, oldest first, by name in ``series``."""
+    """The last ``POINTS`` samples of one route.
 
-    __slots__ = ("_buckets", "_marks", "_totals", "series")
+    They are kept as they are told, as JSON: of a thousand routes these are two million numbers, which are written once, when they
+    are sampled, and not again for each who asks. ``length``: how many samples there are.
+    """
+
+    __slots__ = ("_before", "_buckets", "_marks", "_series", "length")
 
     def __init__(self) -> None:
-        self.series = {name: array("d") for name in SERIES}
-        self._totals = totals(RouteStats())
-        self._buckets = list(RouteStats().tally.ack_buckets)
-        self._marks = deque([Mark(Counter(), Counter())], MARKS + 1)
+        nothing = RouteStats()
+        self.length = 0
+        self._series = dict.fromkeys(SERIES, "")  # by name: numbers, oldest first, with a comma in between
+        self._before = dict(totals(nothing))  # what had been counted before the oldest sample
+        self._buckets = list(nothing.tally.ack_buckets)
+        self._marks = deque([Mark(totals(nothing), Counter(), Counter())], MARKS + 1)
 
     def sample(self, stats: RouteStats, seconds: float) -> None:
         """Add a point; ``seconds``: time since the last one."""
-        now, buckets = totals(stats), list(stats.tally.ack_buckets)
+        now, last, buckets = totals(stats), self._marks[-1].totals, list(stats.tally.ack_buckets)
         latencies = [count - before for count, before in zip(buckets, self._buckets, strict=True)]
-        point: dict[str, float] = {name: now[name] - self._totals[name] for name in COUNTED}
+        point: dict[str, float] = {name: now[name] - last[name] for name in COUNTED}
         point["sessions"] = stats.open
         point["open_notifies"] = stats.tally.open_notifies
-        point["notifies_per_s"] = (now["notifies"] - self._totals["notifies"]) / seconds
-        point["acks_per_s"] = (now["acks"] - self._totals["acks"]) / seconds
+        point["notifies_per_s"] = (now["notifies"] - last["notifies"]) / seconds
+        point["acks_per_s"] = (now["acks"] - last["acks"]) / seconds
         point["ack_p50_s"] = quantile(0.5, latencies)
         point["ack_p99_s"] = quantile(0.99, latencies)
-        for name, values in self.series.items():
-            if len(values) == POINTS:
-                del values[0]
-            values.append(point[name])
-        self._totals, self._buckets = now, buckets
-        self._marks.append(Mark(stats.unanswered.copy(), stats.consequences.copy()))
+        if self.length == POINTS:
+            self._forget_the_oldest()
+        written = json.dumps([rounded(point[name]) for name in SERIES])[1:-1].split(_COMMA)
+        for name, number in zip(SERIES, written, strict=True):
+            self._series[name] = f"{self._series[name]}{_COMMA}{number}" if self.length else number
+        self.length += 1
+        self._buckets = buckets
+        self._marks.append(Mark(now, stats.unanswered.copy(), stats.consequences.copy()))
+
+    def _forget_the_oldest(self) -> None:
+        for name, numbers in self._series.items():
+            oldest, _comma, self._series[name] = numbers.partition(_COMMA)
+            if name in _COUNTED:
+                self._before[name] += int(oldest)
+        self.length -= 1
 
     def before(self, steps: int) -> Mark:
-        """Return the counters of ``steps`` samples ago, at most ``MARKS``."""
+        """Return what had been counted ``steps`` samples ago, at most ``MARKS``."""
         return self._marks[-min(steps + 1, len(self._marks))]
 
-    def windows(self, stats: RouteStats, *steps: int) -> list[Window]:
-        """Return the counts of the last so many samples and since the last one, for each of ``steps``."""
-        now = totals(stats)
-        since = {name: now[name] - self._totals[name] for name in COUNTED}
-        return [{name: int(sum(self.series[name][-count:])) + since[name] for name in COUNTED} for count in steps]
+    def lately(self, now: Totals, steps: int) -> Window:
+        """Return the counts of the last so many samples, at most ``MARKS``, and since the last one."""
+        return _since(self.before(steps).totals, now)
 
-    def window(self, stats: RouteStats) -> Window:
+    def window(self, now: Totals) -> Window:
         """Return the counts of all samples and since the last one."""
-        return self.windows(stats, POINTS)[0]
+        return _since(self._before, now)
+
+    def as_json(self) -> str:
+        """Return an object: the samples of each of ``SERIES``, oldest first, null where there is none."""
+        series = ", ".join([f'"{name}": [{numbers}]' for name, numbers in self._series.items()])
+        return f"{{{series}}}"
+
+    def samples(self) -> dict[str, list[float | None]]:
+        """Return the same as values."""
+        made: dict[str, list[float | None]] = json.loads(self.as_json())
+        return made
+
+
+def _since(before: Totals, now: Totals) -> Window:
+    return {name: now[name] - before[name] for name in COUNTED}
 
 
 class History:

@@ -13,7 +13,7 @@ from typing import Final
 from spoe_guard.core.terms.events import UnansweredReason
 from spoe_guard.counted import counted
 from spoe_guard.observe.consequence import Consequence
-from spoe_guard.observe.live.history import SLOW_S, STEP_S, RouteHistory
+from spoe_guard.observe.live.history import SLOW_S, STEP_S, RouteHistory, Totals
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.wire import frame
@@ -100,9 +100,9 @@ _LOST: Final = ("HAProxy gets the agent's answers in a form that it does not tak
 _SILENT: Final = ("the agent does not answer", AGENT, "the-agent-hangs")
 
 
-def judged(stats: RouteStats, history: RouteHistory) -> Verdict:
-    """Return the state of a route, now."""
-    minute, lately = history.windows(stats, _MINUTE, _QUIET)
+def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
+    """Return the state of a route. ``now``: its ``totals``."""
+    minute, lately = history.lately(now, _MINUTE), history.lately(now, _QUIET)
     failed, asked = minute["failed"], minute["answered"] + minute["failed"]
 
     def verdict(state: State, found: _Found) -> Verdict:

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import math
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,13 +13,14 @@ from spoe_guard.observe.consequence import Consequence
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.incidents import Row
 from spoe_guard.observe.live import incident, words
-from spoe_guard.observe.live.history import POINTS, SERIES, STEP_S, History, RouteHistory, quantile, totals
+from spoe_guard.observe.live.history import POINTS, STEP_S, History, RouteHistory, quantile, rounded, totals
 from spoe_guard.observe.live.states import FAMILIES, WORST_FIRST, State, Verdict, judged
 from spoe_guard.observe.logs import printable
+from spoe_guard.observe.pieces import Pieces
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.slices import Slices
 
 VERSION: Final = 3  # of the document's format; a new key alone does not change it
-DIGITS: Final = 4  # of a sample
 
 _TROUBLE: Final = frozenset((State.DEGRADED, State.DANGER, State.DOWN))
 
@@ -88,38 +88,75 @@ class Live:
             await self.sample()
 
     async def sample(self) -> None:
-        """Add a point to the history of each route, and judge it. Yields to the loop after each."""
-        now = self._clock()
+        """Add a point to the history of each route, and judge it. Others have their turn in between."""
+        now, slices = self._clock(), Slices()
         for name in self.history.sample(now):
             self.verdict(name, now)
-            await asyncio.sleep(0)
+            await slices.pause()
 
     def verdict(self, name: str, now: float | None = None) -> Verdict:
         """Return the state of a route, and note since when it has it."""
         stats = self._routes.get(name)
         if stats is None:  # it was taken away while others were shown
-            return judged(RouteStats(), RouteHistory())
-        verdict = judged(stats, self.history.route(name))
-        since = self._since.get(name) or self._since.setdefault(name, _Since(State.OK, self._clock()))
-        if verdict.state is not since.state and not {verdict.state, since.state} <= _TROUBLE:
-            self._since[name] = since = _Since(verdict.state, self._clock() if now is None else now)
-        since.state = verdict.state
+            return judged(RouteStats(), RouteHistory(), totals(RouteStats()))
+        verdict = judged(stats, self.history.route(name), totals(stats))
+        self._note(name, verdict.state, self._clock() if now is None else now)
         return verdict
 
+    def _note(self, name: str, state: State, now: float) -> _Since:
+        """Return since when a route has the state that it has now."""
+        since = self._since.get(name) or self._since.setdefault(name, _Since(State.OK, self._clock()))
+        if state is not since.state and not {state, since.state} <= _TROUBLE:
+            self._since[name] = since = _Since(state, now)
+        since.state = state
+        return since
+
     async def status(self) -> Status:
-        """Return the status document (docs/live.md). Yields to the loop after each route and each incident."""
-        now = self._clock()
-        wall = _wall()
-        routes = []
+        """Return the status document (docs/live.md). Others have their turn in between."""
+        now, wall = await self._begin()
+        routes = [{**route, "history": history.samples()} async for route, history in self._told(now)]
+        incidents = [row async for row in self._incidents_told(now, wall)]
+        head = self._head(now, wall, [State(route["state"]) for route in routes])
+        return {**head, "incidents": incidents, "routes": routes}
+
+    async def as_json(self) -> Sequence[bytes]:
+        """Return ``status`` as JSON, in pieces. A route is told, written and forgotten before the next one is."""
+        now, wall = await self._begin()
+        states, routes, incidents = [], Pieces(), Pieces()
+        async for route, history in self._told(now):
+            states.append(State(route["state"]))
+            routes.add(f'{", " if routes else ""}{json.dumps(route)[:-1]}, "history": {history.as_json()}}}')
+        async for row in self._incidents_told(now, wall):
+            incidents.add(f"{', ' if incidents else ''}{json.dumps(row)}")
+        head = json.dumps(self._head(now, wall, states))[:-1]
+        return f'{head}, "incidents": ['.encode(), *incidents.taken(), b'], "routes": [', *routes.taken(), b"]}\n"
+
+    async def _begin(self) -> tuple[float, float]:
+        """Bring the numbers up to date; return what time it is, in monotonic seconds and for people."""
+        await self._refresh()
+        return self._clock(), _wall()
+
+    async def _refresh(self) -> None:
+        """Bring the numbers up to date; here they always are."""
+
+    async def _told(self, now: float) -> AsyncIterator[tuple[Status, RouteHistory]]:
+        """Yield each route, without its history, and that. Others have their turn in between."""
+        slices = Slices()
         for name, stats in list(self._routes.items()):
             if name in self._routes:  # a reload may have come
-                routes.append(self._route(name, stats, now))
-            await asyncio.sleep(0)
-        state, sentence = self._of_all([State(route["state"]) for route in routes])
-        incidents = []
+                history = self.history.route(name)
+                yield self._route(name, stats, history, now), history
+                await slices.pause()
+
+    async def _incidents_told(self, now: float, wall: float) -> AsyncIterator[Status]:
+        slices = Slices()
         for row in self._incidents():
-            incidents.append(incident.told(row, now, lambda at: _utc(wall - now + at)))
-            await asyncio.sleep(0)
+            yield incident.told(row, now, lambda at: _utc(wall - now + at))
+            await slices.pause()
+
+    def _head(self, now: float, wall: float, states: list[State]) -> Status:
+        """Return the document without its lists. ``states``: of all routes."""
+        state, sentence = self._of_all(states)
         return {
             "version": VERSION,
             "at": _utc(wall),
@@ -129,22 +166,26 @@ class Live:
                 "name": self.name or HOST,
                 "mode": self.mode,
                 "up_s": round(now - self._started_at, 3),
+                **self._more_of_the_guard(),
             },
             "state": state.value,
             "sentence": sentence,
             "step_s": STEP_S,
             "points": POINTS,
-            "routes": routes,
-            "incidents": incidents,
         }
 
-    def _route(self, name: str, stats: RouteStats, now: float) -> Status:
-        history = self.history.route(name)
-        verdict = self.verdict(name, now)
-        since = self._since[name]
+    def _more_of_the_guard(self) -> Status:
+        """Return what else there is to say of the guard."""
+        return {}
+
+    def _route(self, name: str, stats: RouteStats, history: RouteHistory, now: float) -> Status:
+        total = totals(stats)
+        verdict = judged(stats, history, total)
+        since = self._note(name, verdict.state, now)
         since_s = now - since.at
         place = self.places.get(name, Place())
         open_on, given = stats.open_on(), stats.notifies_by_agent()
+        buckets = list(stats.tally.ack_buckets)
         return {
             "name": name,
             "listen": place.listen,
@@ -161,7 +202,7 @@ class Live:
             "last_minute": {
                 "asked": verdict.asked,
                 "failed": verdict.failed,
-                "failed_share": _number(verdict.failed_share),
+                "failed_share": rounded(verdict.failed_share),
             },
             "haproxy": {"families": sorted(family.value for family in stats.known_families()), "peer": stats.peer},
             "agent_up": stats.agent_up,
@@ -185,20 +226,17 @@ class Live:
                 "parked_notifies": stats.tally.parked_notifies,
                 "held_bytes": stats.tally.held_bytes,
                 "agent_links": stats.links,
-                "oldest_open_notify_s": _number(stats.oldest()),
+                "oldest_open_notify_s": rounded(stats.oldest()),
             },
-            "total": totals(stats),
-            "ack_seconds": {
-                f"p{share * 100:g}": _number(quantile(share, list(stats.tally.ack_buckets))) for share in (0.5, 0.99)
-            },
-            "window": history.window(stats),
+            "total": total,
+            "ack_seconds": {"p50": rounded(quantile(0.5, buckets)), "p99": rounded(quantile(0.99, buckets))},
+            "window": history.window(total),
             "enforce_would_have": _would_have(stats),
             "anomalies": [
                 {"side": side, "anomaly": anomaly, "action": action, "applied": applied == "true", "count": count}
                 for (side, anomaly, action, applied), count in stats.anomalies.most_common()
             ],
             "unanswered": {reason: count for (reason,), count in stats.unanswered.items()},
-            "history": {key: [_number(value) for value in history.series[key]] for key in SERIES},
         }
 
     def _of_all(self, states: list[State]) -> tuple[State, str]:
@@ -240,32 +278,9 @@ def _headline(verdict: Verdict, stats: RouteStats, since: str, since_s: float) -
     return f"{verdict.sentence}, since {since[11:19]} UTC ({words.ago(since_s)}){where}"
 
 
-def _number(value: float) -> float | None:
-    """Return a sample rounded to ``DIGITS``; None for NaN, which JSON cannot carry."""
-    if math.isnan(value):
-        return None
-    return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
-
-
 def _wall() -> float:
     return datetime.now(UTC).timestamp()  # noqa: TID251 for people; nothing is measured with it
 
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_LISTS: Final = ("incidents", "routes")
-
-
-async def as_json(status: Status) -> bytes:
-    """Return ``status`` as JSON. Yields to the loop after each incident and route: with many the whole takes milliseconds."""
-    pieces = [json.dumps({key: value for key, value in status.items() if key not in _LISTS})[:-1].encode()]
-    for name in _LISTS:
-        pieces.append(f', "{name}": ['.encode())
-        for number, each in enumerate(status[name]):
-            pieces += (b", " if number else b""), json.dumps(each).encode()
-            await asyncio.sleep(0)
-        pieces.append(b"]")
-    pieces.append(b"}\n")
-    return b"".join(pieces)  # copied once: with 1,000 routes it is ten million bytes

@@ -5,35 +5,35 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
+from spoe_guard.observe.formats import Rendering
 from spoe_guard.observe.health import Health, Verdict
 from spoe_guard.observe.incidents import Row, merged
 from spoe_guard.observe.live.states import State
 from spoe_guard.observe.live.status import Live, Status
-from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.metrics import Exposition, GuardMetrics
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.run.workers.pool import WorkerPool
 from spoe_guard.run.workers.totals import AllProcesses
 
 
-class PoolCollector(Collector):
+class PoolMetrics:
     """The sums over all workers, and the metrics of the workers themselves."""
 
     def __init__(
         self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None, live: Live | None = None
     ) -> None:
         self._pool = pool
-        self._sums = GuardCollector(pool.totals.routes, build, reloads, live)
+        self._sums = GuardMetrics(pool.totals.routes, build, reloads, live)
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric family."""
-        yield from self._sums.collect()
+    def write(self, rendering: Rendering) -> Iterator[None]:
+        """Add every family."""
+        yield from self._sums.write(rendering)
         workers = sum(worker.well for worker in self._pool.workers)
-        yield GaugeMetricFamily("spoe_guard_workers", "Workers that listen and answer.", value=workers)
+        rendering.add(GaugeMetricFamily("spoe_guard_workers", "Workers that listen and answer.", value=workers))
         text = "Workers started again because one had ended."
-        yield CounterMetricFamily("spoe_guard_worker_restarts_total", text, value=self._pool.restarts)
+        rendering.add(CounterMetricFamily("spoe_guard_worker_restarts_total", text, value=self._pool.restarts))
 
 
 class PoolExposition(Exposition):
@@ -42,7 +42,7 @@ class PoolExposition(Exposition):
     def __init__(
         self, pool: WorkerPool, build: Mapping[str, str], reloads: Reloads | None = None, live: Live | None = None
     ) -> None:
-        super().__init__(PoolCollector(pool, build, reloads, live), AllProcesses(pool.totals))
+        super().__init__(PoolMetrics(pool, build, reloads, live), AllProcesses(pool.totals))
         self._pool = pool
 
     async def _refresh(self) -> None:
@@ -83,27 +83,33 @@ class PoolLive(Live):
     def __init__(self, pool: WorkerPool, health: PoolHealth, build: Mapping[str, str], mode: str = "enforce") -> None:
         super().__init__(pool.totals.routes, self._merged, health, build, mode)
         self._pool = pool
-        self._told: dict[int, list[Row]] = {}  # by process, the last to answer last
+        self._told_by: dict[int, list[Row]] = {}  # by process, the last to answer last
 
     async def sample(self) -> None:
         """Add a point from fresh numbers: old ones would make the rates waver."""
         await self._pool.refresh()
         await super().sample()
 
-    async def status(self) -> Status:
-        """Return the current status document. Workers that do not answer keep their last known numbers."""
+    async def _refresh(self) -> None:
+        """Ask the workers. Those that do not answer keep their last known numbers."""
         answers, _ = await asyncio.gather(self._pool.ask("incidents"), self._pool.refresh())
         for answer in answers.values():
-            self._told.pop(answer["pid"], None)
-            self._told[answer["pid"]] = answer["rows"]
-        for pid in list(self._told)[: -self.KEPT * self._pool.count]:
-            del self._told[pid]
-        status = await super().status()
-        count, well = self._pool.count, sum(worker.well for worker in self._pool.workers)
-        status["guard"]["workers"] = {"count": count, "well": well, "restarts": self._pool.restarts}
-        if well < count and status["state"] in {State.OK.value, State.REPAIRED.value}:
-            status |= {"state": State.DEGRADED.value, "sentence": f"{well} of {count} workers answer."}
-        return status
+            self._told_by.pop(answer["pid"], None)
+            self._told_by[answer["pid"]] = answer["rows"]
+        for pid in list(self._told_by)[: -self.KEPT * self._pool.count]:
+            del self._told_by[pid]
+
+    def _more_of_the_guard(self) -> Status:
+        return {"workers": {"count": self._pool.count, "well": self._well(), "restarts": self._pool.restarts}}
+
+    def _of_all(self, states: list[State]) -> tuple[State, str]:
+        state, sentence = super()._of_all(states)
+        if self._well() < self._pool.count and state in {State.OK, State.REPAIRED}:
+            return State.DEGRADED, f"{self._well()} of {self._pool.count} workers answer."
+        return state, sentence
+
+    def _well(self) -> int:
+        return sum(worker.well for worker in self._pool.workers)
 
     def _merged(self) -> list[Row]:
-        return merged((row for rows in self._told.values() for row in rows), time.monotonic())
+        return merged((row for rows in self._told_by.values() for row in rows), time.monotonic())

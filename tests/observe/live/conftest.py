@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from spoe_guard.observe.admin import Admin
-from spoe_guard.observe.metrics import Exposition, GuardCollector
+from spoe_guard.observe.metrics import Exposition, GuardMetrics
 from tests.observe.conftest import Lines
 from tests.observe.live.scenes import ALL, BUILD, Scene
 from tests.peers import need
@@ -43,7 +43,7 @@ class Served:
         if self._admin is not None:
             await self._admin.stop()
         self.scene = scene
-        self._admin = Admin(scene.health, Exposition(GuardCollector(scene.observer.routes, BUILD)), scene.live)
+        self._admin = Admin(scene.health, Exposition(GuardMetrics(scene.observer.routes, BUILD)), scene.live)
         await self._admin.start(self.sock.dup())
 
     def stop(self) -> None:

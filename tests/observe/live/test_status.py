@@ -2,21 +2,25 @@
 
 import asyncio
 import json
+from collections import Counter
 from datetime import datetime
 
 import pytest
 
+from spoe_guard import slices
 from spoe_guard.core.terms.anomalies import Action, Anomaly
 from spoe_guard.core.terms.events import HaproxyKnown, NotifiesUnanswered, UnansweredReason
 from spoe_guard.core.terms.family import Family
+from spoe_guard.observe.live import history as of_history
+from spoe_guard.observe.live import status as of_status
 from spoe_guard.observe.live.history import COUNTED, POINTS, SERIES, STEP_S
-from spoe_guard.observe.live.status import Live, as_json
+from spoe_guard.observe.live.status import Live
 from tests.observe.live.scenes import ALL, BUILD, Scene, anomalies, healthy, many_routes, notify
 
 
 def taken(scene: Scene) -> dict:
     async def main() -> bytes:
-        return await as_json(await scene.live.status())
+        return b"".join(await scene.live.as_json())
 
     return json.loads(asyncio.run(main()))
 
@@ -219,42 +223,65 @@ def test_the_clock_of_the_wall_is_asked_when_somebody_looks(scene):
     assert (status["incidents"][0]["ago_s"], status["incidents"][0]["over"]) == (90, True)
 
 
-def test_many_routes_are_told_in_pieces_that_let_traffic_by(lines):
-    """Each route is one piece, for the numbers and for the text; the turns are counted, not timed."""
+def test_many_routes_are_told_in_steps_that_let_traffic_by(lines, monkeypatch):
+    """Each route and each incident is one step; the turns are counted, not timed."""
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # on a fast machine a slice has several steps
     scene = many_routes(lines.log(level="error"))
-    turns = 0
-
-    async def main() -> None:
-        nonlocal turns
-        telling = asyncio.get_running_loop().create_task(scene.live.status())
-        while not telling.done():
-            turns += 1
-            await asyncio.sleep(0)
-        writing = asyncio.get_running_loop().create_task(as_json(telling.result()))
-        while not writing.done():
-            turns += 1
-            await asyncio.sleep(0)
-
-    asyncio.run(main())
-    assert turns >= 2 * len(scene.observer.routes)
-
-
-def test_each_incident_is_a_piece_of_its_own(scene):
     for number in range(5):
-        scene.observer.incidents.happened("default", ("internal_error", f"Error{number}"))
-    turns = {}
+        scene.observer.incidents.happened("team-00-bot-detection", ("internal_error", f"Error{number}"))
+    steps = len(scene.observer.routes) + len(taken(scene)["incidents"])
+    assert steps > 10
 
-    async def main() -> None:
-        status = await scene.live.status()
-        for name, made in (("told", scene.live.status()), ("written", as_json(status))):
-            task = asyncio.get_running_loop().create_task(made)
-            turns[name] = 0
-            while not task.done():
-                turns[name] += 1
-                await asyncio.sleep(0)
+    async def turns(made) -> int:
+        count, task = 0, asyncio.get_running_loop().create_task(made)
+        while not task.done():
+            count += 1
+            await asyncio.sleep(0)
+        return count
 
-    asyncio.run(main())
-    assert min(turns.values()) >= 5
+    assert asyncio.run(turns(scene.live.status())) >= steps
+    assert asyncio.run(turns(scene.live.as_json())) >= steps
+    scene.clock.now += STEP_S
+    assert asyncio.run(turns(scene.live.sample())) >= len(scene.observer.routes)
+
+
+@pytest.fixture
+def counted(monkeypatch) -> list[str]:
+    """What was worked out of a route's numbers, call by call."""
+    calls: list[str] = []
+
+    def count(where, name: str) -> None:
+        real = getattr(where, name)
+        monkeypatch.setattr(where, name, lambda *args: calls.append(name) or real(*args))
+
+    for where, name in ((of_status, "totals"), (of_history, "totals"), (of_status, "judged"), (of_status, "quantile")):
+        count(where, name)
+    return calls
+
+
+def test_each_fact_of_a_route_is_worked_out_once(lines, counted):
+    scene = many_routes(lines.log(level="error"))
+    scene.traffic(POINTS + 5)
+    counted.clear()
+    asyncio.run(scene.live.as_json())
+    of_each = {"totals": 1, "judged": 1, "quantile": 2}
+    assert Counter(counted) == {name: times * len(scene.observer.routes) for name, times in of_each.items()}
+
+
+def test_no_sample_is_written_again_for_each_who_asks(lines, monkeypatch):
+    scene = healthy(lines.log(level="error"))
+    asyncio.run(scene.live.as_json())
+    monkeypatch.setattr(of_history, "rounded", None)
+    assert len(taken(scene)["routes"][0]["history"]["sessions"]) == POINTS
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_text_says_what_the_page_and_the_control_socket_are_given(lines, name, monkeypatch):
+    monkeypatch.setattr(of_status, "_wall", lambda: 1_700_000_000.0)
+    scene = ALL[name](lines.log(level="error"))
+    given = asyncio.run(scene.live.status())
+    assert list(given) == list(taken(scene))
+    assert given == taken(scene)
 
 
 def test_samples_are_short_numbers(lines):
@@ -272,7 +299,7 @@ def test_it_samples_by_itself(lines, monkeypatch):
     async def main() -> None:
         task = asyncio.get_running_loop().create_task(live.keep())
         async with asyncio.timeout(5):
-            while len(live.history.of["default"].series["sessions"]) < 3:  # noqa: ASYNC110
+            while len(live.history.of["default"].samples()["sessions"]) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         task.cancel()
 

@@ -23,11 +23,6 @@ class Pieces:
         if self._length >= PIECE:
             self._end_piece()
 
-    def add_bytes(self, piece: bytes) -> None:
-        """Add a piece of its own."""
-        self._end_piece()
-        self._done.append(piece)
-
     def taken(self) -> list[bytes]:
         """Return all that was added."""
         self._end_piece()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from spoe_guard import slices
 from spoe_guard.core.terms.events import AgentReady, AgentUnreachable, DialFailure
 from spoe_guard.observe import admin as admin_module
 from spoe_guard.observe.admin import MAX_CONNECTIONS, MAX_REQUEST_BYTES, REQUEST_S, Admin
@@ -121,6 +122,40 @@ def test_metrics_are_served_as_openmetrics_to_who_prefers_it(on_admin):
             assert f"\r\nContent-Type: {format_.value}\r\n".encode() in head
             assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
             assert body.endswith(b"\n# EOF\n") == (format_ is Format.OPENMETRICS)
+
+    on_admin(talk)
+
+
+def test_a_long_answer_is_sent_in_pieces_with_turns_for_others(on_admin, monkeypatch):
+    """A socket takes megabytes before there is anything to wait for; the turns are counted, not timed."""
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
+    pieces = [bytes([at]) * 1000 for at in range(200)]
+
+    async def talk(served: Served) -> None:
+        turns = at_end = 0
+
+        async def rendered(_format: Format) -> list[bytes]:
+            nonlocal turns
+            turns = 0
+            return pieces
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        served.admin._exposition.render = rendered  # type: ignore[method-assign]
+        counting = asyncio.get_running_loop().create_task(count())
+        reader, writer = await served.connect()
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost" + END)
+        await reader.readuntil(END)
+        body = await reader.readexactly(sum(map(len, pieces)))
+        at_end = turns
+        counting.cancel()
+        await hang_up(writer)
+        assert body == b"".join(pieces)
+        assert at_end >= len(pieces)
 
     on_admin(talk)
 

@@ -1,14 +1,17 @@
 """The sum of the counts of several processes."""
 
+import asyncio
 import json
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from spoe_guard import slices
 from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe import snapshot
+from spoe_guard.observe.pieces import Pieces
 from spoe_guard.observe.stats import RouteStats
 from spoe_guard.run.workers.totals import AllProcesses, Totals
 from spoe_guard.wire import frame
@@ -70,6 +73,24 @@ def numbers_of_a_tally() -> list[str]:
 )
 def test_every_number_there_is_has_its_place_in_the_sum(of, tables):
     assert sorted(name for table in tables for name in table) == sorted(of)
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_the_numbers_of_many_routes_are_told_in_steps_with_turns_for_others(monkeypatch, count):
+    """The turns are counted, not timed."""
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # on a fast machine a slice has several steps
+    routes, text = {f'"{number}"': busy(number) for number in range(count)}, Pieces()
+
+    async def turns() -> int:
+        counted, task = 0, asyncio.get_running_loop().create_task(snapshot.add_all(routes, text))
+        while not task.done():
+            counted += 1
+            await asyncio.sleep(0)
+        return counted
+
+    assert asyncio.run(turns()) > count
+    taken = {name: snapshot.take(stats) for name, stats in routes.items()}
+    assert json.loads(b"".join(text.taken())) == json.loads(json.dumps(taken))
 
 
 def test_two_workers_are_summed_number_by_number():

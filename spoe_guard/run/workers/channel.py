@@ -9,6 +9,7 @@ From the worker: ``{"listening": true}`` or ``{"failed": WHY}``; then ``{"id": N
 import asyncio
 import json
 import socket
+from collections.abc import Iterable
 from typing import Any, Final
 
 Message = dict[str, Any]
@@ -33,6 +34,13 @@ class Channel:
         """Send ``message``; do nothing if the other end is gone."""
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+    def send_written(self, message: Iterable[bytes]) -> None:
+        """Send a message that is a JSON object already, in pieces; do nothing if the other end is gone."""
+        if not self._writer.is_closing():
+            for piece in message:
+                self._writer.write(piece)
+            self._writer.write(b"\n")
 
     async def flush(self) -> None:
         """Wait until the write buffer has drained."""

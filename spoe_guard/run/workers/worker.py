@@ -2,19 +2,23 @@
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client import ProcessCollector
+from prometheus_client.metrics_core import Metric
 
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import ListenError
 from spoe_guard.observe.logs import Log
-from spoe_guard.observe.snapshot import take
+from spoe_guard.observe.metrics import collected
+from spoe_guard.observe.pieces import Pieces
+from spoe_guard.observe.snapshot import add_all, take
 from spoe_guard.run.inside import Inside
 from spoe_guard.run.process import Process, ignore_signals, log_descriptor, log_on, stop_signals
 from spoe_guard.run.workers.borrower import Borrower
@@ -25,8 +29,6 @@ from spoe_guard.threads import NoThreadError
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _CLEAN: Final = 0
 _NOT_CLEAN: Final = 1
-
-Answers = Mapping[str, Callable[[], Any]]  # what a worker can be asked, and what returns the answer: anything JSON can carry
 
 
 def main(descriptor: int) -> int:
@@ -70,8 +72,7 @@ class _Worker:
             lent=lent,
             drained=given["drained"],
         )
-        self._used = ProcessCollector(registry=None)
-        self._answers: Answers = {"numbers": self._numbers, "leave": self._leave}
+        self._process_metrics = ProcessCollector(registry=None)
         self._inside = Inside(self._process, self._number)
         self._borrower = Borrower(self._process, socket.socket(fileno=given["borrows"]))
         self._replying: set[asyncio.Task[None]] = set()
@@ -119,13 +120,17 @@ class _Worker:
     def _reply(self, message: Message) -> None:
         """Answer a question of the parent; what takes its time does not keep others waiting."""
         what, number = message["ask"], message["id"]
-        if self._inside.knows(what):
-            task = asyncio.get_running_loop().create_task(self._reply_later(what, number, message["given"]))
-            self._replying.add(task)
-            task.add_done_callback(self._replying.discard)
-            return
-        answer = self._answers.get(what)
-        self._channel.send({"id": number, "answer": answer() if answer is not None else None})
+        if what == "numbers":
+            self._later(self._tell_numbers(number))
+        elif self._inside.knows(what):
+            self._later(self._reply_later(what, number, message["given"]))
+        else:
+            self._channel.send({"id": number, "answer": self._leave() if what == "leave" else None})
+
+    def _later(self, answer: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(answer)
+        self._replying.add(task)
+        task.add_done_callback(self._replying.discard)
 
     async def _reply_later(self, what: str, number: int, given: Message) -> None:
         self._channel.send({"id": number, "answer": await self._inside.ask(what, given)})
@@ -135,7 +140,21 @@ class _Worker:
         self._process.guard.take_no_more()
         return True
 
+    async def _tell_numbers(self, number: int) -> None:
+        """Send all counters of this process. A thousand routes are two million bytes, so others have their turn in between."""
+        text = Pieces()
+        text.add(
+            f'{{"id": {number}, "answer": {{"process": {json.dumps(_used(await collected(self._process_metrics)))}, "routes": '
+        )
+        await add_all(self._process.observer.routes, text)
+        text.add("}}")
+        self._channel.send_written(text.taken())
+
     def _numbers(self) -> dict[str, Any]:
-        """Return all counters of this process."""
-        used = {sample.name: sample.value for family in self._used.collect() for sample in family.samples}
-        return {"routes": {name: take(stats) for name, stats in self._process.observer.routes.items()}, "process": used}
+        """Return all counters of this process, which serves nobody any more."""
+        routes = {name: take(stats) for name, stats in self._process.observer.routes.items()}
+        return {"routes": routes, "process": _used(self._process_metrics.collect())}
+
+
+def _used(families: Iterable[Metric]) -> dict[str, float]:
+    return {sample.name: sample.value for family in families for sample in family.samples}

@@ -174,7 +174,6 @@ GAUGES: Final[tuple[_Row, ...]] = (
         ("agent",),
         lambda s: [((address,), count) for address, count in s.open_on().items()],
     ),
-    ("oldest_open_notify_seconds", "For how long the oldest NOTIFY has been open or parked.", (), lambda s: _one(s.oldest())),
     ("parked_notifies", "NOTIFYs that wait for an agent link.", (), lambda s: _one(s.tally.parked_notifies)),
 )
 
@@ -210,6 +209,13 @@ FAILED: Final[Family[Verdict]] = Family(
     (),
     lambda verdict: _one(verdict.failed_share),
 )
+OLDEST: Final[Family[Verdict]] = Family(
+    GAUGE,
+    "spoe_guard_oldest_open_notify_seconds",
+    "For how long the oldest NOTIFY has been open or parked.",
+    (),
+    lambda verdict: _one(verdict.waits_s),
+)
 INFO: Final[Family[Place]] = Family(
     GAUGE,
     "spoe_guard_route_info",
@@ -217,7 +223,7 @@ INFO: Final[Family[Place]] = Family(
     ("mode", "agent", "profile", "unanswered"),
     lambda place: [((place.mode, place.agent, place.profile, place.unanswered), 1)],
 )
-OF_ROUTES: Final = (*FAMILIES, STATE, FAILED, INFO)
+OF_ROUTES: Final = (*FAMILIES, STATE, FAILED, OLDEST, INFO)
 
 
 class Source(Protocol):
@@ -230,7 +236,7 @@ class Source(Protocol):
 class GuardMetrics:
     """Reads the numbers of all routes. ``build``: the labels of ``spoe_guard_build_info`` and their values.
 
-    ``live`` judges the routes; without it there are no states.
+    ``live`` judges the routes; without it there are no states, nor what is known of a route by them.
     """
 
     def __init__(
@@ -273,19 +279,23 @@ def _in_parts(routes: list[T]) -> Iterator[list[T]]:
 
 
 def _judged(live: Live, parts: _Parts, rendering: Rendering) -> Iterator[None]:
-    """Add the state of each route, and the share on which most of them depend."""
-    failed: list[str] = []  # behind all states: the samples of a family stand together
+    """Add the state of each route, and on what most of them depend."""
+    # Behind all states: the samples of a family stand together.
+    failed: list[str] = []
+    oldest: list[str] = []
     rendering.begin(STATE.head)
     for part in parts:
         for name, route, _stats in part:
             verdict = live.verdict(name)
             rendering.add_lines("".join(STATE.lines(route, verdict)))
             failed += FAILED.lines(route, verdict)
+            oldest += OLDEST.lines(route, verdict)
             yield
-    rendering.begin(FAILED.head)
-    for lines in _in_parts(failed):
-        rendering.add_lines("".join(lines))
-        yield
+    for family, all_lines in ((FAILED, failed), (OLDEST, oldest)):
+        rendering.begin(family.head)
+        for lines in _in_parts(all_lines):
+            rendering.add_lines("".join(lines))
+            yield
 
 
 def _infos(live: Live, parts: _Parts, rendering: Rendering) -> Iterator[None]:

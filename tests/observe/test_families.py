@@ -15,7 +15,7 @@ from spoe_guard.observe.families import COUNTER, GAUGE, HISTOGRAM, ROUTE, Family
 from spoe_guard.observe.formats import Format, Rendering
 from spoe_guard.observe.live.states import State, Verdict
 from spoe_guard.observe.live.status import Place
-from spoe_guard.observe.metrics import FAILED, FAMILIES, INFO, STATE
+from spoe_guard.observe.metrics import FAILED, FAMILIES, INFO, OLDEST, STATE
 from spoe_guard.observe.observer import GuardObserver
 from tests.observe.test_metrics import AGENT, OTHER, observing, one_of_everything
 
@@ -126,9 +126,13 @@ def test_each_family_is_the_librarys(observer, family):
 
 
 def test_states_and_settings_are_the_librarys():
-    read = {route: Verdict(state, "", asked=3, failed=at) for at, (route, state) in enumerate(zip(HOSTILE, State, strict=False))}
+    read = {
+        route: Verdict(state, "", asked=3, failed=at, waits_s=at / 7)
+        for at, (route, state) in enumerate(zip(HOSTILE, State, strict=False))
+    }
     assert_same(STATE, read)
     assert_same(FAILED, read)
+    assert_same(OLDEST, read)
     assert_same(INFO, {route: Place("", route, "observe", route, "{set: error}") for route in HOSTILE})
 
 

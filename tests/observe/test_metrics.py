@@ -339,11 +339,13 @@ def test_a_scrape_of_many_routes_gives_way_to_traffic(lines, clock, run, monkeyp
 
 def test_a_route_is_judged_once_in_a_scrape(lines, clock, monkeypatch):
     observer = many_routes(lines, clock, 3)
-    live, judged = judging(observer), []
+    live, judged, asked = judging(observer), [], []
     real = live.verdict
     monkeypatch.setattr(live, "verdict", lambda name: judged.append(name) or real(name))
+    for name, stats in observer.routes.items():
+        stats.oldest = lambda name=name: asked.append(name) or 0.0
     text_of(Exposition(GuardMetrics(observer.routes, BUILD, live=live)))
-    assert judged == list(observer.routes)
+    assert judged == asked == list(observer.routes)
 
 
 def test_every_metric_is_the_same_in_openmetrics_and_none_is_refused(lines, clock):

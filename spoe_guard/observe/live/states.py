@@ -69,7 +69,7 @@ class Verdict:
 
     ``sentence``: in words, without the route's name. ``side``: who can change it: agent, haproxy, guard, or nobody. ``runbook``:
     the place in docs/runbook.md that says what to do, "" for none. ``asked``: the NOTIFYs of the last minute that were answered
-    or failed; ``failed``: those that failed.
+    or failed; ``failed``: those that failed. ``waits_s``: for how long the oldest NOTIFY has been open or parked.
     """
 
     state: State
@@ -78,6 +78,7 @@ class Verdict:
     runbook: str = ""
     asked: int = 0
     failed: int = 0
+    waits_s: float = 0.0
 
     @property
     def failed_share(self) -> float:
@@ -104,10 +105,11 @@ def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
     """Return the state of a route. ``now``: its ``totals``."""
     minute, lately = history.lately(now, _MINUTE), history.lately(now, _QUIET)
     failed, asked = minute["failed"], minute["answered"] + minute["failed"]
+    waits_s = stats.oldest()  # once: it asks every session
 
     def verdict(state: State, found: _Found) -> Verdict:
         sentence, side, runbook = found
-        return Verdict(state, sentence[0].upper() + sentence[1:], side, runbook, asked, failed)
+        return Verdict(state, sentence[0].upper() + sentence[1:], side, runbook, asked, failed, waits_s)
 
     def beside(found: _Found) -> _Found:
         """Add how many NOTIFYs fail to what is no cause of that; also that none does."""
@@ -121,7 +123,7 @@ def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
     if lately["failed"] and failed >= MANY_FAIL * asked:
         why, side, runbook = _cause(stats, history, minute, lately)
         return verdict(State.DEGRADED, (_with_share(why, asked, failed), side, runbook))
-    if found := next(_what_is_wrong(stats, minute, lately), None):
+    if found := next(_what_is_wrong(stats, waits_s, minute, lately), None):
         return verdict(State.DEGRADED, beside(found))
     if lately["mended"]:
         return verdict(State.REPAIRED, beside(_mended(stats, history, minute)))
@@ -221,11 +223,11 @@ def _lately(stats: RouteStats, history: RouteHistory, steps: int, *consequences:
     return {anomaly: count for (anomaly, came_of_it), count in grew.items() if came_of_it in names}
 
 
-def _what_is_wrong(stats: RouteStats, minute: dict[str, int], lately: dict[str, int]) -> Iterator[_Found]:
+def _what_is_wrong(stats: RouteStats, waits_s: float, minute: dict[str, int], lately: dict[str, int]) -> Iterator[_Found]:
     """Yield what needs a look although an agent serves, the worst first."""
-    waits, haproxys = stats.oldest(), stats.tally.late_after
-    if waits > (haproxys if haproxys < math.inf else LONG_S):
-        known = f"a NOTIFY has waited for {waits:.1f} s"
+    haproxys = stats.tally.late_after
+    if waits_s > (haproxys if haproxys < math.inf else LONG_S):
+        known = f"a NOTIFY has waited for {waits_s:.1f} s"
         yield (known, AGENT, "answers-come-late") if lately["answered"] else (f"the agent does not answer: {known}", *_SILENT[1:])
     if lately["unchecked"]:
         went = f"{counted(minute['unchecked'], 'request')} went on unchecked in the last minute"

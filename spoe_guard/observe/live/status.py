@@ -226,7 +226,7 @@ class Live:
                 "parked_notifies": stats.tally.parked_notifies,
                 "held_bytes": stats.tally.held_bytes,
                 "agent_links": stats.links,
-                "oldest_open_notify_s": rounded(stats.oldest()),
+                "oldest_open_notify_s": rounded(verdict.waits_s),
             },
             "total": total,
             "ack_seconds": {"p50": rounded(quantile(0.5, buckets)), "p99": rounded(quantile(0.99, buckets))},

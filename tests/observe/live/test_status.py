@@ -262,9 +262,11 @@ def counted(monkeypatch) -> list[str]:
 def test_each_fact_of_a_route_is_worked_out_once(lines, counted):
     scene = many_routes(lines.log(level="error"))
     scene.traffic(POINTS + 5)
+    for stats in scene.observer.routes.values():
+        stats.oldest = lambda: counted.append("oldest") or 0.0
     counted.clear()
     asyncio.run(scene.live.as_json())
-    of_each = {"totals": 1, "judged": 1, "quantile": 2}
+    of_each = {"totals": 1, "judged": 1, "quantile": 2, "oldest": 1}
     assert Counter(counted) == {name: times * len(scene.observer.routes) for name, times in of_each.items()}
 
 

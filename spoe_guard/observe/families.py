@@ -5,7 +5,7 @@ second. Here what stands before and behind the route's name is put together once
 ``tests/observe/test_families.py`` holds that the bytes are the library's.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
@@ -53,11 +53,13 @@ class _Around(dict[Labels, tuple[str, str]]):
         self[values] = made = f'{self._name}{{{before}{ROUTE}="', f'"{behind}}} '
         return made
 
-    def lines(self, route: str, samples: Samples) -> Iterator[str]:
-        """Yield the line of each sample."""
+    def lines(self, route: str, samples: Samples) -> list[str]:
+        """Return the line of each sample."""
+        made = []
         for values, value in samples:
             before, behind = self[values]
-            yield f"{before}{route}{behind}{number(value)}\n"
+            made.append(f"{before}{route}{behind}{number(value)}\n")
+        return made
 
 
 class Family(Generic[Of]):
@@ -72,8 +74,8 @@ class Family(Generic[Of]):
         self.head = Head(name.removesuffix("_total"), help_, type_)
         self._around = _Around(name, labels)
 
-    def lines(self, route: str, of: Of) -> Iterator[str]:
-        """Yield the line of each sample of a route, whose name is ``escaped``."""
+    def lines(self, route: str, of: Of) -> list[str]:
+        """Return the line of each sample of a route, whose name is ``escaped``."""
         return self._around.lines(route, self.read(of))
 
 
@@ -97,10 +99,9 @@ class Histogram(Generic[Of]):
         self._count = _Around(f"{name}_count", ())
         self._sum = _Around(f"{name}_sum", ())
 
-    def lines(self, route: str, of: Of) -> Iterator[str]:
-        """Yield the lines of a route, whose name is ``escaped``."""
+    def lines(self, route: str, of: Of) -> list[str]:
+        """Return the lines of a route, whose name is ``escaped``."""
         counts, total = self.read(of)
         within = list(accumulate(counts))
-        yield from self._bucket.lines(route, zip(self._labels, within, strict=True))
-        yield from self._count.lines(route, [((), within[-1])])
-        yield from self._sum.lines(route, [((), total)])
+        buckets = self._bucket.lines(route, zip(self._labels, within, strict=True))
+        return [*buckets, *self._count.lines(route, [((), within[-1])]), *self._sum.lines(route, [((), total)])]

@@ -180,10 +180,10 @@ class RouteStats:
 
         Of which families of HAProxy connect, what is known by now counts.
         """
-        families = self.known_families()
         counts: Counter[Consequence] = Counter()
         for (side, anomaly, action, applied), count in self.anomalies.items():
             if applied == "false":
+                families = self.known_families()
                 counts[consequence(Side(side), Anomaly(anomaly), Action(action), applied=True, families=families)] += count
         return counts
 

@@ -19,7 +19,7 @@ TRYING := $(addprefix tests/,properties captures fuzz)
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
 APART := $(addprefix tests/,alerts bench cost deploy haproxy_config placement integration/test_generations.py integration/waf/test_alone.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
-.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan wheel deb test-image test-deb test-stranger hazards continuity silence fuzz fuzz-cost cost cost-measured soak bench bench-scale briefly check static
+.PHONY: help venv peers haproxies agents rivals helm builds test compiled checked asan wheel deb test-image test-deb test-stranger hazards continuity silence fuzz fuzz-cost cost cost-measured fleet-measured soak bench bench-scale briefly check static
 .PHONY: coverage measure reloads stops demo docs urls site lock fmt image sbom clean quick
 
 help: ## this list
@@ -135,6 +135,11 @@ cost: venv ## what each kind of frame, repair and search costs at four sizes, in
 cost-measured: venv ## the same in time, compiled, on a machine that does nothing else; joins docs/benchmarks.*
 	@.ci/builds compiled && .ci/tree compiled
 	@cd .cache/builds/tree-compiled && PYTHONPATH=. $(VENV_PYTHON) -m tests.cost.measure $(CURDIR)/docs
+
+fleet-measured: venv ## what it takes to look at 1,000 routes with 10,000 sessions, pure and compiled, on a machine that does nothing else; joins docs/benchmarks.*
+	@$(VENV_PYTHON) -m tests.fleet.fleet
+	@.ci/builds compiled && .ci/tree compiled
+	@cd .cache/builds/tree-compiled && PYTHONPATH=. $(VENV_PYTHON) -m tests.fleet.fleet $(CURDIR)/docs
 
 soak: TIME ?= 600
 soak: venv peers haproxies ## an agent that makes every mistake, at real HAProxy under load, for TIME seconds

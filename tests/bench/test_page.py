@@ -254,3 +254,22 @@ def test_what_a_byte_costs_is_a_chapter_where_it_was_measured():
     assert "| | 1 KiB | 1 MiB | longest step |" in text.replace("|  |", "| |")
     assert "| runts | 700.2 ns | 701.0 ns | 0.20 ms |" in text
     assert "What a byte costs" not in page(data(), "")
+
+
+def test_what_a_look_at_many_routes_takes_is_a_chapter():
+    told = {"cpu": [[80.0, 10.0], [72.0, 0.0]], "longest": [[21.5, 20.0]], "bytes": 9_000_000}
+    reload = {"cpu": [[120.0, 0.0]], "longest": [[3.0, 0.0]]}
+    fleet = {
+        "routes": 1000,
+        "sessions": 10_000,
+        "load": {"pure": 1.5},
+        "pure": {"/metrics": told, "/api/status": told, "reload": reload},
+    }
+    text = page(data(fleet=fleet), "")
+    assert "1,000 routes and 10,000 sessions" in text
+    assert "for up to 20 ms" in text
+    assert "meanwhile: pure 1.5." in text
+    assert "| /metrics | 71 ms | 1.5 ms | - | - | 9,000,000 |" in text
+    assert "| both looks together | 142 ms | - | - | - | - |" in text
+    assert "| reload | 120 ms | 3.0 ms | - | - | - |" in text
+    assert "## 1,000 routes" not in page(data(), "")

@@ -6,7 +6,7 @@ from spoe_guard.observe.pieces import PIECE, Pieces
 
 
 @pytest.mark.parametrize("lengths", [[], [0], [1], [PIECE - 1, 1, 1], [PIECE, PIECE], [PIECE - 1, PIECE - 1, 2], [10] * PIECE])
-def test_pieces_are_the_text_and_no_longer_than_one_and_what_was_added_last(lengths):
+def test_pieces_are_the_text_and_none_is_long(lengths):
     pieces, texts = Pieces(), [chr(97 + at % 26) * length for at, length in enumerate(lengths)]
     for text in texts:
         pieces.add(text)

@@ -76,7 +76,7 @@ def test_every_number_there_is_has_its_place_in_the_sum(of, tables):
 
 
 @pytest.mark.parametrize("count", [0, 1, 30])
-def test_the_numbers_of_many_routes_are_told_in_steps_with_turns_for_others(monkeypatch, count):
+def test_numbers_of_many_routes_are_told_in_steps_with_turns_for_others(monkeypatch, count):
     """The turns are counted, not timed."""
     monkeypatch.setattr(slices, "SLICE_S", -1.0)  # on a fast machine a slice has several steps
     routes, text = {f'"{number}"': busy(number) for number in range(count)}, Pieces()

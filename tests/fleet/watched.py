@@ -1,0 +1,121 @@
+"""``python -m tests.fleet.watched REPORT ARGUMENTS``: ``spoe-guard ARGUMENTS`` that says how long it held its event loop.
+
+For each request of the admin address and each reload REPORT gets a line of JSON: ``what``; ``cpu_ms``, what the loop's thread
+took until it was over, sending included; and, every second time, in place of it ``longest_ms``, the longest turn of the loop.
+Both are CPU time of that thread, so that it does not count when others have the CPU. ``collecting_ms``: of these, what Python's
+garbage collector took, for whatever there is in the process. On SIGUSR1 the history is filled, a point each 20 ms in place of
+5 s, which is said as well.
+"""
+
+import asyncio
+import gc
+import itertools
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from spoe_guard import cli
+from spoe_guard.observe.admin import Admin
+from spoe_guard.observe.live.history import POINTS
+from spoe_guard.observe.live.status import Live
+from spoe_guard.run.reload import Reloader
+
+FILL_S = 0.02
+
+
+class Collector:
+    """What the garbage collector took in the loop's thread."""
+
+    def __init__(self) -> None:
+        self.took_s = 0.0
+        self._began = 0.0
+
+    def __call__(self, phase: str, _info: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            if phase == "start":
+                self._began = time.thread_time()
+            else:
+                self.took_s += time.thread_time() - self._began
+
+
+class Turns:
+    """Looks at each turn of the loop, which has no rest meanwhile. ``collecting_s``: of the longest one, the collector's part."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.longest_s = 0.0
+        self.collecting_s = 0.0
+        self._collector = collector
+
+    async def look(self) -> None:
+        while True:
+            began, collected_s = time.thread_time(), self._collector.took_s
+            await asyncio.sleep(0)
+            took_s = time.thread_time() - began
+            if took_s > self.longest_s:
+                self.longest_s, self.collecting_s = took_s, self._collector.took_s - collected_s
+
+
+class Watch:
+    def __init__(self, report: Path) -> None:
+        self._report = report.open("a", buffering=1)
+        self._collector = Collector()
+        gc.callbacks.append(self._collector)
+
+    def over(self, method: Callable[..., Awaitable[Any]], what: str) -> Callable[..., Awaitable[Any]]:
+        """Return the method, watched."""
+        looking = itertools.cycle((False, True))
+
+        async def watched(*args: Any) -> Any:
+            return await (self._turns_of if next(looking) else self._cpu_of)(method(*args), what)
+
+        return watched
+
+    async def _cpu_of(self, work: Awaitable[Any], what: str) -> Any:
+        began, collected_s = time.thread_time(), self._collector.took_s
+        try:
+            return await work
+        finally:
+            took_s, collecting_s = time.thread_time() - began, self._collector.took_s - collected_s
+            self.say(what=what, cpu_ms=1000 * took_s, collecting_ms=1000 * collecting_s)
+
+    async def _turns_of(self, work: Awaitable[Any], what: str) -> Any:
+        turns = Turns(self._collector)
+        looking = asyncio.get_running_loop().create_task(turns.look())
+        try:
+            return await work
+        finally:
+            looking.cancel()
+            self.say(what=what, longest_ms=1000 * turns.longest_s, collecting_ms=1000 * turns.collecting_s)
+
+    def say(self, **line: Any) -> None:
+        self._report.write(f"{json.dumps(line)}\n")
+
+
+def main() -> None:
+    watch = Watch(Path(sys.argv[1]))
+    keep = Live.keep
+
+    async def filled(live: Live) -> None:
+        asked = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, asked.set)
+        await asked.wait()
+        for _ in range(POINTS + 1):
+            await asyncio.sleep(FILL_S)
+            await live.sample()
+        watch.say(what="filled")
+        await keep(live)
+
+    Live.keep = filled  # type: ignore[method-assign]
+    Admin._serve = watch.over(Admin._serve, "asked")  # type: ignore[method-assign, assignment]
+    Reloader._once = watch.over(Reloader._once, "reload")  # type: ignore[method-assign, assignment]
+    sys.argv[1:] = sys.argv[2:]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

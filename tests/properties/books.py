@@ -28,6 +28,7 @@ def balance(play: "Play") -> None:
     if isinstance(play.session, ObservedSession):
         return
     stands = play.session.snapshot()
+    play.waited = play.waited or stands.queued > 0
     held = 0
     by_lane = passed(play.session)
     for came, books, went in (

@@ -95,6 +95,7 @@ class Play:
     sizes: list[int] = field(default_factory=list)
     now: float = 1000.0
     route_state: RouteState | None = None
+    waited: bool = False  # something did, until HAProxy had read more
 
     def __post_init__(self) -> None:
         self.tally = Tally()

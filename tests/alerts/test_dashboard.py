@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from spoe_guard.observe.metrics import COUNTERS, GAUGES
+from spoe_guard.observe.families import HISTOGRAM
+from spoe_guard.observe.metrics import OF_ROUTES
 from tests.alerts.dashboard import BOARDS, FLEET, ROUTES
 from tests.alerts.rules import runbook_anchors
 from tests.urls import PAGES
 
 WIDTH = 24  # of Grafana's grid
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-OF_A_ROUTE = {f"spoe_guard_{row[0]}" for row in (*COUNTERS, *GAUGES, ("state",), ("failed_ratio",), ("route_info",))} | {
-    f"spoe_guard_{name}_seconds_{part}" for name in ("notify_ack", "disconnect_hold") for part in ("bucket", "count", "sum")
-}
+PARTS = {HISTOGRAM: ("_bucket", "_count", "_sum")}
+OF_A_ROUTE = {f"{family.name}{part}" for family in OF_ROUTES for part in PARTS.get(family.type, ("",))}
 OF_THE_PROCESS = {"spoe_guard_build_info"}
 
 each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.file)

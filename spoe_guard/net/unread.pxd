@@ -27,7 +27,7 @@ cdef class Question:
     cdef bytearray _text
 
     @cython.locals(text=bytearray)
-    cdef bytes numbered(self, Py_ssize_t number)
+    cpdef bytes numbered(self, Py_ssize_t number)
     @cython.locals(first=Py_ssize_t, second=Py_ssize_t, third=Py_ssize_t, fourth=Py_ssize_t)
     cdef Py_ssize_t unread(self, bytes answer) except -2
 

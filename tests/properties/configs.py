@@ -17,7 +17,7 @@ _PASSABLE = frozenset(
     )
 )
 # H5 is given away by these choices, and by any that ends the session early.
-_COSTS_ANSWERS = {Anomaly.ACK_AFTER_DISCONNECT: Action.DROP}
+_COSTS_ANSWERS = {Anomaly.ACK_AFTER_DISCONNECT: Action.DROP, Anomaly.ACK_NULL_VALUE: Action.DROP}
 
 
 def _choices(allowed: dict[Anomaly, list[Action]]) -> st.SearchStrategy[Policy]:

@@ -118,7 +118,7 @@ _ALL: Final = (
     Incident(
         "runts",
         "the agent writes a frame of length 0 in place of an ACK, and closes",
-        lambda: TurningAgent(turning.RUNT, every=3),
+        lambda: TurningAgent(turning.RUNT, every=2),
         causes.go_wrong,
         causes.behave,
         state="degraded",

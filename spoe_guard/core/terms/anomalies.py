@@ -263,7 +263,8 @@ CATALOGUE: Final[dict[Anomaly, Row]] = {
         "a NOTIFY the agent did not and will not answer; `unanswered:` says what HAProxy gets for it",
         _PASS, evidence="haproxy #2478"),
     Anomaly.FRAGMENT_REFUSED: Row(
-        "a fragment that continues no NOTIFY, or the first one of another while the last is still to come, or a short one in the midst",
+        "a fragment that continues no NOTIFY, or the first one of another while the last is still to come; or one of fewer than 64 "
+        "bytes, of a NOTIFY that was dropped, which is not the last",
         _DROP, (_CLOSE,), evidence="SPOE.txt 3.2, 3.5: status 11"),
     Anomaly.DISCONNECT_BEFORE_ACK: Row(
         "AGENT-DISCONNECT while NOTIFYs are open; it is held so that their ACKs can pass first",

@@ -283,13 +283,15 @@ class Guard:
 
     def open_on(self, name: str) -> dict[str, int]:
         """Return how many NOTIFYs the agent of a route has in hand at each of its addresses."""
-        route = self._routes.get(name)  # of one that ends nobody wants to know
-        return {} if route is None else {str(address): self._agents[name].open_on(address) for address in route.agent}
+        return self._by_address(name, Agents.open_on)
 
     def given_to(self, name: str) -> dict[str, int]:
         """Return how many NOTIFYs the agent of a route was given at each of its addresses."""
-        route = self._routes.get(name)
-        return {} if route is None else {str(address): self._agents[name].given_to(address) for address in route.agent}
+        return self._by_address(name, Agents.given_to)
+
+    def _by_address(self, name: str, count: Callable[[Agents, Address], int]) -> dict[str, int]:
+        route = self._routes.get(name)  # of one that ends nobody wants to know
+        return {} if route is None else {str(address): count(self._agents[name], address) for address in route.agent}
 
     def route(self, name: str) -> Route:
         """Return the route that new sessions with that name get."""

@@ -35,10 +35,12 @@ ENDS: Final = "incident_over"
 class Seen:
     """What came of one incident, in seconds behind its cause or, of ``over`` and ``closed``, its cure; ``unsaid``: what did not.
 
-    ``said``: of each voice, when it first said what it has to; ``agreed``: when all did at the same time.
+    ``said``: of each voice, when it first said what it has to; ``before``: what it said last before that; ``agreed``: when all
+    did at the same time.
     """
 
     said: dict[str, tuple[float, str]] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
     agreed: float | None = None
     over: dict[str, float] = field(default_factory=dict)
     closed: float | None = None
@@ -162,6 +164,7 @@ class Played:
                 after = time.monotonic() - began[name]
                 seen.said |= {voice: (after, text) for voice, (well, text) in heard.items() if well and voice not in seen.said}
                 seen.unsaid = {voice: text for voice, (well, text) in heard.items() if not well}
+                seen.before |= {voice: text for voice, text in seen.unsaid.items() if voice not in seen.said}
                 if not seen.unsaid:
                     seen.agreed = after
             waiting = [name for name in self._incidents if self.seen[name].agreed is None]

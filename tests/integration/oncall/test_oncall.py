@@ -20,8 +20,8 @@ def seen(played: Played, name: str) -> Seen:
 @ALL
 def test_within_ten_seconds_the_page_names_route_cause_share_and_time(played, name):
     of_it = seen(played, name)
-    assert "headline" in of_it.said, of_it
-    assert of_it.said["headline"][0] < SEEN_S, of_it
+    assert "headline" in of_it.said, str(of_it)
+    assert of_it.said["headline"][0] < SEEN_S, str(of_it)
 
 
 @ALL
@@ -33,6 +33,6 @@ def test_page_top_status_metrics_log_and_alert_agree(played, name):
 @ALL
 def test_it_is_over_within_thirty_seconds_of_the_cure(played, name):
     of_it = seen(played, name)
-    assert of_it.over.keys() == {"page", "status", "metrics"}, of_it
-    assert max(of_it.over.values()) < OVER_S, of_it
+    assert of_it.over.keys() == {"page", "status", "metrics"}, str(of_it)
+    assert max(of_it.over.values()) < OVER_S, str(of_it)
     assert of_it.closed is not None

@@ -31,7 +31,7 @@ cdef class Leg:
     cpdef turn(self)
     @cython.locals(rest=bytes)
     cpdef hear_more(self)
-    @cython.locals(done=Py_ssize_t, end=Py_ssize_t, left=Py_ssize_t, stop=Py_ssize_t, lane=Lane, rest=bytes)
+    @cython.locals(done=Py_ssize_t, end=Py_ssize_t, left=Py_ssize_t, stop=Py_ssize_t, lane=Lane, rest=bytes, ahead=bytes)
     cdef _handle(self, bytes data, double now, bint fresh)
     cdef _leave_for_later(self, bytes rest)
     @cython.locals(ledger=Ledger, haproxy=Leg, stop=Py_ssize_t, part=bytes)

@@ -48,8 +48,11 @@ class LegOwner(Protocol):
     def wait(self, leg: "Leg") -> None:
         """Call ``turn`` of ``leg`` when it is its turn."""
 
-    def take(self, leg: "Leg", data: bytes, now: float) -> int:
-        """Handle ``data``, which is not ordinary; return how many bytes at its end are left for the next turn."""
+    def take(self, leg: "Leg", data: bytes, now: float, ahead: bytes) -> int:
+        """Handle ``data``, which is not ordinary; return how many bytes at its end are left for the next turn.
+
+        ``ahead``: what passed to HAProxy on the lane in front of it, and is to be written together with what comes of it.
+        """
 
     def passed(self, leg: "Leg", data: bytes, now: float, link_id: int) -> None:
         """``data`` passed on the lane, to or from the agent of that ``link_id``."""
@@ -310,11 +313,14 @@ class Leg:
                 if done == end:
                     return
             rest = data[done:] if done > 0 else data
+            ahead = data[:done] if done > 0 and self.is_agents else b""
             if fresh and self.relay.crowded():
+                if ahead and self.haproxy is not None:
+                    self.haproxy.write(ahead)
                 self._leave_for_later(rest)
                 return
             done = end
-            left = self.relay.take(self, rest, now)
+            left = self.relay.take(self, rest, now, ahead)
             if left:
                 self._leave_for_later(data[end - left :])
         except Exception as error:  # noqa: BLE001  our own bug: the session ends or is spliced, the process goes on
@@ -329,14 +335,19 @@ class Leg:
             self.relay.wait(self)
 
     def _to_haproxy(self, lane: Lane, data: bytes, now: float) -> int:
-        """Write to HAProxy the ACKs that ``lane`` lets pass; return their end."""
+        """Let the ACKs pass that ``lane`` lets pass, and return their end; write them to HAProxy if they are all of ``data``.
+
+        In front of other frames they are written with what comes of those. HAProxy would send its next NOTIFY between an ACK and
+        a DISCONNECT that came together, and lose it.
+        """
         ledger, haproxy = self.ledger, self.haproxy
         if ledger is None or haproxy is None:
             return 0
         stop = lane.down(ledger, data, now)
         if stop > 0:
             part = data if stop == len(data) else data[:stop]
-            haproxy.write(part)
+            if part is data:
+                haproxy.write(part)
             if self.track is not None:
                 self.relay.passed(self, part, now, self.link_id)
         return stop

@@ -156,15 +156,23 @@ class Relay:
 
     # What the session asks for
 
-    def take(self, leg: Leg, data: bytes, now: float) -> int:
-        """Pass what came on ``leg`` to the session and carry out its output; return how many bytes are left for next turn."""
+    def take(self, leg: Leg, data: bytes, now: float, ahead: bytes) -> int:
+        """Pass what came on ``leg`` to the session and carry out its output; return how many bytes are left for next turn.
+
+        ``ahead``: what HAProxy gets in front of that, in one write.
+        """
         if self._header is not None and leg is self.haproxy:
             self._take_header(leg, self._header + data, now)
             return 0
-        out = self.session.receive(leg.side, data, now, leg.link_id)
+        try:
+            out = self.session.receive(leg.side, data, now, leg.link_id)
+        except Exception:
+            if ahead:
+                self.haproxy.write(ahead)
+            raise
         if self.session.deadline < self._armed:
             self._arm()
-        self._carry_out(out)
+        self._carry_out(out, ahead)
         if self._witness is not None and leg.track is not None:
             taken = data[: -out.left] if out.left else data
             if taken:
@@ -198,11 +206,11 @@ class Relay:
             self._arm()
         self._carry_out(out)
 
-    def _carry_out(self, out: Output) -> None:
+    def _carry_out(self, out: Output, ahead: bytes = b"") -> None:
         if out.events:
             self._name_agents(out.events)
-        if out.to_haproxy:
-            self.haproxy.write(out.to_haproxy)
+        if ahead or out.to_haproxy:
+            self.haproxy.write(ahead + out.to_haproxy)
         if out.to_agent:
             link = self._links.get(out.link_id)
             if link is not None:

@@ -12,6 +12,7 @@ from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason, LinkLost
 from spoe_guard.lab import frames
 from spoe_guard.net.leg import HIGH_WATER
+from spoe_guard.net.relay import Relay
 from spoe_guard.net.splice import Splice
 from spoe_guard.wire import frame
 from tests.builds import puts_in_place
@@ -56,9 +57,10 @@ def answers_to(numbers, verdict=VERDICT):
     return b"".join(frames.ack(frame.parse(asked(number)), verdict) for number in numbers)
 
 
-async def passes(sender, data, receiver):
+async def passes(sender, data, receiver, arriving=None):
     await sender.send(data)
-    assert await receiver.read(len(data)) == data
+    arriving = data if arriving is None else arriving
+    assert await receiver.read(len(arriving)) == arriving
 
 
 async def disconnects_both(haproxy, agent, stage):
@@ -94,6 +96,40 @@ async def test_of_a_read_with_something_odd_in_it_all_arrives_in_order():
         assert stage.session.stepped == [odd + run_of([5, 6]), RUNT + answers_to([4, 3, 2])]
         assert stage.anomalies() == [Anomaly.RESERVED_FLAGS, Anomaly.RUNT_FRAME]
         await passes(agent, answers_to([1]), haproxy)
+        await disconnects_both(haproxy, agent, stage)
+
+
+async def test_ack_and_disconnect_of_one_read_are_one_write(monkeypatch):
+    """Or HAProxy sends its next NOTIFY in between, and loses it: row `E7 ACKs, then DISCONNECT` of the hazards."""
+    async with Laned() as stage:
+        haproxy, agent = await stage.known()
+        await passes(haproxy, asked(1), agent)
+        receive, before, sent = Watched.receive, leg_of(stage, H).sent, []
+
+        def looks(*about):
+            sent.append(leg_of(stage, H).sent - before)
+            return receive(*about)
+
+        monkeypatch.setattr(Watched, "receive", looks)
+        both = answers_to([1]) + frames.disconnect(frame.AGENT_DISCONNECT)
+        await passes(agent, both, haproxy)
+        assert (sent, leg_of(stage, H).sent - before) == ([0], len(both))
+        haproxy.fin()
+        agent.fin()
+        await stage.over()
+
+
+async def test_an_ack_does_not_wait_for_what_came_behind_it(monkeypatch):
+    async with Laned() as stage:
+        haproxy, agent = await stage.known()
+        await passes(haproxy, asked(1), agent)
+        with monkeypatch.context() as others:
+            others.setattr(Relay, "crowded", lambda _: True)
+            others.setattr(Relay, "wait", lambda *_: None)
+            await passes(agent, answers_to([1]) + RUNT, haproxy, answers_to([1]))
+        assert stage.anomalies() == []
+        leg_of(stage, A).turn()
+        assert stage.anomalies() == [Anomaly.RUNT_FRAME]
         await disconnects_both(haproxy, agent, stage)
 
 
@@ -243,6 +279,17 @@ class Broken(Laned):
 
 def breaks(*_):
     raise PlantedError
+
+
+async def test_an_ack_in_front_of_what_breaks_us_arrives():
+    async with Broken(splice_on_error=True) as stage:
+        haproxy, agent = await stage.known()
+        await passes(haproxy, asked(1), agent)
+        stage.session.receive = breaks
+        await passes(agent, answers_to([1]) + RUNT, haproxy, answers_to([1]))
+        haproxy.fin()
+        agent.fin()
+        await stage.over()
 
 
 async def test_a_splice_takes_the_legs_off_the_lane():

@@ -69,7 +69,7 @@ async def until(condition: Callable[[], object]) -> None:
         (fakes.DIES_AT_ONCE, "worker 2: exit code 7", QUICK),
         (fakes.CANNOT, "worker 2: no room here", QUICK),
         ("os.kill(os.getpid(), 9)", "worker 2: killed by SIGKILL", QUICK),
-        (fakes.NEVER_LISTENS, "worker 2 does not listen after 0.3 s", Timing(start=0.3)),
+        (fakes.NEVER_LISTENS, "worker 2 does not listen after 2 s", Timing(start=2.0)),
     ],
 )
 def test_a_worker_that_does_not_listen_ends_the_start_for_good(program, why, timing):

@@ -69,7 +69,7 @@ class Deadlines:
         elif now >= self._lane.active + config.idle_s:
             conv.ending.finish(now, EndedBy.GUARD, EndReason.IDLE_TIMEOUT, status=STATUS_TIMEOUT)
         elif now >= self._from_haproxy.fragments.by:
-            self._from_haproxy.fragments.overdue(now)
+            self._from_haproxy.fragments.overdue(self._from_haproxy, now)
         elif now >= conv.links.no_agent_at():
             conv.ending.no_agent(conv.links.no_agent(), now)
         else:
@@ -97,7 +97,7 @@ class Deadlines:
             agent.truncated(_stuck(config.frame_s))
             conv.ending.link_over(link, LinkLoss.FRAME_TIMEOUT, now)
         elif now >= agent.fragments.by:
-            agent.fragments.over(now, _stuck(config.frame_s))
+            agent.fragments.over(agent, now, _stuck(config.frame_s))
         elif now >= _idle_until(link, idle_s):
             conv.links.lose(link, now, LinkLoss.RETIRED)
         elif now >= conv.links.blocked_until(link):

@@ -33,6 +33,9 @@ class Session:
     ``deadline``: monotonic seconds; ``tick`` is to be called no later. It is a lower bound: a tick may find
     nothing to do. ``route_state``: what the sessions of its route share. ``fast`` False leaves every frame to the
     readable path.
+
+    No part of it refers to one that refers to it: it is gone with the last reference to it, and Python's garbage collector, which
+    stops everything while it looks, has nothing to do for it.
     """
 
     def __init__(
@@ -259,7 +262,7 @@ class Session:
         to_haproxy = conv.to_haproxy.release() + conv.ending.release()
         link = next((link for link in conv.links.by_number.values() if not link.done), conv.notifies.link)
         agent = self._agents.get(link.number)
-        to_haproxy += agent.fragments.release() + agent.inlet.release() if agent else b""
+        to_haproxy += agent.fragments.release(agent) + agent.inlet.release() if agent else b""
         kept = self._from_haproxy.fragments.release() + self._from_haproxy.inlet.release()
         return link.outlet.take() + conv.links.hello + parked + kept, to_haproxy
 
@@ -398,7 +401,7 @@ class Session:
         """Drop incomplete frames; once everything is closed, drop every buffered byte."""
         for agent in self._agents.values():
             agent.discard_begun()
-        self._from_haproxy.fragments.discard()
+        self._from_haproxy.fragments.discard(self._from_haproxy)
         self._conv.ending.conclude()
         if self._conv.progress.state is SessionState.CLOSED:
             for agent in self._agents.values():

@@ -25,13 +25,16 @@ CONTINUED_S: Final = 0.01
 
 
 class Fragments:
-    """Reassembles at most one ACK. ``by``: when the wait ends, infinity while nothing waits."""
+    """Reassembles at most one ACK. ``by``: when the wait ends, infinity while nothing waits.
 
-    __slots__ = ("_at", "_fast", "_last", "_parts", "_says_fin", "_walker", "_whole", "by")
+    ``fast``: whether ordinary frames may take the fast path. ``walker``, of each method: whose stream it is. It is not kept, or
+    the two would refer to one another: see ``Session``.
+    """
 
-    def __init__(self, walker: AgentStream) -> None:
-        self._walker = walker
-        self._fast = walker.fast
+    __slots__ = ("_at", "_fast", "_last", "_parts", "_says_fin", "_whole", "by")
+
+    def __init__(self, *, fast: bool) -> None:
+        self._fast = fast
         self._parts: Fragmented | None = None  # of the waiting ACK
         self._at = 0  # where it began, in bytes from the start of the stream
         self._whole = False  # what has come may be the whole ACK
@@ -44,9 +47,9 @@ class Fragments:
         """Bytes kept."""
         return self._parts.held if self._parts is not None else 0
 
-    def begin(self, frame: frames.Frame, now: float) -> bool:
+    def begin(self, walker: AgentStream, frame: frames.Frame, now: float) -> bool:
         """Keep ``frame``, an ACK, if it is or may be the first fragment of one; False if it is not."""
-        link = self._walker.link
+        link = walker.link
         if frame.fin or frame.flags & frames.FLAG_ABRT or frame.ids not in link.ledger:
             return False
         certain = link.fragments or self._says_fin is True
@@ -54,13 +57,13 @@ class Fragments:
         if readable and not certain and self._says_fin is False:
             return False
         self._parts = Fragmented(frame, now)
-        self._at = self._walker.inlet.offset
+        self._at = walker.inlet.offset
         self._whole = readable and not certain
-        self.by = now + (CONTINUED_S if self._whole else self._walker.conv.config.frame_s)
-        self._walker.go(fast=False)  # every frame has to come through here
+        self.by = now + (CONTINUED_S if self._whole else walker.conv.config.frame_s)
+        walker.go(fast=False)  # every frame has to come through here
         return True
 
-    def take(self, frame: frames.Frame, now: float) -> bool:
+    def take(self, walker: AgentStream, frame: frames.Frame, now: float) -> bool:
         """Take ``frame`` if it continues the waiting ACK. Any other frame ends the wait if it shows that nothing follows."""
         parts = self._parts
         if parts is None:
@@ -69,77 +72,77 @@ class Fragments:
             return False
         first = parts.first
         if frame.type == frames.UNSET and frame.ids == first.ids:
-            self._more(parts, frame, now)
+            self._more(walker, parts, frame, now)
             return True
         if self._whole:
-            self._settle(first, now)
+            self._settle(walker, first, now)
         elif frame.type == frames.ACK and frame.ids == first.ids:
-            self._lose(first, now, "another ACK for the same NOTIFY came before its last fragment", answered=True)
+            self._lose(walker, first, now, "another ACK for the same NOTIFY came before its last fragment", answered=True)
         elif frame.type == frames.ACK and not frame.fin:
-            self._lose(first, now, "the fragments of another ACK came before its last")
+            self._lose(walker, first, now, "the fragments of another ACK came before its last")
         return False
 
-    def over(self, now: float, why: str) -> None:
+    def over(self, walker: AgentStream, now: float, why: str) -> None:
         """End the wait: take the ACK as whole if it may be, otherwise drop it."""
         if self._parts is None:
             return
         if self._whole:
             self._says_fin = False
-            self._settle(self._parts.first, now)
+            self._settle(walker, self._parts.first, now)
         else:
-            self._lose(self._parts.first, now, why)
+            self._lose(walker, self._parts.first, now, why)
 
-    def release(self) -> bytes:
+    def release(self, walker: AgentStream) -> bytes:
         """Return the fragments as received, and keep nothing."""
         raw = self._parts.raw if self._parts is not None else b""
         self._parts = None
         self.by = math.inf
-        self._walker.go(fast=self._fast)
+        walker.go(fast=self._fast)
         return raw
 
-    def discard(self) -> None:
+    def discard(self, walker: AgentStream) -> None:
         """Drop the waiting fragments; the session is ending."""
         if self._parts is not None:
             anomaly = Anomaly.MISSING_FIN if self._whole else Anomaly.FRAGMENTED_ACK
-            walker, first, detail = self._walker, self._parts.first, "the session ended before more of it came"
+            first, detail = self._parts.first, "the session ended before more of it came"
             judge = walker.conv.report.judge  # the walker would say where its stream is by now, which the read decides
             judge(walker.side, anomaly, first.raw, self._at, parsed=first, detail=detail, action=Action.DROP)
-        self._walker.outlet.drop(len(self.release()))
+        walker.outlet.drop(len(self.release(walker)))
 
-    def _more(self, parts: Fragmented, frame: frames.Frame, now: float) -> None:
-        walker, first = self._walker, parts.first
+    def _more(self, walker: AgentStream, parts: Fragmented, frame: frames.Frame, now: float) -> None:
+        first = parts.first
         self._says_fin = True
         self._whole = False
         self.by = parts.began + walker.conv.config.frame_s
         parts.add(frame)
         if frame.flags & frames.FLAG_ABRT:
-            self._lose(first, now, "the agent aborted it")
+            self._lose(walker, first, now, "the agent aborted it")
         elif parts.length > walker.limit() or parts.held > walker.conv.config.held_bytes:
-            self._lose(first, now, f"its fragments have {parts.held} bytes; together they may have {walker.limit()}")
+            self._lose(walker, first, now, f"its fragments have {parts.held} bytes; together they may have {walker.limit()}")
         elif parts.count > MOST_FRAGMENTS:
-            self._lose(first, now, f"it has more than {MOST_FRAGMENTS} fragments")
+            self._lose(walker, first, now, f"it has more than {MOST_FRAGMENTS} fragments")
         elif frame.fin:
-            self._complete(parts, now)
+            self._complete(walker, parts, now)
 
-    def _complete(self, parts: Fragmented, now: float) -> None:
+    def _complete(self, walker: AgentStream, parts: Fragmented, now: float) -> None:
         raw, first = parts.joined().raw, parts.first
-        self._walker.outlet.drop(len(self.release()) - len(first.raw))
-        if self._walker.judge(Anomaly.FRAGMENTED_ACK, first, f"put together, {len(raw)} bytes") is Action.REPAIR:
-            judge_ack(self._walker, first, now, raw)
+        walker.outlet.drop(len(self.release(walker)) - len(first.raw))
+        if walker.judge(Anomaly.FRAGMENTED_ACK, first, f"put together, {len(raw)} bytes") is Action.REPAIR:
+            judge_ack(walker, first, now, raw)
         else:
-            lose_ack(self._walker, first, now)
+            lose_ack(walker, first, now)
 
-    def _settle(self, first: frames.Frame, now: float) -> None:
+    def _settle(self, walker: AgentStream, first: frames.Frame, now: float) -> None:
         """Handle the first frame as the whole answer, without FIN."""
         self._last = first.ids
-        self.release()
-        judge_ack(self._walker, first, now)
+        self.release(walker)
+        judge_ack(walker, first, now)
 
-    def _lose(self, first: frames.Frame, now: float, why: str, *, answered: bool = False) -> None:
+    def _lose(self, walker: AgentStream, first: frames.Frame, now: float, why: str, *, answered: bool = False) -> None:
         """Drop the fragments. ``answered``: the NOTIFY stays open, because another ACK for it follows."""
-        self._walker.outlet.drop(len(self.release()) - len(first.raw))
-        self._walker.judge(Anomaly.FRAGMENTED_ACK, first, why, Action.DROP)
+        walker.outlet.drop(len(self.release(walker)) - len(first.raw))
+        walker.judge(Anomaly.FRAGMENTED_ACK, first, why, Action.DROP)
         if answered:
-            self._walker.pass_on(first, None)
+            walker.pass_on(first, None)
         else:
-            lose_ack(self._walker, first, now)
+            lose_ack(walker, first, now)

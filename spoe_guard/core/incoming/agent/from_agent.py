@@ -30,8 +30,8 @@ class FromAgent(AgentStream):
 
     def __init__(self, conversation: Conversation, link: AgentLink, *, fast: bool) -> None:
         super().__init__(conversation, link, fast=fast)
-        self.torn = TornStream(self, link.ledger)
-        self.fragments = Fragments(self)
+        self.torn = TornStream(link.ledger)
+        self.fragments = Fragments(fast=fast)
 
     @property
     def held(self) -> int:
@@ -71,7 +71,7 @@ class FromAgent(AgentStream):
     def whole(self, frame: frames.Frame, now: float) -> None:
         """Handle a whole frame."""
         conv = self.conv
-        if self.link.state is not LinkState.CLOSING and self.fragments.take(frame, now):
+        if self.link.state is not LinkState.CLOSING and self.fragments.take(self, frame, now):
             return
         state = self.link.state
         anomaly = fault_of_agent(state, frame.type)
@@ -80,7 +80,7 @@ class FromAgent(AgentStream):
             behind_disconnect(self, frame, now)
         elif check and state is LinkState.RUNNING:
             judge_trailing(self, frame, now)
-        elif frame.type == frames.ACK and self.fragments.begin(frame, now):
+        elif frame.type == frames.ACK and self.fragments.begin(self, frame, now):
             return
         elif anomaly is not None:
             self.unasked(anomaly, frame, now)
@@ -117,7 +117,7 @@ class FromAgent(AgentStream):
         if not frames.MIN_LENGTH <= length <= self.limit() or after > end:
             return 0
         raw = buf[pos:after]
-        return self.torn.put_together(raw, now) if looks_torn(raw) else 0
+        return self.torn.put_together(self, raw, now) if looks_torn(raw) else 0
 
     def too_long(self, buf: bytes, pos: int, end: int, length: int, now: float) -> int:
         """Skip a frame with a credible header; otherwise the stream is broken."""
@@ -139,7 +139,7 @@ class FromAgent(AgentStream):
         if link.done:
             return
         reason = EndReason.RESET if reset else EndReason.CLOSED
-        self.fragments.over(now, "the agent closed before its last fragment")
+        self.fragments.over(self, now, "the agent closed before its last fragment")
         if reset:
             link.close()  # no peer is left for HAPROXY-DISCONNECT
         if (self.inlet.inside_frame or self.torn.mid_frame) and link.state is not LinkState.CLOSING:
@@ -177,8 +177,8 @@ class FromAgent(AgentStream):
 
     def discard_begun(self) -> None:
         """Drop frames that are incomplete: the rest will not come."""
-        self.torn.discard()
-        self.fragments.discard()
+        self.torn.discard(self)
+        self.fragments.discard(self)
 
     def discard_kept(self) -> None:
         """Drop everything still buffered; the link is gone."""
@@ -190,7 +190,7 @@ class FromAgent(AgentStream):
         early = self.inlet.release()
         left = super().receive(early, now) if early else 0
         if left:
-            self.torn.discard()
+            self.torn.discard(self)
             self.break_off()
             self.judge_bytes(Anomaly.GARBLED_STREAM, early[-left:], "too many frames before HAPROXY-HELLO", Action.CLOSE)
             self.fail(now)
@@ -211,7 +211,7 @@ class FromAgent(AgentStream):
         if self.link.state is LinkState.RUNNING:
             conv.ending.link_leaving(self.link, LinkLoss.ANOMALY, now)
         first = more[:TAKEN_AT_ONCE]
-        return len(more) - len(first) + self.torn.search(strange + first, now)
+        return len(more) - len(first) + self.torn.search(self, strange + first, now)
 
     def _disconnect(self, frame: frames.Frame, now: float) -> None:
         """Handle AGENT-DISCONNECT; one whose payload is not a list may contain other frames."""
@@ -220,20 +220,20 @@ class FromAgent(AgentStream):
         self.break_off()
         self.outlet.drop(frame.payload_at)
         self.inlet.consumed(frame.payload_at)
-        self.inlet.rewind(len(frame.raw) - self.torn.search(frame.payload, now))  # the caller counts the whole frame
+        self.inlet.rewind(len(frame.raw) - self.torn.search(self, frame.payload, now))  # the caller counts the whole frame
 
     def behind(self, buf: bytes, pos: int, end: int, now: float) -> int:
         """Handle bytes of a torn stream; after the end of a link, discard them."""
         if not self.torn.open or not self.link.awaited:
-            self.torn.discard()
+            self.torn.discard(self)
             self.discard(end - pos)
             return end - pos
-        used, strange = self.torn.take(buf, pos, end, now)
+        used, strange = self.torn.take(self, buf, pos, end, now)
         if strange is None:
             return used
         return end - pos - self._break(strange, buf[pos + used : end], "no piece of any frame", now)
 
     def truncated(self, detail: str) -> None:
         """Discard frames that will not be completed."""
-        self.torn.discard()
+        self.torn.discard(self)
         super().truncated(detail)

@@ -44,11 +44,12 @@ class TornStream:
 
     ``paused``: a turn is over, and there is more to do with the bytes that were taken. At least one of them comes again, and then
     it goes on.
+
+    ``walker``, of each method: whose stream it is. It is not kept, or the two would refer to one another: see ``Session``.
     """
 
-    def __init__(self, walker: AgentStream, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.paused = False
-        self._walker = walker
         self._ledger = ledger
         self._effort = Effort()
         self._raw = b""  # what is tried: one frame by its length prefix, or pieces of several
@@ -79,20 +80,20 @@ class TornStream:
         kept = (self._pieces.held if self._pieces else 0) + (self._salvage.held if self._salvage else 0)
         return kept + self._of_found - self._again
 
-    def put_together(self, raw: bytes, now: float) -> int:
+    def put_together(self, walker: AgentStream, raw: bytes, now: float) -> int:
         """Take ``raw``, one frame by its length prefix, as pieces of several; return how much of it was taken, 0 if it is not."""
         self._raw = raw
-        self._since = min(self._walker.inlet.since, now)
-        self._tried = Pieces(self._walker.limit(), self._effort)
-        return self._try(self._tried, raw, now)
+        self._since = min(walker.inlet.since, now)
+        self._tried = Pieces(walker.limit(), self._effort)
+        return self._try(walker, self._tried, raw, now)
 
-    def search(self, rest: bytes, now: float) -> int:
+    def search(self, walker: AgentStream, rest: bytes, now: float) -> int:
         """Look for whole ACKs from here to the end of the stream; return how many of the bytes come again."""
-        self._salvage = Salvage(self._ledger, self._walker.limit(), self._effort)
-        self._searched_from = self._walker.inlet.offset
-        return self._look(self._salvage, rest, 1, now)  # of the others it is not known in which read they came
+        self._salvage = Salvage(self._ledger, walker.limit(), self._effort)
+        self._searched_from = walker.inlet.offset
+        return self._look(walker, self._salvage, rest, 1, now)  # of the others it is not known in which read they came
 
-    def take(self, buf: bytes, pos: int, end: int, now: float) -> tuple[int, bytes | None]:
+    def take(self, walker: AgentStream, buf: bytes, pos: int, end: int, now: float) -> tuple[int, bytes | None]:
         """Take more of the stream; return how many bytes were taken, and of those at their end that belong to no piece, or None.
 
         What is left comes again: here, or cut into frames.
@@ -102,17 +103,17 @@ class TornStream:
         self._again = 0
         self.paused = False
         if self._tried is not None:
-            return self._try_on(self._tried, now), None
+            return self._try_on(walker, self._tried, now), None
         if self._pieces is not None:
-            return self._put_more_together(self._pieces, data, came, now)
-        left = self._look(self._salvage, data, came, now) if self._salvage is not None else 0
+            return self._put_more_together(walker, self._pieces, data, came, now)
+        left = self._look(walker, self._salvage, data, came, now) if self._salvage is not None else 0
         return came - left, None
 
-    def discard(self) -> None:
+    def discard(self, walker: AgentStream) -> None:
         """Drop what is buffered; the session is ending."""
-        self._walker.outlet.drop(self.held)
+        walker.outlet.drop(self.held)
         if self._pieces is not None or self._tried is not None:
-            self._walker.break_off()
+            walker.break_off()
         self._raw = b""
         self._tried = self._pieces = self._salvage = None
         self._forget_found()
@@ -127,18 +128,18 @@ class TornStream:
         self._found.clear()
         self._of_found = 0
 
-    def _pause(self, again: int) -> int:
+    def _pause(self, walker: AgentStream, again: int) -> int:
         """Leave the rest to the next turn; ``again`` of the bytes that were taken come again, and are returned."""
         self.paused = True
         self._again = again
-        self._walker.inlet.rewind(again)
+        walker.inlet.rewind(again)
         return again
 
     # --- whether a frame is pieces of several ------------------------------------------------------------------------
 
-    def _try(self, pieces: Pieces, data: bytes, now: float) -> int:
+    def _try(self, walker: AgentStream, pieces: Pieces, data: bytes, now: float) -> int:
         """Go on to find out whether the frame is pieces of several; return how many bytes of it were taken, 0 if it is one."""
-        walker, raw = self._walker, self._raw
+        raw = self._raw
         more, sane = pieces.feed(data)
         self._find(more)
         while more and not pieces.paused:
@@ -146,7 +147,7 @@ class TornStream:
             self._find(more)
         if pieces.paused:
             walker.inlet.consumed(len(raw))
-            return len(raw) - self._pause(1)
+            return len(raw) - self._pause(walker, 1)
         self._raw, self._tried = b"", None
         if not sane or pieces.begun == 1:  # a single malformed frame is not a shuffle
             self._forget_found()
@@ -159,39 +160,39 @@ class TornStream:
             walker.discard(len(raw))
             return len(raw)
         self._pieces = pieces
-        self._deliver(now)
+        self._deliver(walker, now)
         walker.inlet.consumed(len(raw))
-        return len(raw) - self._go_on(pieces, 1)
+        return len(raw) - self._go_on(walker, pieces, 1)
 
-    def _try_on(self, pieces: Pieces, now: float) -> int:
+    def _try_on(self, walker: AgentStream, pieces: Pieces, now: float) -> int:
         """Do the same in another turn, which the last byte of the frame came for again; return 1 if it was taken now."""
-        walker, raw = self._walker, self._raw
+        raw = self._raw
         walker.inlet.rewind(len(raw) - 1)
-        used = self._try(pieces, b"", now) or walker.frame(raw, now)
+        used = self._try(walker, pieces, b"", now) or walker.frame(raw, now)
         walker.leave_if_answered(now)
         return used - len(raw) + 1
 
     # --- frames in pieces --------------------------------------------------------------------------------------------
 
-    def _put_more_together(self, pieces: Pieces, data: bytes, came: int, now: float) -> tuple[int, bytes | None]:
-        walker = self._walker
+    def _put_more_together(
+        self, walker: AgentStream, pieces: Pieces, data: bytes, came: int, now: float
+    ) -> tuple[int, bytes | None]:
         sane = True
-        self._deliver(now)
+        self._deliver(walker, now)
         while not (self._found or pieces.settled) and walker.link.awaited:
             more, sane = pieces.feed(data)
             data = b""
             self._find(more)
-            self._deliver(now)
+            self._deliver(walker, now)
             if not more or pieces.paused:
                 break
         walker.inlet.consumed(came)
         if not sane:
-            return came, self._give_up(pieces)
-        return came - self._go_on(pieces, came), None
+            return came, self._give_up(walker, pieces)
+        return came - self._go_on(walker, pieces, came), None
 
-    def _deliver(self, now: float) -> None:
+    def _deliver(self, walker: AgentStream, now: float) -> None:
         """Judge what is complete, as much as in one turn."""
-        walker = self._walker
         while self._found and walker.link.awaited:
             raw = self._found.popleft()
             self._of_found -= len(raw)
@@ -210,9 +211,8 @@ class TornStream:
             walker.outlet.drop(self._of_found)
             self._forget_found()
 
-    def _go_on(self, pieces: Pieces, came: int) -> int:
+    def _go_on(self, walker: AgentStream, pieces: Pieces, came: int) -> int:
         """Wait for the other pieces, or for the next turn. Return how many of the bytes that ``came`` come again."""
-        walker = self._walker
         walker.outlet.drop(pieces.take_lost())
         if pieces.settled and not self._found:
             self._pieces = None
@@ -221,29 +221,28 @@ class TornStream:
             walker.inlet.rewind(left)
             return left
         if not walker.link.awaited:
-            self.discard()
+            self.discard(walker)
             return 0
         walker.inlet.began(self._since)
-        return self._pause(max(1, min(came, pieces.unread))) if self._found or pieces.paused else 0
+        return self._pause(walker, max(1, min(came, pieces.unread))) if self._found or pieces.paused else 0
 
-    def _give_up(self, pieces: Pieces) -> bytes:
+    def _give_up(self, walker: AgentStream, pieces: Pieces) -> bytes:
         """Stop reassembling: count incomplete frames as lost, and return the rest."""
         self._pieces = None
         rest = pieces.release()
-        self._walker.outlet.drop(pieces.take_lost())
-        self._walker.inlet.rewind(len(rest))
+        walker.outlet.drop(pieces.take_lost())
+        walker.inlet.rewind(len(rest))
         return rest
 
     # --- ACKs in what cannot be put together ---------------------------------------------------------------------------
 
-    def _look(self, salvage: Salvage, data: bytes, came: int, now: float) -> int:
+    def _look(self, walker: AgentStream, salvage: Salvage, data: bytes, came: int, now: float) -> int:
         """Look for ACKs; return how many of the bytes that ``came`` come again."""
-        walker = self._walker
         acks, junk = salvage.feed(data)
         walker.outlet.drop(junk)
         for ack, at in acks:
             if walker.link.awaited:
-                self._take(ack, self._searched_from + at, now)
+                self._take(walker, ack, self._searched_from + at, now)
                 walker.leave_if_answered(now)
                 walker.bound_glitches(now)
             else:  # one of the others ended the link
@@ -252,18 +251,16 @@ class TornStream:
         if not walker.link.awaited:
             return 0
         if salvage.spent:
-            self._search_no_more(data, now)
-        return self._pause(min(came, salvage.held)) if salvage.paused else 0
+            self._search_no_more(walker, data, now)
+        return self._pause(walker, min(came, salvage.held)) if salvage.paused else 0
 
-    def _search_no_more(self, rest: bytes, now: float) -> None:
+    def _search_no_more(self, walker: AgentStream, rest: bytes, now: float) -> None:
         """End the link: what is still in its stream will not be found."""
-        walker = self._walker
         self._salvage = None
         walker.judge_bytes(Anomaly.GARBLED_STREAM, rest, "too many frames that begin within one another", Action.CLOSE)
         walker.fail(now)
 
-    def _take(self, ack: frames.Frame, offset: int, now: float) -> None:
-        walker = self._walker
+    def _take(self, walker: AgentStream, ack: frames.Frame, offset: int, now: float) -> None:
         report = walker.conv.report
         action = report.judge(walker.side, Anomaly.INTERLEAVED_FRAMES, ack.raw, offset, parsed=ack, detail="found whole")
         if action is Action.REPAIR:

@@ -13,6 +13,7 @@ import math
 from typing import Final
 
 from spoe_guard.core.conversation.agent_link import AgentLink
+from spoe_guard.core.conversation.conversation import Conversation
 from spoe_guard.core.conversation.ledger import LOSS_MATTERS_S
 from spoe_guard.core.conversation.notifies import Arriving
 from spoe_guard.core.incoming.fragmented import MOST_FRAGMENTS, Fragmented
@@ -30,12 +31,15 @@ _ABORTED = frames.FLAG_FIN | frames.FLAG_ABRT
 
 
 class Fragments:
-    """Passes on, puts together or drops the fragments of at most one NOTIFY."""
+    """Passes on, puts together or drops the fragments of at most one NOTIFY.
 
-    __slots__ = ("_parts", "_walker")
+    ``walker``, of each method: whose stream it is. It is not kept, or the two would refer to one another: see ``Session``.
+    """
 
-    def __init__(self, walker: Walker) -> None:
-        self._walker = walker
+    __slots__ = ("_conv", "_parts")
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conv = conversation
         self._parts: Fragmented | None = None  # those that are put together
 
     @property
@@ -46,59 +50,59 @@ class Fragments:
     @property
     def by(self) -> float:
         """When the NOTIFY is given up, monotonic seconds; infinity if none is coming, or another deadline ends it."""
-        arriving, deadline_s = self._walker.conv.notifies.arriving, self._walker.conv.config.answer_deadline_s
+        arriving, deadline_s = self._conv.notifies.arriving, self._conv.config.answer_deadline_s
         if arriving is None or arriving.settled or (arriving.link is not None and deadline_s is not None):
             return math.inf  # open with an agent it has the deadline of any other
         return arriving.since + (deadline_s or LOSS_MATTERS_S)
 
-    def take(self, frame: frames.Frame, now: float) -> Fragmented | None:
+    def take(self, walker: Walker, frame: frames.Frame, now: float) -> Fragmented | None:
         """Take a NOTIFY without FIN, or an UNSET; return all of them where they make a whole NOTIFY for the agent."""
-        arriving = self._walker.conv.notifies.arriving
+        arriving = walker.conv.notifies.arriving
         if frame.type == frames.NOTIFY:
-            self._first(arriving, frame, now)
+            self._first(walker, arriving, frame, now)
         elif arriving is None or frame.ids != arriving.ids:
-            self._refuse(frame, "it continues no NOTIFY", now)
+            self._refuse(walker, frame, "it continues no NOTIFY", now)
         elif frame.flags & frames.FLAG_ABRT:
-            self._aborted(arriving, frame, now)
+            self._aborted(walker, arriving, frame, now)
         else:
-            return self._more(arriving, frame, now)
+            return self._more(walker, arriving, frame, now)
         return None
 
-    def too_late(self, frame: frames.Frame, now: float) -> None:
+    def too_late(self, walker: Walker, frame: frames.Frame, now: float) -> None:
         """Note a fragment that no agent gets any more, because the session is about to end."""
-        notifies = self._walker.conv.notifies
+        notifies = walker.conv.notifies
         arriving = notifies.arriving
         if frame.type == frames.NOTIFY:
             if arriving is not None:
-                self.discard()
+                self.discard(walker)
                 notifies.end_arriving(arriving, now, UnansweredReason.AGENT_GONE)
             arriving = notifies.arrives(frame.ids, now)
         if arriving is not None and frame.ids == arriving.ids:
-            self._lose(arriving, now, UnansweredReason.AGENT_GONE)
+            self._lose(walker, arriving, now, UnansweredReason.AGENT_GONE)
             if frame.flags & _ABORTED:
                 notifies.arrived(arriving, now)
 
-    def overdue(self, now: float) -> None:
+    def overdue(self, walker: Walker, now: float) -> None:
         """The last fragment did not come in time; drop what is kept, and what still comes."""
-        arriving = self._walker.conv.notifies.arriving
+        arriving = walker.conv.notifies.arriving
         if arriving is None:  # pragma: no cover - it is overdue
             return
-        self.discard()
-        self._walker.conv.notifies.end_arriving(arriving, now, UnansweredReason.DEADLINE)
+        self.discard(walker)
+        walker.conv.notifies.end_arriving(arriving, now, UnansweredReason.DEADLINE)
 
     def release(self) -> bytes:
         """Return what is kept, as received, and keep nothing."""
         parts, self._parts = self._parts, None
         return parts.raw if parts is not None else b""
 
-    def discard(self) -> None:
+    def discard(self, walker: Walker) -> None:
         """Drop what is kept."""
-        self._walker.outlet.drop(len(self.release()))
+        walker.outlet.drop(len(self.release()))
 
     # --- one fragment ----------------------------------------------------------------------------------------------------
 
-    def _first(self, before: Arriving | None, frame: frames.Frame, now: float) -> None:
-        walker, notifies = self._walker, self._walker.conv.notifies
+    def _first(self, walker: Walker, before: Arriving | None, frame: frames.Frame, now: float) -> None:
+        notifies = walker.conv.notifies
         if before is not None:
             action = walker.judge(Anomaly.FRAGMENT_REFUSED, frame, "the NOTIFY before it lacks its last fragment")
             walker.close_on(action, now)
@@ -106,79 +110,81 @@ class Fragments:
                 walker.outlet.drop(len(frame.raw))
                 return
             self._abort(before)
-            self.discard()
+            self.discard(walker)
             notifies.end_arriving(before, now, UnansweredReason.NOTIFY_DROPPED)
         arriving = notifies.arrives(frame.ids, now)
         if frame.flags & frames.FLAG_ABRT:
-            self._aborted(arriving, frame, now)
+            self._aborted(walker, arriving, frame, now)
             return
         link = notifies.stream(arriving, len(frame.raw) - frames.LENGTH_BYTES, now)
         if link is not None:
             link.outlet.forward(frame.raw)
         else:
             self._parts = Fragmented(frame, now)
-            self._bound(arriving, self._parts, now)
+            self._bound(walker, arriving, self._parts, now)
 
-    def _more(self, arriving: Arriving, frame: frames.Frame, now: float) -> Fragmented | None:
-        notifies, parts, complete = self._walker.conv.notifies, self._parts, None
+    def _more(self, walker: Walker, arriving: Arriving, frame: frames.Frame, now: float) -> Fragmented | None:
+        notifies, parts, complete = walker.conv.notifies, self._parts, None
         if parts is not None:
             parts.add(frame)
-            self._bound(arriving, parts, now)
+            self._bound(walker, arriving, parts, now)
             if frame.fin and self._parts is not None:
-                self.discard()
+                self.discard(walker)
                 complete = parts
         elif arriving.link is not None:
-            self._pass_on(arriving, arriving.link, frame, now)
+            self._pass_on(walker, arriving, arriving.link, frame, now)
         elif not frame.fin and (length := len(frame.raw) - frame.payload_at) < SHORTEST:
-            self._refuse(frame, f"one of {counted(length, 'byte')}, which is not the last, of a NOTIFY that was dropped", now)
+            self._refuse(
+                walker, frame, f"one of {counted(length, 'byte')}, which is not the last, of a NOTIFY that was dropped", now
+            )
         else:
-            self._walker.outlet.drop(len(frame.raw))
+            walker.outlet.drop(len(frame.raw))
         if frame.fin:
             notifies.arrived(arriving, now)
         return complete
 
-    def _pass_on(self, arriving: Arriving, link: AgentLink, frame: frames.Frame, now: float) -> None:
+    def _pass_on(self, walker: Walker, arriving: Arriving, link: AgentLink, frame: frames.Frame, now: float) -> None:
         """Forward a fragment to the agent that has the ones before it."""
         length = len(frame.raw) - frames.LENGTH_BYTES
         if link.state is LinkState.RUNNING and length <= link.size:
             link.outlet.forward(frame.raw)
             return
-        self._walker.outlet.drop(len(frame.raw))
+        walker.outlet.drop(len(frame.raw))
         if link.state is LinkState.RUNNING:
-            self._too_long(arriving, frame, f"a fragment of {length} bytes, the agent takes {link.size}", now)
+            self._too_long(walker, arriving, frame, f"a fragment of {length} bytes, the agent takes {link.size}", now)
         else:
-            self._lose(arriving, now, UnansweredReason.AGENT_GONE)
+            self._lose(walker, arriving, now, UnansweredReason.AGENT_GONE)
 
-    def _bound(self, arriving: Arriving, parts: Fragmented, now: float) -> None:
+    def _bound(self, walker: Walker, arriving: Arriving, parts: Fragmented, now: float) -> None:
         """Drop what is kept once it is certain that the whole does not fit, or that it has too many fragments."""
-        size = self._walker.conv.notifies.longest
-        if parts.length > size or parts.held > self._walker.conv.config.held_bytes:
-            self.discard()
+        size = walker.conv.notifies.longest
+        if parts.length > size or parts.held > walker.conv.config.held_bytes:
+            self.discard(walker)
             detail = f"{parts.length} bytes and more of it in fragments of {parts.held}, the agent takes {size}"
-            self._too_long(arriving, parts.first, detail, now)
+            self._too_long(walker, arriving, parts.first, detail, now)
         elif parts.count > MOST_FRAGMENTS:
-            self.discard()
-            self._too_long(arriving, parts.first, f"it has more than {MOST_FRAGMENTS} fragments", now)
+            self.discard(walker)
+            self._too_long(walker, arriving, parts.first, f"it has more than {MOST_FRAGMENTS} fragments", now)
 
-    def _too_long(self, arriving: Arriving, frame: frames.Frame, detail: str, now: float) -> None:
-        self._walker.close_on(self._walker.judge(Anomaly.NOTIFY_OVERSIZE, frame, detail), now)
-        self._lose(arriving, now, UnansweredReason.NOTIFY_DROPPED)
+    def _too_long(self, walker: Walker, arriving: Arriving, frame: frames.Frame, detail: str, now: float) -> None:
+        walker.close_on(walker.judge(Anomaly.NOTIFY_OVERSIZE, frame, detail), now)
+        self._lose(walker, arriving, now, UnansweredReason.NOTIFY_DROPPED)
 
-    def _aborted(self, arriving: Arriving, frame: frames.Frame, now: float) -> None:
+    def _aborted(self, walker: Walker, arriving: Arriving, frame: frames.Frame, now: float) -> None:
         """HAProxy gave the NOTIFY up."""
         link = arriving.link
-        self.discard()
+        self.discard(walker)
         if link is not None and link.state is LinkState.RUNNING:
             link.outlet.forward(frame.raw)
         else:
-            self._walker.outlet.drop(len(frame.raw))
-        self._walker.conv.notifies.end_arriving(arriving, now, UnansweredReason.HAPROXY_GONE)
+            walker.outlet.drop(len(frame.raw))
+        walker.conv.notifies.end_arriving(arriving, now, UnansweredReason.HAPROXY_GONE)
 
-    def _lose(self, arriving: Arriving, now: float, reason: UnansweredReason) -> None:
+    def _lose(self, walker: Walker, arriving: Arriving, now: float, reason: UnansweredReason) -> None:
         """Drop what is kept; the agent that has a part learns that no more comes, HAProxy at its last fragment."""
-        self.discard()
+        self.discard(walker)
         self._abort(arriving)
-        self._walker.conv.notifies.lose_arriving(arriving, now, reason)
+        walker.conv.notifies.lose_arriving(arriving, now, reason)
 
     def _abort(self, arriving: Arriving) -> None:
         """Tell the agent that has the first fragments that no more of them come."""
@@ -187,6 +193,6 @@ class Fragments:
             head = bytes((frames.UNSET,)) + _ABORTED.to_bytes(4, "big") + arriving.ids
             link.author(len(head).to_bytes(frames.LENGTH_BYTES, "big") + head, AuthoredReason.REPAIRED)
 
-    def _refuse(self, frame: frames.Frame, why: str, now: float) -> None:
-        self._walker.outlet.drop(len(frame.raw))
-        self._walker.close_on(self._walker.judge(Anomaly.FRAGMENT_REFUSED, frame, why), now)
+    def _refuse(self, walker: Walker, frame: frames.Frame, why: str, now: float) -> None:
+        walker.outlet.drop(len(frame.raw))
+        walker.close_on(walker.judge(Anomaly.FRAGMENT_REFUSED, frame, why), now)

@@ -46,7 +46,7 @@ class FromHAProxy(Walker):
         self._newcomer = Newcomer(Family.UNKNOWN)
         self._got_disconnect = False
         self._to = conversation.notifies.link  # the agent that has the NOTIFY which HAProxy sent again
-        self.fragments = Fragments(self)
+        self.fragments = Fragments(conversation)
 
     @property
     def held(self) -> int:
@@ -260,7 +260,7 @@ class FromHAProxy(Walker):
 
     def _fragment(self, frame: frames.Frame, now: float) -> None:
         """Handle a NOTIFY without FIN, or an UNSET that continues one."""
-        complete = self.fragments.take(frame, now)
+        complete = self.fragments.take(self, frame, now)
         if complete is not None:
             self._notify(complete.joined(), now, complete.began, ours=True)
 
@@ -272,7 +272,7 @@ class FromHAProxy(Walker):
         if frame.type == frames.NOTIFY and frame.fin:
             self._not_passed(frame.ids, now, UnansweredReason.AGENT_GONE)
         else:
-            self.fragments.too_late(frame, now)
+            self.fragments.too_late(self, frame, now)
 
     def _not_passed(self, ids: bytes, now: float, reason: UnansweredReason) -> None:
         """Count a dropped NOTIFY as unanswered; if one with its ids is open, that one's ACK answers both."""

@@ -26,6 +26,22 @@ CAPTURE_DROPS: Final = ("rate", "busy", "disk", "error")
 Labels = tuple[str, ...]
 
 
+def _none_yet(values: Iterable[str]) -> Counter[Labels]:
+    """Return a counter that has a zero for each value of its label."""
+    return Counter({(value,): 0 for value in values})
+
+
+# What there is to count from the start. A counter of a route is a copy, so that all routes have the same keys: who looks at a
+# thousand of them finds the labels of each sample where those of the route before were.
+_ACCEPT_FAILURES: Final = _none_yet([DialFailure.OWN_LIMIT.value])
+_DIAL_FAILURES: Final = _none_yet(reason.value for reason in DialFailure)
+_GAVE_WAY: Final = _none_yet(reason.value for reason in GaveWay)
+_FAMILIES: Final = _none_yet(family.value for family in (Family.APPLET, Family.MUX))
+_UNANSWERED: Final = _none_yet(reason.value for reason in UnansweredReason)
+_LINKS_OPENED: Final = _none_yet(reason.value for reason in LinkReason)
+_REDISPATCHED: Final = _none_yet(kind.value for kind in Redispatch if kind is not Redispatch.OFF)
+_CAPTURES_DROPPED: Final = _none_yet(CAPTURE_DROPS)
+
 IMPATIENT: Final = 3  # HELLOs in a row that HAProxy did not wait for: from then on the agent counts as down
 
 
@@ -49,7 +65,7 @@ class AgentStats:
         self.notifies = 0
         self.failed_notifies = 0
         self.links = 0
-        self.failures: Counter[Labels] = Counter({(reason.value,): 0 for reason in DialFailure})
+        self.failures = _DIAL_FAILURES.copy()
 
     def answered(self, now: float) -> None:
         """Note that AGENT-HELLO came."""
@@ -111,19 +127,18 @@ class RouteStats:
     def __init__(self) -> None:
         self.tally = Tally()
         self.connections = 0
-        self.accept_failures: Counter[Labels] = Counter({(DialFailure.OWN_LIMIT.value,): 0})
-        self.gave_way: Counter[Labels] = Counter({(reason.value,): 0 for reason in GaveWay})
+        self.accept_failures = _ACCEPT_FAILURES.copy()
+        self.gave_way = _GAVE_WAY.copy()
         self.open = 0
         self.closed: Counter[Labels] = Counter()  # by, reason
         self.anomalies: Counter[Labels] = Counter()  # side, anomaly, action, applied
         self.consequences: Counter[Labels] = Counter()  # anomaly, consequence
-        known = (Family.APPLET, Family.MUX)
-        self.families: Counter[Labels] = Counter({(family.value,): 0 for family in known})
+        self.families = _FAMILIES.copy()
         self.peer = ""
         self.peer_at = 0.0
         self.authored: Counter[Labels] = Counter()  # direction, type, reason
         self.disconnects: Counter[Labels] = Counter()  # side, status_code
-        self.unanswered: Counter[Labels] = Counter({(reason.value,): 0 for reason in UnansweredReason})
+        self.unanswered = _UNANSWERED.copy()
         self.unchecked = 0
         self.hold_buckets = [0] * (len(HOLD_BUCKETS) + 1)
         self.hold_seconds = 0.0
@@ -131,12 +146,11 @@ class RouteStats:
         self.oldest: Callable[[], float] = lambda: 0.0
         self.open_on: Callable[[], Mapping[str, int]] = dict
         self.given_to: Callable[[], Mapping[str, int]] = dict
-        self.links_opened: Counter[Labels] = Counter({(reason.value,): 0 for reason in LinkReason})
-        kinds = [kind for kind in Redispatch if kind is not Redispatch.OFF]
-        self.redispatched: Counter[Labels] = Counter({(kind.value,): 0 for kind in kinds})
+        self.links_opened = _LINKS_OPENED.copy()
+        self.redispatched = _REDISPATCHED.copy()
         self.suppressed = 0
         self.captures_written = 0
-        self.captures_dropped: Counter[Labels] = Counter({(reason,): 0 for reason in CAPTURE_DROPS})
+        self.captures_dropped = _CAPTURES_DROPPED.copy()
         self.internal_errors = 0
 
     def serve(self, agents: Iterable[str]) -> None:

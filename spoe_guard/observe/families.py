@@ -6,7 +6,6 @@ second. Here what stands before and behind the route's name is put together once
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
@@ -23,7 +22,21 @@ HISTOGRAM: Final = "histogram"
 Samples = Iterable[tuple[Labels, float]]  # the values of the labels beside ROUTE, and the number
 Of = TypeVar("Of")  # what is known of a route, of which samples are read
 
-number = lru_cache(maxsize=4096)(floatToGoString)  # most numbers of most routes are 0, or as small
+
+class _Numbers(dict[float, str]):
+    """How numbers are written. Most of most routes are 0, or as small, and are written once; it is emptied when it is full."""
+
+    MOST: Final = 4096
+
+    def __missing__(self, number: float) -> str:
+        if len(self) >= self.MOST:
+            self.clear()
+        made: str = floatToGoString(number)  # type: ignore[no-untyped-call]
+        self[number] = made
+        return made
+
+
+written: Final = _Numbers()
 
 
 def escaped(value: str) -> str:
@@ -31,8 +44,16 @@ def escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
+def around(name: str, labels: Labels, values: Labels) -> tuple[str, str]:
+    """Return what stands before and behind the route's name in a line. ``name``: the sample's; ``labels``: those beside ROUTE."""
+    pairs = sorted(zip(labels, map(escaped, values), strict=True))
+    before = "".join(f'{label}="{value}",' for label, value in pairs if label < ROUTE)
+    behind = "".join(f',{label}="{value}"' for label, value in pairs if label > ROUTE)
+    return f'{name}{{{before}{ROUTE}="', f'"{behind}}} '
+
+
 class _Around(dict[Labels, tuple[str, str]]):
-    """What stands before and behind the route's name in lines of one sample's name, by the values of the other labels.
+    """``around`` by the values of the labels.
 
     The values are from closed sets, but for the agents' addresses, which a reload may change: it is emptied when it is full.
     """
@@ -47,18 +68,7 @@ class _Around(dict[Labels, tuple[str, str]]):
     def __missing__(self, values: Labels) -> tuple[str, str]:
         if len(self) >= self.MOST:
             self.clear()
-        pairs = sorted(zip(self._labels, map(escaped, values), strict=True))
-        before = "".join(f'{label}="{value}",' for label, value in pairs if label < ROUTE)
-        behind = "".join(f',{label}="{value}"' for label, value in pairs if label > ROUTE)
-        self[values] = made = f'{self._name}{{{before}{ROUTE}="', f'"{behind}}} '
-        return made
-
-    def lines(self, route: str, samples: Samples) -> list[str]:
-        """Return the line of each sample."""
-        made = []
-        for values, value in samples:
-            before, behind = self[values]
-            made.append(f"{before}{route}{behind}{number(value)}\n")
+        self[values] = made = around(self._name, self._labels, values)
         return made
 
 
@@ -76,7 +86,11 @@ class Family(Generic[Of]):
 
     def lines(self, route: str, of: Of) -> list[str]:
         """Return the line of each sample of a route, whose name is ``escaped``."""
-        return self._around.lines(route, self.read(of))
+        made = []
+        for values, number in self.read(of):
+            before, behind = self._around[values]
+            made.append(f"{before}{route}{behind}{written[number]}\n")
+        return made
 
 
 class Histogram(Generic[Of]):
@@ -94,14 +108,14 @@ class Histogram(Generic[Of]):
         self.bounds = (*map(str, bounds), "+Inf")
         self.read = read
         self.head = Head(name, help_, HISTOGRAM)
-        self._labels = [(bound,) for bound in self.bounds]
-        self._bucket = _Around(f"{name}_bucket", ("le",))
-        self._count = _Around(f"{name}_count", ())
-        self._sum = _Around(f"{name}_sum", ())
+        buckets = [around(f"{name}_bucket", ("le",), (bound,)) for bound in self.bounds]
+        self._around = [*buckets, around(f"{name}_count", (), ()), around(f"{name}_sum", (), ())]
 
     def lines(self, route: str, of: Of) -> list[str]:
         """Return the lines of a route, whose name is ``escaped``."""
         counts, total = self.read(of)
         within = list(accumulate(counts))
-        buckets = self._bucket.lines(route, zip(self._labels, within, strict=True))
-        return [*buckets, *self._count.lines(route, [((), within[-1])]), *self._sum.lines(route, [((), total)])]
+        numbers = (*within, within[-1], total)
+        return [
+            f"{before}{route}{behind}{written[number]}\n" for (before, behind), number in zip(self._around, numbers, strict=True)
+        ]

@@ -79,31 +79,20 @@ class Rendering:
     """The text of all families, in both formats. What both have is kept once."""
 
     def __init__(self) -> None:
-        self._bodies: dict[Format, list[bytes]] = {format_: [] for format_ in Format}
-        self._samples = Pieces()  # of the family that was begun last
+        self._families: list[tuple[Head, Pieces]] = []
 
-    def begin(self, head: Head) -> None:
-        """Begin a family."""
-        self._end_family()
-        for format_, body in self._bodies.items():
-            body.append(head.lines[format_])
-
-    def add_lines(self, lines: str) -> None:
-        """Add samples to the family that was begun last: the same lines in both formats, each with its end."""
-        self._samples.add(lines)
+    def begin(self, head: Head) -> Pieces:
+        """Begin a family, and return what its samples are added to: the same lines in both formats, each with its end."""
+        samples = Pieces()
+        self._families.append((head, samples))
+        return samples
 
     def add(self, family: Metric) -> None:
         """Add a family with its samples."""
         _help, _type, samples = generate_latest(_OneFamily(family)).split(b"\n", 2)
-        self.begin(Head(family.name, family.documentation, family.type))
-        self.add_lines(samples.decode())
+        self.begin(Head(family.name, family.documentation, family.type)).add(samples.decode())
 
     def body(self, format_: Format) -> list[bytes]:
         """Return all of it in pieces, the same bytes to each who asks."""
-        self._end_family()
-        return [*self._bodies[format_], _END[format_]]
-
-    def _end_family(self) -> None:
-        samples, self._samples = self._samples.taken(), Pieces()
-        for body in self._bodies.values():
-            body.extend(samples)
+        pieces = [piece for head, samples in self._families for piece in (head.lines[format_], *samples.taken())]
+        return [*pieces, _END[format_]]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol, TypeVar
 
 from prometheus_client import PlatformCollector, ProcessCollector
@@ -14,6 +14,7 @@ from spoe_guard.observe.families import COUNTER, GAUGE, Family, Histogram, Sampl
 from spoe_guard.observe.formats import Format, Rendering
 from spoe_guard.observe.live.states import State, Verdict
 from spoe_guard.observe.live.status import Live, Place
+from spoe_guard.observe.pieces import Pieces
 from spoe_guard.observe.reloads import Reloads
 from spoe_guard.observe.stats import HOLD_BUCKETS, AgentStats, Labels, RouteStats
 from spoe_guard.slices import Slices
@@ -223,7 +224,8 @@ INFO: Final[Family[Place]] = Family(
     ("mode", "agent", "profile", "unanswered"),
     lambda place: [((place.mode, place.agent, place.profile, place.unanswered), 1)],
 )
-OF_ROUTES: Final = (*FAMILIES, STATE, FAILED, OLDEST, INFO)
+JUDGED: Final = (STATE, FAILED, OLDEST)
+OF_ROUTES: Final = (*FAMILIES, *JUDGED, INFO)
 
 
 class Source(Protocol):
@@ -258,19 +260,20 @@ class GuardMetrics:
         rendering.add(info)
         for metric in _of_reloads(self._reloads):
             rendering.add(metric)
-        routes = [(name, escaped(name), stats) for name, stats in self._routes.items()]
-        parts = list(_in_parts(routes))
-        for family in FAMILIES:
-            rendering.begin(family.head)
-            for part in parts:
-                rendering.add_lines("".join([line for _, route, stats in part for line in family.lines(route, stats)]))
+        live, counted = self._live, _begun(rendering, FAMILIES)
+        judged = _begun(rendering, JUDGED if live is not None else ())
+        infos = _begun(rendering, (INFO,) if live is not None else ())
+        # All families of some routes, then those of the next ones: what a route has is fetched from memory once.
+        for part in _in_parts([(name, escaped(name), stats) for name, stats in self._routes.items()]):
+            yield from _add(counted, [(route, stats) for _name, route, stats in part])
+            if live is None:
+                continue
+            verdicts = []
+            for name, route, _stats in part:
+                verdicts.append((route, live.verdict(name)))
                 yield
-        if self._live is not None:
-            yield from _judged(self._live, parts, rendering)
-            yield from _infos(self._live, parts, rendering)
-
-
-_Parts = list[list[tuple[str, str, RouteStats]]]  # routes: name, escaped, numbers
+            yield from _add(judged, verdicts)
+            yield from _add(infos, [(route, place) for name, route, _stats in part if (place := live.places.get(name))])
 
 
 def _in_parts(routes: list[T]) -> Iterator[list[T]]:
@@ -278,32 +281,17 @@ def _in_parts(routes: list[T]) -> Iterator[list[T]]:
         yield routes[first : first + ROUTES_A_PART]
 
 
-def _judged(live: Live, parts: _Parts, rendering: Rendering) -> Iterator[None]:
-    """Add the state of each route, and on what most of them depend."""
-    # Behind all states: the samples of a family stand together.
-    failed: list[str] = []
-    oldest: list[str] = []
-    rendering.begin(STATE.head)
-    for part in parts:
-        for name, route, _stats in part:
-            verdict = live.verdict(name)
-            rendering.add_lines("".join(STATE.lines(route, verdict)))
-            failed += FAILED.lines(route, verdict)
-            oldest += OLDEST.lines(route, verdict)
-            yield
-    for family, all_lines in ((FAILED, failed), (OLDEST, oldest)):
-        rendering.begin(family.head)
-        for lines in _in_parts(all_lines):
-            rendering.add_lines("".join(lines))
-            yield
+_Begun = list[tuple[Family[T] | Histogram[T], Pieces]]  # families, each with what its lines are added to
 
 
-def _infos(live: Live, parts: _Parts, rendering: Rendering) -> Iterator[None]:
-    rendering.begin(INFO.head)
-    for part in parts:
-        for name, route, _stats in part:
-            if place := live.places.get(name):
-                rendering.add_lines("".join(INFO.lines(route, place)))
+def _begun(rendering: Rendering, families: Iterable[Family[T] | Histogram[T]]) -> _Begun[T]:
+    return [(family, rendering.begin(family.head)) for family in families]
+
+
+def _add(families: _Begun[T], routes: list[tuple[str, T]]) -> Iterator[None]:
+    """Add the lines of some routes to each of the families. ``routes``: their names, ``escaped``, and what is known of them."""
+    for family, lines in families:
+        lines.add("".join([line for route, of in routes for line in family.lines(route, of)]))
         yield
 
 

@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly, Side
@@ -236,8 +237,8 @@ class RouteStats:
 
     def frames(self) -> list[tuple[Labels, int]]:
         """Return the number of frames received, by direction and type."""
-        counts = (*by_type(self.tally.frames_to_agent), *by_type(self.tally.frames_to_haproxy))
-        return [(labels, count) for labels, (_type, count) in zip(_FRAMES, counts, strict=True)]
+        counts = _of_each_type(self.tally.frames_to_agent) + _of_each_type(self.tally.frames_to_haproxy)
+        return list(zip(_FRAMES, counts, strict=True))
 
 
 def type_name(type_: int) -> str:
@@ -246,10 +247,10 @@ def type_name(type_: int) -> str:
 
 
 # Both directions have the same types.
+_TYPES: Final = tuple(type_ for type_, _count in by_type(Tally().frames_to_agent))
+_of_each_type: Final[Callable[[Sequence[int]], tuple[int, ...]]] = itemgetter(*_TYPES)
 _FRAMES: Final = tuple(
-    (direction.value, type_name(type_))
-    for direction in (Direction.TO_AGENT, Direction.TO_HAPROXY)
-    for type_, _count in by_type(Tally().frames_to_agent)
+    (direction.value, type_name(type_)) for direction in (Direction.TO_AGENT, Direction.TO_HAPROXY) for type_ in _TYPES
 )
 
 

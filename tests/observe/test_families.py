@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed_te
 from prometheus_client.registry import CollectorRegistry
 
 from spoe_guard.core.terms.anomalies import Anomaly
-from spoe_guard.observe.families import COUNTER, GAUGE, HISTOGRAM, ROUTE, Family, Histogram, _Around, escaped, number
+from spoe_guard.observe.families import COUNTER, GAUGE, HISTOGRAM, ROUTE, Family, Histogram, _Around, _Numbers, escaped, written
 from spoe_guard.observe.formats import Format, Rendering
 from spoe_guard.observe.live.states import State, Verdict
 from spoe_guard.observe.live.status import Place
@@ -68,9 +68,9 @@ def the_librarys(family, read: dict):
 
 def ours(family, read: dict, format_: Format) -> bytes:
     rendering = Rendering()
-    rendering.begin(family.head)
+    samples = rendering.begin(family.head)
     for route, of in read.items():
-        rendering.add_lines("".join(family.lines(escaped(route), of)))
+        samples.add("".join(family.lines(escaped(route), of)))
     return b"".join(rendering.body(format_))
 
 
@@ -104,7 +104,7 @@ def test_numbers_are_written_as_the_library_does():
     read = {str(at): value for at, value in enumerate(NUMBERS)}
     for _ in range(2):  # the second time they are remembered
         assert ours(family, read, Format.TEXT) == text(One(the_librarys(family, read)))
-    assert number(7) == number(7.0)
+    assert written[7] == written[7.0]
 
 
 @pytest.fixture
@@ -143,3 +143,11 @@ def test_what_is_forgotten_for_want_of_room_is_written_the_same(monkeypatch):
         names = [str(at) for at in range(most)]
         assert_same(family, {"a": names, "b": names})
         assert len(family._around) <= 7
+
+
+def test_no_more_numbers_are_remembered_than_there_is_room_for(monkeypatch):
+    family = Family(GAUGE, "some", "Some.", (), lambda value: [((), value)])
+    monkeypatch.setattr(_Numbers, "MOST", 7)
+    written.clear()
+    assert_same(family, {str(at): at / 7 for at in range(50)})
+    assert 0 < len(written) <= 7

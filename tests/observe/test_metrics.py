@@ -38,6 +38,7 @@ from spoe_guard.observe.health import Health
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.metrics import FAMILIES, LONGEST_PAUSE_S, ROUTES_A_PART, Exposition, GuardMetrics
 from spoe_guard.observe.observer import GuardObserver
+from spoe_guard.observe.pieces import Pieces
 from spoe_guard.wire import frame
 
 AGENT, OTHER = "10.0.3.7:9000", "unix:/run/agent.sock"
@@ -306,13 +307,13 @@ def many_routes(lines, clock, count: int) -> GuardObserver:
 def rendered(monkeypatch) -> list[str]:
     """The lines that were made in one step, in which nobody else has a turn, each time."""
     steps: list[str] = []
-    real = Rendering.add_lines
+    real = Pieces.add
 
     def add(self, lines: str) -> None:
         steps.append(lines)
         real(self, lines)
 
-    monkeypatch.setattr(Rendering, "add_lines", add)
+    monkeypatch.setattr(Pieces, "add", add)
     return steps
 
 

@@ -278,11 +278,17 @@ class Guard:
 
     def oldest_open_s(self, name: str) -> float:
         """Return for how many seconds the oldest NOTIFY of a route has been open or parked, 0 if there is none."""
-        since = min((relay.session.oldest_since for relay in self._on_route.get(name, ())), default=math.inf)
+        relays = self._on_route.get(name)
+        if not relays or not self._observer.tally(name).any_waiting():
+            return 0.0  # so it is at most routes whenever somebody looks
+        since = min(relay.session.oldest_since for relay in relays)
         return max(monotonic() - since, 0.0) if since < math.inf else 0.0
 
     def open_on(self, name: str) -> dict[str, int]:
         """Return how many NOTIFYs the agent of a route has in hand at each of its addresses."""
+        route = self._routes.get(name)
+        if route is not None and not self._observer.tally(name).open_notifies:
+            return {str(address): 0 for address in route.agent}
         return self._by_address(name, Agents.open_on)
 
     def given_to(self, name: str) -> dict[str, int]:

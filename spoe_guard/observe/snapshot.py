@@ -32,7 +32,7 @@ BY_LABELS: Final = (
 BUCKETS: Final = ("hold_buckets",)
 OTHERS: Final = ("agents", "given_to", "oldest", "open_on", "peer", "peer_at")  # each in its own way
 TALLY_COUNTS: Final = ("bytes_to_agent", "bytes_to_haproxy", "ack_count", "ack_seconds", "late_acks")
-TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies")
+TALLY_NOW: Final = ("open_notifies", "held_bytes", "parked_notifies", "arriving_notifies")
 TALLY_BUCKETS: Final = ("ack_buckets", "frames_to_agent", "frames_to_haproxy")
 
 

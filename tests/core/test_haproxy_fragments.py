@@ -460,6 +460,18 @@ def test_nor_while_fragments_of_a_notify_that_was_given_up_may_come() -> None:
     assert talk.play("haproxy <abort> -> nothing").session.to_hand_over() is not None
 
 
+@pytest.mark.parametrize("config", [{}, {**TAKES}, {**SMALL}], ids=["kept", "passed on", "dropped"])
+@pytest.mark.parametrize("end", ["abort", "last"])
+def test_the_route_knows_that_a_notify_is_arriving_until_its_last_fragment(config: dict[str, bytes], end: str) -> None:
+    talk = running(**config)
+    assert not talk.tally.any_waiting()
+    talk.session.receive(Side.HAPROXY, FIRST + unset(payload=bytes(1000), flags=0), talk.now)
+    assert talk.tally.arriving_notifies == 1
+    assert talk.tally.any_waiting()
+    talk.session.receive(Side.HAPROXY, PARTS[end], talk.now)
+    assert talk.tally.arriving_notifies == 0
+
+
 def test_fragments_go_on_as_they_came_when_the_session_is_released() -> None:
     talk = running().play("haproxy <first> + <more> + NOTIFY 3.1[:5] -> held", **PARTS)
     assert talk.session.oldest_since == talk.now

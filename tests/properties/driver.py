@@ -213,12 +213,13 @@ class Play:
         )
         assert self.session.held == self.tally.held_bytes == 0
         assert self.session.open_notifies == self.tally.open_notifies == 0
-        assert self.tally.parked_notifies == 0
+        assert self.tally.parked_notifies == self.tally.arriving_notifies == 0
         return self
 
     # --- what the session asks for -------------------------------------------------------------------------------
 
     def take(self, out: Output, came: tuple[str, bytes] | None = None) -> None:
+        assert self.tally.any_waiting() or self.session.oldest_since == math.inf, "nobody would ask the session"
         self.events += out.events
         orders = {agent(order.link_id): order for order in sorted((out, *out.more), key=lambda order: order.link_id)}
         assert len(orders) == 1 + len(out.more), "two orders for one link"

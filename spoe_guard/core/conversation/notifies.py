@@ -259,6 +259,7 @@ class Notifies:
     def arrives(self, ids: bytes, now: float) -> Arriving:
         """The first fragment of the NOTIFY ``ids`` came."""
         self.arriving = arriving = Arriving(ids, now)
+        self._tally.arriving_notifies += 1
         return arriving
 
     def stream(self, arriving: Arriving, length: int, now: float) -> AgentLink | None:
@@ -287,20 +288,24 @@ class Notifies:
 
     def arrived(self, arriving: Arriving, now: float) -> None:
         """The last fragment came: from now on HAProxy takes an ACK."""
-        self.arriving = None
+        self._no_more_arrives()
         if arriving.lost is not None and not arriving.settled:
             self._settle([arriving.ids], now, arriving.lost)
 
     def end_arriving(self, arriving: Arriving, now: float, reason: UnansweredReason) -> None:
         """Count the NOTIFY as unanswered before its last fragment: none will come, or, behind a deadline, too late."""
         if reason is not UnansweredReason.DEADLINE:
-            self.arriving = None
+            self._no_more_arrives()
         if arriving.link is not None and arriving.ids in arriving.link.ledger:
             arriving.link.ledger.pop(arriving.ids)
             self._settle([arriving.ids], now, reason, links=((arriving.link.number, 1),))
         elif arriving.link is None and not arriving.settled and not self.waited_for(arriving.ids):
             self._settle([arriving.ids], now, reason)
         arriving.settled = True
+
+    def _no_more_arrives(self) -> None:
+        self._tally.arriving_notifies -= self.arriving is not None
+        self.arriving = None
 
     @staticmethod
     def _is_settled(arriving: Arriving) -> bool:

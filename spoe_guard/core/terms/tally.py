@@ -30,8 +30,8 @@ class Tally:
     last, see ``by_type``. ``ack_buckets`` belong to ACK_BUCKETS. ``late_acks``: ACKs that took longer than ``late_after``
     seconds, after which HAProxy no longer waits; the observer adds those of NOTIFYs that were given up.
 
-    ``open_notifies``, ``held_bytes`` and ``parked_notifies`` (those that wait for an agent link) are the current values over all
-    sessions of the route.
+    ``open_notifies``, ``held_bytes``, ``parked_notifies`` (those that wait for an agent link) and ``arriving_notifies`` (those of
+    which fragments are still to come) are the current values over all sessions of the route.
     """
 
     def __init__(self) -> None:
@@ -51,6 +51,11 @@ class Tally:
         self.open_notifies = 0
         self.held_bytes = 0
         self.parked_notifies = 0
+        self.arriving_notifies = 0
+
+    def any_waiting(self) -> bool:
+        """Return whether a NOTIFY of any session is arriving, open or parked; if not, no session has to be asked since when."""
+        return bool(self.open_notifies or self.parked_notifies or self.arriving_notifies)
 
     def observe_ack(self, seconds: float) -> None:
         """Count one NOTIFY/ACK pair that took ``seconds``."""

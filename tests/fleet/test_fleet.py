@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from tests.fleet.figures import HEAD, LOOKS, in_all_ms, longest_ms, looks_ms, rows
 from tests.fleet.fleet import fleet, measured
 
-IN_ALL_MS = 200.0
+BOTH_MS = 200.0  # /metrics and /api/status
 TURN_MS = 5.0
 
 
@@ -50,6 +50,6 @@ def test_a_look_at_a_thousand_routes_keeps_no_notify_waiting():
         seen = measured(made)
     for what, told in seen.items():
         print(f"{what}: {in_all_ms(told):.0f} ms of the loop, longest turn {longest_ms(told):.1f} ms")
-    print(f"both looks together: {looks_ms(seen):.0f} ms")  # the goal is IN_ALL_MS for both; see docs/benchmarks.md
-    assert max(in_all_ms(seen[look]) for look in LOOKS) < IN_ALL_MS
+    print(f"both looks together: {looks_ms(seen):.0f} ms")
+    assert looks_ms(seen) < BOTH_MS
     assert max(longest_ms(seen[look]) for look in LOOKS) < TURN_MS

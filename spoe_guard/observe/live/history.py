@@ -2,8 +2,10 @@
 
 import json
 import math
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from spoe_guard.core.terms.events import DialFailure, EndReason, UnansweredReason
@@ -106,15 +108,15 @@ def quantile(share: float, counts: list[int]) -> float:
 
     As in Prometheus's ``histogram_quantile``: values are spread evenly within a bucket; beyond the last bound it is that bound.
     """
-    rank = share * sum(counts)
+    within = list(accumulate(counts))
+    rank = share * within[-1]
     if not rank:
         return math.nan
-    below = 0
-    for upper, lower, count in zip(ACK_BUCKETS, (0.0, *ACK_BUCKETS), counts, strict=False):
-        if count and below + count >= rank:
-            return lower + (upper - lower) * (rank - below) / count
-        below += count
-    return ACK_BUCKETS[-1]
+    at = bisect_left(within, rank)
+    if at == len(ACK_BUCKETS):
+        return ACK_BUCKETS[-1]
+    lower, below = (ACK_BUCKETS[at - 1], within[at - 1]) if at else (0.0, 0)
+    return lower + (ACK_BUCKETS[at] - lower) * (rank - below) / counts[at]
 
 
 class RouteHistory:

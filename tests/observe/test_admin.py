@@ -162,7 +162,7 @@ def test_a_long_answer_is_sent_in_pieces_with_turns_for_others(on_admin, monkeyp
 
 PATHS = [
     ("/", "text/html; charset=utf-8", "<!doctype html>"),
-    ("/api/status", "application/json", '{"version": 3, '),
+    ("/api/status", "application/json", '{"version":3,'),
     ("/live.css", "text/css; charset=utf-8", ":root {"),
     ("/live.js", "text/javascript; charset=utf-8", '"use strict";'),
     ("/icon.svg", "image/svg+xml", "<svg "),

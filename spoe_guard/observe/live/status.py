@@ -1,7 +1,6 @@
 """The status document behind ``/api/status``. The page and ``spoe-guard top`` are views of it."""
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from spoe_guard.observe.consequence import Consequence
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.incidents import Row
 from spoe_guard.observe.live import incident, words
-from spoe_guard.observe.live.history import POINTS, STEP_S, History, RouteHistory, quantile, rounded, totals
+from spoe_guard.observe.live.history import POINTS, STEP_S, History, RouteHistory, compact, quantile, rounded, totals
 from spoe_guard.observe.live.states import FAMILIES, WORST_FIRST, State, Verdict, judged
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.pieces import Pieces
@@ -125,13 +124,13 @@ class Live:
         states, routes, incidents = [], Pieces(), Pieces()
         async for route, history in self._told(now):
             states.append(State(route["state"]))
-            routes.add(f'{", " if routes else ""}{json.dumps(route)[:-1]}, "history": ')
+            routes.add(f'{"," if routes else ""}{compact(route)[:-1]},"history":')
             routes.add(history.as_json())  # four fifths of it: not copied into a longer text first
             routes.add("}")
         async for row in self._incidents_told(now, wall):
-            incidents.add(f"{', ' if incidents else ''}{json.dumps(row)}")
-        head = json.dumps(self._head(now, wall, states))[:-1]
-        return f'{head}, "incidents": ['.encode(), *incidents.taken(), b'], "routes": [', *routes.taken(), b"]}\n"
+            incidents.add(f"{',' if incidents else ''}{compact(row)}")
+        head = compact(self._head(now, wall, states))[:-1]
+        return f'{head},"incidents":['.encode(), *incidents.taken(), b'],"routes":[', *routes.taken(), b"]}\n"
 
     async def _begin(self) -> tuple[float, float]:
         """Bring the numbers up to date; return what time it is, in monotonic seconds and for people."""

@@ -43,13 +43,16 @@ _QUEUE_FULL_RETRY_S: Final = 0.01  # a Unix socket with a full accept queue retu
 
 
 class DialError(Exception):
-    """No address of the agent could be reached. ``reason`` is the last one's, ``detail`` has the system's error for each."""
+    """No address of the agent could be reached. ``reason`` is the last one's, ``detail`` has the system's error for each.
 
-    def __init__(self, reason: DialFailure, detail: str, last: "DialError | None" = None) -> None:
+    ``last``: the detail of the last one alone.
+    """
+
+    def __init__(self, reason: DialFailure, detail: str, last: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
-        self.last = last or self  # the failure of the last address tried
+        self.last = last or detail
 
 
 class Dialled(NamedTuple):
@@ -95,7 +98,7 @@ async def _reach(refuses: Refuses | None, address: Address, within_s: float) -> 
     try:
         return await _first_of(places, within_s, lambda place: name(place[1]), functools.partial(_connected, refuses))
     except DialError as error:  # for one address the last place counts
-        raise error.last from error
+        raise DialError(error.reason, error.last) from error
 
 
 async def _looked_up(address: Address, within_s: float) -> Places:
@@ -139,18 +142,18 @@ async def _first_of(
     if len(choices) == 1:
         return await reach(choices[0], within_s)
     share_s = within_s / len(choices)
-    failures = []
+    failures: list[tuple[DialFailure, str]] = []  # not the errors, whose tracebacks lead here: they would refer to themselves
     for index, choice in enumerate(choices):
         last = index == len(choices) - 1
         try:
             async with asyncio.timeout(None if last or share_s == math.inf else share_s):
                 return await reach(choice, share_s)
         except TimeoutError:
-            failures.append(DialError(DialFailure.TIMEOUT, f"{title(choice)}: no connection within {share_s:g} s"))
-            timed_out(choice, failures[-1])
+            failures.append((DialFailure.TIMEOUT, f"{title(choice)}: no connection within {share_s:g} s"))
+            timed_out(choice, DialError(*failures[-1]))
         except DialError as error:
-            failures.append(error)
-    raise DialError(failures[-1].reason, "; ".join(failure.detail for failure in failures), failures[-1])
+            failures.append((error.reason, error.detail))
+    raise DialError(failures[-1][0], "; ".join(detail for _, detail in failures), failures[-1][1])
 
 
 async def _connect(family: int, where: Place) -> socket.socket:

@@ -210,6 +210,8 @@ class Leg:
 
     def use(self, lane: Lane | None, ledger: Ledger | None = None, haproxy: "Leg | None" = None) -> None:
         """Let ordinary frames pass on ``lane``: HAProxy's, or those of the agent link of ``ledger`` to the leg ``haproxy``."""
+        if self.ledger is not None and self.ledger.carrier is self:
+            self.ledger.carrier = None
         self.lane, self.ledger, self.haproxy = lane, ledger, haproxy
         if ledger is not None:
             ledger.carrier = self
@@ -293,6 +295,11 @@ class Leg:
         if self.sock is not None:
             _reset(self.sock)
             self._end(reset=False)
+
+    def let_go(self) -> None:
+        """The relay is over: refer to it no longer. A connection that comes too late is reset."""
+        self.closing = True
+        self.relay = None  # type: ignore[assignment]  # nothing asks for it any more
 
     # Inside
 

@@ -76,17 +76,38 @@ class RelayOwner(Protocol):
         """Pass ``raw``, an ACK, to the session ``number`` of the same route."""
 
 
+class _Asked:
+    """What a session asks of its relay in the middle of a step, see RouteState. ``relay``: None before and after.
+
+    If the session referred to the relay itself, both would stay until Python's garbage collector finds them.
+    """
+
+    __slots__ = ("relay",)
+
+    def __init__(self) -> None:
+        self.relay: Relay | None = None
+
+    def read(self) -> int | None:
+        """See ``Relay.read``."""
+        return self.relay.read() if self.relay is not None else None
+
+    def count_only(self, side: Side, anomaly: Anomaly, action: Action) -> bool:
+        """See ``Relay.count_only``."""
+        return self.relay is not None and self.relay.count_only(side, anomaly, action)
+
+
 class Relay:
     """A session, HAProxy's leg, the agent links that serve it, and one timer for all of them.
 
     ``owner`` is notified once, when the last connection is gone and none is being dialled. A link keeps its number from its dial
-    until it is gone.
+    until it is gone. When it is over, nothing that it refers to refers to it: no garbage collector has to find it.
     """
 
     __slots__ = (
         "__weakref__",
         "_agent_state",
         "_armed",
+        "_asked",
         "_avoided",
         "_drain_at",
         "_ended",
@@ -127,7 +148,6 @@ class Relay:
         self.route = route
         self.agents = agents
         self.number = route_state.number
-        self.haproxy = Leg(self, Side.HAPROXY)
         self._avoided: dict[Address, float] = {}  # until then, monotonic seconds
         self._links: dict[int, AgentConnection] = {}  # being dialled, or with a leg in _legs
         self._forgotten: dict[int, Address] = {}  # of the last link that is gone, whose NOTIFYs may still be settled
@@ -151,8 +171,12 @@ class Relay:
         self._queued: dict[Leg, int] = {}  # of legs that are full: bytes, when they became so
         self._turns = owner.turns
         self._unread: Unread | None = None  # of HAProxy's connection, once it was asked for
-        route_state = replace(route_state, read=self._read, count_only=self._count_only)
+        self._asked = asked = _Asked()
+        route_state = replace(route_state, read=asked.read, count_only=asked.count_only)
         self.session: AnySession = make_session(route.config, self._tally, monotonic(), route_state)
+        # From here on they refer to one another, until it is over: see _check_gone.
+        self.haproxy = Leg(self, Side.HAPROXY)
+        asked.relay = self
 
     # What the session asks for
 
@@ -478,9 +502,9 @@ class Relay:
         if self._owner is not None:
             self._owner.queued(count - before)
 
-    # Inside
+    # What the session asks in the middle of a step
 
-    def _read(self) -> int | None:
+    def read(self) -> int | None:
         """Return how many of the bytes written to HAProxy it has read, as far as this can be known: see RouteState."""
         leg = self.haproxy
         if self._unread is None and self._owner is not None and leg.sock is not None:
@@ -488,7 +512,7 @@ class Relay:
         unread = self._unread.count(leg.descriptor) if self._unread is not None else None
         return leg.sent - unread if unread is not None else None
 
-    def _count_only(self, side: Side, anomaly: Anomaly, action: Action) -> bool:
+    def count_only(self, side: Side, anomaly: Anomaly, action: Action) -> bool:
         """Count an anomaly, and return True, if neither log nor recorder wants more: see RouteState."""
         name, witness = self.route.name, self._witness
         if self._observer.wants(name, anomaly) or (witness is not None and witness.wants(self.number, anomaly, action)):
@@ -497,6 +521,8 @@ class Relay:
         if witness is not None:
             witness.missed(self.number, anomaly, action)
         return True
+
+    # Inside
 
     def _is_known(self, leg: Leg) -> bool:
         return leg is self.haproxy or (leg.link_id in self._links and self._links[leg.link_id].leg is leg)
@@ -689,3 +715,5 @@ class Relay:
             self._timer = None
         self._observer.session_closed(self.route.name, self.number)
         owner.gone(self)
+        self.haproxy.let_go()
+        self._asked.relay = None

@@ -71,7 +71,10 @@ class Resolver:
                 self._note(name, silent=True)
                 return name.known
         await asyncio.wait((asking,))  # and not the future itself: it is not ours to cancel
-        return asking.result()
+        try:
+            return asking.result()
+        finally:
+            del asking, name  # an error has them in its traceback, and they have the error
 
     def _name(self, host: str) -> _Name:
         name = self._names.get(host)

@@ -202,12 +202,11 @@ async def _hello(sock: socket.socket, config: SessionConfig) -> int:
         EOFError: the answer is no AGENT-HELLO that HAProxy would take, or there is none.
         OSError: the connection broke.
     """
-    loop = asyncio.get_running_loop()
     asked = hello.check(config)
-    await loop.sock_sendall(sock, asked.raw)
+    await asyncio.get_running_loop().sock_sendall(sock, asked.raw)
     came = b""
     while len(came) < frames.LENGTH_BYTES or len(came) < frames.LENGTH_BYTES + min(walk.length_at(came, 0), hello.MAX_HELLO):
-        more = await loop.sock_recv(sock, hello.MAX_HELLO)
+        more = await _received(sock, hello.MAX_HELLO)
         if not more:
             raise EOFError
         came += more
@@ -221,3 +220,15 @@ async def _hello(sock: socket.socket, config: SessionConfig) -> int:
     if read.hopeless:
         raise EOFError
     return read.max_frame_size
+
+
+async def _received(sock: socket.socket, most: int) -> bytes:
+    """Return what comes next, at most so many bytes; none at the end of the stream.
+
+    Raises:
+        OSError: the connection broke.
+    """
+    try:
+        return await asyncio.get_running_loop().sock_recv(sock, most)
+    except OSError as error:
+        raise error.with_traceback(None) from None  # asyncio keeps it where its traceback leads: it would refer to itself

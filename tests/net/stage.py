@@ -21,6 +21,7 @@ from spoe_guard.net.guard import Guard
 from spoe_guard.net.leg import Leg
 from spoe_guard.net.relay import Relay
 from spoe_guard.net.route import Route
+from tests.garbage import nothing_for_the_collector
 from tests.net.doubles import FakeSession, Recorder
 from tests.net.peers import Peer
 
@@ -62,6 +63,8 @@ class Stage:
         self._sockets = 0
 
     async def __aenter__(self):
+        self._collector = nothing_for_the_collector()
+        self._collector.__enter__()
         self._sockets = open_sockets()
         family = socket.AF_INET if self._unix_in is None else socket.AF_UNIX
         self._listening = socket.socket(family, socket.SOCK_STREAM)
@@ -145,6 +148,7 @@ class Stage:
             self.sessions.clear()
             await until(lambda: open_sockets() == self._sockets, f"{self._sockets} open sockets (now {open_sockets()})")
             self.check_books()
+        self._collector.__exit__(kind, *_)
 
     def check_books(self):
         """Nothing is left, and everything that began has ended once."""
@@ -153,7 +157,6 @@ class Stage:
         assert count("opened") == count("closed") == len(self.recorder.ends())
         assert count("link opened") == count("link closed")
         assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
-        gc.collect()
         assert [o for o in gc.get_objects() if isinstance(o, (Relay, Leg, AgentConnection, FakeSession))] == []
 
 

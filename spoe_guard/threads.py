@@ -5,6 +5,7 @@ one that hangs (a dead resolver or file server) keeps the process from ending; t
 """
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -48,17 +49,19 @@ def in_thread(call: Callable[[], T], name: str) -> "asyncio.Future[T]":
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
     outcome.add_done_callback(_seen)
-
-    def run() -> None:
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001  whoever waits for the future is to have it
-            _tell(loop, _fail, outcome, error)
-        else:
-            _tell(loop, _settle, outcome, result)
-
-    start(run, name)
+    start(functools.partial(_run, call, loop, outcome), name)
     return outcome
+
+
+def _run(call: Callable[[], T], loop: asyncio.AbstractEventLoop, outcome: "asyncio.Future[T]") -> None:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001  whoever waits for the outcome is to have it
+        _tell(loop, _fail, outcome, error)
+    else:
+        _tell(loop, _settle, outcome, result)
+    finally:
+        del outcome  # an error's traceback leads here, and it would lead to the error
 
 
 def _seen(outcome: "asyncio.Future[T]") -> None:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterator
+from types import FrameType
 
 from spoe_guard.net.guard import Guard
 
@@ -12,7 +13,7 @@ PEERS = ("spoe_guard.lab.", "spoe_guard.wire.frame.")  # peers of the tests, and
 
 
 def left() -> Counter[str]:
-    """Collect, and return how many objects of each of the guard's own types had to be collected.
+    """Collect, and return how many objects of each of the guard's own types, and frames of its code, had to be collected.
 
     A guard, which is one with its parts, stays as long as its process; one that a test has let go of is not looked at.
     """
@@ -23,10 +24,16 @@ def left() -> Counter[str]:
     finally:
         gc.set_debug(0)
         guards.clear()
-    names = [f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage]
+    names = [_name(each) for each in gc.garbage]
     gc.garbage.clear()
     gc.collect()
     return Counter(name for name in names if name.startswith(OURS) and not name.startswith(PEERS))
+
+
+def _name(found: object) -> str:
+    if isinstance(found, FrameType):
+        return f"{found.f_globals.get('__name__')}, line {found.f_lineno}"
+    return f"{type(found).__module__}.{type(found).__qualname__}"
 
 
 @contextlib.contextmanager

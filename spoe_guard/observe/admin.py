@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import functools
 import socket
 import struct
 import termios
@@ -53,11 +52,9 @@ _FOR_MACHINES: Final = frozenset(("/metrics", "/healthz", "/readyz"))
 class _Client(asyncio.StreamReaderProtocol):
     """One connection. ``whole``: a whole request came; whoever reads it is told a turn of the loop later."""
 
-    def __init__(
-        self, serve: "Callable[[_Client, asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]"
-    ) -> None:
+    def __init__(self, serve: "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]") -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(asyncio.StreamReader(limit=_LIMIT, loop=loop), functools.partial(serve, self), loop)
+        super().__init__(asyncio.StreamReader(limit=_LIMIT, loop=loop), serve, loop)
         self.whole = False
         self._last = b""
 
@@ -67,9 +64,6 @@ class _Client(asyncio.StreamReaderProtocol):
         self.whole = self.whole or _END in self._last
         self._last = self._last[-len(_END) + 1 :]
         super().data_received(data)
-
-
-_Serve = Callable[[_Client, asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 class Admin:
@@ -108,9 +102,9 @@ class Admin:
         """Stop serving, and close the connections that are still open."""
         await stop_serving(self._server, self._open)
 
-    async def _connected(self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task, client = asyncio.current_task(), writer.transport.get_protocol()
+        if task is None or not isinstance(client, _Client):
             return
         if len(self._open) >= MAX_CONNECTIONS:
             self._make_room()

@@ -31,6 +31,7 @@ from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.beyond import Beyond
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
+from spoe_guard.net.collector import NEW_ONES, Load, look_at_new
 from spoe_guard.net.ends import Ends
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, Pause, peer_name
@@ -155,6 +156,7 @@ class Guard:
         self._unmet: dict[str, dict[int, float]] = {}
         self._kernel = Kernel()
         self._unlinked: set[int] = set()  # sessions that need a descriptor for their first agent link
+        self._new = 0  # sessions and links that began since the garbage collector looked at what is new
         self._opening = 0  # connections that will begin in the loop's next turn
         self._watching: dict[Listener, asyncio.Task[None]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}  # by route
@@ -185,6 +187,11 @@ class Guard:
     def sessions(self) -> int:
         """How many sessions are alive."""
         return len(self._relays)
+
+    @property
+    def load(self) -> Load:
+        """What explains the memory of the process, as of the last ``count_open``."""
+        return Load(len(self._routes), len(self._relays), self._total.held + self._total.beside)
 
     async def start(self, approve: Callable[[OwnSockets], None] = lambda _own: None) -> None:
         """Listen on every route, or on none.
@@ -713,6 +720,7 @@ class Guard:
             self._unlinked.add(relay.number)
             self._unmet[relay.route.name][relay.number] = monotonic()
         self._opening += 1
+        self._count_new()
         # Not at once: other connections wait to be accepted, and a guard that hands a session over waits for the answer.
         asyncio.get_running_loop().call_soon(self._attach, relay, sock)
 
@@ -757,6 +765,13 @@ class Guard:
     def linked(self, relay: Relay) -> None:
         """A session got an agent link."""
         self._unlinked.discard(relay.number)
+        self._count_new()
+
+    def _count_new(self) -> None:
+        self._new += 1
+        if self._new == NEW_ONES:
+            self._new = 0
+            look_at_new()
 
     def unread(self, sock: socket.socket) -> Unread:
         """Return what tells how much the peer of ``sock`` has not read."""

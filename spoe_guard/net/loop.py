@@ -1,7 +1,6 @@
 """The event loop: uvloop, or asyncio's own if uvloop cannot be imported or is not wanted; and what its timers need."""
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
@@ -23,15 +22,6 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end on a new event loop and return what it returns."""
     with asyncio.Runner(loop_factory=_uvloop_factory()) as runner:
         return runner.run(main)
-
-
-def keep_what_is_there() -> None:
-    """Exclude all existing objects from garbage collection; call it when everything is set up.
-
-    Otherwise each full collection walks over every module and setting: 25 ms in which nobody is served.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

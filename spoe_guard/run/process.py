@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.core.conversation.refusal import MOST_HELD
-from spoe_guard.net import loop as event_loop
 from spoe_guard.net import own_limits, resolver
+from spoe_guard.net.collector import Collector
 from spoe_guard.net.guard import Ended, Guard, Lent
 from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
@@ -117,8 +117,9 @@ class Process:
         self.names.note(unresolved or {})
         loop = asyncio.get_running_loop()
         names = self.names.look_up() if unresolved is None else self.names.keep()
-        self._beside = [loop.create_task(_every_second(self.observer, self.guard)), loop.create_task(names)]
-        event_loop.keep_what_is_there()
+        collector = Collector()
+        self._beside = [loop.create_task(_every_second(self.observer, self.guard, collector)), loop.create_task(names)]
+        collector.begin(self.guard.load)
 
     async def prepare(self, settings: Settings, lent: Lent | None = None) -> Prepared:
         """Open what the routes of ``settings`` need, for ``use``; otherwise nothing changes. ``close`` gives it up.
@@ -192,12 +193,13 @@ class Process:
         self._recorder.close()
 
 
-async def _every_second(observer: GuardObserver, guard: Guard) -> None:
-    """Log what is due of incidents, and count what open NOTIFYs take, until cancelled."""
+async def _every_second(observer: GuardObserver, guard: Guard, collector: Collector) -> None:
+    """Log what is due of incidents, count what open NOTIFYs take, and collect garbage, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()
         guard.count_open()
+        collector.look(guard.load)
 
 
 def routes_of(settings: Settings) -> list[Route]:

@@ -1,0 +1,134 @@
+"""No look of Python's garbage collector at all objects keeps a NOTIFY waiting, and memory is bounded all the same."""
+
+import contextlib
+import gc
+import sys
+from dataclasses import replace
+
+import pytest
+
+from spoe_guard.net import collector as module
+from spoe_guard.net.collector import FEW, NEW_ONES, Collector, Load
+from tests.net.stage import Stage, until
+
+MANY = Load(routes=1, sessions=FEW + 1, kept=0)
+ALL, NEW = 2, 1  # generations
+
+
+@pytest.fixture
+def collector():
+    """One that has begun with MANY; afterwards the process collects as before."""
+    thresholds = gc.get_threshold()
+    made = Collector()
+    made.begin(MANY)
+    yield made
+    gc.set_threshold(*thresholds)
+    gc.collect()
+    gc.freeze()
+
+
+@contextlib.contextmanager
+def looks():
+    """Yield the generations that are looked at meanwhile."""
+    seen = []
+
+    def note(phase, info):
+        if phase == "start":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        yield seen
+    finally:
+        gc.callbacks.remove(note)
+
+
+def test_no_look_at_all_objects_begins_by_itself(collector):
+    with looks() as seen:
+        kept = [[[] for _ in range(10)] for _ in range(20_000)]
+        collector.look(MANY)
+    assert len(kept) == 20_000
+    assert seen.count(NEW) > 50
+    assert ALL not in seen
+
+
+def test_what_was_there_at_the_start_is_not_looked_at(collector):
+    assert gc.get_freeze_count() > 10_000
+    assert len(gc.get_objects()) < 10_000
+
+
+async def test_sessions_and_links_are_looked_at_before_they_are_many():
+    async with Stage() as stage:  # where nothing is collected by itself
+        with looks() as seen:
+            for count in range(1, NEW_ONES + 1):
+                await stage.haproxy()
+                await stage.agent()
+                await until(lambda count=count: stage.recorder.count("link opened") == count)
+        assert seen == [NEW, NEW]  # half of what began are links
+
+
+@pytest.mark.parametrize(("sessions", "looked_at"), [(FEW, ALL), (FEW + 1, NEW)])
+def test_all_objects_are_looked_at_every_minute_where_sessions_are_few(collector, monkeypatch, sessions, looked_at):
+    now = module.monotonic()
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    load = replace(MANY, sessions=sessions)
+    with looks() as seen:
+        now += module.EVERY_S - 1
+        collector.look(load)
+        now += 2
+        collector.look(load)
+        collector.look(load)
+    assert seen == [NEW, looked_at, NEW]
+
+
+def test_memory_is_bounded_where_something_refers_to_itself(collector, monkeypatch):
+    monkeypatch.setattr(module, "SPARE", 10_000)
+    collector.begin(MANY)
+    before, most, looked_at = sys.getallocatedblocks(), 0, 0
+    for _ in range(100):
+        held = [[] for _ in range(1000)]
+        held[0].append(held)
+        gc.collect(NEW)  # it becomes old
+        del held
+        with looks() as seen:
+            collector.look(MANY)
+        looked_at += ALL in seen
+        most = max(most, sys.getallocatedblocks() - before)
+    assert 0 < looked_at < 20
+    assert collector.lost > 50_000
+    assert most < 2 * module.SPARE
+
+
+def test_what_was_there_at_the_start_is_found_where_memory_is_missing(monkeypatch):
+    monkeypatch.setattr(module, "SPARE", -1_000_000)
+    thresholds, left = gc.get_threshold(), [[]]
+    left[0].append(left)
+    collector = Collector()
+    collector.begin(MANY)
+    del left
+    before = gc.get_freeze_count()
+    collector.look(MANY)
+    gc.set_threshold(*thresholds)
+    assert collector.lost >= 2
+    assert gc.get_freeze_count() > before - 100  # and excluded again
+
+
+@pytest.mark.parametrize(
+    ("load", "blocks"),
+    [
+        (MANY, module.OF_A_ROUTE),
+        (replace(MANY, routes=3), 3 * module.OF_A_ROUTE),
+        (replace(MANY, sessions=MANY.sessions + 2), module.OF_A_ROUTE + 2 * module.OF_A_SESSION),
+        (replace(MANY, sessions=MANY.sessions - 2), module.OF_A_ROUTE - 2 * module.OF_A_SESSION_LESS),
+        (replace(MANY, kept=3 * module.BYTES_A_BLOCK), module.OF_A_ROUTE + 3),
+    ],
+)
+def test_routes_sessions_and_what_they_keep_explain_memory(collector, monkeypatch, load, blocks):
+    there = 1000
+    monkeypatch.setattr(module.sys, "getallocatedblocks", lambda: there)
+    collector.begin(MANY)
+    for more, looked_at in ((0, NEW), (1, ALL)):
+        there = 1000 + module.SPARE + blocks + more
+        with looks() as seen:
+            collector.look(load)
+        assert seen[-1] == looked_at

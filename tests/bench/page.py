@@ -42,8 +42,8 @@ all times. A reload changes something of each route; its file is read in a threa
 looks together, and no turn above 5 ms. Where there are fewer than 21,200 descriptors to be had, three routes in ten have
 `links.retire`: every session has its socket, and seven in ten have an agent link. Load average of the machine meanwhile: {load}.
 
-Python's garbage collector is not in these figures. Now and then it looks at all objects of the process, those of sessions above
-all, whoever sets it off, and nobody has a turn meanwhile: here for up to {collecting:.0f} ms.
+Python's garbage collector is not in these figures. It looks at what is new, whoever sets it off, and nobody has a turn meanwhile:
+while all sessions were replaced by others, one at a time, for {collecting:.1f} ms at most.
 
 """
 CPU_PLOT: Final = "benchmarks-cpu.svg"
@@ -66,13 +66,9 @@ def page(data: Mapping[str, Any], notes: str) -> str:
         parts += ["\n## What a byte costs\n\n", COST.format_map(cost), *_table(*_cost(cost["rows"]))]
     if fleet := data.get("fleet"):
         load = ", ".join(f"{build} {average}" for build, average in fleet["load"].items())
-        parts += ["\n## 1,000 routes\n\n", FLEET.format_map({**fleet, "collecting": _collecting(fleet), "load": load})]
+        parts += ["\n## 1,000 routes\n\n", FLEET.format_map({**fleet, "collecting": of_fleet.collecting_ms(fleet), "load": load})]
         parts += _table(of_fleet.HEAD, of_fleet.rows(fleet))
     return "".join(parts) + (f"\n## Where the time goes\n\n{notes.strip()}\n" if notes.strip() else "")
-
-
-def _collecting(fleet: Mapping[str, Any]) -> float:
-    return max(of_fleet.collecting_ms(told) for build in of_fleet.BUILDS for told in fleet.get(build, {}).values())
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:

@@ -263,11 +263,12 @@ def test_what_a_look_at_many_routes_takes_is_a_chapter():
         "routes": 1000,
         "sessions": 10_000,
         "load": {"pure": 1.5},
+        "collections": {"pure": {"0": [80, 0.4], "1": [640, 2.13]}},
         "pure": {"/metrics": told, "/api/status": told, "reload": reload},
     }
     text = page(data(fleet=fleet), "")
     assert "1,000 routes and 10,000 sessions" in text
-    assert "for up to 20 ms" in text
+    assert "for 2.1 ms at most" in text
     assert "meanwhile: pure 1.5." in text
     assert "| /metrics | 71 ms | 1.5 ms | - | - | 9,000,000 |" in text
     assert "| both looks together | 142 ms | - | - | - | - |" in text

@@ -120,9 +120,12 @@ class Fleet:
         while "filled" not in [line["what"] for line in self.seen()]:
             self.exchange()
 
-    def exchange(self) -> None:
-        """Let a session of each route have one more NOTIFY answered, so that every route has other numbers."""
-        assert self._haproxys.line("all") == "answered"
+    def exchange(self, how: str = "all") -> None:
+        """Let a session of each route have one more NOTIFY answered, so that every route has other numbers.
+
+        ``how``: with ``renew`` it ends then, and another one has its place.
+        """
+        assert self._haproxys.line(how) == "answered"
         # Links that were dialled for it retire; then there are the listeners, both ends of each session, and a few files.
         staying = sum(not (self._retires and number % 10 < RETIRED) for number in range(self.routes))
         most = self.routes + self.sessions + staying * self.sessions // self.routes + SPARE_FILES // 4
@@ -186,28 +189,45 @@ def measured(made: Fleet, rounds: int = ROUNDS) -> dict[str, Any]:
     return told
 
 
+def collected(made: Fleet, rounds: int = ROUNDS) -> dict[str, tuple[int, float]]:
+    """Have sessions come and go, and all of them replaced in each round, while NOTIFYs are answered.
+
+    Return by generation how many collections there were meanwhile, and milliseconds of the longest.
+    """
+    made.get("/healthz")
+    wait_for(lambda: made.seen()[-1]["what"] == "asked", "the line of it", PATIENCE_S)
+    before = len(made.seen())
+    for _ in range(rounds * (made.sessions // made.routes)):
+        made.exchange("renew")
+    made.get("/healthz")
+    line = wait_for(lambda: made.seen()[before:], "the line of it", PATIENCE_S)[0]
+    return line["collections"]
+
+
 def _note(told: dict[str, Any], seen: dict[str, Any]) -> None:
     for what in ("cpu", "longest"):
         if f"{what}_ms" in seen:
             told[what].append([round(seen[f"{what}_ms"], 3), round(seen["collecting_ms"], 3)])
 
 
-def join(build: str, seen: dict[str, Any], docs: Path) -> None:
+def join(build: str, seen: dict[str, Any], collections: dict[str, tuple[int, float]], docs: Path) -> None:
     """Write it beside the figures of the bench, and the page anew."""
     data = json.loads((docs / bench.JSON).read_text())
     before = data.get("fleet", {})
     load = {**before.get("load", {}), build: round(os.getloadavg()[1], 1)}  # others are on the machine, and in its caches
-    data["fleet"] = {**before, "routes": ROUTES, "sessions": SESSIONS, "load": load, build: seen}
+    of_builds = {**before.get("collections", {}), build: collections}
+    data["fleet"] = {**before, "routes": ROUTES, "sessions": SESSIONS, "load": load, "collections": of_builds, build: seen}
     bench.write(docs, data)
 
 
 def main() -> None:
     build = "compiled" if about()["compiled"] == "true" else "pure"
     with fleet() as made:
-        seen = measured(made)
+        seen, collections = measured(made), collected(made)
     for what, told in seen.items():
         print(f"{what}: {in_all_ms(told):.0f} ms of the loop, longest turn {longest_ms(told):.1f} ms", flush=True)
-    join(build, seen, Path(sys.argv[1]) if len(sys.argv) > 1 else bench.DOCS)
+    print(f"garbage collector: {collections}", flush=True)
+    join(build, seen, collections, Path(sys.argv[1]) if len(sys.argv) > 1 else bench.DOCS)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 ``python -m tests.fleet.peers agents`` says the ports of two agents: one that behaves, and one that leaves FIN out of every tenth
 ACK. ``python -m tests.fleet.peers haproxys SESSIONS ADDRESS...`` opens so many sessions at each, in turn, and says ``open``. For
-each line that it is told one session of each address sends a NOTIFY and gets its ACK, the next one each time; then it says
-``answered``.
+each line that it is told one session of each address, the next one each time, sends a NOTIFY and gets its ACK; then it says
+``answered``. With the line ``renew`` it ends behind that, after another was opened in its place, one address after the other.
 """
 
 import asyncio
@@ -45,13 +45,21 @@ async def haproxys(sessions: int, addresses: list[Address]) -> None:
             await engine.notify(b"/")
             assert await engine.read() is not None
 
+    async def renew(of_each_one: list[Engine]) -> None:
+        for at, each in enumerate(of_each):
+            before, of_each_one[at] = of_each_one[at], await connect(*each)
+            await before.close()
+
     of_each = list(zip(addresses, families, strict=False))
     engines = [await asyncio.gather(*(connect(*each) for each in of_each)) for _ in range(sessions)]
     print("open", flush=True)
     for of_each_one in itertools.cycle(engines):
-        if not await asyncio.to_thread(sys.stdin.readline):
+        told = await asyncio.to_thread(sys.stdin.readline)
+        if not told:
             return
         await asyncio.gather(*map(ask, of_each_one))
+        if told == "renew\n":
+            await renew(of_each_one)
         print("answered", flush=True)
 
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from tests.fleet.figures import HEAD, LOOKS, in_all_ms, longest_ms, looks_ms, rows
-from tests.fleet.fleet import fleet, measured
+from tests.fleet.fleet import collected, fleet, measured
 
 BOTH_MS = 200.0  # /metrics and /api/status
 TURN_MS = 5.0
@@ -21,6 +21,13 @@ def test_a_small_fleet_is_what_it_says_and_every_look_is_measured():
                 found[sample.name] += sample.value
         status = json.loads(made.get("/api/status"))
         seen = measured(made, 1)
+        collections = collected(made, 1)
+        again = json.loads(made.get("/api/status"))
+    assert "1" in collections  # of what is new: 30 sessions have begun in the place of others
+    assert {
+        route["total"]["sessions"] - before["total"]["sessions"]
+        for route, before in zip(again["routes"], status["routes"], strict=True)
+    } == {3}
     assert found["spoe_guard_connections_active"] == 30
     assert found["spoe_guard_anomalies_total"] > 0
     assert found["spoe_guard_notify_ack_seconds_count"] >= 30
@@ -53,3 +60,13 @@ def test_a_look_at_a_thousand_routes_keeps_no_notify_waiting():
     print(f"both looks together: {looks_ms(seen):.0f} ms")
     assert looks_ms(seen) < BOTH_MS
     assert max(longest_ms(seen[look]) for look in LOOKS) < TURN_MS
+
+
+@pytest.mark.measure
+@pytest.mark.timeout(900)
+def test_the_garbage_collector_keeps_no_notify_waiting_while_sessions_come_and_go():
+    with fleet() as made:
+        seen = collected(made)
+    print(", ".join(f"generation {which}: {count} times, {most_ms} ms at most" for which, (count, most_ms) in seen.items()))
+    assert "2" not in seen
+    assert max(most_ms for _count, most_ms in seen.values()) < TURN_MS

@@ -3,7 +3,8 @@
 For each request of the admin address and each reload REPORT gets a line of JSON: ``what``; ``cpu_ms``, what the loop's thread
 took until it was over, sending included; and, every second time, in place of it ``longest_ms``, the longest turn of the loop.
 Both are CPU time of that thread, so that it does not count when others have the CPU. ``collecting_ms``: of these, what Python's
-garbage collector took, for whatever there is in the process. On SIGUSR1 the history is filled, a point each 20 ms in place of
+garbage collector took, for whatever there is in the process; ``collections``: since the line before, by generation, how often it
+began and how long it took at most, in milliseconds. On SIGUSR1 the history is filled, a point each 20 ms in place of
 5 s, which is said as well.
 """
 
@@ -34,13 +35,21 @@ class Collector:
     def __init__(self) -> None:
         self.took_s = 0.0
         self._began = 0.0
+        self._seen: dict[int, list[float]] = {}
 
-    def __call__(self, phase: str, _info: object) -> None:
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
         if threading.current_thread() is threading.main_thread():
             if phase == "start":
                 self._began = time.thread_time()
             else:
-                self.took_s += time.thread_time() - self._began
+                took_s = time.thread_time() - self._began
+                self.took_s += took_s
+                self._seen.setdefault(info["generation"], []).append(took_s)
+
+    def take(self) -> dict[int, tuple[int, float]]:
+        """Return of each generation how many collections there were since the last call, and milliseconds of the longest."""
+        seen, self._seen = self._seen, {}
+        return {generation: (len(took), round(1000 * max(took), 3)) for generation, took in sorted(seen.items())}
 
 
 class Turns:
@@ -93,7 +102,7 @@ class Watch:
             self.say(what=what, longest_ms=1000 * turns.longest_s, collecting_ms=1000 * turns.collecting_s)
 
     def say(self, **line: Any) -> None:
-        self._report.write(f"{json.dumps(line)}\n")
+        self._report.write(f"{json.dumps({**line, 'collections': self._collector.take()})}\n")
 
 
 def main() -> None:

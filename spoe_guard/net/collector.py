@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-# Sessions and links that begin until what is new is looked at: 0.3 ms. CPython does so when there are 700 objects more than
+# Sessions and links that begin until what is new is looked at: 0.2 ms. CPython does so when there are 700 objects more than
 # before, but where sessions end as fast as others begin there are never more, and all 10,000 sessions become new ones.
-NEW_ONES: Final = 32
+NEW_ONES: Final = 16
 
 # Sessions up to which all objects are looked at every ``EVERY_S``: it takes 1 ms or 2.
 FEW: Final = 32

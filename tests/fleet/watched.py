@@ -4,8 +4,8 @@ For each request of the admin address and each reload REPORT gets a line of JSON
 took until it was over, sending included; and, every second time, in place of it ``longest_ms``, the longest turn of the loop.
 Both are CPU time of that thread, so that it does not count when others have the CPU. ``collecting_ms``: of these, what Python's
 garbage collector took, for whatever there is in the process; ``collections``: since the line before, by generation, how often it
-began and how long it took at most, in milliseconds. On SIGUSR1 the history is filled, a point each 20 ms in place of
-5 s, which is said as well.
+began and how long it took at most, in milliseconds. A line says that the guard has ``started``. On SIGUSR1 the history is filled,
+a point each 20 ms in place of 5 s, which is said as well.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from spoe_guard import cli
 from spoe_guard.observe.admin import Admin
 from spoe_guard.observe.live.history import POINTS
 from spoe_guard.observe.live.status import Live
+from spoe_guard.run.process import Process
 from spoe_guard.run.reload import Reloader
 
 FILL_S = 0.02
@@ -119,6 +120,12 @@ def main() -> None:
         watch.say(what="filled")
         await keep(live)
 
+    async def started(process: Process, *arguments: Any) -> None:
+        await start(process, *arguments)
+        watch.say(what="started")
+
+    start = Process.start
+    Process.start = started  # type: ignore[method-assign, assignment]
     Live.keep = filled  # type: ignore[method-assign]
     Admin._serve = watch.over(Admin._serve, "asked")  # type: ignore[method-assign, assignment]
     Reloader._once = watch.over(Reloader._once, "reload")  # type: ignore[method-assign, assignment]

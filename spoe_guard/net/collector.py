@@ -46,6 +46,14 @@ class Load:
     kept: int
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at all objects has found because memory was missing: how many objects, in how many seconds."""
+
+    objects: int
+    seconds: float
+
+
 def look_at_new() -> None:
     """Collect among what is new: 0.01 ms for each session that is."""
     gc.collect(1)
@@ -55,7 +63,6 @@ class Collector:
     """Decides when to collect. ``began`` when everything is set up; from then on ``look`` every second."""
 
     def __init__(self) -> None:
-        self.lost = 0  # objects that were found by a look at all of them
         self._next = 0.0  # look at all objects, if there are few
         self._blocks = 0  # after the last look at all of them
         self._then = Load(0, 0, 0)
@@ -67,18 +74,21 @@ class Collector:
         gc.set_threshold(gc.get_threshold()[0], _YOUNG_LOOKS, _NEVER)
         self._note(load)
 
-    def look(self, load: Load) -> None:
-        """Collect among what is new, or among all that there is, if they are few or memory is missing."""
+    def look(self, load: Load) -> Found | None:
+        """Collect among what is new, or all there is, if sessions are few, or memory is missing: then return what was found."""
         if load.sessions <= FEW and monotonic() >= self._next:
-            self.lost += gc.collect()
+            gc.collect()
             self._note(load)
-            return
+            return None
         look_at_new()
-        if sys.getallocatedblocks() - self._blocks > self.explained(load):
-            gc.unfreeze()
-            self.lost += gc.collect()
-            gc.freeze()
-            self._note(load)
+        if sys.getallocatedblocks() - self._blocks <= self.explained(load):
+            return None
+        began = monotonic()
+        gc.unfreeze()
+        objects = gc.collect()
+        gc.freeze()
+        self._note(load)
+        return Found(objects, monotonic() - began)
 
     def explained(self, load: Load) -> int:
         """Return how many blocks more than at the last look at all objects there may be without one."""

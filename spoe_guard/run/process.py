@@ -38,6 +38,7 @@ FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobo
 STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 _SUM_UP_EVERY_S: Final = 1.0
+_MISSING: Final = "more memory was in use than sessions explain; if many objects were found, please report it as a bug"
 _SILENCE_EVERY_S: Final = 60.0  # at most one line for a name of which the resolver is silent
 # Besides those of sessions: for listeners, admin connections, the log and the event loop.
 _SPARE_FILES: Final = 128 + ACCEPT_RESERVES * RESERVED
@@ -118,7 +119,7 @@ class Process:
         loop = asyncio.get_running_loop()
         names = self.names.look_up() if unresolved is None else self.names.keep()
         collector = Collector()
-        self._beside = [loop.create_task(_every_second(self.observer, self.guard, collector)), loop.create_task(names)]
+        self._beside = [loop.create_task(_every_second(self.observer, self.guard, collector, self._log)), loop.create_task(names)]
         collector.begin(self.guard.load)
 
     async def prepare(self, settings: Settings, lent: Lent | None = None) -> Prepared:
@@ -193,13 +194,16 @@ class Process:
         self._recorder.close()
 
 
-async def _every_second(observer: GuardObserver, guard: Guard, collector: Collector) -> None:
+async def _every_second(observer: GuardObserver, guard: Guard, collector: Collector, log: Log) -> None:
     """Log what is due of incidents, count what open NOTIFYs take, and collect garbage, until cancelled."""
     while True:
         await asyncio.sleep(_SUM_UP_EVERY_S)
         observer.journal.sum_up()
         guard.count_open()
-        collector.look(guard.load)
+        found = collector.look(guard.load)
+        if found is not None:
+            seconds = round(found.seconds, 3)
+            log.say("warning", "memory_missing", found=found.objects, seconds=seconds, sentence=_MISSING)
 
 
 def routes_of(settings: Settings) -> list[Route]:

@@ -18,9 +18,11 @@ from typing import Final
 # before, but where sessions end as fast as others begin there are never more, and all 10,000 sessions become new ones.
 NEW_ONES: Final = 16
 
-# Sessions up to which all objects are looked at every ``EVERY_S``: it takes 1 ms or 2.
+# Sessions up to which all objects are looked at every ``EVERY_S``: it takes 1 ms or 2. If it takes longer than ``LONG_S``, as
+# behind a reload of 1,000 routes, what is there is left out of the next ones.
 FEW: Final = 32
 EVERY_S: Final = 60.0
+LONG_S: Final = 0.005
 
 # Blocks of memory, of 100 bytes or so, that may be there more than after the last look at all objects: in any case, for each
 # route (what is remembered of it grows, as its history), for each session more, and for each 16 bytes more that sessions keep of
@@ -63,7 +65,7 @@ class Collector:
     """Decides when to collect. ``began`` when everything is set up; from then on ``look`` every second."""
 
     def __init__(self) -> None:
-        self._next = 0.0  # look at all objects, if there are few
+        self._next = 0.0  # look at all objects but those that are left out, if sessions are few
         self._blocks = 0  # after the last look at all of them
         self._then = Load(0, 0, 0)
 
@@ -72,23 +74,24 @@ class Collector:
         gc.collect()
         gc.freeze()
         gc.set_threshold(gc.get_threshold()[0], _YOUNG_LOOKS, _NEVER)
+        self._next = monotonic() + EVERY_S
         self._note(load)
 
     def look(self, load: Load) -> Found | None:
         """Collect among what is new, or all there is, if sessions are few, or memory is missing: then return what was found."""
         if load.sessions <= FEW and monotonic() >= self._next:
-            gc.collect()
-            self._note(load)
+            if self._collect().seconds > LONG_S:
+                gc.freeze()
+            self._next = monotonic() + EVERY_S
             return None
         look_at_new()
         if sys.getallocatedblocks() - self._blocks <= self.explained(load):
             return None
-        began = monotonic()
         gc.unfreeze()
-        objects = gc.collect()
+        found = self._collect()
         gc.freeze()
         self._note(load)
-        return Found(objects, monotonic() - began)
+        return found
 
     def explained(self, load: Load) -> int:
         """Return how many blocks more than at the last look at all objects there may be without one."""
@@ -96,5 +99,9 @@ class Collector:
         of_sessions = sessions * (OF_A_SESSION if sessions > 0 else OF_A_SESSION_LESS)
         return SPARE + OF_A_ROUTE * load.routes + of_sessions + max(kept, 0) // BYTES_A_BLOCK
 
+    def _collect(self) -> Found:
+        began = monotonic()
+        return Found(gc.collect(), monotonic() - began)
+
     def _note(self, load: Load) -> None:
-        self._blocks, self._then, self._next = sys.getallocatedblocks(), load, monotonic() + EVERY_S
+        self._blocks, self._then = sys.getallocatedblocks(), load

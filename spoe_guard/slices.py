@@ -1,11 +1,13 @@
 """Long work on the event loop, in slices: between two of them the loop does what else is due."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
 SLICE_S: Final = 0.001
+_NEW: Final = 1  # objects that the garbage collector has not looked at, or a moment ago
 
 
 class Slices:
@@ -17,9 +19,14 @@ class Slices:
         self._before_s = 0.0  # what the slices before it took
 
     async def pause(self) -> None:
-        """Let others have their turn, if this one has lasted for ``SLICE_S``. To be called after each short step."""
+        """Let others have their turn, if this one has lasted for ``SLICE_S``. To be called after each short step.
+
+        Before that the garbage collector looks at what is new: where as much is let go it would not by itself, and later at all
+        that the work has made in one go. See ``spoe_guard/net/collector.py``.
+        """
         took_s = self._clock() - self._began
         if took_s >= SLICE_S:
+            gc.collect(_NEW)
             await asyncio.sleep(0)
             self._before_s += took_s
             self._began = self._clock()

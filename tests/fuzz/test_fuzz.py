@@ -106,7 +106,7 @@ def answered_twice(walker, sent, now):
 BREAKAGES = {
     "a side is written to behind its DISCONNECT": (outlet.Outlet, "seal", lambda self: None, "A3"),
     "an ACK passes twice": (from_agent, "judge_ack", answered_twice, "H3"),
-    "what is held is not given back": (torn.TornStream, "discard", lambda self: None, "held"),
+    "what is held is not given back": (torn.TornStream, "discard", lambda self, walker: None, "held"),
     "a frame out of place passes": (
         walker.Walker, "unasked", lambda self, anomaly, sent, now, whole=None: self.pass_on(sent, sent.raw), "H",
     ),

@@ -11,7 +11,7 @@ NEW = 1  # generation
 
 
 @pytest.mark.parametrize(("took_s", "turns"), [(SLICE_S / 2, 0), (SLICE_S, 1)])
-def test_others_have_their_turn_and_what_is_new_is_looked_at_when_a_slice_is_over(took_s, turns):
+def test_behind_a_slice_others_have_their_turn_and_new_objects_are_seen(took_s, turns):
     now, seen = 0.0, []
 
     async def work() -> int:

@@ -82,7 +82,7 @@ def test_all_objects_are_looked_at_every_minute_where_sessions_are_few(collector
 
 
 @pytest.mark.parametrize(("long_s", "left_out"), [(-1.0, True), (DEADLINE_S, False)])
-def test_what_takes_long_to_look_at_is_left_out_of_the_next_look(collector, monkeypatch, long_s, left_out):
+def test_what_took_long_is_left_out_of_the_next_look(collector, monkeypatch, long_s, left_out):
     monkeypatch.setattr(module, "LONG_S", long_s)
     monkeypatch.setattr(module, "EVERY_S", 0.0)  # so that it is time
     collector.begin(replace(MANY, sessions=0))

@@ -23,6 +23,7 @@ _OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?", re.ASCII)
 _MAX_ID: Final = 2**32 - 2  # chown(2) takes 2^32 - 1 as "leave it"
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,16}", re.ASCII)
 _ENGINE_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+_SET = re.compile(r"\{set: (.*)\}")  # as ``Unanswered`` is written
 
 
 def _address(value: object) -> address.Address:
@@ -77,7 +78,10 @@ class Unanswered(NamedTuple):
 
 
 def _unanswered(value: object) -> Unanswered:
+    """Accept what a file says, and the text that ``str`` makes of it: a worker is told its settings as they are written."""
     names = list(value.values()) if isinstance(value, dict) and list(value) == ["set"] else []
+    if isinstance(value, str) and (written := _SET.fullmatch(value)):
+        names = [written[1]]
     if names:
         return Unanswered("set", units.variable(names[0]))
     if isinstance(value, str) and value in UNANSWERED:

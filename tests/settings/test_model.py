@@ -1,5 +1,6 @@
 """Keys, defaults and units: operators rely on them, and the example file and core agree with them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from spoe_guard.address import Address
 from spoe_guard.core.terms.anomalies import CATALOGUE, Action, Anomaly, Side
 from spoe_guard.core.terms.config import Redispatch, SessionConfig, Unanswered
-from spoe_guard.settings import load, session_config
+from spoe_guard.settings import Settings, load, session_config
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "spoe-guard.yaml"
 
@@ -110,27 +111,50 @@ def test_defaults_are_the_cores(from_yaml):
     assert all(ours.policy.action(side, anomaly) is core.policy.action(side, anomaly) for side in Side for anomaly in Anomaly)
 
 
+OF_A_SESSION = """
+mode: observe
+routes:
+  - hello:
+      max_frame_size: 4k
+      capabilities: [async, fragmentation]
+      always_offer: [pipelining]
+      engine_id: guard-1
+      keys: exact
+    disconnect_hold: 250ms
+    unanswered: {set: waf.error}
+    answer_deadline: 15ms
+    timeouts: {connect: 100us, hello: 3s, frame: 4, idle: 1h, close: 2d}
+    limits: {connections: 7, open_notifies: 8, held_bytes: 2m, glitches: 5/s}
+    links: {max: 9, in_flight: 2, retire: 25s, park: 14ms, give_up: 3500ms}
+    redispatch: off
+    policy: {unmatched_ack: pass, runt_frame: close}
+"""
+REST = """
+workers: 3
+share_listen: true
+handover_dir: /run/guards
+payload: full
+on_internal_error: splice
+routes:
+  - {name: first, listen: unix:/run/first.sock, agent: [a:1, "unix:/run/a,b.sock"], balance: least-open, mode: observe}
+  - {name: second, listen: "*:9", profile: coraza, haproxy: {timeout_processing: 1, timeout_hello: 50us, set_on_error: error}}
+  - {name: third, listen: "[::1]:1", socket: {mode: "660", owner: 33, group: root}, proxy_protocol: accept}
+limits: {total_bytes: 999m}
+admin: {listen: unix:/run/admin.sock, name: here, control: unix:/run/control.sock, hosts: [guard.example]}
+log: {format: console, level: debug, rate: 7/h, unique_id: unique-id}
+capture: {dir: /var/captures, severity: info, rate: 1/s, session_bytes: 1k, total_bytes: 1m, files: 1, files_bytes: 1m}
+"""
+
+
+@pytest.mark.parametrize("text", [RELIED_ON, OF_A_SESSION, REST])
+def test_what_is_written_of_settings_is_read_as_the_same(from_yaml, text):
+    """A worker is told its settings so."""
+    settings = from_yaml(text).settings
+    assert Settings.model_validate(json.loads(json.dumps(settings.model_dump(mode="json")))) == settings
+
+
 def test_every_setting_of_a_session_reaches_it(from_yaml):
-    loaded = from_yaml(
-        """
-        mode: observe
-        routes:
-          - hello:
-              max_frame_size: 4k
-              capabilities: [async, fragmentation]
-              always_offer: [pipelining]
-              engine_id: guard-1
-              keys: exact
-            disconnect_hold: 250ms
-            unanswered: {set: waf.error}
-            answer_deadline: 15ms
-            timeouts: {connect: 100us, hello: 3s, frame: 4, idle: 1h, close: 2d}
-            limits: {connections: 7, open_notifies: 8, held_bytes: 2m, glitches: 5/s}
-            links: {max: 9, in_flight: 2, retire: 25s, park: 14ms, give_up: 3500ms}
-            redispatch: off
-            policy: {unmatched_ack: pass, runt_frame: close}
-        """
-    )
+    loaded = from_yaml(OF_A_SESSION)
     config = session_config(loaded.settings, loaded.settings.routes[0])
     policy = config.policy
     assert config == SessionConfig(

@@ -54,6 +54,15 @@ def test_new_settings_reach_every_worker_and_one_that_starts_later(run_guard, tm
     with_agent(talk)
 
 
+def test_what_haproxys_option_set_on_error_asks_for_reaches_every_worker(run_guard, tmp_path):
+    """It is told to a worker as it is written: `{set: error}`."""
+    file = tmp_path / "guard.yaml"
+    file.write_text("routes: [{haproxy: {set_on_error: error}}]")
+    guard = run_guard("127.0.0.1:9", "--config", str(file))
+    assert len(workers_of(guard)) == 2
+    assert guard.stop()[0] == 0
+
+
 def test_a_hang_up_of_a_worker_alone_does_nothing(run_guard):
     guard = run_guard()
     workers = workers_of(guard)

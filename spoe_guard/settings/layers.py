@@ -61,8 +61,8 @@ class Given:
         Nothing is set in a section that is none, which the checks report.
         """
         *above, name = key
-        section: object = dict(self.routes())[index]
-        for part in above:
+        section: object = self.tree["routes"]
+        for part in (index, *above):
             section = section.get(part, {}) if isinstance(section, dict) else section
         if section is None or (isinstance(section, dict) and name not in section):
             self.put(("routes", index, *key), value, origin)

@@ -6,6 +6,7 @@ one that hangs (a dead resolver or file server) keeps the process from ending; t
 
 import asyncio
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -15,6 +16,10 @@ T = TypeVar("T")
 NO_THREAD: Final = (
     "the guard can start no thread; raise TasksMax= of the unit, pids.max of the container, or ulimit -u, or give it memory"
 )
+
+
+# For so long a thread may keep the loop from the interpreter. Python's own 5 ms would be added to every turn of the loop.
+SWITCH_S: Final = 0.001
 
 
 class NoThreadError(OSError):
@@ -30,6 +35,7 @@ def start(call: Callable[[], object], name: str) -> threading.Thread:
     Raises:
         NoThreadError: the thread cannot be started.
     """
+    sys.setswitchinterval(SWITCH_S)
     thread = threading.Thread(target=call, name=name, daemon=True)
     try:
         thread.start()

@@ -306,3 +306,29 @@ def test_a_silent_resolver_is_logged_once_a_minute_for_a_name(monkeypatch):
 
     asyncio.run(main())
     assert [(line["event"], line["level"], line["name"]) for line in lines] == [("resolver_silent", "warning", "agent")]
+
+
+def test_many_names_are_looked_up_together_but_begin_in_turns(monkeypatch):
+    """A turn in which a thousand begin would be one of tens of milliseconds."""
+    begun, go_on, count = [], asyncio.Event(), 3 * names.BEGUN_AT_ONCE + 1
+    turn = [0]
+
+    async def resolve(address: Address) -> list[tuple[int, tuple[str, int]]]:
+        begun.append(turn[0])
+        await go_on.wait()
+        return [(socket.AF_INET, (str(address), 1))]
+
+    monkeypatch.setattr(names, "resolve", resolve)
+    routes = [Route(name=f"r{at}", listen=Address("127.0.0.1", 0), agent=(Address(f"a{at}", 1),)) for at in range(count)]
+
+    async def main() -> None:
+        looking = asyncio.get_running_loop().create_task(look_up(routes))
+        while len(begun) < count:  # all wait at the same time
+            turn[0] += 1
+            await asyncio.sleep(0)
+        go_on.set()
+        found = await looking
+        assert list(found.places) == [route.agent[0] for route in routes]
+        assert max(Counter(begun).values()) == names.BEGUN_AT_ONCE
+
+    asyncio.run(main())

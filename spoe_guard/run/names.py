@@ -16,6 +16,7 @@ from spoe_guard.observe.stats import RouteStats
 from spoe_guard.threads import NoThreadError
 
 LOOK_UP_S: Final = 5.0  # for all names together, at the start and at a reload; later each dial resolves them again
+BEGUN_AT_ONCE: Final = 16  # look-ups that begin in one turn of the loop
 AGAIN_S: Final = 3.0  # between look-ups of the same name, a quarter more or less
 
 
@@ -47,10 +48,18 @@ class LookedUp:
 
 
 async def look_up(routes: Iterable[Route]) -> LookedUp:
-    """Resolve the agent addresses of ``routes``, all at the same time. An agent need not be up: it may start later."""
+    """Resolve the agent addresses of ``routes``, all at the same time. An agent need not be up: it may start later.
+
+    Others have their turn while they are begun.
+    """
     addresses = list(dict.fromkeys(address for route in routes for address in route.agent))
-    found = await asyncio.gather(*(_resolved(address, LOOK_UP_S) for address in addresses))
-    both = list(zip(addresses, found, strict=True))
+    looking: list[asyncio.Task[Places | str]] = []
+    async with asyncio.TaskGroup() as group:
+        for at, address in enumerate(addresses, 1):
+            looking.append(group.create_task(_resolved(address, LOOK_UP_S)))
+            if at % BEGUN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+    both = [(address, each.result()) for address, each in zip(addresses, looking, strict=True)]
     return LookedUp(
         {address: each for address, each in both if not isinstance(each, str)},
         {address: each for address, each in both if isinstance(each, str)},

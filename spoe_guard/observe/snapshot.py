@@ -1,14 +1,11 @@
 """The numbers of a route as plain JSON values, and their sum over several processes."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.observe.pieces import Pieces
 from spoe_guard.observe.stats import AgentStats, RouteStats
-from spoe_guard.slices import Slices
 
 Taken = dict[str, Any]
 
@@ -59,17 +56,6 @@ def take(stats: RouteStats) -> Taken:
     tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW)}
     arrays = {name: list(getattr(stats.tally, name)) for name in TALLY_BUCKETS}
     return {**plain, **labelled, "tally": {**tally, **arrays}}
-
-
-async def add_all(routes: Mapping[str, RouteStats], text: Pieces) -> None:
-    """Add a JSON object to ``text``: what ``take`` returns, by route. Others have their turn in between."""
-    slices, comma = Slices(), ""
-    text.add("{")
-    for name, stats in list(routes.items()):
-        text.add(f"{comma}{json.dumps(name)}: {json.dumps(take(stats))}")
-        comma = ", "
-        await slices.pause()
-    text.add("}")
 
 
 def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> None:

@@ -1,16 +1,21 @@
 """Workers that do one thing wrong: the smallest program that implements their side of the channel."""
 
+import json
+
 from spoe_guard.observe import snapshot
 from spoe_guard.observe.incidents import Incidents
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.run.workers.channel import PART
 
 PROLOGUE = """
 import json, os, socket, sys, time
 sock = socket.socket(fileno=int(sys.argv[1]))
 came = sock.makefile()
 given = json.loads(came.readline())
-def say(**message):
-    sock.sendall(json.dumps(message).encode() + b"\\n")
+def say(parts=(), **message):
+    sock.sendall("".join(f"{line}\\n" for line in (*parts, json.dumps(message))).encode())
+def say_numbers(**more):
+    say(given["parts_told"], numbers=given["numbers"], **more)
 def hear():
     line = came.readline()
     if not line:
@@ -20,9 +25,14 @@ def hear():
 SERVES = """
 say(listening=True)
 while "ask" in (heard := hear()):
-    known = {"numbers": given["numbers"], "incidents": {"pid": os.getpid(), "rows": given["rows"][str(given["worker"])]}}
-    say(id=heard["id"], answer=known.get(heard["ask"], [heard["ask"], given["worker"]]))
-say(last=given["numbers"])
+    if heard["ask"] == "numbers":
+        say_numbers(id=heard["id"], answer=True)
+    elif heard["ask"] == "incidents":
+        rows = given["rows"][str(given["worker"])]
+        say(["+" + json.dumps(row) for row in rows], id=heard["id"], answer={"pid": os.getpid(), "rows": []})
+    else:
+        say(id=heard["id"], answer=[heard["ask"], given["worker"]])
+say_numbers()
 """
 DIES_AT_ONCE = "sys.exit(7)"
 CANNOT = "say(failed='no room here'); sys.exit(1)"
@@ -30,8 +40,7 @@ NEVER_LISTENS = "hear()"
 DIES_WHEN_IT_LISTENS = "say(listening=True); sys.exit(7)"
 FALLS_SILENT = """
 say(listening=True)
-heard = hear()
-say(id=heard["id"], answer=given["numbers"])
+say_numbers(id=hear()["id"], answer=True)
 while True:
     hear()
 """
@@ -54,6 +63,8 @@ def rows(worker: int, *seconds: float) -> list[dict[str, object]]:
 
 
 def numbers(connections: int) -> dict[str, object]:
+    """What a worker with so many of them tells, and the parts of it."""
     stats = RouteStats()
     stats.connections = stats.open = connections
-    return {"routes": {"default": snapshot.take(stats)}, "process": {}}
+    parts = [f"{PART.decode()}{json.dumps(snapshot.take(stats))}"]
+    return {"numbers": {"process": {}, "sessions": connections, "routes": ["default"]}, "parts_told": parts}

@@ -13,6 +13,7 @@ import pytest
 
 from spoe_guard.lab.agent import ScriptedAgent
 from spoe_guard.lab.engine import Engine
+from spoe_guard.run.workers.channel import PART
 from spoe_guard.settings import Settings
 from spoe_guard.wire import frame
 from tests.running import START_S
@@ -179,9 +180,10 @@ def test_a_worker_ends_with_its_parent_even_with_its_channel_open():
             pid = int(parent.stdout.readline())
         settings = Settings.model_validate({"routes": [{"listen": "127.0.0.1:0", "agent": "127.0.0.1:9"}]})
         about = {"workers": 1, "worker": 1, "sockets": {}, "borrows": borrows.fileno(), "drained": []}
-        given = {"settings": settings.model_dump(mode="json"), **about}
         ours.settimeout(START_S)
-        ours.sendall(json.dumps(given).encode() + b"\n")
+        routes = "".join(f"{PART.decode()}{route.model_dump_json()}\n" for route in settings.routes)
+        rest = json.dumps({"settings": settings.model_dump(mode="json", exclude={"routes"}), **about})
+        ours.sendall(f"{routes}{rest}\n".encode())
         assert json.loads(ours.recv(100)) == {"listening": True}
         parent.kill()
         parent.wait()

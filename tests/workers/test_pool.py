@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from spoe_guard.observe.health import Health
 from spoe_guard.run.workers.pool import StartError, Timing, WorkerPool
+from spoe_guard.run.workers.totals import Numbers
 from spoe_guard.run.workers.views import PoolExposition, PoolHealth, PoolLive
 from spoe_guard.run.workers.worker_process import WorkerProcess, start
 from tests.observe.conftest import Lines
@@ -33,7 +34,7 @@ class Played:
     async def _spawn(self, number: int) -> WorkerProcess:
         self.starts.append(time.monotonic())
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
-        told = {"numbers": fakes.numbers(10), "rows": {"1": fakes.rows(1, 1, 3), "2": fakes.rows(2, 2, 4)}}
+        told = {**fakes.numbers(10), "rows": {"1": fakes.rows(1, 1, 3), "2": fakes.rows(2, 2, 4)}}
         self.workers.append(await start(number, told, {}, 1, ("-S", "-c", fakes.PROLOGUE + program)))
         return self.workers[-1]
 
@@ -171,6 +172,36 @@ def test_the_guard_is_ready_as_long_as_a_worker_is_left(monkeypatch):
     play(Played(2, fakes.SERVES), scene)
 
 
+def test_one_sum_is_made_at_a_time_and_shared():
+    """An older one would take the place of a newer one."""
+
+    async def scene(played: Played) -> None:
+        pool, sum_up, log = played.pool, played.pool.totals.sum_up, []
+        go_on = asyncio.Event()
+
+        async def slow(living: Iterable[Numbers]) -> None:
+            log.append("begins")
+            await go_on.wait()
+            await sum_up(living)
+            log.append("ends")
+
+        pool.totals.sum_up = slow
+        await pool.start()
+        first = asyncio.ensure_future(pool.refresh())
+        await until(lambda: log == ["begins"])
+        others = [asyncio.ensure_future(pool.refresh()) for _ in range(3)]
+        await until(lambda: pool._next_sum is not None)
+        await asyncio.gather(*(worker.ask("numbers", WITHIN_S) for worker in pool.workers))  # theirs are answered, too
+        others[0].cancel()
+        assert log == ["begins"]
+        go_on.set()
+        await asyncio.gather(first, *others[1:])
+        assert log == ["begins", "ends"] * 2
+        assert pool.totals.routes["default"].connections == 20
+
+    play(Played(2, fakes.SERVES, timing=Timing(every=WITHIN_S)), scene)
+
+
 def test_workers_can_be_asked_for_anything_they_know():
     async def scene(played: Played) -> None:
         await played.pool.start()
@@ -227,6 +258,6 @@ def test_who_does_not_stop_in_time_is_killed(program, counted):
 
     slow = Timing(start=WITHIN_S, every=WITHIN_S)  # nobody was asked before: it counts what was said at the end
     played = play(Played(1, program, timing=slow), scene)
-    played.pool.totals.sum_up([])
+    asyncio.run(played.pool.totals.sum_up([]))
     assert played.pool.totals.routes["default"].connections == counted
     assert played.logged("worker_ended") == []

@@ -3,18 +3,18 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
-from spoe_guard import slices
 from spoe_guard.core.terms.events import DialFailure
 from spoe_guard.core.terms.tally import Tally
 from spoe_guard.observe import snapshot
-from spoe_guard.observe.pieces import Pieces
 from spoe_guard.observe.stats import RouteStats
-from spoe_guard.run.workers.totals import AllProcesses, Totals
+from spoe_guard.run.workers.totals import AllProcesses, Numbers, Totals
 from spoe_guard.wire import frame
+from tests.workers.turns import every_step_is_a_slice, turns_of
 
 AGENTS = ("10.0.3.7:9000", "10.0.3.8:9000")
 
@@ -42,9 +42,18 @@ def busy(scale: int) -> RouteStats:
     return stats
 
 
-def says(stats: RouteStats, **process: float) -> dict[str, Any]:
+def says(stats: RouteStats, **process: float) -> Numbers:
     """As it comes over the channel."""
-    return json.loads(json.dumps({"routes": {"default": snapshot.take(stats)}, "process": process}))
+    return saying({"default": stats}, **process)
+
+
+def saying(routes: Mapping[str, RouteStats], **process: float) -> Numbers:
+    told = {name: json.dumps(snapshot.take(stats)).encode() for name, stats in routes.items()}
+    return Numbers(process, sum(stats.open for stats in routes.values()), told)
+
+
+def summed_up(totals: Totals, living: Iterable[Numbers]) -> None:
+    asyncio.run(totals.sum_up(living))
 
 
 def plain(stats: RouteStats, *without: str) -> dict[str, Any]:
@@ -75,28 +84,121 @@ def test_every_number_there_is_has_its_place_in_the_sum(of, tables):
     assert sorted(name for table in tables for name in table) == sorted(of)
 
 
-@pytest.mark.parametrize("count", [0, 1, 30])
-def test_numbers_of_many_routes_are_told_in_steps_with_turns_for_others(monkeypatch, count):
-    """The turns are counted, not timed."""
-    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # on a fast machine a slice has several steps
-    routes, text = {f'"{number}"': busy(number) for number in range(count)}, Pieces()
-
-    async def turns() -> int:
-        counted, task = 0, asyncio.get_running_loop().create_task(snapshot.add_all(routes, text))
-        while not task.done():
-            counted += 1
-            await asyncio.sleep(0)
-        return counted
-
-    assert asyncio.run(turns()) > count
-    taken = {name: snapshot.take(stats) for name, stats in routes.items()}
-    assert json.loads(b"".join(text.taken())) == json.loads(json.dumps(taken))
-
-
 def test_two_workers_are_summed_number_by_number():
     totals = Totals(["default"])
-    totals.sum_up([says(busy(1)), says(busy(10))])
+    summed_up(totals, [says(busy(1)), says(busy(10))])
     assert plain(totals.routes["default"]) == plain(busy(11))
+
+
+MANY = 30
+NAMES = [f"r{number}" for number in range(MANY)]
+
+
+def all_of_them(scale: int) -> Numbers:
+    return saying({name: busy(scale) for name in NAMES})
+
+
+def test_a_sum_of_many_routes_is_seen_whole_or_not_at_all(monkeypatch):
+    """Others have a turn between any two routes, and see what there was before until the last one is summed."""
+    every_step_is_a_slice(monkeypatch)
+    totals = Totals(NAMES)
+
+    def counted() -> set[int]:
+        return {stats.connections for stats in totals.routes.values()}
+
+    async def main() -> None:
+        await totals.sum_up([all_of_them(1)])
+        before, seen = counted(), []
+        turns, _ = await turns_of(totals.sum_up([all_of_them(2), all_of_them(3)]), lambda: seen.append(counted()))
+        assert turns > MANY
+        assert seen == [before] * turns
+        assert counted() == {busy(5).connections}
+
+    asyncio.run(main())
+
+
+def test_what_was_told_again_is_not_summed_again():
+    totals = Totals(NAMES)
+    summed_up(totals, [all_of_them(1), all_of_them(2)])
+    before = dict(totals.routes)
+    changed = saying({name: busy(2 if name != NAMES[7] else 4) for name in NAMES})
+    summed_up(totals, [all_of_them(1), changed])
+    assert [name for name, stats in totals.routes.items() if stats is not before[name]] == [NAMES[7]]
+    assert totals.routes[NAMES[7]].connections == busy(5).connections
+
+
+def test_a_worker_that_dies_during_a_sum_is_counted_once(monkeypatch):
+    every_step_is_a_slice(monkeypatch)
+    totals = Totals(NAMES)
+    dying, other = all_of_them(1), all_of_them(10)
+
+    async def main() -> None:
+        turns = []
+
+        def look() -> None:
+            turns.append(1)
+            if len(turns) == MANY // 2:
+                totals.close(dying)
+
+        await turns_of(totals.sum_up([dying, other]), look)
+        assert {stats.connections for stats in totals.routes.values()} == {busy(11).connections}
+        await totals.sum_up([other])
+        assert {stats.connections for stats in totals.routes.values()} == {busy(11).connections}
+        assert {stats.open for stats in totals.routes.values()} == {busy(10).open}
+
+    asyncio.run(main())
+
+
+def test_a_sum_that_is_given_up_loses_no_counts(monkeypatch):
+    every_step_is_a_slice(monkeypatch)
+    totals = Totals(NAMES)
+    other = all_of_them(10)
+
+    async def main() -> None:
+        await totals.sum_up([all_of_them(1), other])
+        await totals.sum_up([other])
+        totals.close(all_of_them(1))
+        task = asyncio.get_running_loop().create_task(totals.sum_up([other]))
+        for _ in range(MANY // 2):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait((task,))
+        await totals.sum_up([other])
+        assert {stats.connections for stats in totals.routes.values()} == {busy(11).connections}
+
+    asyncio.run(main())
+
+
+def test_a_route_that_goes_during_a_sum_stays_away(monkeypatch):
+    """And one that comes back meanwhile does not get what its predecessor had counted in workers that are gone."""
+    every_step_is_a_slice(monkeypatch)
+    totals = Totals(NAMES)
+    away, back = NAMES[1], NAMES[2]
+
+    async def main() -> None:
+        totals.close(all_of_them(1))
+        await totals.sum_up([])
+        task = asyncio.get_running_loop().create_task(totals.sum_up([all_of_them(10)]))
+        for _ in range(MANY // 2):
+            await asyncio.sleep(0)
+        await totals.serve([name for name in NAMES if name not in {away, back}])
+        await totals.serve([name for name in NAMES if name != away])
+        await task
+        assert away not in totals.routes
+        assert totals.routes[back].connections == 0
+        await totals.sum_up([all_of_them(10)])
+        assert totals.routes[back].connections == busy(10).connections
+        assert totals.routes[NAMES[0]].connections == busy(11).connections
+
+    asyncio.run(main())
+
+
+def test_many_new_routes_are_begun_with_turns_for_others(monkeypatch):
+    every_step_is_a_slice(monkeypatch)
+    totals = Totals(["default"])
+    turns, _ = asyncio.run(turns_of(totals.serve(NAMES)))
+    assert turns > MANY
+    assert list(totals.routes) == NAMES
 
 
 def test_a_gone_workers_counters_stay_and_its_gauges_go():
@@ -104,7 +206,7 @@ def test_a_gone_workers_counters_stay_and_its_gauges_go():
     routes = totals.routes
     totals.close(says(busy(1)))
     totals.close(says(busy(10)))
-    totals.sum_up([])
+    summed_up(totals, [])
     expected = busy(11)
     expected.open = 0
     for agent in expected.agents.values():
@@ -112,7 +214,7 @@ def test_a_gone_workers_counters_stay_and_its_gauges_go():
     for name in snapshot.TALLY_NOW:
         setattr(expected.tally, name, 0)
     assert plain(totals.routes["default"]) == plain(expected)
-    totals.sum_up([says(busy(2))])
+    summed_up(totals, [says(busy(2))])
     assert totals.routes["default"].connections == busy(13).connections
     assert totals.routes["default"].open == busy(2).open
     assert totals.routes is routes
@@ -127,14 +229,14 @@ def test_agent_up_is_what_the_last_try_of_any_worker_saw(order):
     later.agents[AGENTS[0]].answered(11.0)
     totals = Totals(["default"])
     told = [says(each) for each in (never, failed, later)]
-    totals.sum_up([told[0], told[1]])
+    summed_up(totals, [told[0], told[1]])
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (False, "refused")
-    totals.sum_up([told[at] for at in order])
+    summed_up(totals, [told[at] for at in order])
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (True, "")
     later.agents[AGENTS[0]].tried(12.0, up=None)
-    totals.sum_up([told[1], says(later)])
+    summed_up(totals, [told[1], says(later)])
     assert (totals.routes["default"].agent_up, totals.routes["default"].agent_detail) == (None, "")
-    totals.sum_up([told[0]])
+    summed_up(totals, [told[0]])
     assert totals.routes["default"].agent_up is None
 
 
@@ -148,9 +250,9 @@ def test_a_name_that_resolves_for_one_worker_hides_no_later_dial():
     dialled.agents[AGENTS[0]].tried(10.5, up=False, detail="refused")
     resolved.resolved()
     totals = Totals(["default"])
-    totals.sum_up([says(resolved)])
+    summed_up(totals, [says(resolved)])
     assert totals.routes["default"].agent_up is None
-    totals.sum_up([says(dialled), says(resolved)])
+    summed_up(totals, [says(dialled), says(resolved)])
     assert totals.routes["default"].agents[AGENTS[0]].detail == "refused"
 
 
@@ -161,7 +263,7 @@ def test_each_address_is_up_or_down_by_itself():
         each.agents[AGENTS[at]].answered(10.0)
     stats[0].agents[AGENTS[1]].tried(11.0, up=False, detail="refused")
     totals = Totals(["default"])
-    totals.sum_up(list(map(says, stats)))
+    summed_up(totals, list(map(says, stats)))
     summed = totals.routes["default"]
     assert [(address, agent.up) for address, agent in summed.agents.items()] == [(AGENTS[0], True), (AGENTS[1], False)]
     assert (summed.agent_up, summed.agent_detail) == (True, f"{AGENTS[1]} refused")
@@ -172,7 +274,7 @@ def test_an_address_that_no_worker_serves_any_more_is_forgotten():
     totals.close(says(busy(1)))
     after = busy(10)
     after.serve(["10.0.3.9:9000", AGENTS[1]])
-    totals.sum_up([says(after)])
+    summed_up(totals, [says(after)])
     assert {address: agent.dials for address, agent in totals.routes["default"].agents.items()} == {
         AGENTS[1]: 33,
         "10.0.3.9:9000": 0,
@@ -185,12 +287,12 @@ def test_the_oldest_notify_is_that_of_any_living_worker(order):
     workers[0].oldest = lambda: 0.5
     workers[1].oldest = lambda: 2.5
     totals = Totals(["default"])
-    totals.sum_up([says(workers[at]) for at in order])
+    summed_up(totals, [says(workers[at]) for at in order])
     assert totals.routes["default"].oldest() == 2.5
     totals.close(says(workers[1]))
-    totals.sum_up([says(workers[0])])
+    summed_up(totals, [says(workers[0])])
     assert totals.routes["default"].oldest() == 0.5
-    totals.sum_up([])
+    summed_up(totals, [])
     assert totals.routes["default"].oldest() == 0
 
 
@@ -199,10 +301,10 @@ def test_open_notifies_by_address_are_those_of_all_living_workers():
     workers[0].open_on = lambda: {AGENTS[0]: 2, AGENTS[1]: 0}
     workers[1].open_on = lambda: {AGENTS[0]: 3, AGENTS[1]: 1}
     totals = Totals(["default"])
-    totals.sum_up(list(map(says, workers)))
+    summed_up(totals, list(map(says, workers)))
     assert totals.routes["default"].open_on() == {AGENTS[0]: 5, AGENTS[1]: 1}
     totals.close(says(workers[1]))
-    totals.sum_up([says(workers[0])])
+    summed_up(totals, [says(workers[0])])
     assert totals.routes["default"].open_on() == {AGENTS[0]: 2, AGENTS[1]: 0}
 
 
@@ -211,23 +313,23 @@ def test_notifies_given_to_an_address_include_those_of_workers_gone():
     workers[0].given_to = lambda: {AGENTS[0]: 20, AGENTS[1]: 0}
     workers[1].given_to = lambda: {AGENTS[0]: 3, AGENTS[1]: 10}
     totals = Totals(["default"])
-    totals.sum_up(list(map(says, workers)))
+    summed_up(totals, list(map(says, workers)))
     before = totals.routes["default"].notifies_by_agent()
     assert {address: before[address] for address in AGENTS} == {AGENTS[0]: 23, AGENTS[1]: 10}
     totals.close(says(workers[1]))
-    totals.sum_up([says(workers[0])])
+    summed_up(totals, [says(workers[0])])
     assert totals.routes["default"].notifies_by_agent() == before
 
 
 def test_what_the_processes_use_is_summed_and_cpu_time_never_falls():
     totals = Totals(["default"])
     used = {"process_cpu_seconds_total": 1000.0, "process_open_fds": 5000.0, "process_start_time_seconds": 1.0}
-    totals.sum_up([says(busy(1), **used), says(busy(1), **used)])
+    summed_up(totals, [says(busy(1), **used), says(busy(1), **used)])
     found = {sample.name: sample.value for family in AllProcesses(totals).collect() for sample in family.samples}
     assert 2000.0 < found["process_cpu_seconds_total"] < 2900.0
     assert 10000.0 < found["process_open_fds"] < 14000.0
     assert found["process_start_time_seconds"] > 10.0  # the parent's
     totals.close(says(busy(1), **used))
-    totals.sum_up([says(busy(1), **used)])
+    summed_up(totals, [says(busy(1), **used)])
     assert totals.process["process_cpu_seconds_total"] == 2000.0
     assert totals.process["process_open_fds"] == 5000.0

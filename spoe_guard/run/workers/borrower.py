@@ -3,14 +3,14 @@
 import contextlib
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from spoe_guard.net.bind import ListenError
 from spoe_guard.net.own_limits import shortage
 from spoe_guard.run.process import Prepared, Process
+from spoe_guard.run.workers.telling import heard
 from spoe_guard.run.workers.worker_process import AT_ONCE
-from spoe_guard.settings import Settings
 
 Given = Mapping[str, Any]
 Answer = dict[str, str]  # an ``error``, or nothing
@@ -24,7 +24,7 @@ class Borrower:
         self._process = process
         self._borrows = borrows
         self._prepared: Prepared | None = None
-        self._answers: dict[str, Callable[[Given], Awaitable[Answer]]] = {
+        self._answers: dict[str, Callable[[Given, Sequence[bytes]], Awaitable[Answer]]] = {
             "prepare": self._prepare,
             "use": self._use,
             "give_up": self._give_up,
@@ -34,11 +34,11 @@ class Borrower:
         """Return whether ``ask`` answers that."""
         return what in self._answers
 
-    async def ask(self, what: str, given: Given) -> Answer:
-        """Do what the parent asks for, and return what came of it."""
-        return await self._answers[what](given)
+    async def ask(self, what: str, given: Given, parts: Sequence[bytes]) -> Answer:
+        """Do what the parent asks for, and return what came of it. ``parts``: of the message, see ``channel``."""
+        return await self._answers[what](given, parts)
 
-    async def _prepare(self, given: Given) -> Answer:
+    async def _prepare(self, given: Given, parts: Sequence[bytes]) -> Answer:
         """Take the sockets of ``given``, and listen on them."""
         self._drop()
         counts: Mapping[str, int] = given["sockets"]
@@ -48,21 +48,21 @@ class Borrower:
         rest = iter(found)
         lent = {name: [next(rest) for _ in range(count)] for name, count in counts.items()}
         try:
-            self._prepared = await self._process.prepare(Settings.model_validate(given["settings"]), lent)
+            self._prepared = await self._process.prepare(await heard(given["settings"], parts), lent)
         except ListenError as error:
             for sock in found:
                 sock.close()
             return {"error": str(error)}
         return {}
 
-    async def _use(self, _given: Given) -> Answer:
+    async def _use(self, _given: Given, _parts: Sequence[bytes]) -> Answer:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return {"error": "nothing is prepared"}
         await self._process.use(prepared)
         return {}
 
-    async def _give_up(self, _given: Given) -> Answer:
+    async def _give_up(self, _given: Given, _parts: Sequence[bytes]) -> Answer:
         self._drop()
         for sock in self._take(None) or ():
             sock.close()

@@ -1,7 +1,7 @@
 """How the parent has its workers take on other settings: all of them, or none."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +12,8 @@ from spoe_guard.net.route import Route
 from spoe_guard.observe.logs import Log
 from spoe_guard.run.process import allow_open_files, routes_in_slices
 from spoe_guard.run.serve import look_up_new, new_circles
-from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.pool import WorkerPool
+from spoe_guard.run.workers.telling import Told, told
 from spoe_guard.settings import Settings
 
 MORE_S: Final = 8.0  # on top of what any question may take, for a thousand routes
@@ -22,21 +22,29 @@ _LEFT: Final = "its sockets can be opened for all workers or for none; reload ag
 
 
 class Changing:
-    """``taken``: the sockets, by the name of their route. ``given``: the first message to a worker that starts now.
+    """``taken``: the sockets, by the name of their route. ``told``: the settings for a worker that starts now.
 
     ``alone`` is to be held while a worker is started: it is to have all routes of before, or all of after.
     """
 
-    def __init__(self, settings: Settings, taken: Sequence[Bound], count: int, handover: Path | None, log: Log) -> None:
-        self.taken = {bound.route.name: bound for bound in taken}
-        self.given = _given(settings, self.taken, count, handover)
+    def __init__(
+        self, taken: Mapping[str, Bound], told: Told, count: int, handover: Path | None, log: Log, *, shares: bool
+    ) -> None:
+        self.taken = taken
+        self.told = told
         self.alone = asyncio.Lock()
         self._count = count
         self._handover = handover
         self._log = log
-        self._shares = settings.share_listen
+        self._shares = shares
         self._opening: Opening | None = None
         self._prepared: list[int] = []  # workers that have the sockets, and do not use them yet
+
+    @classmethod
+    async def of(cls, settings: Settings, taken: Sequence[Bound], count: int, handover: Path | None, log: Log) -> "Changing":
+        """Return it for a guard that begins with these settings."""
+        by_name = {bound.route.name: bound for bound in taken}
+        return cls(by_name, await told(settings, by_name, handover), count, handover, log, shares=settings.share_listen)
 
     def addresses(self) -> dict[str, Address]:
         """Return where each route listens."""
@@ -74,12 +82,12 @@ class Changing:
             await opening.open(self._bind)
             await self.alone.acquire()
         try:
-            self._take(opening, new)
+            await self._take(opening, new)
             if opening.is_needed:
                 await pool.ask("use", {}, MORE_S)
                 self._prepared.clear()
             else:
-                pool.reload(self.given)
+                await pool.reload(self.told)
         finally:
             self.alone.release()
         return opening.routes
@@ -102,7 +110,7 @@ class Changing:
             missing = min(number for number in range(1, self._count + 1) if number not in there)
             return [f"worker {missing} is being started: {_LEFT}"]
         after = {route.name: opening.sockets(route.name)[0] for route in routes}
-        told = _given(new, after, self._count, self._handover)["settings"]
+        prepare = await told(new, after, self._handover)
         counts = {name: len(bounds[0].socks) for name, bounds in opening.opened.items()}
         for worker in workers:
             own_first = [each for bounds in opening.opened.values() for each in own_first_of(bounds[0], worker.number)]
@@ -111,7 +119,7 @@ class Changing:
             except OSError as error:
                 return [f"worker {worker.number} cannot be given sockets: {error.strerror}"]
             self._prepared.append(worker.number)
-        answers = await pool.ask("prepare", {"settings": told, "sockets": counts}, MORE_S)
+        answers = await pool.ask("prepare", {"settings": prepare.settings, "sockets": counts}, MORE_S, prepare.parts)
         for worker in workers:
             answer: dict[str, Any] = answers.get(worker.number, {"error": "it does not answer"})
             if "error" in answer:
@@ -129,7 +137,7 @@ class Changing:
                 opening.close()
             self.alone.release()
 
-    def _take(self, opening: Opening, new: Settings) -> None:
+    async def _take(self, opening: Opening, new: Settings) -> None:
         """Have the sockets of after. Those that end are closed here first, as at a stop: the last worker takes what is queued."""
         names = [route.name for route in new.routes]
         after = {name: opening.sockets(name)[0] for name in names}
@@ -140,27 +148,10 @@ class Changing:
         for route in opening.routes:
             after[route.name].route = route
         self.taken = after
-        self.given = _given(new, after, self._count, self._handover)
-
-
-def _given(settings: Settings, taken: dict[str, Bound], count: int, handover: Path | None) -> Message:
-    """Return the first message to every worker: these settings, whatever the file holds by now, with the bound addresses.
-
-    ``handover``: where workers find each other.
-    """
-    told = settings.model_dump(mode="json") | {"handover_dir": handover and str(handover)}
-    for route in told["routes"]:
-        route["listen"] = str(_where(taken[route["name"]]))
-    return {"settings": told, "workers": count}
+        self.told = await told(new, after, self._handover)
 
 
 def own_first_of(bound: Bound, number: int) -> list[int]:
     """Return the descriptors of ``bound`` in the order ``borrow`` expects: worker ``number``'s own first."""
     at = (number - 1) % len(bound.socks)
     return [sock.fileno() for sock in (*bound.socks[at:], *bound.socks[:at])]
-
-
-def _where(bound: Bound) -> Address:
-    """Return the numeric address, so that a name is looked up once. A scoped one (fe80::1%eth0) keeps its text and scope."""
-    asked = bound.route.listen
-    return Address(host=asked.host, port=bound.address.port) if "%" in asked.host else bound.address

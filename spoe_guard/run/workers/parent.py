@@ -84,14 +84,15 @@ async def _serve(  # noqa: PLR0915  from start to end
         own = OwnSockets(taken)
         refuse_circles(routes, places, own)
         handover = at_exit.enter_context(handover_place(settings, os.environ, log, workers=True))
-        changing = Changing(settings, taken, count, handover, log)
+        changing = await Changing.of(settings, taken, count, handover, log)
         at_exit.callback(lambda: _give_back(changing.taken.values()))
 
         async def spawn(number: int) -> WorkerProcess:
             async with changing.alone:
-                told = {**changing.given, "drained": sorted(everyone.drained)}
+                told, drained = changing.told, sorted(everyone.drained)
+                given = {"settings": told.settings, "workers": count, "drained": drained, "parts": told.parts}
                 lent = {name: own_first_of(bound, number) for name, bound in changing.taken.items()}
-                return await start(number, told, lent, descriptor)
+                return await start(number, given, lent, descriptor)
 
         pool = WorkerPool(count, spawn, [route.name for route in routes], log)
         everyone = Pooled(pool)
@@ -107,7 +108,7 @@ async def _serve(  # noqa: PLR0915  from start to end
             now = await changing.use(pool, new)
             longest_s = max(longest_s, longest_drain(now))  # open sessions keep the old settings
             everyone.drained &= {route.name for route in now}
-            pool.totals.serve(route.name for route in now)
+            await pool.totals.serve(route.name for route in now)
             names.use(now)
             log.set(new.log.format, new.log.level, new.log.payload)
             admin.use(admin_names(new))
@@ -128,6 +129,7 @@ async def _serve(  # noqa: PLR0915  from start to end
         for beside in (live.keep(), reloader.keep(), manager.keep(), names.keep()):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
+        event_loop.keep_what_is_there()
         log.say(
             "info",
             "listening",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -10,8 +10,10 @@ from typing import Any, Final
 from spoe_guard.observe.logs import Log
 from spoe_guard.run.workers.channel import Message
 from spoe_guard.run.workers.pause import Pause
+from spoe_guard.run.workers.telling import Told
 from spoe_guard.run.workers.totals import Totals
 from spoe_guard.run.workers.worker_process import WorkerProcess
+from spoe_guard.slices import Slices
 
 _LEAVE_S: Final = 0.5  # a worker that hangs delays the others no longer than this
 
@@ -55,6 +57,8 @@ class WorkerPool:
         self._kept: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
         self._started = False
+        self._summing = asyncio.Lock()
+        self._next_sum: asyncio.Task[None] | None = None  # it has not begun
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -87,19 +91,32 @@ class WorkerPool:
         self._started = True
         self._watch = loop.create_task(self._look_after())
 
-    async def ask(self, what: str, given: Message | None = None, more_s: float = 0.0) -> dict[int, Any]:
+    async def ask(
+        self, what: str, given: Message | None = None, more_s: float = 0.0, parts: Sequence[bytes] = ()
+    ) -> dict[int, Any]:
         """Ask every worker for ``what`` (see ``worker._Worker``); return the answers that came in time, by worker number.
 
-        ``more_s``: how much longer than others this question may take.
+        ``more_s``: how much longer than others this question may take. ``parts``: of the message, see ``channel``.
         """
-        workers = self.workers
-        answers = await asyncio.gather(*(worker.ask(what, self._timing.ask + more_s, given) for worker in workers))
+        workers, within_s = self.workers, self._timing.ask + more_s
+        answers = await asyncio.gather(*(worker.ask(what, within_s, given, parts) for worker in workers))
         return {worker.number: each for worker, each in zip(workers, answers, strict=True) if each is not None}
 
     async def refresh(self) -> None:
-        """Bring ``totals`` up to date. Workers that do not answer keep their last known numbers."""
+        """Bring ``totals`` up to date. Workers that do not answer keep their last known numbers.
+
+        One sum is made at a time, so that none takes the place of a newer one; all who wait for it meanwhile share the next.
+        Cancelling leaves it to the others.
+        """
         await self.ask("numbers")
-        self.totals.sum_up(worker.numbers for worker in self.workers if worker.numbers is not None)
+        if self._next_sum is None or self._next_sum.done():
+            self._next_sum = asyncio.get_running_loop().create_task(self._sum_up())
+        await asyncio.shield(self._next_sum)
+
+    async def _sum_up(self) -> None:
+        async with self._summing:
+            self._next_sum = None  # who comes from here on has newer numbers
+            await self.totals.sum_up(worker.numbers for worker in self.workers if worker.numbers is not None)
 
     async def stop(self, bound_s: float) -> None:
         """Drain all workers and return when they are gone; kill those that still run after ``bound_s``.
@@ -113,10 +130,12 @@ class WorkerPool:
             await asyncio.wait_for(asyncio.gather(*map(asyncio.shield, self._kept)), bound_s)
         await self.kill()
 
-    def reload(self, given: Message) -> None:
+    async def reload(self, told: Told) -> None:
         """Send new settings to the running workers; one that starts later gets them at its start."""
+        slices = Slices()
         for worker in self.workers:
-            worker.reload(given)
+            worker.reload(told)
+            await slices.pause()
 
     def tell(self, how: str) -> None:
         """Restart no worker from now on, and tell the running ones to stop: ``drain`` or ``now``."""
@@ -177,7 +196,6 @@ class WorkerPool:
             self._log.say("info", "worker_started", worker=worker.number, pid=worker.process.pid)
 
     def _say_ended(self, worker: WorkerProcess, how: str, wait_s: float) -> None:
-        routes = worker.numbers["routes"].values() if worker.numbers is not None else ()
         why = worker.listening.result()
         self._log.say(
             "error" if why is not None else "warning",
@@ -186,7 +204,7 @@ class WorkerPool:
             pid=worker.process.pid,
             how=how if why is None else why,
             seconds=round(monotonic() - worker.began, 3),
-            sessions=sum(route["open"] for route in routes),
+            sessions=worker.numbers.sessions if worker.numbers is not None else 0,
             again_in=round(wait_s, 3),
         )
 

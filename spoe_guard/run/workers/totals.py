@@ -1,6 +1,8 @@
 """The counters of all workers, including those that are gone."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import ProcessCollector
@@ -9,11 +11,27 @@ from prometheus_client.registry import Collector
 
 from spoe_guard.observe.snapshot import add, take
 from spoe_guard.observe.stats import RouteStats
-
-Numbers = dict[str, Any]  # as a worker sends them: routes, process
+from spoe_guard.slices import Slices
 
 _CPU: Final = "process_cpu_seconds_total"
 _SUMMED: Final = frozenset((_CPU, "process_open_fds", "process_resident_memory_bytes", "process_virtual_memory_bytes"))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a worker told of itself. ``process``: as the library names it; ``sessions``: how many are open.
+
+    ``routes``: by name, what ``snapshot.take`` returned, as JSON, which is decoded when it is added up.
+    """
+
+    process: Mapping[str, float]
+    sessions: int
+    routes: dict[str, bytes]
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], parts: Sequence[bytes]) -> "Numbers":
+        """Return what came over the channel: the names of the routes, and a part of the message for each."""
+        return cls(said["process"], said["sessions"], dict(zip(said["routes"], parts, strict=True)))
 
 
 class Totals:
@@ -27,40 +45,71 @@ class Totals:
         self.process: dict[str, float] = {}  # of all workers together, without the parent
         self._gone = {name: RouteStats() for name in self.routes}
         self._gone_cpu_s = 0.0
+        self._closed: list[Numbers] = []  # of workers that are gone; what was added to ``_gone`` is taken out
+        self._summed: dict[str, Sequence[bytes]] = {}  # by route, what the living had told; the same again needs no new sum
 
-    def serve(self, routes: Iterable[str]) -> None:
-        """Have these routes from now on; one that comes back begins with what the workers still have of it."""
-        names = list(routes)
-        for known in (self.routes, self._gone):
-            kept = {name: known.get(name) or RouteStats() for name in names}
+    async def serve(self, routes: Iterable[str]) -> None:
+        """Have these routes from now on; one that comes back begins with what the workers still have of it.
+
+        Others have their turn in between. One call at a time.
+        """
+        names, slices, fresh = list(routes), Slices(), {}
+        for name in names:
+            if name not in self.routes:
+                fresh[name] = RouteStats(), RouteStats()
+                await slices.pause()
+        for at, known in enumerate((self.routes, self._gone)):
+            kept = {name: fresh[name][at] if name in fresh else known[name] for name in names}
             known.clear()
             known.update(kept)
+        self._summed = {name: self._summed[name] for name in names if name in self._summed}
 
     def close(self, numbers: Numbers) -> None:
         """Keep the counts of a worker that is gone."""
-        for name, stats in self._gone.items():
-            if (of_route := numbers["routes"].get(name)) is not None:
-                add(stats, of_route, alive=False)
-        self._gone_cpu_s += numbers["process"].get(_CPU, 0.0)
+        self._closed.append(numbers)
+        self._gone_cpu_s += numbers.process.get(_CPU, 0.0)
 
-    def sum_up(self, living: Iterable[Numbers]) -> None:
-        """Add the latest numbers of each living worker to the counts of those that are gone."""
-        summed = {name: RouteStats() for name in self.routes}
-        process = dict.fromkeys(_SUMMED, 0.0) | {_CPU: self._gone_cpu_s}
-        for name, stats in summed.items():
-            add(stats, take(self._gone[name]))
-        known: dict[str, set[str]] = {name: set() for name in summed}  # addresses of agents, as of the last reload
-        for numbers in living:
-            for name, stats in summed.items():
-                if (of_route := numbers["routes"].get(name)) is not None:  # a reload may not have come to it yet
-                    add(stats, of_route)
-                    known[name] |= of_route["agents"].keys()
-            for name in _SUMMED:
-                process[name] += numbers["process"].get(name, 0.0)
-        for name, stats in summed.items():
-            stats.serve([address for address in stats.agents if address in known[name] or not known[name]])
-        self.routes.update(summed)
+    async def sum_up(self, living: Iterable[Numbers]) -> None:
+        """Add the latest numbers of each living worker to the counts of those that are gone.
+
+        Others have their turn in between, and see the sums of before until all are made. One call at a time.
+        """
+        # One that dies from here on counts as living to the end, and one that is closed is not among them.
+        alive, closed, gone_cpu_s, slices = list(living), list(self._closed), self._gone_cpu_s, Slices()
+        made: dict[str, tuple[RouteStats, RouteStats, Sequence[bytes]]] = {}
+        for name, gone in list(self._gone.items()):
+            # A reload may not have come to each of them yet.
+            told: Sequence[bytes] = [numbers.routes[name] for numbers in alive if name in numbers.routes]
+            self._bury(name, gone, closed)
+            if told != self._summed.get(name):
+                made[name] = gone, _sum(gone, told), told
+            await slices.pause()
+        process = {name: sum(numbers.process.get(name, 0.0) for numbers in alive) for name in _SUMMED}
+        process[_CPU] += gone_cpu_s
+        del self._closed[: len(closed)]
+        for name, (gone, stats, told) in made.items():
+            if self._gone.get(name) is gone:  # a reload may have come, and taken the route away
+                self.routes[name], self._summed[name] = stats, told
         self.process = process
+
+    def _bury(self, name: str, gone: RouteStats, closed: Iterable[Numbers]) -> None:
+        """Add to ``gone`` what workers that are closed had counted of the route."""
+        for numbers in closed:
+            if (told := numbers.routes.pop(name, None)) is not None:
+                self._summed.pop(name, None)
+                add(gone, json.loads(told), alive=False)
+
+
+def _sum(gone: RouteStats, told: Sequence[bytes]) -> RouteStats:
+    summed = RouteStats()
+    add(summed, take(gone))
+    known: set[str] = set()  # addresses of agents, as of the last reload
+    for each in told:
+        of_route = json.loads(each)
+        add(summed, of_route)
+        known |= of_route["agents"].keys()
+    summed.serve([address for address in summed.agents if address in known or not known])
+    return summed
 
 
 class AllProcesses(Collector):

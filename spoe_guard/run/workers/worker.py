@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import json
 import os
 import signal
 import socket
@@ -17,12 +16,12 @@ from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import ListenError
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.metrics import collected
-from spoe_guard.observe.pieces import Pieces
-from spoe_guard.observe.snapshot import add_all, take
+from spoe_guard.observe.snapshot import take
 from spoe_guard.run.inside import Inside
 from spoe_guard.run.process import Process, ignore_signals, log_descriptor, log_on, stop_signals
 from spoe_guard.run.workers.borrower import Borrower
-from spoe_guard.run.workers.channel import Channel, Message
+from spoe_guard.run.workers.channel import Channel, Message, encoded
+from spoe_guard.run.workers.telling import heard
 from spoe_guard.settings import Settings
 from spoe_guard.threads import NoThreadError
 
@@ -46,7 +45,7 @@ async def _main(sock: socket.socket) -> int:
     given = await channel.receive()
     if given is None:
         return _NOT_CLEAN
-    settings = Settings.model_validate(given["settings"])
+    settings = await heard(given["settings"], given.get("parts", ()))
     try:
         with log_on(log_descriptor(), settings, shared=True, worker=given["worker"]) as log:
             return await _Worker(channel, settings, log, given).run()
@@ -76,6 +75,7 @@ class _Worker:
         self._inside = Inside(self._process, self._number)
         self._borrower = Borrower(self._process, socket.socket(fileno=given["borrows"]))
         self._replying: set[asyncio.Task[None]] = set()
+        self._telling = asyncio.Lock()
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -98,19 +98,20 @@ class _Worker:
             for task in (signalled, stopped, obeying):
                 task.cancel()
         self._process.close()
-        self._channel.send({"last": self._numbers()})
+        await self._tell_numbers()
         await self._channel.flush()
         return _CLEAN
 
     async def _obey(self) -> None:
         while (message := await self._channel.receive()) is not None:
             if "ask" in message and self._borrower.knows(message["ask"]):  # the next message finds it done
-                answer = await self._borrower.ask(message["ask"], message["given"])
+                answer = await self._borrower.ask(message["ask"], message["given"], message.get("parts", ()))
                 self._channel.send({"id": message["id"], "answer": answer})
             elif "ask" in message:
                 self._reply(message)
             elif "settings" in message:
-                await self._process.use(await self._process.prepare(Settings.model_validate(message["settings"])))
+                settings = await heard(message["settings"], message.get("parts", ()))
+                await self._process.use(await self._process.prepare(settings))
             elif message["stop"] == "now":
                 self._process.guard.abort_all()
             if "stop" in message:
@@ -121,7 +122,7 @@ class _Worker:
         """Answer a question of the parent; what takes its time does not keep others waiting."""
         what, number = message["ask"], message["id"]
         if what == "numbers":
-            self._later(self._tell_numbers(number))
+            self._later(self._tell_numbers(id=number, answer=True))
         elif self._inside.knows(what):
             self._later(self._reply_later(what, number, message["given"]))
         else:
@@ -133,27 +134,29 @@ class _Worker:
         task.add_done_callback(self._replying.discard)
 
     async def _reply_later(self, what: str, number: int, given: Message) -> None:
-        self._channel.send({"id": number, "answer": await self._inside.ask(what, given)})
+        answer = await self._inside.ask(what, given)
+        message = {"id": number, "answer": answer}
+        if isinstance(answer, dict) and isinstance(rows := answer.get("rows"), list):  # and not of a route that is called so
+            message = {"id": number, "answer": {**answer, "rows": []}, "parts": await encoded(rows)}
+        self._channel.send(message)
 
     def _leave(self) -> bool:
         """Take no sessions from the other workers any more: all stop together."""
         self._process.guard.take_no_more()
         return True
 
-    async def _tell_numbers(self, number: int) -> None:
-        """Send all counters of this process. A thousand routes are two million bytes, so others have their turn in between."""
-        text = Pieces()
-        text.add(
-            f'{{"id": {number}, "answer": {{"process": {json.dumps(_used(await collected(self._process_metrics)))}, "routes": '
-        )
-        await add_all(self._process.observer.routes, text)
-        text.add("}}")
-        self._channel.send_written(text.taken())
+    async def _tell_numbers(self, **more: object) -> None:
+        """Send all counters of this process, and ``more``. Others have their turn in between.
 
-    def _numbers(self) -> dict[str, Any]:
-        """Return all counters of this process, which serves nobody any more."""
-        routes = {name: take(stats) for name, stats in self._process.observer.routes.items()}
-        return {"routes": routes, "process": _used(self._process_metrics.collect())}
+        Numbers are told one after the other: the last that the parent hears of are the newest.
+        """
+        async with self._telling:
+            routes = list(self._process.observer.routes.items())
+            parts = await encoded(take(stats) for _name, stats in routes)
+            used = _used(await collected(self._process_metrics))
+            sessions = sum(stats.open for _name, stats in routes)
+            numbers = {"process": used, "routes": [name for name, _stats in routes], "sessions": sessions}
+            self._channel.send({**more, "numbers": numbers, "parts": parts})
 
 
 def _used(families: Iterable[Metric]) -> dict[str, float]:

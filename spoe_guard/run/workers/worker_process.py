@@ -11,7 +11,8 @@ from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
-from spoe_guard.run.workers.channel import Channel, Message
+from spoe_guard.run.workers.channel import Channel, Message, decoded
+from spoe_guard.run.workers.telling import Told
 from spoe_guard.run.workers.totals import Numbers
 
 PROGRAM: Final = ("-P", "-m", "spoe_guard.run.workers")  # -P: the search path is the parent's, not the working directory
@@ -38,7 +39,7 @@ class WorkerProcess:
         self.listening: asyncio.Future[str | None] = loop.create_future()
         self._channel = channel
         self._lending = lending
-        self._asked: dict[int, tuple[str, asyncio.Future[Any]]] = {}
+        self._asked: dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
         self.over = loop.create_task(self._follow())
 
@@ -47,14 +48,14 @@ class WorkerProcess:
         """Whether it listens and answered the last question."""
         return self.listens and not self.misses
 
-    async def ask(self, what: str, within_s: float, given: Message | None = None) -> Any:  # noqa: ANN401  whatever JSON carries
-        """Return its answer to ``what``, asked with ``given``; None if it does not know that, or not ``within_s``."""
+    async def ask(self, what: str, within_s: float, given: Message | None = None, parts: Sequence[bytes] = ()) -> Any:  # noqa: ANN401  whatever JSON carries
+        """Return its answer to ``what``, asked with ``given`` and ``parts``; None if it does not know it, or not ``within_s``."""
         if not self.listens or len(self._asked) >= MOST_ASKED:
             return None
         self._last_id += 1
         number, answer = self._last_id, asyncio.get_running_loop().create_future()
-        self._asked[number] = what, answer
-        self._channel.send({"ask": what, "id": number, "given": given or {}})
+        self._asked[number] = answer
+        self._channel.send({"ask": what, "id": number, "given": given or {}, "parts": parts})
         try:
             return await asyncio.wait_for(answer, within_s)
         except TimeoutError:
@@ -72,9 +73,9 @@ class WorkerProcess:
         for at in range(0, len(descriptors), AT_ONCE):
             socket.send_fds(self._lending, [b"."], descriptors[at : at + AT_ONCE])
 
-    def reload(self, given: Message) -> None:
+    def reload(self, told: Told) -> None:
         """Send it new settings."""
-        self._channel.send({"settings": given["settings"]})
+        self._channel.send({"settings": told.settings, "parts": told.parts})
 
     def stop(self, how: str) -> None:
         """Tell it to drain (``drain``), or to end its sessions at once (``now``)."""
@@ -96,22 +97,23 @@ class WorkerProcess:
     async def _follow(self) -> None:
         while (message := await self._channel.receive()) is not None:
             self.heard_at, self.misses = monotonic(), 0
-            self._take(message)
+            await self._take(message)
         self.listens = False
-        for _what, answer in self._asked.values():
+        for answer in self._asked.values():
             if not answer.done():
                 answer.set_result(None)
 
-    def _take(self, message: Message) -> None:
-        if "last" in message:
-            self.numbers = message["last"]
-        elif "id" in message:
-            what, answer = self._asked.get(message["id"], ("", None))
-            if what == "numbers":
-                self.numbers = message["answer"]
+    async def _take(self, message: Message) -> None:
+        parts = message.get("parts", ())
+        if "numbers" in message:  # late ones, too
+            self.numbers = Numbers.of(message["numbers"], parts)
+        elif parts:
+            message["answer"]["rows"] = await decoded(parts)
+        if "id" in message:
+            answer = self._asked.get(message["id"])
             if answer is not None and not answer.done():
                 answer.set_result(message["answer"])
-        elif not self.listening.done():
+        elif "numbers" not in message and not self.listening.done():
             self.listens = "listening" in message
             self.listening.set_result(None if self.listens else message["failed"])
 
@@ -119,7 +121,9 @@ class WorkerProcess:
 async def start(
     number: int, given: Message, lent: Mapping[str, Sequence[int]], log: int, program: tuple[str, ...] = PROGRAM
 ) -> WorkerProcess:
-    """Start worker ``number``. ``given``: its settings; ``lent``: socket descriptors by route; ``log``: descriptor of the log.
+    """Start worker ``number``. ``given``: its first message, see ``channel``, but for what is its own.
+
+    ``lent``: socket descriptors by route; ``log``: descriptor of the log.
 
     Raises:
         OSError: the process, or a descriptor for it, cannot be created.

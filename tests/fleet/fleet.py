@@ -68,9 +68,13 @@ class Peer:
 
 
 class Fleet:
-    """``routes`` routes with ``sessions`` sessions on them, in ``folder``. ``links``: how many agent links there are at rest."""
+    """``routes`` routes with ``sessions`` sessions on them, in ``folder``, served by ``workers``.
 
-    def __init__(self, folder: Path, routes: int, sessions: int) -> None:
+    ``links``: how many agent links there are at rest.
+    """
+
+    def __init__(self, folder: Path, routes: int, sessions: int, workers: int = 1) -> None:
+        self._workers = workers
         self.routes = routes
         self.sessions = sessions
         self._report = folder / "report"
@@ -100,7 +104,7 @@ class Fleet:
             if self._retires and number % 10 < RETIRED:
                 row["links"] = {"retire": "1s"}
             rows.append(row)
-        self._file.write_text(json.dumps({"routes": rows, "admin": {"listen": "127.0.0.1:0"}}))
+        self._file.write_text(json.dumps({"workers": self._workers, "routes": rows, "admin": {"listen": "127.0.0.1:0"}}))
 
     def _said(self, event: str, count: int = 1) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
@@ -145,8 +149,11 @@ class Fleet:
 
     def seen(self) -> list[dict[str, Any]]:
         """Return what the guard said of itself so far, see ``tests.fleet.watched``."""
-        whole = self._report.read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        return _lines(self._report)
+
+    def seen_by_workers(self) -> list[dict[str, Any]]:
+        """Return what the workers said of themselves."""
+        return [line for path in self._report.parent.glob(f"{self._report.name}-*") for line in _lines(path)]
 
     def stop(self) -> None:
         self._haproxys.stop()
@@ -155,11 +162,15 @@ class Fleet:
         self._agents.stop()
 
 
+def _lines(report: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in report.read_text().rpartition("\n")[0].splitlines()]
+
+
 @contextmanager
-def fleet(routes: int = ROUTES, sessions: int = SESSIONS) -> Iterator[Fleet]:
+def fleet(routes: int = ROUTES, sessions: int = SESSIONS, workers: int = 1) -> Iterator[Fleet]:
     """Yield a guard with so many routes and sessions, all of which have been answered, with a full history."""
     with TemporaryDirectory() as folder:
-        made = Fleet(Path(folder), routes, sessions)
+        made = Fleet(Path(folder), routes, sessions, workers)
         try:
             made.fill()
             yield made

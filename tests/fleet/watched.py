@@ -4,19 +4,24 @@ For each request of the admin address and each reload REPORT gets a line of JSON
 took until it was over, sending included; and, every second time, in place of it ``longest_ms``, the longest turn of the loop.
 Both are CPU time of that thread, so that it does not count when others have the CPU. ``collecting_ms``: of these, what Python's
 garbage collector took, for whatever there is in the process; ``collections``: since the line before, by generation, how often it
-began and how long it took at most, in milliseconds. A line says that the guard has ``started``. On SIGUSR1 the history is filled,
-a point each 20 ms in place of 5 s, which is said as well.
+began and how long it took at most, in milliseconds. A line says that the guard has ``started``. With workers these are the
+parent's; each worker says the same in a file of its own, of each time that it tells its numbers (``numbers``) or takes on other
+settings (``heard``, ``prepare``, ``use``). NOTIFYs pass meanwhile, so what it says are the longest steps of that work itself. On
+SIGUSR1 the history is filled, a point each 20 ms in place of 5 s, which is said as well.
 """
 
 import asyncio
 import gc
 import itertools
 import json
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +31,11 @@ from spoe_guard.observe.live.history import POINTS
 from spoe_guard.observe.live.status import Live
 from spoe_guard.run.process import Process
 from spoe_guard.run.reload import Reloader
+from spoe_guard.run.workers import parent, worker
+from spoe_guard.run.workers.worker_process import start
 
 FILL_S = 0.02
+WORK = "work"
 
 
 class Collector:
@@ -102,12 +110,56 @@ class Watch:
             looking.cancel()
             self.say(what=what, longest_ms=1000 * turns.longest_s, collecting_ms=1000 * turns.collecting_s)
 
+    def steps_of(self, method: Callable[..., Awaitable[Any]], what: str) -> Callable[..., Awaitable[Any]]:
+        """Return the method, watched in its own steps."""
+
+        async def watched(*args: Any, **named: Any) -> Any:
+            longest = [(0.0, 0.0)]
+
+            def note(began: float, collected_s: float) -> None:
+                took_s, collecting_s = time.thread_time() - began, self._collector.took_s - collected_s
+                longest[0] = max(longest[0], (took_s - collecting_s, collecting_s))
+
+            try:
+                return await self._stepped(method(*args, **named), note)
+            finally:
+                took_s, collecting_s = longest[0]
+                self.say(what=what, longest_ms=1000 * (took_s + collecting_s), collecting_ms=1000 * collecting_s)
+
+        return watched
+
+    @types.coroutine
+    def _stepped(self, work: Awaitable[Any], note: Callable[[float, float], None]) -> Generator[Any, Any, Any]:
+        steps = work.__await__()
+        while True:
+            began, collected_s = time.thread_time(), self._collector.took_s
+            try:
+                waits_for = next(steps)
+            except StopIteration as done:
+                return done.value
+            finally:
+                note(began, collected_s)
+            yield waits_for
+
     def say(self, **line: Any) -> None:
         self._report.write(f"{json.dumps({**line, 'collections': self._collector.take()})}\n")
 
 
+def work(report: str, descriptor: int) -> int:
+    """Be a worker that is watched."""
+    watch = Watch(Path(f"{report}-{os.getpid()}"))
+    worker._Worker._tell_numbers = watch.steps_of(worker._Worker._tell_numbers, "numbers")  # type: ignore[method-assign, assignment]
+    worker.heard = watch.steps_of(worker.heard, "heard")  # type: ignore[assignment]
+    Process.prepare = watch.steps_of(Process.prepare, "prepare")  # type: ignore[method-assign, assignment]
+    Process.use = watch.steps_of(Process.use, "use")  # type: ignore[method-assign, assignment]
+    return worker.main(descriptor)
+
+
 def main() -> None:
+    if sys.argv[1] == WORK:
+        sys.exit(work(sys.argv[2], int(sys.argv[3])))
     watch = Watch(Path(sys.argv[1]))
+    parent.start = partial(start, program=("-m", "tests.fleet.watched", WORK, sys.argv[1]))
     keep = Live.keep
 
     async def filled(live: Live) -> None:
@@ -116,7 +168,7 @@ def main() -> None:
         await asked.wait()
         for _ in range(POINTS + 1):
             await asyncio.sleep(FILL_S)
-            await live.sample()
+            await Live.sample(live)  # and ask no worker each time
         watch.say(what="filled")
         await keep(live)
 

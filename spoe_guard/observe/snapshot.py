@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from spoe_guard.core.terms.tally import Tally
-from spoe_guard.observe.stats import AgentStats, RouteStats
+from spoe_guard.observe.stats import AgentStats, Labels, RouteStats
 
 Taken = dict[str, Any]
 
@@ -48,14 +48,19 @@ def take(stats: RouteStats) -> Taken:
             "notifies": given[address],
             "failed_notifies": agent.failed_notifies,
             "links": agent.links,
-            "failures": list(agent.failures.items()),
+            "failures": _counted(agent.failures),
         }
         for address, agent in stats.agents.items()
     }
-    labelled = {name: list(getattr(stats, name).items()) for name in BY_LABELS}
+    labelled = {name: _counted(getattr(stats, name)) for name in BY_LABELS}
     tally = {name: getattr(stats.tally, name) for name in (*TALLY_COUNTS, *TALLY_NOW)}
     arrays = {name: list(getattr(stats.tally, name)) for name in TALLY_BUCKETS}
     return {**plain, **labelled, "tally": {**tally, **arrays}}
+
+
+def _counted(counter: Counter[Labels]) -> list[tuple[Labels, int]]:
+    """Return what was counted. Most is 0, where nothing goes wrong, and a sum has its zeros from the start."""
+    return [(labels, count) for labels, count in counter.items() if count]
 
 
 def add(stats: RouteStats, taken: Mapping[str, Any], *, alive: bool = True) -> None:

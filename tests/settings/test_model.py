@@ -147,10 +147,12 @@ capture: {dir: /var/captures, severity: info, rate: 1/s, session_bytes: 1k, tota
 
 
 @pytest.mark.parametrize("text", [RELIED_ON, OF_A_SESSION, REST])
-def test_what_is_written_of_settings_is_read_as_the_same(from_yaml, text):
+@pytest.mark.parametrize("without_defaults", [False, True])
+def test_what_is_written_of_settings_is_read_as_the_same(from_yaml, text, without_defaults):
     """A worker is told its settings so."""
     settings = from_yaml(text).settings
-    assert Settings.model_validate(json.loads(json.dumps(settings.model_dump(mode="json")))) == settings
+    written = json.dumps(settings.model_dump(mode="json", exclude_defaults=without_defaults))
+    assert Settings.model_validate(json.loads(written)) == settings
 
 
 def test_every_setting_of_a_session_reaches_it(from_yaml):

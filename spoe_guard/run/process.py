@@ -17,7 +17,7 @@ from typing import Any, Final
 from spoe_guard.capture.record.flight_recorder import FlightRecorder
 from spoe_guard.core.conversation.refusal import MOST_HELD
 from spoe_guard.net import own_limits, resolver
-from spoe_guard.net.collector import Collector
+from spoe_guard.net.collector import Collector, Load
 from spoe_guard.net.guard import Ended, Guard, Lent
 from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
@@ -37,7 +37,7 @@ FLUSH_S: Final = 1.0  # how long an exit waits for the last log lines, when nobo
 # SIGQUIT: how nginx stops gracefully. To the others HAProxy and nginx stop, reload or reopen their logs, and fingers know them.
 STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
-_SUM_UP_EVERY_S: Final = 1.0
+SUM_UP_EVERY_S: Final = 1.0
 _MISSING: Final = "more memory was in use than sessions explain; if many objects were found, please report it as a bug"
 _SILENCE_EVERY_S: Final = 60.0  # at most one line for a name of which the resolver is silent
 # Besides those of sessions: for listeners, admin connections, the log and the event loop.
@@ -197,13 +197,17 @@ class Process:
 async def _every_second(observer: GuardObserver, guard: Guard, collector: Collector, log: Log) -> None:
     """Log what is due of incidents, count what open NOTIFYs take, and collect garbage, until cancelled."""
     while True:
-        await asyncio.sleep(_SUM_UP_EVERY_S)
+        await asyncio.sleep(SUM_UP_EVERY_S)
         observer.journal.sum_up()
         guard.count_open()
-        found = collector.look(guard.load)
-        if found is not None:
-            seconds = round(found.seconds, 3)
-            log.say("warning", "memory_missing", found=found.objects, seconds=seconds, sentence=_MISSING)
+        collect(collector, guard.load, log)
+
+
+def collect(collector: Collector, load: Load, log: Log) -> None:
+    """Collect garbage, to be called every second; log it where memory was missing."""
+    found = collector.look(load)
+    if found is not None:
+        log.say("warning", "memory_missing", found=found.objects, seconds=round(found.seconds, 3), sentence=_MISSING)
 
 
 def routes_of(settings: Settings) -> list[Route]:

@@ -176,10 +176,10 @@ def main() -> None:
         await keep(live)
 
     async def started(process: Process, *arguments: Any) -> None:
-        await start(process, *arguments)
+        await begin(process, *arguments)
         watch.say(what="started")
 
-    start = Process.start
+    begin = Process.start
     Process.start = started  # type: ignore[method-assign, assignment]
     Live.keep = filled  # type: ignore[method-assign]
     Admin._serve = watch.over(Admin._serve, "asked")  # type: ignore[method-assign, assignment]

@@ -12,6 +12,7 @@ from spoe_guard.about import about
 from spoe_guard.address import Address
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
+from spoe_guard.net.collector import Collector, Load
 from spoe_guard.net.guard import longest_drain
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.resolver import Places
@@ -23,7 +24,9 @@ from spoe_guard.run.control import Control
 from spoe_guard.run.handover_place import handover_place
 from spoe_guard.run.names import Names, look_up
 from spoe_guard.run.process import (
+    SUM_UP_EVERY_S,
     allow_open_files,
+    collect,
     log_descriptor,
     log_on,
     report_bugs,
@@ -126,10 +129,9 @@ async def _serve(  # noqa: PLR0915  from start to end
         if not await _started(pool, signals):
             return True
         control_address = await open_control(settings, Control(everyone, reloader, live, log), at_exit)
-        for beside in (live.keep(), reloader.keep(), manager.keep(), names.keep()):
+        for beside in (live.keep(), reloader.keep(), manager.keep(), names.keep(), _collect_garbage(pool, log)):
             at_exit.callback(asyncio.get_running_loop().create_task(beside).cancel)
         health.listening = True
-        event_loop.keep_what_is_there()
         log.say(
             "info",
             "listening",
@@ -161,6 +163,15 @@ async def _look_up(routes: Sequence[Route], log: Log) -> tuple[Names, Mapping[Ad
     names = Names(routes, {}, log)  # each worker notes for itself what resolves
     names.note(found.unresolved(routes))
     return names, found.places
+
+
+async def _collect_garbage(pool: WorkerPool, log: Log) -> None:
+    """Collect garbage every second, until cancelled; the parent has no session."""
+    collector = Collector()
+    collector.begin(Load(len(pool.totals.routes), 0, 0))
+    while True:
+        await asyncio.sleep(SUM_UP_EVERY_S)
+        collect(collector, Load(len(pool.totals.routes), 0, 0), log)
 
 
 def _given_admin(settings: Settings) -> socket.socket | None:

@@ -10,7 +10,7 @@ from tests.net.stage import until
 
 
 def test_the_log_says_what_was_found_where_memory_was_missing(monkeypatch):
-    monkeypatch.setattr(process, "_SUM_UP_EVERY_S", 0)
+    monkeypatch.setattr(process, "SUM_UP_EVERY_S", 0)
     said: list[tuple[str, str, dict[str, Any]]] = []
     found = iter((None, Found(objects=7, seconds=0.1234)))
 

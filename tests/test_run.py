@@ -95,9 +95,9 @@ def test_a_unix_socket_has_the_rights_of_the_settings(run_guard, tmp_path, optio
     assert not path.exists()
 
 
-@pytest.mark.parametrize(("options", "processes"), [((), 1), (("--workers", "2"), 2)])
+@pytest.mark.parametrize(("options", "processes"), [((), 1), (("--workers", "2"), 3)])
 def test_a_full_collection_walks_over_nothing_that_was_there_at_the_start(run_guard, tmp_path, options, processes):
-    """The parent of workers serves nobody, and collects as it likes."""
+    """Nor does that of the workers' parent, which answers health checks."""
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, gc, os\n"
         f"atexit.register(lambda: open(f'{tmp_path}/frozen-{{os.getpid()}}', 'w').write(str(gc.get_freeze_count())))\n"

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoe_guard.core.terms.anomalies import Action, Anomaly
@@ -221,9 +222,10 @@ def test_a_filter_by_keyboard_lasts_and_says_what_it_hides(show, served, page):
     page.evaluate("refresh()")  # what comes meets it too
     assert told.inner_text() == "Hidden: 0 of 2 routes, 6 of 8 incidents"
     assert page.evaluate("document.activeElement.id") == "words"
-    page.get_by_role("link", name="Reload").click()
-    page.wait_for_function("document.querySelector('#words')?.value === 'runt_frame the LAST'")
-    assert told.inner_text() == "Hidden: 0 of 2 routes, 6 of 8 incidents"
+    with page.expect_event("load"):
+        page.get_by_role("link", name="Reload").click()
+    expect(page.locator("#words")).to_have_value("runt_frame the LAST")
+    expect(told).to_have_text("Hidden: 0 of 2 routes, 6 of 8 incidents")
     page.get_by_label("Show only").focus()
     page.keyboard.press("Escape")
     assert told.inner_text() == ""

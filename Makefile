@@ -75,7 +75,7 @@ asan: venv ## the hot lane under AddressSanitizer: a peer's bytes are walked ove
 	@.ci/builds asan && .ci/tree asan
 	@# What it finds it says to the terminal, and then the process ends: pytest must not keep that for later.
 	@cd .cache/builds/tree-asan && EXPECTED_BUILD=asan PYTHONPATH=. \
-	nice $(CURDIR)/.ci/sanitized $(VENV_PYTHON) -m pytest -q --capture=sys --timeout 300 tests/test_build.py tests/fuzz tests/wire tests/core tests/capture/test_tape.py $(ARGS)
+	nice $(CURDIR)/.ci/sanitized $(VENV_PYTHON) -m pytest -q --capture=sys --timeout 600 tests/test_build.py tests/fuzz tests/wire tests/core tests/capture/test_tape.py $(ARGS)
 
 test-image: venv peers ## build the container image and run it: a compiler, and so minutes
 	$(BIN)/python -m pytest -m image tests/integration/test_image.py $(ARGS)

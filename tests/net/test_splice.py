@@ -190,11 +190,11 @@ async def test_a_spliced_session_ends_when_idle():
 
 
 async def test_a_spliced_session_with_traffic_is_not_idle():
-    async with Stage(BreaksHolding, config=SessionConfig(idle_s=0.3), **SPLICED) as stage:
+    async with Stage(BreaksHolding, config=SessionConfig(idle_s=1.0), **SPLICED) as stage:
         haproxy, agent = await stage.both()
         await haproxy.send(b"#")
         loop = asyncio.get_running_loop()
-        end = loop.time() + 0.6
+        end = loop.time() + 1.5
         while loop.time() < end:
             await haproxy.send(b"!")
             await agent.read(1)

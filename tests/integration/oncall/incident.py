@@ -15,7 +15,7 @@ from tests.integration.silence.surfaces import Says
 
 PER_SECOND: Final = 8
 CLIENTS: Final = 10  # each of those requests takes a second at most
-CROWD: Final = 18  # clients that ask again as soon as they are answered
+CROWD: Final = 22  # clients that ask again as soon as they are answered
 LONG: Final = 400 * "x"  # in a path: it does not fit into a frame of 256 bytes
 
 SEEN_S: Final = 10.0  # within so many seconds the page names it

@@ -10,7 +10,7 @@ from tests.integration.silence.quiet import QuietAgent
 ONE_AT_A_TIME: Final = ("no option pipelining", "no option async")
 BUSY_S: Final = 0.2  # for an answer: a crowd wants a connection for each of its clients, and 0.5 s is slow
 PATIENT: Final = "5s"  # of HAProxy: a crowd on a busy machine makes agents slow, which would be an incident of its own
-SPARE: Final = 4  # connections that HAProxy opens beside those that it needs
+SPARE: Final = 2  # connections that HAProxy opens beside those that it needs
 NONE: Final = (0.0, 0.0)
 SOME: Final = (0.0, 0.7)
 HALF: Final = (0.05, 0.7)  # of the last minute, in which nothing was wrong at first

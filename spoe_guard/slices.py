@@ -1,13 +1,13 @@
 """Long work on the event loop, in slices: between two of them the loop does what else is due."""
 
 import asyncio
-import gc
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from spoe_guard.collector import look_at_new
+
 SLICE_S: Final = 0.001
-_NEW: Final = 1  # objects that the garbage collector has not looked at, or a moment ago
 
 
 class Slices:
@@ -22,11 +22,11 @@ class Slices:
         """Let others have their turn, if this one has lasted for ``SLICE_S``. To be called after each short step.
 
         Before that the garbage collector looks at what is new: where as much is let go it would not by itself, and later at all
-        that the work has made in one go. See ``spoe_guard/net/collector.py``.
+        that the work has made in one go.
         """
         took_s = self._clock() - self._began
         if took_s >= SLICE_S:
-            gc.collect(_NEW)
+            look_at_new()
             await asyncio.sleep(0)
             self._before_s += took_s
             self._began = self._clock()

@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from spoe_guard.net.collector import Found
+from spoe_guard.collector import Found
 from spoe_guard.run import process
 from tests.net.stage import until
 

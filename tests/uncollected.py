@@ -12,8 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from spoe_guard import cli
-from spoe_guard.net import collector
+from spoe_guard import cli, collector
 from spoe_guard.run.process import Process
 from tests.garbage import left
 

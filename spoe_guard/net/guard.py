@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.address import Address
+from spoe_guard.collector import NEW_ONES, Load, look_at_new
 from spoe_guard.core.conversation.agent_state import AgentState
 from spoe_guard.core.conversation.engines import Engines
 from spoe_guard.core.conversation.pacing import Crowd
@@ -31,7 +32,6 @@ from spoe_guard.net.agents import Agents
 from spoe_guard.net.any_session import SessionFactory
 from spoe_guard.net.beyond import Beyond
 from spoe_guard.net.bind import Bound, Turn, bind, borrow
-from spoe_guard.net.collector import NEW_ONES, Load, look_at_new
 from spoe_guard.net.ends import Ends
 from spoe_guard.net.handover import NextGuard, Taker, hand_over, next_guards
 from spoe_guard.net.listener import Listener, Pause, peer_name

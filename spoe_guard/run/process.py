@@ -15,9 +15,9 @@ from time import monotonic
 from typing import Any, Final
 
 from spoe_guard.capture.record.flight_recorder import FlightRecorder
+from spoe_guard.collector import Collector, Load
 from spoe_guard.core.conversation.refusal import MOST_HELD
 from spoe_guard.net import own_limits, resolver
-from spoe_guard.net.collector import Collector, Load
 from spoe_guard.net.guard import Ended, Guard, Lent
 from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from spoe_guard.net import collector as module
-from spoe_guard.net.collector import FEW, NEW_ONES, Collector, Load
+from spoe_guard import collector as module
+from spoe_guard.collector import FEW, NEW_ONES, Collector, Load
 from tests.net.stage import DEADLINE_S, Stage, until
 
 MANY = Load(routes=1, sessions=FEW + 1, kept=0)

@@ -10,9 +10,9 @@ from typing import Final
 
 from spoe_guard.about import about
 from spoe_guard.address import Address
+from spoe_guard.collector import Collector, Load
 from spoe_guard.net import loop as event_loop
 from spoe_guard.net.bind import Bound, ListenError, bind
-from spoe_guard.net.collector import Collector, Load
 from spoe_guard.net.guard import longest_drain
 from spoe_guard.net.own_sockets import OwnSockets
 from spoe_guard.net.resolver import Places

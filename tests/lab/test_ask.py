@@ -121,7 +121,9 @@ async def test_nobody_there_is_told_with_the_reason():
 )
 @on_a_loop
 async def test_the_end_of_a_connection_is_told_and_the_next_one_made(fault, told):
-    agent, lines, result = await played(plan(count=2, rate=20.0), Script(fault=FAULTS[fault], turn=lambda: True))
+    one_at_a_time = frames.agent_hello(capabilities=b"")  # so the second NOTIFY waits for the end of the first one's connection
+    script = Script(hello=one_at_a_time, fault=FAULTS[fault], turn=lambda: True)
+    agent, lines, result = await played(plan(count=2), script)
     assert lines == [told, told]
     assert result.failed == 2
     assert agent.accepted == 2

@@ -84,13 +84,14 @@ class Family(Generic[Of]):
         self.head = Head(name.removesuffix("_total"), help_, type_)
         self._around = _Around(name, labels)
 
-    def lines(self, route: str, of: Of) -> list[str]:
-        """Return the line of each sample of a route, whose name is ``escaped``."""
+    def lines(self, routes: Iterable[tuple[str, Of]]) -> str:
+        """Return the line of each sample of these routes. ``routes``: their names, ``escaped``, and what is known of them."""
         made = []
-        for values, number in self.read(of):
-            before, behind = self._around[values]
-            made.append(f"{before}{route}{behind}{written[number]}\n")
-        return made
+        for route, of in routes:
+            for values, number in self.read(of):
+                before, behind = self._around[values]
+                made.append(f"{before}{route}{behind}{written[number]}\n")
+        return "".join(made)
 
 
 class Histogram(Generic[Of]):
@@ -111,11 +112,12 @@ class Histogram(Generic[Of]):
         buckets = [around(f"{name}_bucket", ("le",), (bound,)) for bound in self.bounds]
         self._around = [*buckets, around(f"{name}_count", (), ()), around(f"{name}_sum", (), ())]
 
-    def lines(self, route: str, of: Of) -> list[str]:
-        """Return the lines of a route, whose name is ``escaped``."""
-        counts, total = self.read(of)
-        within = list(accumulate(counts))
-        numbers = (*within, within[-1], total)
-        return [
-            f"{before}{route}{behind}{written[number]}\n" for (before, behind), number in zip(self._around, numbers, strict=True)
-        ]
+    def lines(self, routes: Iterable[tuple[str, Of]]) -> str:
+        """Return the lines of these routes. ``routes``: their names, ``escaped``, and what is known of them."""
+        made = []
+        for route, of in routes:
+            counts, total = self.read(of)
+            within = list(accumulate(counts))
+            for (before, behind), number in zip(self._around, (*within, within[-1], total), strict=True):
+                made.append(f"{before}{route}{behind}{written[number]}\n")
+        return "".join(made)

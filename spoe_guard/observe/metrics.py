@@ -291,7 +291,7 @@ def _begun(rendering: Rendering, families: Iterable[Family[T] | Histogram[T]]) -
 def _add(families: _Begun[T], routes: list[tuple[str, T]]) -> Iterator[None]:
     """Add the lines of some routes to each of the families. ``routes``: their names, ``escaped``, and what is known of them."""
     for family, lines in families:
-        lines.add("".join([line for route, of in routes for line in family.lines(route, of)]))
+        lines.add(family.lines(routes))
         yield
 
 

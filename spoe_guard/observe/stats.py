@@ -179,9 +179,13 @@ class RouteStats:
         down = [(address, agent.detail) for address, agent in self.agents.items() if agent.up is False]
         return down[0][1] if len(self.agents) == 1 and down else "; ".join(f"{address} {detail}" for address, detail in down)
 
+    def family_names(self) -> list[str]:
+        """Return the families of HAProxy that have connected, as far as they were recognised, as they are told, in one order."""
+        return [name for (name,), count in self.families.items() if count]
+
     def known_families(self) -> frozenset[Family]:
-        """Return the families of HAProxy that have connected, as far as they were recognised."""
-        return frozenset(Family(name) for (name,), count in self.families.items() if count)
+        """Return the same as ``Family``."""
+        return frozenset(map(Family, self.family_names()))
 
     def came_of_anomalies(self) -> dict[Labels, int]:
         """Return how often each consequence came of an anomaly."""
@@ -209,7 +213,8 @@ class RouteStats:
 
     def failures(self, reason: DialFailure) -> int:
         """Return how many dials of the agent, at any address, failed for that reason."""
-        return sum(agent.failures[reason.value,] for agent in self.agents.values())
+        labels = (reason.value,)
+        return sum([agent.failures[labels] for agent in self.agents.values()])
 
     @property
     def links(self) -> int:

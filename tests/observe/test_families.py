@@ -69,8 +69,7 @@ def the_librarys(family, read: dict):
 def ours(family, read: dict, format_: Format) -> bytes:
     rendering = Rendering()
     samples = rendering.begin(family.head)
-    for route, of in read.items():
-        samples.add("".join(family.lines(escaped(route), of)))
+    samples.add(family.lines([(escaped(route), of) for route, of in read.items()]))
     return b"".join(rendering.body(format_))
 
 

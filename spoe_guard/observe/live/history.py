@@ -4,8 +4,9 @@ import json
 import math
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
+from operator import itemgetter, sub
 from typing import Final, NamedTuple
 
 from spoe_guard.core.terms.events import DialFailure, EndReason, UnansweredReason
@@ -18,27 +19,59 @@ STEP_S: Final = 5.0
 POINTS: Final = 120  # ten minutes
 MARKS: Final = 12  # steps back for which it is known what the counters were by label
 
-# Counts per step; the page calls their sum over the window recent.
-COUNTED: Final = (
-    "anomalies",
-    "unanswered",
-    "failed",
-    "mended",
-    "saved",
-    "spared",
-    "in_danger",
-    "answered",
-    "slow_acks",
-    "late_acks",
-    "unchecked",
-    "own_limits",
-    "gave_way",
-    "refused",
-    "internal_errors",
-)
-_COUNTED: Final = frozenset(COUNTED)
 _COMMA: Final = ","  # between numbers
 compact: Final = json.JSONEncoder(separators=(_COMMA, ":")).encode  # of a thousand routes the spaces would be two million
+
+
+class Totals(NamedTuple):
+    """A route's counts since the start, or by how much they have grown.
+
+    Each is a counter of ``/metrics``, or a sum over its labels.
+    """
+
+    sessions: int
+    notifies: int
+    acks: int
+    bytes_to_agent: int
+    bytes_to_haproxy: int
+    anomalies: int
+    unanswered: int
+    failed: int
+    mended: int
+    saved: int
+    spared: int
+    in_danger: int
+    answered: int
+    slow_acks: int
+    late_acks: int
+    unchecked: int
+    own_limits: int
+    gave_way: int
+    refused: int
+    internal_errors: int
+
+    def since(self, before: "Totals") -> "Totals":
+        """Return by how much each count has grown."""
+        return Totals(*map(sub, self, before))
+
+    def as_json(self) -> str:
+        """Return an object with each of them."""
+        return _TOTALS % self
+
+
+# Counts per step; the page calls their sum over the window recent.
+COUNTED: Final = Totals._fields[Totals._fields.index("anomalies") :]
+_counted: Final[Callable[[Totals], tuple[int, ...]]] = itemgetter(*map(Totals._fields.index, COUNTED))
+
+
+def _numbers(names: Iterable[str]) -> str:
+    """Return a format of an object of JSON with whole numbers: an encoder would write its names for each route anew."""
+    return "{" + _COMMA.join(f'"{name}":%d' for name in names) + "}"
+
+
+_TOTALS: Final = _numbers(Totals._fields)
+_WINDOW: Final = _numbers(COUNTED)
+_NOTHING: Final = Totals(*[0] * len(Totals._fields))
 SERIES: Final = (*COUNTED, "sessions", "open_notifies", "notifies_per_s", "acks_per_s", "ack_p50_s", "ack_p99_s")
 
 DIGITS: Final = 4  # of a sample that is no whole number
@@ -53,37 +86,36 @@ _LOST: Final = (Consequence.ANSWER_LOST.value,)
 _IN_DANGER: Final = (Consequence.HAPROXY_IN_DANGER.value,)
 _GONE: Final = (UnansweredReason.HAPROXY_GONE.value,)
 
-Totals = Mapping[str, int]  # what ``totals`` returns
 Window = dict[str, int]  # by the names of COUNTED
 
 
 def totals(stats: RouteStats) -> Totals:
-    """Return the route's counts since the start; each is a counter of ``/metrics``, or a sum over its labels."""
-    came = stats.came_of_anomalies()
+    """Return what the route has counted since the start."""
+    came, tally = stats.came_of_anomalies(), stats.tally
     saved, spared = came[_SAVED], came[_SPARED]
     unanswered = stats.unanswered.total()
-    return {
-        "sessions": stats.connections,
-        "notifies": stats.tally.frames_to_agent[frame.NOTIFY],
-        "acks": stats.tally.frames_to_haproxy[frame.ACK],
-        "bytes_to_agent": stats.tally.bytes_to_agent,
-        "bytes_to_haproxy": stats.tally.bytes_to_haproxy,
-        "anomalies": stats.anomalies.total(),
-        "unanswered": unanswered,
-        "failed": unanswered - stats.unanswered[_GONE] + came[_LOST],
-        "mended": came[_MENDED] + saved + spared,
-        "saved": saved,
-        "spared": spared,
-        "in_danger": came[_IN_DANGER],
-        "answered": stats.tally.ack_count,
-        "slow_acks": sum(stats.tally.ack_buckets[_FIRST_SLOW:]),
-        "own_limits": stats.accept_failures.total() + stats.failures(DialFailure.OWN_LIMIT),
-        "gave_way": stats.gave_way.total(),
-        "refused": sum(count for (_by, reason), count in stats.closed.items() if reason in _AT_A_LIMIT),
-        "late_acks": stats.tally.late_acks,
-        "unchecked": stats.unchecked,
-        "internal_errors": stats.internal_errors,
-    }
+    return Totals(
+        sessions=stats.connections,
+        notifies=tally.frames_to_agent[frame.NOTIFY],
+        acks=tally.frames_to_haproxy[frame.ACK],
+        bytes_to_agent=tally.bytes_to_agent,
+        bytes_to_haproxy=tally.bytes_to_haproxy,
+        anomalies=stats.anomalies.total(),
+        unanswered=unanswered,
+        failed=unanswered - stats.unanswered[_GONE] + came[_LOST],
+        mended=came[_MENDED] + saved + spared,
+        saved=saved,
+        spared=spared,
+        in_danger=came[_IN_DANGER],
+        answered=tally.ack_count,
+        slow_acks=sum(tally.ack_buckets[_FIRST_SLOW:]),
+        late_acks=tally.late_acks,
+        unchecked=stats.unchecked,
+        own_limits=stats.accept_failures.total() + stats.failures(DialFailure.OWN_LIMIT),
+        gave_way=stats.gave_way.total(),
+        refused=sum(count for (_by, reason), count in stats.closed.items() if reason in _AT_A_LIMIT),
+        internal_errors=stats.internal_errors,
+    )
 
 
 _AT_A_LIMIT: Final = frozenset((EndReason.LIMIT.value, EndReason.GLITCHES.value))
@@ -99,6 +131,8 @@ class Mark(NamedTuple):
 
 def rounded(value: float) -> float | None:
     """Return a sample with ``DIGITS``; None for NaN, which JSON cannot carry."""
+    if not value:
+        return 0
     if math.isnan(value):
         return None
     return int(value) if value == int(value) else float(f"{value:.{DIGITS}g}")
@@ -130,22 +164,22 @@ class RouteHistory:
     __slots__ = ("_before", "_buckets", "_marks", "_series", "length")
 
     def __init__(self) -> None:
-        nothing = RouteStats()
         self.length = 0
         self._series = dict.fromkeys(SERIES, "")  # by name: numbers, oldest first, with a comma in between
-        self._before = dict(totals(nothing))  # what had been counted before the oldest sample
-        self._buckets = list(nothing.tally.ack_buckets)
-        self._marks = deque([Mark(totals(nothing), Counter(), Counter())], MARKS + 1)
+        self._before = _NOTHING  # what had been counted before the oldest sample
+        self._buckets = [0] * (len(ACK_BUCKETS) + 1)
+        self._marks = deque([Mark(_NOTHING, Counter(), Counter())], MARKS + 1)
 
     def sample(self, stats: RouteStats, seconds: float) -> None:
         """Add a point; ``seconds``: time since the last one."""
-        now, last, buckets = totals(stats), self._marks[-1].totals, list(stats.tally.ack_buckets)
+        now, buckets = totals(stats), list(stats.tally.ack_buckets)
+        grown = now.since(self._marks[-1].totals)
         latencies = [count - before for count, before in zip(buckets, self._buckets, strict=True)]
-        point: dict[str, float] = {name: now[name] - last[name] for name in COUNTED}
+        point: dict[str, float] = dict(zip(COUNTED, _counted(grown), strict=True))
         point["sessions"] = stats.open
         point["open_notifies"] = stats.tally.open_notifies
-        point["notifies_per_s"] = (now["notifies"] - last["notifies"]) / seconds
-        point["acks_per_s"] = (now["acks"] - last["acks"]) / seconds
+        point["notifies_per_s"] = grown.notifies / seconds
+        point["acks_per_s"] = grown.acks / seconds
         point["ack_p50_s"] = quantile(0.5, latencies)
         point["ack_p99_s"] = quantile(0.99, latencies)
         if self.length == POINTS:
@@ -158,23 +192,27 @@ class RouteHistory:
         self._marks.append(Mark(now, stats.unanswered.copy(), stats.consequences.copy()))
 
     def _forget_the_oldest(self) -> None:
+        gone = {}
         for name, numbers in self._series.items():
-            oldest, _comma, self._series[name] = numbers.partition(_COMMA)
-            if name in _COUNTED:
-                self._before[name] += int(oldest)
+            gone[name], _comma, self._series[name] = numbers.partition(_COMMA)
+        self._before = self._before._replace(**{name: getattr(self._before, name) + int(gone[name]) for name in COUNTED})
         self.length -= 1
 
     def before(self, steps: int) -> Mark:
         """Return what had been counted ``steps`` samples ago, at most ``MARKS``."""
         return self._marks[-min(steps + 1, len(self._marks))]
 
-    def lately(self, now: Totals, steps: int) -> Window:
+    def lately(self, now: Totals, steps: int) -> Totals:
         """Return the counts of the last so many samples, at most ``MARKS``, and since the last one."""
-        return _since(self.before(steps).totals, now)
+        return now.since(self.before(steps).totals)
 
     def window(self, now: Totals) -> Window:
         """Return the counts of all samples and since the last one."""
-        return _since(self._before, now)
+        return dict(zip(COUNTED, _counted(now.since(self._before)), strict=True))
+
+    def window_as_json(self, now: Totals) -> str:
+        """Return the same as an object."""
+        return _WINDOW % _counted(now.since(self._before))
 
     def as_json(self) -> str:
         """Return an object: the samples of each of ``SERIES``, oldest first, null where there is none."""
@@ -185,10 +223,6 @@ class RouteHistory:
         """Return the same as values."""
         made: dict[str, list[float | None]] = json.loads(self.as_json())
         return made
-
-
-def _since(before: Totals, now: Totals) -> Window:
-    return {name: now[name] - before[name] for name in COUNTED}
 
 
 class History:

@@ -104,7 +104,7 @@ _SILENT: Final = ("the agent does not answer", AGENT, "the-agent-hangs")
 def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
     """Return the state of a route. ``now``: its ``totals``."""
     minute, lately = history.lately(now, _MINUTE), history.lately(now, _QUIET)
-    failed, asked = minute["failed"], minute["answered"] + minute["failed"]
+    failed, asked = minute.failed, minute.answered + minute.failed
     waits_s = stats.oldest()  # once: it asks every session
 
     def verdict(state: State, found: _Found) -> Verdict:
@@ -118,14 +118,14 @@ def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
     if stats.agent_up is False:
         why = f"the agent is unreachable: {printable(stats.agent_detail)}"
         return verdict(State.DOWN, (_with_share(why, asked, failed), AGENT, "the-agent-is-down"))
-    if lately["in_danger"]:
-        return verdict(State.DANGER, beside(_danger(stats, history, minute["in_danger"])))
-    if lately["failed"] and failed >= MANY_FAIL * asked:
+    if lately.in_danger:
+        return verdict(State.DANGER, beside(_danger(stats, history, minute.in_danger)))
+    if lately.failed and failed >= MANY_FAIL * asked:
         why, side, runbook = _cause(stats, history, minute, lately)
         return verdict(State.DEGRADED, (_with_share(why, asked, failed), side, runbook))
     if found := next(_what_is_wrong(stats, waits_s, minute, lately), None):
         return verdict(State.DEGRADED, beside(found))
-    if lately["mended"]:
+    if lately.mended:
         return verdict(State.REPAIRED, beside(_mended(stats, history, minute)))
     if stats.tally.frames_to_agent[frame.NOTIFY]:
         return verdict(State.OK, (_with_share("served", asked, failed) if failed else _served(stats), "", ""))
@@ -161,7 +161,7 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.0f} %" if percent >= 1 else f"{percent:.1g} %"
 
 
-def _cause(stats: RouteStats, history: RouteHistory, minute: dict[str, int], lately: dict[str, int]) -> _Found:
+def _cause(stats: RouteStats, history: RouteHistory, minute: Totals, lately: Totals) -> _Found:
     """Return why NOTIFYs fail: the most frequent reason of the last ``QUIET_S``; and what the agent did that ends HAProxy."""
     reasons = {name: count for (name,), count in (stats.unanswered - history.before(_QUIET).unanswered).items()}
     reasons.pop(UnansweredReason.HAPROXY_GONE.value, None)
@@ -169,14 +169,14 @@ def _cause(stats: RouteStats, history: RouteHistory, minute: dict[str, int], lat
     if sum(lost.values()) > max(reasons.values(), default=0):
         return _LOST
     reason = UnansweredReason(max(reasons, key=lambda name: reasons[name]))
-    if reason is UnansweredReason.AGENT_AWAY and lately["own_limits"]:
+    if reason is UnansweredReason.AGENT_AWAY and lately.own_limits:
         return _own_limits(minute)  # the guard has not reached the agent, which may well be there
-    if not lately["answered"] and reason in (UnansweredReason.DEADLINE, UnansweredReason.SUPERSEDED):
+    if not lately.answered and reason in (UnansweredReason.DEADLINE, UnansweredReason.SUPERSEDED):
         return _SILENT
     why, side, runbook = CAUSES[reason]
-    if minute["spared"]:
+    if minute.spared:
         anomaly = _most(stats, history, Consequence.HAPROXY_SPARED)
-        kept = f"{counted(minute['spared'], 'frame')} kept away that {'end' if minute['spared'] != 1 else 'ends'} {_whom(stats)}"
+        kept = f"{counted(minute.spared, 'frame')} kept away that {'end' if minute.spared != 1 else 'ends'} {_whom(stats)}"
         why = f"{why}; {kept} ({anomaly})"
     return why, side, runbook
 
@@ -189,19 +189,19 @@ def _danger(stats: RouteStats, history: RouteHistory, count: int) -> _Found:
 
 def _whom(stats: RouteStats) -> str:
     """Return which HAProxys would end, as far as the route has seen which connect."""
-    known = sorted(family.value for family in stats.known_families())
+    known = stats.family_names()
     return FAMILIES[known[0]] if len(known) == 1 else "HAProxy"
 
 
 FAMILIES: Final = {"applet": "HAProxy up to 3.0", "mux": "HAProxy 3.1 or later"}
 
 
-def _mended(stats: RouteStats, history: RouteHistory, minute: dict[str, int]) -> _Found:
+def _mended(stats: RouteStats, history: RouteHistory, minute: Totals) -> _Found:
     anomaly = _most(stats, history, *_MENDED)
     parts = [
-        (minute["saved"], "answer saved", "answers saved"),
-        (minute["spared"], "frame kept away that ends HAProxy", "frames kept away that end HAProxy"),
-        (minute["mended"] - minute["saved"] - minute["spared"], "anomaly mended", "anomalies mended"),
+        (minute.saved, "answer saved", "answers saved"),
+        (minute.spared, "frame kept away that ends HAProxy", "frames kept away that end HAProxy"),
+        (minute.mended - minute.saved - minute.spared, "anomaly mended", "anomalies mended"),
     ]
     told = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in parts if count)
     return f"{told} in the last minute ({anomaly})", AGENT, anomaly
@@ -223,20 +223,20 @@ def _lately(stats: RouteStats, history: RouteHistory, steps: int, *consequences:
     return {anomaly: count for (anomaly, came_of_it), count in grew.items() if came_of_it in names}
 
 
-def _what_is_wrong(stats: RouteStats, waits_s: float, minute: dict[str, int], lately: dict[str, int]) -> Iterator[_Found]:
+def _what_is_wrong(stats: RouteStats, waits_s: float, minute: Totals, lately: Totals) -> Iterator[_Found]:
     """Yield what needs a look although an agent serves, the worst first."""
     haproxys = stats.tally.late_after
     if waits_s > (haproxys if haproxys < math.inf else LONG_S):
         known = f"a NOTIFY has waited for {waits_s:.1f} s"
-        yield (known, AGENT, "answers-come-late") if lately["answered"] else (f"the agent does not answer: {known}", *_SILENT[1:])
-    if lately["unchecked"]:
-        went = f"{counted(minute['unchecked'], 'request')} went on unchecked in the last minute"
+        yield (known, AGENT, "answers-come-late") if lately.answered else (f"the agent does not answer: {known}", *_SILENT[1:])
+    if lately.unchecked:
+        went = f"{counted(minute.unchecked, 'request')} went on unchecked in the last minute"
         yield went, AGENT, "requests-went-on-unchecked"
-    if lately["answered"] >= MANY_ACKS and lately["slow_acks"] > MANY_SLOW * lately["answered"]:
-        slow = share(minute["slow_acks"], minute["answered"])
+    if lately.answered >= MANY_ACKS and lately.slow_acks > MANY_SLOW * lately.answered:
+        slow = share(minute.slow_acks, minute.answered)
         yield f"{slow} of the ACKs in the last minute took longer than {SLOW_S:g} s", AGENT, "answers-come-late"
-    if lately["late_acks"]:
-        yield f"{counted(minute['late_acks'], 'late ACK')} in the last minute", AGENT, "answers-come-late"
+    if lately.late_acks:
+        yield f"{counted(minute.late_acks, 'late ACK')} in the last minute", AGENT, "answers-come-late"
     yield from _guards_own(minute, lately)
     if stats.agent_detail:
         yield f"served, but not by every agent: {printable(stats.agent_detail)}", AGENT, "spoeguardagentofseveraldown"
@@ -244,19 +244,19 @@ def _what_is_wrong(stats: RouteStats, waits_s: float, minute: dict[str, int], la
         yield NEVER_A_NOTIFY.format(count=stats.hellos()), HAPROXY, "haproxy-connects-and-never-sends-a-notify"
 
 
-def _guards_own(minute: dict[str, int], lately: dict[str, int]) -> Iterator[_Found]:
-    if lately["own_limits"]:
+def _guards_own(minute: Totals, lately: Totals) -> Iterator[_Found]:
+    if lately.own_limits:
         yield _own_limits(minute)
-    if lately["gave_way"]:
-        gave = f"{counted(minute['gave_way'], 'connection')} gave way to others in the last minute"
+    if lately.gave_way:
+        gave = f"{counted(minute.gave_way, 'connection')} gave way to others in the last minute"
         yield gave, GUARD, "connections-gave-way-to-others"
-    if lately["refused"]:
-        refused = f"{counted(minute['refused'], 'connection')} ended at a limit of the guard in the last minute"
+    if lately.refused:
+        refused = f"{counted(minute.refused, 'connection')} ended at a limit of the guard in the last minute"
         yield refused, GUARD, "spoeguardlimitreached"
-    if lately["internal_errors"]:
-        yield f"{counted(minute['internal_errors'], 'internal error')} in the last minute", GUARD, "spoeguardinternalerror"
+    if lately.internal_errors:
+        yield f"{counted(minute.internal_errors, 'internal error')} in the last minute", GUARD, "spoeguardinternalerror"
 
 
-def _own_limits(minute: dict[str, int]) -> _Found:
-    short = f"the guard itself was short of descriptors, memory or ports {counted(minute['own_limits'], 'time')}"
+def _own_limits(minute: Totals) -> _Found:
+    short = f"the guard itself was short of descriptors, memory or ports {counted(minute.own_limits, 'time')}"
     return f"{short} in the last minute", GUARD, "the-guard-itself-is-short-of-something"

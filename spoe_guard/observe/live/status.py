@@ -12,7 +12,7 @@ from spoe_guard.observe.consequence import Consequence
 from spoe_guard.observe.health import Health
 from spoe_guard.observe.incidents import Row
 from spoe_guard.observe.live import incident, words
-from spoe_guard.observe.live.history import POINTS, STEP_S, History, RouteHistory, compact, quantile, rounded, totals
+from spoe_guard.observe.live.history import POINTS, STEP_S, History, RouteHistory, Totals, compact, quantile, rounded, totals
 from spoe_guard.observe.live.states import FAMILIES, WORST_FIRST, State, Verdict, judged
 from spoe_guard.observe.logs import printable
 from spoe_guard.observe.pieces import Pieces
@@ -35,6 +35,9 @@ class Place:
     mode: str = ""
     profile: str = ""
     unanswered: str = ""
+
+
+_UNKNOWN: Final = Place()
 
 
 class _Since:
@@ -113,7 +116,10 @@ class Live:
     async def status(self) -> Status:
         """Return the status document (docs/live.md). Others have their turn in between."""
         now, wall = await self._begin()
-        routes = [{**route, "history": history.samples()} async for route, history in self._told(now)]
+        routes = [
+            {**route, "total": total._asdict(), "window": history.window(total), "history": history.samples()}
+            async for route, total, history in self._told(now)
+        ]
         incidents = [row async for row in self._incidents_told(now, wall)]
         head = self._head(now, wall, [State(route["state"]) for route in routes])
         return {**head, "incidents": incidents, "routes": routes}
@@ -122,9 +128,10 @@ class Live:
         """Return ``status`` as JSON, in pieces. A route is told, written and forgotten before the next one is."""
         now, wall = await self._begin()
         states, routes, incidents = [], Pieces(), Pieces()
-        async for route, history in self._told(now):
+        async for route, total, history in self._told(now):
             states.append(State(route["state"]))
-            routes.add(f'{"," if routes else ""}{compact(route)[:-1]},"history":')
+            counts = f'"total":{total.as_json()},"window":{history.window_as_json(total)}'
+            routes.add(f'{"," if routes else ""}{compact(route)[:-1]},{counts},"history":')
             routes.add(history.as_json())  # four fifths of it: not copied into a longer text first
             routes.add("}")
         async for row in self._incidents_told(now, wall):
@@ -140,13 +147,14 @@ class Live:
     async def _refresh(self) -> None:
         """Bring the numbers up to date; here they always are."""
 
-    async def _told(self, now: float) -> AsyncIterator[tuple[Status, RouteHistory]]:
-        """Yield each route, without its history, and that. Others have their turn in between."""
+    async def _told(self, now: float) -> AsyncIterator[tuple[Status, Totals, RouteHistory]]:
+        """Yield each route, without its counts and its history, and these. Others have their turn in between."""
         slices = Slices()
         for name, stats in list(self._routes.items()):
             if name in self._routes:  # a reload may have come
                 history = self.history.route(name)
-                yield self._route(name, stats, history, now), history
+                total = totals(stats)
+                yield self._route(name, stats, history, total, now), total, history
                 await slices.pause()
 
     async def _incidents_told(self, now: float, wall: float) -> AsyncIterator[Status]:
@@ -179,12 +187,11 @@ class Live:
         """Return what else there is to say of the guard."""
         return {}
 
-    def _route(self, name: str, stats: RouteStats, history: RouteHistory, now: float) -> Status:
-        total = totals(stats)
+    def _route(self, name: str, stats: RouteStats, history: RouteHistory, total: Totals, now: float) -> Status:
         verdict = judged(stats, history, total)
         since = self._note(name, verdict.state, now)
         since_s = now - since.at
-        place = self.places.get(name, Place())
+        place = self.places.get(name, _UNKNOWN)
         open_on, given = stats.open_on(), stats.notifies_by_agent()
         buckets = list(stats.tally.ack_buckets)
         return {
@@ -205,7 +212,7 @@ class Live:
                 "failed": verdict.failed,
                 "failed_share": rounded(verdict.failed_share),
             },
-            "haproxy": {"families": sorted(family.value for family in stats.known_families()), "peer": stats.peer},
+            "haproxy": {"families": stats.family_names(), "peer": stats.peer},
             "agent_up": stats.agent_up,
             "agents": [
                 {
@@ -229,9 +236,7 @@ class Live:
                 "agent_links": stats.links,
                 "oldest_open_notify_s": rounded(verdict.waits_s),
             },
-            "total": total,
             "ack_seconds": {"p50": rounded(quantile(0.5, buckets)), "p99": rounded(quantile(0.99, buckets))},
-            "window": history.window(total),
             "enforce_would_have": _would_have(stats),
             "anomalies": [
                 {"side": side, "anomaly": anomaly, "action": action, "applied": applied == "true", "count": count}
@@ -262,6 +267,8 @@ class Live:
 def _would_have(stats: RouteStats) -> dict[str, int]:
     """Return what ``enforce`` would have made of what was only observed, with the names and meanings of ``window``."""
     would = stats.enforce_would_have()
+    if not would:
+        return {"saved": 0, "spared": 0, "mended": 0}
     saved, spared = would[Consequence.ANSWER_SAVED], would[Consequence.HAPROXY_SPARED]
     return {"saved": saved, "spared": spared, "mended": would[Consequence.MENDED] + saved + spared}
 
@@ -273,7 +280,7 @@ def _headline(verdict: Verdict, stats: RouteStats, since: str, since_s: float) -
     """Return the sentence, and of all but `ok` since when it is so, and which HAProxy feels it."""
     if verdict.state is State.OK:
         return verdict.sentence
-    families = sorted(family.value for family in stats.known_families())
+    families = stats.family_names()
     who = FAMILIES[families[0]] if len(families) == 1 else "HAProxy"
     where = f"; {who} connects from {printable(stats.peer)}" if stats.peer else ""
     return f"{verdict.sentence}, since {since[11:19]} UTC ({words.ago(since_s)}){where}"

@@ -40,8 +40,8 @@ def test_it_is_json_of_one_shape_in_every_state(lines, name):
     for route in status["routes"]:
         assert list(route) == [
             "name", "listen", "agent", "mode", "profile", "state", "since", "since_s", "sentence", "headline", "side", "runbook",
-            "last_minute", "haproxy", "agent_up", "agents", "now", "total", "ack_seconds", "window", "enforce_would_have",
-            "anomalies", "unanswered", "history",
+            "last_minute", "haproxy", "agent_up", "agents", "now", "ack_seconds", "enforce_would_have", "anomalies",
+            "unanswered", "total", "window", "history",
         ]  # fmt: skip
         assert all(
             list(agent)

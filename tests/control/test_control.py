@@ -157,7 +157,8 @@ def test_settings_that_cannot_be_used_are_told_to_who_asked_for_them(run_guard, 
 
 def test_a_session_is_closed_when_its_open_notify_is_answered(run_guard, workers):
     async def talk(_agent: ScriptedAgent, port: int) -> None:
-        guard = run_guard(f"127.0.0.1:{port}", "--workers", str(workers))
+        patient = {"SPOE_GUARD_ROUTES__0__DISCONNECT_HOLD": "2s"}
+        guard = run_guard(f"127.0.0.1:{port}", "--workers", str(workers), settings=patient)
         async with engines(address_of(guard), CALM) as opened:
             rows = (await guard.ask("sessions"))["sessions"]
             await opened[0].notify(b"/x")
@@ -170,7 +171,7 @@ def test_a_session_is_closed_when_its_open_notify_is_answered(run_guard, workers
                 await until_it_is(lambda: guard.do("close", session=name) is None)
         assert (await asyncio.to_thread(guard.stop))[0] == 0
 
-    with_agent(talk, Script(delay_s=0.2))
+    with_agent(talk, Script(delay_s=0.5))
 
 
 def _port(engine) -> int:

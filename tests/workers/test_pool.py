@@ -22,7 +22,10 @@ QUICK = Timing(start=WITHIN_S, ask=0.5, every=0.05, silent=0.6)
 
 
 class Played:
-    """A crew of fakes: ``programs`` by number of start, the last one for all that come after."""
+    """A crew of fakes: ``programs`` by number of start, the last one for all that come after.
+
+    ``replace``: none of those that come after the first ``count`` is started before it is set.
+    """
 
     def __init__(self, count: int, *programs: str, timing: Timing = QUICK) -> None:
         self.lines = Lines()
@@ -30,8 +33,13 @@ class Played:
         self.starts: list[float] = []
         self.workers: list[WorkerProcess] = []
         self.pool = WorkerPool(count, self._spawn, ["default"], self.lines.log(), timing)
+        self.replace = asyncio.Event()
+        self.replace.set()
+        self._count = count
 
     async def _spawn(self, number: int) -> WorkerProcess:
+        if len(self.starts) >= self._count:
+            await self.replace.wait()
         self.starts.append(time.monotonic())
         program = self.programs.pop(0) if len(self.programs) > 1 else self.programs[0]
         told = {**fakes.numbers(10), "rows": {"1": fakes.rows(1, 1, 3), "2": fakes.rows(2, 2, 4)}}
@@ -139,10 +147,12 @@ def test_a_hung_worker_keeps_its_counts_unreadies_the_guard_and_is_replaced():
         await played.pool.start()
         await played.pool.refresh()
         assert played.pool.totals.routes["default"].connections == 20
+        played.replace.clear()
         await until(lambda: not health.ready()[0])
         assert health.ready()[1].endswith("worker 2: no answer\nworkers: 1 of 2\n")
         assert b"\nspoe_guard_workers 1.0\n" in b"".join(await PoolExposition(played.pool, {}).render())
         assert played.pool.totals.routes["default"].connections == 20
+        played.replace.set()
         await until(lambda: played.logged("worker_started"))
         await played.pool.refresh()
         assert health.ready() == (True, "default: ready, the agent was not dialled yet\nworkers: 2 of 2\n")

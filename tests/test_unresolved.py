@@ -258,7 +258,7 @@ def test_without_threads_it_says_why_no_name_is_looked_up(monkeypatch):
 @pytest.mark.parametrize("resolves", [False, True])
 def test_what_is_found_out_too_late_says_nothing_of_the_new_agent(monkeypatch, resolves):
     async def resolve(_address: Address) -> list[Any]:
-        kept.use([route("a", "new")])
+        await kept.use([route("a", "new")])
         states["a"].serve(["new:9"])
         states["a"].agent("new:9").tried(time.monotonic(), up=False, detail="refused: by the new one")
         if not resolves:

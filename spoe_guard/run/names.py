@@ -13,6 +13,7 @@ from spoe_guard.net.resolver import Places, resolve
 from spoe_guard.net.route import Route
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.stats import RouteStats
+from spoe_guard.slices import let_go
 from spoe_guard.threads import NoThreadError
 
 LOOK_UP_S: Final = 5.0  # for all names together, at the start and at a reload; later each dial resolves them again
@@ -92,13 +93,12 @@ class Names:
         self._log = log
         self._missing: set[str] = set()
 
-    def use(self, routes: Sequence[Route]) -> None:
-        """Take on new settings, whose new names have been looked up."""
-        before, self._routes = self._routes, {route.name: route for route in routes}
-        for name, route in before.items():
-            now = self._routes.get(name)
-            if now is None or now.agent != route.agent:
-                self._missing.discard(name)
+    async def use(self, routes: Sequence[Route]) -> None:
+        """Take on new settings, whose new names have been looked up. Others have their turn while those of before are freed."""
+        before, self._routes = list(self._routes.values()), {route.name: route for route in routes}
+        agents = {route.name: route.agent for route in routes}
+        self._missing -= {route.name for route in before if agents.get(route.name) != route.agent}
+        await let_go(before)
 
     def note(self, unresolved: Unresolved) -> None:
         """Note routes of which no agent's name resolves, and why."""

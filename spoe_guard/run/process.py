@@ -145,7 +145,7 @@ class Process:
             self._tell(route)
             await slices.pause()
         self.observer.serve([route.name for route in routes])
-        self.names.use(routes)
+        await self.names.use(routes)
         await self.guard.change(routes, prepared.opening, total_bytes(settings, self._processes), self._ended)
 
     def _ended(self, ended: Ended) -> None:

@@ -99,7 +99,10 @@ def all_of_them(scale: int) -> Numbers:
 
 
 def test_a_sum_of_many_routes_is_seen_whole_or_not_at_all(monkeypatch):
-    """Others have a turn between any two routes, and see what there was before until the last one is summed."""
+    """Others have a turn between any two routes, and see what there was before until the last one is summed.
+
+    They have it, too, while the sums of before are freed, one by one.
+    """
     every_step_is_a_slice(monkeypatch)
     totals = Totals(NAMES)
 
@@ -110,9 +113,10 @@ def test_a_sum_of_many_routes_is_seen_whole_or_not_at_all(monkeypatch):
         await totals.sum_up([all_of_them(1)])
         before, seen = counted(), []
         turns, _ = await turns_of(totals.sum_up([all_of_them(2), all_of_them(3)]), lambda: seen.append(counted()))
-        assert turns > MANY
-        assert seen == [before] * turns
-        assert counted() == {busy(5).connections}
+        summing, after = seen.count(before), {busy(5).connections}
+        assert summing > MANY
+        assert seen == [before] * summing + [after] * (turns - summing)
+        assert turns - summing >= MANY
 
     asyncio.run(main())
 

@@ -112,7 +112,7 @@ async def _serve(  # noqa: PLR0915  from start to end
             longest_s = max(longest_s, longest_drain(now))  # open sessions keep the old settings
             everyone.drained &= {route.name for route in now}
             await pool.totals.serve(route.name for route in now)
-            names.use(now)
+            await names.use(now)
             log.set(new.log.format, new.log.level, new.log.payload)
             admin.use(admin_names(new))
             await show(new, changing.addresses(), live)

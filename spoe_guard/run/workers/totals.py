@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from spoe_guard.observe.snapshot import add, take
 from spoe_guard.observe.stats import RouteStats
-from spoe_guard.slices import Slices
+from spoe_guard.slices import Slices, let_go
 
 _CPU: Final = "process_cpu_seconds_total"
 _SUMMED: Final = frozenset((_CPU, "process_open_fds", "process_resident_memory_bytes", "process_virtual_memory_bytes"))
@@ -87,10 +87,13 @@ class Totals:
         process = {name: sum(numbers.process.get(name, 0.0) for numbers in alive) for name in _SUMMED}
         process[_CPU] += gone_cpu_s
         del self._closed[: len(closed)]
+        before = []
         for name, (gone, stats, told) in made.items():
             if self._gone.get(name) is gone:  # a reload may have come, and taken the route away
+                before.append(self.routes[name])
                 self.routes[name], self._summed[name] = stats, told
         self.process = process
+        await let_go(before)
 
     def _bury(self, name: str, gone: RouteStats, closed: Iterable[Numbers]) -> None:
         """Add to ``gone`` what workers that are closed had counted of the route."""

@@ -16,6 +16,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/bytecode
 # The tests without sockets and clocks: those that cover all of wire and core, and those that try many conversations.
 COVERING := tests/wire tests/core
 TRYING := $(addprefix tests/,properties captures fuzz)
+# A fleet of guards, HAProxys and agents with a clock that decides within how many seconds the page says what is wrong.
+ALONE := tests/integration/oncall
 # The tests of what is not the guard itself, and of alerts, which break a guard from within.
 APART := $(addprefix tests/,alerts bench cost deploy haproxy_config placement integration/test_generations.py integration/waf/test_alone.py test_architecture.py test_contributing.py test_docs.py test_hypothesis.py test_names.py test_papers.py test_setup.py test_skipped.py test_systemd.py)
 
@@ -45,13 +47,15 @@ builds: venv ## the package in every way it is compiled, in .cache/builds: see .
 	@.ci/builds
 
 # $(call played,ARGUMENTS,ARGUMENTS for COVERING): what is without sockets and clocks takes all the CPU it gets, so it runs nice,
-# beside those with real peers and real time, which wait for much of theirs, so MORE at a time. With ARGS, as `-k some_test`,
-# there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
+# beside the others. Of these ALONE comes first; then those with real peers and real time, which wait for much of theirs, so MORE
+# at a time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a file's tests share (an
+# HAProxy) is made once.
 MORE = 2
 played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
 	( play nice $(VENV_PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(VENV_PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
 	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
-	play $(VENV_PYTHON) -m pytest -rfE -n $$(($(JOBS) + $(MORE))) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING)) $(ARGS); \
+	play $(VENV_PYTHON) -m pytest -rfE $(1) $(ALONE) $(ARGS); \
+	play $(VENV_PYTHON) -m pytest -rfE -n $$(($(JOBS) + $(MORE))) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING) $(ALONE)) $(ARGS); \
 	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image

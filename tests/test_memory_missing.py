@@ -14,9 +14,12 @@ def test_the_log_says_what_was_found_where_memory_was_missing(monkeypatch):
     said: list[tuple[str, str, dict[str, Any]]] = []
     found = iter((None, Found(objects=7, seconds=0.1234)))
 
+    async def counted() -> None:
+        pass
+
     async def play() -> None:
         observer = SimpleNamespace(journal=SimpleNamespace(sum_up=lambda: None))
-        guard = SimpleNamespace(count_open=lambda: None, load=None)
+        guard = SimpleNamespace(count_open=counted, load=None)
         collector = SimpleNamespace(look=lambda _load: next(found, None))
         log = SimpleNamespace(say=lambda level, event, **what: said.append((level, event, what)))
         task = asyncio.ensure_future(process._every_second(observer, guard, collector, log))

@@ -658,9 +658,17 @@ class Guard:
             self._makes_room = True
             asyncio.get_running_loop().call_soon(self._make_room)
 
-    def count_open(self) -> None:
-        """Count what open NOTIFYs take; to be called every second, because ordinary ones are not counted one by one."""
-        self._total.count_beside(OPEN_BYTES * sum(self._observer.tally(name).open_notifies for name in self._on_route))
+    async def count_open(self) -> None:
+        """Count what open NOTIFYs take; to be called every second, because ordinary ones are not counted one by one.
+
+        Others have their turn in between.
+        """
+        count, slices = 0, Slices()
+        for name in list(self._on_route):
+            if name in self._on_route:  # it may have ended meanwhile
+                count += self._observer.tally(name).open_notifies
+                await slices.pause()
+        self._total.count_beside(OPEN_BYTES * count)
         self._make_room()
 
     def _make_room(self) -> None:

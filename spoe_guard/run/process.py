@@ -199,7 +199,7 @@ async def _every_second(observer: GuardObserver, guard: Guard, collector: Collec
     while True:
         await asyncio.sleep(SUM_UP_EVERY_S)
         observer.journal.sum_up()
-        guard.count_open()
+        await guard.count_open()
         collect(collector, guard.load, log)
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from spoe_guard import slices
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason, GaveWay
 from spoe_guard.lab import frames
@@ -67,7 +68,7 @@ async def test_only_so_many_give_way_in_a_turn_of_the_loop(more):
             await haproxy.send(LONG[: 5 + count])
         await kept(stage, sum(range(5, 5 + len(peers))))
         await stage.use([stage.route], 5)
-        stage.guard.count_open()
+        await stage.guard.count_open()
         numbers = range(len(peers), 1, -1)  # all but the one that keeps least, and no more than may be kept
         assert [number for number, *_ in gave_way(stage)] == [*numbers][:GIVE_WAY_AT_ONCE]
         assert stage.guard._total.held == 5 + 6 * more
@@ -145,12 +146,21 @@ async def test_open_notifies_count_at_the_next_look():
         await most.send(b"".join(asked))
         assert [(await frame_of(peer)).type for peer in (few_agent, most_agent, most_agent)] == [frame.NOTIFY] * 3
         await stage.use([stage.route], 3 * OPEN_BYTES)
-        stage.guard.count_open()
+        await stage.guard.count_open()
         assert gave_way(stage) == []  # at the bound
         await stage.use([stage.route], 3 * OPEN_BYTES - 1)
-        stage.guard.count_open()
+        await stage.guard.count_open()
         assert gave_way(stage) == [(2, GaveWay.TOTAL_BYTES, 2 * OPEN_BYTES)]
         assert await types_until_closing(most) == [frame.AGENT_DISCONNECT]
         most_agent.fin()
         await few_agent.send(ack_of(asked[0]))
         assert (await frame_of(few)).raw == ack_of(asked[0])
+
+
+async def test_while_open_notifies_are_counted_others_have_their_turn(monkeypatch):
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # each route is a slice
+    async with Guarded() as stage:
+        turns = []
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        await stage.guard.count_open()
+        assert turns == [1]

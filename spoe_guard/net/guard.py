@@ -663,12 +663,13 @@ class Guard:
 
         Others have their turn in between.
         """
-        count, slices = 0, Slices()
+        before, count, slices = self._total.beside, 0, Slices()
         for name in list(self._on_route):
             if name in self._on_route:  # it may have ended meanwhile
                 count += self._observer.tally(name).open_notifies
                 await slices.pause()
-        self._total.count_beside(OPEN_BYTES * count)
+        if self._total.beside == before:  # else sessions gave way meanwhile, whose NOTIFYs may be among those counted
+            self._total.count_beside(OPEN_BYTES * count)
         self._make_room()
 
     def _make_room(self) -> None:

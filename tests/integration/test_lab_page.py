@@ -97,9 +97,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path):
         assert asked.stdout.splitlines()[-1].partition(";")[0] == SHOWN[0].splitlines()[-1].partition(";")[0]
         assert machine.run(metrics).stdout.splitlines()[-1] == SHOWN[1]
         without = machine.run(alone)
-        [(answers, missing)] = re.findall(r"^10 NOTIFYs, (\d) ACKs, (\d) without; ", without.stdout, re.MULTILINE)
-        assert int(answers) + int(missing) == 10
-        assert int(missing) >= 2  # more on a busy machine, where a fault meets two that are open
+        assert "10 NOTIFYs, 8 ACKs, 2 without; " in without.stdout
         assert without.stdout.endswith("answers are missing\n")
 
         machine.start(f"{sys.executable} -u -m http.server --bind 127.0.0.1 8000", "Serving")

@@ -1,10 +1,10 @@
 """At the bound of what all sessions keep, the one that keeps most gives way, and nobody else."""
 
 import asyncio
+import itertools
 
 import pytest
 
-from spoe_guard import slices
 from spoe_guard.core.terms.config import SessionConfig
 from spoe_guard.core.terms.events import EndedBy, EndReason, GaveWay
 from spoe_guard.lab import frames
@@ -13,6 +13,7 @@ from spoe_guard.net.leg import HIGH_WATER
 from spoe_guard.wire import frame
 from tests.net.conversation import Guarded, ack_of, frame_of, types_until_closing
 from tests.net.stage import until
+from tests.workers.turns import every_step_is_a_slice, turns_of
 
 LONG = frames.notify(1, 1, b"x" * 9000)
 TOTAL = 10_000
@@ -157,10 +158,10 @@ async def test_open_notifies_count_at_the_next_look():
         assert (await frame_of(few)).raw == ack_of(asked[0])
 
 
-async def test_while_open_notifies_are_counted_others_have_their_turn(monkeypatch):
-    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # each route is a slice
+async def test_while_open_notifies_are_counted_others_have_their_turn_and_may_give_way(monkeypatch):
+    every_step_is_a_slice(monkeypatch)
     async with Guarded() as stage:
-        turns = []
-        asyncio.get_running_loop().call_soon(turns.append, 1)
-        await stage.guard.count_open()
-        assert turns == [1]
+        total, left = stage.guard._total, itertools.count(1)
+        turns, _ = await turns_of(stage.guard.count_open(), lambda: total.count_beside(next(left)))
+        assert turns > 1
+        assert total.beside == turns  # as it was left, and not what was counted before

@@ -158,7 +158,7 @@ async def test_open_notifies_count_at_the_next_look():
         assert (await frame_of(few)).raw == ack_of(asked[0])
 
 
-async def test_while_open_notifies_are_counted_others_have_their_turn_and_may_give_way(monkeypatch):
+async def test_sessions_may_give_way_while_open_notifies_are_counted(monkeypatch):
     every_step_is_a_slice(monkeypatch)
     async with Guarded() as stage:
         total, left = stage.guard._total, itertools.count(1)

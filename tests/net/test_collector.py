@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import sys
 from dataclasses import replace
 
@@ -25,6 +26,12 @@ def collector():
     gc.set_threshold(*thresholds)
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def always_counted(monkeypatch):
+    """Memory is looked at each time, whether the process has more of it or not."""
+    monkeypatch.setattr(module, "COUNT_AGAIN", -math.inf)
 
 
 @contextlib.contextmanager
@@ -92,6 +99,7 @@ def test_what_took_long_is_left_out_of_the_next_look(collector, monkeypatch, lon
     assert (gc.get_freeze_count() >= before + 1000) is left_out
 
 
+@pytest.mark.usefixtures("always_counted")
 @pytest.mark.parametrize("load", [MANY, replace(MANY, sessions=FEW)], ids=["many", "few"])
 def test_memory_is_bounded_where_something_refers_to_itself(collector, monkeypatch, load):
     """Also where sessions are few, and what there is was left out because it took long to look at."""
@@ -118,6 +126,7 @@ def test_memory_is_bounded_where_something_refers_to_itself(collector, monkeypat
     assert most < 2 * module.SPARE
 
 
+@pytest.mark.usefixtures("always_counted")
 def test_what_was_there_at_the_start_is_found_where_memory_is_missing(monkeypatch):
     monkeypatch.setattr(module, "SPARE", -1_000_000)
     thresholds, left = gc.get_threshold(), [[]]
@@ -133,6 +142,7 @@ def test_what_was_there_at_the_start_is_found_where_memory_is_missing(monkeypatc
     assert gc.get_freeze_count() > before / 2  # and excluded again
 
 
+@pytest.mark.usefixtures("always_counted")
 @pytest.mark.parametrize(
     ("load", "blocks"),
     [
@@ -152,3 +162,29 @@ def test_routes_sessions_and_what_they_keep_explain_memory(collector, monkeypatc
         with looks() as seen:
             collector.look(load)
         assert seen[-1] == looked_at
+
+
+def test_blocks_are_counted_where_the_process_has_got_more_memory(collector, monkeypatch):
+    has, counted = 100 << 20, []
+    monkeypatch.setattr(module, "memory", lambda: has)
+    monkeypatch.setattr(module.sys, "getallocatedblocks", lambda: len(counted.append(has) or counted))
+    collector.begin(MANY)
+    counted.clear()
+    for more in (module.COUNT_AGAIN - 1, 1, module.COUNT_AGAIN - 1, -module.COUNT_AGAIN, 1, module.COUNT_AGAIN):
+        has += more
+        collector.look(MANY)
+    assert counted == [(100 << 20) + module.COUNT_AGAIN, (100 << 20) + 2 * module.COUNT_AGAIN]
+
+
+def test_blocks_are_counted_each_time_where_the_kernel_does_not_say(collector, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_STATM", tmp_path / "absent")
+    monkeypatch.setattr(module, "SPARE", -1_000_000)
+    assert module.memory() is None
+    assert [collector.look(MANY) is not None for _ in range(2)] == [True, True]
+
+
+def test_what_the_process_has_is_what_the_kernel_says():
+    before = module.memory()
+    kept = bytes(64 << 20)  # of which nothing is used
+    assert 64 << 20 <= module.memory() - before <= 80 << 20
+    del kept

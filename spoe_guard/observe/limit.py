@@ -9,18 +9,21 @@ SUMMARY_S: Final = 60.0  # a summary of left-out lines comes no more often than 
 
 
 class _Bucket:
-    __slots__ = ("left_out", "since", "tokens", "updated")
+    __slots__ = ("tokens", "updated")
 
     def __init__(self, tokens: float, now: float) -> None:
         self.tokens = tokens
         self.updated = now
-        self.left_out = 0
-        self.since = now
 
-    def leave_out(self, count: int, now: float) -> None:
-        if not self.left_out:
-            self.since = now
-        self.left_out += count
+
+class _LeftOut:
+    """Lines that no summary has told yet."""
+
+    __slots__ = ("count", "since")
+
+    def __init__(self, since: float) -> None:
+        self.count = 0
+        self.since = since
 
 
 class RateLimit(Generic[Key]):
@@ -30,6 +33,7 @@ class RateLimit(Generic[Key]):
         self.set(lines, period_s)
         self._clock = clock
         self._buckets: dict[Key, _Bucket] = {}
+        self._left_out: dict[Key, _LeftOut] = {}  # few, where there are a thousand buckets: it is looked at every second
 
     def set(self, lines: int, period_s: float) -> None:
         """Set a new limit."""
@@ -52,29 +56,31 @@ class RateLimit(Generic[Key]):
         if bucket.tokens >= 1:
             bucket.tokens -= 1
             return True
-        bucket.leave_out(1, now)
+        self._leave_out(key, 1, now)
         return False
 
     def leave_out(self, key: Key, count: int = 1) -> None:
         """Count lines that were left out for another reason."""
-        now = self._clock()
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = _Bucket(self._lines, now)
-        bucket.leave_out(count, now)
+        self._leave_out(key, count, self._clock())
+
+    def _leave_out(self, key: Key, count: int, now: float) -> None:
+        left_out = self._left_out.get(key)
+        if left_out is None:
+            left_out = self._left_out[key] = _LeftOut(now)
+        left_out.count += count
 
     def forget(self, belongs: Callable[[Key], bool]) -> list[tuple[Key, int, float]]:
         """Keep nothing of keys that ``belongs`` says; return what ``summaries`` would yet have yielded of them."""
-        now = self._clock()
-        gone = {key: bucket for key, bucket in self._buckets.items() if belongs(key)}
-        for key in gone:
+        for key in [key for key in self._buckets if belongs(key)]:
             del self._buckets[key]
-        return [(key, bucket.left_out, now - bucket.since) for key, bucket in gone.items() if bucket.left_out]
+        return [self._taken(key) for key in list(self._left_out) if belongs(key)]
 
     def summaries(self, *, all_of_them: bool = False) -> Iterator[tuple[Key, int, float]]:
         """Yield (key, left-out lines, over how many seconds) for each key that is due, and reset its count."""
         now = self._clock()
-        for key, bucket in tuple(self._buckets.items()):
-            if bucket.left_out and (all_of_them or now - bucket.since >= SUMMARY_S):
-                count, bucket.left_out = bucket.left_out, 0
-                yield key, count, now - bucket.since
+        for key in [key for key, left_out in self._left_out.items() if all_of_them or now - left_out.since >= SUMMARY_S]:
+            yield self._taken(key)
+
+    def _taken(self, key: Key) -> tuple[Key, int, float]:
+        left_out = self._left_out.pop(key)
+        return key, left_out.count, self._clock() - left_out.since

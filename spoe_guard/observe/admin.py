@@ -16,6 +16,7 @@ from spoe_guard.observe.live.page import ASSETS, POLICY, Page
 from spoe_guard.observe.live.runbook import Runbook
 from spoe_guard.observe.live.status import Live
 from spoe_guard.observe.metrics import Exposition
+from spoe_guard.observe.pieces import keep_freed_memory
 from spoe_guard.serving import stop_serving
 from spoe_guard.slices import Slices
 
@@ -93,6 +94,7 @@ class Admin:
 
     async def start(self, listening: socket.socket) -> None:
         """Serve on a socket that listens already, TCP or Unix; its owner closes it after ``stop``."""
+        keep_freed_memory()
         loop = asyncio.get_running_loop()
         self._any_host = listening.family == socket.AF_UNIX  # no web page reaches a Unix socket
         serve = loop.create_unix_server if listening.family == socket.AF_UNIX else loop.create_server

@@ -126,6 +126,16 @@ def test_metrics_are_served_as_openmetrics_to_who_prefers_it(on_admin):
     on_admin(talk)
 
 
+def test_who_serves_keeps_the_memory_that_answers_leave_free(on_admin, monkeypatch):
+    kept = []
+    monkeypatch.setattr(admin_module, "keep_freed_memory", lambda: kept.append(True))
+
+    async def talk(_served: Served) -> None:
+        assert kept == [True]
+
+    on_admin(talk)
+
+
 def test_a_long_answer_is_sent_in_pieces_with_turns_for_others(on_admin, monkeypatch):
     """A socket takes megabytes before there is anything to wait for; the turns are counted, not timed."""
     monkeypatch.setattr(slices, "SLICE_S", -1.0)

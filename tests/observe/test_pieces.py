@@ -1,4 +1,8 @@
-"""Text in pieces is the text, and no piece is long."""
+"""Text in pieces is the text, no piece is long, and the memory that an answer took is there for the next one."""
+
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -23,3 +27,29 @@ def test_whether_something_was_added_is_known():
     assert pieces
     pieces.add("é")
     assert pieces.taken()[-1] == "é".encode()
+
+
+FAULTS = """
+import resource
+from spoe_guard.observe import pieces
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    answer = [bytes([at]) * pieces.PIECE for at in range(140)]
+    del answer
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+{keep}
+print(faults(), faults(), faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has rules of its own; glibc comes with Debian")
+@pytest.mark.parametrize(("keep", "kept"), [("", False), ("pieces.keep_freed_memory()", True)])
+def test_an_answer_as_long_as_the_one_before_costs_no_page_fault(keep, kept):
+    said = subprocess.run(
+        [sys.executable, "-c", FAULTS.format(keep=keep)], capture_output=True, text=True, check=True, timeout=60
+    )
+    first, *others = map(int, said.stdout.split())
+    assert first > 2000
+    assert all(number < 100 if kept else number > 2000 for number in others)

@@ -264,16 +264,19 @@ class GuardMetrics:
         judged = _begun(rendering, JUDGED if live is not None else ())
         infos = _begun(rendering, (INFO,) if live is not None else ())
         # All families of some routes, then those of the next ones: what a route has is fetched from memory once.
-        for part in _in_parts([(name, escaped(name), stats) for name, stats in self._routes.items()]):
-            yield from _add(counted, [(route, stats) for _name, route, stats in part])
+        for part in _in_parts(list(self._routes)):
+            routes = [
+                (name, escaped(name), stats) for name in part if (stats := self._routes.get(name))
+            ]  # a reload may have come
+            yield from _add(counted, [(route, stats) for _name, route, stats in routes])
             if live is None:
                 continue
             verdicts = []
-            for name, route, _stats in part:
+            for name, route, _stats in routes:
                 verdicts.append((route, live.verdict(name)))
                 yield
             yield from _add(judged, verdicts)
-            yield from _add(infos, [(route, place) for name, route, _stats in part if (place := live.places.get(name))])
+            yield from _add(infos, [(route, place) for name, route, _stats in routes if (place := live.places.get(name))])
 
 
 def _in_parts(routes: list[T]) -> Iterator[list[T]]:

@@ -7,8 +7,7 @@ A state looks at the last ``QUIET_S`` seconds, so it clears soon after the cure;
 import enum
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from spoe_guard.core.terms.events import UnansweredReason
 from spoe_guard.counted import counted
@@ -63,8 +62,7 @@ HAPROXY: Final = "haproxy"
 GUARD: Final = "guard"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a route's state is, and why.
 
     ``sentence``: in words, without the route's name. ``side``: who can change it: agent, haproxy, guard, or nobody. ``runbook``:

@@ -212,7 +212,7 @@ class Live:
                 "failed": verdict.failed,
                 "failed_share": rounded(verdict.failed_share),
             },
-            "haproxy": {"families": stats.family_names(), "peer": stats.peer},
+            "haproxy": {"families": stats.family_names(), "peer": printable(stats.peer)},
             "agent_up": stats.agent_up,
             "agents": [
                 {
@@ -273,7 +273,7 @@ def _would_have(stats: RouteStats) -> dict[str, int]:
     return {"saved": saved, "spared": spared, "mended": would[Consequence.MENDED] + saved + spared}
 
 
-HOST: Final = socket.gethostname()
+HOST: Final = printable(socket.gethostname())
 
 
 def _headline(verdict: Verdict, stats: RouteStats, since: str, since_s: float) -> str:

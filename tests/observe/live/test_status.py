@@ -306,3 +306,10 @@ def test_it_samples_by_itself(lines, monkeypatch):
         task.cancel()
 
     asyncio.run(main())
+
+
+def test_a_name_that_is_no_text_does_not_break_the_document(scene):
+    """A Unix socket of HAProxy's may be called anything; Python has surrogates for such bytes, and JSON has none."""
+    scene.observer.session_opened("default", scene.session("default") + 1, "/run/\udcff")
+    [route] = taken(scene)["routes"]
+    assert route["haproxy"]["peer"] == r"/run/\udcff"

@@ -18,6 +18,7 @@ ROUTE: Final = "route"  # the label that all of them have
 COUNTER: Final = "counter"
 GAUGE: Final = "gauge"
 HISTOGRAM: Final = "histogram"
+_NAME: Final = "\0"  # stands for a route's name
 
 Samples = Iterable[tuple[Labels, float]]  # the values of the labels beside ROUTE, and the number
 Of = TypeVar("Of")  # what is known of a route, of which samples are read
@@ -110,7 +111,8 @@ class Histogram(Generic[Of]):
         self.read = read
         self.head = Head(name, help_, HISTOGRAM)
         buckets = [around(f"{name}_bucket", ("le",), (bound,)) for bound in self.bounds]
-        self._around = [*buckets, around(f"{name}_count", (), ()), around(f"{name}_sum", (), ())]
+        all_ = [*buckets, around(f"{name}_count", (), ()), around(f"{name}_sum", (), ())]
+        self._lines = "".join(f"{before}{_NAME}{behind}%s\n" for before, behind in all_)
 
     def lines(self, routes: Iterable[tuple[str, Of]]) -> str:
         """Return the lines of these routes. ``routes``: their names, ``escaped``, and what is known of them."""
@@ -118,6 +120,6 @@ class Histogram(Generic[Of]):
         for route, of in routes:
             counts, total = self.read(of)
             within = list(accumulate(counts))
-            for (before, behind), number in zip(self._around, (*within, within[-1], total), strict=True):
-                made.append(f"{before}{route}{behind}{written[number]}\n")
+            numbers = (*within, within[-1], total)
+            made.append((self._lines % tuple([written[number] for number in numbers])).replace(_NAME, route))
         return "".join(made)

@@ -19,7 +19,7 @@ HOLD_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 
 _STATUS_CODES: Final = frozenset((*range(14), 99))  # SPOE.txt 3.5
 
-_CONSEQUENCES: Final = tuple((each.value,) for each in Consequence if each is not Consequence.NONE)
+_NONE_CAME: Final[dict["Labels", int]] = {(each.value,): 0 for each in Consequence if each is not Consequence.NONE}
 
 # Why an anomaly of the chosen severity has no capture: the rate limit, no room for more, the disk, a bug of ours.
 CAPTURE_DROPS: Final = ("rate", "busy", "disk", "error")
@@ -189,7 +189,7 @@ class RouteStats:
 
     def came_of_anomalies(self) -> dict[Labels, int]:
         """Return how often each consequence came of an anomaly."""
-        counts: dict[Labels, int] = dict.fromkeys(_CONSEQUENCES, 0)
+        counts = _NONE_CAME.copy()
         for (_anomaly, came_of_it), count in self.consequences.items():
             counts[came_of_it,] += count
         return counts

@@ -6,7 +6,7 @@ A state looks at the last ``QUIET_S`` seconds, so it clears soon after the cure;
 
 import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from spoe_guard.core.terms.events import UnansweredReason
@@ -101,13 +101,18 @@ _SILENT: Final = ("the agent does not answer", AGENT, "the-agent-hangs")
 
 def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
     """Return the state of a route. ``now``: its ``totals``."""
-    minute, lately = history.lately(now, _MINUTE), history.lately(now, _QUIET)
-    failed, asked = minute.failed, minute.answered + minute.failed
+    lately, minute_ago = history.lately(now, _QUIET), history.before(_MINUTE).totals
+    failed = now.failed - minute_ago.failed
+    asked = now.answered - minute_ago.answered + failed
     waits_s = stats.oldest()  # once: it asks every session
 
     def verdict(state: State, found: _Found) -> Verdict:
         sentence, side, runbook = found
         return Verdict(state, sentence[0].upper() + sentence[1:], side, runbook, asked, failed, waits_s)
+
+    def minute() -> Totals:
+        """Return the counts of the last minute, which most routes need not."""
+        return now.since(minute_ago)
 
     def beside(found: _Found) -> _Found:
         """Add how many NOTIFYs fail to what is no cause of that; also that none does."""
@@ -117,14 +122,14 @@ def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
         why = f"the agent is unreachable: {printable(stats.agent_detail)}"
         return verdict(State.DOWN, (_with_share(why, asked, failed), AGENT, "the-agent-is-down"))
     if lately.in_danger:
-        return verdict(State.DANGER, beside(_danger(stats, history, minute.in_danger)))
+        return verdict(State.DANGER, beside(_danger(stats, history, minute().in_danger)))
     if lately.failed and failed >= MANY_FAIL * asked:
-        why, side, runbook = _cause(stats, history, minute, lately)
+        why, side, runbook = _cause(stats, history, minute(), lately)
         return verdict(State.DEGRADED, (_with_share(why, asked, failed), side, runbook))
     if found := next(_what_is_wrong(stats, waits_s, minute, lately), None):
         return verdict(State.DEGRADED, beside(found))
     if lately.mended:
-        return verdict(State.REPAIRED, beside(_mended(stats, history, minute)))
+        return verdict(State.REPAIRED, beside(_mended(stats, history, minute())))
     if stats.tally.frames_to_agent[frame.NOTIFY]:
         return verdict(State.OK, (_with_share("served", asked, failed) if failed else _served(stats), "", ""))
     if stats.links_opened["check",] >= MANY_HELLOS:
@@ -221,20 +226,20 @@ def _lately(stats: RouteStats, history: RouteHistory, steps: int, *consequences:
     return {anomaly: count for (anomaly, came_of_it), count in grew.items() if came_of_it in names}
 
 
-def _what_is_wrong(stats: RouteStats, waits_s: float, minute: Totals, lately: Totals) -> Iterator[_Found]:
+def _what_is_wrong(stats: RouteStats, waits_s: float, minute: Callable[[], Totals], lately: Totals) -> Iterator[_Found]:
     """Yield what needs a look although an agent serves, the worst first."""
     haproxys = stats.tally.late_after
     if waits_s > (haproxys if haproxys < math.inf else LONG_S):
         known = f"a NOTIFY has waited for {waits_s:.1f} s"
         yield (known, AGENT, "answers-come-late") if lately.answered else (f"the agent does not answer: {known}", *_SILENT[1:])
     if lately.unchecked:
-        went = f"{counted(minute.unchecked, 'request')} went on unchecked in the last minute"
+        went = f"{counted(minute().unchecked, 'request')} went on unchecked in the last minute"
         yield went, AGENT, "requests-went-on-unchecked"
     if lately.answered >= MANY_ACKS and lately.slow_acks > MANY_SLOW * lately.answered:
-        slow = share(minute.slow_acks, minute.answered)
+        slow = share(minute().slow_acks, minute().answered)
         yield f"{slow} of the ACKs in the last minute took longer than {SLOW_S:g} s", AGENT, "answers-come-late"
     if lately.late_acks:
-        yield f"{counted(minute.late_acks, 'late ACK')} in the last minute", AGENT, "answers-come-late"
+        yield f"{counted(minute().late_acks, 'late ACK')} in the last minute", AGENT, "answers-come-late"
     yield from _guards_own(minute, lately)
     if stats.agent_detail:
         yield f"served, but not by every agent: {printable(stats.agent_detail)}", AGENT, "spoeguardagentofseveraldown"
@@ -242,17 +247,17 @@ def _what_is_wrong(stats: RouteStats, waits_s: float, minute: Totals, lately: To
         yield NEVER_A_NOTIFY.format(count=stats.hellos()), HAPROXY, "haproxy-connects-and-never-sends-a-notify"
 
 
-def _guards_own(minute: Totals, lately: Totals) -> Iterator[_Found]:
+def _guards_own(minute: Callable[[], Totals], lately: Totals) -> Iterator[_Found]:
     if lately.own_limits:
-        yield _own_limits(minute)
+        yield _own_limits(minute())
     if lately.gave_way:
-        gave = f"{counted(minute.gave_way, 'connection')} gave way to others in the last minute"
+        gave = f"{counted(minute().gave_way, 'connection')} gave way to others in the last minute"
         yield gave, GUARD, "connections-gave-way-to-others"
     if lately.refused:
-        refused = f"{counted(minute.refused, 'connection')} ended at a limit of the guard in the last minute"
+        refused = f"{counted(minute().refused, 'connection')} ended at a limit of the guard in the last minute"
         yield refused, GUARD, "spoeguardlimitreached"
     if lately.internal_errors:
-        yield f"{counted(minute.internal_errors, 'internal error')} in the last minute", GUARD, "spoeguardinternalerror"
+        yield f"{counted(minute().internal_errors, 'internal error')} in the last minute", GUARD, "spoeguardinternalerror"
 
 
 def _own_limits(minute: Totals) -> _Found:

@@ -7,6 +7,7 @@ A state looks at the last ``QUIET_S`` seconds, so it clears soon after the cure;
 import enum
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from spoe_guard.core.terms.events import UnansweredReason
@@ -105,14 +106,11 @@ def judged(stats: RouteStats, history: RouteHistory, now: Totals) -> Verdict:
     failed = now.failed - minute_ago.failed
     asked = now.answered - minute_ago.answered + failed
     waits_s = stats.oldest()  # once: it asks every session
+    minute = partial(now.since, minute_ago)  # all counts of the last minute, which most routes need not
 
     def verdict(state: State, found: _Found) -> Verdict:
         sentence, side, runbook = found
         return Verdict(state, sentence[0].upper() + sentence[1:], side, runbook, asked, failed, waits_s)
-
-    def minute() -> Totals:
-        """Return the counts of the last minute, which most routes need not."""
-        return now.since(minute_ago)
 
     def beside(found: _Found) -> _Found:
         """Add how many NOTIFYs fail to what is no cause of that; also that none does."""

@@ -265,9 +265,8 @@ class GuardMetrics:
         infos = _begun(rendering, (INFO,) if live is not None else ())
         # All families of some routes, then those of the next ones: what a route has is fetched from memory once.
         for part in _in_parts(list(self._routes)):
-            routes = [
-                (name, escaped(name), stats) for name in part if (stats := self._routes.get(name))
-            ]  # a reload may have come
+            # A reload may have come, and taken some away.
+            routes = [(name, escaped(name), stats) for name in part if (stats := self._routes.get(name)) is not None]
             yield from _add(counted, [(route, stats) for _name, route, stats in routes])
             if live is None:
                 continue

@@ -362,6 +362,19 @@ def test_every_metric_is_the_same_in_openmetrics_and_none_is_refused(lines, cloc
     assert not [line for line in same if "_created" in line]
 
 
+def test_a_route_that_a_reload_takes_away_meanwhile_is_left_out(lines, clock):
+    observer = many_routes(lines, clock, ROUTES_A_PART + 2)
+    gone, stays = list(observer.routes)[-2:]
+    rendering = Rendering()
+    steps = GuardMetrics(observer.routes, BUILD, live=judging(observer)).write(rendering)
+    next(steps)
+    del observer.routes[gone]
+    assert list(steps)
+    text = b"".join(rendering.body(Format.TEXT)).decode()
+    assert f'{{route="{stays}"}}' in text
+    assert f'"{gone}"' not in text
+
+
 @pytest.mark.parametrize("count", [0, 1, ROUTES_A_PART, ROUTES_A_PART + 1])
 def test_a_family_in_parts_is_the_same_text_as_in_one(lines, clock, monkeypatch, count):
     observer = many_routes(lines, clock, count)

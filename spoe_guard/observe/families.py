@@ -73,10 +73,25 @@ class _Around(dict[Labels, tuple[str, str]]):
         return made
 
 
-class Family(Generic[Of]):
-    """A counter or a gauge. ``name``: with ``_total``; ``labels``: those beside ROUTE; ``read``: returns a route's samples."""
+def _of_a_route(lines: Iterable[tuple[str, str]]) -> str:
+    """Return a format of all lines of a route, for their numbers; its name is ``_NAME``. ``lines``: as of ``around``."""
+    return "".join([f"{before}{_NAME}{behind}".replace("%", "%%") + "%s\n" for before, behind in lines])
 
-    def __init__(self, type_: str, name: str, help_: str, labels: Labels, read: Callable[[Of], Samples]) -> None:
+
+def _filled(lines: str, route: str, numbers: Iterable[float]) -> str:
+    """Return the lines of a route. ``lines``: as ``_of_a_route``; ``route``: its name, ``escaped``."""
+    return (lines % tuple([written[number] for number in numbers])).replace(_NAME, route)
+
+
+class Family(Generic[Of]):
+    """A counter or a gauge. ``name``: with ``_total``; ``labels``: those beside ROUTE; ``read``: returns a route's samples.
+
+    ``always``: the values of the labels, where ``read`` has the same for each route, in that order.
+    """
+
+    def __init__(
+        self, type_: str, name: str, help_: str, labels: Labels, read: Callable[[Of], Samples], always: Iterable[Labels] = ()
+    ) -> None:
         self.type = type_
         self.name = name
         self.help = help_
@@ -84,11 +99,15 @@ class Family(Generic[Of]):
         self.read = read
         self.head = Head(name.removesuffix("_total"), help_, type_)
         self._around = _Around(name, labels)
+        self._lines = _of_a_route([self._around[values] for values in always])
 
     def lines(self, routes: Iterable[tuple[str, Of]]) -> str:
         """Return the line of each sample of these routes. ``routes``: their names, ``escaped``, and what is known of them."""
         made = []
         for route, of in routes:
+            if self._lines:
+                made.append(_filled(self._lines, route, [number for _values, number in self.read(of)]))
+                continue
             for values, number in self.read(of):
                 before, behind = self._around[values]
                 made.append(f"{before}{route}{behind}{written[number]}\n")
@@ -111,8 +130,7 @@ class Histogram(Generic[Of]):
         self.read = read
         self.head = Head(name, help_, HISTOGRAM)
         buckets = [around(f"{name}_bucket", ("le",), (bound,)) for bound in self.bounds]
-        all_ = [*buckets, around(f"{name}_count", (), ()), around(f"{name}_sum", (), ())]
-        self._lines = "".join(f"{before}{_NAME}{behind}%s\n" for before, behind in all_)
+        self._lines = _of_a_route([*buckets, around(f"{name}_count", (), ()), around(f"{name}_sum", (), ())])
 
     def lines(self, routes: Iterable[tuple[str, Of]]) -> str:
         """Return the lines of these routes. ``routes``: their names, ``escaped``, and what is known of them."""
@@ -120,6 +138,5 @@ class Histogram(Generic[Of]):
         for route, of in routes:
             counts, total = self.read(of)
             within = list(accumulate(counts))
-            numbers = (*within, within[-1], total)
-            made.append((self._lines % tuple([written[number] for number in numbers])).replace(_NAME, route))
+            made.append(_filled(self._lines, route, (*within, within[-1], total)))
         return "".join(made)

@@ -16,7 +16,7 @@ from spoe_guard.observe.live.states import State, Verdict
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.pieces import Pieces
 from spoe_guard.observe.reloads import Reloads
-from spoe_guard.observe.stats import HOLD_BUCKETS, AgentStats, Labels, RouteStats
+from spoe_guard.observe.stats import FRAMES, HOLD_BUCKETS, AgentStats, Labels, RouteStats
 from spoe_guard.slices import Slices
 from spoe_guard.threads import NoThreadError, in_thread
 
@@ -179,8 +179,10 @@ GAUGES: Final[tuple[_Row, ...]] = (
 )
 
 
+_ALWAYS: Final = {"frames_total": FRAMES}  # by name
+
 FAMILIES: Final[tuple[Family[RouteStats] | Histogram[RouteStats], ...]] = (
-    *(Family(COUNTER, f"spoe_guard_{name}", text, labels, read) for name, text, labels, read in COUNTERS),
+    *(Family(COUNTER, f"spoe_guard_{name}", text, labels, read, _ALWAYS.get(name, ())) for name, text, labels, read in COUNTERS),
     *(Family(GAUGE, f"spoe_guard_{name}", text, labels, read) for name, text, labels, read in GAUGES),
     Histogram(
         "spoe_guard_notify_ack_seconds",

@@ -243,7 +243,7 @@ class RouteStats:
     def frames(self) -> list[tuple[Labels, int]]:
         """Return the number of frames received, by direction and type."""
         counts = _of_each_type(self.tally.frames_to_agent) + _of_each_type(self.tally.frames_to_haproxy)
-        return list(zip(_FRAMES, counts, strict=True))
+        return list(zip(FRAMES, counts, strict=True))
 
 
 def type_name(type_: int) -> str:
@@ -254,7 +254,7 @@ def type_name(type_: int) -> str:
 # Both directions have the same types.
 _TYPES: Final = tuple(type_ for type_, _count in by_type(Tally().frames_to_agent))
 _of_each_type: Final[Callable[[Sequence[int]], tuple[int, ...]]] = itemgetter(*_TYPES)
-_FRAMES: Final = tuple(
+FRAMES: Final = tuple(
     (direction.value, type_name(type_)) for direction in (Direction.TO_AGENT, Direction.TO_HAPROXY) for type_ in _TYPES
 )
 

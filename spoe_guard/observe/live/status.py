@@ -266,8 +266,7 @@ class Live:
 
 def _would_have(stats: RouteStats) -> dict[str, int]:
     """Return what ``enforce`` would have made of what was only observed, with the names and meanings of ``window``."""
-    would = stats.enforce_would_have()
-    if not would:
+    if not stats.anomalies or not (would := stats.enforce_would_have()):
         return {"saved": 0, "spared": 0, "mended": 0}
     saved, spared = would[Consequence.ANSWER_SAVED], would[Consequence.HAPROXY_SPARED]
     return {"saved": saved, "spared": spared, "mended": would[Consequence.MENDED] + saved + spared}

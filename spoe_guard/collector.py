@@ -5,8 +5,8 @@ to collect. But to find that out the collector by itself looks at all objects no
 in which nobody is served. Here it does not. It looks at new objects only, before they are many. At all of them it looks where
 they are few, or where there is more in memory than can be explained: something that refers to itself was left behind.
 
-Source: CPython, ``gc_collect_generations`` in Modules/gcmodule.c,
-``_Py_GetAllocatedBlocks`` in Objects/obmalloc.c; proc(5), statm.
+Source: CPython, ``gc_collect_generations`` in Modules/gcmodule.c, ``_Py_GetAllocatedBlocks`` in
+Objects/obmalloc.c; proc(5), statm.
 """
 
 import gc
@@ -117,7 +117,7 @@ class Collector:
         return SPARE + OF_A_ROUTE * load.routes + of_sessions + max(kept, 0) // BYTES_A_BLOCK
 
     def _has_grown(self) -> bool:
-        """Return whether there may be more blocks than when they were counted last; if so, they are to be counted now."""
+        """Return whether there may be more blocks than when they were counted last; they are counted then, and that is noted."""
         now = memory()
         if now is not None and self._memory is not None and now - self._memory < COUNT_AGAIN:
             return False

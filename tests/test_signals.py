@@ -1,10 +1,12 @@
 """The signals that fingers know from HAProxy and nginx: SIGQUIT stops gracefully, the others do nothing and say so."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from spoe_guard.lab.engine import Engine
 from spoe_guard.net import loop as event_loop
 from spoe_guard.observe.logs import Log
 from spoe_guard.run.process import IGNORED, STOPS, stop_signals
+from spoe_guard.run.reload import hang_ups
 from spoe_guard.wire import frame
 from tests.integration.agent import AgentThread
 from tests.running import START_S, Running, end_all, until
@@ -90,6 +93,59 @@ def test_from_the_last_log_line_to_the_end_they_are_ignored(monkeypatch, loop):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_signals_that_come_while_the_loop_takes_up_another_one_count_once(monkeypatch, loop):
+    """A SIGTERM that counted as two would end the sessions in place of draining them."""
+    monkeypatch.setenv("SPOE_GUARD_LOOP", loop)
+    ignored, stops, hang_ups_seen = Ignored(), [], []
+
+    async def main() -> None:
+        with stop_signals(Log(ignored, "json", "info")) as came, hang_ups(lambda: hang_ups_seen.append(signal.SIGHUP)):
+            first = signal.getsignal(signal.SIGALRM)
+
+            def and_others(number: int, where: FrameType | None) -> None:  # the loop has read its pipe and asks Python
+                first(number, where)
+                for other in (signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM):
+                    os.kill(os.getpid(), other)
+
+            signal.signal(signal.SIGALRM, and_others)
+            signal.setitimer(signal.ITIMER_REAL, 0.02)  # the loop has nothing to do by then
+            stops.append(await asyncio.wait_for(came.get(), START_S))
+            os.kill(os.getpid(), signal.SIGUSR1)  # behind all others
+            await asyncio.wait_for(ignored.wait_for("SIGUSR1"), START_S)
+            while not came.empty():
+                stops.append(came.get_nowait())
+
+    before = {number: signal.getsignal(number) for number in (*STOPS, *IGNORED, signal.SIGHUP)}
+    try:
+        event_loop.run(main())
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ignored.names == ["SIGALRM", "SIGUSR2", "SIGUSR1"]
+    assert stops == [signal.SIGTERM]
+    assert hang_ups_seen == [signal.SIGHUP]
+
+
+class Ignored:
+    """A log's sink that keeps which signals were ignored."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._another = asyncio.Event()
+
+    def write(self, line: str) -> bool:
+        self.names.append(json.loads(line)["signal"])
+        self._another.set()
+        return True
+
+    async def wait_for(self, name: str) -> None:
+        while name not in self.names:
+            self._another.clear()
+            await self._another.wait()
 
 
 class Lines:

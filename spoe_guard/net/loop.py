@@ -1,7 +1,8 @@
-"""The event loop: uvloop, or asyncio's own if uvloop cannot be imported or is not wanted; and what its timers need."""
+"""The event loop: uvloop, or asyncio's own if uvloop cannot be imported or is not wanted; its signals, and what timers need."""
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -22,6 +23,27 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end on a new event loop and return what it returns."""
     with asyncio.Runner(loop_factory=_uvloop_factory()) as runner:
         return runner.run(main)
+
+
+def add_signal_handler(number: signal.Signals, call: Callable[..., object], *arguments: object) -> None:
+    """Call it on the running loop, once for each signal ``number``, until ``remove_signal_handler``.
+
+    uvloop's own method may call twice for a signal that comes while the loop takes up another one (``Loop._invoke_signals``): a
+    SIGTERM close behind a SIGHUP would count as two, and a second one ends the sessions. So there Python's handler calls, for
+    which uvloop wakes up.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        loop.add_signal_handler(number, call, *arguments)
+        return
+    signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(call, *arguments))
+    signal.siginterrupt(number, False)  # noqa: FBT003  as both loops do
+
+
+def remove_signal_handler(number: signal.Signals) -> None:
+    """Give the signal back its default."""
+    if not asyncio.get_running_loop().remove_signal_handler(number):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -19,6 +19,7 @@ from spoe_guard.collector import Collector, Load
 from spoe_guard.core.conversation.refusal import MOST_HELD
 from spoe_guard.net import own_limits, resolver
 from spoe_guard.net.guard import Ended, Guard, Lent
+from spoe_guard.net.loop import add_signal_handler, remove_signal_handler
 from spoe_guard.net.opening import Opening
 from spoe_guard.net.own_limits import ACCEPT_RESERVES, RESERVED
 from spoe_guard.net.own_sockets import OwnSockets
@@ -299,16 +300,15 @@ def report_bugs(log: Log) -> None:
 def stop_signals(log: Log) -> "Iterator[asyncio.Queue[signal.Signals]]":
     """Queue each of ``STOPS`` as it arrives, and log each of ``IGNORED``. After the end those are ignored without a word."""
     came: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
     for number in STOPS:
-        loop.add_signal_handler(number, came.put_nowait, number)
+        add_signal_handler(number, came.put_nowait, number)
     for number in IGNORED:
-        loop.add_signal_handler(number, _ignore, log, number)
+        add_signal_handler(number, _ignore, log, number)
     try:
         yield came
     finally:
         for number in (*STOPS, *IGNORED):
-            loop.remove_signal_handler(number)
+            remove_signal_handler(number)
         ignore_signals()
 
 

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Final
 
 from spoe_guard.address import Address
+from spoe_guard.net.loop import add_signal_handler, remove_signal_handler
 from spoe_guard.observe.live.status import Live, Place
 from spoe_guard.observe.logs import Log
 from spoe_guard.observe.reloads import Reloads
@@ -211,11 +212,10 @@ def hold_hang_ups() -> None:
 @contextlib.contextmanager
 def hang_ups(ask: Callable[[], None]) -> Iterator[None]:
     """Call ``ask`` on the running loop for each SIGHUP, at once for a blocked one. After the end SIGHUP is blocked again."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, ask)
+    add_signal_handler(signal.SIGHUP, ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
     try:
         yield
     finally:
         hold_hang_ups()
-        loop.remove_signal_handler(signal.SIGHUP)
+        remove_signal_handler(signal.SIGHUP)

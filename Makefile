@@ -47,15 +47,14 @@ builds: venv ## the package in every way it is compiled, in .cache/builds: see .
 	@.ci/builds
 
 # $(call played,ARGUMENTS,ARGUMENTS for COVERING): what is without sockets and clocks takes all the CPU it gets, so it runs nice,
-# beside the others. Of these ALONE comes first; then those with real peers and real time, which wait for much of theirs, so MORE
-# at a time. With ARGS, as `-k some_test`, there may be none of one kind (5). By file, so that what a file's tests share (an
-# HAProxy) is made once.
-MORE = 2
+# beside the others. Of these ALONE comes first; then those with real peers and real time, which wait for some of theirs, so one
+# more at a time than there are CPUs: with two more a real firewall was starved until it answered too late. With ARGS, as
+# `-k some_test`, there may be none of one kind (5). By file, so that what a file's tests share (an HAProxy) is made once.
 played = play() { "$$@" || { code=$$?; [ $$code = $(if $(ARGS),5,0) ] || failed=$$code; }; }; failed=0; \
 	( play nice $(VENV_PYTHON) -m pytest -rfE $(1) $(2) $(COVERING) $(ARGS); play nice $(VENV_PYTHON) -m pytest -rfE $(1) $(TRYING) $(ARGS); \
 	exit $$failed ) > .cache/thought.log 2>&1 & thought=$$!; \
 	play $(VENV_PYTHON) -m pytest -rfE $(1) $(ALONE) $(ARGS); \
-	play $(VENV_PYTHON) -m pytest -rfE -n $$(($(JOBS) + $(MORE))) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING) $(ALONE)) $(ARGS); \
+	play $(VENV_PYTHON) -m pytest -rfE -n $$(($(JOBS) + 1)) --dist loadfile $(1) $(addprefix --ignore=,$(COVERING) $(TRYING) $(ALONE)) $(ARGS); \
 	wait $$thought || failed=$$?; cat .cache/thought.log; exit $$failed
 
 test: venv peers ## all tests but those of the container image
@@ -63,8 +62,6 @@ test: venv peers ## all tests but those of the container image
 	@mkdir -p .cache
 	@export EXPECTED_BUILD=pure; $(call played,,--cov --cov-report= --cov-fail-under=0)
 
-# One less at a time than in `make test`: with four on two cores a real firewall was starved until it answered too late.
-compiled: MORE = 1
 compiled: venv peers haproxies agents ## the same tests on the compiled build, but for those in which the guard does not run
 	@.ci/builds compiled && .ci/tree compiled
 	@cd .cache/builds/tree-compiled && export EXPECTED_BUILD=compiled PYTHONPATH=.; \

@@ -249,7 +249,7 @@ def test_what_answers_and_is_no_guard_is_told_in_one_line(tmp_path, line, why):
         with pytest.raises(client.NoAnswerError, match=rf"^nobody listens at unix:{path}: the guard that made it has ended$"):
             list(client.ask(path, {"do": "x"}))
         listening.listen()
-        replies = client.ask(path, {"do": "x"}, 0.05)
+        replies = client.ask(path, {"do": "x"}, 0.05 if line is None else SOON_S)
 
         def answer():
             sock, _ = listening.accept()

@@ -181,9 +181,9 @@ def test_options_of_haproxys_side_that_are_wrong_are_one_line(refused, options, 
 
 def test_haproxys_side_ends_with_1_where_an_answer_is_missing():
     with agent("--fault", "notify_unanswered", "--every", "2") as (_, where):
-        done = spoe_guard("lab", "haproxy", where, "--count", "2", "--rate", "1000", "--timeout", "0.3")
+        done = spoe_guard("lab", "haproxy", where, "--count", "2", "--rate", "1000", "--timeout", "1")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "no answer within 0.3 s\n2 NOTIFYs, 1 ACK, 1 without; least " in done.stdout
+    assert "no answer within 1 s\n2 NOTIFYs, 1 ACK, 1 without; least " in done.stdout
 
 
 def test_haproxys_side_that_is_interrupted_still_sums_up():

@@ -340,7 +340,7 @@ async def test_an_address_that_swallows_everything_uses_up_only_its_share(agent,
             return [(socket.AF_INET, (nowhere.host, nowhere.port)), (socket.AF_INET, agent.getsockname())]
 
         monkeypatch.setattr(dialling, "resolve", two)
-        with (await dial([Address("agent", 9)], 0.1)).sock as sock:
+        with (await dial([Address("agent", 9)], 0.4)).sock as sock:
             assert sock.getpeername() == agent.getsockname()
 
 
@@ -360,7 +360,7 @@ async def test_a_resolver_that_hangs_does_not_keep_the_next_address_waiting(agen
         return await real(address)
 
     monkeypatch.setattr(dialling, "resolve", slow)
-    with (await dial([Address("slow", 9), Address(*agent.getsockname())], 0.1)).sock as sock:
+    with (await dial([Address("slow", 9), Address(*agent.getsockname())], 0.4)).sock as sock:
         assert sock.getpeername() == agent.getsockname()
 
 

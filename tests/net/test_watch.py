@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -299,6 +300,7 @@ async def test_by_default_it_listens_and_asks_nobody(tmp_path):
 # --- an agent that failed -------------------------------------------------------------------------------------------------
 
 TELL = SessionConfig(give_up_s=GIVE_UP_S, unanswered=Unanswered.TELL)
+PATIENT = replace(TELL, give_up_s=600.0)  # HAProxy leaves before the guard answers HELLO itself, on a busy machine, too
 SLOW_S = 0.1  # to answer HELLO: longer than a NOTIFY waits while the agent is away
 
 
@@ -482,7 +484,7 @@ async def test_a_silent_agent_that_answers_hello_is_not_told_away(tmp_path):
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("waits_s", [0.0, LEAST_HELLO_S + 0.05])
 async def test_an_agent_slower_than_haproxy_waits_stays_down(tmp_path, waits_s):
-    async with Busy(tmp_path, Slow(None)) as stage:
+    async with Busy(tmp_path, Slow(None), PATIENT) as stage:
         haproxy = await stage.haproxy()
         began = time.monotonic()
         await haproxy.send(frames.haproxy_hello())
@@ -499,7 +501,7 @@ async def test_an_agent_slower_than_haproxy_waits_stays_down(tmp_path, waits_s):
 @pytest.mark.usefixtures("soon")
 async def test_an_agent_that_answers_a_session_meanwhile_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "EVERY_S", 3.0)  # the session is first, on a busy machine, too
-    async with Busy(tmp_path, Slow(None)) as stage:
+    async with Busy(tmp_path, Slow(None), PATIENT) as stage:
         await stage.gives_up()
         await until(lambda: stage.guard._asking)
         stage.late.hello_s = 0.0

@@ -155,7 +155,7 @@ async def test_an_address_that_hangs_up_before_hello_is_left(tmp_path):
             peer.close()
 
 
-SILENT = SessionConfig(give_up_s=5.0, redispatch=Redispatch.UNANSWERED, answer_deadline_s=0.05, agent_hello_s=0.2)
+SILENT = SessionConfig(give_up_s=5.0, redispatch=Redispatch.UNANSWERED, answer_deadline_s=0.05, agent_hello_s=1.0)
 
 
 async def test_an_address_whose_link_is_silent_is_left(tmp_path, monkeypatch):

@@ -38,6 +38,16 @@ def run_guard(tmp_path) -> Iterator[Callable[..., Running]]:
     end_all(running)
 
 
+@pytest.fixture
+def handlers_put_back() -> Iterator[None]:
+    """This process has its handlers again, and SIGHUP is no longer blocked."""
+    before = {number: signal.getsignal(number) for number in (*STOPS, *IGNORED, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+
+
 @WAYS
 def test_others_are_ignored_with_a_line_and_sigquit_drains(run_guard, options, loop):
     async def talk(port: int) -> None:
@@ -78,23 +88,20 @@ def _ignores_or_handles(pid: int, number: signal.Signals) -> bool:
     return any(int(status.partition(kind)[2].split()[0], 16) >> (number - 1) & 1 for kind in ("SigCgt:", "SigIgn:"))
 
 
+@pytest.mark.usefixtures("handlers_put_back")
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_from_the_last_log_line_to_the_end_they_are_ignored(monkeypatch, loop):
     monkeypatch.setenv("SPOE_GUARD_LOOP", loop)
-    before = {number: signal.getsignal(number) for number in (*STOPS, *IGNORED)}
 
     async def main() -> None:
         with stop_signals(Log(Lines(), "json", "info")):
             assert signal.SIG_IGN not in [signal.getsignal(number) for number in OTHERS]
 
-    try:
-        event_loop.run(main())
-        assert [signal.getsignal(number) for number in OTHERS] == [signal.SIG_IGN] * len(OTHERS)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    event_loop.run(main())
+    assert [signal.getsignal(number) for number in OTHERS] == [signal.SIG_IGN] * len(OTHERS)
 
 
+@pytest.mark.usefixtures("handlers_put_back")
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_signals_that_come_while_the_loop_takes_up_another_one_count_once(monkeypatch, loop):
     """A SIGTERM that counted as two would end the sessions in place of draining them."""
@@ -118,13 +125,7 @@ def test_signals_that_come_while_the_loop_takes_up_another_one_count_once(monkey
             while not came.empty():
                 stops.append(came.get_nowait())
 
-    before = {number: signal.getsignal(number) for number in (*STOPS, *IGNORED, signal.SIGHUP)}
-    try:
-        event_loop.run(main())
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    event_loop.run(main())
     assert ignored.names == ["SIGALRM", "SIGUSR2", "SIGUSR1"]
     assert stops == [signal.SIGTERM]
     assert hang_ups_seen == [signal.SIGHUP]
